@@ -1,0 +1,177 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// A Def defines a step kind: what goes in, what comes out, and how the runner
+// treats it. It is data; the Handler that acts is bound to Kind elsewhere.
+type Def[In, Out any] struct {
+	Kind     Kind
+	Look     Look
+	Scope    Scope
+	ReadOnly bool
+}
+
+// A Builder collects steps; Build validates them. Its methods record the
+// first mistake and go on, so that a recipe reads without error checks.
+type Builder struct {
+	p        Plan
+	index    map[StepID]int
+	sections map[string]*Section
+	err      error
+}
+
+// NewBuilder starts an empty plan. The head's steps and sections are ignored.
+func NewBuilder(head Plan) *Builder {
+	head.Schema, head.Steps, head.Sections = Schema, nil, nil
+	return &Builder{p: head, index: map[StepID]int{}, sections: map[string]*Section{}}
+}
+
+// An Option says more about one step.
+type Option func(*Builder, *Step)
+
+// Title is what the step does, for people.
+func Title(format string, a ...any) Option {
+	return func(_ *Builder, s *Step) { s.Title = fmt.Sprintf(format, a...) }
+}
+
+// InLane puts the step into a lane.
+func InLane(id string) Option { return func(_ *Builder, s *Step) { s.Lane = id } }
+
+// After adds explicit edges: the step needs these done. Empty ids are ignored.
+func After(ids ...StepID) Option {
+	return func(_ *Builder, s *Step) { s.Needs = addIDs(s.Needs, ids...) }
+}
+
+// AfterSettled adds edges that hold whatever the result. A reference to a step
+// named here is tolerant: it resolves to null when that step has no output.
+func AfterSettled(ids ...StepID) Option {
+	return func(_ *Builder, s *Step) { s.Settled = addIDs(s.Settled, ids...) }
+}
+
+// Within bounds all tries of the step together.
+func Within(d time.Duration) Option { return func(_ *Builder, s *Step) { s.Timeout = Duration(d) } }
+
+// Once marks a blind step that must not be repeated after a crash inside it.
+func Once() Option { return func(_ *Builder, s *Step) { s.Once = true } }
+
+// Tolerated marks a step whose failure does not count.
+func Tolerated() Option { return func(_ *Builder, s *Step) { s.Tolerated = true } }
+
+// KeptBy forbids destroying the step's effect once the other was ever done.
+func KeptBy(id StepID) Option { return func(_ *Builder, s *Step) { s.KeptBy = id } }
+
+// Opens makes the step the opening one of a section.
+func Opens(section string) Option {
+	return func(b *Builder, s *Step) {
+		sec := b.section(section)
+		if sec.Open != "" || len(sec.Body) > 0 {
+			b.fail("section %q: %s opens it too late", section, s.ID)
+		}
+		sec.Open = s.ID
+	}
+}
+
+// In puts the step into a section's body: it needs the section's open step.
+func In(section string) Option {
+	return func(b *Builder, s *Step) {
+		sec := b.section(section)
+		if sec.Open != "" {
+			s.Needs = addIDs(s.Needs, sec.Open)
+		}
+		sec.Body = addIDs(sec.Body, s.ID)
+	}
+}
+
+// Closes makes the step the closing one: it runs after all of the section's
+// body settled, once open began.
+func Closes(section string) Option {
+	return func(b *Builder, s *Step) {
+		sec := b.section(section)
+		if sec.Open != "" {
+			s.Settled = addIDs(s.Settled, sec.Open)
+		}
+		s.Settled = addIDs(s.Settled, sec.Body...)
+		sec.Close = s.ID
+	}
+}
+
+// Section declares a section before its steps are added.
+func (b *Builder) Section(id string, kind SectionKind) {
+	if b.sections[id] != nil {
+		b.fail("section %q declared twice", id)
+	}
+	b.sections[id] = &Section{ID: id, Kind: kind}
+	b.p.Sections = append(b.p.Sections, Section{ID: id})
+}
+
+func (b *Builder) section(id string) *Section {
+	if s := b.sections[id]; s != nil {
+		return s
+	}
+	b.fail("section %q is not declared", id)
+	return &Section{}
+}
+
+func (b *Builder) fail(format string, a ...any) {
+	if b.err == nil {
+		b.err = fmt.Errorf("internal error: cannot build plan: "+format, a...)
+	}
+}
+
+// Add puts a step into the plan and returns a reference to its output. Edges
+// follow from the references in its input.
+func Add[I, O any](b *Builder, d Def[I, O], id StepID, in I, opts ...Option) Value[O] {
+	s := Step{ID: id, Kind: d.Kind, Look: d.Look, Scope: d.Scope, ReadOnly: d.ReadOnly}
+	raw, err := json.Marshal(in)
+	if err != nil {
+		b.fail("input of %s: %v", id, err)
+	}
+	s.In = raw
+	for _, o := range opts {
+		o(b, &s)
+	}
+	refs, err := References(raw)
+	if err != nil {
+		b.fail("step %s: %v", id, err)
+	}
+	for _, r := range refs {
+		if !contains(s.Settled, r) {
+			s.Needs = addIDs(s.Needs, r)
+		}
+	}
+	if _, dup := b.index[id]; dup {
+		b.fail("step %s added twice", id)
+	}
+	b.index[id] = len(b.p.Steps)
+	b.p.Steps = append(b.p.Steps, s)
+	return Value[O]{ref: id}
+}
+
+// Build returns the finished, validated plan.
+func (b *Builder) Build() (*Plan, error) {
+	if b.err != nil {
+		return nil, b.err
+	}
+	p := b.p
+	p.Sections = nil
+	for _, s := range b.p.Sections {
+		p.Sections = append(p.Sections, *b.sections[s.ID])
+	}
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+func addIDs(to []StepID, ids ...StepID) []StepID {
+	for _, id := range ids {
+		if id != "" && !contains(to, id) {
+			to = append(to, id)
+		}
+	}
+	return to
+}

@@ -1,0 +1,226 @@
+package plan
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A Sight is what a step sees when it looks at the world.
+type Sight string
+
+const (
+	// Absent: the effect is not there. For unmount and detach the effect is
+	// the removal, so a mounted volume is "absent".
+	Absent Sight = "absent"
+	// Ours: the effect is there and carries this attempt's token.
+	Ours Sight = "ours"
+	// AsWanted: the effect is there; who made it cannot be seen.
+	AsWanted Sight = "as-wanted"
+	// Conflict: something else is in the way.
+	Conflict Sight = "conflict"
+)
+
+// An Observation is one look. Output is the step's output where the effect is
+// there. Before is what an undo will need and the effect destroys (the mount
+// options of an unmount); it is recorded with the intent. Note is for people.
+type Observation struct {
+	Sight  Sight
+	Output json.RawMessage
+	Before json.RawMessage
+	Note   string
+}
+
+// Progress is how far a long step is. Percent is -1 where nobody knows.
+type Progress struct {
+	Percent int    `json:"percent"`
+	Text    string `json:"text,omitempty"`
+}
+
+// An Attempt is one try of a step. Token is the idempotency token derived
+// from run, step and generation: 32 hex digits, within EC2's limit of 64.
+type Attempt struct {
+	Run        RunID
+	Step       StepID
+	Generation int
+	Token      string
+	Section    string          // the atomic section it belongs to, if any
+	Resumed    bool            // an earlier attempt of this generation had started
+	Before     json.RawMessage // recorded with the intent
+	Keep       bool            // undo: let go of the effect, do not destroy it
+	Report     func(Progress)  // never nil
+}
+
+// A Handler knows one step kind. Observe changes nothing. Do twice equals Do
+// once, given the same attempt. Undo removes the effect, may be called after a
+// partial Do and twice; out is what Observe saw or Do returned, or null.
+type Handler interface {
+	Observe(ctx context.Context, a Attempt, in json.RawMessage) (Observation, error)
+	Do(ctx context.Context, a Attempt, in json.RawMessage) (json.RawMessage, error)
+	Undo(ctx context.Context, a Attempt, in, out json.RawMessage) error
+}
+
+// A Foreseer tells from an input whose references may be unresolved what the
+// step would do; `plan` prints it. "" when it cannot tell.
+type Foreseer interface {
+	Foresee(in json.RawMessage) string
+}
+
+// Handlers binds kinds to handlers, in one place.
+type Handlers map[Kind]Handler
+
+// Seen is a typed Observation.
+type Seen[Out any] struct {
+	Sight  Sight
+	Out    Out
+	Before any
+	Note   string
+}
+
+// Funcs is a typed handler. A nil Observe sees nothing (Absent); a nil Undo
+// has nothing to undo.
+type Funcs[In, Out any] struct {
+	Observe func(ctx context.Context, a Attempt, in In) (Seen[Out], error)
+	Do      func(ctx context.Context, a Attempt, in In) (Out, error)
+	Undo    func(ctx context.Context, a Attempt, in In, out Out) error
+	Foresee func(in In) string
+}
+
+// Bind makes a Handler from typed functions and puts it under d's kind.
+func Bind[In, Out any](h Handlers, d Def[In, Out], f Funcs[In, Out]) {
+	if h[d.Kind] != nil {
+		panic("internal error: step kind bound twice: " + string(d.Kind))
+	}
+	h[d.Kind] = bound[In, Out]{f}
+}
+
+type bound[In, Out any] struct{ f Funcs[In, Out] }
+
+func (b bound[In, Out]) Observe(ctx context.Context, a Attempt, in json.RawMessage) (Observation, error) {
+	if b.f.Observe == nil {
+		return Observation{Sight: Absent}, nil
+	}
+	v, err := decode[In](a.Step, in)
+	if err != nil {
+		return Observation{}, err
+	}
+	seen, err := b.f.Observe(ctx, a, v)
+	if err != nil {
+		return Observation{}, err
+	}
+	o := Observation{Sight: seen.Sight, Note: seen.Note}
+	if seen.Sight == Ours || seen.Sight == AsWanted {
+		if o.Output, err = json.Marshal(seen.Out); err != nil {
+			return o, err
+		}
+	}
+	if seen.Before != nil {
+		if o.Before, err = json.Marshal(seen.Before); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+func (b bound[In, Out]) Do(ctx context.Context, a Attempt, in json.RawMessage) (json.RawMessage, error) {
+	v, err := decode[In](a.Step, in)
+	if err != nil {
+		return nil, err
+	}
+	out, err := b.f.Do(ctx, a, v)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(out)
+}
+
+func (b bound[In, Out]) Undo(ctx context.Context, a Attempt, in, out json.RawMessage) error {
+	if b.f.Undo == nil {
+		return nil
+	}
+	v, err := decode[In](a.Step, in)
+	if err != nil {
+		return err
+	}
+	o, err := decode[Out](a.Step, out)
+	if err != nil {
+		return err
+	}
+	return b.f.Undo(ctx, a, v, o)
+}
+
+func (b bound[In, Out]) Foresee(in json.RawMessage) string {
+	v, err := decode[In]("", in)
+	if b.f.Foresee == nil || err != nil {
+		return ""
+	}
+	return b.f.Foresee(v)
+}
+
+func decode[T any](step StepID, raw json.RawMessage) (T, error) {
+	var v T
+	if len(raw) == 0 {
+		return v, nil
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return v, Terminal("the run was recorded by another version of the program; abandon it and run the operation again",
+			fmt.Errorf("cannot read the recorded data of step %s: %w", step, err))
+	}
+	return v, nil
+}
+
+// Action is what a handler asks of the runner by returning a Verdict.
+type Action string
+
+const (
+	ActRetry    Action = "retry"           // try again after a while, within the step's time-out
+	ActRestart  Action = "restart-section" // close the atomic section, undo its body, open it anew
+	ActTerminal Action = "terminal"        // fail the lane now
+	ActOperator Action = "needs-operator"  // stop; a person must decide
+	ActSkip     Action = "skip"            // leave this lane alone; that is not a failure
+)
+
+// A Verdict is an error that says what the runner is to do about it.
+type Verdict struct {
+	Action Action
+	After  time.Duration // ActRetry, ActRestart: not before
+	Hint   string        // what the operator can do
+	Err    error
+}
+
+func (v *Verdict) Error() string { return v.Err.Error() }
+func (v *Verdict) Unwrap() error { return v.Err }
+
+// Retry asks for another try, not before after. The effect may have happened.
+func Retry(after time.Duration, err error) error {
+	return &Verdict{Action: ActRetry, After: after, Err: err}
+}
+
+// RestartSection asks to close the section, undo its body and open it again.
+func RestartSection(after time.Duration, err error) error {
+	return &Verdict{Action: ActRestart, After: after, Err: err}
+}
+
+// Terminal fails the lane; hint says what to do.
+func Terminal(hint string, err error) error {
+	return &Verdict{Action: ActTerminal, Hint: hint, Err: err}
+}
+
+// NeedsOperator stops until a person decided.
+func NeedsOperator(hint string, err error) error {
+	return &Verdict{Action: ActOperator, Hint: hint, Err: err}
+}
+
+// Skip leaves the step's lane alone without failing the run.
+func Skip(reason error) error { return &Verdict{Action: ActSkip, Err: reason} }
+
+// VerdictOf finds the verdict in err; an error without one is terminal.
+func VerdictOf(err error) *Verdict {
+	var v *Verdict
+	if errors.As(err, &v) {
+		return &Verdict{Action: v.Action, After: v.After, Hint: v.Hint, Err: err}
+	}
+	return &Verdict{Action: ActTerminal, Err: err}
+}

@@ -1,0 +1,199 @@
+// Package plan is the data a run executes: a DAG of steps with their inputs,
+// edges, lanes and sections, and the contract (Handler, Attempt, verdicts)
+// between whoever executes a step and whoever knows what it means.
+//
+// A plan is immutable and self-contained: it prints, diffs, stores and hashes,
+// and a run killed last week is resumed from it alone. The package imports the
+// standard library only, knows no step kind by name and never executes
+// anything.
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Schema is the version of the plan's JSON form. A plan of a newer schema is
+// refused before anything is done.
+const Schema = 1
+
+// Identifiers. A RunID sorts by time; a StepID is unique in its plan and is
+// what an operator types (`resume --redo STEP`), so it has no spaces.
+type (
+	RunID  string
+	StepID string
+	Kind   string
+)
+
+// Look says when the runner looks at the world before it acts.
+type Look string
+
+const (
+	// ByState steps can see their effect in the world: always look first.
+	ByState Look = "state"
+	// ByToken steps find their effect by the idempotency token they left on
+	// it: look when an earlier attempt had started.
+	ByToken Look = "token"
+	// Blind steps leave nothing to look at (a user's hook).
+	Blind Look = "blind"
+)
+
+// Scope says what a step's effect outlives.
+type Scope string
+
+const (
+	// Cloud effects survive a reboot.
+	Cloud Scope = "cloud"
+	// Boot effects are gone under another boot id: a mount, a device node.
+	Boot Scope = "boot"
+)
+
+// Resumption says what a bare `resume` may do with an interrupted run.
+type Resumption string
+
+const (
+	// Continue at any boot: a mount.
+	Continue Resumption = "continue"
+	// ContinueThisBoot continues under the boot id it began with; under
+	// another one it only closes what is open and undoes: a snapshot.
+	ContinueThisBoot Resumption = "continue-this-boot"
+	// Ask never: an operator has to name the run. An unmount that was
+	// interrupted must not detach a volume at some later boot.
+	Ask Resumption = "ask"
+)
+
+// A Plan is what a recipe makes and a run executes.
+type Plan struct {
+	Schema      int        `json:"schema"`
+	Operation   string     `json:"operation"`
+	Snapshotter string     `json:"snapshotter"`
+	Instance    string     `json:"instance"` // EC2 instance id it was compiled for
+	Resumption  Resumption `json:"resumption"`
+	// UndoOnFailure: a run that fails undoes itself and ends (a snapshot run:
+	// unlabelled snapshots are worth nothing).
+	UndoOnFailure bool      `json:"undo_on_failure,omitempty"`
+	Lanes         []Lane    `json:"lanes,omitempty"`
+	Sections      []Section `json:"sections,omitempty"`
+	Steps         []Step    `json:"steps"` // in topological order
+}
+
+// A Lane is a failure domain: one volume. Claims name what no other run may
+// touch while this lane is unfinished, such as "mount:/mnt/solr".
+type Lane struct {
+	ID     string   `json:"id"`
+	Claims []string `json:"claims,omitempty"`
+}
+
+// A Step is one effect on the world, or one look at it.
+type Step struct {
+	ID       StepID          `json:"id"`
+	Kind     Kind            `json:"kind"`
+	Title    string          `json:"title,omitempty"` // what it does, for people
+	Look     Look            `json:"look,omitempty"`
+	Scope    Scope           `json:"scope,omitempty"`
+	ReadOnly bool            `json:"read_only,omitempty"`
+	Lane     string          `json:"lane,omitempty"` // "" belongs to the whole plan
+	In       json.RawMessage `json:"in,omitempty"`   // may hold {"$step": ID}
+	// Needs must be done first; when one failed or was skipped, so is this.
+	Needs []StepID `json:"needs,omitempty"`
+	// Settled must have ended first, whatever their result. A reference to
+	// one that is not done resolves to null.
+	Settled []StepID `json:"settled,omitempty"`
+	Timeout Duration `json:"timeout,omitempty"` // all tries together; 0 for the runner's default
+	// Once (Blind only): after a crash inside it, ask the operator instead
+	// of doing it again.
+	Once bool `json:"once,omitempty"`
+	// Tolerated: its failure is reported and does not count (a hook with
+	// on_failure = "continue").
+	Tolerated bool `json:"tolerated,omitempty"`
+	// KeptBy names a step; once that was ever done, undoing this one may
+	// only let go of its effect and must not destroy it (Attempt.Keep).
+	KeptBy StepID `json:"kept_by,omitempty"`
+}
+
+// SectionKind tells the two kinds of section apart.
+type SectionKind string
+
+const (
+	// Atomic: freeze … thaw. Outcomes are recorded together, after close.
+	Atomic SectionKind = "atomic"
+	// Bracket: pre hook … post hook.
+	Bracket SectionKind = "bracket"
+)
+
+// A Section is the steps between an open and a close step. Close runs once
+// open began, after every body step settled, whatever their result. A bracket
+// may lack its open step: its close runs once any body step began.
+type Section struct {
+	ID    string      `json:"id"`
+	Kind  SectionKind `json:"kind"`
+	Open  StepID      `json:"open,omitempty"`
+	Body  []StepID    `json:"body,omitempty"`
+	Close StepID      `json:"close"`
+}
+
+// Digest identifies the plan: SHA-256 over its JSON form, in hex.
+func (p *Plan) Digest() string {
+	b, err := json.Marshal(p)
+	if err != nil { // every field marshals; a failure is ours
+		panic(fmt.Sprintf("internal error: plan does not marshal: %v", err))
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Decode reads a stored plan and validates it, so that a damaged one is
+// refused before anything is done.
+func Decode(b []byte) (*Plan, error) {
+	var head struct{ Schema int }
+	if err := json.Unmarshal(b, &head); err != nil {
+		return nil, fmt.Errorf("cannot read plan: %w", err)
+	}
+	if head.Schema > Schema || head.Schema < 1 {
+		return nil, fmt.Errorf("cannot use plan: its schema is %d and this program knows up to %d", head.Schema, Schema)
+	}
+	var p Plan
+	if err := json.Unmarshal(b, &p); err != nil {
+		return nil, fmt.Errorf("cannot read plan: %w", err)
+	}
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+// Claims lists what no other run may touch while any of the named lanes is
+// unfinished; all lanes' claims without arguments.
+func (p *Plan) Claims(lanes ...string) []string {
+	var out []string
+	for _, l := range p.Lanes {
+		if len(lanes) > 0 && !contains(lanes, l.ID) {
+			continue
+		}
+		out = append(out, l.Claims...)
+	}
+	return out
+}
+
+func contains[T comparable](s []T, v T) bool {
+	for _, x := range s {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}
+
+// A Duration is a time.Duration that reads "1m30s" in JSON.
+type Duration time.Duration
+
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}

@@ -1,0 +1,154 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Validate checks what the runner relies on: unique ids, steps in topological
+// order, known lanes, references covered by edges, well-formed sections. It
+// takes time linear in steps and edges.
+func (p *Plan) Validate() error {
+	if len(p.Steps) == 0 {
+		return fmt.Errorf("plan has no steps")
+	}
+	switch p.Resumption {
+	case Continue, ContinueThisBoot, Ask:
+	default:
+		return fmt.Errorf("plan has no such resumption: %q", p.Resumption)
+	}
+	lanes := map[string]bool{"": true}
+	for _, l := range p.Lanes {
+		if l.ID == "" || lanes[l.ID] {
+			return fmt.Errorf("lane %q is empty or declared twice", l.ID)
+		}
+		lanes[l.ID] = true
+	}
+	index := make(map[StepID]int, len(p.Steps))
+	for i := range p.Steps {
+		if err := p.validateStep(i, index, lanes); err != nil {
+			return err
+		}
+		index[p.Steps[i].ID] = i
+	}
+	for i := range p.Steps {
+		if k := p.Steps[i].KeptBy; k != "" {
+			if _, ok := index[k]; !ok {
+				return fmt.Errorf("step %s is kept by %s, which is not in the plan", p.Steps[i].ID, k)
+			}
+		}
+	}
+	return p.validateSections(index)
+}
+
+func (p *Plan) validateStep(i int, index map[StepID]int, lanes map[string]bool) error {
+	s := &p.Steps[i]
+	if s.ID == "" || strings.ContainsAny(string(s.ID), " \t\r\n\x00") {
+		return fmt.Errorf("step id %q is empty or has spaces", s.ID)
+	}
+	if _, dup := index[s.ID]; dup {
+		return fmt.Errorf("step %s is in the plan twice", s.ID)
+	}
+	if s.Kind == "" {
+		return fmt.Errorf("step %s has no kind", s.ID)
+	}
+	switch s.Look {
+	case ByState, ByToken, Blind:
+	case "":
+		if !s.ReadOnly {
+			return fmt.Errorf("step %s changes the world and does not say how it looks", s.ID)
+		}
+	default:
+		return fmt.Errorf("step %s looks by %q, which does not exist", s.ID, s.Look)
+	}
+	if s.Scope != Cloud && s.Scope != Boot {
+		return fmt.Errorf("step %s has no such scope: %q", s.ID, s.Scope)
+	}
+	if !lanes[s.Lane] {
+		return fmt.Errorf("step %s is in lane %q, which is not declared", s.ID, s.Lane)
+	}
+	if s.Timeout < 0 {
+		return fmt.Errorf("step %s has a negative time-out", s.ID)
+	}
+	deps := make(map[StepID]bool, len(s.Needs)+len(s.Settled))
+	for _, list := range [][]StepID{s.Needs, s.Settled} {
+		for _, d := range list {
+			if _, ok := index[d]; !ok {
+				return fmt.Errorf("step %s comes after %s, which is not before it in the plan", s.ID, d)
+			}
+			deps[d] = true
+		}
+	}
+	if len(s.In) > 0 && !json.Valid(s.In) {
+		return fmt.Errorf("step %s: input is not JSON", s.ID)
+	}
+	refs, err := References(s.In)
+	if err != nil {
+		return fmt.Errorf("step %s: %w", s.ID, err)
+	}
+	for _, r := range refs {
+		if !deps[r] {
+			return fmt.Errorf("step %s refers to %s and does not come after it", s.ID, r)
+		}
+	}
+	return nil
+}
+
+func (p *Plan) validateSections(index map[StepID]int) error {
+	seen := map[string]bool{}
+	atomic := map[StepID]string{}
+	for _, sec := range p.Sections {
+		if sec.ID == "" || seen[sec.ID] {
+			return fmt.Errorf("section %q is empty or declared twice", sec.ID)
+		}
+		seen[sec.ID] = true
+		if sec.Kind != Atomic && sec.Kind != Bracket {
+			return fmt.Errorf("section %q is of no such kind: %q", sec.ID, sec.Kind)
+		}
+		if sec.Close == "" || (sec.Kind == Atomic && sec.Open == "") {
+			return fmt.Errorf("section %q lacks its open or close step", sec.ID)
+		}
+		ids := append([]StepID{sec.Close}, sec.Body...)
+		if sec.Open != "" {
+			ids = append(ids, sec.Open)
+		}
+		for _, id := range ids {
+			i, ok := index[id]
+			if !ok {
+				return fmt.Errorf("section %q holds %s, which is not in the plan", sec.ID, id)
+			}
+			if sec.Kind == Atomic {
+				if other, dup := atomic[id]; dup {
+					return fmt.Errorf("step %s is in two atomic sections, %q and %q", id, other, sec.ID)
+				}
+				atomic[id] = sec.ID
+			}
+			if err := sec.validateMember(&p.Steps[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// validateMember checks the edges that make close come last and open first.
+func (sec *Section) validateMember(s *Step) error {
+	switch s.ID {
+	case sec.Open:
+	case sec.Close:
+		for _, id := range append([]StepID{sec.Open}, sec.Body...) {
+			if id != "" && !contains(s.Settled, id) {
+				return fmt.Errorf("section %q: %s closes it and does not wait for %s", sec.ID, s.ID, id)
+			}
+		}
+		if len(s.Needs) > 0 {
+			return fmt.Errorf("section %q: %s closes it and must not need any step", sec.ID, s.ID)
+		}
+	default:
+		if sec.Open != "" && !contains(s.Needs, sec.Open) {
+			return fmt.Errorf("section %q: %s is in it and does not need %s", sec.ID, s.ID, sec.Open)
+		}
+	}
+	return nil
+}

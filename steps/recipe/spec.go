@@ -1,0 +1,92 @@
+// Package recipe compiles an operation on a snapshotter into a plan.
+//
+// A recipe is a pure function: no clock, no I/O, no environment. The same
+// Spec and Target always give the same plan, byte for byte, which is what lets
+// a second `run mount` recognise its own unfinished run. It imports plan and
+// steps and nothing else of ours.
+package recipe
+
+import "time"
+
+// A Spec is one snapshotter as the settings file declares it, with every
+// expression evaluated. The settings package makes it; nothing later reads the
+// settings file again.
+type Spec struct {
+	Name        string            `json:"name"`
+	Volumes     []Volume          `json:"volumes"`
+	FilterTags  map[string]string `json:"filter_tags"` // mount_point is always added per volume
+	ExpireAfter time.Duration     `json:"expire_after,omitempty"`
+	Consistency string            `json:"consistency"` // "group" or "volume"
+	OnMissing   string            `json:"on_missing"`  // "create" or "fail"
+	MaxHold     time.Duration     `json:"max_hold,omitempty"`
+	Expedite    bool              `json:"freeze_expedite,omitempty"`
+	Hooks       map[string]Hook   `json:"hooks,omitempty"` // by name: pre_mounts, post_snapshot, …
+	Timeouts    Timeouts          `json:"timeouts"`
+}
+
+// A Volume is one declared volume.
+type Volume struct {
+	Device              string   `json:"device"`      // EC2 device name, canonical: /dev/sdf
+	MountPoint          string   `json:"mount_point"` // absolute, cleaned
+	Size                int32    `json:"size"`        // GiB
+	FileSystem          string   `json:"file_system"`
+	MountOptions        []string `json:"mount_options,omitempty"` // words; none for "defaults"
+	MkfsOptions         []string `json:"mkfs_options,omitempty"`  // words
+	VolumeType          string   `json:"volume_type"`
+	IOPS                int32    `json:"iops,omitempty"`
+	Throughput          int32    `json:"throughput,omitempty"` // MiB/s
+	Encrypted           *bool    `json:"encrypted,omitempty"`  // nil: the account's default
+	KMSKeyID            string   `json:"kms_key_id,omitempty"`
+	InitializationRate  int32    `json:"initialization_rate,omitempty"` // MiB/s
+	DeleteOnTermination bool     `json:"delete_on_termination"`
+	DeviceNameOffset    int      `json:"device_name_offset,omitempty"`
+	Description         string   `json:"description"` // of its snapshots
+}
+
+// A Hook is a user's program at one of the twelve places.
+type Hook struct {
+	Command    []string      `json:"command"` // argv, no shell
+	Timeout    time.Duration `json:"timeout"`
+	Repeatable bool          `json:"repeatable"`
+	OnFailure  string        `json:"on_failure"` // "fail" or "continue"
+	When       string        `json:"when"`       // "success" or "always"; post hooks only
+	Hold       bool          `json:"hold,omitempty"`
+}
+
+// Timeouts bound each wait. Zero values take the defaults of DefaultTimeouts.
+type Timeouts struct {
+	Snapshot time.Duration `json:"snapshot"` // a pending snapshot to restore from; default 30 min
+	Volume   time.Duration `json:"volume"`   // creating → available; default 10 min
+	Attach   time.Duration `json:"attach"`   // attaching → attached; default 90 s
+	Device   time.Duration `json:"device"`   // attached → device node; default 2 min
+	Detach   time.Duration `json:"detach"`   // detaching → available; default 5 min
+	Complete time.Duration `json:"complete"` // snapshot completed under --wait; default 12 h
+	Mkfs     time.Duration `json:"mkfs"`     // default 30 min
+	Mount    time.Duration `json:"mount"`    // default 10 min: a journal replay takes its time
+}
+
+// HookNames are the twelve places, in the order the original ran them.
+var HookNames = []string{
+	"pre_mounts", "pre_mount", "post_mount", "post_mounts",
+	"pre_unmounts", "pre_unmount", "post_unmount", "post_unmounts",
+	"pre_snapshots", "pre_snapshot", "post_snapshot", "post_snapshots",
+}
+
+// FileSystems are the file systems a volume may ask for, the default first.
+var FileSystems = []string{"xfs", "ext2", "ext3", "ext4", "btrfs", "jfs", "reiserfs", "f2fs"}
+
+// A Target is the instance a plan is compiled for.
+type Target struct {
+	InstanceID string `json:"instance_id"`
+	Region     string `json:"region"`
+	Zone       string `json:"zone"`
+	AccountID  string `json:"account_id,omitempty"`
+}
+
+// Options are what the command line may say about one operation.
+type Options struct {
+	Wait          bool `json:"wait,omitempty"`           // snapshot: wait until completed
+	AllowOlder    bool `json:"allow_older,omitempty"`    // mount: an archived newest snapshot may be passed over
+	MixSets       bool `json:"mix_sets,omitempty"`       // mount: newest per mount point, whatever its set
+	IgnoreMounted bool `json:"ignore_mounted,omitempty"` // mount: a foreign volume under the device name is left alone, its lane skipped
+}
