@@ -1,0 +1,212 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+)
+
+// Config says where EC2 is and how to talk to it. The zero value is right on an EC2 instance.
+type Config struct {
+	Region      string // empty: the SDK's own sources (AWS_REGION, profile), then the instance's region from metadata
+	EndpointURL string // empty: EC2's own for the region (or AWS_ENDPOINT_URL)
+	MetadataURL string // empty: http://169.254.169.254 (or AWS_EC2_METADATA_SERVICE_ENDPOINT)
+
+	// Credentials are static ones. When its ID is empty the SDK's default chain finds some: environment, profile, role.
+	Credentials Credentials
+
+	// Transport carries the requests to EC2 and to the metadata service. Nil: a pool of kept-alive connections.
+	Transport http.RoundTripper
+
+	// Log takes what happens underneath: retries, throttling, slow ticks. Nil: dropped. Level is debug or warn.
+	Log func(level, message string, keysAndValues ...any)
+
+	PollMin time.Duration // shortest time between two describes of the poller; 0: 250 ms
+	PollMax time.Duration // longest; 0: 5 s
+	// SettleWindow is how long a thing that EC2 does not show counts as not visible yet; 0: 30 s. EC2 is eventually
+	// consistent: https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+	SettleWindow time.Duration
+
+	UserAgent string // added to the SDK's, such as snaptastic/1.0
+	PageSize  int32  // results per page of a describe; 0: 1000, EC2's most
+}
+
+// Credentials are an access key, and the session token that comes with a temporary one.
+type Credentials struct{ ID, Secret, Session string }
+
+// Client talks to EC2 in one region. It is safe for use by many goroutines, and shares calls between them.
+type Client struct {
+	config   Config
+	loaded   aws.Config
+	metadata *Metadata
+	limits   limiters
+
+	mu        sync.Mutex
+	connected *sdk.Client
+	region    string
+
+	volumeLooks   looks[Volume]
+	snapshotLooks looks[Snapshot]
+	volumePolls   poller[Volume]
+	snapshotPolls poller[Snapshot]
+}
+
+// New makes a client. It reads the AWS configuration files and the environment, and calls nobody: a missing region or
+// credential shows at the first call.
+func New(ctx context.Context, cfg Config) (*Client, error) {
+	cfg = withDefaults(cfg)
+	metadata := NewMetadata(cfg)
+	loaded, err := load(ctx, cfg, metadata)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the AWS configuration: %w", err)
+	}
+	c := &Client{config: cfg, loaded: loaded, metadata: metadata, region: cfg.Region}
+	if c.region == "" {
+		c.region = loaded.Region
+	}
+	c.volumeLooks.describe = c.describeVolumes
+	c.snapshotLooks.describe = c.describeSnapshotsLike
+	c.volumePolls = poller[Volume]{
+		describe: func(ctx context.Context, ids []string) ([]Volume, error) {
+			return c.describeVolumes(ctx, "volume-id", ids)
+		},
+		name: func(v Volume) string { return v.ID }, phase: volumePhase,
+		min: cfg.PollMin, max: cfg.PollMax, log: cfg.Log,
+	}
+	c.snapshotPolls = poller[Snapshot]{
+		describe: func(ctx context.Context, ids []string) ([]Snapshot, error) {
+			return c.describeSnapshots(ctx, SnapshotQuery{IDs: ids})
+		},
+		name: func(s Snapshot) string { return s.ID }, phase: func(s Snapshot) string { return s.State },
+		min: cfg.PollMin, max: cfg.PollMax, log: cfg.Log,
+	}
+	return c, nil
+}
+
+func withDefaults(cfg Config) Config {
+	if cfg.Log == nil {
+		cfg.Log = func(string, string, ...any) {}
+	}
+	if cfg.PollMin <= 0 {
+		cfg.PollMin = 250 * time.Millisecond
+	}
+	if cfg.PollMax <= 0 {
+		cfg.PollMax = 5 * time.Second
+	}
+	cfg.PollMax = max(cfg.PollMax, cfg.PollMin)
+	if cfg.SettleWindow <= 0 {
+		cfg.SettleWindow = 30 * time.Second
+	}
+	if cfg.PageSize <= 0 {
+		cfg.PageSize = 1000
+	}
+	return cfg
+}
+
+// load gathers region and credentials. Static credentials leave the machine's AWS configuration aside altogether, so
+// that a sandbox cannot pick up a real account.
+func load(ctx context.Context, cfg Config, metadata *Metadata) (aws.Config, error) {
+	if cfg.Credentials.ID != "" {
+		fixed := credentials.NewStaticCredentialsProvider(cfg.Credentials.ID, cfg.Credentials.Secret, cfg.Credentials.Session)
+		return aws.Config{Credentials: aws.NewCredentialsCache(fixed)}, nil
+	}
+	options := []func(*config.LoadOptions) error{
+		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = metadata.client }),
+	}
+	if cfg.Region != "" {
+		options = append(options, config.WithRegion(cfg.Region))
+	}
+	if cfg.Transport != nil {
+		options = append(options, config.WithHTTPClient(&http.Client{Transport: cfg.Transport}))
+	}
+	return config.LoadDefaultConfig(ctx, options...)
+}
+
+// Region returns the region that the client talks to, asking the metadata service if nothing else says.
+func (c *Client) Region(ctx context.Context) (string, error) {
+	if _, err := c.connect(ctx); err != nil {
+		return "", err
+	}
+	return c.region, nil
+}
+
+// Metadata returns the metadata service of the same configuration.
+func (c *Client) Metadata() *Metadata { return c.metadata }
+
+// connect makes the SDK's client once the region is known.
+func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.connected != nil {
+		return c.connected, nil
+	}
+	if c.region == "" {
+		identity, err := c.metadata.Identity(ctx)
+		if err != nil {
+			fault := Classify("GetInstanceIdentityDocument", err).as("tell the AWS region")
+			fault.Hint = "set the region: in the settings file, with --region, or as AWS_REGION"
+			return nil, fault
+		}
+		c.region = identity.Region
+	}
+	loaded := c.loaded
+	loaded.Region = c.region
+	c.connected = sdk.NewFromConfig(loaded, func(o *sdk.Options) {
+		o.Credentials = namedCredentials{c.loaded.Credentials}
+		o.HTTPClient = newHTTPClient(c.config.Transport)
+		if c.config.EndpointURL != "" {
+			o.BaseEndpoint = aws.String(c.config.EndpointURL)
+		}
+		if c.config.UserAgent != "" {
+			o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey(c.config.UserAgent))
+		}
+	})
+	return c.connected, nil
+}
+
+// method is an SDK operation as a method expression: (*sdk.Client).CreateVolume. Naming each one so, and none by
+// reflection, lets the linker drop the other seven hundred.
+type method[In, Out any] func(*sdk.Client, context.Context, *In, ...func(*sdk.Options)) (*Out, error)
+
+// call sends one request, again where that is safe, and returns a *Fault about what it was doing when it failed.
+func call[In, Out any](ctx context.Context, c *Client, op, doing string, send method[In, Out], in *In) (*Out, error) {
+	api, err := c.connect(ctx)
+	if err != nil {
+		return nil, Classify(op, err)
+	}
+	tries := &tries{op: op, limit: c.limits.of(op), log: c.config.Log}
+	out, err := send(api, ctx, in, func(o *sdk.Options) { o.Retryer = tries })
+	if err != nil {
+		return nil, tries.fault(ctx, err).as(doing)
+	}
+	return out, nil
+}
+
+// credentialsError marks a failure to come by credentials, which the SDK reports like any other.
+type credentialsError struct{ err error }
+
+func (e *credentialsError) Error() string { return "no credentials: " + e.err.Error() }
+func (e *credentialsError) Unwrap() error { return e.err }
+
+type namedCredentials struct{ inner aws.CredentialsProvider }
+
+func (n namedCredentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	if n.inner == nil {
+		return aws.Credentials{}, &credentialsError{errors.New("none are configured")}
+	}
+	found, err := n.inner.Retrieve(ctx)
+	if err != nil {
+		return found, &credentialsError{err}
+	}
+	return found, nil
+}

@@ -1,0 +1,153 @@
+package ec2
+
+import (
+	"regexp"
+	"strings"
+)
+
+// classes are the error codes of the EC2 API that do not follow from their spelling.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+var classes = map[string]Class{
+	"RequestLimitExceeded":      Throttled,
+	"Throttling":                Throttled,
+	"ThrottlingException":       Throttled,
+	"ThrottledException":        Throttled,
+	"EC2ThrottledException":     Throttled,
+	"RequestThrottled":          Throttled,
+	"RequestThrottledException": Throttled,
+	"TooManyRequestsException":  Throttled,
+	"BandwidthLimitExceeded":    Throttled,
+	"SlowDown":                  Throttled,
+
+	"InternalError":           Transient,
+	"InternalFailure":         Transient,
+	"ServiceUnavailable":      Transient,
+	"Unavailable":             Transient,
+	"ConcurrentTagAccess":     Transient,
+	"RequestTimeout":          Transient,
+	"PriorRequestNotComplete": Transient,
+
+	"IncorrectState":             SettleLater,
+	"IncorrectInstanceState":     SettleLater,
+	"IncorrectModificationState": SettleLater,
+	"InvalidAttachment.Status":   SettleLater,
+
+	"InvalidVolume.Unknown": NotFound,
+
+	"VolumeInUse":           InUse,
+	"InvalidDevice.InUse":   InUse,
+	"InvalidSnapshot.InUse": InUse,
+
+	"SnapshotCreationPerVolumeRateExceeded": RateExceeded,
+
+	"InsufficientVolumeCapacity": Limit,
+	"ResourceCountExceeded":      Limit,
+
+	"UnauthorizedOperation":          Denied,
+	"AuthFailure":                    Denied,
+	"AccessDenied":                   Denied,
+	"AccessDeniedException":          Denied,
+	"InvalidClientTokenId":           Denied,
+	"SignatureDoesNotMatch":          Denied,
+	"UnrecognizedClientException":    Denied,
+	"IncompleteSignature":            Denied,
+	"InvalidSecurity":                Denied,
+	"MissingAuthenticationToken":     Denied,
+	"ExpiredToken":                   Denied,
+	"ExpiredTokenException":          Denied,
+	"RequestExpired":                 Denied,
+	"OptInRequired":                  Denied,
+	"Blocked":                        Denied,
+	"PendingVerification":            Denied,
+	"KMSKeyNotAccessible":            Denied,
+	"KmsKeyNotAccessible":            Denied,
+	"InvalidKmsKeyState":             Denied,
+	"InvalidKMSKey.InvalidState":     Denied,
+	"EncryptedVolumesNotSupported":   Invalid,
+	"InvalidVolume.ZoneMismatch":     Invalid,
+	"DryRunOperation":                DryRun,
+	"IdempotentParameterMismatch":    Invalid,
+	"InvalidIdempotencyToken":        Invalid,
+	"VolumeModificationSizeExceeded": Limit,
+}
+
+// classOfCode looks a code up, and goes by its spelling where it is not listed.
+func classOfCode(code, message string) Class {
+	if class, ok := classes[code]; ok {
+		return class
+	}
+	switch {
+	case strings.HasSuffix(code, ".NotFound"):
+		return NotFound
+	case strings.HasSuffix(code, ".InUse"):
+		return InUse
+	case strings.HasSuffix(code, "LimitExceeded"):
+		return Limit
+	case strings.HasPrefix(code, "InvalidParameter") && strings.Contains(message, "already in use"):
+		// AttachVolume: Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use
+		return InUse
+	}
+	return Invalid
+}
+
+// hints say what to do, by code. Quota names are those of the Service Quotas console.
+var hints = map[string]string{
+	"VolumeLimitExceeded":                   "delete volumes that nobody needs, or ask for more of the Service Quotas entry \"Storage for ... volumes, in TiB\" of Amazon EBS",
+	"MaxIOPSLimitExceeded":                  "ask for more of the Service Quotas entry \"IOPS for Provisioned IOPS SSD volumes\" of Amazon EBS",
+	"AttachmentLimitExceeded":               "the instance holds as many volumes as its type can: detach one, or use an instance type with more EBS attachments",
+	"SnapshotLimitExceeded":                 "delete expired snapshots, or ask for more of the Service Quotas entry \"Snapshots per Region\" of Amazon EBS",
+	"PendingSnapshotLimitExceeded":          "wait until the snapshots that are under way have completed",
+	"ConcurrentSnapshotLimitExceeded":       "wait until the snapshots of this volume that are under way have completed",
+	"TagLimitExceeded":                      "a resource takes 50 tags: use fewer of them",
+	"InsufficientVolumeCapacity":            "the zone has no room for this volume type now: try later, or use another volume_type",
+	"SnapshotCreationPerVolumeRateExceeded": "wait 15 seconds or more between two snapshots of one volume",
+	"InvalidVolume.ZoneMismatch":            "a volume can only be attached in its own availability zone: create it in the instance's zone",
+	"InvalidDevice.InUse":                   "another volume has this device name: detach it, or declare another name",
+	"VolumeInUse":                           "the volume is attached already: see where with DescribeVolumes, and detach it there first",
+	"InvalidSnapshot.InUse":                 "an image uses the snapshot: deregister the image first",
+	"RequestExpired":                        "the machine's clock is wrong: set it (chronyd or timesyncd)",
+	"AuthFailure":                           "check the credentials, and whether the machine's clock is right",
+	"SignatureDoesNotMatch":                 "check the secret access key, and whether the machine's clock is right",
+	"InvalidClientTokenId":                  "check the access key id, and that it belongs to this partition",
+	"ExpiredToken":                          "the session credentials have expired: renew them",
+	"ExpiredTokenException":                 "the session credentials have expired: renew them",
+	"OptInRequired":                         "enable the region for the account",
+	"PendingVerification":                   "AWS is still verifying the account: try again in some hours, or ask AWS support",
+	"IdempotentParameterMismatch":           "the token was used before with other parameters: start a new run",
+	"KMSKeyNotAccessible":                   "let the role use the KMS key (kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext), and see that the key is enabled",
+}
+
+var deniedAction = regexp.MustCompile(`perform: ([a-z0-9-]+:[A-Za-z]+)`)
+
+// hint says what to do about a fault whose code and class are known.
+func hint(fault *Fault) string {
+	if text, ok := hints[fault.Code]; ok {
+		return text
+	}
+	switch {
+	case fault.Code == "UnauthorizedOperation" || strings.HasPrefix(fault.Code, "AccessDenied"):
+		return "allow " + missingActions(fault) + " in the IAM policy of the credentials in use"
+	case fault.Class == Denied && strings.Contains(strings.ToLower(fault.Code), "kms"):
+		return hints["KMSKeyNotAccessible"]
+	case fault.Class == InUse && fault.Op == "AttachVolume":
+		return hints["InvalidDevice.InUse"]
+	case fault.Class == Limit:
+		return "ask for a higher quota in Service Quotas, or remove what is not needed"
+	case fault.Class == Ambiguous:
+		return "look for what it may have made before sending it again"
+	}
+	return ""
+}
+
+// missingActions names the IAM action that EC2 named, or else the one of the call itself. A create that tags needs
+// CreateTags too, and EC2's older answers do not say which of the two was refused.
+func missingActions(fault *Fault) string {
+	if named := deniedAction.FindStringSubmatch(fault.Message); named != nil {
+		return named[1]
+	}
+	switch fault.Op {
+	case "CreateVolume", "CreateSnapshot", "CreateSnapshots":
+		return "ec2:" + fault.Op + " (and ec2:CreateTags, since it is tagged as it is made)"
+	}
+	return "ec2:" + fault.Op
+}

@@ -1,0 +1,79 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// DryRunRequest names the resources that a permission is tried on. What is empty is replaced by an id that cannot
+// exist; EC2 may then answer NotFound, which says nothing about the permission.
+type DryRunRequest struct {
+	InstanceID, VolumeID, SnapshotID, Zone, Device string
+}
+
+// Permissions are the actions that [Client.DryRun] can try, in the order a report should have.
+var Permissions = []string{
+	"DescribeVolumes", "DescribeSnapshots", "CreateVolume", "AttachVolume", "ModifyInstanceAttribute", "DetachVolume",
+	"DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CreateTags", "DeleteTags", "DeleteSnapshot",
+}
+
+// DryRun asks EC2 whether the credentials may do the action, without doing it. Nil says yes; a Denied fault says no and
+// names the permission; any other fault says that it could not be found out.
+func (c *Client) DryRun(ctx context.Context, action string, r DryRunRequest) error {
+	try, ok := c.trials(r)[action]
+	if !ok {
+		return refuse(action, "try "+action, "internal error: no dry run is known for "+action)
+	}
+	err := try(ctx)
+	if fault, ok := errors.AsType[*Fault](err); ok && fault.Class == DryRun {
+		return nil
+	}
+	return err
+}
+
+func (c *Client) trials(r DryRunRequest) map[string]func(context.Context) error {
+	instance, volume := or(r.InstanceID, "i-00000000000000000"), or(r.VolumeID, "vol-00000000000000000")
+	snapshot, device := or(r.SnapshotID, "snap-00000000000000000"), or(r.Device, "/dev/sdf")
+	dry, mark := aws.Bool(true), map[string]string{"snaptastic:permission": "tried"}
+	return map[string]func(context.Context) error{
+		"DescribeVolumes":   trial(c, "DescribeVolumes", (*sdk.Client).DescribeVolumes, &sdk.DescribeVolumesInput{DryRun: dry}),
+		"DescribeSnapshots": trial(c, "DescribeSnapshots", (*sdk.Client).DescribeSnapshots, &sdk.DescribeSnapshotsInput{DryRun: dry}),
+		"CreateVolume": trial(c, "CreateVolume", (*sdk.Client).CreateVolume, &sdk.CreateVolumeInput{
+			DryRun: dry, AvailabilityZone: given(r.Zone), Size: aws.Int32(1), VolumeType: types.VolumeTypeGp3,
+			TagSpecifications: tagsOnCreate(types.ResourceTypeVolume, mark)}),
+		"AttachVolume": trial(c, "AttachVolume", (*sdk.Client).AttachVolume, &sdk.AttachVolumeInput{
+			DryRun: dry, InstanceId: &instance, VolumeId: &volume, Device: &device}),
+		"ModifyInstanceAttribute": trial(c, "ModifyInstanceAttribute", (*sdk.Client).ModifyInstanceAttribute, &sdk.ModifyInstanceAttributeInput{
+			DryRun: dry, InstanceId: &instance, BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
+				DeviceName: &device, Ebs: &types.EbsInstanceBlockDeviceSpecification{DeleteOnTermination: aws.Bool(true)}}}}),
+		"DetachVolume": trial(c, "DetachVolume", (*sdk.Client).DetachVolume, &sdk.DetachVolumeInput{
+			DryRun: dry, InstanceId: &instance, VolumeId: &volume}),
+		"DeleteVolume": trial(c, "DeleteVolume", (*sdk.Client).DeleteVolume, &sdk.DeleteVolumeInput{DryRun: dry, VolumeId: &volume}),
+		"CreateSnapshot": trial(c, "CreateSnapshot", (*sdk.Client).CreateSnapshot, &sdk.CreateSnapshotInput{
+			DryRun: dry, VolumeId: &volume, TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, mark)}),
+		"CreateSnapshots": trial(c, "CreateSnapshots", (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
+			DryRun: dry, InstanceSpecification: &types.InstanceSpecification{InstanceId: &instance},
+			TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, mark)}),
+		"CreateTags":     trial(c, "CreateTags", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(mark)}),
+		"DeleteTags":     trial(c, "DeleteTags", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(mark)}),
+		"DeleteSnapshot": trial(c, "DeleteSnapshot", (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{DryRun: dry, SnapshotId: &snapshot}),
+	}
+}
+
+func trial[In, Out any](c *Client, op string, send method[In, Out], in *In) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := call(ctx, c, op, "try "+op, send, in)
+		return err
+	}
+}
+
+func or(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
+}

@@ -1,0 +1,295 @@
+package ec2
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Class says what kind of failure a [Fault] is, and so what a caller may do about it.
+type Class int
+
+const (
+	// Throttled: EC2 refused the request because there were too many. It had no effect; try again later.
+	Throttled Class = iota + 1
+	// Transient: a passing failure of EC2 or of the network. Asking again is safe.
+	Transient
+	// Ambiguous: the request may or may not have had its effect and must not be repeated unseen. Only calls that take
+	// no idempotency token end so: look for the effect by its tags first.
+	Ambiguous
+	// SettleLater: the resource is between two states; the same request can succeed in a while.
+	SettleLater
+	// NotFound: EC2 knows no such thing, or, right after it was made, not yet.
+	NotFound
+	// InUse: the volume, the snapshot or the device name is taken.
+	InUse
+	// Limit: a quota is used up.
+	Limit
+	// Denied: the credentials are missing, invalid, or lack a permission.
+	Denied
+	// RateExceeded: snapshots of one volume follow each other too fast; wait for RetryAfter (15 s or more).
+	RateExceeded
+	// DryRun: the request would have succeeded.
+	DryRun
+	// Invalid: the request can never succeed as it is.
+	Invalid
+	// Canceled: the caller's context ended.
+	Canceled
+)
+
+var classNames = [...]string{"unknown", "throttled", "transient", "ambiguous", "settle-later", "not-found", "in-use",
+	"limit", "denied", "rate-exceeded", "dry-run", "invalid", "canceled"}
+
+func (c Class) String() string {
+	if c < 0 || int(c) >= len(classNames) {
+		c = 0
+	}
+	return classNames[c]
+}
+
+// Fault is the error of every method of this package that talks to EC2 or to the metadata service.
+type Fault struct {
+	Op         string        // EC2's name of the action, such as CreateVolume
+	Doing      string        // the same in words and with names: attach vol-0a1b to i-0c2d as /dev/sdf
+	Code       string        // EC2's error code; empty when EC2 did not answer
+	Message    string        // what went wrong, in a sentence
+	RequestID  string        // EC2's, for a support case
+	Class      Class         // what may be done about it
+	Hint       string        // what to do about it; empty when there is nothing but trying again
+	RetryAfter time.Duration // how long to leave EC2 alone before asking again; 0 when asking again is no use
+	repeated   bool          // an attempt before may have had its effect
+	cause      error
+}
+
+// Error reads "cannot create volume: <message> (<Code>)". The hint is not part of it.
+func (f *Fault) Error() string {
+	if f.Code == "" {
+		return fmt.Sprintf("cannot %s: %s", f.Doing, f.Message)
+	}
+	return fmt.Sprintf("cannot %s: %s (%s)", f.Doing, f.Message, f.Code)
+}
+
+func (f *Fault) Unwrap() error { return f.cause }
+
+// as returns a copy that tells of another deed: a shared call failed, but each sharer asked for its own.
+func (f *Fault) as(doing string) *Fault {
+	other := *f
+	other.Doing = doing
+	return &other
+}
+
+// ClassOf returns the class of the fault that err is or wraps, or 0.
+func ClassOf(err error) Class {
+	if fault, ok := errors.AsType[*Fault](err); ok {
+		return fault.Class
+	}
+	return 0
+}
+
+// Classify turns what the SDK returned for the action op into a Fault. A nil error gives nil, a Fault itself.
+func Classify(op string, err error) *Fault {
+	if err == nil {
+		return nil
+	}
+	if fault, ok := errors.AsType[*Fault](err); ok {
+		return fault
+	}
+	fault := &Fault{Op: op, Doing: inWords(op), cause: err}
+	if answer, ok := errors.AsType[*awshttp.ResponseError](err); ok {
+		fault.RequestID = answer.RequestID
+	}
+	if missing, ok := errors.AsType[*credentialsError](err); ok {
+		classifyCredentials(fault, missing)
+	} else if answer, ok := errors.AsType[smithy.APIError](err); ok && answer.ErrorCode() != "UnknownError" {
+		classifyAnswer(fault, answer.ErrorCode(), answer.ErrorMessage())
+	} else if isCanceled(err) {
+		classifyCanceled(fault, err)
+	} else if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		classifyGarbage(fault, answer)
+	} else {
+		classifyConnection(fault, err)
+	}
+	if fault.RetryAfter == 0 {
+		fault.RetryAfter = pause[fault.Class]
+	}
+	return fault
+}
+
+// pause is how long a caller who tries again himself should wait at least, by class.
+var pause = map[Class]time.Duration{
+	Throttled:    2 * time.Second,
+	Transient:    time.Second,
+	SettleLater:  2 * time.Second,
+	RateExceeded: 15 * time.Second,
+}
+
+// sentOnce are the actions that make something new each time they are sent, with no token to tell a repetition by.
+var sentOnce = map[string]bool{
+	"CreateSnapshot": true, "CreateSnapshots": true, "CopySnapshot": true, "CreateImage": true,
+}
+
+func classifyCredentials(fault *Fault, missing *credentialsError) {
+	fault.Message = "no usable AWS credentials: " + lastWords(missing.err)
+	if errors.Is(missing.err, context.Canceled) {
+		fault.Class = Canceled
+		return
+	}
+	fault.Class = Denied
+	fault.Hint = "attach a role to the instance, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+}
+
+// classifyAnswer classifies a proper answer of EC2.
+func classifyAnswer(fault *Fault, code, message string) {
+	code = strings.TrimPrefix(strings.TrimPrefix(code, "Client."), "Server.")
+	fault.Code = code
+	// A denied request carries a kilobyte that only sts:DecodeAuthorizationMessage can read.
+	message, _, _ = strings.Cut(message, "Encoded authorization failure message:")
+	fault.Message = strings.TrimRight(strings.TrimSpace(message), ".")
+	if fault.Message == "" {
+		fault.Message = "EC2 gave no reason"
+	}
+	fault.Class = classOfCode(code, fault.Message)
+	if fault.Class == Transient && sentOnce[fault.Op] {
+		fault.Class = Ambiguous
+	}
+	fault.Hint = hint(fault)
+}
+
+// classifyCanceled: a request that was on its way when the context ended may have had its effect.
+func classifyCanceled(fault *Fault, err error) {
+	fault.Class = Canceled
+	fault.Message = "canceled"
+	if errors.Is(err, context.DeadlineExceeded) {
+		fault.Message = "ran out of time"
+	}
+	_, sent := errors.AsType[*smithy.CanceledError](err)
+	if sent && sentOnce[fault.Op] {
+		fault.Class = Ambiguous
+		fault.Message += " after the request was sent; it may have had its effect"
+	}
+}
+
+// classifyGarbage: somebody answered, but not in EC2's words.
+func classifyGarbage(fault *Fault, answer *smithyhttp.ResponseError) {
+	status := answer.HTTPStatusCode()
+	_, torn := errors.AsType[*xml.SyntaxError](answer)
+	switch {
+	case status >= 500:
+		fault.Class = Transient
+		fault.Message = fmt.Sprintf("the endpoint answered HTTP %d without saying why", status)
+	case status >= 300:
+		fault.Class = Invalid
+		fault.Message = fmt.Sprintf("the endpoint answered HTTP %d, and not as EC2 does", status)
+		fault.Hint = "check the endpoint URL, and whether a proxy stands between (HTTPS_PROXY, NO_PROXY)"
+	default:
+		fault.Class = Transient
+		fault.Message = "the answer cannot be read: " + lastWords(answer)
+		if torn {
+			fault.Message = "the answer is cut short or is not EC2's"
+		}
+		fault.Hint = "when it stays so, check the endpoint URL and whether a proxy stands between"
+	}
+	if sentOnce[fault.Op] && fault.Class == Transient {
+		fault.Class = Ambiguous
+		fault.Message += "; the request may have had its effect"
+	}
+}
+
+// classifyConnection: nobody answered.
+func classifyConnection(fault *Fault, err error) {
+	_, sending := errors.AsType[*smithyhttp.RequestSendError](err)
+	_, reading := errors.AsType[*smithy.DeserializationError](err)
+	fault.Message = lastWords(err)
+	switch {
+	case isUntrusted(err):
+		fault.Class = Invalid
+		fault.Hint = "check the endpoint URL, the machine's clock and its CA certificates"
+	case isUnsent(err):
+		fault.Class = Transient
+		fault.Message = "the endpoint cannot be reached: " + fault.Message
+		fault.Hint = "check the region, the endpoint URL, and the way to it (security group, NAT gateway or VPC endpoint)"
+	case (sending || reading) && sentOnce[fault.Op]:
+		fault.Class = Ambiguous
+		fault.Message = "no answer came back (" + fault.Message + "); the request may have had its effect"
+	case sending || reading:
+		fault.Class = Transient
+		fault.Message = "no answer came back: " + fault.Message
+	default:
+		fault.Class = Invalid
+	}
+}
+
+func isCanceled(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !isTimeout(err)
+}
+
+// isTimeout tells the HTTP client's own time-out, which is the network's fault, from the end of the caller's context.
+func isTimeout(err error) bool {
+	_, sending := errors.AsType[*smithyhttp.RequestSendError](err)
+	return sending
+}
+
+// isUnsent reports whether the connection was never made, so that nothing can have been sent.
+func isUnsent(err error) bool {
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return true
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "dial" || op.Op == "proxyconnect") {
+		return true
+	}
+	return false
+}
+
+// isUntrusted reports a failed TLS handshake that trying again will not mend.
+func isUntrusted(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[x509.UnknownAuthorityError](err)
+	return ok
+}
+
+// lastWords returns the part of a long SDK error chain that a person can use: the innermost cause, with the URL it
+// happened at.
+func lastWords(err error) string {
+	if at, ok := errors.AsType[*url.Error](err); ok {
+		address := at.URL
+		if parsed, bad := url.Parse(at.URL); bad == nil {
+			address = parsed.Scheme + "://" + parsed.Host
+		}
+		return address + ": " + at.Err.Error()
+	}
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
+}
+
+// inWords turns an action into words: DescribeVolumes becomes "describe volumes".
+func inWords(op string) string {
+	var words strings.Builder
+	for i, letter := range op {
+		if i > 0 && letter >= 'A' && letter <= 'Z' {
+			words.WriteByte(' ')
+		}
+		words.WriteRune(letter)
+	}
+	return strings.ToLower(words.String())
+}

@@ -1,0 +1,218 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+)
+
+const (
+	metadataPatience = 1800 * time.Millisecond // for one question, retries included
+	mostMetadata     = 1 << 20                 // bytes of one answer; EC2's userdata has 16 KiB at most
+)
+
+// Metadata is the instance metadata service, version 2 only: a session token goes with each request, and there is no
+// falling back to version 1.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+type Metadata struct {
+	client *imds.Client
+	url    string
+}
+
+// Identity is what the instance identity document says.
+type Identity struct {
+	InstanceID   string
+	Region       string
+	Zone         string
+	Type         string // such as m7g.large
+	AccountID    string
+	Architecture string // x86_64 or arm64
+	PrivateIP    string
+	ImageID      string
+}
+
+// NewMetadata makes a client of the metadata service. It calls nobody.
+func NewMetadata(cfg Config) *Metadata {
+	address := cfg.MetadataURL
+	if address == "" {
+		address = os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+	}
+	if address == "" {
+		address = "http://169.254.169.254"
+	}
+	return &Metadata{url: address, client: imds.New(imds.Options{
+		Endpoint: address, HTTPClient: newMetadataHTTP(cfg.Transport), EnableFallback: aws.FalseTernary,
+	})}
+}
+
+// Identity returns who the instance is. It fails within two seconds where there is no metadata service.
+func (m *Metadata) Identity(ctx context.Context) (Identity, error) {
+	var out *imds.GetInstanceIdentityDocumentOutput
+	err := m.ask(ctx, "GetInstanceIdentityDocument", "read the instance's identity", func(ctx context.Context) (err error) {
+		out, err = m.client.GetInstanceIdentityDocument(ctx, nil)
+		return err
+	})
+	if err != nil {
+		return Identity{}, err
+	}
+	identity := Identity{
+		InstanceID: out.InstanceID, Region: out.Region, Zone: out.AvailabilityZone, Type: out.InstanceType,
+		AccountID: out.AccountID, Architecture: out.Architecture, PrivateIP: out.PrivateIP, ImageID: out.ImageID,
+	}
+	if identity.InstanceID == "" || identity.Region == "" {
+		return Identity{}, refuse("GetInstanceIdentityDocument", "read the instance's identity",
+			"the answer of "+m.url+" names no instance or no region")
+	}
+	return identity, nil
+}
+
+// UserData returns the instance's userdata as it was given, or nil when it has none.
+func (m *Metadata) UserData(ctx context.Context) ([]byte, error) {
+	var data []byte
+	err := m.ask(ctx, "GetUserData", "read the instance's userdata", func(ctx context.Context) error {
+		out, err := m.client.GetUserData(ctx, nil)
+		if err != nil {
+			return err
+		}
+		data, err = readAll(out.Content)
+		return err
+	})
+	if isAbsent(err) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// Tags returns the instance's tags, or nil when the instance does not show them to the metadata service, which is the
+// default (InstanceMetadataTags=enabled switches it on).
+func (m *Metadata) Tags(ctx context.Context) (map[string]string, error) {
+	list, err := m.text(ctx, "tags/instance/")
+	if isAbsent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	tags := make(map[string]string)
+	for key := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == '\n' }) {
+		value, err := m.text(ctx, "tags/instance/"+key)
+		if isAbsent(err) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		tags[key] = value
+	}
+	return tags, nil
+}
+
+// text reads one path below latest/meta-data.
+func (m *Metadata) text(ctx context.Context, path string) (string, error) {
+	var content []byte
+	err := m.ask(ctx, "GetMetadata", "read the instance's "+path, func(ctx context.Context) error {
+		out, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
+		if err != nil {
+			return err
+		}
+		content, err = readAll(out.Content)
+		return err
+	})
+	return string(content), err
+}
+
+// ask bounds one question and turns its failure into a Fault.
+func (m *Metadata) ask(ctx context.Context, op, doing string, question func(context.Context) error) error {
+	var heard heard
+	bounded, cancel := context.WithTimeout(context.WithValue(ctx, heardKey{}, &heard), metadataPatience)
+	defer cancel()
+	err := question(bounded)
+	if err == nil {
+		return nil
+	}
+	fault := &Fault{Op: op, Doing: doing, cause: err}
+	status, failure := heard.last()
+	switch {
+	case ctx.Err() != nil:
+		return canceled(ctx, op, doing, "")
+	case status == http.StatusNotFound:
+		fault.Class, fault.Message = NotFound, "the metadata service has no such entry"
+	case status == http.StatusForbidden || status == http.StatusUnauthorized || status == http.StatusMethodNotAllowed:
+		fault.Class = Denied
+		fault.Message = fmt.Sprintf("the metadata service at %s refuses (HTTP %d)", m.url, status)
+		fault.Hint = "enable it for the instance: aws ec2 modify-instance-metadata-options --http-endpoint enabled"
+	case status >= 300:
+		fault.Class = Transient
+		fault.Message = fmt.Sprintf("the metadata service at %s answers HTTP %d", m.url, status)
+	case failure != nil:
+		fault.Class = Transient
+		fault.Message = fmt.Sprintf("the metadata service at %s does not answer: %s", m.url, lastWords(failure))
+		fault.Hint = "is this an EC2 instance? In a container its hop limit must be 2 or more; elsewhere give --region and --userdata, or use --sandbox"
+	default:
+		fault.Class = Invalid
+		fault.Message = fmt.Sprintf("the answer of %s cannot be read: %s", m.url, lastWords(err))
+	}
+	return fault
+}
+
+func isAbsent(err error) bool {
+	fault, ok := errors.AsType[*Fault](err)
+	return ok && fault.Class == NotFound
+}
+
+func readAll(content io.ReadCloser) ([]byte, error) {
+	defer content.Close()
+	return io.ReadAll(io.LimitReader(content, mostMetadata))
+}
+
+// heard keeps what the service said last, because the SDK's error for a missing session token hides it.
+type heard struct {
+	mu     sync.Mutex
+	status int
+	err    error
+}
+
+type heardKey struct{}
+
+func (h *heard) last() (status int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.status, h.err
+}
+
+type metadataHTTP struct{ inner *http.Client }
+
+// Do sends one request and notes its end.
+func (m metadataHTTP) Do(request *http.Request) (*http.Response, error) {
+	answer, err := m.inner.Do(request)
+	h, ok := request.Context().Value(heardKey{}).(*heard)
+	if !ok {
+		return answer, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.status, h.err = 0, err; err == nil {
+		h.status = answer.StatusCode
+	}
+	return answer, err
+}
+
+// newMetadataHTTP never goes through a proxy: the address is the link's own. The service is near, and where it is not
+// there the dial may never be answered, so both time-outs are short.
+func newMetadataHTTP(transport http.RoundTripper) metadataHTTP {
+	if transport == nil {
+		dialer := &net.Dialer{Timeout: 500 * time.Millisecond}
+		transport = &http.Transport{DialContext: dialer.DialContext, ResponseHeaderTimeout: time.Second, IdleConnTimeout: 5 * time.Second}
+	}
+	return metadataHTTP{&http.Client{Transport: transport}}
+}

@@ -1,0 +1,74 @@
+package ec2
+
+import (
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// mostFilterValues is how many values all filters of a describe may have together.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
+const mostFilterValues = 150
+
+func filterOf(name string, values ...string) types.Filter {
+	return types.Filter{Name: aws.String(name), Values: values}
+}
+
+// given leaves a parameter out when it has its zero value.
+func given[T comparable](value T) *T {
+	var zero T
+	if value == zero {
+		return nil
+	}
+	return &value
+}
+
+// chunksOrNone splits values into lists that a filter takes; no values make one empty list.
+func chunksOrNone(values []string) [][]string {
+	if len(values) == 0 {
+		return [][]string{nil}
+	}
+	return slices.Collect(slices.Chunk(values, mostFilterValues))
+}
+
+// eachPage calls next until it returns no token. EC2 may send empty pages; a token that repeats would go on for ever.
+func eachPage(next func() (*string, error)) error {
+	seen := make(map[string]bool)
+	for {
+		token, err := next()
+		if err != nil || aws.ToString(token) == "" {
+			return err
+		}
+		if seen[*token] {
+			return refuse("Describe", "read all pages", "the endpoint sent the same page token twice")
+		}
+		seen[*token] = true
+	}
+}
+
+// refuse is the fault of a request that is not sent.
+func refuse(op, doing, message string) *Fault {
+	return &Fault{Op: op, Doing: doing, Class: Invalid, Message: message}
+}
+
+// unlessGone makes success of a deletion whose answer was lost, and whose repetition found nothing to delete.
+func unlessGone(err error) error {
+	if fault, ok := err.(*Fault); ok && fault.Class == NotFound && fault.repeated {
+		return nil
+	}
+	return err
+}
+
+type cloner[T any] interface{ clone() T }
+
+// matching returns copies of those that match, since what a call found is shared by all who asked.
+func matching[T cloner[T]](all []T, match func(T) bool) []T {
+	var some []T
+	for _, one := range all {
+		if match(one) {
+			some = append(some, one.clone())
+		}
+	}
+	return some
+}

@@ -1,0 +1,134 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+)
+
+const (
+	firstPause  = 250 * time.Millisecond // before the second attempt, on average
+	longestWait = 5 * time.Second        // between two attempts
+	mostTries   = 5                      // of a request that fails for another reason than throttling
+	mostDials   = 3                      // of a connection that cannot be made
+)
+
+// limiters hold one adaptive rate limit per action, because EC2 fills one token bucket per action: a throttled
+// CreateVolume is no reason to describe more slowly.
+// Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+type limiters struct {
+	mu   sync.Mutex
+	byOp map[string]*retry.AdaptiveMode
+}
+
+func (l *limiters) of(op string) *retry.AdaptiveMode {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byOp == nil {
+		l.byOp = make(map[string]*retry.AdaptiveMode)
+	}
+	limit, ok := l.byOp[op]
+	if !ok {
+		limit = retry.NewAdaptiveMode()
+		l.byOp[op] = limit
+	}
+	return limit
+}
+
+// tries is the retryer of one call. A throttled request is repeated until the caller's context ends, since EC2 did
+// nothing and will have room later; another failure a few times; a request that EC2 would carry out twice, never.
+type tries struct {
+	op       string
+	limit    *retry.AdaptiveMode
+	log      func(level, message string, keysAndValues ...any)
+	attempts int
+	last     error // why the last attempt failed
+	unsure   bool  // an attempt before may have had its effect
+}
+
+var _ aws.RetryerV2 = (*tries)(nil)
+
+// MaxAttempts is 0, no limit: RetryDelay sets it, by the kind of failure.
+func (t *tries) MaxAttempts() int {
+	if sentOnce[t.op] {
+		return 1
+	}
+	return 0
+}
+
+func (t *tries) IsErrorRetryable(err error) bool {
+	t.attempts++
+	t.last = err
+	if sentOnce[t.op] {
+		return false
+	}
+	class := Classify(t.op, err).Class
+	t.unsure = t.unsure || class == Transient && !isUnsent(err)
+	if skewed, ok := errors.AsType[interface {
+		error
+		RetryableError() bool
+	}](err); ok && skewed.RetryableError() {
+		return true // the SDK found out that the clock is wrong, and signs the next attempt with EC2's time
+	}
+	return class == Throttled || class == Transient
+}
+
+// RetryDelay doubles from firstPause up to longestWait, half of it left to chance. It returns the error itself when
+// there were tries enough.
+func (t *tries) RetryDelay(attempt int, err error) (time.Duration, error) {
+	fault := Classify(t.op, err)
+	limit := mostTries
+	switch {
+	case fault.Class == Throttled:
+		limit = 0
+	case isUnsent(err):
+		limit = mostDials
+	}
+	if limit > 0 && t.attempts >= limit {
+		return 0, err
+	}
+	wait := min(longestWait, firstPause<<min(t.attempts, 10))
+	wait = wait/2 + rand.N(wait/2)
+	t.log("debug", "asking EC2 again", "action", t.op, "attempt", t.attempts+1, "in", wait, "because", fault.Message, "code", fault.Code)
+	return wait, nil
+}
+
+// GetAttemptToken waits while the adaptive limit holds this action back. What is sent once is not held back: it may
+// stand inside a freeze.
+func (t *tries) GetAttemptToken(ctx context.Context) (func(error) error, error) {
+	if sentOnce[t.op] {
+		return release, nil
+	}
+	return t.limit.GetAttemptToken(ctx)
+}
+
+// GetRetryToken gives every retry leave: the limit is RetryDelay's.
+func (t *tries) GetRetryToken(context.Context, error) (func(error) error, error) { return release, nil }
+
+// GetInitialToken is never called on a RetryerV2; the interface wants it.
+func (t *tries) GetInitialToken() func(error) error { return release }
+
+func release(error) error { return nil }
+
+// fault classifies what the call ended with. Where the caller's context ended during the retries, the fault tells what
+// EC2 had answered until then.
+func (t *tries) fault(ctx context.Context, err error) *Fault {
+	fault := Classify(t.op, err)
+	fault.repeated = t.unsure
+	if _, ok := errors.AsType[*credentialsError](err); ok && ctx.Err() != nil {
+		fault.Class, fault.Hint = Canceled, ""
+	}
+	if ctx.Err() == nil || fault.Class != Canceled || t.last == nil || isCanceled(t.last) {
+		return fault
+	}
+	last := Classify(t.op, t.last)
+	fault.Message = fmt.Sprintf("%s after %d attempts, the last one answered: %s", fault.Message, t.attempts, last.Message)
+	fault.Code, fault.Hint = last.Code, last.Hint
+	return fault
+}

@@ -1,0 +1,218 @@
+package ec2
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// mostExcluded is how many data volumes CreateSnapshots can leave out.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html
+const mostExcluded = 40
+
+// Snapshot is an EBS snapshot.
+type Snapshot struct {
+	ID           string
+	VolumeID     string
+	State        string // pending, completed, error, recoverable, recovering
+	StateMessage string // why it is in error, where EC2 says
+	OwnerID      string
+	Description  string
+	StorageTier  string // standard or archive
+	KMSKeyID     string
+	VolumeSize   int32 // GiB, of the volume it was taken of
+	Progress     int   // percent
+	Started      time.Time
+	Completed    time.Time // zero while it is not
+	Encrypted    bool
+	FullSize     int64 // bytes of all its blocks; 0 where EC2 does not say
+	Tags         map[string]string
+}
+
+// SnapshotQuery selects snapshots of this account. What is empty does not restrict. Tag values may hold EC2's
+// wildcards * and ?; [Literal] takes their meaning away. Values of one tag are alternatives; all tags must match.
+type SnapshotQuery struct {
+	IDs       []string
+	VolumeIDs []string
+	States    []string
+	Tags      map[string][]string
+}
+
+// Snapshots returns the account's own snapshots that match, newest first (by start, then id). Equal queries that arrive
+// together share one call.
+func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot, error) {
+	// Maps are marshalled in the order of their keys, so equal queries have equal text.
+	text, err := json.Marshal(query)
+	if err != nil {
+		return nil, refuse("DescribeSnapshots", "look for snapshots", "internal error: "+err.Error())
+	}
+	found, err := c.snapshotLooks.ask(ctx, "look for snapshots", string(text), "")
+	if err != nil {
+		return nil, err
+	}
+	found = matching(found, func(Snapshot) bool { return true })
+	slices.SortFunc(found, func(a, b Snapshot) int {
+		if order := b.Started.Compare(a.Started); order != 0 {
+			return order
+		}
+		return strings.Compare(b.ID, a.ID)
+	})
+	return found, nil
+}
+
+func (c *Client) describeSnapshotsLike(ctx context.Context, text string, _ []string) ([]Snapshot, error) {
+	var query SnapshotQuery
+	if err := json.Unmarshal([]byte(text), &query); err != nil {
+		return nil, refuse("DescribeSnapshots", "look for snapshots", "internal error: "+err.Error())
+	}
+	return c.describeSnapshots(ctx, query)
+}
+
+// describeSnapshots goes through all pages, and splits lists that are longer than a filter takes.
+func (c *Client) describeSnapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot, error) {
+	filters := []types.Filter{}
+	if len(query.States) > 0 {
+		filters = append(filters, filterOf("status", query.States...))
+	}
+	for _, key := range slices.Sorted(maps.Keys(query.Tags)) {
+		filters = append(filters, filterOf("tag:"+key, query.Tags[key]...))
+	}
+	var found []Snapshot
+	for _, ids := range chunksOrNone(query.IDs) {
+		for _, volumes := range chunksOrNone(query.VolumeIDs) {
+			all := slices.Clone(filters)
+			if len(ids) > 0 {
+				// A filter, not SnapshotIds: one that is not visible yet must not fail the others.
+				all = append(all, filterOf("snapshot-id", ids...))
+			}
+			if len(volumes) > 0 {
+				all = append(all, filterOf("volume-id", volumes...))
+			}
+			some, err := c.describeSnapshotPages(ctx, all)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, some...)
+		}
+	}
+	return found, nil
+}
+
+func (c *Client) describeSnapshotPages(ctx context.Context, filters []types.Filter) ([]Snapshot, error) {
+	var found []Snapshot
+	in := &sdk.DescribeSnapshotsInput{OwnerIds: []string{"self"}, MaxResults: aws.Int32(c.config.PageSize), Filters: filters}
+	err := eachPage(func() (*string, error) {
+		out, err := call(ctx, c, "DescribeSnapshots", "describe snapshots", (*sdk.Client).DescribeSnapshots, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range out.Snapshots {
+			found = append(found, snapshotFrom(s))
+		}
+		in.NextToken = out.NextToken
+		return out.NextToken, nil
+	})
+	return found, err
+}
+
+// CreateSnapshotsRequest asks for snapshots of one moment of all volumes of an instance but those excluded.
+type CreateSnapshotsRequest struct {
+	InstanceID     string
+	ExcludeBoot    bool
+	ExcludeVolumes []string // data volumes; at most 40
+	Description    string
+	Tags           map[string]string
+}
+
+// CreateSnapshots is sent once, never repeated: an Ambiguous fault means that the snapshots may exist, and their tags
+// find them. The snapshots begin in the state pending; their point in time is that of the call.
+func (c *Client) CreateSnapshots(ctx context.Context, r CreateSnapshotsRequest) ([]Snapshot, error) {
+	doing := "snapshot the volumes of " + r.InstanceID
+	if len(r.ExcludeVolumes) > mostExcluded {
+		return nil, &Fault{Op: "CreateSnapshots", Doing: doing, Class: Limit,
+			Message: fmt.Sprintf("%d attached volumes would have to be left out, and EC2 can leave out %d", len(r.ExcludeVolumes), mostExcluded),
+			Hint:    `set consistency = "volume" in the settings: then each volume is frozen and snapshotted on its own`}
+	}
+	out, err := call(ctx, c, "CreateSnapshots", doing, (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
+		InstanceSpecification: &types.InstanceSpecification{
+			InstanceId: aws.String(r.InstanceID), ExcludeBootVolume: aws.Bool(r.ExcludeBoot), ExcludeDataVolumeIds: r.ExcludeVolumes,
+		},
+		Description:       given(r.Description),
+		TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, r.Tags),
+	})
+	if err != nil {
+		return nil, err
+	}
+	made := make([]Snapshot, 0, len(out.Snapshots))
+	for _, s := range out.Snapshots {
+		made = append(made, Snapshot{
+			ID: aws.ToString(s.SnapshotId), VolumeID: aws.ToString(s.VolumeId), State: string(s.State), OwnerID: aws.ToString(s.OwnerId),
+			Description: aws.ToString(s.Description), VolumeSize: aws.ToInt32(s.VolumeSize), Progress: percent(s.Progress),
+			Started: aws.ToTime(s.StartTime), Encrypted: aws.ToBool(s.Encrypted), Tags: tagsFrom(s.Tags),
+		})
+	}
+	return made, nil
+}
+
+// CreateSnapshotRequest asks for a snapshot of one volume.
+type CreateSnapshotRequest struct {
+	VolumeID    string
+	Description string
+	Tags        map[string]string
+}
+
+// CreateSnapshot is sent once, never repeated, like [Client.CreateSnapshots].
+func (c *Client) CreateSnapshot(ctx context.Context, r CreateSnapshotRequest) (Snapshot, error) {
+	out, err := call(ctx, c, "CreateSnapshot", "snapshot "+r.VolumeID, (*sdk.Client).CreateSnapshot, &sdk.CreateSnapshotInput{
+		VolumeId: aws.String(r.VolumeID), Description: given(r.Description), TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, r.Tags),
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return Snapshot{
+		ID: aws.ToString(out.SnapshotId), VolumeID: aws.ToString(out.VolumeId), State: string(out.State),
+		StateMessage: aws.ToString(out.StateMessage), OwnerID: aws.ToString(out.OwnerId), Description: aws.ToString(out.Description),
+		StorageTier: string(out.StorageTier), KMSKeyID: aws.ToString(out.KmsKeyId), VolumeSize: aws.ToInt32(out.VolumeSize),
+		Progress: percent(out.Progress), Started: aws.ToTime(out.StartTime), Completed: aws.ToTime(out.CompletionTime),
+		Encrypted: aws.ToBool(out.Encrypted), FullSize: aws.ToInt64(out.FullSnapshotSizeInBytes), Tags: tagsFrom(out.Tags),
+	}, nil
+}
+
+// DeleteSnapshot deletes a snapshot. That EC2 does not know it is a NotFound fault, as for [Client.DeleteVolume].
+func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
+	_, err := call(ctx, c, "DeleteSnapshot", "delete "+id, (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{SnapshotId: aws.String(id)})
+	return unlessGone(err)
+}
+
+func snapshotFrom(s types.Snapshot) Snapshot {
+	return Snapshot{
+		ID: aws.ToString(s.SnapshotId), VolumeID: aws.ToString(s.VolumeId), State: string(s.State),
+		StateMessage: aws.ToString(s.StateMessage), OwnerID: aws.ToString(s.OwnerId), Description: aws.ToString(s.Description),
+		StorageTier: string(s.StorageTier), KMSKeyID: aws.ToString(s.KmsKeyId), VolumeSize: aws.ToInt32(s.VolumeSize),
+		Progress: percent(s.Progress), Started: aws.ToTime(s.StartTime), Completed: aws.ToTime(s.CompletionTime),
+		Encrypted: aws.ToBool(s.Encrypted), FullSize: aws.ToInt64(s.FullSnapshotSizeInBytes), Tags: tagsFrom(s.Tags),
+	}
+}
+
+func (s Snapshot) clone() Snapshot {
+	s.Tags = maps.Clone(s.Tags)
+	return s
+}
+
+// percent reads EC2's progress, such as "99%".
+func percent(text *string) int {
+	n, err := strconv.Atoi(strings.TrimSuffix(aws.ToString(text), "%"))
+	if err != nil {
+		return 0
+	}
+	return min(max(n, 0), 100)
+}

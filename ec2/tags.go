@@ -1,0 +1,97 @@
+package ec2
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// mostTagged is how many resources one CreateTags names: EC2 takes 1000, and advises to stay well below.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html
+const mostTagged = 200
+
+// CreateTags sets tags on volumes, snapshots or other resources, and overwrites those of the same key. Up to 200 ids are
+// one request, which EC2 carries out for all of them or for none.
+func (c *Client) CreateTags(ctx context.Context, ids []string, tags map[string]string) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	for some := range slices.Chunk(ids, mostTagged) {
+		_, err := call(ctx, c, "CreateTags", "tag "+several(some), (*sdk.Client).CreateTags,
+			&sdk.CreateTagsInput{Resources: some, Tags: tagList(tags)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteTags removes the tags of these keys, whatever their values. A tag that is not there is no error.
+func (c *Client) DeleteTags(ctx context.Context, ids []string, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	list := make([]types.Tag, 0, len(keys))
+	for _, key := range keys {
+		list = append(list, types.Tag{Key: aws.String(key)})
+	}
+	for some := range slices.Chunk(ids, mostTagged) {
+		_, err := call(ctx, c, "DeleteTags", "remove tags of "+several(some), (*sdk.Client).DeleteTags,
+			&sdk.DeleteTagsInput{Resources: some, Tags: list})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Literal escapes EC2's wildcards, so that a filter value means itself only.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
+func Literal(value string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(value)
+}
+
+func tagList(tags map[string]string) []types.Tag {
+	list := make([]types.Tag, 0, len(tags))
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, types.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
+	}
+	return list
+}
+
+func tagsOnCreate(kind types.ResourceType, tags map[string]string) []types.TagSpecification {
+	if len(tags) == 0 {
+		return nil
+	}
+	return []types.TagSpecification{{ResourceType: kind, Tags: tagList(tags)}}
+}
+
+func tagsFrom(list []types.Tag) map[string]string {
+	tags := make(map[string]string, len(list))
+	for _, tag := range list {
+		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+	}
+	return tags
+}
+
+func hasTags(have, want map[string]string) bool {
+	for key, value := range want {
+		if got, ok := have[key]; !ok || got != value {
+			return false
+		}
+	}
+	return true
+}
+
+func several(ids []string) string {
+	if len(ids) <= 3 {
+		return strings.Join(ids, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", ids[0], len(ids)-1)
+}

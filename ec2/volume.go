@@ -1,0 +1,270 @@
+package ec2
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// Volume is an EBS volume as DescribeVolumes shows it.
+type Volume struct {
+	ID          string
+	State       string // creating, available, in-use, deleting, deleted, error
+	Zone        string
+	SnapshotID  string // what it was made from; empty for an empty one
+	Type        string
+	KMSKeyID    string
+	Size        int32 // GiB
+	IOPS        int32
+	Throughput  int32 // MiB/s
+	Encrypted   bool
+	Created     time.Time
+	Tags        map[string]string
+	Attachments []Attachment // at most one, unless the volume is a multi-attach one
+}
+
+// Attachment is a volume's place on an instance.
+type Attachment struct {
+	VolumeID            string
+	InstanceID          string
+	Device              string // the name it was attached as, such as /dev/sdf
+	State               string // attaching, attached, detaching, detached, busy
+	DeleteOnTermination bool
+	Since               time.Time
+}
+
+// On returns the attachment to the instance, if there is one that is not gone.
+func (v Volume) On(instanceID string) (Attachment, bool) {
+	for _, a := range v.Attachments {
+		if a.InstanceID == instanceID && a.State != "detached" {
+			return a, true
+		}
+	}
+	return Attachment{}, false
+}
+
+// CreateVolumeRequest describes a volume to make. Zero values are left to EC2.
+type CreateVolumeRequest struct {
+	ClientToken        string // up to 64 characters; the same token never makes a second volume
+	Zone               string
+	Size               int32 // GiB; 0: the snapshot's
+	SnapshotID         string
+	Type               string
+	IOPS               int32
+	Throughput         int32 // MiB/s
+	InitializationRate int32 // MiB/s at which the snapshot's blocks are fetched
+	Encrypted          *bool
+	KMSKeyID           string
+	Tags               map[string]string
+}
+
+// CreateVolume makes a volume, usually still in the state creating. It is safe to repeat with the same token and the
+// same parameters; with others EC2 answers IdempotentParameterMismatch.
+func (c *Client) CreateVolume(ctx context.Context, r CreateVolumeRequest) (Volume, error) {
+	doing := "create volume"
+	if r.SnapshotID != "" {
+		doing += " from " + r.SnapshotID
+	}
+	if r.Zone != "" {
+		doing += " in " + r.Zone
+	}
+	if r.ClientToken == "" || len(r.ClientToken) > 64 {
+		return Volume{}, refuse("CreateVolume", doing, fmt.Sprintf("internal error: a client token has 1 to 64 characters, this one %d", len(r.ClientToken)))
+	}
+	out, err := call(ctx, c, "CreateVolume", doing, (*sdk.Client).CreateVolume, &sdk.CreateVolumeInput{
+		ClientToken:              aws.String(r.ClientToken),
+		AvailabilityZone:         given(r.Zone),
+		Size:                     given(r.Size),
+		SnapshotId:               given(r.SnapshotID),
+		VolumeType:               types.VolumeType(r.Type),
+		Iops:                     given(r.IOPS),
+		Throughput:               given(r.Throughput),
+		VolumeInitializationRate: given(r.InitializationRate),
+		Encrypted:                r.Encrypted,
+		KmsKeyId:                 given(r.KMSKeyID),
+		TagSpecifications:        tagsOnCreate(types.ResourceTypeVolume, r.Tags),
+	})
+	if err != nil {
+		return Volume{}, err
+	}
+	return Volume{
+		ID: aws.ToString(out.VolumeId), State: string(out.State), Zone: aws.ToString(out.AvailabilityZone),
+		SnapshotID: aws.ToString(out.SnapshotId), Type: string(out.VolumeType), KMSKeyID: aws.ToString(out.KmsKeyId),
+		Size: aws.ToInt32(out.Size), IOPS: aws.ToInt32(out.Iops), Throughput: aws.ToInt32(out.Throughput),
+		Encrypted: aws.ToBool(out.Encrypted), Created: aws.ToTime(out.CreateTime), Tags: tagsFrom(out.Tags),
+	}, nil
+}
+
+// DeleteVolume deletes a volume. That EC2 does not know it is a NotFound fault, and not success: a volume made a moment
+// ago may only not be visible yet.
+func (c *Client) DeleteVolume(ctx context.Context, id string) error {
+	_, err := call(ctx, c, "DeleteVolume", "delete "+id, (*sdk.Client).DeleteVolume, &sdk.DeleteVolumeInput{VolumeId: aws.String(id)})
+	return unlessGone(err)
+}
+
+// AttachVolume begins to attach a volume under a device name; [Client.WaitVolume] sees it through. A volume that is
+// attached already is an InUse fault, on this instance too: whether that is as wanted, a look tells.
+func (c *Client) AttachVolume(ctx context.Context, volumeID, instanceID, device string) (Attachment, error) {
+	doing := fmt.Sprintf("attach %s to %s as %s", volumeID, instanceID, device)
+	out, err := call(ctx, c, "AttachVolume", doing, (*sdk.Client).AttachVolume, &sdk.AttachVolumeInput{
+		VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: aws.String(device),
+	})
+	if err != nil {
+		return Attachment{}, err
+	}
+	return Attachment{
+		VolumeID: aws.ToString(out.VolumeId), InstanceID: aws.ToString(out.InstanceId), Device: aws.ToString(out.Device),
+		State: string(out.State), DeleteOnTermination: aws.ToBool(out.DeleteOnTermination), Since: aws.ToTime(out.AttachTime),
+	}, nil
+}
+
+// DetachVolume begins to detach a volume, never by force. An empty device stands for whichever it has. A volume that is
+// on its way off already, or not attached to the instance, is no error.
+func (c *Client) DetachVolume(ctx context.Context, volumeID, instanceID, device string) error {
+	doing := fmt.Sprintf("detach %s from %s", volumeID, instanceID)
+	_, err := call(ctx, c, "DetachVolume", doing, (*sdk.Client).DetachVolume, &sdk.DetachVolumeInput{
+		VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: given(device),
+	})
+	fault, _ := err.(*Fault)
+	if fault == nil {
+		return err
+	}
+	// A volume that is not attached is IncorrectState ("is in the 'available' state") or InvalidAttachment.NotFound.
+	if fault.Class != SettleLater && fault.Code != "InvalidAttachment.NotFound" {
+		return err
+	}
+	volume, lookErr := c.Volume(ctx, volumeID)
+	if lookErr != nil {
+		return err
+	}
+	if attachment, on := volume.On(instanceID); !on || attachment.State == "detaching" {
+		return nil
+	}
+	return err
+}
+
+// SetDeleteOnTermination says whether the volume attached as device goes when the instance goes.
+func (c *Client) SetDeleteOnTermination(ctx context.Context, instanceID, device string, on bool) error {
+	doing := fmt.Sprintf("set delete-on-termination of %s on %s", device, instanceID)
+	_, err := call(ctx, c, "ModifyInstanceAttribute", doing, (*sdk.Client).ModifyInstanceAttribute, &sdk.ModifyInstanceAttributeInput{
+		InstanceId: aws.String(instanceID),
+		BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
+			DeviceName: aws.String(device),
+			Ebs:        &types.EbsInstanceBlockDeviceSpecification{DeleteOnTermination: aws.Bool(on)},
+		}},
+	})
+	return err
+}
+
+// AttachedVolumes returns the volumes that are attached to the instance or on the way there or off, sorted by device.
+func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volume, error) {
+	found, err := c.volumeLooks.ask(ctx, "look at the volumes of "+instanceID, "attachment.instance-id", instanceID)
+	if err != nil {
+		return nil, err
+	}
+	found = matching(found, func(v Volume) bool { _, on := v.On(instanceID); return on })
+	slices.SortFunc(found, func(a, b Volume) int {
+		onA, _ := a.On(instanceID)
+		onB, _ := b.On(instanceID)
+		return strings.Compare(onA.Device+" "+a.ID, onB.Device+" "+b.ID)
+	})
+	return found, nil
+}
+
+// Volume returns one volume, or a NotFound fault: right after its creation EC2 may not show it yet.
+func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
+	doing := "look at " + id
+	found, err := c.volumeLooks.ask(ctx, doing, "volume-id", id)
+	if err != nil {
+		return Volume{}, err
+	}
+	found = matching(found, func(v Volume) bool { return v.ID == id })
+	if len(found) == 0 {
+		return Volume{}, &Fault{Op: "DescribeVolumes", Doing: doing, Class: NotFound, Code: "InvalidVolume.NotFound",
+			Message: "EC2 knows no such volume, or not yet", RetryAfter: time.Second}
+	}
+	return found[0], nil
+}
+
+// VolumesByTag returns the volumes that have all of the tags with exactly these values, sorted by id.
+func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Volume, error) {
+	if len(tags) == 0 {
+		return nil, refuse("DescribeVolumes", "look for volumes by tag", "internal error: no tag to look for")
+	}
+	// One tag is enough for EC2 to go by, and lets lanes that look by the same key share a call; the rest is seen to here.
+	key := slices.Sorted(maps.Keys(tags))[0]
+	doing := "look for volumes by tag " + key
+	for k, v := range tags {
+		if len(v) > len(tags[key]) { // the longest value selects best: a token rather than a role
+			key = k
+		}
+	}
+	found, err := c.volumeLooks.ask(ctx, doing, "tag:"+key, Literal(tags[key]))
+	if err != nil {
+		return nil, err
+	}
+	found = matching(found, func(v Volume) bool { return hasTags(v.Tags, tags) })
+	slices.SortFunc(found, func(a, b Volume) int { return strings.Compare(a.ID, b.ID) })
+	return found, nil
+}
+
+// describeVolumes returns the volumes for which the filter has one of the values, however many pages that takes.
+func (c *Client) describeVolumes(ctx context.Context, filter string, values []string) ([]Volume, error) {
+	var found []Volume
+	for some := range slices.Chunk(values, mostFilterValues) {
+		in := &sdk.DescribeVolumesInput{MaxResults: aws.Int32(c.config.PageSize), Filters: []types.Filter{filterOf(filter, some...)}}
+		err := eachPage(func() (*string, error) {
+			out, err := call(ctx, c, "DescribeVolumes", "describe volumes", (*sdk.Client).DescribeVolumes, in)
+			if err != nil {
+				return nil, err
+			}
+			for _, v := range out.Volumes {
+				found = append(found, volumeFrom(v))
+			}
+			in.NextToken = out.NextToken
+			return out.NextToken, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func volumeFrom(v types.Volume) Volume {
+	volume := Volume{
+		ID: aws.ToString(v.VolumeId), State: string(v.State), Zone: aws.ToString(v.AvailabilityZone),
+		SnapshotID: aws.ToString(v.SnapshotId), Type: string(v.VolumeType), KMSKeyID: aws.ToString(v.KmsKeyId),
+		Size: aws.ToInt32(v.Size), IOPS: aws.ToInt32(v.Iops), Throughput: aws.ToInt32(v.Throughput),
+		Encrypted: aws.ToBool(v.Encrypted), Created: aws.ToTime(v.CreateTime), Tags: tagsFrom(v.Tags),
+	}
+	for _, a := range v.Attachments {
+		volume.Attachments = append(volume.Attachments, Attachment{
+			VolumeID: aws.ToString(a.VolumeId), InstanceID: aws.ToString(a.InstanceId), Device: aws.ToString(a.Device),
+			State: string(a.State), DeleteOnTermination: aws.ToBool(a.DeleteOnTermination), Since: aws.ToTime(a.AttachTime),
+		})
+	}
+	return volume
+}
+
+func (v Volume) clone() Volume {
+	v.Tags = maps.Clone(v.Tags)
+	v.Attachments = slices.Clone(v.Attachments)
+	return v
+}
+
+// volumePhase is what a wait looks out for: a change of it makes the poller look more closely again.
+func volumePhase(v Volume) string {
+	phase := v.State
+	for _, a := range v.Attachments {
+		phase += " " + a.InstanceID + " " + a.State
+	}
+	return phase
+}
