@@ -1,0 +1,131 @@
+package settings
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// explain rewrites what the HCL evaluator says where it does not name the
+// remedy: a missing key is told with the keys that exist. It also takes away
+// what must not be printed: the values of environment variables.
+func explain(diag *hcl.Diagnostic) {
+	if diag.Expression == nil || diag.EvalContext == nil {
+		return
+	}
+	switch expr := hcl.UnwrapExpression(diag.Expression).(type) {
+	case *hclsyntax.ScopeTraversalExpr:
+		if diag.Summary == "Unknown variable" {
+			explainVariable(diag, expr.Traversal.RootName())
+		} else {
+			explainKey(diag, expr.Traversal)
+		}
+	}
+	for _, used := range diag.Expression.Variables() {
+		if used.RootName() == "env" {
+			diag.Expression, diag.EvalContext = nil, nil
+			return
+		}
+	}
+}
+
+func explainVariable(diag *hcl.Diagnostic, name string) {
+	if name == "volume" {
+		diag.Detail = "volume is known in description only, and under a dynamic \"volume\" block as volume.value."
+		return
+	}
+	known := map[string]bool{}
+	for ctx := diag.EvalContext; ctx != nil; ctx = ctx.Parent() {
+		for variable := range ctx.Variables {
+			known[variable] = true
+		}
+	}
+	detail := fmt.Sprintf("There is no variable named %q. Expressions here know %s.", name, list(sortedKeys(known), "and"))
+	if near := nearest(name, sortedKeys(known)); near != "" {
+		detail += fmt.Sprintf(" Did you mean %q?", near)
+	}
+	diag.Detail = detail
+}
+
+// explainKey names the keys that the innermost object has in the place of the
+// missing one.
+func explainKey(diag *hcl.Diagnostic, path hcl.Traversal) {
+	for n := 1; n < len(path); n++ {
+		if _, diags := path[:n+1].TraverseAbs(diag.EvalContext); !diags.HasErrors() {
+			continue
+		}
+		attr, ok := path[n].(hcl.TraverseAttr)
+		if !ok {
+			return
+		}
+		owner, diags := path[:n].TraverseAbs(diag.EvalContext)
+		if diags.HasErrors() || owner.IsNull() || !owner.IsKnown() {
+			return
+		}
+		keys, ok := keysOf(owner)
+		if !ok {
+			return
+		}
+		at := traversalText(path[:n])
+		if path.RootName() == "env" {
+			diag.Detail = fmt.Sprintf("The environment variable %s is not set.", attr.Name)
+			return
+		}
+		diag.Detail = fmt.Sprintf("%s has no key %q. It has %s.", at, attr.Name, list(quoted(keys), "and"))
+		if near := nearest(attr.Name, keys); near != "" {
+			diag.Detail += fmt.Sprintf(" Did you mean %q?", near)
+		}
+		return
+	}
+}
+
+// maxKeys bounds how many keys of an object a message lists.
+const maxKeys = 30
+
+func keysOf(value cty.Value) ([]string, bool) {
+	var keys []string
+	switch ty := value.Type(); {
+	case ty.IsObjectType():
+		keys = sortedKeys(ty.AttributeTypes())
+	case ty.IsMapType():
+		keys = sortedKeys(value.AsValueMap())
+	default:
+		return nil, false
+	}
+	if len(keys) > maxKeys {
+		keys = keys[:maxKeys]
+	}
+	return keys, true
+}
+
+func traversalText(path hcl.Traversal) string {
+	var text strings.Builder
+	for _, step := range path {
+		switch step := step.(type) {
+		case hcl.TraverseRoot:
+			text.WriteString(step.Name)
+		case hcl.TraverseAttr:
+			text.WriteString("." + step.Name)
+		case hcl.TraverseIndex:
+			if step.Key.Type() == cty.Number {
+				fmt.Fprintf(&text, "[%s]", step.Key.AsBigFloat().Text('g', 10))
+			} else if step.Key.Type() == cty.String {
+				fmt.Fprintf(&text, "[%q]", step.Key.AsString())
+			}
+		}
+	}
+	return text.String()
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

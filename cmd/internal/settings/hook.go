@@ -1,0 +1,110 @@
+package settings
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"snaptastic/steps/recipe"
+)
+
+const (
+	defaultHookTimeout = 5 * time.Minute
+	maxHookTimeout     = 24 * time.Hour
+)
+
+// holdHooks may stay open while file systems are frozen: a process that holds
+// a database's lock begins before the freeze and is ended after the thaw.
+var holdHooks = []string{"pre_snapshots", "pre_snapshot"}
+
+func (r *reader) hooks(blocks hcl.Blocks, spec *recipe.Spec) {
+	first := map[string]hcl.Range{}
+	for _, block := range blocks {
+		name, at := block.Labels[0], block.LabelRanges[0]
+		r.who = turn(block, fmt.Sprintf("the hook %q", name))
+		if !slices.Contains(recipe.HookNames, name) {
+			hint := ""
+			if near := nearest(name, recipe.HookNames); near != "" {
+				hint = fmt.Sprintf(" Did you mean %q?", near)
+			}
+			r.mistake(at, "Unknown hook", "Expected one of %s; got %q.%s", list(recipe.HookNames, "and"), name, hint)
+		}
+		if other, twice := first[name]; twice {
+			r.mistake(at, "Duplicate hook", "The hook %q is declared already at %s; let one command do both.", name, place(other))
+		}
+		first[name] = at
+		if spec.Hooks == nil {
+			spec.Hooks = map[string]recipe.Hook{}
+		}
+		spec.Hooks[name] = r.hook(block)
+		r.who = ""
+	}
+}
+
+func (r *reader) hook(block *hcl.Block) recipe.Hook {
+	content, diags := block.Body.Content(hookShape.schema())
+	r.diags = append(r.diags, diags...)
+	attrs, name := content.Attributes, block.Labels[0]
+	hook := recipe.Hook{Timeout: defaultHookTimeout, Repeatable: true, OnFailure: "fail", When: defaultWhen(name)}
+	hook.Command = r.command(attrs["command"])
+	if span, ok := r.span(attrs["timeout"], time.Second, maxHookTimeout); ok {
+		hook.Timeout = span
+	}
+	if truth, ok := r.boolean(attrs["repeatable"]); ok {
+		hook.Repeatable = truth
+	}
+	if word, ok := r.choice(attrs["on_failure"], "fail", "continue"); ok {
+		hook.OnFailure = word
+	}
+	if word, ok := r.choice(attrs["when"], "success", "always"); ok {
+		if !strings.HasPrefix(name, "post_") {
+			r.mistake(attrs["when"].NameRange, "Unsupported argument",
+				"Only a post hook has when: %s runs before there is a success or a failure.", name)
+		}
+		hook.When = word
+	}
+	if hold, ok := r.boolean(attrs["hold"]); ok && hold {
+		if !slices.Contains(holdHooks, name) {
+			r.invalid(attrs["hold"], "Only %s can be held open across the freeze.", list(holdHooks, "and"))
+		}
+		hook.Hold = true
+	}
+	return hook
+}
+
+// defaultWhen keeps to the original's ways: what a pre hook stopped for a
+// snapshot or an unmount is started again in any case; a database is not
+// started over a volume that failed to mount. Empty for pre hooks.
+func defaultWhen(name string) string {
+	switch name {
+	case "post_snapshot", "post_snapshots", "post_unmount", "post_unmounts":
+		return "always"
+	case "post_mount", "post_mounts":
+		return "success"
+	}
+	return ""
+}
+
+func (r *reader) command(attr *hcl.Attribute) []string {
+	const want = "a list of words, such as [\"systemctl\", \"stop\", \"postgresql\"] (no shell reads it)"
+	if attr == nil {
+		return nil // the shape's own diagnostic says that it is missing
+	}
+	before := len(r.diags)
+	words, ok := r.words(attr, nil, want)
+	switch {
+	case !ok && len(r.diags) == before:
+		r.invalid(attr, "Expected %s; got null.", want)
+	case !ok:
+	case len(words) == 0:
+		r.invalid(attr, "Expected %s; got an empty list.", want)
+	case strings.TrimSpace(words[0]) == "":
+		r.invalid(attr, "Expected %s; the program's name is empty.", want)
+	case slices.ContainsFunc(words, func(word string) bool { return strings.Contains(word, "\x00") }):
+		r.invalid(attr, "Expected %s; a word holds a NUL byte.", want)
+	}
+	return words
+}

@@ -1,0 +1,268 @@
+package settings
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"snaptastic/linux"
+	"snaptastic/steps/recipe"
+)
+
+const (
+	defaultSize       = 5     // GiB
+	defaultVolumeType = "gp3" // ebsTypeNames has it first
+	maxOffset         = 21    // sde to sdz
+)
+
+// volumes reads all volume blocks, the dynamic ones expanded already.
+func (r *reader) volumes(owner *hcl.Block, blocks hcl.Blocks, spec *recipe.Spec) {
+	devices, mounts := map[string]recipe.Volume{}, map[string]recipe.Volume{}
+	for _, block := range blocks {
+		before := len(r.diags)
+		r.who = turn(block, "the volume "+fmt.Sprintf("%q", block.Labels[0]))
+		v := r.volume(block)
+		if other, twice := devices[deviceKey(v.Device)]; twice && v.Device != "" {
+			r.mistake(block.LabelRanges[0], "Duplicate device", "%s", sameDevice(v, other, block.Labels[0]))
+		}
+		if other, twice := mounts[v.MountPoint]; twice && v.MountPoint != "" {
+			r.mistake(block.DefRange, "Duplicate mount point",
+				"%s is the mount point of the volume %s already.", v.MountPoint, other.Device)
+		}
+		r.who = ""
+		devices[deviceKey(v.Device)], mounts[v.MountPoint] = v, v
+		if !r.diags[before:].HasErrors() {
+			spec.Volumes = append(spec.Volumes, v)
+		}
+	}
+	if len(blocks) == 0 {
+		r.mistake(owner.DefRange, "No volumes",
+			"The snapshotter %q has no volume. Expected a block such as volume \"/dev/sdf\" { mount_point = \"/mnt/data\" }, or a dynamic one with something to iterate over.", spec.Name)
+	}
+}
+
+func sameDevice(v, other recipe.Volume, label string) string {
+	switch {
+	case v.Device != other.Device:
+		return fmt.Sprintf("%s and %s (mounted at %s) are one device to the kernel of a Xen instance; give it another letter.", v.Device, other.Device, other.MountPoint)
+	case v.Device != label:
+		return fmt.Sprintf("%s stands for %s, which the volume mounted at %s has already: EC2 knows the letter alone, so each volume needs a letter of its own.", label, v.Device, other.MountPoint)
+	}
+	return fmt.Sprintf("%s is the device of the volume mounted at %s already.", v.Device, other.MountPoint)
+}
+
+// turn names a block that a dynamic block made, whose lines do not tell it
+// from its siblings; "" for a plain block.
+func turn(block *hcl.Block, name string) string {
+	content, _, _ := block.Body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "mount_point"}, {Name: "command"}}})
+	for _, attr := range content.Attributes {
+		if hcl.UnwrapExpression(attr.Expr) != attr.Expr {
+			return name
+		}
+	}
+	return ""
+}
+
+func (r *reader) volume(block *hcl.Block) recipe.Volume {
+	content, diags := block.Body.Content(volumeShape.schema())
+	r.diags = append(r.diags, diags...)
+	attrs := content.Attributes
+	v := recipe.Volume{FileSystem: recipe.FileSystems[0], DeleteOnTermination: true}
+	v.Device = r.device(block)
+	v.MountPoint = r.mountPoint(attrs["mount_point"])
+	if word, ok := r.choice(attrs["file_system"], recipe.FileSystems...); ok {
+		v.FileSystem = word
+	}
+	v.MountOptions = r.mountOptions(attrs["mount_options"])
+	v.MkfsOptions = r.mkfsOptions(attrs["mkfs_options"])
+	r.capacity(attrs, block.DefRange, &v)
+	r.encryption(attrs, &v)
+	if rate, ok := r.whole(attrs["initialization_rate"], minInitialization, maxInitialization, " of MiB/s"); ok {
+		v.InitializationRate = int32(rate)
+	}
+	if truth, ok := r.boolean(attrs["delete_on_termination"]); ok {
+		v.DeleteOnTermination = truth
+	}
+	if offset, ok := r.whole(attrs["device_name_offset"], 0, maxOffset, ""); ok {
+		v.DeviceNameOffset = int(offset)
+		if v.Device != "" && !offsetFits(v.Device, offset) {
+			r.invalid(attrs["device_name_offset"], "%s moved by %d letters is past the alphabet.", v.Device, offset)
+		}
+	}
+	return v
+}
+
+// device reads the label; "" when it is none that EC2 takes.
+func (r *reader) device(block *hcl.Block) string {
+	label, at := block.Labels[0], block.LabelRanges[0]
+	canonical, translated, err := linux.CanonicalDeviceName(label)
+	switch {
+	case err != nil:
+		text := err.Error()
+		r.mistake(at, "Invalid device name", "%s.", strings.ToUpper(text[:1])+text[1:])
+		return ""
+	case translated:
+		r.caution(at, "Device name translated",
+			"%q is read as %q: numbered names are of paravirtual instances, and EC2 takes none of them today. Write the latter.", label, canonical)
+	}
+	return canonical
+}
+
+// systemPaths are those over which a mounted volume would hide the running
+// system. What lies below the first three belongs to the kernel as well.
+var systemPaths = []string{"/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot"}
+
+func (r *reader) mountPoint(attr *hcl.Attribute) string {
+	const want = "an absolute path such as \"/mnt/data\""
+	if attr == nil {
+		return "" // the shape's own diagnostic says that it is missing
+	}
+	before := len(r.diags)
+	text, ok := r.text(attr, want)
+	clean := path.Clean(text)
+	kernel := slices.ContainsFunc(systemPaths[:3], func(root string) bool { return strings.HasPrefix(clean, root+"/") })
+	switch {
+	case !ok && len(r.diags) == before:
+		r.invalid(attr, "Expected %s; got null.", want)
+	case !ok:
+	case !strings.HasPrefix(text, "/"):
+		r.invalid(attr, "Expected %s; got %q.", want, text)
+	case clean == "/":
+		r.invalid(attr, "Expected %s; %q is the root of the running system.", want, text)
+	case kernel || slices.Contains(systemPaths, clean):
+		r.invalid(attr, "A volume mounted at %s would hide a part of the running system.", clean)
+	case strings.Contains(text, ","):
+		r.invalid(attr, "A mount point must not hold a comma; got %q.", text)
+	case !utf8.ValidString(text):
+		r.invalid(attr, "A mount point must be UTF-8 text; got %q.", text)
+	case utf8.RuneCountInString(clean) > maxTagValue:
+		r.invalid(attr, "A mount point has at most %d characters, since it is written into a tag; this one has %d.", maxTagValue, utf8.RuneCountInString(clean))
+	default:
+		if clean != text {
+			r.caution(attr.Expr.Range(), "Mount point cleaned", "%q is read as %q, in the tags of volumes and snapshots, too.", text, clean)
+		}
+		return clean
+	}
+	return ""
+}
+
+// foreignMounts are options that make mount do something else than mount a volume.
+var foreignMounts = []string{"bind", "rbind", "remount", "move", "loop"}
+
+func (r *reader) mountOptions(attr *hcl.Attribute) []string {
+	const want = "mount options such as \"noatime,discard\""
+	words, ok := r.words(attr, splitCommas, want)
+	if !ok {
+		return nil
+	}
+	var options []string
+	for _, word := range words {
+		switch name, _, _ := strings.Cut(word, "="); {
+		case word == "defaults":
+		case word == "" || strings.ContainsFunc(word, isControl) || strings.Contains(word, " "):
+			r.invalid(attr, "Expected %s; %q is no option.", want, word)
+		case strings.Contains(word, ",") && !strings.Contains(word, `"`):
+			r.invalid(attr, "Expected %s; %q holds a comma: write one option an element.", want, word)
+		case slices.Contains(foreignMounts, name):
+			r.invalid(attr, "The option %q does not mount a volume; Snaptastic cannot use it.", word)
+		default:
+			options = append(options, word)
+		}
+	}
+	return options
+}
+
+var xfsUUID = regexp.MustCompile(`(^|,)uuid=`)
+
+func (r *reader) mkfsOptions(attr *hcl.Attribute) []string {
+	const want = "mkfs options, as a string such as \"-m reflink=1\" or as a list of words"
+	words, ok := r.words(attr, splitWords, want)
+	if !ok {
+		return nil
+	}
+	var options []string
+	for _, word := range words {
+		switch {
+		case word == "" || strings.ContainsFunc(word, isControl):
+			r.invalid(attr, "Expected %s; %q is no option.", want, word)
+		case strings.HasPrefix(word, "/dev/"):
+			r.invalid(attr, "%q looks like a device; Snaptastic adds the volume's own itself.", word)
+		case strings.HasPrefix(word, "-U") || xfsUUID.MatchString(word):
+			r.invalid(attr, "%q sets the file system's UUID, which Snaptastic chooses, so that it knows its own file systems after a crash.", word)
+		default:
+			options = append(options, word)
+		}
+	}
+	return options
+}
+
+// capacity reads size, type and rates, and holds them against each other.
+func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) {
+	name, typed := r.choice(attrs["volume_type"], ebsTypeNames...)
+	if !typed {
+		name = defaultVolumeType
+	}
+	limits := ebsTypes[name]
+	size, sized := r.whole(attrs["size"], 1, maxSize, " of GiB")
+	if !sized {
+		size = defaultSize
+	}
+	v.VolumeType, v.Size = name, int32(size)
+	if size < limits.minSize || size > limits.maxSize {
+		problem := fmt.Sprintf("A volume of type %s has %d to %d GiB; got %d.", name, limits.minSize, limits.maxSize, size)
+		if sized {
+			r.invalid(attrs["size"], "%s", problem)
+		} else if attrs["size"] == nil {
+			r.invalid(attrs["volume_type"], "%s (the default size).", strings.TrimSuffix(problem, "."))
+		}
+		return
+	}
+	iops, asked := r.whole(attrs["iops"], 1, 1<<30, "")
+	switch {
+	case asked:
+		if problem := limits.iopsProblem(name, iops, size); problem != "" {
+			if attrs["volume_type"] == nil {
+				problem += " Without volume_type a volume is gp3; the original Snaptastic took iops to mean io1: write volume_type = \"io1\" for that."
+			}
+			r.invalid(attrs["iops"], "%s", problem)
+			return
+		}
+		v.IOPS = int32(iops)
+	case limits.needsIOPS && attrs["iops"] == nil:
+		r.mistake(at, "Missing iops", "A volume of type %s needs iops, %d to %d.", name, limits.minIOPS, limits.maxIOPS)
+	}
+	if throughput, ok := r.whole(attrs["throughput"], 1, 1<<30, " of MiB/s"); ok {
+		if problem := limits.throughputProblem(name, throughput, iops); problem != "" {
+			r.invalid(attrs["throughput"], "%s", problem)
+			return
+		}
+		v.Throughput = int32(throughput)
+	}
+}
+
+// kmsKey is a key's id, alias or ARN, as CreateVolume takes them. EC2 checks
+// it only after it has answered, and the volume then fails without a word.
+var kmsKey = regexp.MustCompile(`^(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+|alias/[A-Za-z0-9/_-]+|mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
+
+func (r *reader) encryption(attrs hcl.Attributes, v *recipe.Volume) {
+	if truth, ok := r.boolean(attrs["encrypted"]); ok {
+		v.Encrypted = &truth
+	}
+	const want = "a KMS key's id, alias (alias/…) or ARN"
+	key, ok := r.text(attrs["kms_key_id"], want)
+	switch {
+	case !ok:
+	case !kmsKey.MatchString(key):
+		r.invalid(attrs["kms_key_id"], "Expected %s; got %q.", want, key)
+	case v.Encrypted != nil && !*v.Encrypted:
+		r.invalid(attrs["kms_key_id"], "A volume with encrypted = false has no key; leave one of the two away.")
+	default:
+		yes := true // EC2 refuses a key without it
+		v.KMSKeyID, v.Encrypted = key, &yes
+	}
+}
