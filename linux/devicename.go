@@ -1,0 +1,60 @@
+package linux
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// deviceNames are the names EC2 takes for a data volume of a Linux instance:
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html
+var deviceNames = regexp.MustCompile(`^/dev/(sd[b-z]|xvd[b-z]|xvd[b-d][a-z])$`)
+
+// numberedNames were valid on paravirtual instances only; HVM instances know the letter alone.
+var numberedNames = regexp.MustCompile(`^(/dev/(?:sd|xvd)[b-z])([1-9]|1[0-5])$`)
+
+var rootNames = regexp.MustCompile(`^/dev/(sda|xvda|hda)[0-9]*$`)
+
+// CanonicalDeviceName returns the EC2 device name to ask for. Numbered names such as /dev/sdf1, which HVM instances refuse,
+// become /dev/sdf, and a missing /dev/ is added; translated says so. Names of the root device are refused: a volume
+// attached there would be taken for the system.
+func CanonicalDeviceName(name string) (canonical string, translated bool, err error) {
+	full := name
+	if !strings.Contains(full, "/") && full != "" {
+		full = "/dev/" + full
+	}
+	switch {
+	case rootNames.MatchString(full):
+		return "", false, fmt.Errorf("device name %q is the root device's: use /dev/sdf to /dev/sdp", name)
+	case deviceNames.MatchString(full):
+		return full, full != name, nil
+	case strings.HasPrefix(full, "/dev/nvme"):
+		return "", false, fmt.Errorf("device name %q is the kernel's, which changes from boot to boot: give the EC2 name, such as /dev/sdf", name)
+	}
+	if m := numberedNames.FindStringSubmatch(full); m != nil {
+		return m[1], true, nil
+	}
+	return "", false, fmt.Errorf("device name %q is not one that EC2 takes: use /dev/sdf to /dev/sdp", name)
+}
+
+// kernelNames lists the names, without /dev/, under which a Xen or emulated kernel may show the EC2 device name: as it is,
+// and as xvdX. A nameOffset moves the letter: kernels that start at xvde show /dev/sdf as xvdj (offset 4).
+func kernelNames(name string, nameOffset int) ([]string, error) {
+	canonical, _, err := CanonicalDeviceName(name)
+	if err != nil {
+		return nil, err
+	}
+	base := strings.TrimPrefix(canonical, "/dev/")
+	letters := strings.TrimPrefix(strings.TrimPrefix(base, "xvd"), "sd")
+	if nameOffset != 0 {
+		last := int(letters[len(letters)-1]) + nameOffset
+		if last < 'a' || last > 'z' {
+			return nil, fmt.Errorf("device_name_offset %d moves %s past the alphabet", nameOffset, name)
+		}
+		return []string{"xvd" + letters[:len(letters)-1] + string(rune(last))}, nil
+	}
+	if strings.HasPrefix(base, "xvd") {
+		return []string{base}, nil
+	}
+	return []string{"xvd" + letters, base}, nil
+}

@@ -1,0 +1,203 @@
+package linux
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// FormatRequest asks for a file system on a blank device.
+type FormatRequest struct {
+	Device     string
+	FileSystem string // xfs, ext2, ext3, ext4, btrfs, f2fs, jfs, reiserfs
+	UUID       string // see UUIDFromToken
+	Label      string
+	Options    []string // words given to mkfs before the device
+}
+
+// Format makes a file system with the given UUID. It probes again right before, whatever the caller probed, and refuses
+// (ErrNotBlank) unless the device is blank or carries this very UUID: its own half-made work. Nothing is discarded: a new
+// EBS volume is empty already. A missing mkfs is named with its package; mkfs's own words are in the error.
+func (h *Host) Format(ctx context.Context, q FormatRequest) error {
+	if err := h.format(ctx, q); err != nil {
+		return fmt.Errorf("cannot make %s on %s: %w", q.FileSystem, q.Device, err)
+	}
+	return nil
+}
+
+func (h *Host) format(ctx context.Context, q FormatRequest) error {
+	args, err := mkfsArgs(q)
+	if err != nil {
+		return err
+	}
+	if missing := MissingTools(q.FileSystem); len(missing) > 0 {
+		return fmt.Errorf("%s is missing: install the package %s", missing[0].Command, missing[0].Package)
+	}
+	s, err := h.Probe(ctx, q.Device)
+	if err != nil {
+		return err
+	}
+	if !s.Blank() && (s.UUID == "" || !strings.EqualFold(s.UUID, q.UUID)) {
+		return fmt.Errorf("it carries %s: %w", s, ErrNotBlank)
+	}
+	if err := h.markUnfinished(q); err != nil {
+		return err
+	}
+	if err := runTool(ctx, "mkfs."+q.FileSystem, args...); err != nil {
+		return err
+	}
+	if q.FileSystem == "jfs" && q.UUID != "" { // its mkfs cannot be told the UUID
+		if err := runTool(ctx, "jfs_tune", "-U", q.UUID, q.Device); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mkfsArgs: no questions asked (we probed), no discard, and the UUID, in the words of each mkfs.
+func mkfsArgs(q FormatRequest) ([]string, error) {
+	var args []string
+	add := func(flag, value string) {
+		if value != "" {
+			args = append(args, flag, value)
+		}
+	}
+	switch q.FileSystem {
+	case "xfs":
+		args = []string{"-f", "-q", "-K"}
+		if q.UUID != "" {
+			add("-m", "uuid="+q.UUID)
+		}
+		add("-L", q.Label)
+	case "ext2", "ext3", "ext4":
+		args = []string{"-F", "-q", "-E", "nodiscard"}
+		add("-U", q.UUID)
+		add("-L", q.Label)
+	case "btrfs":
+		args = []string{"-f", "-q", "-K"}
+		add("-U", q.UUID)
+		add("-L", q.Label)
+	case "f2fs":
+		args = []string{"-f", "-q", "-t", "0"}
+		add("-U", q.UUID)
+		add("-l", q.Label)
+	case "jfs":
+		args = []string{"-q"}
+		add("-L", q.Label)
+	case "reiserfs":
+		args = []string{"-f", "-f", "-q"}
+		add("-u", q.UUID)
+		add("-l", q.Label)
+	default:
+		return nil, fmt.Errorf("unknown file system; known are %s", strings.Join(FileSystems(), " "))
+	}
+	args = append(mergeExtended(args, q.Options), q.Device)
+	return args, nil
+}
+
+// mergeExtended appends the caller's words to ours. mke2fs heeds only its last -E, so a caller's -E joins ours.
+func mergeExtended(args, options []string) []string {
+	e := slices.Index(args, "-E")
+	for i := 0; i < len(options); i++ {
+		if e >= 0 && options[i] == "-E" && i+1 < len(options) {
+			args[e+1] += "," + options[i+1]
+			i++
+			continue
+		}
+		args = append(args, options[i])
+	}
+	return args
+}
+
+// runTool runs a tool to its end. It dies with this process, so that no orphan goes on formatting while a resumed run looks at
+// the device; the signal is bound to the starting thread, hence the lock.
+func runTool(ctx context.Context, name string, args ...string) error {
+	path, err := findTool(name)
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+		}
+		return fmt.Errorf("%s: %w: %s", name, err, lastLines(out.String(), 6))
+	}
+	return nil
+}
+
+// lastLines puts the end of a tool's output into one line for an error.
+func lastLines(s string, n int) string {
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Join(lines[max(0, len(lines)-n):], " | ")
+}
+
+// A mark is written before mkfs runs. mkfs writes its superblock last, so a mkfs that is killed leaves data without a
+// signature, which nobody could tell from somebody's raw data: a mark that survived says whose it is. Marks stand where
+// mkfs does not write or wipes with zeros; what is left of them in a finished file system is free space.
+const markMagic = "snaptastic unfinished mkfs\x00"
+
+const markSize = 512
+
+// markPlaces: none near the very start, where a half-written superblock and the mark could look like both.
+func markPlaces(size int64) []int64 {
+	if size < 4*mustBeZero {
+		return nil
+	}
+	return []int64{mustBeZero - 4096, mustBeZero / 2, size - mustBeZero/4, size - mustBeZero + 4096}
+}
+
+func (h *Host) markUnfinished(q FormatRequest) error {
+	if q.UUID == "" {
+		return nil
+	}
+	f, err := os.OpenFile(q.Device, os.O_RDWR|unix.O_EXCL, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return h.deviceBusy(q.Device)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size, err := sizeOf(f)
+	if err != nil {
+		return err
+	}
+	mark := make([]byte, markSize)
+	copy(mark, markMagic+q.FileSystem+"\x00"+strings.ToLower(q.UUID)+"\x00")
+	for _, at := range markPlaces(size) {
+		if _, err := f.WriteAt(mark, at); err != nil {
+			return fmt.Errorf("cannot write to the device: %w", err)
+		}
+	}
+	return f.Sync()
+}
+
+// unfinished looks for a mark where no signature was found.
+func unfinished(r *region) (Signature, bool) {
+	for _, at := range markPlaces(r.size) {
+		rest, ok := bytes.CutPrefix(r.bytes(at, markSize), []byte(markMagic))
+		if !ok {
+			continue
+		}
+		if words := strings.SplitN(string(rest), "\x00", 3); len(words) == 3 {
+			return Signature{Class: ClassUnfinished, Type: words[0], UUID: words[1], Offset: at}, true
+		}
+	}
+	return Signature{}, false
+}

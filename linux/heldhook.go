@@ -1,0 +1,110 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// HeldHook is a program that holds something while it runs, such as a database's backup mode: it is started before a freeze,
+// says "ready" on a line of its own when it holds, lets go when its standard input ends, and exits 0.
+type HeldHook struct {
+	process *hookProcess
+	stdin   *os.File
+	command string
+	started time.Time
+}
+
+// StartHeldHook starts the program and waits until it says "ready". q.Stdin is written to it first and its input stays open;
+// q.Timeout bounds the wait for "ready" only. If that fails, the program's group is ended and the error carries its last
+// lines. The caller must Close the hook on every way out.
+func (h *Host) StartHeldHook(ctx context.Context, q HookRequest) (*HeldHook, error) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	ready := make(chan struct{})
+	output, said := q.Output, false
+	q.Output = func(line string) {
+		if line == "ready" && !said {
+			said = true
+			close(ready)
+			return
+		}
+		if output != nil {
+			output(line)
+		}
+	}
+	p, err := startHook(q, in)
+	if err != nil {
+		out.Close()
+		return nil, err
+	}
+	held := &HeldHook{process: p, stdin: out, command: q.Command[0], started: time.Now()}
+	// A pipe takes 64 KiB at once; a hook that reads nothing must not stall us beyond the time-out.
+	if q.Timeout > 0 {
+		_ = out.SetWriteDeadline(time.Now().Add(q.Timeout))
+	}
+	if err := held.awaitReady(ctx, q, ready); err != nil {
+		out.Close()
+		p.stopGroup()
+		_ = p.reap()
+		return nil, fmt.Errorf("hook %s did not get ready: %w%s", q.Command[0], err, HookResult{Tail: p.lines.last()}.tailWords())
+	}
+	_ = out.SetWriteDeadline(time.Time{})
+	return held, nil
+}
+
+func (held *HeldHook) awaitReady(ctx context.Context, q HookRequest, ready <-chan struct{}) error {
+	// A hook may close its input unread, or leave more than a pipe takes unread: both are its own business.
+	if _, err := held.stdin.Write(q.Stdin); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, syscall.EPIPE) {
+		return err
+	}
+	var timeout <-chan time.Time
+	if q.Timeout > 0 {
+		t := time.NewTimer(q.Timeout)
+		defer t.Stop()
+		timeout = t.C
+	}
+	select {
+	case <-ready:
+		return nil
+	case <-held.process.exited:
+		return errors.New("it ended")
+	case <-timeout:
+		return fmt.Errorf("%w after %s", ErrHookTimedOut, q.Timeout)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Exited is closed when the program has ended, asked or not: then nothing is held any more.
+func (held *HeldHook) Exited() <-chan struct{} { return held.process.exited }
+
+// Close lets the program go: its input ends, and it has timeout to exit; then its group is killed. An exit code other than 0
+// is an error. Close must be called once.
+func (held *HeldHook) Close(timeout time.Duration) (HookResult, error) {
+	held.stdin.Close()
+	t := time.NewTimer(timeout)
+	defer t.Stop()
+	var stopped error
+	select {
+	case <-held.process.exited:
+	case <-t.C:
+		stopped = fmt.Errorf("%w: it did not end within %s of being let go", ErrHookTimedOut, timeout)
+		held.process.stopGroup()
+	}
+	err := held.process.reap()
+	result := HookResult{ExitCode: held.process.cmd.ProcessState.ExitCode(), Duration: time.Since(held.started), Tail: held.process.lines.last()}
+	if stopped != nil {
+		err = stopped
+	}
+	if err != nil {
+		return result, fmt.Errorf("hook %s: %w%s", held.command, err, result.tailWords())
+	}
+	return result, nil
+}

@@ -1,0 +1,247 @@
+package linux
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// HookRequest is a program to run. There is no shell: Command is argv.
+type HookRequest struct {
+	Command []string
+	Env     []string // NAME=value, added to this process's environment
+	Stdin   []byte
+	Timeout time.Duration     // 0 is none
+	Output  func(line string) // gets each line of stdout and stderr as it comes; may be nil; called by one goroutine at a time
+	Dir     string            // working directory; "" is /
+}
+
+// HookResult tells how a program ended.
+type HookResult struct {
+	ExitCode int // -1 when it was killed
+	Duration time.Duration
+	Tail     []string // its last lines
+}
+
+const (
+	// termGrace is what a process group gets between SIGTERM and SIGKILL.
+	termGrace = 5 * time.Second
+	// pipeGrace is how long output is awaited after the program has ended: a grandchild (a daemon that was started) may keep the
+	// pipe open for ever.
+	pipeGrace = time.Second
+	tailLines = 10
+)
+
+// ErrHookTimedOut: the program ran longer than its time-out and was killed with its process group.
+var ErrHookTimedOut = errors.New("timed out")
+
+// RunHook runs a program in a process group of its own and waits for it. When its time-out passes or ctx ends the whole group
+// gets SIGTERM, and SIGKILL five seconds later. An exit code other than 0 is an error that carries the last lines. What the
+// program leaves running in the background after it ended well is left alone.
+func (h *Host) RunHook(ctx context.Context, q HookRequest) (HookResult, error) {
+	start := time.Now()
+	p, err := startHook(q, bytes.NewReader(q.Stdin))
+	if err != nil {
+		return HookResult{ExitCode: -1}, err
+	}
+	var timeout <-chan time.Time
+	if q.Timeout > 0 {
+		t := time.NewTimer(q.Timeout)
+		defer t.Stop()
+		timeout = t.C
+	}
+	var stopped error
+	select {
+	case <-p.exited:
+	case <-timeout:
+		stopped = fmt.Errorf("%w after %s", ErrHookTimedOut, q.Timeout)
+	case <-ctx.Done():
+		stopped = context.Cause(ctx)
+	}
+	if stopped != nil {
+		p.stopGroup()
+	}
+	err = p.reap()
+	result := HookResult{ExitCode: p.cmd.ProcessState.ExitCode(), Duration: time.Since(start), Tail: p.lines.last()}
+	if stopped != nil {
+		err = stopped
+	}
+	if err != nil {
+		return result, fmt.Errorf("hook %s: %w%s", q.Command[0], err, result.tailWords())
+	}
+	return result, nil
+}
+
+func (r HookResult) tailWords() string {
+	if len(r.Tail) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(r.Tail[max(0, len(r.Tail)-3):], " | ")
+}
+
+// hookProcess is a started program. Its exit is noticed without reaping it, so that its number, which names its process
+// group, stays its own until the group has been signalled.
+type hookProcess struct {
+	cmd    *exec.Cmd
+	lines  *lineWriter
+	exited chan struct{}
+}
+
+func startHook(q HookRequest, stdin io.Reader) (*hookProcess, error) {
+	if len(q.Command) == 0 {
+		return nil, errors.New("internal error: hook without a command")
+	}
+	cmd := exec.Command(q.Command[0], q.Command[1:]...)
+	cmd.Env = append(os.Environ(), q.Env...)
+	cmd.Dir = q.Dir
+	if cmd.Dir == "" {
+		cmd.Dir = "/" // never a folder that keeps a volume from being unmounted
+	}
+	cmd.Stdin = stdin
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = pipeGrace
+	lines := &lineWriter{output: q.Output}
+	cmd.Stdout, cmd.Stderr = lines, lines
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("cannot run hook %s: %w", q.Command[0], err)
+	}
+	p := &hookProcess{cmd: cmd, lines: lines, exited: make(chan struct{})}
+	go func() {
+		defer close(p.exited)
+		for {
+			err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+			if !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}()
+	return p, nil
+}
+
+// stopGroup ends the process group: SIGTERM, a grace while any member lives, SIGKILL.
+func (p *hookProcess) stopGroup() {
+	group := -p.cmd.Process.Pid
+	_ = unix.Kill(group, unix.SIGTERM)
+	grace := time.NewTimer(termGrace)
+	defer grace.Stop()
+	select {
+	case <-p.exited:
+		p.awaitGroup(grace.C)
+	case <-grace.C:
+	}
+	// The leader is not reaped yet, so the number cannot have become another group's.
+	_ = unix.Kill(group, unix.SIGKILL)
+	<-p.exited
+}
+
+// awaitGroup gives what is left of the group the rest of the grace, and returns as soon as only the leader's corpse remains.
+func (p *hookProcess) awaitGroup(grace <-chan time.Time) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for groupAlive(p.cmd.Process.Pid) {
+		select {
+		case <-grace:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// groupAlive looks for a member of the process group that is no zombie. kill(2) cannot tell: it finds the corpse too.
+func groupAlive(group int) bool {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return true
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		// The name in parentheses may hold anything; what follows it is: state, parent, group.
+		f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(f) > 2 && f[2] == fmt.Sprint(group) && f[0] != "Z" && f[0] != "X" {
+			return true
+		}
+	}
+	return false
+}
+
+// reap collects the exit status and the rest of the output. A pipe that somebody else keeps open is no failure.
+func (p *hookProcess) reap() error {
+	err := p.cmd.Wait()
+	p.lines.flush()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		return nil
+	}
+	return err
+}
+
+// lineWriter cuts output into lines and keeps the last ones. A line longer than longestLine is cut in pieces.
+type lineWriter struct {
+	mu     sync.Mutex
+	output func(string)
+	part   []byte
+	tail   []string
+	done   bool
+}
+
+const longestLine = 8 << 10
+
+func (w *lineWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.done {
+		return len(b), nil
+	}
+	w.part = append(w.part, b...)
+	for {
+		i := bytes.IndexByte(w.part, '\n')
+		if i < 0 && len(w.part) < longestLine {
+			return len(b), nil
+		}
+		skip := 1
+		if i < 0 || i > longestLine {
+			i, skip = longestLine, 0
+		}
+		w.emit(string(w.part[:i]))
+		w.part = w.part[i+skip:]
+	}
+}
+
+func (w *lineWriter) emit(line string) {
+	line = strings.ToValidUTF8(strings.TrimSuffix(line, "\r"), "?")
+	if w.tail = append(w.tail, line); len(w.tail) > tailLines {
+		w.tail = w.tail[1:]
+	}
+	if w.output != nil {
+		w.output(line)
+	}
+}
+
+// flush passes an unfinished last line on; what comes later is dropped.
+func (w *lineWriter) flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.part) > 0 {
+		w.emit(string(w.part))
+		w.part = nil
+	}
+	w.done = true
+}
+
+func (w *lineWriter) last() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.tail...)
+}

@@ -1,0 +1,259 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// MountRequest asks for a device's file system at a folder.
+type MountRequest struct {
+	Source, Target, FileSystem string
+	Options                    []string // words of mount(8); "defaults" is none
+}
+
+// Mounted says what Mount did.
+type Mounted struct {
+	Mount         Mount    // as the kernel's table has it now
+	CreatedTarget bool     // the mount point folder was not there
+	Created       []string // all folders made for it, outermost first: RemoveCreated takes them away again
+	CoversFiles   bool     // the folder was not empty: its files are hidden while mounted
+	Notes         []string // what an operator should know: nouuid added, files covered
+}
+
+// Mount mounts a device with mount(2), making the folder where it is missing (mode 0755). The options are those of mount(8);
+// what is only for fstab is dropped. It refuses a folder on which something is mounted already. XFS whose UUID is mounted
+// on this host gets nouuid; btrfs then is ErrDuplicateUUID, since the kernel would mix the two devices up.
+func (h *Host) Mount(ctx context.Context, q MountRequest) (Mounted, error) {
+	m, err := h.mount(ctx, q)
+	if err != nil {
+		h.RemoveCreated(m.Created)
+		return Mounted{}, fmt.Errorf("cannot mount %s on %s: %w", q.Source, q.Target, err)
+	}
+	return m, nil
+}
+
+func (h *Host) mount(ctx context.Context, q MountRequest) (done Mounted, err error) {
+	if err := ctx.Err(); err != nil {
+		return done, err
+	}
+	flags, data, err := splitMountOptions(q.Options)
+	if err != nil {
+		return done, err
+	}
+	if done.Created, err = makeFolders(q.Target); err != nil {
+		return done, err
+	}
+	done.CreatedTarget = len(done.Created) > 0
+	target, err := resolve(q.Target)
+	if err != nil {
+		return done, err
+	}
+	mounts, err := h.Mounts()
+	if err != nil {
+		return done, err
+	}
+	if m, taken := topmostAt(mounts, target); taken {
+		return done, fmt.Errorf("%s (%s) is mounted there already", m.Source, m.FileSystem)
+	}
+	if entries, err := os.ReadDir(target); err == nil && len(entries) > 0 && !onlyLostFound(entries) {
+		done.CoversFiles = true
+		done.Notes = append(done.Notes, fmt.Sprintf("%s is not empty: its %d entries are hidden while the volume is mounted", target, len(entries)))
+	}
+	twin, err := h.SameUUIDMounted(q.Source)
+	if err != nil {
+		return done, err
+	}
+	if twin != nil {
+		switch q.FileSystem {
+		case "btrfs":
+			return done, fmt.Errorf("its UUID is that of %s on %s: %w", twin.Source, twin.Target, ErrDuplicateUUID)
+		case "xfs":
+			if !slices.Contains(data, "nouuid") {
+				data = append(data, "nouuid")
+				done.Notes = append(done.Notes, fmt.Sprintf("mounted with nouuid: its UUID is that of %s on %s", twin.Source, twin.Target))
+			}
+		}
+	}
+	if err := unix.Mount(q.Source, target, q.FileSystem, flags, strings.Join(data, ",")); err != nil {
+		return done, h.explainMount(q, data, err)
+	}
+	if done.Mount, _, err = h.MountAt(target); err != nil {
+		return done, err
+	}
+	return done, nil
+}
+
+// onlyLostFound: the folder that mkfs makes covers nothing of anybody's.
+func onlyLostFound(entries []fs.DirEntry) bool {
+	return len(entries) == 1 && entries[0].Name() == "lost+found"
+}
+
+// makeFolders is MkdirAll that tells which folders it made, outermost first.
+func makeFolders(path string) (made []string, err error) {
+	if !filepath.IsAbs(path) || filepath.Clean(path) == "/" {
+		return nil, fmt.Errorf("mount point %q must be an absolute path, and not /", path)
+	}
+	var missing []string
+	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
+		info, err := os.Stat(p)
+		if err == nil && !info.IsDir() {
+			return nil, fmt.Errorf("%s is not a folder", p)
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		missing = append(missing, p)
+	}
+	slices.Reverse(missing)
+	for _, p := range missing {
+		err := os.Mkdir(p, 0o755)
+		if err != nil && !errors.Is(err, fs.ErrExist) { // another lane may make a shared parent
+			return made, err
+		}
+		if err == nil {
+			made = append(made, p)
+		}
+	}
+	return made, nil
+}
+
+// RemoveCreated removes folders that Mount made, innermost first, as far as they are empty.
+func (h *Host) RemoveCreated(created []string) {
+	for _, p := range slices.Backward(created) {
+		if unix.Rmdir(p) != nil {
+			return
+		}
+	}
+}
+
+// explainMount says in words what the kernel's number means here.
+func (h *Host) explainMount(q MountRequest, data []string, err error) error {
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("the kernel does not know the file system %s (try modprobe %s): %w", q.FileSystem, q.FileSystem, err)
+	case errors.Is(err, unix.EBUSY):
+		return h.explainBusySource(q.Source, err)
+	case errors.Is(err, unix.EUCLEAN):
+		return fmt.Errorf("the file system is damaged (fsck or xfs_repair first): %w", err)
+	case errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES):
+		return fmt.Errorf("the device is read-only, and the file system would be written to (its log needs recovery, or ro is missing): %w", err)
+	case errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("no such device any more: %w", err)
+	case errors.Is(err, unix.ENOTBLK):
+		return fmt.Errorf("not a block device: %w", err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("mounting needs root: %w", err)
+	}
+	f, openErr := os.Open(q.Source)
+	if openErr != nil {
+		return err
+	}
+	defer f.Close()
+	if s, probeErr := probeFile(f); probeErr == nil && s.Type != q.FileSystem {
+		return fmt.Errorf("it carries %s, not %s: %w", s, q.FileSystem, err)
+	}
+	if words := refusedOption(q.FileSystem, data); words != "" {
+		return fmt.Errorf("%s: %w", words, err)
+	}
+	return fmt.Errorf("bad mount options or a damaged superblock (see dmesg): %w", err)
+}
+
+func (h *Host) explainBusySource(source string, err error) error {
+	dev, devErr := openDevice(source)
+	if devErr != nil {
+		return err
+	}
+	if mounts, mountsErr := h.MountsOf(dev); mountsErr == nil && len(mounts) > 0 {
+		return fmt.Errorf("it is mounted on %s with other options: %w", mounts[0].Target, err)
+	}
+	return h.deviceBusy(source)
+}
+
+// refusedOption asks the kernel which option it does not like: the newer mount interface (Linux 5.2) answers in words and
+// mounts nothing by being asked. On older kernels it finds nothing.
+func refusedOption(fileSystem string, data []string) string {
+	fd, err := unix.Fsopen(fileSystem, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	for _, o := range data {
+		if name, value, ok := strings.Cut(o, "="); ok {
+			err = unix.FsconfigSetString(fd, name, value)
+		} else {
+			err = unix.FsconfigSetFlag(fd, o)
+		}
+		if err == nil {
+			continue
+		}
+		words := make([]byte, 1024)
+		if n, readErr := unix.Read(fd, words); readErr == nil && n > 2 {
+			return fmt.Sprintf("option %s: %s", o, strings.TrimSpace(string(words[2:n])))
+		}
+		return fmt.Sprintf("option %s is refused", o)
+	}
+	return ""
+}
+
+// SameUUIDMounted returns the mount of another device of this host that has the same type and UUID as the one on source, or
+// nil. Only xfs and btrfs mind; a source that is neither has none.
+func (h *Host) SameUUIDMounted(source string) (*Mount, error) {
+	fileSystem, uuid, err := mountedSignature(source)
+	if err != nil || uuid == "" {
+		return nil, err
+	}
+	dev, err := openDevice(source)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := h.Mounts()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range mounts {
+		major, minor := m.deviceNumber()
+		if m.FileSystem != fileSystem || (major == dev.Major && minor == dev.Minor) {
+			continue
+		}
+		other, err := h.deviceByNumber(major, minor, m.Source)
+		if err != nil {
+			continue // a mount whose node is out of reach, such as a container's
+		}
+		if _, o, err := mountedSignature(other.Path); err == nil && o == uuid {
+			return &m, nil
+		}
+	}
+	return nil, nil
+}
+
+// mountedSignature reads type and UUID of xfs and btrfs without the exclusive opening, as the device may be mounted.
+func mountedSignature(path string) (fileSystem, uuid string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", "", err
+	}
+	defer f.Close()
+	size, err := sizeOf(f)
+	if err != nil {
+		return "", "", err
+	}
+	r := &region{from: f, size: size}
+	switch {
+	case string(r.bytes(0, 4)) == "XFSB":
+		return "xfs", formatUUID(r.bytes(32, 16)), r.err
+	case string(r.bytes(0x10040, 8)) == "_BHRfS_M":
+		return "btrfs", formatUUID(r.bytes(0x10020, 16)), r.err
+	}
+	return "", "", r.err
+}

@@ -1,0 +1,173 @@
+package linux
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Classes of signature. A blank device has the class "".
+const (
+	ClassFileSystem     = "filesystem"
+	ClassPartitionTable = "partition-table"
+	ClassLVM            = "lvm"
+	ClassRAID           = "raid"
+	ClassLUKS           = "luks"
+	ClassSwap           = "swap"
+	// ClassUnfinished: Format began here and did not come to an end; UUID is the one that it was to write.
+	ClassUnfinished = "unfinished"
+	// ClassUnknown: not all zeros, and nothing this package knows.
+	ClassUnknown = "unknown"
+)
+
+// Signature is what Probe found on a device.
+type Signature struct {
+	Class  string // see the constants; "" is blank
+	Type   string // xfs, ext4, gpt, dos, LVM2_member, …, named as blkid names them
+	UUID   string // lower case
+	Label  string
+	Offset int64 // bytes from the start of the device to the signature
+}
+
+// Blank says that nothing at all was found.
+func (s Signature) Blank() bool { return s.Class == "" }
+
+func (s Signature) String() string {
+	switch s.Class {
+	case "":
+		return "blank"
+	case ClassUnknown:
+		return fmt.Sprintf("unknown data at byte %d", s.Offset)
+	case ClassUnfinished:
+		return "an unfinished " + s.Type + " file system " + s.UUID
+	}
+	what := s.Type
+	if s.Label != "" {
+		what += fmt.Sprintf(" labelled %q", s.Label)
+	}
+	if s.UUID != "" {
+		what += " " + s.UUID
+	}
+	return what
+}
+
+// mustBeZero is how much of either end of a device must read as zeros for it to pass as blank. A new EBS volume reads as
+// zeros everywhere. https://docs.aws.amazon.com/ebs/latest/userguide/ebs-creating-volume.html
+const mustBeZero = 1 << 20
+
+// Probe tells what is on a device (or in an image file). It reads superblocks itself and trusts no cache such as blkid's.
+// "Blank" is said only when no known signature is there, and both ends and all probed places are zeros; whatever else is
+// not recognised has ClassUnknown. The device is opened exclusively: ErrDeviceBusy when it is mounted or part of another.
+func (h *Host) Probe(ctx context.Context, path string) (Signature, error) {
+	if err := ctx.Err(); err != nil {
+		return Signature{}, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return Signature{}, h.deviceBusy(path)
+	}
+	if err != nil {
+		return Signature{}, fmt.Errorf("cannot probe %s: %w", path, err)
+	}
+	defer f.Close()
+	s, err := probeFile(f)
+	if err != nil {
+		return Signature{}, fmt.Errorf("cannot probe %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// probeFile does the work of Probe on something already open.
+func probeFile(f *os.File) (Signature, error) {
+	size, err := sizeOf(f)
+	if err != nil {
+		return Signature{}, err
+	}
+	if size == 0 {
+		return Signature{}, errors.New("it has no size (no medium, or not yet ready)")
+	}
+	r := &region{from: f, size: size}
+	s, found := recognise(r)
+	if !found {
+		s, found = unfinished(r)
+	}
+	if !found {
+		s = r.firstData()
+	}
+	return s, r.err
+}
+
+// recognise goes through every known signature, containers first: a partition table lies over what it partitions, and an
+// LVM or RAID member may keep a file system's magic visible in its data.
+func recognise(r *region) (Signature, bool) {
+	for _, p := range probes {
+		for _, at := range p.places(r.size) {
+			if at < 0 || at+int64(len(p.magic)) > r.size || !bytes.Equal(r.bytes(at, len(p.magic)), []byte(p.magic)) {
+				continue
+			}
+			s := Signature{Class: p.class, Type: p.name, Offset: at}
+			if p.detail != nil && !p.detail(r, at, &s) {
+				continue
+			}
+			s.UUID = strings.ToLower(s.UUID)
+			return s, true
+		}
+	}
+	return Signature{}, false
+}
+
+// region reads a device piecewise; the first read error is kept, and what could not be read counts as data, never as
+// blank.
+type region struct {
+	from io.ReaderAt
+	size int64
+	err  error
+}
+
+// bytes returns n bytes at an offset; past the end they are zeros.
+func (r *region) bytes(at int64, n int) []byte {
+	b := make([]byte, n)
+	if at < 0 || at >= r.size {
+		return b
+	}
+	if _, err := r.from.ReadAt(b[:min(int64(n), r.size-at)], at); err != nil && !errors.Is(err, io.EOF) && r.err == nil {
+		r.err = err
+	}
+	return b
+}
+
+// firstData finds the first byte that is not zero in the first and last MiB and around the places of all known signatures;
+// a device without one is blank.
+func (r *region) firstData() Signature {
+	look := func(at, n int64) (int64, bool) {
+		const chunk = 64 << 10
+		for end := min(at+n, r.size); at < end; at += chunk {
+			b := r.bytes(at, int(min(chunk, end-at)))
+			if !allZero(b) {
+				return at + int64(len(b)-len(bytes.TrimLeft(b, "\x00"))), true
+			}
+		}
+		return 0, false
+	}
+	type stretch struct{ at, n int64 }
+	stretches := []stretch{{0, mustBeZero}, {max(0, r.size-mustBeZero), mustBeZero}}
+	for _, p := range probes {
+		for _, at := range p.places(r.size) {
+			if at >= mustBeZero && at < r.size-mustBeZero {
+				stretches = append(stretches, stretch{at &^ 4095, 4096})
+			}
+		}
+	}
+	for _, s := range stretches {
+		if at, found := look(s.at, s.n); found {
+			return Signature{Class: ClassUnknown, Offset: at}
+		}
+	}
+	return Signature{}
+}

@@ -1,0 +1,80 @@
+package linux
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tool is a program and the package that most distributions ship it in.
+type Tool struct{ Command, Package string }
+
+// mkfsTools are the programs needed to make each file system. Mounting and growing need none: that is the kernel's.
+var mkfsTools = map[string][]Tool{
+	"xfs":      {{"mkfs.xfs", "xfsprogs"}},
+	"ext2":     {{"mkfs.ext2", "e2fsprogs"}},
+	"ext3":     {{"mkfs.ext3", "e2fsprogs"}},
+	"ext4":     {{"mkfs.ext4", "e2fsprogs"}},
+	"btrfs":    {{"mkfs.btrfs", "btrfs-progs"}},
+	"f2fs":     {{"mkfs.f2fs", "f2fs-tools"}},
+	"jfs":      {{"mkfs.jfs", "jfsutils"}, {"jfs_tune", "jfsutils"}},
+	"reiserfs": {{"mkfs.reiserfs", "reiserfsprogs"}},
+}
+
+// FileSystems lists the file systems that Format can make.
+func FileSystems() []string {
+	return []string{"xfs", "ext2", "ext3", "ext4", "btrfs", "f2fs", "jfs", "reiserfs"}
+}
+
+// MissingTools lists the programs that Format would need for the file system and does not find.
+func MissingTools(fileSystem string) []Tool {
+	var missing []Tool
+	for _, t := range mkfsTools[fileSystem] {
+		if _, err := findTool(t.Command); err != nil {
+			missing = append(missing, t)
+		}
+	}
+	return missing
+}
+
+// findTool looks in PATH, and where system programs are: cron and systemd units often leave /sbin out.
+func findTool(name string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound)
+}
+
+// KernelSupports says whether the running kernel can mount the file system: it knows it already or has a module for it.
+func KernelSupports(fileSystem string) bool {
+	known, err := os.ReadFile("/proc/filesystems")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(known)) {
+		if f := strings.Fields(line); len(f) > 0 && f[len(f)-1] == fileSystem {
+			return true
+		}
+	}
+	var uts unix.Utsname
+	if unix.Uname(&uts) != nil {
+		return false
+	}
+	modules := filepath.Join("/lib/modules", unix.ByteSliceToString(uts.Release[:]))
+	for _, list := range []string{"modules.dep", "modules.builtin"} {
+		b, err := os.ReadFile(filepath.Join(modules, list))
+		if err == nil && strings.Contains(string(b), "/"+fileSystem+".ko") {
+			return true
+		}
+	}
+	return false
+}

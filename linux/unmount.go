@@ -1,0 +1,91 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// BusyError names who keeps a mount or a device in use. It is ErrBusy or ErrDeviceBusy.
+type BusyError struct {
+	Target  string // mount point or device
+	Holders []Holder
+	kind    error
+}
+
+func (e *BusyError) Error() string {
+	who := "by something the kernel does not name (an NFS export, or another process of the kernel's)"
+	if len(e.Holders) > 0 {
+		var words []string
+		for i, holder := range e.Holders {
+			if i == 5 {
+				words = append(words, fmt.Sprintf("and %d more", len(e.Holders)-i))
+				break
+			}
+			words = append(words, holder.String())
+		}
+		who = "by " + strings.Join(words, "; ")
+	}
+	return fmt.Sprintf("%s: %v %s", e.Target, e.Unwrap(), who)
+}
+
+func (e *BusyError) Unwrap() error {
+	if e.kind == nil {
+		return ErrBusy
+	}
+	return e.kind
+}
+
+// Unmount takes the topmost mount at target away: never lazily, never by force. ErrNotMountPoint; *BusyError names the
+// processes, mounts and files that hold it. The kernel writes everything out first, which can take a while and cannot be
+// interrupted.
+func (h *Host) Unmount(ctx context.Context, target string) error {
+	fail := func(err error) error { return fmt.Errorf("cannot unmount %s: %w", target, err) }
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	m, ok, err := h.MountAt(target)
+	if err != nil {
+		return fail(err)
+	}
+	if !ok {
+		return fail(ErrNotMountPoint)
+	}
+	err = unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EBUSY) {
+		holders, _ := h.Holders(m.Target) // what could be found is better than nothing
+		return fail(&BusyError{Target: m.Target, Holders: holders})
+	}
+	if errors.Is(err, unix.EPERM) {
+		return fail(fmt.Errorf("unmounting needs root: %w", err))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// DeviceFree says whether nobody has the device in use: it can be opened exclusively. Otherwise a *BusyError that is
+// ErrDeviceBusy and names who; a mount in another mount namespace (a container) is the usual surprise.
+func (h *Host) DeviceFree(ctx context.Context, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return h.deviceBusy(path)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot tell whether %s is free: %w", path, err)
+	}
+	return f.Close()
+}
+
+func (h *Host) deviceBusy(path string) error {
+	holders, _ := h.deviceHolders(path)
+	return &BusyError{Target: path, Holders: holders, kind: ErrDeviceBusy}
+}
