@@ -1,0 +1,90 @@
+package guard
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// identity names a process beyond the reuse of its pid: start time in clock ticks since boot (proc_pid_stat(5)).
+type identity struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"`
+}
+
+// identify reads the identity of a running process.
+func identify(pid int) (identity, error) {
+	start, _, err := processStat(pid)
+	if err != nil {
+		return identity{}, fmt.Errorf("cannot identify process %d: %w", pid, err)
+	}
+	return identity{PID: pid, Start: start}, nil
+}
+
+// alive says whether the process still lives. One that was killed but whose threads hang in the kernel, as in a write
+// to a frozen file system, counts as dead: it will never run again.
+func (p identity) alive() bool {
+	start, state, err := processStat(p.PID)
+	if err != nil || start != p.Start || state == 'Z' || state == 'X' {
+		return false
+	}
+	return !killPending(p.PID)
+}
+
+// gone says whether the process has left the kernel altogether, its hanging threads too. Only then can no freeze of
+// its come about any more.
+func (p identity) gone() bool {
+	start, state, err := processStat(p.PID)
+	if err != nil || start != p.Start || state == 'X' {
+		return true
+	}
+	if state != 'Z' {
+		return false
+	}
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
+	return err != nil || len(tasks) <= 1 // a zombie that nobody has reaped
+}
+
+// processStat reads state and start time. The command's name may hold blanks and brackets: fields count from the last
+// bracket on.
+func processStat(pid int) (start uint64, state byte, err error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	s := string(b)
+	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	if len(f) < 20 {
+		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
+	}
+	start, err = strconv.ParseUint(f[19], 10, 64)
+	return start, f[0][0], err
+}
+
+// killPending says whether SIGKILL waits for the main thread to leave the kernel.
+func killPending(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return true
+	}
+	const sigkill = 1 << (9 - 1)
+	for line := range strings.Lines(string(b)) {
+		v, ok := strings.CutPrefix(line, "SigPnd:")
+		if !ok {
+			continue
+		}
+		mask, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+		return err == nil && mask&sigkill != 0
+	}
+	return false
+}
+
+// bootID changes with every boot; what an earlier boot froze is frozen no more.
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("cannot read the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}

@@ -1,0 +1,247 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// answerWithin is how long the guard may take to answer, once nudged, before the parent takes it for hanging,
+	// kills it and thaws by itself.
+	answerWithin = time.Second
+	// overdue is how long after MaxHold the parent begins to doubt that the guard has seen it pass.
+	overdue = 100 * time.Millisecond
+)
+
+// Hold says how a freeze went.
+type Hold struct {
+	Frozen time.Duration // from the first freeze issued to the last thaw returned
+	Held   bool          // every file system was frozen by us, unbroken, from the last freeze's return until Thaw was called
+	Reason string        // why Held is false
+	Mounts []MountHold
+}
+
+// MountHold is one file system's part in a Hold.
+type MountHold struct {
+	Path     string
+	Freezing time.Duration // FIFREEZE issued to returned
+	Frozen   time.Duration // FIFREEZE issued to FITHAW returned; 0 when it never froze
+	Thawing  time.Duration // FITHAW issued to returned
+}
+
+// Freeze freezes all file systems at once and returns when every one is frozen. On the first failure, or when ctx
+// ends, everything that froze is thawed again before it returns; the error names the mount and wraps the kernel's
+// error: EBUSY where somebody else has frozen it (and it stays so), EOPNOTSUPP, EPERM. Call Thaw whatever it returns.
+func (g *Guard) Freeze(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("cannot freeze: %w", err)
+	}
+	g.mu.Lock()
+	if g.begun || g.thawCall != 0 || g.released {
+		g.mu.Unlock()
+		return errors.New("internal error: a guard freezes once")
+	}
+	if g.lost != "" {
+		defer g.mu.Unlock()
+		return fmt.Errorf("cannot freeze: the guard died: %s", g.lost)
+	}
+	g.begun = true
+	g.orderAt = monotonic()
+	for i := range g.state {
+		g.state[i].phase = freezing
+	}
+	g.mu.Unlock()
+	time.AfterFunc(g.o.MaxHold+overdue, func() { g.nudge("it let MaxHold pass") })
+	g.order(doFreeze)
+	err := g.wait(ctx, func() bool { return g.all(frozen) || g.ending != causeNone || g.lost != "" })
+	if err == nil && g.is(func() bool { return g.all(frozen) && g.ending == causeNone && g.lost == "" }) {
+		return nil
+	}
+	if err != nil {
+		g.order(doThaw)
+	}
+	// Bounded: a freeze under way cannot be called back, and the guard thaws it whenever it returns.
+	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.o.MaxHold)
+	defer cancel()
+	_ = g.wait(settle, g.settled)
+	if err != nil {
+		return fmt.Errorf("cannot freeze: %w", err)
+	}
+	return g.failure()
+}
+
+// failure says why Freeze failed.
+func (g *Guard) failure() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, s := range g.state {
+		if s.phase == refused {
+			return fmt.Errorf("cannot freeze %s: %w", g.mounts[i].path, explain(s.errno, isRefused))
+		}
+	}
+	var late []string
+	for i, s := range g.state {
+		if s.phase != thawed || s.frozen == 0 {
+			late = append(late, g.mounts[i].path)
+		}
+	}
+	switch {
+	case g.lost != "":
+		return fmt.Errorf("cannot freeze: the guard died: %s", g.lost)
+	case g.ending == causeExpired && len(late) > 0:
+		return fmt.Errorf("cannot freeze %s within %s", strings.Join(late, ", "), g.o.MaxHold)
+	case g.ending == causeAsked:
+		return errors.New("cannot freeze: thawed before all were frozen")
+	}
+	return fmt.Errorf("cannot freeze within %s", g.o.MaxHold)
+}
+
+// Thaw thaws everything, at once, and returns when nothing of ours is frozen any more. It may be called at any time
+// after Start, twice, and after a Freeze that failed. Give it a context that the run's end does not cancel: when ctx
+// ends first, the error names what is still frozen, and the guard goes on thawing. A hold that was broken is no error:
+// see Hold.Held.
+func (g *Guard) Thaw(ctx context.Context) (Hold, error) {
+	g.mu.Lock()
+	first := g.thawCall == 0
+	if first {
+		g.thawCall = monotonic()
+	}
+	begun := g.begun
+	g.mu.Unlock()
+	if !begun {
+		return Hold{Reason: "nothing was frozen"}, nil
+	}
+	if first {
+		g.order(doThaw)
+		g.nudge("it did not answer")
+	}
+	err := g.wait(ctx, g.settled)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h := g.hold()
+	if err != nil {
+		return h, fmt.Errorf("cannot thaw %s: %w", g.still(), err)
+	}
+	return h, nil
+}
+
+// nudge wakes a guard that somebody stopped, and replaces one that does not begin to thaw all the same.
+func (g *Guard) nudge(why string) {
+	if g.is(g.settled) {
+		return
+	}
+	_ = g.cmd.Process.Signal(syscall.SIGCONT)
+	time.AfterFunc(answerWithin, func() {
+		if !g.is(func() bool { return g.ending != causeNone || g.settled() }) {
+			g.takeOver(why)
+		}
+	})
+}
+
+// hold sums up; mu is held.
+func (g *Guard) hold() Hold {
+	h := Hold{Held: true}
+	broken := func(format string, args ...any) {
+		if h.Held {
+			h.Held, h.Reason = false, fmt.Sprintf(format, args...)
+		}
+	}
+	var from, to int64
+	for i, s := range g.state {
+		path := g.mounts[i].path
+		h.Mounts = append(h.Mounts, MountHold{Path: path})
+		m := &h.Mounts[i]
+		if s.issued != 0 {
+			m.Freezing = time.Duration(s.frozen - s.issued)
+			if from == 0 || s.issued < from {
+				from = s.issued
+			}
+		}
+		switch {
+		case s.phase == refused:
+			broken("%s did not freeze: %v", path, explain(s.errno, isRefused))
+			to = max(to, s.frozen)
+			continue
+		case s.phase != thawed:
+			broken("%s is still frozen", path)
+			continue
+		}
+		to = max(to, s.thawed)
+		m.Thawing = time.Duration(s.thawed - s.thawing)
+		if s.issued != 0 {
+			m.Frozen = time.Duration(s.thawed - s.issued)
+		}
+		switch {
+		case s.errno == syscall.EINVAL && s.frozen != 0 && g.lost == "":
+			broken("somebody else thawed %s", path)
+		case s.frozen == 0:
+			broken("the guard died before %s was frozen: %s", path, g.lost)
+		case s.thawing < g.thawCall || s.errno != 0:
+			broken("%s", g.why())
+		}
+	}
+	if g.lost != "" && (from == 0 || from > g.orderAt) {
+		from = g.orderAt // the dead guard may have frozen what it did not live to tell
+	}
+	if from != 0 && to > from {
+		h.Frozen = time.Duration(to - from)
+	}
+	return h
+}
+
+// why says in words what ended the hold early; mu is held.
+func (g *Guard) why() string {
+	switch {
+	case g.lost != "":
+		return "the guard died: " + g.lost
+	case g.ending == causeExpired:
+		return fmt.Sprintf("it lasted longer than %s", g.o.MaxHold)
+	case g.ending == causeRefused:
+		return "a freeze failed"
+	}
+	return "it was thawed early"
+}
+
+// Release ends the guard: it leaves, is reaped, the descriptors are closed and the owned file is removed. When
+// something is still frozen nothing of that is done: the error names it, the guard goes on thawing, and the rest
+// follows by itself when it is done. Safe to call twice.
+func (g *Guard) Release() error {
+	g.mu.Lock()
+	again := g.released
+	g.released = true
+	settled := g.settled()
+	still := g.still()
+	g.mu.Unlock()
+	if again && settled {
+		<-g.reaped
+		return nil
+	}
+	if !settled {
+		if !again {
+			g.order(doRelease)
+			go func() {
+				_ = g.wait(context.Background(), g.settled)
+				g.leave()
+			}()
+		}
+		return fmt.Errorf("cannot let the guard go: %s still frozen", still)
+	}
+	g.leave()
+	return nil
+}
+
+// leave sends the guard away and lets go of everything. Nothing is frozen.
+func (g *Guard) leave() {
+	g.order(doRelease)
+	_ = g.cmd.Process.Signal(syscall.SIGCONT)
+	late := time.AfterFunc(answerWithin, func() { _ = g.cmd.Process.Signal(unix.SIGKILL) })
+	<-g.reaped
+	late.Stop()
+	g.cleanUp()
+}

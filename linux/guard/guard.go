@@ -1,0 +1,284 @@
+package guard
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultMaxHold is how long file systems stay frozen at most when Options does not say.
+const DefaultMaxHold = 10 * time.Second
+
+// Options of a guard. The zero value works.
+type Options struct {
+	Executable string                           // program whose main calls Enter first; "" = /proc/self/exe
+	MaxHold    time.Duration                    // from the first FIFREEZE issued; 0 = DefaultMaxHold
+	OwnedDir   string                           // folder for the owned file; "" = none, and then nothing helps when both are killed
+	Run        string                           // written into the owned file
+	Section    string                           // written into the owned file
+	Expedite   bool                             // /sys/kernel/rcu_expedited = 1 for the window: a freeze of 3 ms instead of 30 ms
+	Log        func(format string, args ...any) // warnings; never called between Freeze and the end of Thaw
+}
+
+// Mount is a file system to freeze.
+type Mount struct {
+	Path string // its mount point
+	Dev  string // "major:minor" that it must be on; "" = any
+}
+
+// Guard is a running guard process and the parent's own hold on the same file systems. A Guard freezes once.
+type Guard struct {
+	mounts  []held
+	o       Options
+	owned   *ownedFile
+	claim   *expedite
+	conn    *os.File
+	cmd     *exec.Cmd
+	stderr  tail
+	ready   chan message
+	reaped  chan struct{}  // closed when the guard has left the kernel: no freeze of its can come any more
+	drained chan struct{}  // closed when its last word is taken in
+	broken  chan struct{}  // closed when the hold ended before Thaw was called
+	once    sync.Once      // closes broken
+	taking  sync.WaitGroup // what thaws in the guard's place
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed and made anew at every change below
+	state    []progress
+	begun    bool
+	ending   cause
+	lost     string // why the guard is no more, "" while it is
+	thawCall int64  // monotonic moment of the first Thaw, 0 before
+	orderAt  int64  // monotonic moment of the order to freeze
+	released bool
+}
+
+// progress is what the parent knows of one file system.
+type progress struct {
+	phase   phase
+	errno   syscall.Errno // of the freeze when refused, of the thaw when thawed
+	stuck   syscall.Errno // last failed thaw, while it is still tried
+	issued  int64         // FIFREEZE
+	frozen  int64         // FIFREEZE returned
+	thawing int64         // FITHAW
+	thawed  int64         // FITHAW returned
+}
+
+// Start opens every mount point, starts the guard and returns when it is ready: descriptors open, memory locked, its
+// threads waiting, the owned file on disk. Nothing is frozen yet. It refuses the root file system, a path that is not
+// a mount point, a device other than the expected one, and one file system under two names. The descriptors keep the
+// file systems from being unmounted until Release. ctx bounds the start alone.
+func Start(ctx context.Context, mounts []Mount, o Options) (_ *Guard, err error) {
+	if len(mounts) == 0 || len(mounts) > 1<<12 {
+		return nil, fmt.Errorf("internal error: a guard for %d mounts", len(mounts))
+	}
+	if o.Executable == "" {
+		o.Executable = "/proc/self/exe"
+	}
+	if o.MaxHold <= 0 {
+		o.MaxHold = DefaultMaxHold
+	}
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
+	g := &Guard{
+		o: o, state: make([]progress, len(mounts)), changed: make(chan struct{}),
+		ready: make(chan message, 1), reaped: make(chan struct{}), drained: make(chan struct{}), broken: make(chan struct{}),
+	}
+	if g.mounts, err = openAll(mounts); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			g.abort()
+		}
+	}()
+	if o.OwnedDir != "" {
+		if g.owned, err = createOwned(o.OwnedDir, o.Run, o.Section); err != nil {
+			return nil, err
+		}
+	}
+	if o.Expedite {
+		if g.claim, err = claimExpedite(o.OwnedDir); err != nil {
+			o.Log("cannot expedite the freeze: %v", err)
+		}
+	}
+	if err := g.launch(); err != nil {
+		return nil, fmt.Errorf("cannot start the freeze guard: %w", err)
+	}
+	if err := g.awaitReady(ctx); err != nil {
+		return nil, fmt.Errorf("cannot start the freeze guard: %w", err)
+	}
+	return g, nil
+}
+
+// launch starts the child and hands it its orders.
+func (g *Guard) launch() error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "guard socket")
+	defer theirs.Close()
+	if err := unix.SetNonblock(pair[0], true); err != nil { // so that the runtime's poller serves it
+		unix.Close(pair[0])
+		return err
+	}
+	g.conn = os.NewFile(uintptr(pair[0]), "guard socket")
+
+	cfg := config{MaxHold: g.o.MaxHold, Expedite: g.claim}
+	g.cmd = &exec.Cmd{
+		Path:        g.o.Executable,
+		Args:        []string{argv0},
+		Env:         []string{marker + "=1"},
+		Dir:         "/", // so that it pins no mount but those it holds
+		ExtraFiles:  []*os.File{theirs},
+		Stderr:      &g.stderr,
+		WaitDelay:   time.Second,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Pdeathsig: parentDied},
+	}
+	for _, m := range g.mounts {
+		cfg.Paths = append(cfg.Paths, m.path)
+		g.cmd.ExtraFiles = append(g.cmd.ExtraFiles, m.dir)
+	}
+	if g.owned != nil {
+		cfg.Owned = g.owned.path
+		g.cmd.ExtraFiles = append(g.cmd.ExtraFiles, g.owned.file) // held for its lock alone
+	}
+	if g.claim != nil && g.claim.lock != nil {
+		g.cmd.ExtraFiles = append(g.cmd.ExtraFiles, g.claim.lock) // likewise
+	}
+	orders, err := json.Marshal(cfg)
+	if err != nil {
+		return fmt.Errorf("internal error: %w", err)
+	}
+	if len(orders) > maxPacket {
+		return fmt.Errorf("the mount points' names are too long together (%d bytes)", len(orders))
+	}
+	if err := g.spawn(); err != nil {
+		return err
+	}
+	go g.listen()
+	_, err = g.conn.Write(orders)
+	return err
+}
+
+// spawn starts the child from a thread that lives until the child is reaped: the kernel sends the parent-death signal
+// when the thread dies that started the child, not the process.
+func (g *Guard) spawn() error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := g.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		_ = g.cmd.Wait() // how it ended is in ProcessState
+		close(g.reaped)
+	}()
+	return <-started
+}
+
+// awaitReady waits for the guard's word and then writes the owned file.
+func (g *Guard) awaitReady(ctx context.Context) error {
+	select {
+	case m := <-g.ready:
+		if m.errno != 0 {
+			return errors.New(m.text)
+		}
+		if m.text != "" {
+			g.o.Log("the freeze guard is weaker than it should be: %s", m.text)
+		}
+	case <-g.reaped:
+		return fmt.Errorf("it ended at once: %s", g.obituary())
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if g.owned == nil {
+		return nil
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	r := ownedRecord{Schema: ownedSchema, Run: g.o.Run, Section: g.o.Section, Boot: boot}
+	if r.Parent, err = identify(os.Getpid()); err != nil {
+		return err
+	}
+	if r.Guard, err = identify(g.cmd.Process.Pid); err != nil {
+		return err
+	}
+	for _, m := range g.mounts {
+		r.Mounts = append(r.Mounts, ownedMount{Path: m.path, Dev: m.dev})
+	}
+	return g.owned.write(r)
+}
+
+// abort undoes a Start that failed: nothing was frozen.
+func (g *Guard) abort() {
+	if g.cmd != nil && g.cmd.Process != nil {
+		_ = g.cmd.Process.Kill()
+		<-g.reaped
+	}
+	g.cleanUp()
+}
+
+// cleanUp lets go of everything. Only when nothing is frozen and the guard is reaped, or was never started.
+func (g *Guard) cleanUp() {
+	g.taking.Wait() // a descriptor must not be closed under a FITHAW and its number mean another file
+	if g.conn != nil {
+		g.conn.Close()
+	}
+	closeAll(g.mounts)
+	g.claim.end()
+	g.claim.close()
+	g.owned.drop()
+}
+
+// PID is the guard's process id.
+func (g *Guard) PID() int { return g.cmd.Process.Pid }
+
+// Broken is closed when the hold ends before Thaw is called: MaxHold passed, the guard died, or a freeze failed. What
+// happens under the freeze can stop then.
+func (g *Guard) Broken() <-chan struct{} { return g.broken }
+
+// obituary says how the guard ended; only after it was reaped.
+func (g *Guard) obituary() string {
+	s := g.cmd.ProcessState.String()
+	if text := g.stderr.String(); text != "" {
+		s += ": " + text
+	}
+	return s
+}
+
+// tail keeps the first bytes that the guard writes to standard error, which is nothing unless it crashes.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if room := 2048 - len(t.b); room > 0 {
+		t.b = append(t.b, p[:min(room, len(p))]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.b)
+}

@@ -1,0 +1,202 @@
+package guard
+
+import (
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// hold is the guard's state machine: one goroutine owns it, one locked thread per file system issues the ioctls.
+//
+//	idle ──F──▶ freezing ──ok──▶ frozen ──end──▶ thawing ──▶ thawed
+//	                    └─errno─▶ refused (never thawed: not ours)
+//
+// end comes from the parent's word or death, from a freeze that fails, or from the clock; from then on nothing is
+// frozen, and a freeze that returns late goes straight to thawing.
+type hold struct {
+	mounts  int
+	maxHold time.Duration
+	freeze  func(index int) syscall.Errno
+	thaw    func(index int) syscall.Errno
+	now     func() int64
+	tell    func(message)
+	open    func() // before the first freeze
+	shut    func() // once, when nothing is frozen any more
+
+	phase   []phase
+	workers []chan kind
+	results chan message
+	ending  cause
+	begun   bool
+	shutYet bool
+	expiry  <-chan time.Time
+}
+
+type phase byte
+
+const (
+	idle phase = iota
+	freezing
+	frozen
+	refused
+	thawing
+	thawed
+)
+
+// thawAgain is the pause after a FITHAW that failed for another reason than "not frozen".
+const thawAgain = 100 * time.Millisecond
+
+// parentGone is what the guard tells itself when its pipe ends or its parent's thread dies.
+const parentGone kind = 0
+
+// prepare starts the threads and returns when each of them stands ready.
+func (h *hold) prepare() {
+	h.phase = make([]phase, h.mounts)
+	h.workers = make([]chan kind, h.mounts)
+	h.results = make(chan message, 2*h.mounts)
+	ready := make(chan struct{})
+	for i := range h.workers {
+		h.workers[i] = make(chan kind, 2)
+		go h.work(i, ready)
+	}
+	for range h.workers {
+		<-ready
+	}
+}
+
+// work issues the ioctls of one file system, one after the other, on a thread of its own.
+func (h *hold) work(index int, ready chan<- struct{}) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ready <- struct{}{}
+	for k := range h.workers[index] {
+		m := message{index: index, issued: h.now()}
+		if k == doFreeze {
+			m.kind = isFrozen
+			if m.errno = h.freeze(index); m.errno != 0 {
+				m.kind = isRefused
+			}
+		} else {
+			m.kind = isThawed
+			for {
+				if m.errno = h.thaw(index); m.errno == 0 || m.errno == syscall.EINVAL {
+					break
+				}
+				h.tell(message{kind: isStuck, index: index, errno: m.errno, issued: m.issued, returned: h.now()})
+				time.Sleep(thawAgain)
+			}
+		}
+		m.returned = h.now()
+		h.results <- m
+	}
+}
+
+// run serves the parent until it is released, or the parent is gone, and nothing is frozen. It says whether the
+// parent was gone.
+func (h *hold) run(commands <-chan kind) (orphaned bool) {
+	defer func() {
+		for _, w := range h.workers {
+			close(w)
+		}
+	}()
+	released := false
+	for {
+		select {
+		case k := <-commands:
+			switch k {
+			case doFreeze:
+				h.start()
+			case doThaw:
+				h.end(causeAsked)
+			case doRelease:
+				released = true
+				h.end(causeAsked)
+			case parentGone:
+				orphaned = true
+				h.end(causeParentGone)
+			}
+		case m := <-h.results:
+			h.settle(m)
+		case <-h.expiry:
+			h.end(causeExpired)
+		}
+		if !h.settled() {
+			continue
+		}
+		if h.begun && !h.shutYet {
+			h.shutYet = true
+			h.shut()
+		}
+		if released || orphaned {
+			return orphaned
+		}
+	}
+}
+
+// start freezes all at once, the only time in a guard's life.
+func (h *hold) start() {
+	if h.begun || h.ending != causeNone {
+		return
+	}
+	h.begun = true
+	h.open()
+	timer := time.NewTimer(h.maxHold)
+	h.expiry = timer.C
+	for i, w := range h.workers {
+		h.phase[i] = freezing
+		w <- doFreeze
+	}
+}
+
+// end thaws everything that is frozen and lets settle thaw what comes late.
+func (h *hold) end(why cause) {
+	if h.ending != causeNone {
+		if why == causeAsked { // the parent waits for the word that somebody is there
+			h.tell(message{kind: isEnding, cause: h.ending})
+		}
+		return
+	}
+	h.ending = why
+	h.expiry = nil
+	for i, p := range h.phase {
+		if p == frozen {
+			h.release(i)
+		}
+	}
+	h.tell(message{kind: isEnding, cause: why})
+}
+
+func (h *hold) release(index int) {
+	h.phase[index] = thawing
+	h.workers[index] <- doThaw
+}
+
+// settle takes what a thread brings back.
+func (h *hold) settle(m message) {
+	switch m.kind {
+	case isFrozen:
+		h.phase[m.index] = frozen
+		if h.ending != causeNone {
+			h.release(m.index)
+		}
+		h.tell(m)
+	case isRefused:
+		h.phase[m.index] = refused
+		h.tell(m)
+		h.end(causeRefused)
+	case isThawed:
+		h.phase[m.index] = thawed
+		h.tell(m)
+	}
+}
+
+// settled says that nothing is frozen and nothing can become so without a new order.
+func (h *hold) settled() bool {
+	for _, p := range h.phase {
+		switch p {
+		case freezing, frozen, thawing:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,3 @@
+package guard
+
+func parentRole() int { return 0 }

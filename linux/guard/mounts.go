@@ -1,0 +1,222 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountEntry is a line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+type mountEntry struct {
+	id     int
+	dev    string // major:minor of the superblock: one value for all mounts, bind mounts and subvolumes of a file system
+	point  string
+	source string
+}
+
+// mountTable reads the mounts of this process's mount namespace.
+func mountTable() ([]mountEntry, error) {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the mount table: %w", err)
+	}
+	return parseMountinfo(string(b)), nil
+}
+
+func parseMountinfo(s string) []mountEntry {
+	var table []mountEntry
+	for line := range strings.Lines(s) {
+		before, after, found := strings.Cut(line, " - ")
+		f, g := strings.Fields(before), strings.Fields(after)
+		if !found || len(f) < 6 || len(g) < 2 {
+			continue
+		}
+		id, err := strconv.Atoi(f[0])
+		if err != nil {
+			continue
+		}
+		table = append(table, mountEntry{id: id, dev: f[2], point: unescape(f[4]), source: unescape(g[1])})
+	}
+	return table
+}
+
+// unescape undoes the kernel's octal escapes of blank, tab, newline and backslash (fs/proc_namespace.c mangle).
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// errNotMountPoint: the path lies inside a file system, it is not the root of one.
+var errNotMountPoint = errors.New("not a mount point")
+
+// openMount opens the directory at path and finds the mount it is the root of.
+func openMount(path string, table []mountEntry) (*os.File, mountEntry, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		var p *fs.PathError // its text would name the path a second time
+		if errors.As(err, &p) {
+			err = p.Err
+		}
+		return nil, mountEntry{}, err
+	}
+	e, err := mountOf(f, table)
+	if err != nil {
+		f.Close()
+		return nil, e, err
+	}
+	return f, e, nil
+}
+
+// mountOf goes from the descriptor to the mount (fdinfo's mnt_id, proc_pid_fdinfo(5)), so that a mount that comes or
+// goes over the path in between does not mislead.
+func mountOf(f *os.File, table []mountEntry) (mountEntry, error) {
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+	if err != nil {
+		return mountEntry{}, fmt.Errorf("cannot learn its mount: %w", err)
+	}
+	id := -1
+	for line := range strings.Lines(string(info)) {
+		if v, ok := strings.CutPrefix(line, "mnt_id:"); ok {
+			id, err = strconv.Atoi(strings.TrimSpace(v))
+		}
+	}
+	if err != nil || id < 0 {
+		return mountEntry{}, fmt.Errorf("cannot learn its mount: no mnt_id in fdinfo")
+	}
+	for _, e := range table {
+		if e.id != id {
+			continue
+		}
+		if real, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err == nil && real != e.point {
+			return e, fmt.Errorf("%w (it lies on %s)", errNotMountPoint, e.point)
+		}
+		return e, nil
+	}
+	return mountEntry{}, fmt.Errorf("its mount is not in the mount table")
+}
+
+// isOn says whether the mount's device is the expected one, by the superblock's number or, for file systems with an
+// anonymous one (btrfs), by the number of the block device it was mounted from.
+func (e mountEntry) isOn(dev string) bool {
+	if e.dev == dev {
+		return true
+	}
+	var st unix.Stat_t
+	if !filepath.IsAbs(e.source) || unix.Stat(e.source, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return false
+	}
+	return fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)) == dev
+}
+
+// held is a mount that this process keeps open.
+type held struct {
+	path string
+	dev  string
+	dir  *os.File
+}
+
+// openAll opens every mount point and refuses what must never be frozen together, or at all.
+func openAll(mounts []Mount) (all []held, err error) {
+	table, err := mountTable()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			closeAll(all)
+			all = nil
+		}
+	}()
+	root := ""
+	for _, e := range table {
+		if e.point == "/" {
+			root = e.dev // the last one listed is the one on top
+		}
+	}
+	seen := map[string]string{}
+	for _, m := range mounts {
+		dir, e, err := openMount(m.Path, table)
+		if err != nil {
+			return all, fmt.Errorf("cannot prepare to freeze %s: %w", m.Path, err)
+		}
+		all = append(all, held{path: m.Path, dev: e.dev, dir: dir})
+		switch {
+		case e.dev == root:
+			return all, fmt.Errorf("cannot prepare to freeze %s: it is the root file system", m.Path)
+		case m.Dev != "" && !e.isOn(m.Dev):
+			return all, fmt.Errorf("cannot prepare to freeze %s: it is on device %s, not on %s", m.Path, e.dev, m.Dev)
+		case seen[e.dev] != "":
+			return all, fmt.Errorf("cannot prepare to freeze %s: it is the same file system as %s", m.Path, seen[e.dev])
+		}
+		seen[e.dev] = m.Path
+	}
+	return all, nil
+}
+
+func closeAll(all []held) {
+	for _, h := range all {
+		h.dir.Close()
+	}
+}
+
+// ThawMount thaws the file system mounted at path, whoever froze it. It is for an operator in need. The error wraps
+// EINVAL when the file system was not frozen, EPERM without CAP_SYS_ADMIN.
+func ThawMount(path string) error {
+	table, err := mountTable()
+	if err != nil {
+		return err
+	}
+	dir, _, err := openMount(path, table)
+	if err != nil {
+		return fmt.Errorf("cannot thaw %s: %w", path, err)
+	}
+	defer dir.Close()
+	if errno := thawFS(int(dir.Fd())); errno != 0 {
+		return fmt.Errorf("cannot thaw %s: %w", path, explain(errno, isThawed))
+	}
+	return nil
+}
+
+// explained puts the kernel's answer to a freeze or thaw in words and keeps the number for errors.Is.
+type explained struct {
+	text  string
+	errno syscall.Errno
+}
+
+func (e *explained) Error() string { return e.text }
+func (e *explained) Unwrap() error { return e.errno }
+
+func explain(errno syscall.Errno, k kind) error {
+	freeze := k == isRefused
+	switch {
+	case errno == syscall.EBUSY && freeze:
+		return &explained{"somebody else has frozen it", errno}
+	case errno == syscall.EOPNOTSUPP && freeze:
+		return &explained{"this kind of file system cannot be frozen", errno}
+	case errno == syscall.EINVAL && !freeze:
+		return &explained{"it is not frozen", errno}
+	case errno == syscall.EPERM:
+		return &explained{"operation not permitted: it takes CAP_SYS_ADMIN (run as root)", errno}
+	}
+	return errno
+}

@@ -1,0 +1,193 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"syscall"
+	"time"
+)
+
+// Outcome says what ThawOwned found at a mount point.
+type Outcome string
+
+const (
+	WasFrozen    Outcome = "thawed"      // it was frozen and is not any more
+	WasNotFrozen Outcome = "not frozen"  // nothing to do
+	WasRemoved   Outcome = "not mounted" // the file system is mounted nowhere in this mount namespace
+	IsLive       Outcome = "live"        // a run that lives holds it; left alone without force
+	NotThawed    Outcome = "failed"      // see Err
+)
+
+// Thawed is what became of one mount point that an owned file names.
+type Thawed struct {
+	Run, Section string
+	Path         string // where it was thawed: the file system may have been mounted elsewhere meanwhile
+	Outcome      Outcome
+	Err          error // with NotThawed and WasRemoved
+}
+
+// orphanPatience is how long a guard whose parent is dead may take to thaw by itself before it is done for it.
+const orphanPatience = 2 * time.Second
+
+// ThawOwned thaws what guards left frozen that were killed together with their parents. It reads every owned file in
+// dir, leaves those of live runs alone unless force is set, thaws each file system named that is still the same device
+// in the same boot, and removes the file; where one is not mounted any more the file stays for as long as this boot
+// lasts, since a file system unmounted while frozen comes back frozen. It is idempotent; a missing dir is nothing to do. It waits, as long as ctx
+// allows, for a dying guard whose freeze is still under way. The error joins what could not be thawed or read.
+func ThawOwned(ctx context.Context, dir string, force bool) ([]Thawed, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*"+ownedSuffix))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list %s: %w", dir, err)
+	}
+	sort.Strings(names)
+	var all []Thawed
+	var problems []error
+	for _, name := range names {
+		done, err := thawFile(ctx, name, force)
+		all = append(all, done...)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, err)
+		}
+	}
+	for _, t := range all {
+		if t.Outcome == NotThawed {
+			problems = append(problems, fmt.Errorf("cannot thaw %s: %w", t.Path, t.Err))
+		}
+	}
+	if err := clearExpedite(dir); err != nil {
+		problems = append(problems, err)
+	}
+	return all, errors.Join(problems...)
+}
+
+// thawFile deals with one owned file.
+func thawFile(ctx context.Context, name string, force bool) ([]Thawed, error) {
+	f, r, free, err := readOwned(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if len(r.Mounts) == 0 { // nothing was frozen yet
+		if free {
+			return nil, os.Remove(name)
+		}
+		return nil, nil
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	if r.Boot != boot {
+		return nil, os.Remove(name)
+	}
+	live := !free && r.live(ctx)
+	all := make([]Thawed, len(r.Mounts))
+	for i, m := range r.Mounts {
+		all[i] = Thawed{Run: r.Run, Section: r.Section, Path: m.Path, Outcome: IsLive}
+		if !live || force {
+			all[i].thaw(ctx, m, r.Guard)
+		}
+	}
+	if live { // its file goes with it
+		return all, nil
+	}
+	for _, t := range all {
+		if t.Outcome == NotThawed || t.Outcome == WasRemoved {
+			return all, nil // the file stays for the next try
+		}
+	}
+	return all, os.Remove(name)
+}
+
+// live says whether somebody is there who will thaw: the parent, which thaws when the guard dies, or a guard, which
+// thaws when the parent dies and is given a moment to do so.
+func (r ownedRecord) live(ctx context.Context) bool {
+	patience := time.NewTimer(orphanPatience)
+	defer patience.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if r.Parent.alive() {
+			return true
+		}
+		if !r.Guard.alive() {
+			return false
+		}
+		select {
+		case <-tick.C:
+		case <-patience.C: // stopped, perhaps: nobody wants the freeze any more
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// thaw thaws one recorded mount, and again as long as its guard hangs in the kernel, where a FIFREEZE under way would
+// still come about.
+func (t *Thawed) thaw(ctx context.Context, m ownedMount, guard identity) {
+	dir, where, err := findMount(m)
+	if err != nil {
+		t.Outcome, t.Err = WasRemoved, err
+		return
+	}
+	defer dir.Close()
+	t.Path = where
+	t.Outcome = WasNotFrozen
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		last := guard.gone() || guard.alive() // before the FITHAW, so that nothing slips in between
+		switch errno := thawFS(int(dir.Fd())); errno {
+		case 0:
+			t.Outcome = WasFrozen
+			return
+		case syscall.EINVAL:
+			if last {
+				return
+			}
+		default:
+			t.Outcome, t.Err = NotThawed, explain(errno, isThawed)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Outcome, t.Err = NotThawed, fmt.Errorf("guard %d is still freezing it: %w", guard.PID, ctx.Err())
+			return
+		}
+	}
+}
+
+// findMount opens the recorded file system: at the recorded path, or wherever else it is mounted now.
+func findMount(m ownedMount) (*os.File, string, error) {
+	table, err := mountTable()
+	if err != nil {
+		return nil, "", err
+	}
+	if dir, e, err := openMount(m.Path, table); err == nil {
+		if e.dev == m.Dev {
+			return dir, m.Path, nil
+		}
+		dir.Close()
+	}
+	for _, e := range table {
+		if e.dev != m.Dev {
+			continue
+		}
+		dir, found, err := openMount(e.point, table)
+		if err != nil {
+			continue
+		}
+		if found.dev == m.Dev {
+			return dir, e.point, nil
+		}
+		dir.Close()
+	}
+	return nil, "", fmt.Errorf("device %s is not mounted here any more; if it hangs, mount it again and thaw it", m.Dev)
+}
