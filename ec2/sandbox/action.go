@@ -1,0 +1,193 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// action is one EC2 action. A new one is a row in actions and a function.
+type action struct {
+	// params are the parameters it knows besides DryRun, separated by spaces.
+	// List numbers are N, ! marks required ones, :int, :bool and :time their
+	// kind, NAME.* is a tree that is accepted and not looked into.
+	params string
+	do     func(t *tx, q *query, out *document) error
+}
+
+var actions map[string]action
+
+func init() { // not a literal: the functions' use of the table would be a cycle
+	actions = map[string]action{
+		"AttachVolume":                 {"VolumeId! InstanceId! Device! EbsCardIndex:int", attachVolume},
+		"CopySnapshot":                 {"SourceSnapshotId! SourceRegion! Description DestinationRegion Encrypted:bool KmsKeyId PresignedUrl CompletionDurationMinutes:int " + tagParams, copySnapshot},
+		"CreateImage":                  {"InstanceId! Name! Description NoReboot:bool BlockDeviceMapping.* " + tagParams, createImage},
+		"CreateSnapshot":               {"VolumeId! Description Location " + tagParams, createSnapshot},
+		"CreateSnapshots":              {"InstanceSpecification.InstanceId! InstanceSpecification.ExcludeBootVolume:bool InstanceSpecification.ExcludeDataVolumeId.N Description CopyTagsFromSource Location " + tagParams, createSnapshots},
+		"CreateTags":                   {"ResourceId.N! Tag.N.Key Tag.N.Value", createTags},
+		"CreateVolume":                 {"AvailabilityZone AvailabilityZoneId ClientToken Encrypted:bool Iops:int KmsKeyId MultiAttachEnabled:bool Size:int SnapshotId Throughput:int VolumeInitializationRate:int VolumeType " + tagParams, createVolume},
+		"DeleteSnapshot":               {"SnapshotId!", deleteSnapshot},
+		"DeleteTags":                   {"ResourceId.N! Tag.N.Key Tag.N.Value", deleteTags},
+		"DeleteVolume":                 {"VolumeId!", deleteVolume},
+		"DeregisterImage":              {"ImageId! DeleteAssociatedSnapshots:bool", deregisterImage},
+		"DescribeAvailabilityZones":    {"ZoneName.N ZoneId.N AllAvailabilityZones:bool " + filterParams, describeAvailabilityZones},
+		"DescribeImages":               {"ImageId.N Owner.N ExecutableBy.N IncludeDeprecated:bool IncludeDisabled:bool " + pageParams, describeImages},
+		"DescribeInstanceAttribute":    {"InstanceId! Attribute!", describeInstanceAttribute},
+		"DescribeInstances":            {"InstanceId.N IncludeManagedResources:bool " + pageParams, describeInstances},
+		"DescribeLockedSnapshots":      {"SnapshotId.N " + pageParams, describeLockedSnapshots},
+		"DescribeRegions":              {"RegionName.N AllRegions:bool " + filterParams, describeRegions},
+		"DescribeSnapshots":            {"SnapshotId.N Owner.N RestorableBy.N " + pageParams, describeSnapshots},
+		"DescribeTags":                 {pageParams, describeTags},
+		"DescribeVolumes":              {"VolumeId.N IncludeManagedResources:bool " + pageParams, describeVolumes},
+		"DescribeVolumesModifications": {"VolumeId.N IncludeManagedResources:bool " + pageParams, describeVolumesModifications},
+		"DetachVolume":                 {"VolumeId! InstanceId Device Force:bool", detachVolume},
+		"LockSnapshot":                 {"SnapshotId! LockMode! LockDuration:int ExpirationDate:time CoolOffPeriod:int", lockSnapshot},
+		"ModifyInstanceAttribute":      {"InstanceId! Attribute Value BlockDeviceMapping.N.DeviceName BlockDeviceMapping.N.Ebs.DeleteOnTermination:bool BlockDeviceMapping.N.Ebs.VolumeId DisableApiTermination.Value:bool UserData.Value", modifyInstanceAttribute},
+		"ModifySnapshotTier":           {"SnapshotId! StorageTier", modifySnapshotTier},
+		"ModifyVolume":                 {"VolumeId! Size:int VolumeType Iops:int Throughput:int MultiAttachEnabled:bool", modifyVolume},
+		"RestoreSnapshotTier":          {"SnapshotId! PermanentRestore:bool TemporaryRestoreDays:int", restoreSnapshotTier},
+		"RunInstances":                 {"ImageId! MinCount!:int MaxCount!:int InstanceType ClientToken Placement.* UserData SubnetId KeyName SecurityGroupId.N SecurityGroup.N IamInstanceProfile.* BlockDeviceMapping.* NetworkInterface.* MetadataOptions.* EbsOptimized:bool Monitoring.* " + tagParams, runInstances},
+		"TerminateInstances":           {"InstanceId.N! Force:bool SkipOsShutdown:bool", terminateInstances},
+		"UnlockSnapshot":               {"SnapshotId!", unlockSnapshot},
+	}
+}
+
+const (
+	filterParams = "Filter.N.Name Filter.N.Value.N"
+	pageParams   = filterParams + " MaxResults:int NextToken"
+	tagParams    = "TagSpecification.N.ResourceType TagSpecification.N.Tag.N.Key TagSpecification.N.Tag.N.Value"
+)
+
+// errConnectionReset tells the transport to drop the connection unanswered.
+var errConnectionReset = errors.New("connection reset by the sandbox")
+
+// api answers one request of the Query protocol and logs it. Its error is
+// errConnectionReset, or that the caller gave up.
+func (w *World) api(ctx context.Context, form url.Values, authorization string) (*answer, error) {
+	q := newQuery(form)
+	q.request = rand.Text()
+	call := Call{Time: time.Now(), Service: "ec2", Action: q.action, Params: q.params(), RequestID: q.request, Process: processID}
+	if q.action == "GetCallerIdentity" {
+		call.Service = "sts"
+	}
+	reply, err := w.suffer(ctx, q, &call, func() (*answer, error) { return w.act(q, authorization) })
+	call.Millis = float64(time.Since(call.Time).Microseconds()) / 1000
+	w.log.add(call)
+	return reply, err
+}
+
+// suffer runs one call with the faults that strike it around its effect.
+func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() (*answer, error)) (*answer, error) {
+	finish := func(reply *answer, err error) (*answer, error) {
+		if err != nil {
+			r := asRefusal(err)
+			call.Result = r.Code
+			return ec2Refusal(r, q.request), nil
+		}
+		call.Result = "ok"
+		return reply, nil
+	}
+	struck, err := w.struck(cmpAction(call), q.values)
+	if err != nil {
+		return finish(nil, err)
+	}
+	q.faults = struck
+	wait := w.latency().Request
+	for _, f := range struck {
+		wait += f.Latency
+		call.Fault = "struck"
+		if f.When != "after" {
+			wait += f.Hang
+		}
+	}
+	if err := sleep(ctx, wait); err != nil {
+		call.Result = "abandoned"
+		return nil, err
+	}
+	for _, f := range struck {
+		if f.Reset == "before" {
+			call.Result = "reset-before"
+			return nil, errConnectionReset
+		}
+		if err := f.refusal(); err != nil {
+			return finish(nil, err)
+		}
+	}
+	reply, err := finish(effect())
+	for _, f := range struck {
+		if f.When == "after" {
+			if err := sleep(ctx, f.Hang); err != nil {
+				call.Fault = "abandoned"
+				return nil, err
+			}
+		}
+		if f.Reset == "after" {
+			call.Fault = "reset-after"
+			return nil, errConnectionReset
+		}
+	}
+	return reply, err
+}
+
+// cmpAction is the name by which faults know the call.
+func cmpAction(call *Call) string {
+	if call.Service == "imds" {
+		return "imds"
+	}
+	return call.Action
+}
+
+// act carries the action out in one transaction.
+func (w *World) act(q *query, authorization string) (*answer, error) {
+	if authorization == "" {
+		return nil, refuse("AuthFailure", "AWS was not able to validate the provided access credentials")
+	}
+	if q.action == "GetCallerIdentity" {
+		return callerIdentity(q.request), nil
+	}
+	row, ok := actions[q.action]
+	if !ok {
+		return nil, refuse("InvalidAction", "The action %s is not valid for this web service.", q.action)
+	}
+	if err := q.check(row.params); err != nil {
+		return nil, err
+	}
+	var out document
+	err := w.transact(func(t *tx) error {
+		if err := row.do(t, q, &out); err != nil {
+			return err
+		}
+		if q.bool("DryRun") {
+			return refuse("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ec2Answer(q.action, q.request, out.Bytes()), nil
+}
+
+func (w *World) latency() Latency {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.faults.current.Latency
+}
+
+// callerIdentity answers STS GetCallerIdentity.
+func callerIdentity(requestID string) *answer {
+	var d document
+	d.WriteString(`<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`)
+	d.in("GetCallerIdentityResult", func() {
+		d.text("Arn", fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/sandbox", Account, roleName))
+		d.text("UserId", "AROASANDBOX:sandbox")
+		d.text("Account", Account)
+	})
+	d.in("ResponseMetadata", func() { d.text("RequestId", requestID) })
+	d.WriteString(`</GetCallerIdentityResponse>`)
+	return &answer{status: http.StatusOK, kind: "text/xml", body: d.Bytes()}
+}

@@ -1,0 +1,118 @@
+package sandbox
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// What follows is for tests and tutorials: it changes the world behind EC2's
+// back. A process that has the folder open may do so beside a serving one.
+
+// InstanceID returns the id of the instance that the sandbox stands for.
+func (w *World) InstanceID() (id string, err error) {
+	err = w.transact(func(t *tx) error { id = t.settings().InstanceID; return nil })
+	return id, err
+}
+
+// SetUserData replaces the instance's user data.
+func (w *World) SetUserData(text string) error {
+	return w.transact(func(t *tx) error {
+		facts := t.settings()
+		facts.UserData = text
+		t.change.Settings = &facts
+		return nil
+	})
+}
+
+// SetInstanceTags replaces the instance's tags.
+func (w *World) SetInstanceTags(tags map[string]string) error {
+	return w.transact(func(t *tx) error {
+		t.editInstance(t.settings().InstanceID).Tags = asTags(tags)
+		return nil
+	})
+}
+
+// EditVolume changes the record of a volume. Its size, its device and what is
+// on the host stay as they are.
+func (w *World) EditVolume(id string, edit func(*Volume)) error {
+	return w.transact(func(t *tx) error {
+		if _, err := t.needVolume(id); err != nil {
+			return err
+		}
+		edit(t.editVolume(id))
+		return nil
+	})
+}
+
+// EditSnapshot changes the record of a snapshot: its state, progress, tier,
+// lock, tags or start time.
+func (w *World) EditSnapshot(id string, edit func(*Snapshot)) error {
+	return w.transact(func(t *tx) error {
+		if _, err := t.needSnapshot(id); err != nil {
+			return err
+		}
+		edit(t.editSnapshot(id))
+		return nil
+	})
+}
+
+// AddSnapshot records a snapshot with the fields given; what is missing gets
+// EC2's values. Its content is empty. It returns the id.
+func (w *World) AddSnapshot(s Snapshot) (string, error) {
+	s.ID = cmp.Or(s.ID, newID("snap"))
+	s.OwnerID = cmp.Or(s.OwnerID, Account)
+	s.VolumeID = cmp.Or(s.VolumeID, newID("vol"))
+	s.Size = cmp.Or(s.Size, 1)
+	if s.Started.IsZero() {
+		s.Started = time.Now()
+	}
+	if s.CompletedAt.IsZero() {
+		s.CompletedAt = s.Started
+	}
+	err := w.transact(func(t *tx) error {
+		t.change.Snapshots[s.ID] = &s
+		return w.pool.create(s.ID, s.Size)
+	})
+	return s.ID, err
+}
+
+// AddVolume attaches a new empty volume of size GiB to the instance at device,
+// as some other tool would have done. It returns the id.
+func (w *World) AddVolume(device string, size int, tags map[string]string) (string, error) {
+	v := &Volume{ID: newID("vol"), Zone: Zone, Type: "gp3", Size: size, IOPS: 3000, Throughput: 125, Tags: asTags(tags)}
+	err := w.transact(func(t *tx) error {
+		i := t.instance(t.settings().InstanceID)
+		if err := t.checkAttach(v, i, device); err != nil {
+			return err
+		}
+		v.Created = t.now
+		v.Attachment = &Attachment{InstanceID: i.ID, Device: device, AttachTime: t.now, AttachedAt: t.now, NVMe: t.freeNVMe()}
+		t.change.Volumes[v.ID] = v
+		t.after = append(t.after, func() error { return w.exposeOrTakeBack(v.ID) })
+		return w.pool.create(v.ID, size)
+	})
+	return v.ID, err
+}
+
+// Misbehave writes DIR/faults.json, which every process that serves the
+// sandbox follows from its next request on. Only the latencies that are not
+// zero are written. Misbehave(dir, Latency{}) ends all faults of the file.
+func Misbehave(dir string, latency Latency, faults ...Fault) error {
+	named := map[string]string{}
+	for name, d := range latency.fields() {
+		if *d != 0 {
+			named[name] = d.String()
+		}
+	}
+	text, err := json.MarshalIndent(behaviourJSON{Latency: named, Faults: faults}, "", "  ")
+	if err == nil {
+		err = writeFile(filepath.Join(dir, "faults.json"), string(text)+"\n")
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the sandbox's faults: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,283 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"snaptastic/linux"
+)
+
+// Roots are the folders and the file that stand in for the instance's own.
+type Roots struct {
+	Dev    string // for /dev
+	Sys    string // for /sys
+	BootID string // for /proc/sys/kernel/random/boot_id
+}
+
+// RootsOf returns the roots of the sandbox in dir.
+func RootsOf(dir string) Roots {
+	return Roots{Dev: filepath.Join(dir, "dev"), Sys: filepath.Join(dir, "sys"), BootID: filepath.Join(dir, "boot_id")}
+}
+
+// Roots returns the roots of this world.
+func (w *World) Roots() Roots { return RootsOf(w.dir) }
+
+// nvmeName is the kernel's name for the n-th NVMe device; 0 is the root volume.
+func nvmeName(n int) string { return fmt.Sprintf("nvme%dn1", n) }
+
+// serial is what a Nitro instance reads of an EBS volume: its id without the dash.
+func serial(volumeID string) string { return strings.Replace(volumeID, "-", "", 1) }
+
+// publish shows an attached volume as a Nitro instance would. The names under
+// dev come last: who waits for them finds the rest in place.
+func publish(roots Roots, v *Volume, device string) error {
+	name := nvmeName(v.Attachment.NVMe)
+	block := filepath.Join(roots.Sys, "block", name)
+	byID := filepath.Join(roots.Dev, "disk", "by-id")
+	for _, dir := range []string{filepath.Join(block, "device"), byID, filepath.Join(roots.Sys, "dev", "block")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("cannot publish %s: %w", v.ID, err)
+		}
+	}
+	// serial comes first, as it is how a reader knows the device.
+	err := writeFile(filepath.Join(block, "device", "serial"), serial(v.ID)+"\n")
+	err = errors.Join(err, writeFile(filepath.Join(block, "device", "model"), "Amazon Elastic Block Store\n"))
+	err = errors.Join(err, writeFile(filepath.Join(block, "size"), strconv.Itoa(v.Size*(gib/512))+"\n"))
+	if number, ok := deviceNumber(device); ok {
+		err = errors.Join(err, writeFile(filepath.Join(block, "dev"), number+"\n"),
+			link("../../block/"+name, filepath.Join(roots.Sys, "dev", "block", number)))
+	}
+	err = errors.Join(err, link(device, filepath.Join(roots.Dev, name)),
+		link("../../"+name, filepath.Join(byID, byIDName(v.ID))))
+	if err != nil {
+		return fmt.Errorf("cannot publish %s: %w", v.ID, err)
+	}
+	return nil
+}
+
+func byIDName(volumeID string) string { return "nvme-Amazon_Elastic_Block_Store_" + serial(volumeID) }
+
+// deviceNumber returns major:minor of a device node; a plain file has none.
+func deviceNumber(path string) (string, bool) {
+	var stat unix.Stat_t
+	if unix.Stat(path, &stat) != nil || stat.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return "", false
+	}
+	return fmt.Sprintf("%d:%d", unix.Major(stat.Rdev), unix.Minor(stat.Rdev)), true
+}
+
+// link makes or replaces a symbolic link in one step.
+func link(target, path string) error {
+	if current, err := os.Readlink(path); err == nil && current == target {
+		return nil
+	}
+	temporary := path + ".tmp"
+	os.Remove(temporary)
+	if err := os.Symlink(target, temporary); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
+}
+
+// unpublish removes what publish made, in the reverse order.
+func unpublish(roots Roots, v *Volume) error {
+	return removeNames(roots, nvmeName(v.Attachment.NVMe), byIDName(v.ID))
+}
+
+func removeNames(roots Roots, name, byID string) error {
+	block := filepath.Join(roots.Sys, "block", name)
+	var failed []error
+	remove := func(path string) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			failed = append(failed, err)
+		}
+	}
+	remove(filepath.Join(roots.Dev, "disk", "by-id", byID))
+	remove(filepath.Join(roots.Dev, name))
+	if number, err := os.ReadFile(filepath.Join(block, "dev")); err == nil {
+		remove(filepath.Join(roots.Sys, "dev", "block", strings.TrimSpace(string(number))))
+	}
+	failed = append(failed, os.RemoveAll(block))
+	return errors.Join(failed...)
+}
+
+// device gives the volume's file a block device; with FilesOnly the file
+// itself stands for it.
+//
+// Buffered I/O, not direct: it works on every file system below, and a clone
+// sees the page cache anyway (see clone).
+func (w *World) device(id string) (string, error) {
+	if w.config.FilesOnly {
+		return w.pool.path(id), nil
+	}
+	return linux.LoopAttach(w.pool.path(id), linux.LoopOptions{})
+}
+
+// settle does to the host what the records ask for: devices that are to appear,
+// and detaches that waited for an unmount. It needs the locks.
+func (w *World) settle() error {
+	for id, v := range w.store.rows.Volumes {
+		switch a := v.Attachment; {
+		case a == nil || a.Bare:
+		case a.Detaching && a.DetachedAt.IsZero():
+			if err := w.release(id); err != nil {
+				return err
+			}
+		case !a.Detaching && !a.Published && a.Forced == "":
+			// A failure here is the attaching request's to report; the
+			// volume shows as attaching until it works.
+			_ = w.expose(id)
+		}
+	}
+	return nil
+}
+
+// expose makes the device of an attached volume appear.
+func (w *World) expose(id string) error {
+	device, err := w.device(id)
+	if err != nil {
+		return err
+	}
+	return w.apply(func(t *tx) error {
+		v := t.editVolume(id)
+		v.Attachment.Published = true
+		return publish(w.Roots(), v, device)
+	})
+}
+
+// release takes the device of a detaching volume away, unless somebody holds
+// it: a mount in whatever namespace, swap, device mapper. All of them claim the
+// block device exclusively.
+func (w *World) release(id string) error {
+	if !w.config.FilesOnly {
+		device, err := linux.LoopFind(w.pool.path(id))
+		if err != nil {
+			return err
+		}
+		if device != "" {
+			if err := linux.LoopDetach(device); errors.Is(err, unix.EBUSY) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if !linux.LoopWaitFree(device, time.Second) {
+				return nil // somebody looks at it, the kernel frees it when he is done
+			}
+		}
+	}
+	return w.apply(func(t *tx) error {
+		v := t.editVolume(id)
+		v.Attachment.DetachedAt = t.now.Add(w.faults.current.Latency.Detach)
+		v.Attachment.Published = false
+		return unpublish(w.Roots(), v)
+	})
+}
+
+// reconcile brings the host in line with the records after a reboot or a
+// killed process. It needs the folder's lock.
+func (w *World) reconcile() error {
+	if !w.config.FilesOnly {
+		if err := w.dropStrayDevices(); err != nil {
+			return err
+		}
+	}
+	names := map[string]bool{nvmeName(0): true}
+	for id, v := range w.store.rows.Volumes {
+		a := v.Attachment
+		if a == nil || a.Bare || !a.DetachedAt.IsZero() {
+			continue
+		}
+		names[nvmeName(a.NVMe)] = true
+		if !a.Published || a.Detaching {
+			continue
+		}
+		device, err := w.device(id)
+		if err != nil {
+			return err
+		}
+		if err := publish(w.Roots(), v, device); err != nil {
+			return err
+		}
+	}
+	if err := w.dropStrayNames(names); err != nil {
+		return err
+	}
+	if err := w.dropStrayFiles(); err != nil {
+		return err
+	}
+	return w.settle()
+}
+
+// dropStrayDevices detaches devices of this world that no record accounts for.
+func (w *World) dropStrayDevices() error {
+	devices, err := worldDevices(w.dir)
+	if err != nil {
+		return err
+	}
+	for _, device := range devices {
+		v := w.store.rows.Volumes[filepath.Base(device.Backing)]
+		if v != nil && v.Attachment != nil && v.Attachment.DetachedAt.IsZero() && !device.Deleted {
+			continue
+		}
+		if err := linux.LoopDetach(device.Path); err != nil && !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+	}
+	return nil
+}
+
+// worldDevices lists the loop devices whose files are volumes of the world in dir.
+func worldDevices(dir string) ([]linux.LoopDevice, error) {
+	devices, err := linux.LoopList()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(devices, func(d linux.LoopDevice) bool {
+		return filepath.Dir(d.Backing) != filepath.Join(dir, "vol")
+	}), nil
+}
+
+func (w *World) dropStrayNames(keep map[string]bool) error {
+	roots := w.Roots()
+	entries, err := os.ReadDir(filepath.Join(roots.Sys, "block"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		if keep[name] {
+			continue
+		}
+		content, _ := os.ReadFile(filepath.Join(roots.Sys, "block", name, "device", "serial"))
+		id := strings.Replace(strings.TrimSpace(string(content)), "vol", "vol-", 1)
+		if err := removeNames(roots, name, byIDName(id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropStrayFiles removes files that a killed process made before it could
+// record them, or recorded as deleted before it could remove them.
+func (w *World) dropStrayFiles() error {
+	ids, err := w.pool.ids()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if w.store.rows.Volumes[id] == nil && w.store.rows.Snapshots[id] == nil {
+			if err := w.pool.remove(id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// refusal is an error answer with one of EC2's own codes, as listed in "Error
+// codes for the Amazon EC2 API".
+type refusal struct {
+	Code    string
+	Message string
+	Status  int
+}
+
+func (r *refusal) Error() string { return r.Code + ": " + r.Message }
+
+// refuse makes a refusal with the status that EC2 uses for the code.
+func refuse(code, format string, args ...any) error {
+	return &refusal{Code: code, Message: fmt.Sprintf(format, args...), Status: statusOf(code)}
+}
+
+func statusOf(code string) int {
+	switch code {
+	case "AuthFailure":
+		return http.StatusUnauthorized
+	case "UnauthorizedOperation":
+		return http.StatusForbidden
+	case "DryRunOperation":
+		return http.StatusPreconditionFailed
+	case "InternalError", "InternalFailure":
+		return http.StatusInternalServerError
+	case "RequestLimitExceeded", "ServiceUnavailable", "Unavailable", "InsufficientInstanceCapacity":
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusBadRequest
+}
+
+// asRefusal turns any error into an answer: what is not a refusal is the
+// sandbox's own failure, and EC2's word for that is InternalError.
+func asRefusal(err error) *refusal {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r
+	}
+	return &refusal{Code: "InternalError", Message: "sandbox: " + err.Error(), Status: http.StatusInternalServerError}
+}

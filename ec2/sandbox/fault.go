@@ -1,0 +1,294 @@
+package sandbox
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"time"
+)
+
+// Latency says how long things take; zero is at once.
+type Latency struct {
+	Request  time.Duration // every API call
+	Create   time.Duration // a volume from creating to available
+	Attach   time.Duration // an attachment from attaching to attached
+	Detach   time.Duration // from the end of the last use of the device to available
+	Snapshot time.Duration // a snapshot from pending to completed
+	Modify   time.Duration // a volume's modification
+	Image    time.Duration // an image from pending to available
+	Run      time.Duration // an instance from pending to running
+	Lag      time.Duration // describes do not know what is younger
+}
+
+// Fault makes some calls go wrong. A call suffers from every fault that
+// strikes it. In JSON, durations are strings such as "1.5s".
+type Fault struct {
+	Action string            `json:"action,omitempty"` // name, with wildcards; "" is every EC2 action; "imds" the metadata service
+	Params map[string]string `json:"params,omitempty"` // parameters that must match, with wildcards
+
+	// Which of the matching calls it strikes: all of them, unless one of these is given.
+	Nth         int     `json:"nth,omitempty"`         // only the n-th, from 1
+	Every       int     `json:"every,omitempty"`       // each n-th
+	Count       int     `json:"count,omitempty"`       // at most so many
+	Probability float64 `json:"probability,omitempty"` // 0 to 1
+	Seed        uint64  `json:"seed,omitempty"`        // of the probability
+	Rate        float64 `json:"rate,omitempty"`        // a bucket refilled with so many a second: strikes when it is empty
+	Burst       int     `json:"burst,omitempty"`       // the bucket's size; 1 when 0
+
+	// What happens.
+	Latency time.Duration `json:"-"`                 // the call takes longer: "latency"
+	Error   string        `json:"error,omitempty"`   // it is refused with this code, without effect
+	Message string        `json:"message,omitempty"` // of the error
+	Status  int           `json:"status,omitempty"`  // HTTP status of the error; EC2's own for the code when 0
+	Reset   string        `json:"reset,omitempty"`   // "before" or "after" the effect the connection is reset
+	Hang    time.Duration `json:"-"`                 // it hangs so long: "hang"
+	When    string        `json:"when,omitempty"`    // of the hang: "before" (the default) or "after" the effect
+
+	// Effect is what becomes of what the call makes. CreateVolume: vanish, error,
+	// stuck (in creating); AttachVolume: stuck (in attaching); CreateSnapshot,
+	// CreateSnapshots, CopySnapshot: error, stuck (in pending), archive.
+	Effect string        `json:"effect,omitempty"`
+	At     int           `json:"at,omitempty"` // percent at which a snapshot's error comes; 50 when 0
+	After  time.Duration `json:"-"`            // how long after its creation a volume vanishes: "after"
+
+	place int // in the list: two equal faults count each for itself
+}
+
+type faultFields Fault
+
+type faultJSON struct {
+	faultFields
+	Latency string `json:"latency,omitempty"`
+	Hang    string `json:"hang,omitempty"`
+	After   string `json:"after,omitempty"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (f *Fault) UnmarshalJSON(data []byte) error {
+	var j faultJSON
+	if err := strictly(data, &j); err != nil {
+		return err
+	}
+	*f = Fault(j.faultFields)
+	return errors.Join(parseDuration(j.Latency, &f.Latency), parseDuration(j.Hang, &f.Hang), parseDuration(j.After, &f.After))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (f Fault) MarshalJSON() ([]byte, error) {
+	return json.Marshal(faultJSON{faultFields(f), brief(f.Latency), brief(f.Hang), brief(f.After)})
+}
+
+func brief(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
+}
+
+// hits is what a fault with a count remembers from call to call. It is part of
+// the world: a fault on the third call counts across processes.
+type hits struct {
+	Seen   int       `json:"seen"`
+	Struck int       `json:"struck,omitempty"`
+	Bucket float64   `json:"bucket,omitempty"`
+	At     time.Time `json:"at,omitzero"`
+}
+
+func (f *Fault) matches(action string, params map[string]string) bool {
+	if f.Action == "" && action == "imds" || f.Action != "" && !glob(f.Action, action) {
+		return false
+	}
+	for name, pattern := range f.Params {
+		if !glob(pattern, params[name]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *Fault) counts() bool {
+	return f.Nth > 0 || f.Every > 0 || f.Count > 0 || f.Probability > 0 || f.Rate > 0
+}
+
+// strikes counts one more call in h and tells whether the fault hits it.
+func (f *Fault) strikes(h *hits, now time.Time) bool {
+	h.Seen++
+	switch {
+	case f.Nth > 0 && h.Seen != f.Nth:
+		return false
+	case f.Every > 0 && h.Seen%f.Every != 0:
+		return false
+	case f.Count > 0 && h.Struck >= f.Count:
+		return false
+	case f.Probability > 0 && rand.New(rand.NewPCG(f.Seed, uint64(h.Seen))).Float64() >= f.Probability:
+		return false
+	}
+	if f.Rate > 0 {
+		burst := float64(max(f.Burst, 1))
+		if h.Seen == 1 {
+			h.Bucket = burst
+		} else {
+			h.Bucket = min(burst, h.Bucket+f.Rate*now.Sub(h.At).Seconds())
+		}
+		h.At = now
+		if h.Bucket >= 1 {
+			h.Bucket--
+			return false
+		}
+	}
+	h.Struck++
+	return true
+}
+
+// refusal is the error answer of the fault, or nil.
+func (f *Fault) refusal() error {
+	code := f.Error
+	if code == "" && f.Rate > 0 {
+		code = "RequestLimitExceeded"
+	}
+	if code == "" && f.Status > 0 {
+		code = "InternalError"
+	}
+	if code == "" {
+		return nil
+	}
+	return &refusal{Code: code, Message: cmp.Or(f.Message, messageOf(code)), Status: cmp.Or(f.Status, statusOf(code))}
+}
+
+func messageOf(code string) string {
+	switch code {
+	case "RequestLimitExceeded":
+		return "Request limit exceeded."
+	case "UnauthorizedOperation":
+		return "You are not authorized to perform this operation."
+	case "SnapshotCreationPerVolumeRateExceeded":
+		return "The maximum per volume CreateSnapshot request rate has been exceeded. Use an increasing or variable sleep interval between requests."
+	case "InternalError":
+		return "An internal error has occurred"
+	case "ServiceUnavailable", "Unavailable":
+		return "Service is temporarily unavailable"
+	case "VolumeLimitExceeded":
+		return "You have exceeded your maximum gp3 storage limit in this region"
+	}
+	return "The sandbox was told to answer with " + code
+}
+
+// struck returns the faults that hit this call.
+func (w *World) struck(action string, params map[string]string) ([]Fault, error) {
+	w.mu.Lock()
+	behaviour, err := w.faults.read(w.config)
+	w.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	var struck, counting []Fault
+	for i, f := range behaviour.Faults {
+		if !f.matches(action, params) {
+			continue
+		}
+		if f.counts() {
+			f.place = i
+			counting = append(counting, f)
+		} else {
+			struck = append(struck, f)
+		}
+	}
+	if len(counting) == 0 {
+		return struck, nil
+	}
+	err = w.transact(func(t *tx) error {
+		for _, f := range counting {
+			var h hits
+			if before := t.rows.Hits[f.key()]; before != nil {
+				h = *before
+			}
+			if f.strikes(&h, t.now) {
+				struck = append(struck, f)
+			}
+			t.change.Hits[f.key()] = &h
+		}
+		return nil
+	})
+	return struck, err
+}
+
+// key names the fault's count: a fault that is edited starts to count anew.
+func (f *Fault) key() string {
+	h := fnv.New64a()
+	text, _ := json.Marshal(f) // plain fields: cannot fail
+	h.Write(text)
+	return strconv.Itoa(f.place) + "-" + strconv.FormatUint(h.Sum64(), 16)
+}
+
+// behaviour is all that can change while the world is open.
+type behaviour struct {
+	Latency  Latency
+	Faults   []Fault
+	PageSize int
+}
+
+// faultFile is DIR/faults.json as last read:
+//
+//	{"latency": {"create": "2s", "lag": "500ms"}, "page_size": 5,
+//	 "faults": [{"action": "CreateSnapshots", "nth": 2, "reset": "after"}]}
+type faultFile struct {
+	path    string
+	stamp   string
+	current behaviour
+}
+
+type behaviourJSON struct {
+	Latency  map[string]string `json:"latency,omitempty"`
+	Faults   []Fault           `json:"faults,omitempty"`
+	PageSize int               `json:"page_size,omitempty"`
+}
+
+// read looks whether the file has changed; what it says goes before config.
+func (f *faultFile) read(config Config) (behaviour, error) {
+	stamp := "none"
+	if info, err := os.Stat(f.path); err == nil {
+		stamp = fmt.Sprint(info.ModTime().UnixNano(), info.Size(), fileNumber(info))
+	}
+	if stamp == f.stamp {
+		return f.current, nil
+	}
+	next := behaviour{Latency: config.Latency, Faults: config.Faults, PageSize: config.PageSize}
+	if stamp != "none" {
+		content, err := os.ReadFile(f.path)
+		if err != nil {
+			return next, fmt.Errorf("cannot read the faults: %w", err)
+		}
+		var j behaviourJSON
+		if err := strictly(content, &j); err != nil {
+			return next, fmt.Errorf("cannot read %s: %w", f.path, err)
+		}
+		if err := next.Latency.set(j.Latency); err != nil {
+			return next, fmt.Errorf("cannot read %s: %w", f.path, err)
+		}
+		next.Faults = append(next.Faults[:len(next.Faults):len(next.Faults)], j.Faults...)
+		next.PageSize = cmp.Or(j.PageSize, next.PageSize)
+	}
+	f.stamp, f.current = stamp, next
+	return next, nil
+}
+
+// sleep waits for d or for the caller to give up.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,61 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// fields names the fields as JSON does.
+func (l *Latency) fields() map[string]*time.Duration {
+	return map[string]*time.Duration{
+		"request": &l.Request, "create": &l.Create, "attach": &l.Attach, "detach": &l.Detach, "snapshot": &l.Snapshot,
+		"modify": &l.Modify, "image": &l.Image, "run": &l.Run, "lag": &l.Lag,
+	}
+}
+
+// set overrides the fields that text names.
+func (l *Latency) set(text map[string]string) error {
+	known := l.fields()
+	for name, value := range text {
+		target, ok := known[name]
+		if !ok {
+			return fmt.Errorf("unknown latency %q: expected one of %s", name, strings.Join(sortedKeys(known), ", "))
+		}
+		if err := parseDuration(value, target); err != nil {
+			return fmt.Errorf("latency %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func parseDuration(text string, target *time.Duration) error {
+	if text == "" {
+		return nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return err
+	}
+	*target = d
+	return nil
+}
+
+// strictly decodes JSON and refuses fields that nobody reads: a fault with a
+// typing mistake must not quietly do nothing.
+func strictly(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(into)
+}
+
+func fileNumber(info os.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Ino
+	}
+	return 0
+}

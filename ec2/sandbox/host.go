@@ -1,0 +1,232 @@
+package sandbox
+
+import (
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"snaptastic/linux"
+)
+
+// Reboot does to the instance what a reboot does, as far as volumes go: every
+// mount of its devices is gone, children first, a frozen file system thaws, and
+// the boot id is another one. EC2's attachments stay. A mount that some process
+// uses is an error, since here nothing ends that process.
+func Reboot(dir string) error {
+	dir, unlock, err := lockWorld(dir)
+	if err != nil {
+		return fmt.Errorf("cannot reboot the sandbox: %w", err)
+	}
+	defer unlock()
+	err = unmountWorld(dir)
+	if err == nil {
+		err = renewBootID(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot reboot the sandbox in %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Reset removes everything that the sandbox made in dir, on the host and on
+// disk, and the folder itself when nothing else is in it. A folder that is not
+// there is no error; one that is no sandbox is.
+func Reset(dir string) error {
+	if !exists(dir) {
+		return nil
+	}
+	dir, unlock, err := lockWorld(dir)
+	if err != nil {
+		return fmt.Errorf("cannot reset the sandbox: %w", err)
+	}
+	defer unlock()
+	if err := reset(dir); err != nil {
+		return fmt.Errorf("cannot reset the sandbox in %s: %w", dir, err)
+	}
+	return nil
+}
+
+// lockWorld locks dir and makes sure that it is a sandbox's: world.jsonl is the
+// last thing that Reset removes, so a reset that was killed can be repeated.
+func lockWorld(dir string) (string, func(), error) {
+	absolute, err := filepath.Abs(dir)
+	if err == nil {
+		absolute, err = filepath.EvalSymlinks(absolute)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	if !exists(filepath.Join(absolute, "world.jsonl")) {
+		return "", nil, fmt.Errorf("%s holds no sandbox", absolute)
+	}
+	unlock, err := lockDir(absolute)
+	return absolute, unlock, err
+}
+
+func reset(dir string) error {
+	if err := unmountWorld(dir); err != nil {
+		return err
+	}
+	devices, err := worldDevices(dir)
+	if err != nil {
+		return err
+	}
+	for _, device := range devices {
+		if err := detachAndWait(device.Path); err != nil {
+			return err
+		}
+	}
+	if err := closePool(dir); err != nil {
+		return err
+	}
+	for _, name := range []string{"dev", "sys", "vol", "pool.xfs", "pool.xfs.tmp", "boot_id", "log.jsonl", "world.jsonl.tmp", "world.jsonl", "lock"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	// What is left is not ours, a faults.json for instance.
+	if err := os.Remove(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
+	return nil
+}
+
+// detachAndWait waits for passing openers (udev, blkid) to close.
+func detachAndWait(device string) error {
+	if err := patiently(func() error { return linux.LoopDetach(device) }); err != nil {
+		return err
+	}
+	if !linux.LoopWaitFree(device, 5*time.Second) {
+		return fmt.Errorf("%s is still open somewhere", device)
+	}
+	return nil
+}
+
+func closePool(dir string) error {
+	vol := filepath.Join(dir, "vol")
+	if mounted, err := isMountPoint(vol); err == nil && mounted {
+		if err := patiently(func() error { return unix.Unmount(vol, unix.UMOUNT_NOFOLLOW) }); err != nil {
+			return fmt.Errorf("cannot unmount %s: %w", vol, err)
+		}
+	}
+	image := filepath.Join(dir, "pool.xfs")
+	if !exists(image) {
+		return nil
+	}
+	device, err := linux.LoopFind(image)
+	if err != nil || device == "" {
+		return err
+	}
+	return detachAndWait(device)
+}
+
+// patiently retries what is busy for the moment.
+func patiently(try func() error) error {
+	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if err := try(); !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// unmountWorld unmounts all that is mounted from the world's devices and all
+// that is mounted below that.
+func unmountWorld(dir string) error {
+	devices, err := worldDevices(dir)
+	if err != nil || len(devices) == 0 {
+		return err
+	}
+	mounts, err := mountsOf(devices)
+	if err != nil {
+		return err
+	}
+	for _, mount := range mounts {
+		thaw(mount.Mountpoint)
+		err := patiently(func() error { return unix.Unmount(mount.Mountpoint, unix.UMOUNT_NOFOLLOW) })
+		if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: no mount point any more
+			return fmt.Errorf("cannot unmount %s: %w", mount.Mountpoint, err)
+		}
+	}
+	return nil
+}
+
+// mountsOf lists the mounts of devices and their children, in the order to
+// unmount them. btrfs has a device number of its own, so the source counts too.
+func mountsOf(devices []linux.LoopDevice) ([]*mountinfo.Info, error) {
+	every, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the mounts: %w", err)
+	}
+	numbers := map[string]bool{}
+	paths := map[string]bool{}
+	for _, device := range devices {
+		paths[device.Path] = true
+		if number, ok := deviceNumber(device.Path); ok {
+			numbers[number] = true
+		}
+	}
+	ours := map[int]bool{}
+	for grew := true; grew; {
+		grew = false
+		for _, mount := range every {
+			source, err := filepath.EvalSymlinks(mount.Source)
+			if err != nil {
+				source = mount.Source
+			}
+			if !ours[mount.ID] && (ours[mount.Parent] || paths[source] || numbers[fmt.Sprintf("%d:%d", mount.Major, mount.Minor)]) {
+				ours[mount.ID], grew = true, true
+			}
+		}
+	}
+	mounts := slices.DeleteFunc(every, func(m *mountinfo.Info) bool { return !ours[m.ID] })
+	slices.Reverse(mounts) // of two on one mount point the later one lies on top
+	slices.SortStableFunc(mounts, func(a, b *mountinfo.Info) int {
+		return -cmp.Compare(strings.Count(a.Mountpoint, "/"), strings.Count(b.Mountpoint, "/"))
+	})
+	return mounts, nil
+}
+
+// fithaw is FITHAW of linux/fs.h, _IOWR('X', 120, int).
+const fithaw = 0xc0045878
+
+// thaw ends every freeze of the file system: one that is frozen cannot be
+// unmounted. Errors do not matter, the unmount tells.
+func thaw(mountPoint string) {
+	dir, err := os.Open(mountPoint)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	for range 8 {
+		if unix.IoctlSetInt(int(dir.Fd()), fithaw, 0) != nil {
+			return
+		}
+	}
+}
+
+// hostBootID is the real kernel's boot id, "" where there is none.
+func hostBootID() string {
+	content, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(content))
+}
+
+// renewBootID writes a fresh random UUID, in the kernel's format.
+func renewBootID(dir string) error {
+	u := make([]byte, 16)
+	rand.Read(u) // never fails (crypto/rand)
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
+	id := fmt.Sprintf("%x-%x-%x-%x-%x\n", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+	if err := writeFile(filepath.Join(dir, "boot_id"), id); err != nil {
+		return fmt.Errorf("cannot change the boot id: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockDir takes the folder's lock, which processes that share the folder hold
+// for the length of a transaction. A lock file that Reset removed while we
+// waited is a sandbox that is gone.
+func lockDir(dir string) (unlock func(), err error) {
+	path := filepath.Join(dir, "lock")
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
+	}
+	for {
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
+	}
+	if !sameFile(file, path) {
+		file.Close()
+		return nil, errReset
+	}
+	return func() { file.Close() }, nil
+}
+
+func sameFile(file *os.File, path string) bool {
+	ours, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	current, err := os.Stat(path)
+	return err == nil && os.SameFile(ours, current)
+}

@@ -1,0 +1,141 @@
+package sandbox
+
+import (
+	"cmp"
+	"strconv"
+	"time"
+
+	"snaptastic/linux"
+)
+
+// status is the state of the modification at now. EC2 lets the new size be used
+// from optimizing on.
+func (m *Modification) status(now time.Time) string {
+	switch {
+	case !now.Before(m.DoneAt):
+		return "completed"
+	case now.Sub(m.Started) > m.DoneAt.Sub(m.Started)/2:
+		return "optimizing"
+	}
+	return "modifying"
+}
+
+func (m *Modification) progress(now time.Time) int {
+	if total := m.DoneAt.Sub(m.Started); now.Before(m.DoneAt) && total > 0 {
+		return max(0, int(100*now.Sub(m.Started)/total))
+	}
+	return 100
+}
+
+func modifyVolume(t *tx, q *query, out *document) error {
+	v, err := t.needVolume(q.str("VolumeId"))
+	if err != nil {
+		return err
+	}
+	if state := v.status(t.now); state != "available" && state != "in-use" {
+		return refuse("IncorrectState", "The volume '%s' is '%s'", v.ID, state)
+	}
+	if m := v.Modification; m != nil && m.status(t.now) != "completed" {
+		return refuse("IncorrectModificationState", "Volume %s current state is %s.", v.ID, m.status(t.now))
+	}
+	if q.has("Size") && q.int("Size") < v.Size {
+		return refuse("InvalidParameterValue", "New size cannot be smaller than existing size")
+	}
+	old := *v
+	v = t.editVolume(v.ID)
+	v.Size, v.Type = cmp.Or(q.int("Size"), v.Size), cmp.Or(q.str("VolumeType"), v.Type)
+	hasIOPS, hasThroughput := q.has("Iops"), q.has("Throughput")
+	if v.Type != old.Type {
+		v.IOPS, v.Throughput = 0, 0
+	} else if limits := volumeTypes[v.Type]; limits.maxIOPS > 0 {
+		hasIOPS = true
+	}
+	v.IOPS, v.Throughput = cmp.Or(q.int("Iops"), v.IOPS), cmp.Or(q.int("Throughput"), v.Throughput)
+	if err := checkPerformance(v, hasIOPS, hasThroughput); err != nil {
+		return err
+	}
+	v.Modification = &Modification{
+		Started: t.now, DoneAt: t.now.Add(t.w.faults.current.Latency.Modify),
+		FromType: old.Type, FromSize: old.Size, FromIOPS: old.IOPS, FromThroughput: old.Throughput,
+		ToType: v.Type, ToSize: v.Size, ToIOPS: v.IOPS, ToThroughput: v.Throughput,
+	}
+	out.in("volumeModification", func() { writeModification(out, v, t.now, "modifying") })
+	if v.Size > old.Size {
+		t.after = append(t.after, func() error { return t.w.growDevice(v) })
+	}
+	return nil
+}
+
+// growDevice gives the file, and the device if there is one, its new size.
+func (w *World) growDevice(v *Volume) error {
+	if err := w.pool.grow(v.ID, v.Size); err != nil {
+		return err
+	}
+	a := v.Attachment
+	if a == nil || !a.Published {
+		return nil
+	}
+	device, err := w.device(v.ID)
+	if err != nil {
+		return err
+	}
+	if !w.config.FilesOnly {
+		if err := linux.LoopGrow(device); err != nil {
+			return err
+		}
+	}
+	return publish(w.Roots(), v, device)
+}
+
+func writeModification(out *document, v *Volume, now time.Time, status string) {
+	m := v.Modification
+	out.text("volumeId", v.ID)
+	out.text("modificationState", status)
+	out.text("originalVolumeType", m.FromType)
+	out.number("originalSize", m.FromSize)
+	out.number("originalIops", m.FromIOPS)
+	out.number("originalThroughput", m.FromThroughput)
+	out.text("targetVolumeType", m.ToType)
+	out.number("targetSize", m.ToSize)
+	out.number("targetIops", m.ToIOPS)
+	out.number("targetThroughput", m.ToThroughput)
+	out.instant("startTime", m.Started)
+	out.number("progress", m.progress(now))
+	if status == "completed" {
+		out.instant("endTime", m.DoneAt)
+	}
+}
+
+var modificationFields = fields[*Volume]{
+	"volume-id":            volumeFields["volume-id"],
+	"modification-state":   just(func(v *Volume, now time.Time) string { return v.Modification.status(now) }),
+	"original-size":        just(func(v *Volume, _ time.Time) string { return strconv.Itoa(v.Modification.FromSize) }),
+	"original-volume-type": just(func(v *Volume, _ time.Time) string { return v.Modification.FromType }),
+	"start-time":           just(func(v *Volume, _ time.Time) string { return stamp(v.Modification.Started) }),
+	"target-size":          just(func(v *Volume, _ time.Time) string { return strconv.Itoa(v.Modification.ToSize) }),
+	"target-volume-type":   just(func(v *Volume, _ time.Time) string { return v.Modification.ToType }),
+}
+
+func describeVolumesModifications(t *tx, q *query, out *document) error {
+	find := func(id string) (*Volume, error) {
+		v, err := t.findVolume(id)
+		if err == nil && v.Modification == nil {
+			return nil, refuse("InvalidVolumeModification.NotFound", "Modification for volume '%s' does not exist.", id)
+		}
+		return v, err
+	}
+	every := func(yield func(*Volume) bool) {
+		for v := range t.volumes() {
+			if v.Modification != nil && !yield(v) {
+				return
+			}
+		}
+	}
+	volumes, next, err := describe(t, q, listing[*Volume]{ids: "VolumeId", fields: modificationFields, every: every, smallest: 1, find: find})
+	if err != nil {
+		return err
+	}
+	set(out, "volumeModificationSet", volumes, func(v *Volume) { writeModification(out, v, t.now, v.Modification.status(t.now)) })
+	out.optional("nextToken", next)
+	return nil
+}

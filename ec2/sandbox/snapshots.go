@@ -1,0 +1,283 @@
+package sandbox
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+)
+
+func createSnapshot(t *tx, q *query, out *document) error {
+	v, err := t.needVolume(q.str("VolumeId"))
+	if err != nil {
+		return err
+	}
+	if state := v.status(t.now); state != "available" && state != "in-use" {
+		return refuse("IncorrectState", "The volume '%s' is '%s'", v.ID, state)
+	}
+	tags, err := q.tagsFor("snapshot", "snapshot")
+	if err != nil {
+		return err
+	}
+	s, err := t.takeSnapshot(v, q, tags)
+	if err != nil {
+		return err
+	}
+	t.writeSnapshot(out, s, "status", "pending")
+	return nil
+}
+
+// createSnapshots takes snapshots of an instance's volumes: all or none, with
+// one start time.
+func createSnapshots(t *tx, q *query, out *document) error {
+	i, err := t.needInstance(q.str("InstanceSpecification.InstanceId"))
+	if err != nil {
+		return err
+	}
+	tags, err := q.tagsFor("snapshot", "snapshot")
+	if err != nil {
+		return err
+	}
+	if from := q.str("CopyTagsFromSource"); from != "" && from != "volume" {
+		return refuse("InvalidParameterValue", "Value (%s) for parameter CopyTagsFromSource is invalid.", from)
+	}
+	volumes, err := t.snapshotSet(i, q)
+	if err != nil {
+		return err
+	}
+	var taken []*Snapshot
+	for _, v := range volumes {
+		wanted := maps.Clone(tags)
+		if q.has("CopyTagsFromSource") {
+			copied := maps.Clone(v.tags(t.now))
+			maps.Copy(copied, wanted)
+			wanted = copied
+		}
+		s, err := t.takeSnapshot(v, q, wanted)
+		if err != nil {
+			return err
+		}
+		taken = append(taken, s)
+	}
+	set(out, "snapshotSet", taken, func(s *Snapshot) { t.writeSnapshot(out, s, "state", "pending") })
+	return nil
+}
+
+// snapshotSet lists the volumes that CreateSnapshots is about.
+func (t *tx) snapshotSet(i *Instance, q *query) ([]*Volume, error) {
+	excluded := q.list("InstanceSpecification.ExcludeDataVolumeId")
+	if len(excluded) > 40 {
+		return nil, refuse("InvalidParameterValue", "You can exclude at most 40 data volumes.")
+	}
+	for _, id := range excluded {
+		v, err := t.needVolume(id)
+		if err != nil {
+			return nil, err
+		}
+		if a := v.attached(t.now); a == nil || a.InstanceID != i.ID || a.Device == i.RootDevice {
+			return nil, refuse("InvalidParameterValue", "Volume '%s' is not a data volume of instance '%s'", id, i.ID)
+		}
+	}
+	var volumes []*Volume
+	for v := range t.volumes() {
+		a := v.attached(t.now)
+		switch {
+		case a == nil || a.InstanceID != i.ID || slices.Contains(excluded, v.ID):
+		case a.Device == i.RootDevice && q.bool("InstanceSpecification.ExcludeBootVolume"):
+		default:
+			volumes = append(volumes, v)
+		}
+	}
+	if len(volumes) == 0 {
+		return nil, refuse("InvalidParameterCombination", "No volumes to snapshot on instance '%s'", i.ID)
+	}
+	return volumes, nil
+}
+
+// takeSnapshot copies the volume as it is now and records the snapshot.
+func (t *tx) takeSnapshot(v *Volume, q *query, tags map[string]string) (*Snapshot, error) {
+	s := &Snapshot{
+		ID: newID("snap"), VolumeID: v.ID, OwnerID: Account, Size: v.Size, Description: q.str("Description"), Encrypted: v.Encrypted, KMSKey: v.KMSKey,
+		Started: t.now, VisibleAt: t.visible(), CompletedAt: t.now.Add(t.w.faults.current.Latency.Snapshot), Tags: asTags(tags),
+	}
+	s.suffer(q.faults)
+	t.change.Snapshots[s.ID] = s
+	if q.bool("DryRun") {
+		return s, nil
+	}
+	t.onAbort = append(t.onAbort, func() { t.w.pool.remove(s.ID) })
+	if !exists(t.w.pool.path(v.ID)) { // a root volume, never written
+		return s, t.w.pool.create(s.ID, s.Size)
+	}
+	return s, t.w.pool.clone(s.ID, v.ID, 0)
+}
+
+// suffer applies the effects of faults to a snapshot that is being made.
+func (s *Snapshot) suffer(faults []Fault) {
+	for _, f := range faults {
+		switch f.Effect {
+		case "error":
+			s.ErrorAt = cmp.Or(f.At, 50)
+		case "stuck":
+			s.Forced = "pending"
+		case "archive":
+			s.Tier = "archive"
+		}
+	}
+}
+
+// needSnapshot returns the snapshot or EC2's refusal.
+func (t *tx) needSnapshot(id string) (*Snapshot, error) {
+	if !wellFormed(id, "snap") {
+		return nil, refuse("InvalidSnapshotID.Malformed", "The snapshot ID '%s' is not valid. Expected: 'snap-...'", id)
+	}
+	if s := t.snapshot(id); s != nil {
+		return s, nil
+	}
+	return nil, refuse("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
+}
+
+func deleteSnapshot(t *tx, q *query, out *document) error {
+	s, err := t.needSnapshot(q.str("SnapshotId"))
+	if err != nil {
+		return err
+	}
+	if err := t.checkDelete(s); err != nil {
+		return err
+	}
+	t.dropSnapshot(s.ID)
+	out.done()
+	return nil
+}
+
+func (t *tx) checkDelete(s *Snapshot) error {
+	if s.OwnerID != Account {
+		return refuse("UnauthorizedOperation", "You are not authorized to perform this operation.")
+	}
+	if state := s.lockState(t.now); state != "" && state != "expired" {
+		return refuse("SnapshotLocked", "The snapshot '%s' is locked (%s) and cannot be deleted.", s.ID, state)
+	}
+	for i := range t.images() {
+		for _, disk := range i.Disks {
+			if disk.SnapshotID == s.ID {
+				return refuse("InvalidSnapshot.InUse", "The snapshot %s is currently in use by %s", s.ID, i.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// dropSnapshot deletes the record, and then the file.
+func (t *tx) dropSnapshot(id string) {
+	t.change.Snapshots[id] = nil
+	t.after = append(t.after, func() error { return t.w.pool.remove(id) })
+}
+
+func copySnapshot(t *tx, q *query, out *document) error {
+	if from := q.str("SourceRegion"); from != Region {
+		return refuse("InvalidParameterValue", "The sandbox knows the region %s only, not '%s'.", Region, from)
+	}
+	source, err := t.needSnapshot(q.str("SourceSnapshotId"))
+	if err != nil {
+		return err
+	}
+	if state := source.status(t.now); state != "completed" {
+		return refuse("IncorrectState", "Snapshot is in invalid state - %s", state)
+	}
+	tags, err := q.tagsFor("snapshot", "snapshot")
+	if err != nil {
+		return err
+	}
+	c := &Snapshot{
+		ID: newID("snap"), VolumeID: "vol-ffffffff", // what EC2 shows for copies
+		OwnerID: Account, Size: source.Size, Description: q.str("Description"), Encrypted: source.Encrypted || q.bool("Encrypted"),
+		KMSKey: cmp.Or(q.str("KmsKeyId"), source.KMSKey), Started: t.now, VisibleAt: t.visible(),
+		CompletedAt: t.now.Add(t.w.faults.current.Latency.Snapshot), Tags: asTags(tags),
+	}
+	c.suffer(q.faults)
+	t.change.Snapshots[c.ID] = c
+	t.onAbort = append(t.onAbort, func() { t.w.pool.remove(c.ID) })
+	if err := t.w.pool.clone(c.ID, source.ID, 0); err != nil {
+		return err
+	}
+	out.text("snapshotId", c.ID)
+	out.tagSet(tags)
+	return nil
+}
+
+func (s *Snapshot) key() (time.Time, string)             { return s.Started, s.ID }
+func (s *Snapshot) visible(now time.Time) bool           { return !s.VisibleAt.After(now) }
+func (s *Snapshot) tags(now time.Time) map[string]string { return s.Tags.at(now) }
+
+var snapshotFields = fields[*Snapshot]{
+	"description":   just(func(s *Snapshot, _ time.Time) string { return s.Description }),
+	"encrypted":     just(func(s *Snapshot, _ time.Time) string { return fmt.Sprint(s.Encrypted) }),
+	"owner-alias":   just(func(*Snapshot, time.Time) string { return "" }),
+	"owner-id":      just(func(s *Snapshot, _ time.Time) string { return s.OwnerID }),
+	"progress":      just(func(s *Snapshot, now time.Time) string { return fmt.Sprint(s.progress(now), "%") }),
+	"snapshot-id":   just(func(s *Snapshot, _ time.Time) string { return s.ID }),
+	"start-time":    just(func(s *Snapshot, _ time.Time) string { return stamp(s.Started) }),
+	"status":        just(func(s *Snapshot, now time.Time) string { return s.status(now) }),
+	"storage-tier":  just(func(s *Snapshot, _ time.Time) string { return s.tier() }),
+	"transfer-type": just(func(*Snapshot, time.Time) string { return "standard" }),
+	"volume-id":     just(func(s *Snapshot, _ time.Time) string { return s.VolumeID }),
+	"volume-size":   just(func(s *Snapshot, _ time.Time) string { return strconv.Itoa(s.Size) }),
+}
+
+func describeSnapshots(t *tx, q *query, out *document) error {
+	owners := q.list("Owner")
+	for i, owner := range owners {
+		if owner == "self" {
+			owners[i] = Account
+		}
+	}
+	snapshots, next, err := describe(t, q, listing[*Snapshot]{
+		ids: "SnapshotId", fields: snapshotFields, every: t.snapshots(), smallest: 5, find: t.findSnapshot,
+		also: func(s *Snapshot) bool { return len(owners) == 0 || slices.Contains(owners, s.OwnerID) },
+	})
+	if err != nil {
+		return err
+	}
+	set(out, "snapshotSet", snapshots, func(s *Snapshot) { t.writeSnapshot(out, s, "status", s.status(t.now)) })
+	out.optional("nextToken", next)
+	return nil
+}
+
+// findSnapshot is needSnapshot for describes, which lag behind creates.
+func (t *tx) findSnapshot(id string) (*Snapshot, error) {
+	s, err := t.needSnapshot(id)
+	if err == nil && !s.visible(t.now) {
+		return nil, refuse("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
+	}
+	return s, err
+}
+
+// writeSnapshot writes a Snapshot, or the SnapshotInfo of CreateSnapshots,
+// which calls the status state.
+func (t *tx) writeSnapshot(out *document, s *Snapshot, statusName, status string) {
+	out.text("snapshotId", s.ID)
+	out.text("volumeId", s.VolumeID)
+	out.text(statusName, status)
+	if status == "error" {
+		out.text("statusMessage", "The sandbox was told to fail this snapshot.")
+	}
+	out.instant("startTime", s.Started)
+	out.text("progress", fmt.Sprint(s.progress(t.now), "%"))
+	out.text("ownerId", s.OwnerID)
+	out.number("volumeSize", s.Size)
+	out.text("description", s.Description)
+	out.tagSet(s.tags(t.now))
+	out.flag("encrypted", s.Encrypted)
+	out.optional("kmsKeyId", s.KMSKey)
+	if statusName == "status" {
+		out.text("storageTier", s.tier())
+		if status == "completed" {
+			out.instant("completionTime", s.CompletedAt)
+		}
+		if !s.Restored.IsZero() {
+			out.instant("restoreExpiryTime", s.Restored)
+		}
+	}
+}

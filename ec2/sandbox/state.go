@@ -1,0 +1,326 @@
+package sandbox
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// The one account, region and default zone of every world.
+const (
+	Account = "123456789012"
+	Region  = "eu-west-1"
+	Zone    = "eu-west-1a"
+
+	amazonAccount = "137112412989" // owns Amazon Linux images
+)
+
+// TagValue is a tag's value and the instant from which describes show it.
+type TagValue struct {
+	Value string    `json:"value"`
+	Since time.Time `json:"since,omitzero"`
+}
+
+// Tags are a resource's tags by key.
+type Tags map[string]TagValue
+
+// at returns the tags that a describe at now shows.
+func (t Tags) at(now time.Time) map[string]string {
+	shown := make(map[string]string, len(t))
+	for key, tag := range t {
+		if !tag.Since.After(now) {
+			shown[key] = tag.Value
+		}
+	}
+	return shown
+}
+
+// Volume is an EBS volume. Sizes are GiB, throughput MiB/s.
+type Volume struct {
+	ID                 string        `json:"id"`
+	Zone               string        `json:"zone"`
+	Type               string        `json:"type"`
+	Size               int           `json:"size"`
+	IOPS               int           `json:"iops,omitempty"`
+	Throughput         int           `json:"throughput,omitempty"`
+	Encrypted          bool          `json:"encrypted,omitempty"`
+	KMSKey             string        `json:"kms_key,omitempty"`
+	SnapshotID         string        `json:"snapshot_id,omitempty"`
+	InitializationRate int           `json:"initialization_rate,omitempty"`
+	Created            time.Time     `json:"created"`
+	VisibleAt          time.Time     `json:"visible_at,omitzero"`
+	AvailableAt        time.Time     `json:"available_at,omitzero"`
+	VanishAt           time.Time     `json:"vanish_at,omitzero"` // a bad KMS key: EC2 drops the volume without a word
+	Forced             string        `json:"forced,omitempty"`   // a state that overrules the computed one
+	Tags               Tags          `json:"tags,omitempty"`
+	Attachment         *Attachment   `json:"attachment,omitempty"`
+	Modification       *Modification `json:"modification,omitempty"`
+}
+
+// Attachment is a volume's place on an instance.
+type Attachment struct {
+	InstanceID          string    `json:"instance_id"`
+	Device              string    `json:"device"`
+	DeleteOnTermination bool      `json:"delete_on_termination,omitempty"`
+	AttachTime          time.Time `json:"attach_time"`
+	AttachedAt          time.Time `json:"attached_at"`
+	Forced              string    `json:"forced,omitempty"`
+	Bare                bool      `json:"bare,omitempty"` // only a record, no device: the root volume, another instance's
+	NVMe                int       `json:"nvme,omitempty"` // n of /dev/nvme<n>n1
+	Published           bool      `json:"published,omitempty"`
+	Detaching           bool      `json:"detaching,omitempty"`
+	DetachedAt          time.Time `json:"detached_at,omitzero"` // set once the device is gone
+}
+
+// Modification is the last ModifyVolume of a volume.
+type Modification struct {
+	Started        time.Time `json:"started"`
+	DoneAt         time.Time `json:"done_at"`
+	FromType       string    `json:"from_type"`
+	FromSize       int       `json:"from_size"`
+	FromIOPS       int       `json:"from_iops"`
+	FromThroughput int       `json:"from_throughput"`
+	ToType         string    `json:"to_type"`
+	ToSize         int       `json:"to_size"`
+	ToIOPS         int       `json:"to_iops"`
+	ToThroughput   int       `json:"to_throughput"`
+}
+
+// Snapshot is an EBS snapshot. Size is GiB.
+type Snapshot struct {
+	ID          string    `json:"id"`
+	VolumeID    string    `json:"volume_id"`
+	OwnerID     string    `json:"owner_id"`
+	Size        int       `json:"size"`
+	Description string    `json:"description,omitempty"`
+	Encrypted   bool      `json:"encrypted,omitempty"`
+	KMSKey      string    `json:"kms_key,omitempty"`
+	Started     time.Time `json:"started"`
+	VisibleAt   time.Time `json:"visible_at,omitzero"`
+	CompletedAt time.Time `json:"completed_at,omitzero"`
+	ErrorAt     int       `json:"error_at,omitempty"` // percent at which it fails
+	Forced      string    `json:"forced,omitempty"`   // pending, completed, error, recoverable, recovering
+	Tier        string    `json:"tier,omitempty"`     // "" is standard; archive
+	Restored    time.Time `json:"restored,omitzero"`  // until when an archived snapshot is restored for a while
+	Lock        *Lock     `json:"lock,omitempty"`
+	Tags        Tags      `json:"tags,omitempty"`
+}
+
+// Lock is a snapshot lock (EBS snapshot lock).
+type Lock struct {
+	Mode         string    `json:"mode"` // governance, compliance
+	Created      time.Time `json:"created"`
+	Expires      time.Time `json:"expires"`
+	CoolOffUntil time.Time `json:"cool_off_until,omitzero"`
+}
+
+// Instance is an EC2 instance.
+type Instance struct {
+	ID         string    `json:"id"`
+	Type       string    `json:"type"`
+	Zone       string    `json:"zone"`
+	ImageID    string    `json:"image_id"`
+	RootDevice string    `json:"root_device"`
+	Launched   time.Time `json:"launched"`
+	RunningAt  time.Time `json:"running_at,omitzero"`
+	Stopped    bool      `json:"stopped,omitempty"`
+	Terminated time.Time `json:"terminated,omitzero"`
+	PrivateIP  string    `json:"private_ip"`
+	Token      string    `json:"token,omitempty"`
+	Tags       Tags      `json:"tags,omitempty"`
+}
+
+// Image is an AMI.
+type Image struct {
+	ID          string        `json:"id"`
+	OwnerID     string        `json:"owner_id"`
+	Name        string        `json:"name"`
+	Description string        `json:"description,omitempty"`
+	InstanceID  string        `json:"instance_id,omitempty"`
+	Created     time.Time     `json:"created"`
+	VisibleAt   time.Time     `json:"visible_at,omitzero"`
+	AvailableAt time.Time     `json:"available_at,omitzero"`
+	Forced      string        `json:"forced,omitempty"`
+	RootDevice  string        `json:"root_device"`
+	Disks       []ImageVolume `json:"disks,omitempty"`
+	Tags        Tags          `json:"tags,omitempty"`
+}
+
+// ImageVolume is one entry of an image's block device mapping.
+type ImageVolume struct {
+	Device              string `json:"device"`
+	SnapshotID          string `json:"snapshot_id"`
+	Size                int    `json:"size"`
+	Type                string `json:"type"`
+	DeleteOnTermination bool   `json:"delete_on_termination,omitempty"`
+}
+
+// token remembers what a ClientToken made.
+type token struct {
+	ID     string `json:"id"`
+	Digest string `json:"digest"` // of the request's parameters
+}
+
+// settings are the facts of a world that are not resources.
+type settings struct {
+	InstanceID string `json:"instance_id"`
+	UserData   string `json:"user_data,omitempty"`
+	HostBootID string `json:"host_boot_id,omitempty"`
+	FilesOnly  bool   `json:"files_only,omitempty"`
+}
+
+func (v *Volume) clone() *Volume {
+	c := *v
+	c.Tags = maps.Clone(v.Tags)
+	if v.Attachment != nil {
+		a := *v.Attachment
+		c.Attachment = &a
+	}
+	if v.Modification != nil {
+		m := *v.Modification
+		c.Modification = &m
+	}
+	return &c
+}
+
+func (s *Snapshot) clone() *Snapshot {
+	c := *s
+	c.Tags = maps.Clone(s.Tags)
+	if s.Lock != nil {
+		l := *s.Lock
+		c.Lock = &l
+	}
+	return &c
+}
+
+func (i *Instance) clone() *Instance {
+	c := *i
+	c.Tags = maps.Clone(i.Tags)
+	return &c
+}
+
+func (i *Image) clone() *Image {
+	c := *i
+	c.Tags = maps.Clone(i.Tags)
+	c.Disks = slices.Clone(i.Disks)
+	return &c
+}
+
+// gone tells whether EC2 has dropped the volume silently.
+func (v *Volume) gone(now time.Time) bool {
+	return !v.VanishAt.IsZero() && !now.Before(v.VanishAt)
+}
+
+// attached returns the attachment as it is at now, or nil.
+func (v *Volume) attached(now time.Time) *Attachment {
+	a := v.Attachment
+	if a == nil || !a.DetachedAt.IsZero() && !now.Before(a.DetachedAt) {
+		return nil
+	}
+	return a
+}
+
+// status is the state that DescribeVolumes shows.
+func (v *Volume) status(now time.Time) string {
+	switch {
+	case v.Forced != "":
+		return v.Forced
+	case now.Before(v.AvailableAt):
+		return "creating"
+	case v.attached(now) != nil:
+		return "in-use"
+	}
+	return "available"
+}
+
+// status is the state of the attachment at now. A detach that waits for the
+// instance to let go of its device shows as busy.
+func (a *Attachment) status(now time.Time) string {
+	switch {
+	case a.Forced != "":
+		return a.Forced
+	case a.Detaching && a.DetachedAt.IsZero():
+		return "busy"
+	case a.Detaching:
+		return "detaching"
+	case now.Before(a.AttachedAt):
+		return "attaching"
+	}
+	return "attached"
+}
+
+// progress is the share copied at now, in percent.
+func (s *Snapshot) progress(now time.Time) int {
+	percent := 100
+	if total := s.CompletedAt.Sub(s.Started); total > 0 && now.Before(s.CompletedAt) {
+		percent = max(0, int(100*now.Sub(s.Started)/total))
+	}
+	if s.Forced == "pending" {
+		percent = min(percent, 99)
+	}
+	if s.ErrorAt > 0 {
+		percent = min(percent, s.ErrorAt)
+	}
+	return percent
+}
+
+// status is the state that DescribeSnapshots shows.
+func (s *Snapshot) status(now time.Time) string {
+	percent := s.progress(now)
+	switch {
+	case s.Forced != "":
+		return s.Forced
+	case s.ErrorAt > 0 && percent >= s.ErrorAt:
+		return "error"
+	case now.Before(s.CompletedAt):
+		return "pending"
+	}
+	return "completed"
+}
+
+// tier is the storage tier that describes show.
+func (s *Snapshot) tier() string {
+	if s.Tier == "" {
+		return "standard"
+	}
+	return s.Tier
+}
+
+// lockState is the state that DescribeLockedSnapshots shows, "" when unlocked.
+func (s *Snapshot) lockState(now time.Time) string {
+	switch {
+	case s.Lock == nil:
+		return ""
+	case !now.Before(s.Lock.Expires):
+		return "expired"
+	case s.Lock.Mode == "governance":
+		return "governance"
+	case now.Before(s.Lock.CoolOffUntil):
+		return "compliance-cooloff"
+	}
+	return "compliance"
+}
+
+// status is the state that DescribeImages shows.
+func (i *Image) status(now time.Time) string {
+	switch {
+	case i.Forced != "":
+		return i.Forced
+	case now.Before(i.AvailableAt):
+		return "pending"
+	}
+	return "available"
+}
+
+// status returns the state's code and name as DescribeInstances shows them.
+func (i *Instance) status(now time.Time) (int, string) {
+	switch {
+	case !i.Terminated.IsZero():
+		return 48, "terminated"
+	case i.Stopped:
+		return 80, "stopped"
+	case now.Before(i.RunningAt):
+		return 0, "pending"
+	}
+	return 16, "running"
+}

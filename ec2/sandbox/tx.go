@@ -1,0 +1,180 @@
+package sandbox
+
+import (
+	"cmp"
+	"errors"
+	"iter"
+	"slices"
+	"time"
+)
+
+// tx is a transaction: it sees the world with its own changes on top. Records
+// that it hands out are shared: change only what an edit method returned.
+type tx struct {
+	w       *World
+	now     time.Time
+	rows    *change // committed
+	change  change  // ours
+	onAbort []func()
+	after   []func() error // effects that need the record to be there first
+}
+
+// transact runs fn under the locks and commits what it changed. An error from
+// fn leaves the world as it was.
+func (w *World) transact(fn func(*tx) error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	unlock, err := lockDir(w.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := w.store.catchUp(); err != nil {
+		return err
+	}
+	if w.store.rows.Settings == nil {
+		return errReset
+	}
+	if err := w.settle(); err != nil {
+		return err
+	}
+	return w.apply(fn)
+}
+
+// apply is transact for a caller that holds the locks.
+func (w *World) apply(fn func(*tx) error) error {
+	t := &tx{w: w, now: time.Now(), rows: &w.store.rows, change: newChange()}
+	err := fn(t)
+	if err == nil && !t.change.empty() {
+		err = w.store.commit(&t.change)
+	}
+	if err != nil {
+		for _, undo := range slices.Backward(t.onAbort) {
+			undo()
+		}
+		return err
+	}
+	var failed []error
+	for _, effect := range t.after {
+		failed = append(failed, effect())
+	}
+	return errors.Join(failed...)
+}
+
+func (t *tx) settings() settings { return *t.rows.Settings }
+
+func lookUp[T any](changed, rows map[string]*T, id string) *T {
+	if row, ok := changed[id]; ok {
+		return row
+	}
+	return rows[id]
+}
+
+// all yields the rows as the transaction sees them, oldest first.
+func all[T any](changed, rows map[string]*T, order func(a, b *T) int) iter.Seq[*T] {
+	seen := make([]*T, 0, len(rows)+len(changed))
+	for id, row := range rows {
+		if _, ok := changed[id]; !ok {
+			seen = append(seen, row)
+		}
+	}
+	for _, row := range changed {
+		if row != nil {
+			seen = append(seen, row)
+		}
+	}
+	slices.SortFunc(seen, order)
+	return slices.Values(seen)
+}
+
+func byAge(a, b time.Time, idA, idB string) int {
+	return cmp.Or(a.Compare(b), cmp.Compare(idA, idB))
+}
+
+// volume returns nil for one that does not exist or that EC2 dropped.
+func (t *tx) volume(id string) *Volume {
+	v := lookUp(t.change.Volumes, t.rows.Volumes, id)
+	if v == nil || v.gone(t.now) {
+		return nil
+	}
+	return v
+}
+
+func (t *tx) volumes() iter.Seq[*Volume] {
+	every := all(t.change.Volumes, t.rows.Volumes, func(a, b *Volume) int { return byAge(a.Created, b.Created, a.ID, b.ID) })
+	return func(yield func(*Volume) bool) {
+		for v := range every {
+			if !v.gone(t.now) && !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+func (t *tx) editVolume(id string) *Volume {
+	if v, ok := t.change.Volumes[id]; ok {
+		return v
+	}
+	v := t.rows.Volumes[id].clone()
+	t.change.Volumes[id] = v
+	return v
+}
+
+func (t *tx) snapshot(id string) *Snapshot {
+	return lookUp(t.change.Snapshots, t.rows.Snapshots, id)
+}
+
+func (t *tx) snapshots() iter.Seq[*Snapshot] {
+	return all(t.change.Snapshots, t.rows.Snapshots, func(a, b *Snapshot) int { return byAge(a.Started, b.Started, a.ID, b.ID) })
+}
+
+func (t *tx) editSnapshot(id string) *Snapshot {
+	if s, ok := t.change.Snapshots[id]; ok {
+		return s
+	}
+	s := t.rows.Snapshots[id].clone()
+	t.change.Snapshots[id] = s
+	return s
+}
+
+func (t *tx) instance(id string) *Instance {
+	return lookUp(t.change.Instances, t.rows.Instances, id)
+}
+
+func (t *tx) instances() iter.Seq[*Instance] {
+	return all(t.change.Instances, t.rows.Instances, func(a, b *Instance) int { return byAge(a.Launched, b.Launched, a.ID, b.ID) })
+}
+
+func (t *tx) editInstance(id string) *Instance {
+	if i, ok := t.change.Instances[id]; ok {
+		return i
+	}
+	i := t.rows.Instances[id].clone()
+	t.change.Instances[id] = i
+	return i
+}
+
+func (t *tx) image(id string) *Image {
+	return lookUp(t.change.Images, t.rows.Images, id)
+}
+
+func (t *tx) images() iter.Seq[*Image] {
+	return all(t.change.Images, t.rows.Images, func(a, b *Image) int { return byAge(a.Created, b.Created, a.ID, b.ID) })
+}
+
+func (t *tx) editImage(id string) *Image {
+	if i, ok := t.change.Images[id]; ok {
+		return i
+	}
+	i := t.rows.Images[id].clone()
+	t.change.Images[id] = i
+	return i
+}
+
+// visible gives the instant from which describes show what is made now.
+func (t *tx) visible() time.Time {
+	if lag := t.w.faults.current.Latency.Lag; lag > 0 {
+		return t.now.Add(lag)
+	}
+	return time.Time{}
+}

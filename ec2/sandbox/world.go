@@ -1,0 +1,174 @@
+package sandbox
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"snaptastic/linux"
+)
+
+// Config says where a world lives and how it behaves. What DIR/faults.json
+// says goes before Latency, Faults and PageSize.
+type Config struct {
+	Dir       string  // holds everything; made when absent
+	FilesOnly bool    // no loop devices: the API only, attachments publish plain files
+	UserData  string  // the instance's user data; "" keeps what Dir has
+	Latency   Latency // how long things take
+	Faults    []Fault // how to misbehave
+	PageSize  int     // most results a describe returns at once; 0: EC2's 1000
+}
+
+// World is an open sandbox. Its methods may be called concurrently, and other
+// processes may have the same folder open.
+type World struct {
+	dir    string
+	config Config
+	pool   *pool
+
+	mu     sync.Mutex // held for the length of a transaction, with the folder's lock
+	store  store
+	faults faultFile
+
+	log callLog
+}
+
+// Missing says what this machine lacks for volumes that are block devices, or
+// returns nil. Without it a world can still be opened with FilesOnly.
+func Missing() error {
+	if err := linux.LoopMissing(); err != nil {
+		return fmt.Errorf("the sandbox can serve its API but attach no devices: %w", err)
+	}
+	return nil
+}
+
+// Open opens the world in cfg.Dir, making it where there is none, and brings
+// the host in line with its records: attached volumes get their devices back
+// after a reboot, what a killed process left half done is finished or removed.
+func Open(cfg Config) (*World, error) {
+	w, err := open(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the sandbox in %s: %w", cfg.Dir, err)
+	}
+	return w, nil
+}
+
+func open(cfg Config) (*World, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("no folder given")
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if !cfg.FilesOnly {
+		if err := Missing(); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil { // the kernel names backing files so
+		return nil, err
+	}
+	w := &World{dir: dir, config: cfg, log: callLog{path: filepath.Join(dir, "log.jsonl")}}
+	w.store.path = filepath.Join(dir, "world.jsonl")
+	w.faults = faultFile{path: filepath.Join(dir, "faults.json")}
+
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if _, err := w.store.catchUp(); err != nil {
+		return nil, err
+	}
+	if err := w.found(); err != nil {
+		return nil, err
+	}
+	if w.pool, err = openPool(dir, cfg.FilesOnly); err != nil {
+		return nil, err
+	}
+	if err := w.reconcile(); err != nil {
+		return nil, errors.Join(err, w.store.close())
+	}
+	return w, nil
+}
+
+// Close closes the world's files. Devices stay attached and the pool stays
+// mounted, as EC2 outlives its clients.
+func (w *World) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(w.store.close(), w.log.close())
+}
+
+// found makes the first instance and its root volume, and keeps the settings.
+func (w *World) found() error {
+	now := time.Now()
+	next := newChange()
+	facts := settings{FilesOnly: w.config.FilesOnly}
+	if current := w.store.rows.Settings; current != nil {
+		facts = *current
+		if facts.FilesOnly != w.config.FilesOnly {
+			return fmt.Errorf("it was made with FilesOnly=%t: reset it first", facts.FilesOnly)
+		}
+	} else {
+		instance := &Instance{
+			ID: newID("i"), Type: "m5.large", Zone: Zone, ImageID: newID("ami"), RootDevice: "/dev/xvda",
+			Launched: now, PrivateIP: "10.0.0.10", Tags: Tags{"Name": {Value: "sandbox"}},
+		}
+		root := rootVolume(instance, 8, now)
+		next.Images[instance.ImageID] = &Image{
+			ID: instance.ImageID, OwnerID: amazonAccount, Name: "sandbox-base", Created: now, RootDevice: instance.RootDevice,
+		}
+		facts.InstanceID = instance.ID
+		next.Instances[instance.ID] = instance
+		next.Volumes[root.ID] = root
+	}
+	if w.config.UserData != "" {
+		facts.UserData = w.config.UserData
+	}
+	// A real reboot of the host is a reboot of the instance.
+	if host := hostBootID(); facts.HostBootID != host || !exists(filepath.Join(w.dir, "boot_id")) {
+		facts.HostBootID = host
+		if err := renewBootID(w.dir); err != nil {
+			return err
+		}
+	}
+	if current := w.store.rows.Settings; current == nil || *current != facts {
+		next.Settings = &facts
+		return w.store.commit(&next)
+	}
+	return nil
+}
+
+// rootVolume is the volume an instance boots from. It is a record with a file
+// and no device: nothing may ever detach or format it.
+func rootVolume(instance *Instance, size int, now time.Time) *Volume {
+	return &Volume{
+		ID: newID("vol"), Zone: instance.Zone, Type: "gp3", Size: size, IOPS: 3000, Throughput: 125, Created: now,
+		Attachment: &Attachment{
+			InstanceID: instance.ID, Device: instance.RootDevice, DeleteOnTermination: true,
+			AttachTime: now, AttachedAt: now, Bare: true,
+		},
+	}
+}
+
+// newID returns an id of today's length: 17 hexadecimal digits.
+func newID(prefix string) string {
+	random := make([]byte, 8)
+	rand.Read(random) // never fails (crypto/rand)
+	return prefix + "-0" + hex.EncodeToString(random)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

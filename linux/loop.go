@@ -1,0 +1,219 @@
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LoopOptions say how LoopAttach sets a device up.
+type LoopOptions struct {
+	// DirectIO lets the device bypass the page cache of its backing file. The
+	// kernel quietly falls back to buffered I/O where the file cannot do it.
+	DirectIO bool
+}
+
+// LoopDevice is an attached loop device.
+type LoopDevice struct {
+	Path    string // /dev/loop7
+	Backing string // the backing file as the kernel names it
+	Deleted bool   // the backing file was unlinked
+}
+
+// LoopMissing says why loop devices cannot be used here, or returns nil.
+func LoopMissing() error {
+	if os.Geteuid() != 0 {
+		return errors.New("loop devices need root")
+	}
+	f, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("no loop devices (try modprobe loop): %w", err)
+	}
+	return f.Close()
+}
+
+// LoopAttach attaches file to a free loop device, or returns the one it is
+// attached to already: a file never has two.
+func LoopAttach(file string, opts LoopOptions) (string, error) {
+	fail := func(err error) (string, error) {
+		return "", fmt.Errorf("cannot attach %s to a loop device: %w", file, err)
+	}
+	if found, err := LoopFind(file); err != nil || found != "" {
+		return found, err
+	}
+	backing, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return fail(err)
+	}
+	defer backing.Close()
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return fail(err)
+	}
+	defer control.Close()
+
+	// Between asking for a free number and configuring it another process may
+	// take it: EBUSY, ask again.
+	for range 64 {
+		number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return fail(err)
+		}
+		path := fmt.Sprintf("/dev/loop%d", number)
+		err = loopConfigure(path, number, backing, opts)
+		if err == nil {
+			return path, nil
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return fail(err)
+		}
+	}
+	return fail(unix.EBUSY)
+}
+
+// loopConfigure binds backing to the loop device at path in one ioctl
+// (LOOP_CONFIGURE, Linux 5.8; drivers/block/loop.c).
+func loopConfigure(path string, number int, backing *os.File, opts LoopOptions) error {
+	device, err := loopOpenNode(path, number)
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	config := unix.LoopConfig{Fd: uint32(backing.Fd()), Size: 512}
+	copy(config.Info.File_name[:len(config.Info.File_name)-1], backing.Name())
+	if opts.DirectIO {
+		config.Info.Flags |= unix.LO_FLAGS_DIRECT_IO
+	}
+	return unix.IoctlLoopConfigure(int(device.Fd()), &config)
+}
+
+// loopOpenNode opens a device node that LOOP_CTL_GET_FREE may have just made:
+// devtmpfs makes it at once; where /dev is a plain folder we make it.
+func loopOpenNode(path string, number int) (*os.File, error) {
+	device, err := os.OpenFile(path, os.O_RDWR, 0)
+	if !errors.Is(err, os.ErrNotExist) {
+		return device, err
+	}
+	const loopMajor = 7
+	err = unix.Mknod(path, unix.S_IFBLK|0o600, int(unix.Mkdev(loopMajor, uint32(number))))
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR, 0)
+}
+
+// LoopDetach frees the device once nobody holds it: unix.EBUSY while it is
+// mounted or held exclusively in any mount namespace. A device that is already
+// free is no error.
+func LoopDetach(path string) error {
+	device, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
+	if err != nil {
+		return fmt.Errorf("cannot detach %s: %w", path, err)
+	}
+	defer device.Close()
+	// With other openers (udev, blkid) the kernel answers 0 and frees the
+	// device when the last of them closes.
+	err = unix.IoctlSetInt(int(device.Fd()), unix.LOOP_CLR_FD, 0)
+	if err != nil && !errors.Is(err, unix.ENXIO) {
+		return fmt.Errorf("cannot detach %s: %w", path, err)
+	}
+	return nil
+}
+
+// LoopWaitFree waits until path has no backing file any more, at most patience.
+func LoopWaitFree(path string, patience time.Duration) bool {
+	attribute := filepath.Join("/sys/block", filepath.Base(path), "loop/backing_file")
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(attribute); err != nil {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+}
+
+// LoopBusy tells whether the device is mounted or held exclusively by anybody,
+// in whatever mount namespace.
+func LoopBusy(path string) (bool, error) {
+	device, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot look at %s: %w", path, err)
+	}
+	return false, device.Close()
+}
+
+// LoopGrow makes the device as large as its backing file has become.
+func LoopGrow(path string) error {
+	device, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("cannot grow %s: %w", path, err)
+	}
+	defer device.Close()
+	if err := unix.IoctlSetInt(int(device.Fd()), unix.LOOP_SET_CAPACITY, 0); err != nil {
+		return fmt.Errorf("cannot grow %s: %w", path, err)
+	}
+	return nil
+}
+
+// LoopList returns every attached loop device of this host, read from sysfs so
+// that no device is opened.
+func LoopList() ([]LoopDevice, error) {
+	attributes, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the loop devices: %w", err)
+	}
+	var devices []LoopDevice
+	for _, attribute := range attributes {
+		content, err := os.ReadFile(attribute)
+		if err != nil {
+			continue // detached meanwhile
+		}
+		backing, deleted := strings.CutSuffix(strings.TrimSuffix(string(content), "\n"), " (deleted)")
+		name := filepath.Base(filepath.Dir(filepath.Dir(attribute)))
+		devices = append(devices, LoopDevice{Path: "/dev/" + name, Backing: backing, Deleted: deleted})
+	}
+	return devices, nil
+}
+
+// LoopFind returns the device that file is attached to, or "". The kernel's
+// device and inode numbers decide, so that a new file of an old name is told
+// apart from the deleted one that a device may still hold.
+func LoopFind(file string) (string, error) {
+	var wanted unix.Stat_t
+	if err := unix.Stat(file, &wanted); err != nil {
+		return "", fmt.Errorf("cannot look for the loop device of %s: %w", file, err)
+	}
+	devices, err := LoopList()
+	if err != nil {
+		return "", err
+	}
+	for _, candidate := range devices {
+		if candidate.Deleted || filepath.Base(candidate.Backing) != filepath.Base(file) {
+			continue
+		}
+		if loopHolds(candidate.Path, wanted.Dev, wanted.Ino) {
+			return candidate.Path, nil
+		}
+	}
+	return "", nil
+}
+
+func loopHolds(path string, dev, inode uint64) bool {
+	device, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer device.Close()
+	info, err := unix.IoctlLoopGetStatus64(int(device.Fd()))
+	// lo_device is the kernel's huge_encode_dev, which is what stat returns.
+	return err == nil && info.Inode == inode && info.Device == dev
+}
