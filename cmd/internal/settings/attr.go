@@ -114,12 +114,22 @@ func (r *reader) boolean(attr *hcl.Attribute) (truth, ok bool) {
 // whole reads a whole number from low to high; unit is said in messages.
 func (r *reader) whole(attr *hcl.Attribute, low, high int64, unit string) (int64, bool) {
 	want := fmt.Sprintf("a whole number%s from %d to %d", unit, low, high)
+	number, ok := r.integer(attr, want)
+	if ok && (number < low || number > high) {
+		r.invalid(attr, "Expected %s; got %d.", want, number)
+		return 0, false
+	}
+	return number, ok
+}
+
+// integer reads a number without a fraction.
+func (r *reader) integer(attr *hcl.Attribute, want string) (int64, bool) {
 	value, ok := r.primitive(attr, cty.Number, want)
 	if !ok {
 		return 0, false
 	}
 	number, accuracy := value.AsBigFloat().Int64()
-	if accuracy != big.Exact || number < low || number > high {
+	if accuracy != big.Exact {
 		r.invalid(attr, "Expected %s; got %s.", want, value.AsBigFloat().Text('g', 20))
 		return 0, false
 	}

@@ -46,9 +46,12 @@ type Context struct {
 // own functions.
 func (c Context) scope(used map[string]hcl.Range) (*hcl.EvalContext, userdata, hcl.Diagnostics, error) {
 	scope := &hcl.EvalContext{Variables: map[string]cty.Value{}, Functions: functions}
-	data := userdata{from: c.UserDataFrom}
-	if data.from == "" {
-		data.from = "user data"
+	for _, name := range []string{"userdata", "instance", "env"} {
+		scope.Variables[name] = cty.DynamicVal // nothing mentions it: known by name, for suggestions
+	}
+	data := userdata{name: "userdata"}
+	if c.UserDataFrom != "" {
+		data.name += " (from " + c.UserDataFrom + ")"
 	}
 	if at, ok := used["userdata"]; ok {
 		raw, err := c.rawUserdata()
@@ -57,7 +60,7 @@ func (c Context) scope(used map[string]hcl.Range) (*hcl.EvalContext, userdata, h
 		}
 		value, problem := parseUserdata(raw)
 		if problem != "" {
-			return nil, data, hcl.Diagnostics{mistake(at, "Invalid userdata", "userdata is asked for here, and the %s %s", data.from, problem)}, nil
+			return nil, data, hcl.Diagnostics{mistake(at, "Invalid userdata", "%s is asked for here, and it %s", data.name, problem)}, nil
 		}
 		data.value = value
 		scope.Variables["userdata"] = value

@@ -81,8 +81,28 @@ func (f *File) report(diags hcl.Diagnostics) *Error {
 	for _, diag := range diags {
 		explain(diag)
 	}
+	diags = distinct(diags)
 	sort.SliceStable(diags, func(a, b int) bool { return before(diags[a].Subject, diags[b].Subject) })
 	return &Error{diags: diags, sources: f.sources}
+}
+
+// distinct drops what is said twice: each turn of a dynamic block makes the
+// same mistake on the same line.
+func distinct(diags hcl.Diagnostics) hcl.Diagnostics {
+	type key struct{ at, summary, detail string }
+	seen := map[key]bool{}
+	var out hcl.Diagnostics
+	for _, diag := range diags {
+		k := key{"", diag.Summary, diag.Detail}
+		if diag.Subject != nil {
+			k.at = diag.Subject.String()
+		}
+		if !seen[k] {
+			out = append(out, diag)
+		}
+		seen[k] = true
+	}
+	return out
 }
 
 func before(a, b *hcl.Range) bool {

@@ -75,12 +75,31 @@ func explainKey(diag *hcl.Diagnostic, path hcl.Traversal) {
 			diag.Detail = fmt.Sprintf("The environment variable %s is not set.", attr.Name)
 			return
 		}
-		diag.Detail = fmt.Sprintf("%s has no key %q. It has %s.", at, attr.Name, list(quoted(keys), "and"))
+		diag.Detail = fmt.Sprintf("%s has no key %q. It has %s.", at+turnOf(path, diag.EvalContext), attr.Name, list(quoted(keys), "and"))
 		if near := nearest(attr.Name, keys); near != "" {
 			diag.Detail += fmt.Sprintf(" Did you mean %q?", near)
 		}
 		return
 	}
+}
+
+// turnOf says which element of a dynamic block's list a path begins at, if it
+// does so at one.
+func turnOf(path hcl.Traversal, ctx *hcl.EvalContext) string {
+	if value, ok := path[1].(hcl.TraverseAttr); !ok || value.Name != "value" {
+		return ""
+	}
+	key, diags := hcl.Traversal{path[0], hcl.TraverseAttr{Name: "key"}}.TraverseAbs(ctx)
+	if diags.HasErrors() || key.IsNull() || !key.IsKnown() {
+		return ""
+	}
+	switch key.Type() {
+	case cty.Number:
+		return fmt.Sprintf(" (element %s, counted from 0)", key.AsBigFloat().Text('g', 10))
+	case cty.String:
+		return fmt.Sprintf(" (element %q)", key.AsString())
+	}
+	return ""
 }
 
 // maxKeys bounds how many keys of an object a message lists.

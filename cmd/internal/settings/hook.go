@@ -30,7 +30,7 @@ func (r *reader) hooks(blocks hcl.Blocks, spec *recipe.Spec) {
 			if near := nearest(name, recipe.HookNames); near != "" {
 				hint = fmt.Sprintf(" Did you mean %q?", near)
 			}
-			r.mistake(at, "Unknown hook", "Expected one of %s; got %q.%s", list(recipe.HookNames, "and"), name, hint)
+			r.mistake(at, "Unknown hook", "Expected one of %s; got %q.%s", list(recipe.HookNames, "or"), name, hint)
 		}
 		if other, twice := first[name]; twice {
 			r.mistake(at, "Duplicate hook", "The hook %q is declared already at %s; let one command do both.", name, place(other))

@@ -159,8 +159,8 @@ func (r *reader) userdataTags(at hcl.Range, data userdata) map[string]string {
 	}
 	if len(missing) > 0 {
 		keys, _ := keysOf(data.value)
-		r.mistake(at, "Missing userdata", "Without filter_tags, the tags %s are taken from userdata, and the %s has no %s; it has %s. "+
-			"Add it there, or set filter_tags.", list(defaultTags, "and"), data.from, list(quoted(missing), "and no"), list(quoted(keys), "and"))
+		r.mistake(at, "Missing userdata", "Without filter_tags, the tags %s are taken from %s, which has no %s; it has %s. "+
+			"Add it there, or set filter_tags.", list(defaultTags, "and"), data.name, list(quoted(missing), "and no"), list(quoted(keys), "and"))
 	}
 	return tags
 }

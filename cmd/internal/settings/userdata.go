@@ -15,13 +15,13 @@ import (
 // userdata is the parsed user data and where it came from.
 type userdata struct {
 	value cty.Value // an object; the zero Value when nothing asked for it
-	from  string
+	name  string    // for messages: userdata (from SOURCE)
 }
 
 const maxUserdataDepth = 64
 
 // parseUserdata reads a JSON object. problem ends a sentence that begins with
-// where the text came from; it never repeats the text, which may hold secrets.
+// the userdata's name; it never repeats the text, which may hold secrets.
 func parseUserdata(raw []byte) (value cty.Value, problem string) {
 	raw = bytes.TrimSpace(raw)
 	switch {

@@ -40,7 +40,7 @@ func (r *reader) volumes(owner *hcl.Block, blocks hcl.Blocks, spec *recipe.Spec)
 			spec.Volumes = append(spec.Volumes, v)
 		}
 	}
-	if len(blocks) == 0 {
+	if len(blocks) == 0 && !r.diags.HasErrors() { // a dynamic block that failed has its own diagnostic
 		r.mistake(owner.DefRange, "No volumes",
 			"The snapshotter %q has no volume. Expected a block such as volume \"/dev/sdf\" { mount_point = \"/mnt/data\" }, or a dynamic one with something to iterate over.", spec.Name)
 	}
@@ -107,8 +107,11 @@ func (r *reader) device(block *hcl.Block) string {
 		r.mistake(at, "Invalid device name", "%s.", strings.ToUpper(text[:1])+text[1:])
 		return ""
 	case translated:
-		r.caution(at, "Device name translated",
-			"%q is read as %q: numbered names are of paravirtual instances, and EC2 takes none of them today. Write the latter.", label, canonical)
+		why := "only paravirtual instances know numbered names, and EC2 has none of those left"
+		if strings.HasSuffix(canonical, "/"+label) {
+			why = "EC2 device names begin with /dev/"
+		}
+		r.caution(at, "Device name translated", "%q is read as %q: %s. Write the latter.", label, canonical, why)
 	}
 	return canonical
 }
@@ -222,7 +225,7 @@ func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) 
 		}
 		return
 	}
-	iops, asked := r.whole(attrs["iops"], 1, 1<<30, "")
+	iops, asked := r.integer(attrs["iops"], "a whole number")
 	switch {
 	case asked:
 		if problem := limits.iopsProblem(name, iops, size); problem != "" {
@@ -236,7 +239,7 @@ func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) 
 	case limits.needsIOPS && attrs["iops"] == nil:
 		r.mistake(at, "Missing iops", "A volume of type %s needs iops, %d to %d.", name, limits.minIOPS, limits.maxIOPS)
 	}
-	if throughput, ok := r.whole(attrs["throughput"], 1, 1<<30, " of MiB/s"); ok {
+	if throughput, ok := r.integer(attrs["throughput"], "a whole number of MiB/s"); ok {
 		if problem := limits.throughputProblem(name, throughput, iops); problem != "" {
 			r.invalid(attrs["throughput"], "%s", problem)
 			return
