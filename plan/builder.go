@@ -9,10 +9,11 @@ import (
 // A Def defines a step kind: what goes in, what comes out, and how the runner
 // treats it. It is data; the Handler that acts is bound to Kind elsewhere.
 type Def[In, Out any] struct {
-	Kind     Kind
-	Look     Look
-	Scope    Scope
-	ReadOnly bool
+	Kind       Kind
+	Look       Look
+	Scope      Scope
+	ReadOnly   bool
+	Idempotent bool
 }
 
 // A Builder collects steps; Build validates them. Its methods record the
@@ -87,7 +88,7 @@ func In(section string) Option {
 }
 
 // Closes makes the step the closing one: it runs after all of the section's
-// body settled, once open began.
+// body settled, once open began. All its edges and references are tolerant.
 func Closes(section string) Option {
 	return func(b *Builder, s *Step) {
 		sec := b.section(section)
@@ -125,7 +126,7 @@ func (b *Builder) fail(format string, a ...any) {
 // Add puts a step into the plan and returns a reference to its output. Edges
 // follow from the references in its input.
 func Add[I, O any](b *Builder, d Def[I, O], id StepID, in I, opts ...Option) Value[O] {
-	s := Step{ID: id, Kind: d.Kind, Look: d.Look, Scope: d.Scope, ReadOnly: d.ReadOnly}
+	s := Step{ID: id, Kind: d.Kind, Look: d.Look, Scope: d.Scope, ReadOnly: d.ReadOnly, Idempotent: d.Idempotent}
 	raw, err := json.Marshal(in)
 	if err != nil {
 		b.fail("input of %s: %v", id, err)
@@ -143,12 +144,24 @@ func Add[I, O any](b *Builder, d Def[I, O], id StepID, in I, opts ...Option) Val
 			s.Needs = addIDs(s.Needs, r)
 		}
 	}
+	if b.closes(id) { // it runs whatever came of the steps before it
+		s.Settled, s.Needs = addIDs(s.Settled, s.Needs...), nil
+	}
 	if _, dup := b.index[id]; dup {
 		b.fail("step %s added twice", id)
 	}
 	b.index[id] = len(b.p.Steps)
 	b.p.Steps = append(b.p.Steps, s)
 	return Value[O]{ref: id}
+}
+
+func (b *Builder) closes(id StepID) bool {
+	for _, sec := range b.sections {
+		if sec.Close == id {
+			return true
+		}
+	}
+	return false
 }
 
 // Build returns the finished, validated plan.

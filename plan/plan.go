@@ -109,6 +109,9 @@ type Step struct {
 	// Tolerated: its failure is reported and does not count (a hook with
 	// on_failure = "continue").
 	Tolerated bool `json:"tolerated,omitempty"`
+	// Idempotent (ByToken only): doing it again under the same token is safe
+	// at any time (EC2's ClientToken), so nothing waits for a settle window.
+	Idempotent bool `json:"idempotent,omitempty"`
 	// KeptBy names a step; once that was ever done, undoing this one may
 	// only let go of its effect and must not destroy it (Attempt.Keep).
 	KeptBy StepID `json:"kept_by,omitempty"`

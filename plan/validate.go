@@ -127,6 +127,11 @@ func (p *Plan) validateSections(index map[StepID]int) error {
 			if err := sec.validateMember(&p.Steps[i]); err != nil {
 				return err
 			}
+			if sec.Kind == Atomic {
+				if err := sec.validateOutside(&p.Steps[i], &p.Steps[index[sec.Open]]); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
@@ -146,8 +151,24 @@ func (sec *Section) validateMember(s *Step) error {
 			return fmt.Errorf("section %q: %s closes it and must not need any step", sec.ID, s.ID)
 		}
 	default:
-		if sec.Open != "" && !contains(s.Needs, sec.Open) {
+		if sec.Open != "" && !contains(s.Needs, sec.Open) && !contains(s.Settled, sec.Open) {
 			return fmt.Errorf("section %q: %s is in it and does not need %s", sec.ID, s.ID, sec.Open)
+		}
+	}
+	return nil
+}
+
+// validateOutside: an atomic section runs in one go, so what its members come
+// after must be what its open step comes after.
+func (sec *Section) validateOutside(s, open *Step) error {
+	if s.ID == sec.Open {
+		return nil
+	}
+	for _, list := range [][]StepID{s.Needs, s.Settled} {
+		for _, d := range list {
+			if d != sec.Open && d != sec.Close && !contains(sec.Body, d) && !contains(open.Needs, d) {
+				return fmt.Errorf("section %q: %s comes after %s, which %s does not need", sec.ID, s.ID, d, sec.Open)
+			}
 		}
 	}
 	return nil

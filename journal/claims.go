@@ -1,0 +1,145 @@
+package journal
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"snaptastic/plan"
+)
+
+// A BusyError says which run holds what another one wants.
+type BusyError struct {
+	Claim string
+	Run   plan.RunID
+	Live  bool
+	State Outcome
+}
+
+func (e *BusyError) Error() string {
+	what := strings.Replace(e.Claim, ":", " ", 1)
+	switch {
+	case e.Run == "":
+		return fmt.Sprintf("%s is held by another run that is just beginning; try again", what)
+	case e.Live:
+		return fmt.Sprintf("%s is held by run %s, which is live; wait for it (`snaptastic status` shows it)", what, e.Run)
+	case e.State == RunFailed:
+		return fmt.Sprintf("%s is held by run %s, which failed there; `snaptastic resume %s` finishes it, `snaptastic rollback %s` undoes it", what, e.Run, e.Run, e.Run)
+	}
+	return fmt.Sprintf("%s is held by run %s, which was interrupted; `snaptastic resume %s` finishes it, `snaptastic rollback %s` undoes it", what, e.Run, e.Run, e.Run)
+}
+
+// claims are lock files. The lock belongs to the open file and so to the
+// process: it is gone with it, however it ends.
+type claims struct{ files []*os.File }
+
+// claim locks every name in sorted order, so that two runs that want
+// overlapping sets never wait for each other; it does not wait at all.
+func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	c := &claims{}
+	for _, name := range slices.Compact(names) {
+		f, err := os.OpenFile(s.claimPath(name), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			c.release()
+			return nil, fmt.Errorf("cannot claim %s: %w", name, err)
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			holder, _ := os.ReadFile(s.claimPath(name))
+			_ = f.Close()
+			c.release()
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				id, _, _ := strings.Cut(string(holder), "\n")
+				return nil, &BusyError{Claim: name, Run: plan.RunID(id), Live: true}
+			}
+			return nil, fmt.Errorf("cannot claim %s: %w", name, err)
+		}
+		c.files = append(c.files, f)
+		if err := f.Truncate(0); err == nil {
+			_, err = f.WriteAt([]byte(string(run)+"\n"+name+"\n"), 0)
+			if err != nil {
+				c.release()
+				return nil, fmt.Errorf("cannot claim %s: %w", name, err)
+			}
+		}
+	}
+	return c, nil
+}
+
+// claimPath: a mount point is not a file name, its hash is. The file's second
+// line has the claim itself.
+func (s *Store) claimPath(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	kind, _, _ := strings.Cut(name, ":")
+	return filepath.Join(s.dir, "claims", kind+"-"+hex.EncodeToString(sum[:8]))
+}
+
+func (c *claims) release() {
+	for _, f := range c.files {
+		_ = f.Close()
+	}
+	c.files = nil
+}
+
+// conflict scans unfinished runs for one that still holds a claim: an
+// interrupted one holds all of its own, a failed one those of its unfinished
+// lanes. The caller holds the lock files, so no new run can slip in between.
+func (s *Store) conflict(self plan.RunID, names []string) error {
+	runs, err := s.List()
+	if err != nil {
+		return err
+	}
+	want := map[string]bool{}
+	for _, n := range names {
+		want[n] = true
+	}
+	for _, r := range runs {
+		if r.Run == self || r.Live || r.Outcome.Ended() {
+			continue // a live run holds lock files: claim would have met it
+		}
+		for _, c := range r.Claims {
+			if want[c] {
+				return &BusyError{Claim: c, Run: r.Run, State: r.Outcome}
+			}
+		}
+	}
+	return nil
+}
+
+// claimsOf lists what a run still holds.
+func claimsOf(j *Journal) []string {
+	switch j.meta.Outcome {
+	case RunDone, RolledBack, Abandoned:
+		return nil
+	case RunFailed:
+		return j.plan.Claims(unfinishedLanes(j)...)
+	}
+	return j.plan.Claims()
+}
+
+// unfinishedLanes are those with a step that is not done; "-" stands for none,
+// since no lanes at all means every lane.
+func unfinishedLanes(j *Journal) []string {
+	var out []string
+	for i := range j.plan.Steps {
+		s := &j.plan.Steps[i]
+		if s.Lane == "" || slices.Contains(out, s.Lane) {
+			continue
+		}
+		if r, ok := j.records[s.ID]; !ok || (r.State != Done && !s.Tolerated) {
+			out = append(out, s.Lane)
+		}
+	}
+	if out == nil {
+		return []string{"-"}
+	}
+	return out
+}

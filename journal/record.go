@@ -1,0 +1,101 @@
+package journal
+
+import (
+	"encoding/json"
+	"time"
+
+	"snaptastic/plan"
+)
+
+// A State is where a step stands. A step without a record is pending.
+//
+//	          ┌────────────── next generation ──────────────┐
+//	          ▼                                              │
+//	pending ──► started ──► done ──────────► (undone) ───────┤
+//	   │           │                                         │
+//	   │           ├──────► failed ────────► (undone) ───────┘
+//	   │           └──────► uncertain  (an operator decides)
+//	   └──────────────────► skipped
+type State string
+
+const (
+	Started   State = "started"   // its intent is durable; the effect may or may not be there
+	Done      State = "done"      // its effect is there
+	Failed    State = "failed"    // it was tried and did not succeed; never memoised: a resume tries again
+	Skipped   State = "skipped"   // a step it needs failed, or its lane is left alone
+	Uncertain State = "uncertain" // a crash inside an unrepeatable hook
+)
+
+// An Undo is where the rollback of a step stands.
+type Undo string
+
+const (
+	UndoStarted Undo = "started"
+	Undone      Undo = "undone"
+	Kept        Undo = "kept" // let go of, not destroyed: the note names what remains
+)
+
+// A Record is the truth about one step of one run.
+type Record struct {
+	State      State           `json:"state"`
+	Generation int             `json:"generation"`
+	Attempts   int             `json:"attempts,omitempty"` // tries of all generations
+	Token      string          `json:"token,omitempty"`
+	Input      json.RawMessage `json:"input,omitempty"` // resolved; a retry uses this one
+	Seen       plan.Sight      `json:"seen,omitempty"`  // before the first start of this generation
+	Before     json.RawMessage `json:"before,omitempty"`
+	Output     json.RawMessage `json:"output,omitempty"`
+	Error      string          `json:"error,omitempty"`
+	Hint       string          `json:"hint,omitempty"`
+	Note       string          `json:"note,omitempty"`
+	BootID     string          `json:"boot_id,omitempty"` // kernel's boot id when it was done
+	StartedAt  time.Time       `json:"started_at,omitzero"`
+	EndedAt    time.Time       `json:"ended_at,omitzero"`
+	EverDone   bool            `json:"ever_done,omitempty"` // in any generation
+	Undo       Undo            `json:"undo,omitempty"`
+}
+
+// Adopted says that the effect was there before the step began: it is never
+// undone.
+func (r Record) Adopted() bool { return r.Seen == plan.AsWanted }
+
+// Began says whether the step's effect may exist because of this run.
+func (r Record) Began() bool { return r.Token != "" && r.Seen != plan.AsWanted }
+
+// An Outcome is how a run stands.
+type Outcome string
+
+const (
+	Unfinished  Outcome = ""            // live while its file is locked, interrupted otherwise
+	Interrupted Outcome = "interrupted" // stopped by a signal; resumable
+	RunFailed   Outcome = "failed"
+	RunDone     Outcome = "done"
+	RolledBack  Outcome = "rolled-back"
+	Abandoned   Outcome = "abandoned"
+)
+
+// Ended says that nothing will ever be done for the run again.
+func (o Outcome) Ended() bool { return o == RunDone || o == RolledBack || o == Abandoned }
+
+// Meta describes a run.
+type Meta struct {
+	Run        plan.RunID `json:"run"`
+	Version    string     `json:"version"` // of the program that made it
+	InstanceID string     `json:"instance_id"`
+	BootID     string     `json:"boot_id"` // when it was made
+	Digest     string     `json:"digest"`  // of the plan
+	Created    time.Time  `json:"created"`
+	Ended      time.Time  `json:"ended,omitzero"`
+	Outcome    Outcome    `json:"outcome"`
+	Error      string     `json:"error,omitempty"` // first failure, in a sentence
+	// RollingBack: a rollback began; only a rollback may go on with the run.
+	RollingBack bool `json:"rolling_back,omitempty"`
+}
+
+// An Entry is one thing to write down: a step's new record, or the run's new
+// meta (when Step is empty).
+type Entry struct {
+	Step   plan.StepID `json:"step,omitempty"`
+	Record *Record     `json:"record,omitempty"`
+	Meta   *Meta       `json:"meta,omitempty"`
+}

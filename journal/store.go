@@ -1,0 +1,264 @@
+package journal
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/plan"
+)
+
+// A Store is the state folder of one machine.
+//
+//	STATE/runs/RUN.db      the journal of a run
+//	STATE/runs/RUN.json    its summary once it ended: a cache for listings, never the truth
+//	STATE/runs/RUN.sock    where a live run answers `status`
+//	STATE/claims/NAME      a lock file per claim; holds the id of the run that holds it
+//	STATE/damaged/         journals that could not be read, or of another instance
+type Store struct{ dir string }
+
+// OpenStore makes the state folder where it is missing.
+func OpenStore(dir string) (*Store, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{abs}
+	for _, sub := range []string{"", "runs", "claims"} {
+		if err := os.MkdirAll(filepath.Join(abs, sub), 0o700); err != nil {
+			return nil, fmt.Errorf("cannot use state folder %s: %w", abs, err)
+		}
+	}
+	return s, nil
+}
+
+// Dir is the state folder.
+func (s *Store) Dir() string { return s.dir }
+
+// NewRunID makes an id that sorts by time, to the millisecond.
+func NewRunID(now time.Time) plan.RunID {
+	var r [2]byte
+	_, _ = rand.Read(r[:]) // never fails, says its documentation
+	now = now.UTC()
+	return plan.RunID(fmt.Sprintf("%s%03d-%s", now.Format("20060102T150405"), now.Nanosecond()/1e6, hex.EncodeToString(r[:])))
+}
+
+func (s *Store) path(run plan.RunID, ext string) string {
+	return filepath.Join(s.dir, "runs", string(run)+ext)
+}
+
+// Socket is where a live run answers.
+func (s *Store) Socket(run plan.RunID) string { return s.path(run, ".sock") }
+
+// checkID keeps a run id typed by a person inside the folder.
+func checkID(run plan.RunID) error {
+	if run == "" || strings.ContainsAny(string(run), "/\x00") || strings.HasPrefix(string(run), ".") {
+		return fmt.Errorf("%q is not a run id; `snaptastic runs` lists them", run)
+	}
+	return nil
+}
+
+// Begin claims what the plan touches and makes the run's journal. A
+// *BusyError names the run that is in the way. Claims outlive a reboot: they
+// last as long as the run is unfinished.
+func (s *Store) Begin(m Meta, p *plan.Plan) (*Run, error) {
+	c, err := s.claim(m.Run, p.Claims())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.conflict(m.Run, p.Claims()); err != nil {
+		c.release()
+		return nil, err
+	}
+	m.Digest = p.Digest()
+	j, err := create(s.path(m.Run, ".db"), m, p)
+	if err != nil {
+		c.release()
+		return nil, err
+	}
+	return &Run{Journal: j, store: s, claims: c}, nil
+}
+
+// Resume opens an unfinished run for going on with it, and takes its claims
+// again. ErrLive when another process has it.
+func (s *Store) Resume(run plan.RunID) (*Run, error) {
+	if err := checkID(run); err != nil {
+		return nil, err
+	}
+	j, err := open(s.path(run, ".db"), false)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no run %s; `snaptastic runs` lists them", run)
+	}
+	if err != nil {
+		return nil, err
+	}
+	claims := claimsOf(j)
+	c, err := s.claim(run, claims)
+	if err == nil {
+		if err = s.conflict(run, claims); err != nil {
+			c.release()
+		}
+	}
+	if err != nil {
+		_ = j.Close()
+		return nil, err
+	}
+	return &Run{Journal: j, store: s, claims: c}, nil
+}
+
+// A Run is an open journal with its claims.
+type Run struct {
+	*Journal
+	store  *Store
+	claims *claims
+}
+
+// Close unlocks the journal and lets go of the claims. An ended run leaves its
+// summary beside the journal.
+func (r *Run) Close() error {
+	if m := r.Meta(); m.Outcome.Ended() {
+		r.store.writeSummary(summarize(r.Journal))
+	}
+	err := r.Journal.Close()
+	r.claims.release()
+	return err
+}
+
+// A Summary is a run in a list.
+type Summary struct {
+	Meta
+	Operation   string   `json:"operation"`
+	Snapshotter string   `json:"snapshotter"`
+	Live        bool     `json:"live"`
+	Claims      []string `json:"claims,omitempty"` // still held
+	Problem     string   `json:"problem,omitempty"`
+	Damaged     bool     `json:"damaged,omitempty"`
+}
+
+func summarize(j *Journal) Summary {
+	return Summary{Meta: j.meta, Operation: j.plan.Operation, Snapshotter: j.plan.Snapshotter, Claims: claimsOf(j)}
+}
+
+func (s *Store) writeSummary(sum Summary) {
+	if body, err := json.Marshal(sum); err == nil {
+		_ = os.WriteFile(s.path(sum.Run, ".json"), body, 0o600)
+	}
+}
+
+// List returns all runs, oldest first: good rows, and rows whose Problem says
+// why the journal could not be read.
+func (s *Store) List() ([]Summary, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "runs"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list runs: %w", err)
+	}
+	summaries := map[string]bool{}
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok {
+			summaries[id] = true
+		}
+	}
+	var out []Summary
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), ".db"); ok {
+			out = append(out, s.summary(plan.RunID(id), summaries[id]))
+		}
+	}
+	slices.SortFunc(out, func(a, b Summary) int { return strings.Compare(string(a.Run), string(b.Run)) })
+	return out, nil
+}
+
+func (s *Store) summary(run plan.RunID, cached bool) Summary {
+	var sum Summary
+	if cached {
+		if body, err := os.ReadFile(s.path(run, ".json")); err == nil && json.Unmarshal(body, &sum) == nil && sum.Outcome.Ended() && sum.Run == run {
+			return sum
+		}
+	}
+	sum = Summary{Meta: Meta{Run: run}}
+	j, err := open(s.path(run, ".db"), true)
+	if err != nil {
+		var d *DamagedError
+		sum.Live, sum.Damaged, sum.Problem = errors.Is(err, ErrLive), errors.As(err, &d), err.Error()
+		return sum
+	}
+	defer j.Close()
+	sum = summarize(j)
+	sum.Run = run
+	if sum.Outcome.Ended() {
+		s.writeSummary(sum)
+	}
+	return sum
+}
+
+// Read opens a run that is not live, for looking only.
+func (s *Store) Read(run plan.RunID) (*Journal, error) {
+	if err := checkID(run); err != nil {
+		return nil, err
+	}
+	j, err := open(s.path(run, ".db"), true)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no run %s; `snaptastic runs` lists them", run)
+	}
+	return j, err
+}
+
+// SetAside moves a journal that must not be used out of the way, and says
+// where to. Nothing is deleted.
+func (s *Store) SetAside(run plan.RunID) (string, error) {
+	if err := checkID(run); err != nil {
+		return "", err
+	}
+	to := filepath.Join(s.dir, "damaged", string(run)+".db")
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return "", err
+	}
+	if err := os.Rename(s.path(run, ".db"), to); err != nil {
+		return "", fmt.Errorf("cannot set journal of run %s aside: %w", run, err)
+	}
+	_ = os.Remove(s.path(run, ".json"))
+	return to, nil
+}
+
+// Prune removes ended runs beyond the newest keep ones that are older than
+// age. Unfinished and failed runs are never removed.
+func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
+	runs, err := s.List()
+	if err != nil {
+		return err
+	}
+	ended := runs[:0:0]
+	for _, r := range runs {
+		if r.Problem == "" && r.Outcome.Ended() {
+			ended = append(ended, r)
+		}
+	}
+	for i := 0; i < len(ended)-keep; i++ {
+		if now.Sub(ended[i].Created) < age {
+			continue
+		}
+		// The journal last: a summary without one lists nothing.
+		_ = os.Remove(s.path(ended[i].Run, ".json"))
+		_ = os.Remove(s.path(ended[i].Run, ".sock"))
+		if err := os.Remove(s.path(ended[i].Run, ".db")); err != nil {
+			return fmt.Errorf("cannot prune run %s: %w", ended[i].Run, err)
+		}
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,186 @@
+package runner
+
+import (
+	"encoding/json"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// phase is where a node stands in this process.
+type phase int
+
+const (
+	waiting phase = iota // for the steps before it
+	queued               // for a worker
+	running
+	settled
+)
+
+// A node is a step with its place in the graph.
+type node struct {
+	step    *plan.Step
+	rec     journal.Record
+	phase   phase
+	state   journal.State // once settled
+	blocks  []*node       // that wait for this one
+	left    int           // steps this one still waits for
+	atomic  *section      // it is a member of
+	closes  *section      // bracket that it closes
+	fresh   bool          // this generation has no record yet
+	resumed bool          // this generation began in an earlier process
+
+	began    time.Time // first try in this process, monotonic
+	tries    int
+	firstGap time.Time // first time its effect was seen absent, monotonic
+}
+
+type section struct {
+	*plan.Section
+	open, close *node
+	body        []*node
+	restarts    int
+}
+
+type graph struct {
+	nodes     []*node // topological order
+	byID      map[plan.StepID]*node
+	sections  []*section
+	unsettled int
+	inFlight  int // queued or running
+}
+
+func newGraph(p *plan.Plan, records map[plan.StepID]journal.Record) *graph {
+	g := &graph{byID: make(map[plan.StepID]*node, len(p.Steps)), unsettled: len(p.Steps)}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		n := &node{step: s, rec: records[s.ID]}
+		g.nodes = append(g.nodes, n)
+		g.byID[s.ID] = n
+		for _, list := range [][]plan.StepID{s.Needs, s.Settled} {
+			for _, d := range list {
+				dep := g.byID[d]
+				dep.blocks = append(dep.blocks, n)
+				n.left++
+			}
+		}
+	}
+	for i := range p.Sections {
+		sec := &section{Section: &p.Sections[i]}
+		sec.open, sec.close = g.byID[sec.Open], g.byID[sec.Close]
+		for _, id := range sec.Body {
+			sec.body = append(sec.body, g.byID[id])
+		}
+		g.sections = append(g.sections, sec)
+		if sec.Kind == plan.Bracket {
+			sec.close.closes = sec
+			continue
+		}
+		for _, n := range sec.members() {
+			n.atomic = sec
+		}
+	}
+	return g
+}
+
+// members are open, body, close, in this order.
+func (s *section) members() []*node {
+	var out []*node
+	if s.open != nil {
+		out = append(out, s.open)
+	}
+	return append(append(out, s.body...), s.close)
+}
+
+// began says whether a bracket's close is owed: its open step, or without one
+// any of its body, has started or is done.
+func (s *section) began() bool {
+	started := func(n *node) bool {
+		return n.rec.State == journal.Started || n.rec.State == journal.Done || n.rec.State == journal.Failed
+	}
+	if s.open != nil {
+		return started(s.open)
+	}
+	for _, n := range s.body {
+		if started(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// quiet: nothing more will happen by itself.
+func (g *graph) quiet() bool { return g.inFlight == 0 }
+
+func (g *graph) allSettled() bool { return g.unsettled == 0 }
+
+// blocked says why a step cannot run: a step it needs is not done.
+func (g *graph) blocked(n *node) (plan.StepID, bool) {
+	for _, id := range n.step.Needs {
+		if d := g.byID[id]; d.state != journal.Done && !(d.state == journal.Failed && d.step.Tolerated) {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// input resolves the step's references from the outputs of done steps.
+func (g *graph) input(n *node) (json.RawMessage, error) {
+	return plan.Resolve(n.step.In, func(id plan.StepID) json.RawMessage {
+		if d := g.byID[id]; d.state == journal.Done && len(d.rec.Output) > 0 {
+			return d.rec.Output
+		}
+		return json.RawMessage("null")
+	})
+}
+
+func (g *graph) records() map[plan.StepID]journal.Record {
+	m := make(map[plan.StepID]journal.Record, len(g.nodes))
+	for _, n := range g.nodes {
+		if n.rec.State != "" {
+			m[n.step.ID] = n.rec
+		}
+	}
+	return m
+}
+
+func (g *graph) failed() bool {
+	for _, n := range g.nodes {
+		if n.settledBadly() {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *node) settledBadly() bool {
+	return n.phase == settled && (n.state == journal.Failed || n.state == journal.Uncertain) && !n.step.Tolerated
+}
+
+// lanes tells done lanes from unwell ones, in the plan's order.
+func (g *graph) lanes() (done, unwell []string) {
+	bad, seen := map[string]bool{}, map[string]bool{}
+	var order []string
+	for _, n := range g.nodes {
+		l := n.step.Lane
+		if l == "" {
+			continue
+		}
+		if !seen[l] {
+			seen[l] = true
+			order = append(order, l)
+		}
+		if n.state != journal.Done && !n.step.Tolerated && !(n.closes != nil && n.state == journal.Skipped) {
+			bad[l] = true
+		}
+	}
+	for _, l := range order {
+		if bad[l] {
+			unwell = append(unwell, l)
+		} else {
+			done = append(done, l)
+		}
+	}
+	return done, unwell
+}

@@ -1,0 +1,242 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// Rollback undoes, in reverse order, every step whose intent is recorded and
+// whose effect is ours, failed steps included; what was as wanted before the
+// run began is left alone. It is itself resumable: a second call goes on where
+// the records stand. A finished run is the caller's to refuse.
+func Rollback(ctx context.Context, c Config) Result {
+	r, cancel, err := begin(ctx, c)
+	if err != nil {
+		return Result{Outcome: journal.RunFailed, Err: err}
+	}
+	defer cancel()
+	b := &rollback{run: r, left: map[*node]int{}, stuck: map[*node]bool{}}
+	b.closeAtomics()
+	r.loop()
+	if r.fatal == nil && !r.stopped && len(r.failures) == 0 {
+		b.seed()
+		r.loop()
+	}
+	if r.fatal == nil && !r.stopped {
+		b.closeBrackets()
+		r.loop()
+	}
+	res := Result{Failures: r.failures, Kept: b.kept, Records: r.graph.records(), Err: r.fatal, Outcome: journal.RolledBack}
+	res.Done, res.Unwell = r.graph.lanes()
+	switch {
+	case r.fatal != nil || (r.stopped && b.unfinished()):
+		res.Outcome = journal.Interrupted
+	case len(r.failures) > 0:
+		res.Outcome = journal.RunFailed
+	}
+	return res
+}
+
+type rollback struct {
+	*run
+	left  map[*node]int  // later steps still to be undone
+	stuck map[*node]bool // an undo of a later step failed: leave what it stands on
+	kept  []string
+}
+
+func (b *rollback) chosen(n *node) bool {
+	return b.Lanes == nil || (n.step.Lane != "" && slices.Contains(b.Lanes, n.step.Lane))
+}
+
+func (b *rollback) unfinished() bool {
+	for _, n := range b.graph.nodes {
+		if n.phase != settled {
+			return true
+		}
+	}
+	return false
+}
+
+// closeAtomics closes what a crash left open, before anything else: an
+// application may be standing still.
+func (b *rollback) closeAtomics() {
+	for _, sec := range b.graph.sections {
+		n := sec.close
+		if sec.Kind != plan.Atomic || n.rec.State != journal.Started {
+			continue
+		}
+		b.graph.inFlight++
+		a, in, h := b.attempt(n), n.rec.Input, b.Handlers[n.step.Kind]
+		a.Resumed = true
+		b.work(func() func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), b.CloseTime)
+			defer cancel()
+			_, err := h.Do(ctx, a, in)
+			return func() {
+				b.graph.inFlight--
+				if err != nil && plan.VerdictOf(err).Action == plan.ActOperator {
+					b.note(n, err)
+				}
+			}
+		})
+	}
+}
+
+// seed counts, for each step, the later steps that stand on it, and begins
+// with those on which nothing stands.
+func (b *rollback) seed() {
+	for _, n := range b.graph.nodes {
+		b.left[n] = len(n.blocks)
+		n.phase = waiting
+	}
+	for _, n := range slices.Backward(b.graph.nodes) {
+		if b.left[n] == 0 {
+			b.visit(n)
+		}
+	}
+}
+
+// visit undoes one step. It recurses through steps that need no work, in
+// chains no longer than the plan is deep.
+func (b *rollback) visit(n *node) {
+	n.phase = queued
+	if !b.chosen(n) || b.stuck[n] || !b.undoable(n) {
+		b.leave(n)
+		return
+	}
+	rec := n.rec
+	rec.Undo = journal.UndoStarted
+	b.graph.inFlight++
+	b.record(n, rec, func() {
+		if b.stopped {
+			b.graph.inFlight--
+			n.phase = waiting
+			return
+		}
+		b.undo(n)
+	})
+}
+
+func (b *rollback) undoable(n *node) bool {
+	s, rec := n.step, n.rec
+	if s.ReadOnly || s.Look == plan.Blind || !rec.Began() || rec.Undo == journal.Undone || rec.Undo == journal.Kept {
+		return false
+	}
+	if n.atomic != nil && (n == n.atomic.open || n == n.atomic.close) {
+		return false
+	}
+	// A reboot undid it; what is there now is not ours.
+	return s.Scope != plan.Boot || rec.BootID == b.BootID
+}
+
+func (b *rollback) undo(n *node) {
+	b.emit(n, Undoing)
+	a, in := b.attempt(n), n.rec.Input
+	a.Resumed = true
+	if k := n.step.KeptBy; k != "" {
+		a.Keep = b.graph.byID[k].rec.EverDone
+	}
+	b.work(func() func() {
+		err := undoByLook(b.effects, b.Config, n.step, a, in)
+		return func() { b.undid(n, err) }
+	})
+}
+
+func (b *rollback) undid(n *node, err error) {
+	b.graph.inFlight--
+	rec := n.rec
+	switch v := plan.VerdictOf(err); {
+	case err == nil:
+		rec.Undo = journal.Undone
+	case v.Action == plan.ActSkip: // kept on purpose
+		rec.Undo, rec.Note = journal.Kept, err.Error()
+		b.kept = append(b.kept, err.Error())
+	case b.stopped && cutOff(err):
+		n.phase = waiting
+		return
+	default:
+		rec.Error, rec.Hint = fmt.Sprintf("cannot undo: %v", err), v.Hint
+		b.record(n, rec, nil)
+		b.emit(n, Failing, withErr(err))
+		b.note(n, fmt.Errorf("cannot undo %s: %w", n.step.ID, err))
+		b.stuck[n] = true
+		b.leave(n)
+		return
+	}
+	rec.EndedAt = time.Now()
+	b.record(n, rec, nil)
+	b.emit(n, UndidStep)
+	b.leave(n)
+}
+
+// leave passes on to the steps this one stood on.
+func (b *rollback) leave(n *node) {
+	n.phase, n.state = settled, n.rec.State
+	for _, list := range [][]plan.StepID{n.step.Needs, n.step.Settled} {
+		for _, id := range list {
+			d := b.graph.byID[id]
+			if b.stuck[n] && d.step.Lane == n.step.Lane {
+				b.stuck[d] = true
+			}
+			if b.left[d]--; b.left[d] == 0 {
+				b.visit(d)
+			}
+		}
+	}
+}
+
+// closeBrackets runs the closing hooks of brackets that began and were not
+// closed, inner ones first: what a pre hook stopped is started again.
+func (b *rollback) closeBrackets() {
+	var owed []*node
+	for _, n := range b.graph.nodes {
+		if n.closes != nil && n.closes.began() && n.rec.State != journal.Done && n.rec.State != journal.Failed && b.chosen(n) {
+			owed = append(owed, n)
+		}
+	}
+	b.closeNext(owed)
+}
+
+func (b *rollback) closeNext(owed []*node) {
+	if len(owed) == 0 {
+		return
+	}
+	n := owed[0]
+	in, err := b.graph.input(n)
+	if err != nil {
+		b.note(n, err)
+		return
+	}
+	n.fresh, n.began = n.rec.Token == "", time.Now()
+	rec := b.newRecord(n, in)
+	rec.Attempts++
+	b.graph.inFlight++
+	b.record(n, rec, func() {
+		a, h := b.attempt(n), b.Handlers[n.step.Kind]
+		b.emit(n, Starting)
+		b.work(func() func() {
+			ctx, cancel := b.context(n, true)
+			defer cancel()
+			out, err := h.Do(ctx, a, rec.Input)
+			return func() {
+				b.graph.inFlight--
+				if err != nil {
+					rec.State, rec.Error = journal.Failed, err.Error()
+					b.record(n, rec, nil)
+					b.emit(n, Failing, withErr(err))
+					b.note(n, err)
+				} else {
+					rec.State, rec.Output, rec.EverDone, rec.EndedAt = journal.Done, out, true, time.Now()
+					b.record(n, rec, nil)
+					b.emit(n, Finished)
+				}
+				b.closeNext(owed[1:])
+			}
+		})
+	})
+}

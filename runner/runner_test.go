@@ -1,0 +1,440 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// story compiles a small plan from words and tells what happened. A word is
+// kind:name, with after=, lane=, once, tolerated, in=, opens=, closes=.
+func story(t *testing.T, sections map[string]plan.SectionKind, lines ...string) *plan.Plan {
+	t.Helper()
+	head := plan.Plan{Operation: "test", Resumption: plan.Continue}
+	lanes := map[string]bool{}
+	for _, l := range lines {
+		for _, w := range strings.Fields(l) {
+			if v, ok := strings.CutPrefix(w, "lane="); ok && !lanes[v] {
+				lanes[v] = true
+				head.Lanes = append(head.Lanes, plan.Lane{ID: v, Claims: []string{"lane:" + v}})
+			}
+		}
+	}
+	b := plan.NewBuilder(head)
+	declared := map[string]bool{}
+	defs := map[string]plan.Def[in, string]{"read": readDef, "token": tokenDef, "state": stateDef, "hook": hookDef, "open": openDef, "shot": shotDef, "close": closeDef}
+	for _, l := range lines {
+		words := strings.Fields(l)
+		kind, name, _ := strings.Cut(words[0], ":")
+		var opts []plan.Option
+		for _, w := range words[1:] {
+			k, v, _ := strings.Cut(w, "=")
+			if k == "in" || k == "opens" || k == "closes" {
+				if !declared[v] {
+					declared[v] = true
+					b.Section(v, sections[v])
+				}
+			}
+			switch k {
+			case "after":
+				opts = append(opts, plan.After(plan.StepID(v)))
+			case "settled":
+				opts = append(opts, plan.AfterSettled(plan.StepID(v)))
+			case "lane":
+				opts = append(opts, plan.InLane(v))
+			case "in":
+				opts = append(opts, plan.In(v))
+			case "opens":
+				opts = append(opts, plan.Opens(v))
+			case "closes":
+				opts = append(opts, plan.Closes(v))
+			case "once":
+				opts = append(opts, plan.Once())
+			case "tolerated":
+				opts = append(opts, plan.Tolerated())
+			case "within":
+				d, err := time.ParseDuration(v)
+				if err != nil {
+					t.Fatal(err)
+				}
+				opts = append(opts, plan.Within(d))
+			default:
+				t.Fatalf("no such word: %s", w)
+			}
+		}
+		plan.Add(b, defs[kind], plan.StepID(name), in{Name: name}, opts...)
+	}
+	p, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func states(r Result) string {
+	var out []string
+	for id, rec := range r.Records {
+		s := string(rec.State)
+		if rec.Undo != "" {
+			s += "/" + string(rec.Undo)
+		}
+		out = append(out, fmt.Sprintf("%s=%s", id, s))
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+func TestStories(t *testing.T) {
+	boom := plan.Terminal("do this", errors.New("boom"))
+	retry := plan.Retry(0, errors.New("busy"))
+	both := map[string]plan.SectionKind{"b": plan.Bracket, "x": plan.Atomic}
+	tests := []struct {
+		name    string
+		steps   []string
+		fail    map[string]error
+		things  map[string]string
+		outcome journal.Outcome
+		states  string
+		log     string // in this order, when a chain
+		unwell  string
+	}{
+		{name: "a lane that fails stops, the other finishes",
+			steps: []string{"state:a lane=1", "state:b lane=1 after=a", "state:c lane=2", "state:d lane=2 after=c"},
+			fail:  map[string]error{"a:do": boom}, outcome: journal.RunFailed,
+			states: "a=failed b=skipped c=done d=done", unwell: "1"},
+		{name: "a conflict fails the lane and touches nothing",
+			steps: []string{"state:a", "state:b after=a"}, things: map[string]string{"a": "enemy"},
+			outcome: journal.RunFailed, states: "a=failed b=skipped", log: ""},
+		{name: "what is there already is adopted",
+			steps: []string{"state:a", "state:b after=a"}, things: map[string]string{"a": "somebody"},
+			outcome: journal.RunDone, states: "a=done b=done", log: "b:do"},
+		{name: "a retry looks again and does again",
+			steps: []string{"state:a"}, fail: map[string]error{"a:do": retry},
+			outcome: journal.RunDone, states: "a=done", log: "a:do a:do"},
+		{name: "a tolerated failure does not count",
+			steps: []string{"hook:a tolerated", "state:b after=a"}, fail: map[string]error{"a:do": boom},
+			outcome: journal.RunDone, states: "a=failed b=done", log: "a:do b:do"},
+		{name: "close runs although the body failed",
+			steps: []string{"hook:a opens=b", "state:c in=b", "hook:z closes=b"}, fail: map[string]error{"c:do": boom},
+			outcome: journal.RunFailed, states: "a=done c=failed z=done", log: "a:do c:do z:do"},
+		{name: "close runs although open failed",
+			steps: []string{"hook:a opens=b", "state:c in=b", "hook:z closes=b"}, fail: map[string]error{"a:do": boom},
+			outcome: journal.RunFailed, states: "a=failed c=skipped z=done", log: "a:do z:do"},
+		{name: "close does not run when the section never began",
+			steps: []string{"state:first", "hook:a opens=b after=first", "state:c in=b", "hook:z closes=b"}, fail: map[string]error{"first:do": boom},
+			outcome: journal.RunFailed, states: "a=skipped c=skipped first=failed z=skipped", log: "first:do"},
+		{name: "a bracket without open closes once its body began",
+			steps: []string{"state:c in=b", "hook:z closes=b"}, fail: map[string]error{"c:do": boom},
+			outcome: journal.RunFailed, states: "c=failed z=done", log: "c:do z:do"},
+		{name: "an atomic section closes after a failed open, without its body",
+			steps: []string{"open:o opens=x", "shot:s in=x", "close:c closes=x", "state:t after=c"}, fail: map[string]error{"o:do": boom},
+			outcome: journal.RunFailed, states: "c=skipped/undone o=failed/undone s=skipped/undone t=skipped", log: "o:do c:do"},
+		{name: "an atomic section undoes its body when close says that it did not hold",
+			steps: []string{"open:o opens=x", "shot:s in=x", "close:c closes=x", "state:t after=c"}, fail: map[string]error{"c:do": boom},
+			outcome: journal.RunFailed, states: "c=failed/undone o=skipped/undone s=skipped/undone t=skipped", log: "o:do s:do c:do s:undo"},
+		{name: "an atomic section starts over when asked",
+			steps: []string{"open:o opens=x", "shot:s in=x", "close:c closes=x", "state:t after=c"}, fail: map[string]error{"s:do": plan.RestartSection(0, errors.New("again"))},
+			outcome: journal.RunDone, states: "c=done o=done s=done t=done", log: "o:do s:do c:do o:do s:do c:do t:do"},
+		{name: "an atomic section with an unwell lane never opens",
+			steps: []string{"state:a lane=1", "state:d lane=2", "open:o opens=x after=a after=d", "shot:s in=x", "close:c closes=x"}, fail: map[string]error{"a:do": boom},
+			outcome: journal.RunFailed, states: "a=failed c=skipped d=done o=skipped s=skipped", unwell: "1"},
+		{name: "a skip verdict is no failure",
+			steps: []string{"read:a lane=1", "state:c lane=1 after=a", "state:d lane=2"}, fail: map[string]error{"a:do": plan.Skip(errors.New("left alone"))},
+			outcome: journal.RunDone, states: "a=skipped c=skipped d=done", log: "", unwell: "1"},
+		{name: "a step that tolerates runs after a failed one",
+			steps: []string{"read:a lane=1", "read:f settled=a"}, fail: map[string]error{"a:do": boom},
+			outcome: journal.RunFailed, states: "a=failed f=done", log: "a:do f:do", unwell: "1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, story(t, both, tt.steps...))
+			if tt.fail != nil {
+				b.w.fail = tt.fail
+			}
+			for k, v := range tt.things {
+				b.w.things[k] = v
+			}
+			res, _ := b.do(false, 0)
+			if res.Outcome != tt.outcome || states(res) != tt.states {
+				t.Errorf("got  %s: %s\nwant %s: %s", res.Outcome, states(res), tt.outcome, tt.states)
+			}
+			if got := strings.Join(b.w.log, " "); tt.log != "" && got != tt.log {
+				t.Errorf("happened %q instead of %q", got, tt.log)
+			}
+			if got := strings.Join(res.Unwell, " "); got != tt.unwell {
+				t.Errorf("unwell lanes %q instead of %q", got, tt.unwell)
+			}
+			if b.w.open {
+				t.Error("left open")
+			}
+		})
+	}
+}
+
+func TestAFailedRunIsFinishedByResumeAndKeepsWhatWasDone(t *testing.T) {
+	b := newBench(t, story(t, nil, "token:v", "state:m after=v"))
+	b.w.fail["m:do"] = plan.Terminal("", errors.New("boom"))
+	if res, _ := b.do(false, 0); res.Outcome != journal.RunFailed {
+		t.Fatalf("ended as %q", res.Outcome)
+	}
+	if res, _ := b.do(false, 0); res.Outcome != journal.RunDone {
+		t.Fatalf("resume ended as %q: %+v", res.Outcome, res.Failures)
+	}
+	if b.w.did("v:do") != 1 {
+		t.Errorf("the volume was made %d times", b.w.did("v:do"))
+	}
+}
+
+func TestAdoptedEffectsAreNeverUndone(t *testing.T) {
+	b := newBench(t, story(t, nil, "state:a", "state:m after=a"))
+	b.w.things["a"] = "somebody"
+	b.w.fail["m:do"] = plan.Terminal("", errors.New("boom"))
+	b.do(false, 0)
+	if res, _ := b.do(true, 0); res.Outcome != journal.RolledBack {
+		t.Fatalf("ended as %q", res.Outcome)
+	}
+	if b.w.things["a"] != "somebody" {
+		t.Error("rollback undid what was there before")
+	}
+}
+
+func TestAnUnrepeatableHookAsksTheOperatorAfterACrashInsideIt(t *testing.T) {
+	newCrashed := func(t *testing.T) *bench {
+		b := newBench(t, story(t, nil, "hook:h once", "state:a after=h"))
+		b.do(false, 3) // the hook's effect, before its answer
+		if b.w.did("h:do") != 0 {
+			b.w.log = nil
+		}
+		return b
+	}
+	b := newCrashed(t)
+	res, _ := b.do(false, 0)
+	if len(res.Failures) != 1 || !res.Failures[0].NeedsOperator || !strings.Contains(res.Failures[0].Hint, "--assume-done h") {
+		t.Fatalf("got %+v", res)
+	}
+	if b.w.did("h:do") != 0 {
+		t.Error("the hook was repeated")
+	}
+	b.conf = func(c *Config) { c.AssumeDone = []plan.StepID{"h"} }
+	if res, _ = b.do(false, 0); res.Outcome != journal.RunDone || b.w.did("h:do") != 0 {
+		t.Errorf("assume-done: %q, hook ran %d times", res.Outcome, b.w.did("h:do"))
+	}
+	b = newCrashed(t)
+	b.conf = func(c *Config) { c.Redo = []plan.StepID{"h"} }
+	if res, _ = b.do(false, 0); res.Outcome != journal.RunDone || b.w.did("h:do") != 1 {
+		t.Errorf("redo: %q, hook ran %d times", res.Outcome, b.w.did("h:do"))
+	}
+}
+
+func TestAnotherBootRevokesBootScopedStepsOnly(t *testing.T) {
+	b := newBench(t, story(t, nil, "token:v", "state:m after=v", "state:n after=m"))
+	b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))
+	b.do(false, 0)
+	delete(b.w.things, "m") // the reboot dropped the mount
+	b.w.boot = "boot-2"
+	if res, _ := b.do(false, 0); res.Outcome != journal.RunDone {
+		t.Fatalf("ended as %q", res.Outcome)
+	}
+	if b.w.did("v:do") != 1 || b.w.did("m:do") != 2 {
+		t.Errorf("volume made %d times, mounted %d times", b.w.did("v:do"), b.w.did("m:do"))
+	}
+}
+
+func TestRollbackUnderAnotherBootLeavesItsMountsAlone(t *testing.T) {
+	b := newBench(t, story(t, nil, "token:v", "state:m after=v", "state:n after=m"))
+	b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))
+	b.do(false, 0)
+	b.w.things["m"] = "fstab" // mounted by somebody else after the reboot
+	b.w.boot = "boot-2"
+	if res, _ := b.do(true, 0); res.Outcome != journal.RolledBack {
+		t.Fatalf("ended as %q: %+v", res.Outcome, res.Failures)
+	}
+	if b.w.things["m"] != "fstab" || b.w.count("v@") != 0 {
+		t.Errorf("world after rollback: %v", b.w.things)
+	}
+}
+
+func TestAFailedUndoLeavesWhatItStandsOn(t *testing.T) {
+	b := newBench(t, story(t, nil, "token:v lane=1", "state:m lane=1 after=v", "state:n lane=1 after=m", "token:w lane=2", "state:o lane=2 after=w"))
+	b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))
+	b.do(false, 0)
+	b.w.fail["m:undo"] = plan.Terminal("end pid 7", errors.New("busy"))
+	res, _ := b.do(true, 0)
+	if res.Outcome != journal.RunFailed || len(res.Failures) != 1 {
+		t.Fatalf("ended as %q: %+v", res.Outcome, res.Failures)
+	}
+	if b.w.count("v@") != 1 || b.w.count("w@") != 0 {
+		t.Errorf("world: %v", b.w.things)
+	}
+	if res, _ = b.do(true, 0); res.Outcome != journal.RolledBack || len(b.w.things) != 0 {
+		t.Errorf("second rollback: %q, %v", res.Outcome, b.w.things)
+	}
+}
+
+func TestUndoOnFailureRollsBack(t *testing.T) {
+	p := story(t, nil, "token:v", "state:m after=v")
+	p.UndoOnFailure = true
+	b := newBench(t, p)
+	b.w.fail["m:do"] = plan.Terminal("", errors.New("boom"))
+	res, _ := b.do(false, 0)
+	if res.Outcome != journal.RolledBack || len(b.w.things) != 0 || len(res.Failures) != 1 {
+		t.Errorf("ended as %q with %v, failures %+v", res.Outcome, b.w.things, res.Failures)
+	}
+}
+
+// nowhere is a journal without a disk: time is what these tests are about.
+type nowhere struct{}
+
+func (nowhere) Commit(_ []journal.Entry, done func(error)) { done(nil) }
+
+func TestTime(t *testing.T) {
+	exec := func(ctx context.Context, p *plan.Plan, w *world, f func(*Config)) Result {
+		c := Config{Plan: p, Run: "r", Journal: nowhere{}, Handlers: w.handlers(), BootID: "b", Records: map[plan.StepID]journal.Record{}}
+		if f != nil {
+			f(&c)
+		}
+		return Execute(ctx, c)
+	}
+	t.Run("a step that asks for another try for ever ends at its time-out", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			h := w.handlers()
+			tries := 0
+			delete(h, "state")
+			plan.Bind(h, stateDef, plan.Funcs[in, string]{Do: func(context.Context, plan.Attempt, in) (string, error) {
+				tries++
+				return "", plan.Retry(0, errors.New("busy"))
+			}})
+			start := time.Now()
+			res := exec(t.Context(), story(t, nil, "state:a within=10m"), w, func(c *Config) { c.Handlers = h })
+			if res.Outcome != journal.RunFailed || time.Since(start) > 10*time.Minute || time.Since(start) < 9*time.Minute {
+				t.Errorf("ended as %q after %s", res.Outcome, time.Since(start))
+			}
+			if tries < 20 || tries > 60 {
+				t.Errorf("%d tries in 10 min: waits do not grow to 30 s", tries)
+			}
+		})
+	})
+	t.Run("a hanging read ends at its time-out", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			h := plan.Handlers{}
+			plan.Bind(h, readDef, plan.Funcs[in, string]{Do: func(ctx context.Context, _ plan.Attempt, _ in) (string, error) {
+				<-ctx.Done()
+				return "", ctx.Err()
+			}})
+			start := time.Now()
+			res := exec(t.Context(), story(t, nil, "read:a within=3m"), w, func(c *Config) { c.Handlers = h })
+			if res.Outcome != journal.RunFailed || time.Since(start) != 3*time.Minute || !strings.Contains(res.Failures[0].Err.Error(), "time-out") {
+				t.Errorf("ended as %q after %s: %+v", res.Outcome, time.Since(start), res.Failures)
+			}
+		})
+	})
+	t.Run("a stop ends reads at once, lets an effect finish, starts nothing new", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			h := plan.Handlers{}
+			plan.Bind(h, readDef, plan.Funcs[in, string]{Do: func(ctx context.Context, _ plan.Attempt, _ in) (string, error) {
+				<-ctx.Done()
+				return "", ctx.Err()
+			}})
+			plan.Bind(h, stateDef, plan.Funcs[in, string]{Do: func(ctx context.Context, _ plan.Attempt, _ in) (string, error) {
+				select {
+				case <-time.After(5 * time.Second):
+					return "made", nil
+				case <-ctx.Done():
+					return "", ctx.Err()
+				}
+			}})
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			start := time.Now()
+			res := exec(ctx, story(t, nil, "read:a", "state:b", "state:c after=b"), w, func(c *Config) { c.Handlers = h })
+			if res.Outcome != journal.Interrupted || time.Since(start) != 5*time.Second {
+				t.Errorf("ended as %q after %s", res.Outcome, time.Since(start))
+			}
+			if res.Records["b"].State != journal.Done || res.Records["c"].State != "" || len(res.Failures) != 0 {
+				t.Errorf("records %s, failures %+v", states(res), res.Failures)
+			}
+		})
+	})
+	t.Run("a stop inside an atomic section finishes it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			h := w.handlers()
+			ctx, cancel := context.WithCancel(t.Context())
+			delete(h, "shot")
+			plan.Bind(h, shotDef, plan.Funcs[in, string]{Do: func(c context.Context, a plan.Attempt, _ in) (string, error) {
+				cancel()
+				time.Sleep(3 * time.Second)
+				return a.Token, c.Err()
+			}})
+			p := story(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c closes=x", "state:t after=c")
+			res := exec(ctx, p, w, func(c *Config) { c.Handlers = h })
+			if res.Outcome != journal.Interrupted || w.open || res.Records["s"].State != journal.Done || res.Records["t"].State != "" {
+				t.Errorf("ended as %q, open %v: %s", res.Outcome, w.open, states(res))
+			}
+		})
+	})
+	t.Run("an absent effect of an earlier attempt counts only after the settle window", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			p := story(t, nil, "token:v")
+			rec := journal.Record{State: journal.Started, Generation: 1, Token: Token("r", "v", 1), Input: p.Steps[0].In, Seen: plan.Absent, BootID: "b"}
+			time.AfterFunc(8*time.Second, func() { // EC2 shows it at last
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.things["v@"+rec.Token] = rec.Token
+			})
+			res := exec(t.Context(), p, w, func(c *Config) { c.Records["v"] = rec })
+			if res.Outcome != journal.RunDone || w.did("v:do") != 0 {
+				t.Errorf("ended as %q; made again %d times", res.Outcome, w.did("v:do"))
+			}
+			clear(w.things)
+			start := time.Now()
+			res = exec(t.Context(), p, w, func(c *Config) { c.Records["v"] = rec })
+			if res.Outcome != journal.RunDone || w.did("v:do") != 1 || time.Since(start) < 15*time.Second {
+				t.Errorf("ended as %q after %s; made %d times", res.Outcome, time.Since(start), w.did("v:do"))
+			}
+			if got := w.things["v@"+rec.Token]; got != rec.Token {
+				t.Error("it was made under another token")
+			}
+		})
+	})
+}
+
+func TestNothingIsToldWhileAnAtomicSectionIsOpen(t *testing.T) {
+	p := story(t, map[string]plan.SectionKind{"x": plan.Atomic}, "state:a", "open:o opens=x", "shot:s in=x", "close:c closes=x")
+	b := newBench(t, p)
+	var told []string
+	b.conf = func(c *Config) {
+		c.Window = func(open bool) { told = append(told, fmt.Sprint("window ", open)) }
+		c.Observe = func(e Event) {
+			if b.w.open {
+				t.Errorf("told of %s %s while open", e.Step.ID, e.What)
+			}
+			told = append(told, string(e.Step.ID)+" "+string(e.What))
+		}
+	}
+	b.do(false, 0)
+	if !order(told, "window true", "window false") || !order(told, "window false", "s done") {
+		t.Errorf("told %v", told)
+	}
+}
+
+func TestAnUnknownKindIsRefusedBeforeAnything(t *testing.T) {
+	b := newBench(t, story(t, nil, "state:a", "token:v"))
+	b.conf = func(c *Config) { delete(c.Handlers, "token") }
+	res, _ := b.do(false, 0)
+	if res.Err == nil || len(b.w.log) != 0 || !strings.Contains(res.Err.Error(), "another version") {
+		t.Errorf("err %v, happened %v", res.Err, b.w.log)
+	}
+}

@@ -1,0 +1,373 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// startAtomic begins an atomic section at its open step. Body and close become
+// ready only as the section settles them together, so they are never started
+// by themselves.
+func (r *run) startAtomic(n *node) {
+	sec := n.atomic
+	if n != sec.open {
+		panic("internal error: " + string(n.step.ID) + " started outside of its section")
+	}
+	if id, blocked := r.graph.blocked(n); blocked {
+		if !sec.untidy() {
+			r.skipSection(sec, fmt.Sprintf("%s did not succeed", id))
+			return
+		}
+		// A crash left it open and now its lane is not well: still close.
+		r.recover(sec, func() { r.skipSection(sec, fmt.Sprintf("%s did not succeed", id)) })
+		return
+	}
+	n.began = time.Now()
+	if sec.untidy() {
+		r.recover(sec, func() { r.openSection(sec) })
+		return
+	}
+	r.openSection(sec)
+}
+
+// untidy: an attempt of this section began and did not end cleanly.
+func (s *section) untidy() bool {
+	for _, n := range s.members() {
+		if n.rec.Token != "" && n.rec.Undo != journal.Undone {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *run) skipSection(sec *section, why string) {
+	for _, n := range sec.members() {
+		if n.phase != running {
+			n.phase = running
+			r.graph.inFlight++
+		}
+	}
+	for _, n := range sec.members() {
+		rec := n.rec
+		rec.State, rec.Note = journal.Skipped, why
+		r.record(n, rec, nil)
+		r.emit(n, Skipping)
+		r.settleMember(n, journal.Skipped)
+	}
+}
+
+// settleMember settles a step of an atomic section; members that wait for it
+// are settled by the section and never queued.
+func (r *run) settleMember(n *node, s journal.State) {
+	n.phase, n.state = settled, s
+	r.graph.unsettled--
+	r.graph.inFlight--
+	for _, b := range n.blocks {
+		if b.left--; b.left == 0 && b.atomic != n.atomic {
+			r.enqueue(b)
+		}
+	}
+}
+
+// recover closes a section that an earlier process, or an earlier try, left
+// open, undoes its body by token, and raises the generation.
+func (r *run) recover(sec *section, then func()) {
+	attempts := r.sectionAttempts(sec)
+	r.work(func() func() {
+		err := r.closeAndUndo(sec, attempts)
+		return func() {
+			if err != nil {
+				r.sectionFailed(sec, err)
+				return
+			}
+			r.tidied(sec)
+			then()
+		}
+	})
+}
+
+// tidied records that nothing of the section's attempt is left.
+func (r *run) tidied(sec *section) {
+	for _, n := range sec.members() {
+		rec := n.rec
+		rec.Undo = journal.Undone
+		r.record(n, rec, nil)
+	}
+}
+
+type memberAttempt struct {
+	n  *node
+	a  plan.Attempt
+	in json.RawMessage
+}
+
+func (r *run) sectionAttempts(sec *section) []memberAttempt {
+	var out []memberAttempt
+	for _, n := range sec.members() {
+		a := r.attempt(n)
+		a.Resumed = true
+		out = append(out, memberAttempt{n, a, n.rec.Input})
+	}
+	return out
+}
+
+// closeAndUndo runs on a worker: close, whatever happens, then find the body's
+// effects by their tokens and undo them.
+func (r *run) closeAndUndo(sec *section, members []memberAttempt) error {
+	last := members[len(members)-1]
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.CloseTime)
+	_, err := r.Handlers[last.n.step.Kind].Do(ctx, last.a, last.in)
+	cancel()
+	if err != nil && plan.VerdictOf(err).Action == plan.ActOperator {
+		return err // it could not be closed
+	}
+	for i := len(members) - 2; i >= 0; i-- {
+		m := members[i]
+		if m.n == sec.open || m.a.Token == "" {
+			continue
+		}
+		if err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in); err != nil {
+			return fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err)
+		}
+	}
+	return nil
+}
+
+// openSection makes the intents of all members durable in one transaction and
+// then runs the section on one worker, on a context that a stop does not end.
+func (r *run) openSection(sec *section) {
+	members := sec.members()
+	for i, n := range members {
+		if n.phase != running {
+			n.phase = running
+			r.graph.inFlight++
+		}
+		in, err := r.graph.input(n)
+		if err != nil {
+			r.sectionFailed(sec, plan.Terminal("", fmt.Errorf("internal error: input of %s: %w", n.step.ID, err)))
+			return
+		}
+		rec := journal.Record{State: journal.Started, Generation: n.rec.Generation + 1, Attempts: n.rec.Attempts + 1,
+			EverDone: n.rec.EverDone, Input: in, Seen: plan.Absent, BootID: r.BootID, StartedAt: time.Now()}
+		rec.Token = Token(r.Run, n.step.ID, rec.Generation)
+		n.began, n.fresh, n.resumed = time.Now(), false, false
+		var then func()
+		if i == len(members)-1 {
+			then = func() { r.window(sec) }
+		}
+		r.record(n, rec, then)
+	}
+}
+
+// memberResult is what one step of the window came to.
+type memberResult struct {
+	out   json.RawMessage
+	err   error
+	ran   bool
+	start time.Time
+	end   time.Time
+}
+
+// window runs open, body and close. Nothing else happens on its way: no
+// journal write, no event, no slot to wait for.
+func (r *run) window(sec *section) {
+	if r.stopped { // the intents stay; a resume closes and begins anew
+		for _, n := range sec.members() {
+			n.phase = waiting
+			r.graph.inFlight--
+		}
+		return
+	}
+	for _, n := range sec.members() {
+		r.emit(n, Starting)
+	}
+	members := r.sectionAttempts(sec)
+	for i := range members {
+		members[i].a.Resumed = false
+	}
+	r.openWindow()
+	r.work(func() func() {
+		results := r.runWindow(sec, members)
+		return func() {
+			r.closeWindow()
+			r.closed(sec, results)
+		}
+	})
+}
+
+func (r *run) runWindow(sec *section, members []memberAttempt) []memberResult {
+	results := make([]memberResult, len(members))
+	do := func(i int, timeout time.Duration) bool {
+		m, res := members[i], &results[i]
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(r.ctx), timeout, errTimeout)
+		defer cancel()
+		res.ran, res.start = true, time.Now()
+		res.out, res.err = r.Handlers[m.n.step.Kind].Do(ctx, m.a, m.in)
+		res.err = timedOut(ctx, res.err)
+		res.end = time.Now()
+		return res.err == nil
+	}
+	last := len(members) - 1
+	for i := 0; i < last; i++ {
+		if !do(i, r.timeout(members[i].n)) {
+			break
+		}
+	}
+	do(last, r.CloseTime)
+	return results
+}
+
+// closed judges the window: all well is one transaction; otherwise the body is
+// undone by token, and the section tried again where a verdict asks for it.
+func (r *run) closed(sec *section, results []memberResult) {
+	var worst error
+	for _, res := range results {
+		if res.err != nil && (worst == nil || plan.VerdictOf(res.err).Action != plan.ActRestart) {
+			worst = res.err
+		}
+	}
+	members := sec.members()
+	if worst == nil {
+		for i, n := range members {
+			rec := n.rec
+			rec.State, rec.Output, rec.EverDone = journal.Done, results[i].out, true
+			rec.StartedAt, rec.EndedAt = results[i].start, results[i].end
+			r.record(n, rec, nil)
+			r.emit(n, Finished)
+		}
+		for _, n := range members {
+			r.settleMember(n, journal.Done)
+		}
+		return
+	}
+	for i, n := range members {
+		n.rec.StartedAt, n.rec.EndedAt = results[i].start, results[i].end
+		if results[i].err != nil {
+			n.rec.Error = results[i].err.Error()
+		}
+	}
+	r.undoWindow(sec, results, worst)
+}
+
+func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
+	attempts := r.sectionAttempts(sec)
+	v := plan.VerdictOf(worst)
+	r.work(func() func() {
+		var undo error
+		for i := len(attempts) - 2; i >= 0; i-- {
+			if m := attempts[i]; m.n != sec.open && results[i].ran {
+				if err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in); err != nil {
+					undo = errors.Join(undo, fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err))
+				}
+			}
+		}
+		return func() {
+			if undo != nil {
+				r.sectionFailed(sec, plan.Terminal(v.Hint, errors.Join(worst, undo)))
+				return
+			}
+			r.tidied(sec)
+			again := v.Action == plan.ActRestart || v.Action == plan.ActRetry
+			if sec.restarts++; !again || sec.restarts > r.Restarts || r.stopped {
+				r.sectionFailed(sec, worst)
+				return
+			}
+			wait := max(v.After, r.backoff(sec.restarts))
+			r.emit(sec.open, Retrying, withErr(worst), withWait(wait))
+			r.after(wait, func() {
+				if r.stopped {
+					r.sectionFailed(sec, worst)
+					return
+				}
+				r.openSection(sec)
+			})
+		}
+	})
+}
+
+// sectionFailed fails the step whose error it is and skips the others. Records
+// that still hold a token without Undo stay findable.
+func (r *run) sectionFailed(sec *section, err error) {
+	members := sec.members()
+	culprit := sec.open
+	for _, n := range members {
+		if n.phase != running {
+			n.phase = running
+			r.graph.inFlight++
+		}
+	}
+	for _, n := range slices.Backward(members) {
+		if n.rec.Error != "" {
+			culprit = n // the first one that failed
+		}
+	}
+	v := plan.VerdictOf(err)
+	for _, n := range members {
+		rec := n.rec
+		if n == culprit {
+			rec.State, rec.Error, rec.Hint = journal.Failed, err.Error(), v.Hint
+		} else if rec.State != journal.Started || rec.Undo == journal.Undone {
+			rec.State = journal.Skipped
+			rec.Note = fmt.Sprintf("%s did not succeed", culprit.step.ID)
+		}
+		rec.EndedAt = time.Now()
+		r.record(n, rec, nil)
+	}
+	r.emit(culprit, Failing, withErr(err))
+	r.note(culprit, err)
+	for _, n := range members {
+		s := journal.Skipped
+		if n == culprit {
+			s = journal.Failed
+		}
+		r.settleMember(n, s)
+	}
+}
+
+// undoByLook finds a step's effect and undoes it when it is ours. An absent
+// one counts only after the settle window.
+func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage) error {
+	timeout := c.Timeout
+	if s.Timeout > 0 {
+		timeout = max(time.Duration(s.Timeout), c.Settle*2)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	defer cancel()
+	h := c.Handlers[s.Kind]
+	began, tries := time.Now(), 0
+	for {
+		o, err := h.Observe(ctx, a, in)
+		present := err == nil && (o.Sight == plan.Ours || (o.Sight == plan.AsWanted && s.Look == plan.ByState))
+		if present {
+			if err = h.Undo(ctx, a, in, o.Output); err == nil {
+				return nil
+			}
+		}
+		wait := c.Settle/5 + time.Millisecond
+		switch {
+		case err != nil:
+			v := plan.VerdictOf(err)
+			if v.Action != plan.ActRetry && v.Action != plan.ActRestart {
+				return err
+			}
+			tries++
+			wait = max(v.After, min(c.RetryMin<<min(tries-1, 10), c.RetryMax))
+		case s.Look != plan.ByToken || o.Sight == plan.Conflict || time.Since(began) >= c.Settle:
+			return nil
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}

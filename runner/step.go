@@ -1,0 +1,374 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// seed settles what the journal says is done and still holds, and queues what
+// is ready. Failure is never memoised: whatever is not done is pending.
+func (r *run) seed() {
+	for _, n := range r.graph.nodes {
+		if slices.Contains(r.AssumeDone, n.step.ID) && n.rec.State == journal.Uncertain {
+			rec := n.rec
+			rec.State, rec.EverDone, rec.BootID, rec.Note = journal.Done, true, r.BootID, "an operator said that it is done"
+			r.record(n, rec, nil)
+		}
+		if n.rec.State == journal.Done && !r.revoked(n) {
+			n.phase, n.state = settled, journal.Done
+			r.graph.unsettled--
+			for _, b := range n.blocks {
+				b.left--
+			}
+			continue
+		}
+		n.fresh = n.rec.Token == "" || r.revoked(n)
+		n.resumed = !n.fresh
+	}
+	for _, n := range r.graph.nodes {
+		if n.phase == waiting && n.left == 0 {
+			r.enqueue(n)
+		}
+	}
+}
+
+// revoked: the step's effect belonged to a boot that is over.
+func (r *run) revoked(n *node) bool {
+	if n.step.Scope != plan.Boot || n.rec.BootID == "" || n.rec.BootID == r.BootID {
+		return false
+	}
+	return !n.step.Once // a reboot does not make a hook repeatable
+}
+
+func (r *run) enqueue(n *node) {
+	n.phase = queued
+	r.graph.inFlight++
+	r.ready = append(r.ready, n)
+}
+
+// dispatch starts what is ready. Nothing new starts after a stop.
+func (r *run) dispatch() {
+	for len(r.ready) > 0 && !r.stopped && r.active < r.Workers {
+		n := r.ready[0]
+		r.ready = r.ready[1:]
+		n.phase = running
+		r.start(n)
+	}
+}
+
+// start begins a step whose predecessors all settled.
+func (r *run) start(n *node) {
+	if n.atomic != nil {
+		r.startAtomic(n)
+		return
+	}
+	if n.closes != nil && !n.closes.began() {
+		r.skip(n, "its section never began")
+		return
+	}
+	if id, blocked := r.graph.blocked(n); blocked {
+		r.skip(n, fmt.Sprintf("%s did not succeed", id))
+		return
+	}
+	if n.began.IsZero() {
+		n.began = time.Now()
+	}
+	in, err := r.inputOf(n)
+	if err != nil {
+		r.fail(n, plan.Terminal("", fmt.Errorf("internal error: input of %s: %w", n.step.ID, err)))
+		return
+	}
+	switch {
+	case n.step.ReadOnly: // no durable intent: there is no effect to find again
+		n.rec = r.newRecord(n, in)
+		n.rec.Token = ""
+		r.do(n)
+	case n.step.Look == plan.Blind:
+		if n.resumed && n.step.Once && n.tries == 0 && !slices.Contains(r.Redo, n.step.ID) {
+			r.uncertain(n)
+			return
+		}
+		r.intend(n, in, plan.Observation{})
+	case n.step.Look == plan.ByToken && n.fresh:
+		r.intend(n, in, plan.Observation{Sight: plan.Absent})
+	default:
+		r.look(n, in)
+	}
+}
+
+// inputOf is the recorded input of a generation that began, or the resolved
+// one of a fresh step.
+func (r *run) inputOf(n *node) (json.RawMessage, error) {
+	if !n.fresh && len(n.rec.Input) > 0 {
+		return n.rec.Input, nil
+	}
+	return r.graph.input(n)
+}
+
+// newRecord is the record of a step that is about to act. A fresh one opens a
+// generation; otherwise the generation, its token and its input stay.
+func (r *run) newRecord(n *node, in json.RawMessage) journal.Record {
+	rec := n.rec
+	if n.fresh {
+		rec = journal.Record{Generation: rec.Generation + 1, EverDone: rec.EverDone, Attempts: rec.Attempts}
+		rec.Token = Token(r.Run, n.step.ID, rec.Generation)
+		rec.Input = in
+		n.fresh = n.step.ReadOnly // reads again from its present input
+	}
+	rec.State, rec.Error, rec.Hint, rec.Note, rec.Undo = journal.Started, "", "", "", ""
+	rec.BootID = r.BootID
+	if rec.StartedAt.IsZero() {
+		rec.StartedAt = time.Now()
+	}
+	rec.EndedAt = time.Time{}
+	return rec
+}
+
+func (r *run) attempt(n *node) plan.Attempt {
+	a := plan.Attempt{Run: r.Run, Step: n.step.ID, Generation: n.rec.Generation, Token: n.rec.Token,
+		Before: n.rec.Before, Resumed: n.resumed || n.tries > 0}
+	if n.fresh { // a first look goes by the token that the intent will have
+		a.Generation++
+		a.Token = Token(r.Run, n.step.ID, a.Generation)
+	}
+	if n.atomic != nil {
+		a.Section = n.atomic.ID
+	}
+	a.Report = func(p plan.Progress) {
+		r.inbox.put(func() { r.emit(n, Advancing, withProgress(p)) })
+	}
+	return a
+}
+
+// context bounds a step: looks and read-only steps end with the run's context
+// at once, effects when the grace after it is over.
+func (r *run) context(n *node, effect bool) (context.Context, context.CancelFunc) {
+	parent := r.ctx
+	if effect {
+		parent = r.effects
+	}
+	left := r.timeout(n) - time.Since(n.began)
+	return context.WithTimeoutCause(parent, max(left, time.Second), errTimeout)
+}
+
+var errTimeout = errors.New("time-out")
+
+func (r *run) timeout(n *node) time.Duration {
+	if n.step.Timeout > 0 {
+		return time.Duration(n.step.Timeout)
+	}
+	return r.Timeout
+}
+
+// look observes the world before a step acts.
+func (r *run) look(n *node, in json.RawMessage) {
+	r.emit(n, Looking)
+	a, h := r.attempt(n), r.Handlers[n.step.Kind]
+	r.work(func() func() {
+		ctx, cancel := r.context(n, false)
+		defer cancel()
+		o, err := h.Observe(ctx, a, in)
+		err = timedOut(ctx, err)
+		return func() { r.looked(n, in, o, err) }
+	})
+}
+
+func (r *run) looked(n *node, in json.RawMessage, o plan.Observation, err error) {
+	if err != nil {
+		r.failedTry(n, err)
+		return
+	}
+	switch o.Sight {
+	case plan.Conflict:
+		r.fail(n, plan.Terminal("", fmt.Errorf("cannot %s: %s", n.step.Kind, o.Note)))
+	case plan.Ours, plan.AsWanted:
+		fresh := n.fresh
+		rec := r.newRecord(n, in)
+		if fresh {
+			rec.Seen = plan.AsWanted
+		}
+		rec.Note = o.Note
+		r.finish(n, rec, o.Output)
+	default:
+		if n.firstGap.IsZero() {
+			n.firstGap = time.Now()
+		}
+		if wait := r.unsettledFor(n); wait > 0 {
+			r.again(n, min(wait, r.Settle/5+time.Millisecond))
+			return
+		}
+		r.intend(n, in, o)
+	}
+}
+
+// unsettledFor is how long an absent effect of an earlier attempt may still
+// turn up: EC2 is eventually consistent. Measured on this process's monotonic
+// clock.
+func (r *run) unsettledFor(n *node) time.Duration {
+	if n.step.Look != plan.ByToken || n.step.Idempotent {
+		return 0
+	}
+	return r.Settle - time.Since(n.firstGap)
+}
+
+// intend makes the intent durable, then acts.
+func (r *run) intend(n *node, in json.RawMessage, o plan.Observation) {
+	fresh := n.fresh
+	rec := r.newRecord(n, in)
+	if fresh {
+		rec.Seen, rec.Before = o.Sight, o.Before
+	}
+	rec.Attempts++
+	r.record(n, rec, func() {
+		if r.stopped {
+			return // the intent stays; a resume looks and goes on
+		}
+		r.do(n)
+	})
+}
+
+// do acts.
+func (r *run) do(n *node) {
+	r.emit(n, Starting)
+	a, in, h, effect := r.attempt(n), n.rec.Input, r.Handlers[n.step.Kind], !n.step.ReadOnly
+	n.tries++
+	r.work(func() func() {
+		ctx, cancel := r.context(n, effect)
+		defer cancel()
+		out, err := h.Do(ctx, a, in)
+		err = timedOut(ctx, err)
+		return func() {
+			if err != nil {
+				r.failedTry(n, err)
+				return
+			}
+			r.finish(n, n.rec, out)
+		}
+	})
+}
+
+// cutOff: the error is the end of a context, not of the step.
+func cutOff(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// timedOut tells a step's own time-out from the end of the run.
+func timedOut(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errTimeout) {
+		v := plan.VerdictOf(err)
+		return plan.Terminal(v.Hint, fmt.Errorf("gave up at the step's time-out: %w", err))
+	}
+	return err
+}
+
+// failedTry acts on the verdict of a look or a try.
+func (r *run) failedTry(n *node, err error) {
+	n.tries = max(n.tries, 1) // a look that failed counts
+	v := plan.VerdictOf(err)
+	r.stopped = r.stopped || r.ctx.Err() != nil // the news may still be on its way
+	if r.stopped && (v.Action == plan.ActRetry || cutOff(err)) {
+		n.phase = waiting // neither done nor failed: a resume finds out
+		r.graph.inFlight--
+		return
+	}
+	switch v.Action {
+	case plan.ActRetry, plan.ActRestart:
+		wait := max(v.After, r.backoff(n.tries))
+		if time.Since(n.began)+wait > r.timeout(n) {
+			r.fail(n, plan.Terminal(v.Hint, fmt.Errorf("gave up after %s and %d tries: %w", r.timeout(n), n.tries, err)))
+			return
+		}
+		r.emit(n, Retrying, withErr(err), withWait(wait))
+		r.again(n, wait)
+	case plan.ActSkip:
+		r.skip(n, err.Error())
+	default:
+		r.fail(n, err)
+	}
+}
+
+// again starts the step over after a wait: it looks first, except where there
+// is nothing to look at.
+func (r *run) again(n *node, wait time.Duration) {
+	r.after(wait, func() {
+		if r.stopped {
+			n.phase = waiting
+			r.graph.inFlight--
+			return
+		}
+		r.start(n)
+	})
+}
+
+func (r *run) finish(n *node, rec journal.Record, out json.RawMessage) {
+	rec.State, rec.Output, rec.EverDone = journal.Done, out, true
+	rec.BootID, rec.EndedAt = r.BootID, time.Now()
+	r.record(n, rec, nil)
+	r.emit(n, Finished)
+	r.settle(n, journal.Done)
+}
+
+func (r *run) fail(n *node, err error) {
+	v := plan.VerdictOf(err)
+	rec := n.rec
+	rec.State, rec.Error, rec.Hint, rec.EndedAt = journal.Failed, err.Error(), v.Hint, time.Now()
+	if rec.StartedAt.IsZero() {
+		rec.StartedAt = n.began
+	}
+	r.record(n, rec, nil)
+	r.emit(n, Failing, withErr(err))
+	r.note(n, err)
+	r.settle(n, journal.Failed)
+}
+
+func (r *run) note(n *node, err error) {
+	if n.step.Tolerated {
+		return
+	}
+	v := plan.VerdictOf(err)
+	r.failures = append(r.failures, Failure{Step: n.step.ID, Lane: n.step.Lane, Err: err, Hint: v.Hint,
+		NeedsOperator: v.Action == plan.ActOperator})
+}
+
+func (r *run) uncertain(n *node) {
+	err := plan.NeedsOperator(
+		fmt.Sprintf("find out whether it took effect, then `snaptastic resume %s --redo %s` or `snaptastic resume %s --assume-done %s`", r.Run, n.step.ID, r.Run, n.step.ID),
+		fmt.Errorf("the run was cut off inside %s, which must not be repeated", n.step.ID))
+	rec := n.rec
+	rec.State, rec.Error, rec.Hint = journal.Uncertain, err.Error(), plan.VerdictOf(err).Hint
+	r.record(n, rec, nil)
+	r.emit(n, Failing, withErr(err))
+	r.note(n, err)
+	r.settle(n, journal.Uncertain)
+}
+
+// skip leaves a step out. A record with a token keeps it: an effect that may
+// exist stays findable for a rollback.
+func (r *run) skip(n *node, why string) {
+	rec := n.rec
+	if rec.State != journal.Started || rec.Token == "" {
+		rec.State = journal.Skipped
+	}
+	rec.Note = why
+	r.record(n, rec, nil)
+	r.emit(n, Skipping)
+	r.settle(n, journal.Skipped)
+}
+
+func (r *run) settle(n *node, s journal.State) {
+	n.phase, n.state = settled, s
+	r.graph.unsettled--
+	r.graph.inFlight--
+	for _, b := range n.blocks {
+		if b.left--; b.left == 0 {
+			r.enqueue(b)
+		}
+	}
+}

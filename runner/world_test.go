@@ -1,0 +1,303 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// world is a small world with things in it: each thing has the token of who
+// made it. It outlives the runners that act on it.
+type world struct {
+	mu     sync.Mutex
+	things map[string]string // name -> token
+	open   bool              // the atomic section's door
+	shots  map[string]bool   // token -> taken while open
+	hooks  []string
+	log    []string // step:verb, in order
+	boot   string
+	fail   map[string]error // step:verb -> error, once
+	fuse   *fuse
+}
+
+// fuse blows at the n-th point: from then on nothing has an effect any more,
+// as after SIGKILL.
+type fuse struct {
+	mu     sync.Mutex
+	at     int // 0: never
+	points int
+	blown  bool
+	cancel context.CancelFunc
+	name   string
+}
+
+var errDead = errors.New("the process is dead")
+
+func (f *fuse) point(name string) error {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.points++
+	if f.points == f.at {
+		f.blown, f.name = true, name
+		f.cancel()
+	}
+	if f.blown {
+		return errDead
+	}
+	return nil
+}
+
+type in struct {
+	Name string             `json:"name"`
+	From plan.Value[string] `json:"from"`
+	List []plan.Value[string]
+}
+
+var (
+	readDef  = plan.Def[in, string]{Kind: "read", Scope: plan.Cloud, ReadOnly: true}
+	tokenDef = plan.Def[in, string]{Kind: "token", Look: plan.ByToken, Scope: plan.Cloud}
+	stateDef = plan.Def[in, string]{Kind: "state", Look: plan.ByState, Scope: plan.Boot}
+	hookDef  = plan.Def[in, string]{Kind: "hook", Look: plan.Blind, Scope: plan.Boot}
+	openDef  = plan.Def[in, string]{Kind: "open", Look: plan.Blind, Scope: plan.Cloud}
+	shotDef  = plan.Def[in, string]{Kind: "shot", Look: plan.ByToken, Scope: plan.Cloud}
+	closeDef = plan.Def[in, string]{Kind: "close", Look: plan.Blind, Scope: plan.Cloud}
+)
+
+func (w *world) note(a plan.Attempt, verb string) error {
+	w.log = append(w.log, fmt.Sprintf("%s:%s", a.Step, verb))
+	key := fmt.Sprintf("%s:%s", a.Step, verb)
+	if err := w.fail[key]; err != nil {
+		delete(w.fail, key)
+		return err
+	}
+	return nil
+}
+
+// effect runs f between two points of the fuse: a crash before it, and a crash
+// after it whose answer is lost.
+func (w *world) effect(a plan.Attempt, verb string, f func()) error {
+	if err := w.fuse.point(string(a.Step) + ":before " + verb); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	err := w.note(a, verb)
+	if err == nil {
+		f()
+	}
+	w.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return w.fuse.point(string(a.Step) + ":after " + verb)
+}
+
+func (w *world) handlers() plan.Handlers {
+	h := plan.Handlers{}
+	plan.Bind(h, readDef, plan.Funcs[in, string]{
+		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
+			return "read-" + i.Name, w.effect(a, "do", func() {})
+		}})
+	look := func(name string, a plan.Attempt) plan.Seen[string] {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		switch w.things[name] {
+		case "":
+			return plan.Seen[string]{Sight: plan.Absent}
+		case "enemy":
+			return plan.Seen[string]{Sight: plan.Conflict, Note: name + " belongs to an enemy"}
+		}
+		return plan.Seen[string]{Sight: plan.AsWanted, Out: name}
+	}
+	plan.Bind(h, stateDef, plan.Funcs[in, string]{
+		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Seen[string], error) { return look(i.Name, a), nil },
+		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
+			return i.Name, w.effect(a, "do", func() { w.things[i.Name] = a.Token })
+		},
+		Undo: func(_ context.Context, a plan.Attempt, i in, _ string) error {
+			return w.effect(a, "undo", func() { delete(w.things, i.Name) })
+		}})
+	plan.Bind(h, tokenDef, plan.Funcs[in, string]{
+		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Seen[string], error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if _, ok := w.things[i.Name+"@"+a.Token]; ok {
+				return plan.Seen[string]{Sight: plan.Ours, Out: i.Name}, nil
+			}
+			return plan.Seen[string]{Sight: plan.Absent}, nil
+		},
+		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
+			return i.Name, w.effect(a, "do", func() { w.things[i.Name+"@"+a.Token] = a.Token })
+		},
+		Undo: func(_ context.Context, a plan.Attempt, i in, _ string) error {
+			if a.Keep {
+				return plan.Skip(fmt.Errorf("%s remains", i.Name))
+			}
+			return w.effect(a, "undo", func() { delete(w.things, i.Name+"@"+a.Token) })
+		}})
+	plan.Bind(h, hookDef, plan.Funcs[in, string]{
+		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
+			return "", w.effect(a, "do", func() { w.hooks = append(w.hooks, i.Name) })
+		}})
+	plan.Bind(h, openDef, plan.Funcs[in, string]{
+		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
+			return "", w.effect(a, "do", func() { w.open = true })
+		}})
+	plan.Bind(h, closeDef, plan.Funcs[in, string]{
+		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
+			defer func() {
+				if w.fuse == nil || !w.fuse.blown { // a failing close still closes
+					w.open = false
+				}
+			}()
+			return "", w.effect(a, "do", func() {})
+		}})
+	plan.Bind(h, shotDef, plan.Funcs[in, string]{
+		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Seen[string], error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if _, ok := w.shots[a.Token]; ok {
+				return plan.Seen[string]{Sight: plan.Ours, Out: a.Token}, nil
+			}
+			return plan.Seen[string]{Sight: plan.Absent}, nil
+		},
+		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
+			return a.Token, w.effect(a, "do", func() { w.shots[a.Token] = w.open })
+		},
+		Undo: func(_ context.Context, a plan.Attempt, i in, _ string) error {
+			return w.effect(a, "undo", func() { delete(w.shots, a.Token) })
+		}})
+	return h
+}
+
+func newWorld() *world {
+	return &world{things: map[string]string{}, shots: map[string]bool{}, fail: map[string]error{}, boot: "boot-1"}
+}
+
+// fusedJournal is a real journal with a point before and after each write.
+type fusedJournal struct {
+	*journal.Run
+	w *world
+}
+
+func (f fusedJournal) Commit(e []journal.Entry, done func(error)) {
+	if err := f.w.fuse.point("before commit"); err != nil {
+		done(err)
+		return
+	}
+	f.Run.Commit(e, func(err error) {
+		if err == nil {
+			err = f.w.fuse.point("after commit")
+		}
+		done(err)
+	})
+}
+
+// bench is a world, a store and a plan.
+type bench struct {
+	t     *testing.T
+	w     *world
+	store *journal.Store
+	plan  *plan.Plan
+	run   plan.RunID
+	conf  func(*Config)
+}
+
+func newBench(t *testing.T, p *plan.Plan) *bench {
+	t.Helper()
+	s, err := journal.OpenStore(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bench{t: t, w: newWorld(), store: s, plan: p, run: "run-1"}
+}
+
+// do executes or rolls back in what stands for one process; fuseAt kills it.
+func (b *bench) do(rollback bool, fuseAt int) (Result, *fuse) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	b.w.fuse = &fuse{at: fuseAt, cancel: cancel}
+	run, err := b.store.Resume(b.run)
+	if err != nil {
+		run, err = b.store.Begin(journal.Meta{Run: b.run, BootID: b.w.boot}, b.plan)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer run.Close()
+	c := Config{Plan: run.Plan(), Run: b.run, Records: run.Records(), Journal: fusedJournal{run, b.w}, Handlers: b.w.handlers(),
+		BootID: b.w.boot, Settle: time.Millisecond, RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond, StopGrace: time.Second, Timeout: 5 * time.Second}
+	if b.conf != nil {
+		b.conf(&c)
+	}
+	if rollback {
+		return Rollback(ctx, c), b.w.fuse
+	}
+	return Execute(ctx, c), b.w.fuse
+}
+
+// bigPlan has everything: brackets, lanes, an atomic section.
+func bigPlan(t testing.TB, lanes int) *plan.Plan {
+	t.Helper()
+	head := plan.Plan{Operation: "test", Snapshotter: "s", Resumption: plan.Continue}
+	for i := range lanes {
+		head.Lanes = append(head.Lanes, plan.Lane{ID: fmt.Sprint("L", i), Claims: []string{fmt.Sprint("mount:L", i)}})
+	}
+	b := plan.NewBuilder(head)
+	b.Section("hooks", plan.Bracket)
+	plan.Add(b, hookDef, "pre", in{Name: "pre"}, plan.Opens("hooks"))
+	var ends []plan.Value[string]
+	for i := range lanes {
+		lane := plan.InLane(fmt.Sprint("L", i))
+		id := func(k string) plan.StepID { return plan.StepID(fmt.Sprintf("%s:L%d", k, i)) }
+		found := plan.Add(b, readDef, id("find"), in{Name: "v"}, lane, plan.In("hooks"))
+		made := plan.Add(b, tokenDef, id("create"), in{Name: fmt.Sprint("vol", i), From: found}, lane, plan.In("hooks"), plan.KeptBy(id("mount")))
+		ends = append(ends, plan.Add(b, stateDef, id("mount"), in{Name: fmt.Sprint("mnt", i), From: made}, lane, plan.In("hooks")))
+	}
+	b.Section("atomic", plan.Atomic)
+	plan.Add(b, openDef, "open", in{List: ends}, plan.Opens("atomic"), plan.In("hooks"))
+	shot := plan.Add(b, shotDef, "shot", in{List: ends}, plan.In("atomic"), plan.In("hooks"))
+	plan.Add(b, closeDef, "close", in{}, plan.Closes("atomic"), plan.In("hooks"))
+	plan.Add(b, stateDef, "tag", in{Name: "tag", From: shot}, plan.After("close"), plan.In("hooks"))
+	plan.Add(b, hookDef, "post", in{Name: "post"}, plan.Closes("hooks"))
+	p, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (w *world) count(prefix string) (n int) {
+	for k := range w.things {
+		if strings.HasPrefix(k, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) did(what string) int {
+	n := 0
+	for _, l := range w.log {
+		if l == what {
+			n++
+		}
+	}
+	return n
+}
+
+func order(log []string, first, second string) bool {
+	return slices.Index(log, first) < slices.Index(log, second)
+}
