@@ -66,7 +66,7 @@ const (
 var errConnectionReset = errors.New("connection reset by the sandbox")
 
 // api answers one request of the Query protocol and logs it. Its error is
-// errConnectionReset, or that the caller gave up.
+// errConnectionReset, or that the caller gave up waiting.
 func (w *World) api(ctx context.Context, form url.Values, authorization string) (*answer, error) {
 	q := newQuery(form)
 	q.request = rand.Text()
@@ -83,23 +83,26 @@ func (w *World) api(ctx context.Context, form url.Values, authorization string) 
 // suffer runs one call with the faults that strike it around its effect.
 func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() (*answer, error)) (*answer, error) {
 	finish := func(reply *answer, err error) (*answer, error) {
-		if err != nil {
-			r := asRefusal(err)
-			call.Result = r.Code
-			return ec2Refusal(r, q.request), nil
+		if err == nil {
+			call.Result = "ok"
+			return reply, nil
 		}
-		call.Result = "ok"
-		return reply, nil
+		r := asRefusal(err)
+		call.Result = r.Code
+		if call.Service == "sts" {
+			return stsRefusal(r, q.request), nil
+		}
+		return ec2Refusal(r, q.request), nil
 	}
-	struck, err := w.struck(cmpAction(call), q.values)
+	struck, err := w.struck(call.faultName(), q.values)
 	if err != nil {
 		return finish(nil, err)
 	}
 	q.faults = struck
+	call.Faults = names(struck)
 	wait := w.latency().Request
 	for _, f := range struck {
 		wait += f.Latency
-		call.Fault = "struck"
 		if f.When != "after" {
 			wait += f.Hang
 		}
@@ -110,7 +113,7 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 	}
 	for _, f := range struck {
 		if f.Reset == "before" {
-			call.Result = "reset-before"
+			call.Result = "reset"
 			return nil, errConnectionReset
 		}
 		if err := f.refusal(); err != nil {
@@ -121,24 +124,16 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 	for _, f := range struck {
 		if f.When == "after" {
 			if err := sleep(ctx, f.Hang); err != nil {
-				call.Fault = "abandoned"
+				call.Lost = true
 				return nil, err
 			}
 		}
 		if f.Reset == "after" {
-			call.Fault = "reset-after"
+			call.Lost = true
 			return nil, errConnectionReset
 		}
 	}
 	return reply, err
-}
-
-// cmpAction is the name by which faults know the call.
-func cmpAction(call *Call) string {
-	if call.Service == "imds" {
-		return "imds"
-	}
-	return call.Action
 }
 
 // act carries the action out in one transaction.
@@ -176,6 +171,19 @@ func (w *World) latency() Latency {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.faults.current.Latency
+}
+
+func stsRefusal(r *refusal, requestID string) *answer {
+	var d document
+	d.WriteString(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`)
+	d.in("Error", func() {
+		d.text("Type", "Sender")
+		d.text("Code", r.Code)
+		d.text("Message", r.Message)
+	})
+	d.text("RequestId", requestID)
+	d.WriteString(`</ErrorResponse>`)
+	return &answer{status: r.Status, kind: "text/xml", body: d.Bytes()}
 }
 
 // callerIdentity answers STS GetCallerIdentity.

@@ -4,9 +4,10 @@ import (
 	"regexp"
 )
 
-// deviceName is what EC2 takes as a device name for a data volume (AWS: "Device
-// names for volumes on Amazon EC2 instances").
-var deviceName = regexp.MustCompile(`^(/dev/(sd[b-z][1-9]?[0-5]?|sda[1-9]?[0-5]?|xvd[a-z][a-z]?|hd[a-z][1-9]?[0-5]?)|xvd[a-z][a-z]?|sd[b-z])$`)
+// deviceName is what EC2 takes as a device name on an HVM instance; numbered
+// names such as /dev/sdf1 are for paravirtual ones (AWS: "Device names for
+// volumes on Amazon EC2 instances").
+var deviceName = regexp.MustCompile(`^(/dev/)?(sd[a-z]|sda1|xvd[a-z]|xvd[a-d][a-z])$`)
 
 func attachVolume(t *tx, q *query, out *document) error {
 	v, err := t.needVolume(q.str("VolumeId"))

@@ -17,11 +17,20 @@ type Call struct {
 	Service   string            `json:"service"` // ec2, sts, imds
 	Action    string            `json:"action"`
 	Params    map[string]string `json:"params,omitempty"`
-	Result    string            `json:"result"` // ok, an error code, reset-before, reset-after, abandoned
-	Fault     string            `json:"fault,omitempty"`
+	Result    string            `json:"result"`           // ok, an error code; without effect: reset, abandoned
+	Lost      bool              `json:"lost,omitempty"`   // the effect happened, the answer did not arrive
+	Faults    []string          `json:"faults,omitempty"` // those that struck, in a word each
 	RequestID string            `json:"request_id,omitempty"`
 	Millis    float64           `json:"ms"`
 	Process   int               `json:"pid"`
+}
+
+// faultName is the name by which faults know the call.
+func (c *Call) faultName() string {
+	if c.Service == "imds" {
+		return "imds"
+	}
+	return c.Action
 }
 
 // callLog appends calls. Each line is one write with O_APPEND, so processes

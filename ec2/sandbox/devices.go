@@ -190,7 +190,7 @@ func (w *World) reconcile() error {
 		}
 	}
 	names := map[string]bool{nvmeName(0): true}
-	for id, v := range w.store.rows.Volumes {
+	for _, v := range w.store.rows.Volumes {
 		a := v.Attachment
 		if a == nil || a.Bare || !a.DetachedAt.IsZero() {
 			continue
@@ -199,11 +199,7 @@ func (w *World) reconcile() error {
 		if !a.Published || a.Detaching {
 			continue
 		}
-		device, err := w.device(id)
-		if err != nil {
-			return err
-		}
-		if err := publish(w.Roots(), v, device); err != nil {
+		if err := w.growDevice(v); err != nil {
 			return err
 		}
 	}
@@ -272,8 +268,10 @@ func (w *World) dropStrayFiles() error {
 	if err != nil {
 		return err
 	}
+	now := time.Now()
 	for _, id := range ids {
-		if w.store.rows.Volumes[id] == nil && w.store.rows.Snapshots[id] == nil {
+		v := w.store.rows.Volumes[id]
+		if (v == nil || v.gone(now)) && w.store.rows.Snapshots[id] == nil {
 			if err := w.pool.remove(id); err != nil {
 				return err
 			}

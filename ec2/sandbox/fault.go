@@ -179,6 +179,29 @@ func messageOf(code string) string {
 	return "The sandbox was told to answer with " + code
 }
 
+// names says in a word each what the faults do.
+func names(struck []Fault) []string {
+	var words []string
+	for _, f := range struck {
+		words = append(words, f.word())
+	}
+	return words
+}
+
+func (f *Fault) word() string {
+	switch {
+	case f.Reset != "":
+		return "reset-" + f.Reset
+	case f.Hang > 0:
+		return "hang-" + cmp.Or(f.When, "before")
+	case f.refusal() != nil:
+		return asRefusal(f.refusal()).Code
+	case f.Effect != "":
+		return f.Effect
+	}
+	return "latency"
+}
+
 // struck returns the faults that hit this call.
 func (w *World) struck(action string, params map[string]string) ([]Fault, error) {
 	w.mu.Lock()

@@ -66,7 +66,8 @@ func modifyVolume(t *tx, q *query, out *document) error {
 	return nil
 }
 
-// growDevice gives the file, and the device if there is one, its new size.
+// growDevice gives the file, and the device of an attached volume, the recorded
+// size, and publishes the device.
 func (w *World) growDevice(v *Volume) error {
 	if err := w.pool.grow(v.ID, v.Size); err != nil {
 		return err

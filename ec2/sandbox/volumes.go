@@ -118,7 +118,8 @@ func (t *tx) newVolume(q *query) (*Volume, error) {
 	for _, f := range q.faults {
 		switch f.Effect {
 		case "vanish":
-			v.VanishAt = t.now.Add(max(f.After, v.AvailableAt.Sub(t.now), time.Nanosecond))
+			v.VanishAt = t.now.Add(max(f.After, time.Nanosecond))
+			v.AvailableAt = v.VanishAt.Add(time.Hour) // it never gets there
 		case "error":
 			v.Forced = "error"
 		case "stuck":

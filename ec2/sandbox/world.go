@@ -81,6 +81,9 @@ func open(cfg Config) (*World, error) {
 	w.store.path = filepath.Join(dir, "world.jsonl")
 	w.faults = faultFile{path: filepath.Join(dir, "faults.json")}
 
+	if _, err := w.faults.read(cfg); err != nil {
+		return nil, err
+	}
 	unlock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
