@@ -49,7 +49,7 @@ func (h *Host) format(ctx context.Context, q FormatRequest) error {
 	if !s.Blank() && (s.UUID == "" || !strings.EqualFold(s.UUID, q.UUID)) {
 		return fmt.Errorf("it carries %s: %w", s, ErrNotBlank)
 	}
-	if err := h.markUnfinished(q); err != nil {
+	if err := h.markUnfinished(q, s); err != nil {
 		return err
 	}
 	if err := runTool(ctx, "mkfs."+q.FileSystem, args...); err != nil {
@@ -136,15 +136,18 @@ func runTool(ctx context.Context, name string, args ...string) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w", name, context.Cause(ctx))
 		}
-		return fmt.Errorf("%s: %w: %s", name, err, lastLines(out.String(), 6))
+		return fmt.Errorf("%s: %w: %s", name, err, fewLines(out.String()))
 	}
 	return nil
 }
 
-// lastLines puts the end of a tool's output into one line for an error.
-func lastLines(s string, n int) string {
+// fewLines puts a tool's output into one line for an error: its beginning and its end, between which some print their manual.
+func fewLines(s string) string {
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
-	return strings.Join(lines[max(0, len(lines)-n):], " | ")
+	if len(lines) > 6 {
+		lines = slices.Concat(lines[:3], []string{"…"}, lines[len(lines)-3:])
+	}
+	return strings.Join(lines, " | ")
 }
 
 // A mark is written before mkfs runs. mkfs writes its superblock last, so a mkfs that is killed leaves data without a
@@ -162,7 +165,9 @@ func markPlaces(size int64) []int64 {
 	return []int64{mustBeZero - 4096, mustBeZero / 2, size - mustBeZero/4, size - mustBeZero + 4096}
 }
 
-func (h *Host) markUnfinished(q FormatRequest) error {
+// markUnfinished writes the marks, and then wipes an older superblock of ours: mkfs.btrfs refuses a UUID that it finds on any
+// device, this one too.
+func (h *Host) markUnfinished(q FormatRequest, old Signature) error {
 	if q.UUID == "" {
 		return nil
 	}
@@ -183,6 +188,22 @@ func (h *Host) markUnfinished(q FormatRequest) error {
 	for _, at := range markPlaces(size) {
 		if _, err := f.WriteAt(mark, at); err != nil {
 			return fmt.Errorf("cannot write to the device: %w", err)
+		}
+	}
+	if err := f.Sync(); err != nil || old.Type != "btrfs" || old.Class != ClassFileSystem {
+		return err
+	}
+	for _, p := range probes {
+		if p.name != "btrfs" {
+			continue
+		}
+		for _, at := range p.places(size) {
+			if at+4096 > size {
+				continue
+			}
+			if _, err := f.WriteAt(make([]byte, len(p.magic)), at); err != nil {
+				return fmt.Errorf("cannot write to the device: %w", err)
+			}
 		}
 	}
 	return f.Sync()

@@ -18,7 +18,7 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
-	who := "by something the kernel does not name (an NFS export, or another process of the kernel's)"
+	who := "nothing that /proc shows (an NFS export, or a user inside the kernel)"
 	if len(e.Holders) > 0 {
 		var words []string
 		for i, holder := range e.Holders {
@@ -28,9 +28,9 @@ func (e *BusyError) Error() string {
 			}
 			words = append(words, holder.String())
 		}
-		who = "by " + strings.Join(words, "; ")
+		who = strings.Join(words, "; ")
 	}
-	return fmt.Sprintf("%s: %v %s", e.Target, e.Unwrap(), who)
+	return fmt.Sprintf("%s: %v: %s", e.Target, e.Unwrap(), who)
 }
 
 func (e *BusyError) Unwrap() error {

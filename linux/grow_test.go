@@ -1,0 +1,62 @@
+package linux
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestGrowFillsAnEnlargedDevice(t *testing.T) {
+	for _, fileSystem := range []string{"xfs", "btrfs", "ext4", "ext3"} {
+		t.Run(fileSystem, func(t *testing.T) {
+			h := New(Roots{})
+			d := formatted(t, h, fileSystem, 320*mib)
+			m := mounted(t, h, d, fileSystem)
+			must(t, os.WriteFile(filepath.Join(m.Mount.Target, "file"), []byte("kept"), 0o600))
+			dev, _, err := h.VolumeOf(m.Mount.Target)
+			must(t, err)
+			if ok, err := h.Growable(t.Context(), dev, m.Mount); ok || err != nil {
+				t.Errorf("Growable before = %v, %v", ok, err)
+			}
+			if r, err := h.Grow(t.Context(), dev, m.Mount); r.Grown || err != nil {
+				t.Errorf("Grow of a full device = %+v, %v", r, err)
+			}
+			d.enlarge(t, 1024*mib)
+			r, err := h.Grow(t.Context(), dev, m.Mount) // dev still has the old size: Grow looks again
+			if errors.Is(err, ErrCannotGrow) && fileSystem[:3] == "ext" && !hasCapability(unix.CAP_SYS_RESOURCE) {
+				says(t, err, "CAP_SYS_RESOURCE")
+				t.Skip("this process lacks CAP_SYS_RESOURCE, without which the kernel grows no mounted ext")
+			}
+			if err != nil || !r.Grown || r.Before > 320*mib || r.After < 1000*mib {
+				t.Fatalf("Grow = %+v, %v", r, err)
+			}
+			if total, _, _ := h.Usage(m.Mount.Target); total < 900*mib {
+				t.Errorf("%d bytes in all after growing", total)
+			}
+			if r, err := h.Grow(t.Context(), dev, m.Mount); r.Grown || err != nil {
+				t.Errorf("second Grow = %+v, %v", r, err)
+			}
+			if b, _ := os.ReadFile(filepath.Join(m.Mount.Target, "file")); string(b) != "kept" {
+				t.Errorf("the file reads %q", b)
+			}
+		})
+	}
+}
+
+func TestGrowUnmounted(t *testing.T) {
+	h := New(Roots{})
+	d := formatted(t, h, "ext4", 64*mib)
+	d.enlarge(t, 256*mib)
+	must(t, h.GrowUnmounted(t.Context(), d.path, "ext4"))
+	m := mounted(t, h, d, "ext4")
+	if total, _, _ := h.Usage(m.Mount.Target); total < 200*mib {
+		t.Errorf("%d bytes in all after growing", total)
+	}
+	if err := h.GrowUnmounted(t.Context(), d.path, "ext4"); !errors.Is(err, ErrDeviceBusy) {
+		t.Errorf("GrowUnmounted of a mounted device = %v, want ErrDeviceBusy", err)
+	}
+	says(t, h.GrowUnmounted(t.Context(), newDisk(t, mib).path, "xfs"), "while mounted")
+}

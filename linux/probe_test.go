@@ -1,0 +1,229 @@
+package linux
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// signed are disks that carry something. Each is made by the real tool where one is here; the RAID superblocks are written by
+// hand as mdadm lays them out, since making an array needs the kernel's driver.
+var signed = []struct {
+	name, class, kind string
+	size              int64
+	sign              func(t *testing.T, d disk)
+}{
+	{"ext2", ClassFileSystem, "ext2", 64 * mib, tool("mkfs.ext2", "-q", "-F", "-L", "label")},
+	{"ext3", ClassFileSystem, "ext3", 64 * mib, tool("mkfs.ext3", "-q", "-F", "-L", "label")},
+	{"ext4", ClassFileSystem, "ext4", 64 * mib, tool("mkfs.ext4", "-q", "-F", "-L", "label")},
+	{"xfs", ClassFileSystem, "xfs", 320 * mib, tool("mkfs.xfs", "-q", "-L", "label")},
+	{"btrfs", ClassFileSystem, "btrfs", 128 * mib, tool("mkfs.btrfs", "-q", "-L", "label")},
+	{"vfat", ClassFileSystem, "vfat", 64 * mib, tool("mkfs.vfat")},
+	{"swap", ClassSwap, "swap", 8 * mib, tool("mkswap", "-L", "label")},
+	{"LVM", ClassLVM, "LVM2_member", 16 * mib, func(t *testing.T, d disk) {
+		run(t, "pvcreate", "-y", "--config", fmt.Sprintf(`devices { use_devicesfile=0 filter=["a|^%s$|","r|.*|"] }`, d.path), d.path)
+	}},
+	{"LUKS1", ClassLUKS, "crypto_LUKS", 32 * mib, luksFormat("luks1")},
+	{"LUKS2", ClassLUKS, "crypto_LUKS", 32 * mib, luksFormat("luks2")},
+	{"GPT", ClassPartitionTable, "gpt", 16 * mib, tool("sgdisk", "-n", "1:0:0")},
+	{"GPT backup only", ClassPartitionTable, "gpt", 16 * mib, func(t *testing.T, d disk) {
+		run(t, "sgdisk", "-n", "1:0:0", d.path)
+		d.put(t, 0, strings.Repeat("\x00", 34*512))
+	}},
+	{"MBR", ClassPartitionTable, "dos", 16 * mib, func(t *testing.T, d disk) {
+		run(t, "sh", "-c", "echo 'label: dos\n,,83' | sfdisk -q --no-reread --no-tell-kernel "+d.path)
+	}},
+	{"RAID 1.0", ClassRAID, "linux_raid_member", 16 * mib, func(t *testing.T, d disk) { d.put(t, md10(16 * mib)[0], mdSuper(md10(16 * mib)[0])) }},
+	{"RAID 1.1", ClassRAID, "linux_raid_member", 16 * mib, func(t *testing.T, d disk) { d.put(t, 0, mdSuper(0)) }},
+	{"RAID 1.2", ClassRAID, "linux_raid_member", 16 * mib, func(t *testing.T, d disk) { d.put(t, 4096, mdSuper(4096)) }},
+	{"RAID 0.90", ClassRAID, "linux_raid_member", 16 * mib, func(t *testing.T, d disk) {
+		b := make([]byte, 4096)
+		binary.LittleEndian.PutUint32(b, 0xa92b4efc)
+		binary.LittleEndian.PutUint32(b[8:], 90)
+		copy(b[20:], "abcd")
+		copy(b[52:], "efghijklmnop")
+		d.put(t, md090(16 * mib)[0], string(b))
+	}},
+}
+
+func tool(name string, args ...string) func(*testing.T, disk) {
+	return func(t *testing.T, d disk) { run(t, name, append(args, d.path)...) }
+}
+
+func luksFormat(kind string) func(*testing.T, disk) {
+	return func(t *testing.T, d disk) {
+		run(t, "sh", "-c", "command -v cryptsetup >/dev/null || exit 0; echo -n secret | cryptsetup luksFormat -q --type "+kind+" --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "+d.path+" -")
+		run(t, "cryptsetup", "isLuks", d.path)
+	}
+}
+
+// mdSuper is a struct mdp_superblock_1 as far as anybody checks it.
+func mdSuper(at int64) string {
+	b := make([]byte, 4096)
+	binary.LittleEndian.PutUint32(b, 0xa92b4efc)
+	binary.LittleEndian.PutUint32(b[4:], 1)
+	copy(b[16:], "0123456789abcdef")
+	copy(b[32:], "host:0")
+	binary.LittleEndian.PutUint64(b[144:], uint64(at/512))
+	return string(b)
+}
+
+// A device with any signature on it is never formatted, and not a byte of it changes.
+func TestNoSignedDeviceIsEverFormatted(t *testing.T) {
+	needFileSystem(t, "ext4")
+	for _, c := range signed {
+		t.Run(c.name, func(t *testing.T) {
+			d, h := newDisk(t, c.size), New(Roots{})
+			c.sign(t, d)
+			s, err := h.Probe(t.Context(), d.path)
+			if err != nil || s.Class != c.class || s.Type != c.kind {
+				t.Fatalf("Probe = %+v, %v; want %s %s", s, err, c.class, c.kind)
+			}
+			if c.name != "GPT backup only" { // blkid says nothing of it
+				agreesWithBlkid(t, d, s)
+			}
+			before := d.sum(t)
+			err = h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "ext4", UUID: UUIDFromToken("mine")})
+			if !errors.Is(err, ErrNotBlank) {
+				t.Errorf("Format = %v, want ErrNotBlank", err)
+			}
+			says(t, err, d.path, c.kind)
+			if d.sum(t) != before {
+				t.Error("the refused device changed")
+			}
+		})
+	}
+}
+
+// agreesWithBlkid compares with what util-linux reads from the very same device.
+func agreesWithBlkid(t *testing.T, d disk, s Signature) {
+	t.Helper()
+	if _, err := findTool("blkid"); err != nil {
+		return
+	}
+	export := run(t, "blkid", "-p", "-o", "export", d.path)
+	for line := range strings.Lines(export) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch {
+		case key == "TYPE" || key == "PTTYPE":
+			if value != s.Type {
+				t.Errorf("blkid: %s=%s, Probe: %s", key, value, s.Type)
+			}
+		case key == "UUID" && s.Type == "vfat":
+		case key == "UUID" && s.UUID != "" || key == "PTUUID" && s.Type == "gpt":
+			if !strings.EqualFold(value, s.UUID) {
+				t.Errorf("blkid: %s=%s, Probe: %s", key, value, s.UUID)
+			}
+		case key == "LABEL" && s.Class != ClassRAID && s.Type != "vfat":
+			if value != s.Label {
+				t.Errorf("blkid: LABEL=%s, Probe: %s", value, s.Label)
+			}
+		}
+	}
+}
+
+// Every magic at every one of its places makes an image that is not blank and is known by its class.
+func TestEveryKnownMagicIsSeenAtItsPlaces(t *testing.T) {
+	const size = 80 * mib
+	for _, p := range probes {
+		for i, at := range p.places(size) {
+			if at < 0 || at >= size || i > 3 && p.name == "zfs_member" && i%64 != 0 {
+				continue
+			}
+			f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+			must(t, err)
+			must(t, f.Truncate(size))
+			_, err = f.WriteAt([]byte(p.magic), at)
+			must(t, err)
+			s, err := probeFile(f)
+			f.Close()
+			if err != nil || s.Blank() || s.Class != p.class {
+				t.Errorf("%s at %d: Probe = %+v, %v", p.name, at, s, err)
+			}
+		}
+	}
+}
+
+func TestBlankMeansZerosEverywhereThatMatters(t *testing.T) {
+	const size = 80 * mib
+	path := filepath.Join(t.TempDir(), "image")
+	h := New(Roots{})
+	must(t, os.WriteFile(path, nil, 0o600))
+	must(t, os.Truncate(path, size))
+	if s, err := h.Probe(t.Context(), path); err != nil || !s.Blank() {
+		t.Fatalf("Probe of zeros = %+v, %v", s, err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	places := []int64{0, mustBeZero - 1, size - 1, size - mustBeZero, 64<<20 + 0x40}
+	for range 20 {
+		places = append(places, random.Int64N(mustBeZero), size-1-random.Int64N(mustBeZero))
+	}
+	for _, at := range places {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		must(t, err)
+		_, err = f.WriteAt([]byte{1}, at)
+		must(t, err)
+		s, err := h.Probe(t.Context(), path)
+		if err != nil || s.Class != ClassUnknown || s.Offset != at {
+			t.Errorf("one byte at %d: Probe = %+v, %v", at, s, err)
+		}
+		_, err = f.WriteAt([]byte{0}, at)
+		must(t, err)
+		f.Close()
+	}
+}
+
+func TestProbeOfSmallAndEmptyImages(t *testing.T) {
+	dir, h := t.TempDir(), New(Roots{})
+	empty, small := filepath.Join(dir, "empty"), filepath.Join(dir, "small")
+	must(t, os.WriteFile(empty, nil, 0o600))
+	must(t, os.WriteFile(small, make([]byte, 100), 0o600))
+	_, err := h.Probe(t.Context(), empty)
+	says(t, err, empty, "no size")
+	if s, err := h.Probe(t.Context(), small); err != nil || !s.Blank() {
+		t.Errorf("Probe of 100 zeros = %+v, %v", s, err)
+	}
+	_, err = h.Probe(t.Context(), filepath.Join(dir, "none"))
+	says(t, err, "cannot probe", "none")
+}
+
+// failing is a device that cannot be read past a place.
+type failing struct{ from int64 }
+
+func (f failing) ReadAt(b []byte, at int64) (int, error) {
+	if at+int64(len(b)) > f.from {
+		return 0, errors.New("medium error")
+	}
+	return len(b), nil
+}
+
+func TestAReadErrorIsNeverBlank(t *testing.T) {
+	r := &region{from: failing{8192}, size: 8 * mib}
+	if _, found := recognise(r); found || r.err == nil {
+		t.Errorf("recognise found = %v, error = %v; want an error", found, r.err)
+	}
+}
+
+func FuzzProbe(f *testing.F) {
+	f.Add([]byte("XFSB"), uint32(0))
+	f.Add([]byte("LABELONE"), uint32(512))
+	f.Add([]byte("\x53\xef"), uint32(0x438))
+	f.Fuzz(func(t *testing.T, b []byte, at uint32) {
+		image := make([]byte, 2*mib)
+		n := copy(image[int(at)%len(image):], b)
+		r := &region{from: bytes.NewReader(image), size: int64(len(image))}
+		s, found := recognise(r)
+		if !found {
+			s = r.firstData()
+		}
+		if s.Blank() != allZero(b[:n]) {
+			t.Errorf("blank = %v, but zeros = %v", s.Blank(), allZero(b[:n]))
+		}
+	})
+}
