@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -12,7 +13,10 @@ import (
 )
 
 // maxShown bounds what a file full of garbage prints.
-const maxShown = 20
+const (
+	maxShown  = 20
+	maxSource = 4096 // bytes of source lines shown for one mistake
+)
 
 // An Error is what is wrong with the settings, each mistake with its place in
 // the file and what was expected there. The same type carries warnings.
@@ -42,14 +46,38 @@ func (e *Error) Render(w io.Writer, width uint, color bool) error {
 	if len(shown) > maxShown {
 		shown = shown[:maxShown]
 	}
-	if err := hcl.NewDiagnosticTextWriter(w, e.sources, width, color).WriteDiagnostics(shown); err != nil {
-		return err
+	withSource := hcl.NewDiagnosticTextWriter(w, e.sources, width, color)
+	without := hcl.NewDiagnosticTextWriter(w, nil, width, color)
+	for _, diag := range shown {
+		writer := withSource
+		if e.longLine(diag.Subject) {
+			writer = without
+		}
+		if err := writer.WriteDiagnostic(diag); err != nil {
+			return err
+		}
 	}
 	if more := len(e.diags) - len(shown); more > 0 {
 		_, err := fmt.Fprintf(w, "… and %d more.\n", more)
 		return err
 	}
 	return nil
+}
+
+// longLine says whether the source lines of a diagnostic are more than a
+// terminal should be given.
+func (e *Error) longLine(at *hcl.Range) bool {
+	if at == nil || e.sources[at.Filename] == nil {
+		return false
+	}
+	src := e.sources[at.Filename].Bytes
+	start, end := min(at.Start.Byte, len(src)), min(at.End.Byte, len(src))
+	first := bytes.LastIndexByte(src[:start], '\n') + 1
+	last := len(src)
+	if next := bytes.IndexByte(src[end:], '\n'); next >= 0 {
+		last = end + next
+	}
+	return last-first > maxSource
 }
 
 // Lines gives each mistake as one line, `FILE:LINE: summary: detail`, for the
