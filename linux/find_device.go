@@ -51,6 +51,10 @@ func (h *Host) find(q DeviceQuery) (dev Device, found bool, saw []string, err er
 		if err != nil {
 			return Device{}, false, saw, err
 		}
+		if d.Size == 0 { // its capacity is not known to the kernel yet
+			saw = append(saw, name+" without a size")
+			continue
+		}
 		d.Serial, d.VolumeID = serials[name], id
 		matches = append(matches, d)
 	}
@@ -88,6 +92,8 @@ func (h *Host) findByName(q DeviceQuery, serials map[string]string, nitro bool) 
 		d.Serial = h.serialOf(d, serials)
 		d.VolumeID = volumeIDOf(d.Serial)
 		switch {
+		case d.Size == 0:
+			saw = append(saw, node+" without a size")
 		case q.VolumeID != "" && d.VolumeID != "" && d.VolumeID != q.VolumeID:
 			saw = append(saw, fmt.Sprintf("%s, which is %s (%s)", node, d.Path, d.VolumeID))
 		case nitro && d.VolumeID == "":

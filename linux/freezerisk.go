@@ -31,7 +31,8 @@ var freezable = map[string]bool{
 
 // FreezeRisks says what speaks against freezing the file system at target; none means it may be frozen. Looked for are: no
 // mount point, a type that cannot freeze, and on it the root, /var/log, /tmp, swap files, this program, or any path of
-// extra: the journal, the log, hook programs, and the mount points of the other volumes of the set. Each path is followed
+// extra: the journal, the log, hook programs, and the mount points of the other volumes of
+// the set (not target's own: it is on itself). Each path is followed
 // down: from a loop device to the file under it, from device mapper and RAID to their parts, from an overlay to its upper
 // folder. So a volume whose image file lies on another volume of the set is found too.
 func (h *Host) FreezeRisks(target string, extra []NamedPath) ([]FreezeRisk, error) {
@@ -60,12 +61,6 @@ func (h *Host) FreezeRisks(target string, extra []NamedPath) ([]FreezeRisk, erro
 	named = append(named, extra...)
 	seen := map[FreezeRisk]bool{}
 	for _, n := range named {
-		if m.Target == n.Path {
-			// A volume of the set may be named by its own mount point.
-			if n.Path != "/" && !isSystemFolder(n.Path) {
-				continue
-			}
-		}
 		risk := FreezeRisk{n.Path, "it holds " + n.What}
 		if !seen[risk] && h.restsOn(mounts, n.Path, m, 0) {
 			seen[risk] = true
@@ -73,10 +68,6 @@ func (h *Host) FreezeRisks(target string, extra []NamedPath) ([]FreezeRisk, erro
 		}
 	}
 	return risks, nil
-}
-
-func isSystemFolder(path string) bool {
-	return path == "/var/log" || path == "/tmp" || path == os.TempDir()
 }
 
 // deepest bounds how far devices under devices are followed.

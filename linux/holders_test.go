@@ -58,6 +58,22 @@ func TestABusyMountNamesItsHolders(t *testing.T) {
 	}
 }
 
+func TestAProgramThatRunsFromTheMountIsAHolder(t *testing.T) {
+	h := New(Roots{})
+	target := mounted(t, h, formatted(t, h, "ext4", 32*mib), "ext4").Mount.Target
+	shell, err := exec.LookPath("sh")
+	must(t, err)
+	run(t, "cp", "-L", shell, target+"/prog")
+	pid := holding(t, "exec "+target+`/prog -c 'echo ready; read -r line'; false`, nil)
+	holders, err := h.Holders(target)
+	must(t, err)
+	for _, how := range []string{"exe", "mmap"} {
+		if !slices.ContainsFunc(holders, func(o Holder) bool { return o.PID == pid && o.How == how && o.Path == target+"/prog" }) {
+			t.Errorf("%s of pid %d is missing in %+v", how, pid, holders)
+		}
+	}
+}
+
 func TestANestedMountIsAHolder(t *testing.T) {
 	h := New(Roots{})
 	outer, inner := formatted(t, h, "ext4", 32*mib), formatted(t, h, "xfs", 320*mib)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // Sentinels that callers act on. Each is wrapped in an error that says what was attempted and on what.
@@ -40,12 +41,15 @@ var (
 // Roots says where this machine's /dev, /sys, /proc and boot id are. Zero fields mean the real ones.
 type Roots struct{ Dev, Sys, Proc, BootID string }
 
-// Host is one machine. It holds no state of its own between calls and may be used concurrently.
+// Host is one machine. It may be used concurrently.
 type Host struct {
 	dev, sys, proc, bootID string
 	// kernelSys and kernelDev are the running kernel's own /sys and /dev whatever Roots says: a sandbox volume is a real
 	// loop device, and only there is its backing file to be found.
 	kernelSys, kernelDev string
+	// mounting holds a *sync.Mutex for each UUID that Mount has dealt with: of two lanes with the same one, the second must see
+	// the first's mount.
+	mounting sync.Map
 }
 
 // New returns the machine seen through r.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,7 @@ type Mounted struct {
 
 // Mount mounts a device with mount(2), making the folder where it is missing (mode 0755). The options are those of mount(8);
 // what is only for fstab is dropped. It refuses a folder on which something is mounted already. XFS whose UUID is mounted
-// on this host gets nouuid; btrfs then is ErrDuplicateUUID, since the kernel would mix the two devices up.
+// on this host gets nouuid; btrfs then is ErrDuplicateUUID, since the kernel would mix the two devices up. Once begun it cannot be interrupted: recovering a log can take a while.
 func (h *Host) Mount(ctx context.Context, q MountRequest) (Mounted, error) {
 	m, err := h.mount(ctx, q)
 	if err != nil {
@@ -67,28 +68,39 @@ func (h *Host) mount(ctx context.Context, q MountRequest) (done Mounted, err err
 		done.CoversFiles = true
 		done.Notes = append(done.Notes, fmt.Sprintf("%s is not empty: its %d entries are hidden while the volume is mounted", target, len(entries)))
 	}
-	twin, err := h.SameUUIDMounted(q.Source)
-	if err != nil {
+	if err := h.mountOnce(q, target, flags, data, &done); err != nil {
 		return done, err
-	}
-	if twin != nil {
-		switch q.FileSystem {
-		case "btrfs":
-			return done, fmt.Errorf("its UUID is that of %s on %s: %w", twin.Source, twin.Target, ErrDuplicateUUID)
-		case "xfs":
-			if !slices.Contains(data, "nouuid") {
-				data = append(data, "nouuid")
-				done.Notes = append(done.Notes, fmt.Sprintf("mounted with nouuid: its UUID is that of %s on %s", twin.Source, twin.Target))
-			}
-		}
-	}
-	if err := unix.Mount(q.Source, target, q.FileSystem, flags, strings.Join(data, ",")); err != nil {
-		return done, h.explainMount(q, data, err)
 	}
 	if done.Mount, _, err = h.MountAt(target); err != nil {
 		return done, err
 	}
 	return done, nil
+}
+
+// mountOnce looks for a mounted file system with the same UUID and mounts, one at a time for each UUID.
+func (h *Host) mountOnce(q MountRequest, target string, flags uintptr, data []string, done *Mounted) error {
+	if _, uuid, err := mountedSignature(q.Source); err != nil {
+		return err
+	} else if uuid != "" {
+		lock, _ := h.mounting.LoadOrStore(uuid, new(sync.Mutex))
+		lock.(*sync.Mutex).Lock()
+		defer lock.(*sync.Mutex).Unlock()
+	}
+	twin, err := h.SameUUIDMounted(q.Source)
+	if err != nil {
+		return err
+	}
+	if twin != nil && q.FileSystem == "btrfs" {
+		return fmt.Errorf("its UUID is that of %s on %s: %w", twin.Source, twin.Target, ErrDuplicateUUID)
+	}
+	if twin != nil && q.FileSystem == "xfs" && !slices.Contains(data, "nouuid") {
+		data = append(data, "nouuid")
+		done.Notes = append(done.Notes, fmt.Sprintf("mounted with nouuid: its UUID is that of %s on %s", twin.Source, twin.Target))
+	}
+	if err := unix.Mount(q.Source, target, q.FileSystem, flags, strings.Join(data, ",")); err != nil {
+		return h.explainMount(q, data, err)
+	}
+	return nil
 }
 
 // onlyLostFound: the folder that mkfs makes covers nothing of anybody's.
@@ -160,7 +172,11 @@ func (h *Host) explainMount(q MountRequest, data []string, err error) error {
 		return err
 	}
 	defer f.Close()
-	if s, probeErr := probeFile(f); probeErr == nil && s.Type != q.FileSystem {
+	s, probeErr := probeFile(f)
+	if probeErr == nil && s.Blank() {
+		return fmt.Errorf("the device is blank, there is no %s on it: %w", q.FileSystem, err)
+	}
+	if probeErr == nil && s.Type != q.FileSystem {
 		return fmt.Errorf("it carries %s, not %s: %w", s, q.FileSystem, err)
 	}
 	if words := refusedOption(q.FileSystem, data); words != "" {

@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -130,7 +132,7 @@ func TestMountErrorsAreClearAndLeaveNothing(t *testing.T) {
 		words      []string
 	}{
 		{"wrong file system", ext4.path, "xfs", nil, []string{"carries ext4", "not xfs"}},
-		{"blank", blank.path, "ext4", nil, []string{"carries blank"}},
+		{"blank", blank.path, "ext4", nil, []string{"blank", "no ext4"}},
 		{"unknown to the kernel", ext4.path, "nofs", nil, []string{"does not know", "nofs"}},
 		{"bad option", ext4.path, "ext4", []string{"frobnicate"}, []string{"frobnicate"}},
 		{"remount", ext4.path, "ext4", []string{"remount"}, []string{"remount"}},
@@ -181,6 +183,37 @@ func TestXFSWithAUUIDMountedHereGetsNouuid(t *testing.T) {
 	second := mounted(t, h, twin, "xfs")
 	if !second.Mount.HasOption("nouuid") || len(second.Notes) != 1 || !strings.Contains(second.Notes[0], m.Mount.Target) {
 		t.Errorf("Mount = %+v; want nouuid and a note that names %s", second, m.Mount.Target)
+	}
+}
+
+func TestTwinsMountedAtOnceDoNotMissEachOther(t *testing.T) {
+	h := New(Roots{})
+	d := formatted(t, h, "xfs", 320*mib)
+	disks := []disk{d, clone(t, d), clone(t, d)}
+	ms, errs := make([]Mounted, len(disks)), make([]error, len(disks))
+	dir := t.TempDir()
+	var all sync.WaitGroup
+	for i := range disks {
+		all.Go(func() {
+			ms[i], errs[i] = h.Mount(context.Background(), MountRequest{Source: disks[i].path, Target: filepath.Join(dir, strconv.Itoa(i)), FileSystem: "xfs"})
+		})
+	}
+	all.Wait()
+	without := 0
+	for i, m := range ms {
+		if errs[i] != nil {
+			t.Error(errs[i])
+			continue
+		}
+		if !m.Mount.HasOption("nouuid") {
+			without++
+		}
+		if err := h.Unmount(context.Background(), m.Mount.Target); err != nil {
+			t.Error(err)
+		}
+	}
+	if without != 1 {
+		t.Errorf("%d were mounted without nouuid, want 1", without)
 	}
 }
 
