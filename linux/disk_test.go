@@ -101,20 +101,32 @@ func (d disk) enlarge(t *testing.T, size int64) {
 	run(t, "losetup", "--set-capacity", d.path)
 }
 
-// formatted makes a file system on a new disk and needs its tool.
+// formatted makes a file system on a new disk, to be mounted.
 func formatted(t *testing.T, h *Host, fileSystem string, size int64) disk {
 	t.Helper()
 	needFileSystem(t, fileSystem)
+	return format(t, h, fileSystem, size)
+}
+
+// format needs the file system's tool only, and not its driver in the kernel.
+func format(t *testing.T, h *Host, fileSystem string, size int64) disk {
+	t.Helper()
+	needTools(t, fileSystem)
 	d := newDisk(t, size)
 	must(t, h.Format(context.Background(), FormatRequest{Device: d.path, FileSystem: fileSystem, UUID: UUIDFromToken(t.Name() + d.path)}))
 	return d
 }
 
-func needFileSystem(t *testing.T, fileSystem string) {
+func needTools(t *testing.T, fileSystem string) {
 	t.Helper()
 	if m := MissingTools(fileSystem); len(m) > 0 {
 		t.Skipf("%s (package %s) is not installed", m[0].Command, m[0].Package)
 	}
+}
+
+func needFileSystem(t *testing.T, fileSystem string) {
+	t.Helper()
+	needTools(t, fileSystem)
 	if !KernelSupports(fileSystem) {
 		t.Skipf("this kernel has no %s", fileSystem)
 	}

@@ -14,7 +14,7 @@ func TestFormatGivesTheUUIDAndMayBeRepeated(t *testing.T) {
 	for _, fileSystem := range FileSystems() {
 		t.Run(fileSystem, func(t *testing.T) {
 			h := New(Roots{})
-			d := formatted(t, h, fileSystem, 320*mib)
+			d := format(t, h, fileSystem, 320*mib)
 			want := UUIDFromToken(t.Name() + d.path)
 			s, err := h.Probe(t.Context(), d.path)
 			if err != nil || s.Class != ClassFileSystem || s.Type != fileSystem || s.UUID != want {
