@@ -45,7 +45,7 @@ func (l *callLog) add(c Call) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil || !sameFile(l.file, l.path) {
-		if !exists(filepath.Dir(l.path)) {
+		if !exists(filepath.Join(filepath.Dir(l.path), "world.jsonl")) {
 			return // reset
 		}
 		file, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)

@@ -68,7 +68,7 @@ func lockWorld(dir string) (string, func(), error) {
 	if !exists(filepath.Join(absolute, "world.jsonl")) {
 		return "", nil, fmt.Errorf("%s holds no sandbox", absolute)
 	}
-	unlock, err := lockDir(absolute)
+	unlock, err := lockDir(absolute, os.O_CREATE)
 	return absolute, unlock, err
 }
 

@@ -10,11 +10,15 @@ import (
 )
 
 // lockDir takes the folder's lock, which processes that share the folder hold
-// for the length of a transaction. A lock file that Reset removed while we
-// waited is a sandbox that is gone.
-func lockDir(dir string) (unlock func(), err error) {
+// for the length of a transaction. Only who opens a world may create the lock
+// file: for others, one that is missing or that was removed while they waited
+// is a sandbox that was reset.
+func lockDir(dir string, create int) (unlock func(), err error) {
 	path := filepath.Join(dir, "lock")
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(path, os.O_RDWR|create, 0o600)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errReset
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
 	}

@@ -24,7 +24,7 @@ type tx struct {
 func (w *World) transact(fn func(*tx) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	unlock, err := lockDir(w.dir)
+	unlock, err := lockDir(w.dir, 0)
 	if err != nil {
 		return err
 	}

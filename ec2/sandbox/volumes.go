@@ -153,7 +153,10 @@ func (t *tx) fromSnapshot(v *Volume, sized bool) error {
 	if rate := v.InitializationRate; rate != 0 && (rate < 100 || rate > 300) {
 		return refuse("InvalidParameterValue", "VolumeInitializationRate must be between 100 and 300 MiB/s")
 	}
-	if v.Size = cmp.Or(v.Size, s.Size); v.Size < s.Size {
+	if !sized {
+		v.Size = s.Size
+	}
+	if v.Size < s.Size {
 		return refuse("InvalidParameterValue", "Volume of %dGiB is smaller than snapshot '%s', expect size>= %dGiB", v.Size, s.ID, s.Size)
 	}
 	if v.Encrypted = v.Encrypted || s.Encrypted; v.KMSKey == "" {

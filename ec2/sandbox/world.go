@@ -84,7 +84,7 @@ func open(cfg Config) (*World, error) {
 	if _, err := w.faults.read(cfg); err != nil {
 		return nil, err
 	}
-	unlock, err := lockDir(dir)
+	unlock, err := lockDir(dir, os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}

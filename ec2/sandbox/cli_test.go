@@ -1,0 +1,133 @@
+package sandbox_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"snaptastic/ec2/sandbox"
+)
+
+// cli runs the AWS CLI, whose botocore is the other parser of our answers.
+type cli struct {
+	*testing.T
+	env []string
+}
+
+func (c cli) run(args ...string) (string, error) {
+	cmd := exec.Command("aws", append(args, "--output", "json")...)
+	cmd.Env = c.env
+	output, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(output)), err
+}
+
+// ec2 runs an EC2 command and returns what --query picks.
+func (c cli) ec2(query string, args ...string) any {
+	c.Helper()
+	args = append([]string{"ec2"}, args...)
+	if query != "" {
+		args = append(args, "--query", query)
+	}
+	output, err := c.run(args...)
+	if err != nil {
+		c.Fatalf("aws %s: %v: %s", strings.Join(args, " "), err, output)
+	}
+	var value any
+	if output != "" {
+		if err := json.Unmarshal([]byte(output), &value); err != nil {
+			c.Fatalf("aws %s: %v: %s", strings.Join(args, " "), err, output)
+		}
+	}
+	return value
+}
+
+func (c cli) text(query string, args ...string) string {
+	c.Helper()
+	text, ok := c.ec2(query, args...).(string)
+	if !ok {
+		c.Fatalf("aws %v: no text at %s", args, query)
+	}
+	return text
+}
+
+func TestTheAWSCLI(t *testing.T) {
+	if _, err := exec.LookPath("aws"); err != nil {
+		t.Skip("no aws command: ", err)
+	}
+	if err := exec.Command("aws", "--version").Run(); err != nil {
+		t.Skip("the aws command does not run: ", err)
+	}
+	server, _ := serve(t, sandbox.Config{FilesOnly: true})
+	c := cli{t, append(append(os.Environ(), server.Environment()...), "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")}
+
+	instance := c.text("Reservations[0].Instances[0].InstanceId", "describe-instances")
+	volume := c.text("VolumeId", "create-volume", "--availability-zone", sandbox.Zone, "--size", "1", "--volume-type", "gp3",
+		"--tag-specifications", "ResourceType=volume,Tags=[{Key=role,Value=solr}]")
+	if state := c.text("State", "attach-volume", "--volume-id", volume, "--instance-id", instance, "--device", "/dev/sdf"); state != "attaching" {
+		t.Errorf("attach: %s", state)
+	}
+	if got := c.text("Volumes[0].Attachments[0].Device", "describe-volumes", "--filters", "Name=tag:role,Values=so*"); got != "/dev/sdf" {
+		t.Errorf("device %s", got)
+	}
+	set := c.ec2("Snapshots[].VolumeId", "create-snapshots", "--instance-specification", "InstanceId="+instance+",ExcludeBootVolume=true", "--copy-tags-from-source", "volume")
+	if !slices.Equal(set.([]any), []any{volume}) {
+		t.Errorf("set %v", set)
+	}
+	var snapshots []string
+	for range 6 {
+		snapshots = append(snapshots, c.text("SnapshotId", "create-snapshot", "--volume-id", volume, "--description", "nightly"))
+	}
+	c.ec2("", "create-tags", "--resources", snapshots[0], "--tags", "Key=keep,Value=yes")
+	if got := c.ec2("Tags[].ResourceId", "describe-tags", "--filters", "Name=key,Values=keep"); !slices.Equal(got.([]any), []any{snapshots[0]}) {
+		t.Errorf("tags %v", got)
+	}
+	c.ec2("", "delete-tags", "--resources", snapshots[0], "--tags", "Key=keep")
+	if got := c.ec2("length(Snapshots)", "describe-snapshots", "--owner-ids", "self", "--page-size", "5"); got != 7.0 {
+		t.Errorf("%v snapshots over pages, want 7", got)
+	}
+	page := c.ec2("", "describe-snapshots", "--owner-ids", "self", "--max-results", "5", "--no-paginate").(map[string]any)
+	if len(page["Snapshots"].([]any)) != 5 || page["NextToken"] == nil {
+		t.Errorf("a page of %d, token %v", len(page["Snapshots"].([]any)), page["NextToken"])
+	}
+	c.ec2("", "modify-volume", "--volume-id", volume, "--size", "2")
+	if got := c.text("VolumesModifications[0].ModificationState", "describe-volumes-modifications"); got != "completed" {
+		t.Errorf("modification %s", got)
+	}
+	c.ec2("", "modify-instance-attribute", "--instance-id", instance, "--block-device-mappings", `[{"DeviceName":"/dev/sdf","Ebs":{"DeleteOnTermination":true}}]`)
+	if got := c.ec2("BlockDeviceMappings[1].Ebs.DeleteOnTermination", "describe-instance-attribute", "--instance-id", instance, "--attribute", "blockDeviceMapping"); got != true {
+		t.Errorf("delete on termination: %v", got)
+	}
+	copied := c.text("SnapshotId", "copy-snapshot", "--source-region", sandbox.Region, "--source-snapshot-id", snapshots[0])
+	c.ec2("", "delete-snapshot", "--snapshot-id", copied)
+	image := c.text("ImageId", "create-image", "--instance-id", instance, "--name", "golden")
+	c.text("Instances[0].InstanceId", "run-instances", "--image-id", image, "--count", "1")
+	if got := c.text("Images[0].State", "describe-images", "--owners", "self"); got != "available" {
+		t.Errorf("image %s", got)
+	}
+	c.ec2("", "deregister-image", "--image-id", image)
+	c.text("AvailabilityZones[0].ZoneName", "describe-availability-zones")
+	if account, err := c.run("sts", "get-caller-identity", "--query", "Account"); err != nil || account != `"`+sandbox.Account+`"` {
+		t.Errorf("%s, %v", account, err)
+	}
+
+	for code, args := range map[string][]string{
+		"VolumeInUse":               {"delete-volume", "--volume-id", volume},
+		"InvalidVolume.NotFound":    {"describe-volumes", "--volume-ids", "vol-0123456789abcdef0"},
+		"InvalidVolumeID.Malformed": {"describe-volumes", "--volume-ids", "vol-x"},
+		"InvalidParameterValue":     {"create-volume", "--availability-zone", sandbox.Zone, "--snapshot-id", snapshots[5], "--size", "0"},
+		"InvalidAction":             {"describe-vpcs"},
+		"DryRunOperation":           {"delete-snapshot", "--snapshot-id", snapshots[1], "--dry-run"},
+	} {
+		output, err := c.run(append([]string{"ec2"}, args...)...)
+		if err == nil || !strings.Contains(output, "("+code+")") {
+			t.Errorf("aws %s: %v: %s, want %s", strings.Join(args, " "), err, output, code)
+		}
+	}
+	if state := c.text("State", "detach-volume", "--volume-id", volume); state != "detaching" {
+		t.Errorf("detach: %s", state)
+	}
+	c.ec2("", "delete-volume", "--volume-id", volume)
+}
