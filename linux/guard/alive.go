@@ -15,51 +15,65 @@ type identity struct {
 
 // identify reads the identity of a running process.
 func identify(pid int) (identity, error) {
-	start, _, err := processStat(pid)
+	st, err := processStat(pid)
 	if err != nil {
 		return identity{}, fmt.Errorf("cannot identify process %d: %w", pid, err)
 	}
-	return identity{PID: pid, Start: start}, nil
+	return identity{PID: pid, Start: st.start}, nil
 }
 
 // alive says whether the process still lives. One that was killed but whose threads hang in the kernel, as in a write
 // to a frozen file system, counts as dead: it will never run again.
 func (p identity) alive() bool {
-	start, state, err := processStat(p.PID)
-	if err != nil || start != p.Start || state == 'Z' || state == 'X' {
-		return false
-	}
-	return !killPending(p.PID)
+	st, err := processStat(p.PID)
+	return err == nil && st.start == p.Start && !st.dead() && !killPending(p.PID)
 }
 
 // gone says whether the process has left the kernel altogether, its hanging threads too. Only then can no freeze of
 // its come about any more.
 func (p identity) gone() bool {
-	start, state, err := processStat(p.PID)
-	if err != nil || start != p.Start || state == 'X' {
+	st, err := processStat(p.PID)
+	if err != nil || st.start != p.Start || st.state == 'X' {
 		return true
 	}
-	if state != 'Z' {
+	if st.state != 'Z' {
 		return false
 	}
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
 	return err != nil || len(tasks) <= 1 // a zombie that nobody has reaped
 }
 
-// processStat reads state and start time. The command's name may hold blanks and brackets: fields count from the last
+// processState is what /proc/PID/stat says of a process's main thread.
+type processState struct {
+	state byte
+	flags uint64
+	start uint64
+}
+
+// dead says that the thread has ended or is ending. The flags are include/linux/sched.h PF_EXITING and PF_SIGNALED.
+func (s processState) dead() bool {
+	const exiting, signaled = 0x4, 0x400
+	return s.state == 'Z' || s.state == 'X' || s.flags&(exiting|signaled) != 0
+}
+
+// processStat reads /proc/PID/stat. The command's name may hold blanks and brackets: fields count from the last
 // bracket on.
-func processStat(pid int) (start uint64, state byte, err error) {
+func processStat(pid int) (st processState, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, 0, err
+		return st, err
 	}
 	s := string(b)
 	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
 	if len(f) < 20 {
-		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
+		return st, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
 	}
-	start, err = strconv.ParseUint(f[19], 10, 64)
-	return start, f[0][0], err
+	st.state = f[0][0]
+	if st.flags, err = strconv.ParseUint(f[6], 10, 64); err != nil {
+		return st, err
+	}
+	st.start, err = strconv.ParseUint(f[19], 10, 64)
+	return st, err
 }
 
 // killPending says whether SIGKILL waits for the main thread to leave the kernel.

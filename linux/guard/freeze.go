@@ -145,12 +145,17 @@ func (g *Guard) nudge(why string) {
 }
 
 // hold sums up; mu is held.
-func (g *Guard) hold() Hold {
-	h := Hold{Held: true}
+func (g *Guard) hold() (h Hold) {
+	h.Held = true
 	broken := func(format string, args ...any) {
 		if h.Held {
 			h.Held, h.Reason = false, fmt.Sprintf(format, args...)
 		}
+	}
+	select {
+	case <-g.broken:
+		defer func() { broken("%s", g.why()) }() // where nothing below is more to the point
+	default:
 	}
 	var from, to int64
 	for i, s := range g.state {

@@ -35,6 +35,11 @@ const watchdogAfter = 30 * time.Second
 // makeDisks makes n file systems of a kind. On every way out each is thawed before it is unmounted.
 func makeDisks(t testing.TB, kind string, n int) []disk {
 	t.Helper()
+	return makeDisksIn(t, t.TempDir(), kind, n)
+}
+
+func makeDisksIn(t testing.TB, dir, kind string, n int) []disk {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount and freeze")
 	}
@@ -43,7 +48,6 @@ func makeDisks(t testing.TB, kind string, n int) []disk {
 			t.Skipf("needs %s: %v", tool, err)
 		}
 	}
-	dir := t.TempDir()
 	var disks []disk
 	for i := range n {
 		image := filepath.Join(dir, fmt.Sprintf("%s%d.img", kind, i))
@@ -249,6 +253,12 @@ func (w *writer) waitFor(condition func([]int64) bool) []int64 {
 	}
 	w.t.Fatal("the writer got nowhere")
 	return nil
+}
+
+// standsStill waits until the writer has not written for a while.
+func (w *writer) standsStill() {
+	w.t.Helper()
+	w.waitFor(func(all []int64) bool { return monotonic()-all[len(all)-1] > int64(200*time.Millisecond) })
 }
 
 // between says whether a write returned inside the span.

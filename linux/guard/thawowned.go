@@ -7,7 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -38,22 +39,27 @@ const orphanPatience = 2 * time.Second
 // dir, leaves those of live runs alone unless force is set, thaws each file system named that is still the same device
 // in the same boot, and removes the file; where one is not mounted any more the file stays for as long as this boot
 // lasts, since a file system unmounted while frozen comes back frozen. It is idempotent; a missing dir is nothing to do. It waits, as long as ctx
-// allows, for a dying guard whose freeze is still under way. The error joins what could not be thawed or read.
+// allows, for a dying guard whose freeze is still under way, and thaws that even after ctx ends, if the process lasts.
+// The error joins what could not be thawed or read.
 func ThawOwned(ctx context.Context, dir string, force bool) ([]Thawed, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*"+ownedSuffix))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list %s: %w", dir, err)
 	}
-	sort.Strings(names)
-	var all []Thawed
-	var problems []error
-	for _, name := range names {
-		done, err := thawFile(ctx, name, force)
-		all = append(all, done...)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			problems = append(problems, err)
-		}
+	perFile := make([][]Thawed, len(names))
+	problems := make([]error, len(names))
+	var files sync.WaitGroup
+	for i, name := range names {
+		files.Go(func() {
+			done, err := thawFile(ctx, name, force)
+			if !errors.Is(err, fs.ErrNotExist) { // else its run has just ended
+				problems[i] = err
+			}
+			perFile[i] = done
+		})
 	}
+	files.Wait()
+	all := slices.Concat(perFile...)
 	for _, t := range all {
 		if t.Outcome == NotThawed {
 			problems = append(problems, fmt.Errorf("cannot thaw %s: %w", t.Path, t.Err))
@@ -87,12 +93,14 @@ func thawFile(ctx context.Context, name string, force bool) ([]Thawed, error) {
 	}
 	live := !free && r.live(ctx)
 	all := make([]Thawed, len(r.Mounts))
+	var mounts sync.WaitGroup
 	for i, m := range r.Mounts {
 		all[i] = Thawed{Run: r.Run, Section: r.Section, Path: m.Path, Outcome: IsLive}
 		if !live || force {
-			all[i].thaw(ctx, m, r.Guard)
+			mounts.Go(func() { all[i].thaw(ctx, m, r.Guard) })
 		}
 	}
+	mounts.Wait()
 	if live { // its file goes with it
 		return all, nil
 	}
@@ -128,38 +136,58 @@ func (r ownedRecord) live(ctx context.Context) bool {
 	}
 }
 
-// thaw thaws one recorded mount, and again as long as its guard hangs in the kernel, where a FIFREEZE under way would
-// still come about.
+// thaw thaws one recorded mount.
 func (t *Thawed) thaw(ctx context.Context, m ownedMount, guard identity) {
 	dir, where, err := findMount(m)
 	if err != nil {
 		t.Outcome, t.Err = WasRemoved, err
 		return
 	}
-	defer dir.Close()
 	t.Path = where
-	t.Outcome = WasNotFrozen
+	answer := make(chan syscall.Errno, 1)
+	go func() { // the ioctl cannot be interrupted
+		defer dir.Close()
+		answer <- thawSurely(ctx, int(dir.Fd()), guard)
+	}()
+	var errno syscall.Errno
+	select {
+	case errno = <-answer:
+	case <-ctx.Done():
+		select {
+		case errno = <-answer:
+		case <-time.After(lastMoment):
+			errno = syscall.EINPROGRESS
+		}
+	}
+	switch errno {
+	case 0:
+		t.Outcome = WasFrozen
+	case syscall.EINVAL:
+		t.Outcome = WasNotFrozen
+	case syscall.EINPROGRESS:
+		t.Outcome, t.Err = NotThawed, fmt.Errorf("guard %d is still freezing it: %w", guard.PID, ctx.Err())
+	default:
+		t.Outcome, t.Err = NotThawed, explain(errno, isThawed)
+	}
+}
+
+// lastMoment is what a thaw may take that has nothing to wait for when the context has ended already.
+const lastMoment = 200 * time.Millisecond
+
+// thawSurely issues FITHAW, and again as long as its killed guard hangs in the kernel: a FITHAW waits for a FIFREEZE
+// under way or, in other phases of it, is told EINVAL while the freeze still comes about.
+func thawSurely(ctx context.Context, fd int, guard identity) syscall.Errno {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		last := guard.gone() || guard.alive() // before the FITHAW, so that nothing slips in between
-		switch errno := thawFS(int(dir.Fd())); errno {
-		case 0:
-			t.Outcome = WasFrozen
-			return
-		case syscall.EINVAL:
-			if last {
-				return
-			}
-		default:
-			t.Outcome, t.Err = NotThawed, explain(errno, isThawed)
-			return
+		last := guard.gone() || guard.alive() // looked at before the FITHAW, so that nothing slips in between
+		if errno := thawFS(fd); errno != syscall.EINVAL || last {
+			return errno
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Outcome, t.Err = NotThawed, fmt.Errorf("guard %d is still freezing it: %w", guard.PID, ctx.Err())
-			return
+			return syscall.EINPROGRESS
 		}
 	}
 }
