@@ -49,7 +49,7 @@ type Client struct {
 	config   Config
 	loaded   aws.Config
 	metadata *Metadata
-	limits   limiters
+	paces    paces
 
 	mu        sync.Mutex
 	connected *sdk.Client
@@ -118,16 +118,14 @@ func withDefaults(cfg Config) Config {
 func load(ctx context.Context, cfg Config, metadata *Metadata) (aws.Config, error) {
 	if cfg.Credentials.ID != "" {
 		fixed := credentials.NewStaticCredentialsProvider(cfg.Credentials.ID, cfg.Credentials.Secret, cfg.Credentials.Session)
-		return aws.Config{Credentials: aws.NewCredentialsCache(fixed)}, nil
+		return aws.Config{Credentials: aws.NewCredentialsCache(fixed), HTTPClient: newPool()}, nil
 	}
 	options := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(newPool()), // the SDK adds the roots of AWS_CA_BUNDLE
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = metadata.client }),
 	}
 	if cfg.Region != "" {
 		options = append(options, config.WithRegion(cfg.Region))
-	}
-	if cfg.Transport != nil {
-		options = append(options, config.WithHTTPClient(&http.Client{Transport: cfg.Transport}))
 	}
 	return config.LoadDefaultConfig(ctx, options...)
 }
@@ -163,7 +161,7 @@ func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
 	loaded.Region = c.region
 	c.connected = sdk.NewFromConfig(loaded, func(o *sdk.Options) {
 		o.Credentials = namedCredentials{c.loaded.Credentials}
-		o.HTTPClient = newHTTPClient(c.config.Transport)
+		o.HTTPClient = c.httpClient()
 		if c.config.EndpointURL != "" {
 			o.BaseEndpoint = aws.String(c.config.EndpointURL)
 		}
@@ -172,6 +170,13 @@ func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
 		}
 	})
 	return c.connected, nil
+}
+
+func (c *Client) httpClient() answers {
+	if c.config.Transport != nil {
+		return answers{overTransport(c.config.Transport)}
+	}
+	return answers{c.loaded.HTTPClient}
 }
 
 // method is an SDK operation as a method expression: (*sdk.Client).CreateVolume. Naming each one so, and none by
@@ -184,7 +189,7 @@ func call[In, Out any](ctx context.Context, c *Client, op, doing string, send me
 	if err != nil {
 		return nil, Classify(op, err)
 	}
-	tries := &tries{op: op, limit: c.limits.of(op), log: c.config.Log}
+	tries := &tries{op: op, pace: c.paces.of(op), log: c.config.Log}
 	out, err := send(api, ctx, in, func(o *sdk.Options) { o.Retryer = tries })
 	if err != nil {
 		return nil, tries.fault(ctx, err).as(doing)

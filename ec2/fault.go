@@ -115,7 +115,7 @@ func Classify(op string, err error) *Fault {
 		classifyAnswer(fault, answer.ErrorCode(), answer.ErrorMessage())
 	} else if isCanceled(err) {
 		classifyCanceled(fault, err)
-	} else if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+	} else if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() > 0 {
 		classifyGarbage(fault, answer)
 	} else {
 		classifyConnection(fault, err)
@@ -191,14 +191,14 @@ func classifyGarbage(fault *Fault, answer *smithyhttp.ResponseError) {
 	case status >= 300:
 		fault.Class = Invalid
 		fault.Message = fmt.Sprintf("the endpoint answered HTTP %d, and not as EC2 does", status)
-		fault.Hint = "check the endpoint URL, and whether a proxy stands between (HTTPS_PROXY, NO_PROXY)"
+		fault.Hint = foreignHint
 	default:
 		fault.Class = Transient
 		fault.Message = "the answer cannot be read: " + lastWords(answer)
 		if torn {
 			fault.Message = "the answer is cut short or is not EC2's"
 		}
-		fault.Hint = "when it stays so, check the endpoint URL and whether a proxy stands between"
+		fault.Hint = foreignHint
 	}
 	if sentOnce[fault.Op] && fault.Class == Transient {
 		fault.Class = Ambiguous
@@ -215,6 +215,12 @@ func classifyConnection(fault *Fault, err error) {
 	case isUntrusted(err):
 		fault.Class = Invalid
 		fault.Hint = "check the endpoint URL, the machine's clock and its CA certificates"
+	case isForeign(err):
+		fault.Class = Transient
+		fault.Hint = foreignHint
+		if sentOnce[fault.Op] {
+			fault.Class = Ambiguous
+		}
 	case isUnsent(err):
 		fault.Class = Transient
 		fault.Message = "the endpoint cannot be reached: " + fault.Message
@@ -238,6 +244,13 @@ func isCanceled(err error) bool {
 func isTimeout(err error) bool {
 	_, sending := errors.AsType[*smithyhttp.RequestSendError](err)
 	return sending
+}
+
+const foreignHint = "check the endpoint URL, and whether a proxy stands between (HTTPS_PROXY, NO_PROXY)"
+
+func isForeign(err error) bool {
+	_, foreign := errors.AsType[*foreignAnswer](err)
+	return foreign
 }
 
 // isUnsent reports whether the connection was never made, so that nothing can have been sent.

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 )
 
 const (
@@ -19,33 +17,11 @@ const (
 	mostDials   = 3                      // of a connection that cannot be made
 )
 
-// limiters hold one adaptive rate limit per action, because EC2 fills one token bucket per action: a throttled
-// CreateVolume is no reason to describe more slowly.
-// Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
-type limiters struct {
-	mu   sync.Mutex
-	byOp map[string]*retry.AdaptiveMode
-}
-
-func (l *limiters) of(op string) *retry.AdaptiveMode {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.byOp == nil {
-		l.byOp = make(map[string]*retry.AdaptiveMode)
-	}
-	limit, ok := l.byOp[op]
-	if !ok {
-		limit = retry.NewAdaptiveMode()
-		l.byOp[op] = limit
-	}
-	return limit
-}
-
 // tries is the retryer of one call. A throttled request is repeated until the caller's context ends, since EC2 did
 // nothing and will have room later; another failure a few times; a request that EC2 would carry out twice, never.
 type tries struct {
 	op       string
-	limit    *retry.AdaptiveMode
+	pace     *pace
 	log      func(level, message string, keysAndValues ...any)
 	attempts int
 	last     error // why the last attempt failed
@@ -99,13 +75,19 @@ func (t *tries) RetryDelay(attempt int, err error) (time.Duration, error) {
 	return wait, nil
 }
 
-// GetAttemptToken waits while the adaptive limit holds this action back. What is sent once is not held back: it may
-// stand inside a freeze.
+// GetAttemptToken waits for this action's turn, and tells the pace how it went. What is sent once is not held back: it
+// may stand inside a freeze.
 func (t *tries) GetAttemptToken(ctx context.Context) (func(error) error, error) {
 	if sentOnce[t.op] {
 		return release, nil
 	}
-	return t.limit.GetAttemptToken(ctx)
+	if err := t.pace.wait(ctx); err != nil {
+		return nil, err
+	}
+	return func(err error) error {
+		t.pace.learn(err != nil && Classify(t.op, err).Class == Throttled)
+		return nil
+	}, nil
 }
 
 // GetRetryToken gives every retry leave: the limit is RetryDelay's.

@@ -1,33 +1,98 @@
 package ec2
 
 import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
+
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
-// newHTTPClient returns a client that follows no redirect (a signed request must not be sent elsewhere). Its default
-// transport keeps enough idle connections for a set of lanes that snapshot at once, and speaks HTTP/1.1 only, as EC2
-// does: a request never shares its connection with another one's loss.
-func newHTTPClient(transport http.RoundTripper) *http.Client {
-	client := &http.Client{
+// newPool returns the SDK's HTTP client with enough idle connections for a set of lanes that snapshot at once. It speaks
+// HTTP/1.1 only, as EC2 does: no request shares its connection with another one, and so not its loss.
+func newPool() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().
+		WithTimeout(90 * time.Second). // one attempt, its body included
+		WithDialerOptions(func(dialer *net.Dialer) {
+			dialer.Timeout = 3 * time.Second
+			dialer.KeepAlive = 15 * time.Second
+		}).
+		WithTransportOptions(func(transport *http.Transport) {
+			transport.TLSHandshakeTimeout = 5 * time.Second
+			transport.ResponseHeaderTimeout = 60 * time.Second
+			transport.MaxIdleConns = 128
+			transport.MaxIdleConnsPerHost = 64
+			transport.IdleConnTimeout = 30 * time.Second
+			transport.ForceAttemptHTTP2 = false
+		})
+}
+
+// overTransport sends through the given transport and follows no redirect: a signed request goes nowhere else.
+func overTransport(transport http.RoundTripper) *http.Client {
+	return &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	if transport != nil {
-		return client
+}
+
+// answers lets a success through only if it is EC2's answer to the action that was asked. The SDK reads any other
+// document, and an empty one, as an answer without contents: behind a captive proxy an account would look as if it had
+// no snapshots, and a new empty volume would be made.
+type answers struct {
+	from interface {
+		Do(*http.Request) (*http.Response, error)
 	}
-	client.Timeout = 90 * time.Second // one attempt, its body included
-	dialer := &net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
-	client.Transport = &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 60 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       30 * time.Second,
+}
+
+const longestPreamble = 1024 // bytes before the root element: the XML declaration and white space
+
+func (a answers) Do(request *http.Request) (*http.Response, error) {
+	response, err := a.from.Do(request)
+	if err != nil || response.StatusCode < 200 || response.StatusCode > 299 {
+		return response, err
 	}
-	return client
+	start := bufio.NewReaderSize(response.Body, longestPreamble)
+	text, _ := start.Peek(longestPreamble) // an error shows again when the body is read
+	if root := awsmiddleware.GetOperationName(request.Context()) + "Response"; !opensWith(text, root) {
+		response.Body.Close()
+		return nil, &foreignAnswer{from: request.URL.Host, status: response.StatusCode}
+	}
+	response.Body = body{start, response.Body}
+	return response, nil
+}
+
+// opensWith reports whether the document's root element has the name.
+func opensWith(text []byte, root string) bool {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	for {
+		text = bytes.TrimSpace(text)
+		declaration, rest, ok := bytes.Cut(text, []byte("?>"))
+		if !ok || !bytes.HasPrefix(declaration, []byte("<?")) {
+			break
+		}
+		text = rest
+	}
+	after, ok := bytes.CutPrefix(text, []byte("<"+root))
+	return ok && len(after) > 0 && bytes.IndexByte([]byte(" \t\r\n/>"), after[0]) >= 0
+}
+
+// body reads what was peeked at, too.
+type body struct {
+	io.Reader
+	io.Closer
+}
+
+// foreignAnswer is a success that EC2 did not send, or not whole.
+type foreignAnswer struct {
+	from   string
+	status int
+}
+
+func (f *foreignAnswer) Error() string {
+	return fmt.Sprintf("%s answered HTTP %d, but not as EC2 does", f.from, f.status)
 }

@@ -1,0 +1,75 @@
+package ec2
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	firstInterval   = 100 * time.Millisecond // between requests of one action, after the first throttled one
+	longestInterval = 2 * time.Second
+	freeInterval    = 20 * time.Millisecond // below this, requests go out as they come
+)
+
+// paces hold one pace per action, because EC2 fills one token bucket per action: a throttled CreateVolume is no reason
+// to describe more slowly, which the SDK's adaptive mode with its one limit for all would do.
+// Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+type paces struct {
+	mu   sync.Mutex
+	byOp map[string]*pace
+}
+
+func (p *paces) of(op string) *pace {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byOp == nil {
+		p.byOp = make(map[string]*pace)
+	}
+	if p.byOp[op] == nil {
+		p.byOp[op] = new(pace)
+	}
+	return p.byOp[op]
+}
+
+// pace spaces the requests of one action once EC2 has throttled one. Each throttled request doubles the interval, each
+// other one takes a fifth off, until they go out freely again. Those who wait go in the order in which they came.
+type pace struct {
+	mu       sync.Mutex
+	interval time.Duration
+	next     time.Time // when the next request may go out
+}
+
+func (p *pace) wait(ctx context.Context) error {
+	p.mu.Lock()
+	now := time.Now()
+	turn := now
+	if p.next.After(now) {
+		turn = p.next
+	}
+	p.next = turn.Add(p.interval)
+	p.mu.Unlock()
+	if turn == now {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(turn.Sub(now))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *pace) learn(throttled bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if throttled {
+		p.interval = min(max(2*p.interval, firstInterval), longestInterval)
+		return
+	}
+	if p.interval = p.interval * 4 / 5; p.interval < freeInterval {
+		p.interval = 0
+	}
+}
