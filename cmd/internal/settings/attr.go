@@ -49,8 +49,14 @@ func withoutEnv(text string, expr hcl.Expression, scope *hcl.EvalContext) string
 			continue
 		}
 		value, diags := path.TraverseAbs(scope)
-		if !diags.HasErrors() && value.Type() == cty.String && value.AsString() != "" {
-			text = strings.ReplaceAll(text, value.AsString(), "("+traversalText(path)+")")
+		values := map[string]cty.Value{traversalText(path): value}
+		if value.Type().IsObjectType() { // env[…]: any of them
+			values = value.AsValueMap()
+		}
+		for name, value := range values {
+			if !diags.HasErrors() && value.Type() == cty.String && len(value.AsString()) > 3 {
+				text = strings.ReplaceAll(text, value.AsString(), "("+name+")")
+			}
 		}
 	}
 	return text

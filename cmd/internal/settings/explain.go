@@ -24,6 +24,17 @@ func explain(diag *hcl.Diagnostic) {
 		} else {
 			explainKey(diag, expr.Traversal)
 		}
+	case *hclsyntax.IndexExpr:
+		owner, ownerDiags := expr.Collection.Value(diag.EvalContext)
+		key, keyDiags := expr.Key.Value(diag.EvalContext)
+		if !ownerDiags.HasErrors() && !keyDiags.HasErrors() && key.Type() == cty.String && key.IsKnown() && !key.IsNull() {
+			missingKey(diag, owner, key.AsString(), "The value")
+		}
+	case *hclsyntax.RelativeTraversalExpr:
+		owner, diags := expr.Source.Value(diag.EvalContext)
+		if key, ok := stepKey(expr.Traversal[0]); ok && !diags.HasErrors() {
+			missingKey(diag, owner, key, "The value")
+		}
 	}
 	for _, used := range diag.Expression.Variables() {
 		if used.RootName() == "env" {
@@ -51,36 +62,51 @@ func explainVariable(diag *hcl.Diagnostic, name string) {
 	diag.Detail = detail
 }
 
-// explainKey names the keys that the innermost object has in the place of the
-// missing one.
+// explainKey finds the first step of a path that leads nowhere.
 func explainKey(diag *hcl.Diagnostic, path hcl.Traversal) {
 	for n := 1; n < len(path); n++ {
 		if _, diags := path[:n+1].TraverseAbs(diag.EvalContext); !diags.HasErrors() {
 			continue
 		}
-		attr, ok := path[n].(hcl.TraverseAttr)
-		if !ok {
-			return
-		}
 		owner, diags := path[:n].TraverseAbs(diag.EvalContext)
-		if diags.HasErrors() || owner.IsNull() || !owner.IsKnown() {
-			return
-		}
-		keys, ok := keysOf(owner)
-		if !ok {
-			return
-		}
-		at := traversalText(path[:n])
-		if path.RootName() == "env" {
-			diag.Detail = fmt.Sprintf("The environment variable %s is not set.", attr.Name)
-			return
-		}
-		diag.Detail = fmt.Sprintf("%s has no key %q. It has %s.", at+turnOf(path, diag.EvalContext), attr.Name, list(quoted(keys), "and"))
-		if near := nearest(attr.Name, keys); near != "" {
-			diag.Detail += fmt.Sprintf(" Did you mean %q?", near)
+		key, ok := stepKey(path[n])
+		switch {
+		case !ok || diags.HasErrors():
+		case path.RootName() == "env":
+			diag.Detail = fmt.Sprintf("The environment variable %s is not set.", key)
+		default:
+			missingKey(diag, owner, key, traversalText(path[:n])+turnOf(path, diag.EvalContext))
 		}
 		return
 	}
+}
+
+// missingKey names the keys that owner has in the place of the missing one.
+func missingKey(diag *hcl.Diagnostic, owner cty.Value, key, ownerName string) {
+	if owner.IsNull() || !owner.IsKnown() {
+		return
+	}
+	keys, ok := keysOf(owner)
+	if !ok || slices.Contains(keys, key) {
+		return
+	}
+	diag.Detail = fmt.Sprintf("%s has no key %q. It has %s.", ownerName, key, list(quoted(keys), "and"))
+	if near := nearest(key, keys); near != "" {
+		diag.Detail += fmt.Sprintf(" Did you mean %q?", near)
+	}
+}
+
+// stepKey is the text key that a step of a path asks for.
+func stepKey(step hcl.Traverser) (string, bool) {
+	switch step := step.(type) {
+	case hcl.TraverseAttr:
+		return step.Name, true
+	case hcl.TraverseIndex:
+		if step.Key.Type() == cty.String && !step.Key.IsNull() {
+			return step.Key.AsString(), true
+		}
+	}
+	return "", false
 }
 
 // turnOf says which element of a dynamic block's list a path begins at, if it

@@ -332,6 +332,8 @@ snapshotter "s" {
   volume "/dev/sdf" {
     mount_point = env.SECRET
     size        = "${env.SECRET}x"
+    kms_key_id  = [for name in ["SECRET"] : env[name]][0]
+    iops        = env[upper("secret")]
   }
 }
 `)
