@@ -143,3 +143,7 @@ func unfinishedLanes(j *Journal) []string {
 	}
 	return out
 }
+
+// UnfinishedLanes are the lanes with a step that is not done, as the file had
+// it when it was opened; never empty: ["-"] names no lane.
+func (j *Journal) UnfinishedLanes() []string { return unfinishedLanes(j) }

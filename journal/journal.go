@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -124,7 +125,9 @@ func create(path string, m Meta, p *plan.Plan) (*Journal, error) {
 
 // open locks an existing file and reads it whole.
 func open(path string, readOnly bool) (j *Journal, err error) {
-	// bbolt checks its pages lazily and panics on some kinds of damage.
+	// bbolt checks its pages lazily: on some kinds of damage it panics, or
+	// follows a page number beyond the mapped file, which is a memory fault.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
 			j, err = nil, &DamagedError{path, fmt.Errorf("%v", r)}

@@ -68,6 +68,12 @@ type Foreseer interface {
 	Foresee(in json.RawMessage) string
 }
 
+// A Teller says in a few words what an output means ("snap-0abc, 2 h old").
+// Bound handlers are Tellers; the words are the output's String method.
+type Teller interface {
+	Tell(out json.RawMessage) string
+}
+
 // Handlers binds kinds to handlers, in one place.
 type Handlers map[Kind]Handler
 
@@ -157,6 +163,14 @@ func (b bound[In, Out]) Foresee(in json.RawMessage) string {
 		return ""
 	}
 	return b.f.Foresee(v)
+}
+
+func (b bound[In, Out]) Tell(out json.RawMessage) string {
+	v, err := decode[Out]("", out)
+	if s, ok := any(v).(fmt.Stringer); ok && err == nil {
+		return s.String()
+	}
+	return ""
 }
 
 func decode[T any](step StepID, raw json.RawMessage) (T, error) {
