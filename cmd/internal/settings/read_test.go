@@ -89,6 +89,9 @@ func TestUnreadableFile(t *testing.T) {
 }
 
 func TestAMebibyteOfGarbageIsRefusedBriefly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	for name, text := range map[string]string{
 		"words":      strings.Repeat("} { \"x\" = @\n", MaxBytes/12),
 		"arguments":  strings.Repeat("volume \"a\" {}\n", MaxBytes/14),

@@ -58,7 +58,10 @@ func Load(paths []string) (*File, error) {
 	if !diags.HasErrors() {
 		diags = append(diags, f.index(bodies)...)
 	}
-	return f, f.fail(diags)
+	if err := f.fail(diags); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // Parse is Load for text that is at hand already; name is what diagnostics
@@ -72,7 +75,10 @@ func Parse(name string, src []byte) (*File, error) {
 	if !diags.HasErrors() {
 		diags = append(diags, f.index([]hcl.Body{f.sources[name].Body})...)
 	}
-	return f, f.fail(diags)
+	if err := f.fail(diags); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // parse adds one file to the sources.
