@@ -144,7 +144,7 @@ func TestWhatAnotherFrozeStaysFrozen(t *testing.T) {
 func TestMaxHoldThawsThoughTheParentHangs(t *testing.T) {
 	disks := makeDisks(t, "ext4", 2)
 	w := startWriter(t, disks[0])
-	g := startGuard(t, asMounts(disks), Options{MaxHold: 300 * time.Millisecond})
+	g := startGuard(t, asMounts(disks), Options{MaxHold: time.Second})
 	before := monotonic()
 	if err := g.Freeze(t.Context()); err != nil {
 		t.Fatal(err)
@@ -156,11 +156,11 @@ func TestMaxHoldThawsThoughTheParentHangs(t *testing.T) {
 		t.Fatal("the broken hold was not told")
 	}
 	next := w.after(froze + int64(20*time.Millisecond)) // nobody calls Thaw
-	if held := time.Duration(next - before); held < 300*time.Millisecond || held > 800*time.Millisecond {
-		t.Errorf("the writer was held up for %s with a MaxHold of 300ms", held)
+	if held := time.Duration(next - before); held < time.Second || held > 3*time.Second {
+		t.Errorf("the writer was held up for %s with a MaxHold of 1s", held)
 	}
 	h, err := g.Thaw(t.Context())
-	if err != nil || h.Held || !strings.Contains(h.Reason, "300ms") {
+	if err != nil || h.Held || !strings.Contains(h.Reason, "1s") {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 }
@@ -245,7 +245,7 @@ func TestAStoppedGuardIsWokenByTheThaw(t *testing.T) {
 
 func TestAStoppedGuardStillKeepsMaxHold(t *testing.T) {
 	disks := makeDisks(t, "ext4", 1)
-	g := startGuard(t, asMounts(disks), Options{MaxHold: 200 * time.Millisecond})
+	g := startGuard(t, asMounts(disks), Options{MaxHold: time.Second})
 	before := time.Now()
 	if err := g.Freeze(t.Context()); err != nil {
 		t.Fatal(err)
@@ -259,8 +259,8 @@ func TestAStoppedGuardStillKeepsMaxHold(t *testing.T) {
 	if h, err := g.Thaw(t.Context()); err != nil || h.Held {
 		t.Errorf("hold %+v, %v", h, err)
 	}
-	if d := time.Since(before); d > 2*time.Second {
-		t.Errorf("held for %s with a MaxHold of 200ms", d)
+	if d := time.Since(before); d > 4*time.Second {
+		t.Errorf("held for %s with a MaxHold of 1s", d)
 	}
 }
 
