@@ -51,9 +51,8 @@ func (h *Host) StartHeldHook(ctx context.Context, q HookRequest) (*HeldHook, err
 	}
 	if err := held.awaitReady(ctx, q, ready); err != nil {
 		out.Close()
-		p.stopGroup()
-		_ = p.reap()
-		return nil, fmt.Errorf("hook %s did not get ready: %w%s", q.Command[0], err, HookResult{Tail: p.lines.last()}.tailWords())
+		result, err := p.finish(err)
+		return nil, fmt.Errorf("hook %s did not get ready: %w%s", q.Command[0], err, result.tailWords())
 	}
 	_ = out.SetWriteDeadline(time.Time{})
 	return held, nil
@@ -96,13 +95,9 @@ func (held *HeldHook) Close(timeout time.Duration) (HookResult, error) {
 	case <-held.process.exited:
 	case <-t.C:
 		stopped = fmt.Errorf("%w: it did not end within %s of being let go", ErrHookTimedOut, timeout)
-		held.process.stopGroup()
 	}
-	err := held.process.reap()
-	result := HookResult{ExitCode: held.process.cmd.ProcessState.ExitCode(), Duration: time.Since(held.started), Tail: held.process.lines.last()}
-	if stopped != nil {
-		err = stopped
-	}
+	result, err := held.process.finish(stopped)
+	result.Duration = time.Since(held.started)
 	if err != nil {
 		return result, fmt.Errorf("hook %s: %w%s", held.command, err, result.tailWords())
 	}

@@ -33,14 +33,20 @@ type HookResult struct {
 	Tail     []string // its last lines
 }
 
-const (
+// Variables only so that a test need not wait as long as an operator would want a database to have.
+var (
 	// termGrace is what a process group gets between SIGTERM and SIGKILL.
 	termGrace = 5 * time.Second
-	// pipeGrace is how long output is awaited after the program has ended: a grandchild (a daemon that was started) may keep the
-	// pipe open for ever.
-	pipeGrace = time.Second
-	tailLines = 10
+	// killGrace is how long a killed group is waited for.
+	killGrace = 5 * time.Second
 )
+
+// pipeGrace is how long output is awaited after the program has ended: a grandchild (a daemon that was started) may keep the pipe
+// open for ever.
+const pipeGrace = time.Second
+
+// tailLines is how many of its last lines a result keeps.
+const tailLines = 10
 
 // ErrHookTimedOut: the program ran longer than its time-out and was killed with its process group.
 var ErrHookTimedOut = errors.New("timed out")
@@ -68,14 +74,8 @@ func (h *Host) RunHook(ctx context.Context, q HookRequest) (HookResult, error) {
 	case <-ctx.Done():
 		stopped = context.Cause(ctx)
 	}
-	if stopped != nil {
-		p.stopGroup()
-	}
-	err = p.reap()
-	result := HookResult{ExitCode: p.cmd.ProcessState.ExitCode(), Duration: time.Since(start), Tail: p.lines.last()}
-	if stopped != nil {
-		err = stopped
-	}
+	result, err := p.finish(stopped)
+	result.Duration = time.Since(start)
 	if err != nil {
 		return result, fmt.Errorf("hook %s: %w%s", q.Command[0], err, result.tailWords())
 	}
@@ -128,33 +128,36 @@ func startHook(q HookRequest, stdin io.Reader) (*hookProcess, error) {
 	return p, nil
 }
 
-// stopGroup ends the process group: SIGTERM, a grace while any member lives, SIGKILL.
-func (p *hookProcess) stopGroup() {
+// stopGroup ends the process group: SIGTERM, a grace while any member lives, SIGKILL. gone is false when even that did not help: a
+// process that waits for a frozen or dead device cannot be killed, and must not hang its caller.
+func (p *hookProcess) stopGroup() (gone bool) {
+	// The leader is not reaped yet, so the number cannot have become another group's.
 	group := -p.cmd.Process.Pid
 	_ = unix.Kill(group, unix.SIGTERM)
-	grace := time.NewTimer(termGrace)
-	defer grace.Stop()
-	select {
-	case <-p.exited:
-		p.awaitGroup(grace.C)
-	case <-grace.C:
+	if !p.groupEnds(termGrace) {
+		_ = unix.Kill(group, unix.SIGKILL)
+		if !p.groupEnds(killGrace) {
+			return false
+		}
 	}
-	// The leader is not reaped yet, so the number cannot have become another group's.
-	_ = unix.Kill(group, unix.SIGKILL)
 	<-p.exited
+	return true
 }
 
-// awaitGroup gives what is left of the group the rest of the grace, and returns as soon as only the leader's corpse remains.
-func (p *hookProcess) awaitGroup(grace <-chan time.Time) {
+// groupEnds waits until nothing of the group is left but corpses.
+func (p *hookProcess) groupEnds(within time.Duration) bool {
+	grace := time.NewTimer(within)
+	defer grace.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for groupAlive(p.cmd.Process.Pid) {
 		select {
-		case <-grace:
-			return
+		case <-grace.C:
+			return false
 		case <-tick.C:
 		}
 	}
+	return true
 }
 
 // groupAlive looks for a member of the process group that is no zombie. kill(2) cannot tell: it finds the corpse too.
@@ -175,6 +178,20 @@ func groupAlive(group int) bool {
 		}
 	}
 	return false
+}
+
+// finish collects how the program ended; with a reason to stop it, it is ended first.
+func (p *hookProcess) finish(stop error) (HookResult, error) {
+	if stop != nil && !p.stopGroup() {
+		p.lines.flush()
+		return HookResult{ExitCode: -1, Tail: p.lines.last()}, fmt.Errorf("%w; pid %d survives SIGKILL, it waits for a device", stop, p.cmd.Process.Pid)
+	}
+	err := p.reap()
+	result := HookResult{ExitCode: p.cmd.ProcessState.ExitCode(), Tail: p.lines.last()}
+	if stop != nil {
+		err = stop
+	}
+	return result, err
 }
 
 // reap collects the exit status and the rest of the output. A pipe that somebody else keeps open is no failure.

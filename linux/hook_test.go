@@ -70,7 +70,15 @@ func TestAHangingHookIsKilledWithItsGrandchildren(t *testing.T) {
 	}
 }
 
+// graces shortens what a stopped hook gets.
+func graces(t *testing.T, term, kill time.Duration) {
+	oldTerm, oldKill := termGrace, killGrace
+	termGrace, killGrace = term, kill
+	t.Cleanup(func() { termGrace, killGrace = oldTerm, oldKill })
+}
+
 func TestAHookThatIgnoresSIGTERMIsKilled(t *testing.T) {
+	graces(t, 300*time.Millisecond, 5*time.Second)
 	h := New(Roots{})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("the operator stopped the run")
@@ -89,6 +97,37 @@ func TestAHookThatIgnoresSIGTERMIsKilled(t *testing.T) {
 	if pid == 0 || alive(pid) {
 		t.Errorf("grandchild %d still lives", pid)
 	}
+}
+
+// A process that writes to a frozen file system cannot be killed: the hook's caller must go on all the same.
+func TestAnUnkillableHookDoesNotHangItsCaller(t *testing.T) {
+	graces(t, 100*time.Millisecond, 100*time.Millisecond)
+	h := New(Roots{})
+	target := mounted(t, h, formatted(t, h, "ext4", 32*mib), "ext4").Mount.Target
+	folder, err := os.Open(target)
+	must(t, err)
+	thaw := func() { _ = unix.IoctlSetInt(int(folder.Fd()), uint(iowr('X', 120, 4)), 0) } // FITHAW
+	t.Cleanup(func() {
+		thaw()
+		folder.Close()
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for range 500 { // until the hook has died, the mount is busy
+			if h.Unmount(context.Background(), target) == nil {
+				return
+			}
+			<-tick.C
+		}
+	})
+	must(t, unix.IoctlSetInt(int(folder.Fd()), uint(iowr('X', 119, 4)), 0)) // FIFREEZE
+	start := time.Now()
+	_, err = h.RunHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "echo before; : >" + target + "/file"}, Timeout: 200 * time.Millisecond})
+	took := time.Since(start)
+	thaw()
+	if !errors.Is(err, ErrHookTimedOut) || took > 5*time.Second {
+		t.Errorf("RunHook = %v after %s", err, took)
+	}
+	says(t, err, "survives SIGKILL", "before")
 }
 
 func TestAGrandchildWithThePipeDoesNotHangTheHook(t *testing.T) {
