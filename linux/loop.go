@@ -138,19 +138,6 @@ func LoopWaitFree(path string, patience time.Duration) bool {
 	}
 }
 
-// LoopBusy tells whether the device is mounted or held exclusively by anybody,
-// in whatever mount namespace.
-func LoopBusy(path string) (bool, error) {
-	device, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
-	if errors.Is(err, unix.EBUSY) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("cannot look at %s: %w", path, err)
-	}
-	return false, device.Close()
-}
-
 // LoopGrow makes the device as large as its backing file has become.
 func LoopGrow(path string) error {
 	device, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -54,6 +54,9 @@ func (c cli) text(query string, args ...string) string {
 }
 
 func TestTheAWSCLI(t *testing.T) {
+	if testing.Short() {
+		t.Skip("forty starts of the aws command take a while")
+	}
 	if _, err := exec.LookPath("aws"); err != nil {
 		t.Skip("no aws command: ", err)
 	}

@@ -18,6 +18,35 @@ func (l *Latency) fields() map[string]*time.Duration {
 	}
 }
 
+// Set reads what String writes, such as "create=2s,lag=500ms". With String and
+// Type it makes a command line flag of a Latency.
+func (l *Latency) Set(text string) error {
+	named := map[string]string{}
+	for part := range strings.SplitSeq(text, ",") {
+		name, value, ok := strings.Cut(part, "=")
+		if !ok {
+			return fmt.Errorf("%q is not of the form NAME=DURATION", part)
+		}
+		named[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	return l.set(named)
+}
+
+// String lists what is not zero.
+func (l *Latency) String() string {
+	var parts []string
+	named := l.fields()
+	for _, name := range sortedKeys(named) {
+		if d := *named[name]; d != 0 {
+			parts = append(parts, name+"="+d.String())
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// Type names the value in a command's help.
+func (l *Latency) Type() string { return "NAME=DURATION,…" }
+
 // set overrides the fields that text names.
 func (l *Latency) set(text map[string]string) error {
 	known := l.fields()

@@ -178,9 +178,9 @@ func mountsOf(devices []linux.LoopDevice) ([]*mountinfo.Info, error) {
 	for grew := true; grew; {
 		grew = false
 		for _, mount := range every {
-			source, err := filepath.EvalSymlinks(mount.Source)
-			if err != nil {
-				source = mount.Source
+			source := mount.Source
+			if resolved, err := filepath.EvalSymlinks(source); err == nil && filepath.IsAbs(source) {
+				source = resolved
 			}
 			if !ours[mount.ID] && (ours[mount.Parent] || paths[source] || numbers[fmt.Sprintf("%d:%d", mount.Major, mount.Minor)]) {
 				ours[mount.ID], grew = true, true

@@ -89,19 +89,24 @@ func open(cfg Config) (*World, error) {
 		return nil, err
 	}
 	defer unlock()
-	if _, err := w.store.catchUp(); err != nil {
-		return nil, err
-	}
-	if err := w.found(); err != nil {
-		return nil, err
-	}
-	if w.pool, err = openPool(dir, cfg.FilesOnly); err != nil {
-		return nil, err
-	}
-	if err := w.reconcile(); err != nil {
+	if err := w.load(); err != nil {
 		return nil, errors.Join(err, w.store.close())
 	}
 	return w, nil
+}
+
+// load reads the records and brings the host in line with them.
+func (w *World) load() (err error) {
+	if _, err := w.store.catchUp(); err != nil {
+		return err
+	}
+	if err := w.found(); err != nil {
+		return err
+	}
+	if w.pool, err = openPool(w.dir, w.config.FilesOnly); err != nil {
+		return err
+	}
+	return w.reconcile()
 }
 
 // Close closes the world's files. Devices stay attached and the pool stays
@@ -120,7 +125,7 @@ func (w *World) found() error {
 	if current := w.store.rows.Settings; current != nil {
 		facts = *current
 		if facts.FilesOnly != w.config.FilesOnly {
-			return fmt.Errorf("it was made with FilesOnly=%t: reset it first", facts.FilesOnly)
+			return fmt.Errorf("it was made %s, and is to be opened %s: reset it first", kindOf(facts.FilesOnly), kindOf(w.config.FilesOnly))
 		}
 	} else {
 		instance := &Instance{
@@ -150,6 +155,13 @@ func (w *World) found() error {
 		return w.store.commit(&next)
 	}
 	return nil
+}
+
+func kindOf(filesOnly bool) string {
+	if filesOnly {
+		return "without devices, files only"
+	}
+	return "with loop devices"
 }
 
 // rootVolume is the volume an instance boots from. It is a record with a file
