@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -61,10 +62,7 @@ func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot
 	}
 	found = matching(found, func(Snapshot) bool { return true })
 	slices.SortFunc(found, func(a, b Snapshot) int {
-		if order := b.Started.Compare(a.Started); order != 0 {
-			return order
-		}
-		return strings.Compare(b.ID, a.ID)
+		return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(b.ID, a.ID))
 	})
 	return found, nil
 }

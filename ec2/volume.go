@@ -1,11 +1,11 @@
 package ec2
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -173,7 +173,7 @@ func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volu
 	slices.SortFunc(found, func(a, b Volume) int {
 		onA, _ := a.On(instanceID)
 		onB, _ := b.On(instanceID)
-		return strings.Compare(onA.Device+" "+a.ID, onB.Device+" "+b.ID)
+		return cmp.Or(cmp.Compare(onA.Device, onB.Device), cmp.Compare(a.ID, b.ID))
 	})
 	return found, nil
 }
@@ -199,19 +199,17 @@ func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Vo
 		return nil, refuse("DescribeVolumes", "look for volumes by tag", "internal error: no tag to look for")
 	}
 	// One tag is enough for EC2 to go by, and lets lanes that look by the same key share a call; the rest is seen to here.
-	key := slices.Sorted(maps.Keys(tags))[0]
+	// The longest value selects best: a token rather than a role.
+	key := slices.SortedFunc(maps.Keys(tags), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(tags[b]), len(tags[a])), cmp.Compare(a, b))
+	})[0]
 	doing := "look for volumes by tag " + key
-	for k, v := range tags {
-		if len(v) > len(tags[key]) { // the longest value selects best: a token rather than a role
-			key = k
-		}
-	}
 	found, err := c.volumeLooks.ask(ctx, doing, "tag:"+key, Literal(tags[key]))
 	if err != nil {
 		return nil, err
 	}
 	found = matching(found, func(v Volume) bool { return hasTags(v.Tags, tags) })
-	slices.SortFunc(found, func(a, b Volume) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(found, func(a, b Volume) int { return cmp.Compare(a.ID, b.ID) })
 	return found, nil
 }
 
