@@ -1,0 +1,283 @@
+package render
+
+import (
+	"fmt"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+	"snaptastic/runner"
+)
+
+// A board is what a live run shows: a line for the steps of the whole plan and
+// one for each lane. It is plain state; whoever owns it draws it.
+type board struct {
+	whole *boardLine   // the steps of the whole plan
+	lines []*boardLine // one per lane
+	lanes map[string]*boardLine
+}
+
+type boardLine struct {
+	label   string
+	states  map[plan.StepID]journal.State
+	total   int
+	settled int
+	undone  int
+	running []*boardStep // in the order they began; the newest is shown
+	failed  string       // why
+	skipped string       // why
+	kept    string       // what
+	begun   time.Time
+	ended   time.Time
+}
+
+type boardStep struct {
+	step     *plan.Step
+	text     string
+	percent  int // -1 where nobody knows
+	retry    bool
+	undoing  bool
+	retryAt  time.Time
+	retryWhy string
+}
+
+// newBoard starts from what an earlier process did.
+func newBoard(p *plan.Plan, records map[plan.StepID]journal.Record) *board {
+	whole := &boardLine{label: clean(p.Operation + " " + p.Snapshotter), states: map[plan.StepID]journal.State{}}
+	b := &board{whole: whole, lanes: map[string]*boardLine{"": whole}}
+	for _, lane := range p.Lanes {
+		l := &boardLine{label: clean(lane.ID), states: map[plan.StepID]journal.State{}}
+		b.lanes[lane.ID] = l
+		b.lines = append(b.lines, l)
+	}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		if l := b.lanes[s.Lane]; l != nil {
+			l.total++
+			if records[s.ID].State == journal.Done {
+				l.set(s.ID, journal.Done)
+			}
+		}
+	}
+	return b
+}
+
+func (l *boardLine) set(id plan.StepID, s journal.State) {
+	ended := func(s journal.State) bool {
+		return s == journal.Done || s == journal.Failed || s == journal.Skipped || s == journal.Uncertain
+	}
+	if ended(l.states[id]) {
+		l.settled--
+	}
+	if ended(s) {
+		l.settled++
+	}
+	l.states[id] = s
+}
+
+// apply takes one event.
+func (b *board) apply(e runner.Event) {
+	if e.Step == nil {
+		return
+	}
+	l := b.lanes[e.Step.Lane]
+	if l == nil {
+		return
+	}
+	if l.begun.IsZero() {
+		l.begun = e.At
+	}
+	l.ended = e.At
+	switch e.What {
+	case runner.Looking, runner.Starting, runner.Undoing:
+		s := l.run(e.Step)
+		s.undoing = e.What == runner.Undoing
+		s.retry = false
+		if !s.undoing {
+			l.set(e.Step.ID, journal.Started)
+		}
+	case runner.Advancing:
+		s := l.run(e.Step)
+		s.text, s.percent = clean(e.Progress.Text), e.Progress.Percent
+	case runner.Retrying:
+		s := l.run(e.Step)
+		s.retry, s.retryAt = true, e.At.Add(e.Wait)
+		if e.Err != nil {
+			s.retryWhy = clean(e.Err.Error())
+		}
+	default:
+		l.settle(e)
+	}
+}
+
+// settle takes the event that ends a step.
+func (l *boardLine) settle(e runner.Event) {
+	l.stop(e.Step)
+	switch e.What {
+	case runner.Finished:
+		l.set(e.Step.ID, journal.Done)
+	case runner.Failing:
+		l.set(e.Step.ID, journal.Failed)
+		if !e.Step.Tolerated && l.failed == "" {
+			l.failed = shortName(e.Step)
+			if e.Err != nil {
+				l.failed += ": " + clean(e.Err.Error())
+			}
+		}
+	case runner.Skipping:
+		l.set(e.Step.ID, journal.Skipped)
+		if l.skipped == "" {
+			l.skipped = clean(e.Record.Note)
+		}
+	case runner.UndidStep:
+		l.undone++
+		if e.Record.Undo == journal.Kept {
+			l.kept = clean(e.Record.Note)
+		}
+	}
+}
+
+// run finds the step among those under way, or puts it there.
+func (l *boardLine) run(s *plan.Step) *boardStep {
+	for _, r := range l.running {
+		if r.step.ID == s.ID {
+			return r
+		}
+	}
+	r := &boardStep{step: s, percent: -1}
+	l.running = append(l.running, r)
+	return r
+}
+
+func (l *boardLine) stop(s *plan.Step) {
+	for i, r := range l.running {
+		if r.step.ID == s.ID {
+			l.running = append(l.running[:i], l.running[i+1:]...)
+			return
+		}
+	}
+}
+
+// looks of a line, in the order in which a terminal too low for all shows them.
+type lineLook int
+
+const (
+	lineRunning lineLook = iota
+	lineFailed
+	lineSkipped
+	lineKept
+	lineStopped // the run came to rest before it did
+	lineDone
+	lineUndone
+	lineWaiting
+)
+
+func (l *boardLine) look(now time.Time, over bool) lineLook {
+	switch {
+	case len(l.running) > 0 && !over:
+		return lineRunning
+	case l.failed != "":
+		return lineFailed
+	case l.kept != "":
+		return lineKept
+	case l.undone > 0:
+		return lineUndone
+	case l.settled == l.total && l.skipped != "":
+		return lineSkipped
+	case l.settled == l.total:
+		return lineDone
+	case over && l.settled > 0:
+		return lineStopped
+	case !over && !l.begun.IsZero() && now.Sub(l.ended) < time.Second:
+		return lineRunning // between two steps
+	}
+	return lineWaiting
+}
+
+var spinner = []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
+var spinnerASCII = []string{"|", "/", "-", "\\"}
+
+func (o Style) sign(l lineLook, frame int) span {
+	frames := spinnerASCII
+	if o.Unicode {
+		frames = spinner
+	}
+	switch l {
+	case lineRunning:
+		return span{frames[frame%len(frames)], cyan}
+	case lineFailed:
+		return span{o.pick("✗", "!"), red}
+	case lineSkipped, lineStopped:
+		return span{"-", yellow}
+	case lineKept:
+		return span{o.pick("•", "*"), yellow}
+	case lineDone:
+		return span{o.pick("✓", "+"), green}
+	case lineUndone:
+		return span{o.pick("↶", "<"), green}
+	}
+	return span{o.pick("·", "."), dim}
+}
+
+// text is what a line says.
+func (l *boardLine) text(look lineLook, now time.Time) string {
+	switch look {
+	case lineRunning:
+		return progress(l.settled, l.total) + l.doing(now)
+	case lineFailed:
+		return l.failed
+	case lineSkipped:
+		return "skipped: " + l.skipped
+	case lineKept:
+		return l.kept
+	case lineStopped:
+		return fmt.Sprintf("stopped, %d of %s ended", l.settled, count(l.total, "step", "steps"))
+	case lineDone:
+		return "done"
+	case lineUndone:
+		return "undone"
+	}
+	return "waiting"
+}
+
+func progress(settled, total int) string {
+	return fmt.Sprintf("%*d/%d  ", len(fmt.Sprint(total)), settled, total)
+}
+
+func (l *boardLine) doing(now time.Time) string {
+	if len(l.running) == 0 {
+		return ""
+	}
+	s := l.running[len(l.running)-1]
+	text := shortName(s.step)
+	if s.step.Title != "" {
+		text = clean(s.step.Title)
+	}
+	if s.undoing {
+		text = "undo " + shortName(s.step)
+	}
+	switch {
+	case s.retry:
+		text += fmt.Sprintf(": again in %s: %s", Age(max(s.retryAt.Sub(now), 0)), s.retryWhy)
+	case s.text != "":
+		text += ": " + s.text
+	}
+	return text
+}
+
+func (l *boardLine) percent() string {
+	if n := len(l.running); n > 0 && l.running[n-1].percent >= 0 {
+		return fmt.Sprintf("%d %%", min(l.running[n-1].percent, 100))
+	}
+	return ""
+}
+
+func (l *boardLine) elapsed(look lineLook, now time.Time) string {
+	switch {
+	case l.begun.IsZero() || look == lineWaiting:
+		return ""
+	case look == lineRunning:
+		return Took(now.Sub(l.begun))
+	}
+	return Took(l.ended.Sub(l.begun))
+}

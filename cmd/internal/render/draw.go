@@ -1,0 +1,132 @@
+package render
+
+import (
+	"fmt"
+	"time"
+)
+
+// A rowView is one line of the board, before it is fitted to a terminal.
+type rowView struct {
+	look    lineLook
+	label   string
+	text    string
+	percent string
+	elapsed string
+}
+
+// A drawn line is painted; width is what it takes on the screen.
+type drawn struct {
+	text  string
+	width int
+}
+
+// draw returns the board as lines of less than the style's width: the last
+// column stays empty, since writing into it makes some terminals wrap. With
+// more lines than height (0: no limit) the least telling ones are counted, not
+// shown.
+func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []drawn {
+	rows, hidden := choose(b.rows(now, over), height)
+	labels, limit := 0, 0
+	for _, r := range rows {
+		labels = max(labels, width(r.label))
+	}
+	if o.Width > 0 {
+		limit = max(o.Width-1, 1)
+		labels = min(labels, limit/3)
+	}
+	var out []drawn
+	add := func(spans ...span) {
+		spans = o.fit(limit, spans)
+		out = append(out, drawn{o.compose(0, spans...), spanWidth(spans)})
+	}
+	for _, r := range rows {
+		add(o.row(r, labels, limit, frame)...)
+	}
+	if hidden != "" {
+		add(span{"  " + hidden, dim})
+	}
+	return out
+}
+
+// row lays one line out: sign, label, text, percent, elapsed.
+func (o Style) row(r rowView, labels, limit, frame int) []span {
+	spans := []span{o.sign(r.look, frame), {text: " "}, {pad(o.cut(r.label, labels), labels), bold}, {text: "  "}}
+	right := fmt.Sprintf("  %5s  %10s", r.percent, r.elapsed)
+	room := max(width(r.text), 40)
+	if limit > 0 {
+		room = limit - spanWidth(spans) - width(right)
+	}
+	if room < 12 { // too narrow for times
+		right, room = "", limit-spanWidth(spans)
+	}
+	c := plain
+	if r.look == lineFailed {
+		c = red
+	}
+	return append(spans, span{pad(o.cut(r.text, room), room), c}, span{right, dim})
+}
+
+// rows is the whole plan's line and the lanes'.
+func (b *board) rows(now time.Time, over bool) []rowView {
+	var rows []rowView
+	all := *b.whole
+	looks := map[lineLook]int{}
+	for _, l := range b.lines {
+		look := l.look(now, over)
+		rows = append(rows, l.row(look, now))
+		looks[look]++
+		all.total, all.settled, all.undone = all.total+l.total, all.settled+l.settled, all.undone+l.undone
+		if !l.begun.IsZero() && (all.begun.IsZero() || l.begun.Before(all.begun)) {
+			all.begun = l.begun
+		}
+		if l.ended.After(all.ended) {
+			all.ended = l.ended
+		}
+	}
+	look := all.look(now, over)
+	unsettled := all.settled < all.total || all.undone > 0
+	switch {
+	case look == lineFailed:
+	case !over && !all.begun.IsZero() && unsettled:
+		look = lineRunning
+	case looks[lineFailed] > 0:
+		look, all.failed = lineFailed, fmt.Sprintf("%d of %s failed", looks[lineFailed], count(len(b.lines), "volume", "volumes"))
+	}
+	return append([]rowView{all.row(look, now)}, rows...)
+}
+
+func (l *boardLine) row(look lineLook, now time.Time) rowView {
+	return rowView{look, l.label, l.text(look, now), l.percent(), l.elapsed(look, now)}
+}
+
+// choose picks the lines for a terminal of that height, the most telling ones,
+// in their order. The first, the whole plan's, is always among them.
+func choose(rows []rowView, height int) (shown []rowView, hidden string) {
+	if height <= 0 || len(rows) <= height {
+		return rows, ""
+	}
+	left := max(height-2, 0) // one for the whole plan, one for what is hidden
+	take := map[int]bool{0: true}
+	for look := lineRunning; look <= lineWaiting; look++ {
+		for i, r := range rows {
+			if left > 0 && i > 0 && r.look == look {
+				take[i] = true
+				left--
+			}
+		}
+	}
+	done, more := 0, 0
+	for i, r := range rows {
+		if take[i] {
+			shown = append(shown, r)
+			continue
+		}
+		if more++; r.look == lineDone {
+			done++
+		}
+	}
+	if height < 2 {
+		return shown, ""
+	}
+	return shown, fmt.Sprintf("and %d more, %d of them done", more, done)
+}

@@ -1,0 +1,219 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// A laneView is how one lane of a run stands. The lane "" holds the steps that
+// belong to the whole plan.
+type laneView struct {
+	Lane string `json:"lane"`
+	facts
+	State   string      `json:"state"` // done, failed, needs operator, skipped, running, undone, kept, pending
+	Step    plan.StepID `json:"step,omitempty"`
+	Note    string      `json:"note,omitempty"`
+	Seconds float64     `json:"seconds"` // from its first start to its last end
+	Steps   []timeView  `json:"steps"`
+}
+
+type timeView struct {
+	Step    plan.StepID `json:"step"`
+	Seconds float64     `json:"seconds"`
+	name    string
+}
+
+// lanesOf reads the lanes' states out of the records. Steps of the whole plan
+// come last.
+func lanesOf(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time) []laneView {
+	known := laneFacts(p, records)
+	var views []laneView
+	for _, lane := range p.Lanes {
+		v := laneView{Lane: lane.ID, facts: known[lane.ID]}
+		v.read(p, records, now)
+		views = append(views, v)
+	}
+	whole := laneView{}
+	whole.read(p, records, now)
+	if whole.State != "" {
+		views = append(views, whole)
+	}
+	return views
+}
+
+func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time) {
+	v.Steps = []timeView{}
+	var first, last time.Time
+	worst := -1
+	each(p, records, v.Lane, func(s *plan.Step, r journal.Record) {
+		state, note := stateOf(s, r)
+		if rank := slices.Index(laneStates, state); rank > worst {
+			worst, v.State, v.Step, v.Note = rank, state, s.ID, clean(note)
+		}
+		if r.StartedAt.IsZero() {
+			return
+		}
+		end := r.EndedAt
+		if end.IsZero() {
+			end = now
+		}
+		if first.IsZero() || r.StartedAt.Before(first) {
+			first = r.StartedAt
+		}
+		if end.After(last) {
+			last = end
+		}
+		v.Steps = append(v.Steps, timeView{Step: s.ID, Seconds: seconds(end.Sub(r.StartedAt)), name: shortName(s)})
+	})
+	v.Seconds = seconds(last.Sub(first))
+	switch v.State {
+	case "done", "undone", "":
+		v.Step, v.Note = "", ""
+	case "pending": // some of its steps are done, or none
+		if len(v.Steps) > 0 {
+			v.State = "unfinished"
+		}
+	}
+}
+
+// laneStates from the best to the worst; a lane is as its worst step.
+var laneStates = []string{"done", "undone", "kept", "pending", "running", "skipped", "failed", "needs operator"}
+
+func stateOf(s *plan.Step, r journal.Record) (state, note string) {
+	switch r.Undo {
+	case journal.UndoStarted:
+		return "running", "undo"
+	case journal.Undone:
+		return "undone", ""
+	case journal.Kept:
+		return "kept", r.Note
+	}
+	switch r.State {
+	case "":
+		return "pending", ""
+	case journal.Started:
+		return "running", ""
+	case journal.Failed:
+		if s.Tolerated {
+			return "done", ""
+		}
+		return "failed", r.Error
+	case journal.Uncertain:
+		return "needs operator", r.Error
+	case journal.Skipped:
+		return "skipped", r.Note
+	default:
+		return "done", ""
+	}
+}
+
+func seconds(d time.Duration) float64 {
+	return float64(max(d, 0).Round(time.Millisecond)) / float64(time.Second)
+}
+
+// notable names the steps that took the time: the three longest, without those
+// that are lost in the total.
+func (v laneView) notable() string {
+	steps := slices.Clone(v.Steps)
+	slices.SortStableFunc(steps, func(a, b timeView) int {
+		switch {
+		case a.Seconds > b.Seconds:
+			return -1
+		case a.Seconds < b.Seconds:
+			return 1
+		}
+		return 0
+	})
+	var out []string
+	for _, s := range steps {
+		if len(out) == 3 || s.Seconds < 0.1 || s.Seconds < v.Seconds/20 {
+			break
+		}
+		out = append(out, fmt.Sprintf("%s %.1f", s.name, s.Seconds))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (v laneView) state() string {
+	if v.Step == "" || v.State == "kept" {
+		return v.State
+	}
+	switch v.State {
+	case "failed", "needs operator", "running":
+		return v.State + " at " + strings.TrimSuffix(string(v.Step), ":"+v.Lane)
+	}
+	return v.State
+}
+
+func stateColour(state string) colour {
+	switch word, _, _ := strings.Cut(state, " "); word {
+	case "done":
+		return green
+	case "failed", "needs", "damaged", "uncertain":
+		return red
+	case "running", "live", "unfinished", "interrupted", "kept", "started":
+		return yellow
+	}
+	return dim
+}
+
+// volumeTable adds the lanes as a table. Columns nobody knows anything for are
+// left out.
+func (p *page) volumeTable(views []laneView) {
+	header := []string{"VOLUME", "SNAPSHOT", "DEVICE", "MOUNT POINT", "STATE", "SECONDS", "OF WHICH"}
+	var rows [][]string
+	for _, v := range views {
+		if v.Lane == "" {
+			continue
+		}
+		mount := v.Mount
+		if mount == "" {
+			mount = v.Lane
+		}
+		rows = append(rows, []string{v.Volume, v.Snapshot, v.device(), mount, v.state(), fmt.Sprintf("%.1f", v.Seconds), v.notable()})
+	}
+	header, rows = withoutEmpty(header, rows)
+	if len(rows) == 0 {
+		return
+	}
+	state := slices.Index(header, "STATE")
+	p.table("", header, rows, func(r, c int) colour {
+		if c == state {
+			return stateColour(rows[r][c])
+		}
+		return plain
+	})
+}
+
+// withoutEmpty drops columns that are empty in all rows, and marks the empty
+// cells that remain.
+func withoutEmpty(header []string, rows [][]string) ([]string, [][]string) {
+	var keep []int
+	for c := range header {
+		for _, r := range rows {
+			if r[c] != "" {
+				keep = append(keep, c)
+				break
+			}
+		}
+	}
+	choose := func(row []string) []string {
+		out := make([]string, len(keep))
+		for i, c := range keep {
+			if out[i] = row[c]; out[i] == "" {
+				out[i] = "-"
+			}
+		}
+		return out
+	}
+	out := make([][]string, len(rows))
+	for i, r := range rows {
+		out[i] = choose(r)
+	}
+	return choose(header), out
+}

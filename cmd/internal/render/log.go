@@ -1,0 +1,120 @@
+package render
+
+import (
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+	"snaptastic/runner"
+)
+
+// NewLog writes one line per event that is worth one: started, done, failed,
+// retry, skipped, undone. Looks and progress are for debugging.
+func NewLog(log hclog.Logger, _ *plan.Plan) Progress {
+	return &logProgress{log: log, began: map[plan.StepID]time.Time{}}
+}
+
+type logProgress struct {
+	log   hclog.Logger
+	began map[plan.StepID]time.Time // in this process: a record's start may be days old
+}
+
+// Window has nothing to hold: the runner tells no events while a section is
+// open, and the logger writes through a Hold.
+func (l *logProgress) Window(bool) {}
+
+func (l *logProgress) Close() {}
+
+func (l *logProgress) Event(e runner.Event) {
+	if e.Step == nil {
+		return
+	}
+	id := e.Step.ID
+	if _, ok := l.began[id]; !ok {
+		l.began[id] = e.At
+	}
+	args := []any{"step", string(id)}
+	add := func(key string, value any) { args = append(args, key, value) }
+	if e.Step.Lane != "" {
+		add("lane", e.Step.Lane)
+	}
+	if e.Record.Attempts > 1 {
+		add("attempt", e.Record.Attempts)
+	}
+	if e.Err != nil {
+		add("error", clean(e.Err.Error()))
+	}
+	switch e.What {
+	case runner.Looking:
+		l.log.Debug("looking", args...)
+	case runner.Starting:
+		if e.Step.Title != "" {
+			add("title", clean(e.Step.Title))
+		}
+		l.log.Info("started", args...)
+	case runner.Advancing:
+		if e.Progress.Percent >= 0 {
+			add("percent", e.Progress.Percent)
+		}
+		if e.Progress.Text != "" {
+			add("text", clean(e.Progress.Text))
+		}
+		l.log.Debug("progress", args...)
+	case runner.Retrying:
+		add("wait", e.Wait.Round(time.Millisecond).String())
+		l.log.Warn("retry", args...)
+	case runner.Undoing:
+		l.log.Info("undoing", args...)
+	default:
+		l.settled(e, args)
+	}
+}
+
+// settled logs the event that ends a step.
+func (l *logProgress) settled(e runner.Event, args []any) {
+	add := func(key string, value any) { args = append(args, key, value) }
+	took := e.At.Sub(l.began[e.Step.ID]).Round(time.Millisecond)
+	delete(l.began, e.Step.ID)
+	if took > 0 {
+		add("duration", took.String())
+	}
+	if e.Record.Note != "" {
+		add("note", clean(e.Record.Note))
+	}
+	f := factsOf(e.Record.Output)
+	for _, x := range []struct{ key, value string }{
+		{"volume_id", f.Volume}, {"snapshot_id", f.Snapshot}, {"device", f.Device}, {"path", f.Path}, {"mount_point", f.Mount},
+	} {
+		if x.value != "" {
+			add(x.key, x.value)
+		}
+	}
+	switch e.What {
+	case runner.Finished:
+		if e.Record.Adopted() {
+			add("adopted", true)
+		}
+		l.log.Info("done", args...)
+	case runner.Failing:
+		if e.Record.Hint != "" {
+			add("hint", clean(e.Record.Hint))
+		}
+		if e.Step.Tolerated {
+			l.log.Warn("failed, and does not count", args...)
+			return
+		}
+		l.log.Error("failed", args...)
+	case runner.Skipping:
+		l.log.Info("skipped", args...)
+	case runner.UndidStep:
+		if e.Record.Undo == journal.Kept {
+			l.log.Warn("kept", args...)
+			return
+		}
+		l.log.Info("undone", args...)
+	default:
+		l.log.Info(string(e.What), args...)
+	}
+}

@@ -1,0 +1,63 @@
+package render
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+
+	"snaptastic/plan"
+)
+
+// A planView is the plan with what each step would do.
+type planView struct {
+	Operation   string         `json:"operation"`
+	Snapshotter string         `json:"snapshotter"`
+	Instance    string         `json:"instance"`
+	Digest      string         `json:"digest"`
+	Lanes       []plan.Lane    `json:"lanes"`
+	Sections    []plan.Section `json:"sections"`
+	Steps       []stepView     `json:"steps"`
+	Summary     map[Action]int `json:"summary"`
+}
+
+type stepView struct {
+	plan.Step
+	Action  Action `json:"action"`
+	Text    string `json:"text,omitempty"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// PlanJSON writes the plan and its previews for programs.
+func PlanJSON(w io.Writer, p *plan.Plan, previews map[plan.StepID]Preview) error {
+	v := planView{
+		Operation: p.Operation, Snapshotter: p.Snapshotter, Instance: p.Instance, Digest: p.Digest(),
+		Lanes: list(p.Lanes), Sections: list(p.Sections), Steps: make([]stepView, len(p.Steps)), Summary: counts(p, previews),
+	}
+	for i, s := range p.Steps {
+		pv := previews[s.ID]
+		v.Steps[i] = stepView{Step: s, Action: actionOf(previews, &s), Text: pv.Text, Problem: pv.Problem}
+	}
+	return JSON(w, v)
+}
+
+// JSON writes one value for programs: indented, a line break at its end, and
+// nothing at all when it cannot be encoded.
+func JSON(w io.Writer, v any) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // a mount point is not HTML
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// list makes a missing list an empty one: programs loop over it either way.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -1,0 +1,55 @@
+package render
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"snaptastic/runner"
+)
+
+// Progress shows a live run. Event and Window are called from one goroutine,
+// the scheduler's, and never wait for the reader of the output for long.
+type Progress interface {
+	// Event shows something that happened.
+	Event(runner.Event)
+	// Window is told when an atomic section opens and when it closed. Between
+	// the two nothing is written: what shows or stores the output may sit
+	// behind a frozen file system.
+	Window(open bool)
+	// Close shows how it ended and waits until that is written.
+	Close()
+}
+
+// A Hold is a writer that keeps what is written in memory while an atomic
+// section is open, and passes it on afterwards. A log writes through one.
+type Hold struct {
+	mu   sync.Mutex
+	w    io.Writer
+	open bool
+	kept bytes.Buffer
+}
+
+// NewHold returns a Hold that passes on to w.
+func NewHold(w io.Writer) *Hold { return &Hold{w: w} }
+
+// Write never fails while the section is open.
+func (h *Hold) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open {
+		return h.kept.Write(b)
+	}
+	return h.w.Write(b)
+}
+
+// Window opens or ends the holding. It waits for a write under way.
+func (h *Hold) Window(open bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open = open
+	if !open && h.kept.Len() > 0 {
+		_, _ = h.kept.WriteTo(h.w) // who reads the log is gone; the run is not
+		h.kept.Reset()
+	}
+}

@@ -1,0 +1,87 @@
+package render
+
+import (
+	"io"
+	"time"
+
+	"snaptastic/journal"
+)
+
+// runState is a run's state in a word. A run without an outcome whose journal
+// nobody holds was cut off.
+func runState(s journal.Summary) string {
+	switch {
+	case s.Damaged:
+		return "damaged"
+	case s.Live && s.RollingBack:
+		return "live, rolling back"
+	case s.Live:
+		return "live"
+	case s.RollingBack && !s.Outcome.Ended():
+		return "interrupted while rolling back"
+	}
+	switch s.Outcome {
+	case journal.Unfinished:
+		return "interrupted"
+	case journal.RolledBack:
+		return "rolled back"
+	}
+	return string(s.Outcome)
+}
+
+func runTook(m journal.Meta) string {
+	if m.Ended.IsZero() || m.Created.IsZero() {
+		return "-"
+	}
+	return Took(m.Ended.Sub(m.Created))
+}
+
+// Runs lists runs in the order given.
+func Runs(w io.Writer, runs []journal.Summary, now time.Time, o Style) error {
+	p := page{style: o}
+	if len(runs) == 0 {
+		p.text("no runs")
+		return p.writeTo(w)
+	}
+	var rows [][]string
+	for _, s := range runs {
+		age, note := "-", s.Error
+		if !s.Created.IsZero() {
+			age = Age(now.Sub(s.Created))
+		}
+		if s.Problem != "" && !s.Live {
+			note = s.Problem
+		}
+		rows = append(rows, []string{string(s.Run), s.Operation, s.Snapshotter, runState(s), age, runTook(s.Meta), note})
+	}
+	const state = 3
+	header := []string{"RUN", "OPERATION", "SNAPSHOTTER", "STATE", "AGE", "TOOK", "ERROR"}
+	for i, r := range rows {
+		for c := 1; c < 3; c++ {
+			if r[c] == "" {
+				rows[i][c] = "-"
+			}
+		}
+	}
+	p.table("", header, rows, func(r, c int) colour {
+		if c == state {
+			return stateColour(rows[r][c])
+		}
+		return plain
+	})
+	return p.writeTo(w)
+}
+
+type runView struct {
+	journal.Summary
+	State string `json:"state"`
+}
+
+// RunsJSON writes the same list for programs.
+func RunsJSON(w io.Writer, runs []journal.Summary) error {
+	views := []runView{}
+	for _, s := range runs {
+		views = append(views, runView{s, runState(s)})
+	}
+	return JSON(w, views)
+}

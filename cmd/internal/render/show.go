@@ -1,0 +1,225 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// A Story is a run with all that its journal knows.
+type Story struct {
+	journal.Summary
+	Plan    *plan.Plan
+	Records map[plan.StepID]journal.Record
+}
+
+// Show prints everything about one run: its head, its volumes, and each step
+// with state, tries, time, ids, token and error.
+func Show(w io.Writer, s Story, now time.Time, o Style) error {
+	p := page{style: o}
+	p.head(s, now)
+	p.text("")
+	if len(s.Plan.Lanes) > 0 {
+		p.volumeTable(lanesOf(s.Plan, s.Records, now))
+		p.text("")
+	}
+	p.steps(s, now)
+	p.next(s)
+	return p.writeTo(w)
+}
+
+// Status prints a run in short: its head and its volumes.
+func Status(w io.Writer, s Story, now time.Time, o Style) error {
+	p := page{style: o}
+	state := runState(s.Summary)
+	p.line(span{clean(string(s.Run)), bold}, span{text: "  " + clean(s.Plan.Operation+" "+s.Plan.Snapshotter) + "  "},
+		span{state, stateColour(state)}, span{"  " + s.timing(now), dim})
+	p.volumeTable(lanesOf(s.Plan, s.Records, now))
+	p.next(s)
+	return p.writeTo(w)
+}
+
+func (s Story) timing(now time.Time) string {
+	if s.Created.IsZero() {
+		return ""
+	}
+	began := "began " + Age(now.Sub(s.Created)) + " ago"
+	if s.Ended.IsZero() {
+		return began
+	}
+	return began + ", took " + runTook(s.Meta)
+}
+
+func (p *page) head(s Story, now time.Time) {
+	state := runState(s.Summary)
+	field := func(name, value string, c colour) {
+		if value != "" {
+			p.line(span{pad(name, 12), dim}, span{clean(value), c})
+		}
+	}
+	field("run", string(s.Run), bold)
+	field("operation", s.Plan.Operation+" "+s.Plan.Snapshotter, plain)
+	field("state", state, stateColour(state))
+	if !s.Created.IsZero() {
+		field("began", s.Created.UTC().Format(time.RFC3339)+" ("+Age(now.Sub(s.Created))+" ago)", plain)
+	}
+	if !s.Ended.IsZero() {
+		field("ended", s.Ended.UTC().Format(time.RFC3339)+" (took "+runTook(s.Meta)+")", plain)
+	}
+	field("instance", s.InstanceID, plain)
+	field("boot", s.BootID, plain)
+	field("version", s.Version, plain)
+	field("plan", s.Digest, plain)
+	for _, c := range s.Claims {
+		field("claims", c, plain)
+	}
+	if s.Error != "" {
+		p.lines("", p.style.paint(dim, pad("error", 12))+p.style.paint(red, clean(s.Error)))
+	}
+	if s.Problem != "" && !s.Live {
+		p.lines("", p.style.paint(dim, pad("problem", 12))+p.style.paint(red, clean(s.Problem)))
+	}
+}
+
+// steps adds the table of steps, then what went wrong: errors are read in
+// full, a table would cut them.
+func (p *page) steps(s Story, now time.Time) {
+	var rows [][]string
+	for i := range s.Plan.Steps {
+		st := &s.Plan.Steps[i]
+		r := s.Records[st.ID]
+		rows = append(rows, []string{string(st.ID), stepState(r), tries(r), stepTook(r, now), factsOf(r.Output).ids(), r.Token})
+	}
+	header, rows := withoutEmpty([]string{"STEP", "STATE", "TRIES", "TOOK", "IDS", "TOKEN"}, rows)
+	p.table("", header, rows, func(r, c int) colour {
+		if header[c] == "STATE" {
+			return stateColour(rows[r][c])
+		}
+		return plain
+	})
+	for i := range s.Plan.Steps {
+		st := &s.Plan.Steps[i]
+		r := s.Records[st.ID]
+		if r.Error == "" && r.Note == "" {
+			continue
+		}
+		p.lines("", "\n"+clean(string(st.ID)))
+		if r.Error != "" {
+			p.lines("  ", p.style.paint(red, cleanLines(r.Error)))
+			p.hint("  ", r.Hint)
+		}
+		if r.Note != "" {
+			p.lines("  ", cleanLines(r.Note))
+		}
+	}
+}
+
+func (p *page) next(s Story) {
+	if s.Live || s.Damaged {
+		return
+	}
+	for i, cmd := range commandsFor(s.Run, s.Outcome, s.RollingBack) {
+		if i == 0 {
+			p.text("")
+		}
+		p.line(span{text: pad(cmd.What+":", 12)}, span{cmd.Command, cyan})
+	}
+}
+
+// stepState is a step's state in words, with what came of its undoing.
+func stepState(r journal.Record) string {
+	state := string(r.State)
+	switch {
+	case state == "":
+		return "pending"
+	case r.Undo == journal.UndoStarted:
+		return "undoing"
+	case r.Undo != "":
+		return string(r.Undo)
+	case r.State == journal.Done && r.Adopted():
+		return "done (adopted)"
+	}
+	return state
+}
+
+func tries(r journal.Record) string {
+	switch {
+	case r.Generation > 1:
+		return fmt.Sprintf("%d (generation %d)", r.Attempts, r.Generation)
+	case r.Attempts > 0:
+		return fmt.Sprint(r.Attempts)
+	}
+	return ""
+}
+
+func stepTook(r journal.Record, now time.Time) string {
+	switch {
+	case r.StartedAt.IsZero():
+		return ""
+	case r.EndedAt.IsZero():
+		return Took(now.Sub(r.StartedAt))
+	}
+	return Took(r.EndedAt.Sub(r.StartedAt))
+}
+
+type storyView struct {
+	journal.Summary
+	State    string         `json:"state"`
+	Instance string         `json:"instance"`
+	Lanes    []laneView     `json:"lanes"`
+	Steps    []storyStep    `json:"steps"`
+	Sections []plan.Section `json:"sections"`
+	Next     []nextCommand  `json:"next"`
+}
+
+type storyStep struct {
+	ID       plan.StepID `json:"id"`
+	Kind     plan.Kind   `json:"kind"`
+	Lane     string      `json:"lane,omitempty"`
+	Title    string      `json:"title,omitempty"`
+	ReadOnly bool        `json:"read_only,omitempty"`
+	Seconds  float64     `json:"seconds"`
+	journal.Record
+	State journal.State `json:"state"` // "pending" without a record
+}
+
+// ShowJSON writes the same facts for programs.
+func ShowJSON(w io.Writer, s Story, now time.Time) error { return JSON(w, s.view(now)) }
+
+// StatusJSON writes several runs for programs.
+func StatusJSON(w io.Writer, stories []Story, now time.Time) error {
+	views := []storyView{}
+	for _, s := range stories {
+		views = append(views, s.view(now))
+	}
+	return JSON(w, views)
+}
+
+func (s Story) view(now time.Time) storyView {
+	v := storyView{Summary: s.Summary, State: runState(s.Summary), Instance: s.Plan.Instance,
+		Lanes: list(lanesOf(s.Plan, s.Records, now)), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
+	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
+	if !s.Live && !s.Damaged {
+		v.Next = list(commandsFor(s.Run, s.Outcome, s.RollingBack))
+	}
+	for i := range s.Plan.Steps {
+		st := &s.Plan.Steps[i]
+		r := s.Records[st.ID]
+		step := storyStep{ID: st.ID, Kind: st.Kind, Lane: st.Lane, Title: st.Title, ReadOnly: st.ReadOnly, Record: r, State: r.State}
+		if r.State == "" {
+			step.State = "pending"
+		}
+		if !r.StartedAt.IsZero() {
+			end := r.EndedAt
+			if end.IsZero() {
+				end = now
+			}
+			step.Seconds = seconds(end.Sub(r.StartedAt))
+		}
+		v.Steps = append(v.Steps, step)
+	}
+	return v
+}

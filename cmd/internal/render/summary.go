@@ -1,0 +1,210 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+	"snaptastic/runner"
+)
+
+// An End is a run that came to rest.
+type End struct {
+	Run     plan.RunID
+	Plan    *plan.Plan
+	Result  runner.Result
+	Records map[plan.StepID]journal.Record // nil for the result's own
+	Took    time.Duration                  // of this process's part of it
+	Now     time.Time
+	// Rollback: a rollback ended, not the operation itself.
+	Rollback bool
+}
+
+func (e End) records() map[plan.StepID]journal.Record {
+	if e.Records != nil {
+		return e.Records
+	}
+	return e.Result.Records
+}
+
+// Summary prints what a run came to: its volumes, the failures with what to do
+// about them, what remains and is billed, the run's id, and the commands that
+// go on with it or undo it.
+func Summary(w io.Writer, e End, o Style) error {
+	p := page{style: o}
+	views := lanesOf(e.Plan, e.records(), e.Now)
+	p.volumeTable(views)
+	for _, v := range views {
+		if s := v.notable(); v.Lane == "" && s != "" {
+			p.line(span{"whole run: " + s, dim})
+		}
+	}
+	p.remarks(e, views)
+	p.failures(e)
+	if len(e.Result.Kept) > 0 {
+		p.lines("", "\nThese remain and are billed:")
+		for _, k := range e.Result.Kept {
+			p.lines("  ", cleanLines(k))
+		}
+	}
+	if p.Len() > 0 {
+		p.text("")
+	}
+	p.verdict(e)
+	return p.writeTo(w)
+}
+
+// remarks say what is no failure and yet worth knowing: lanes left alone,
+// failures that do not count, what a step chose and why.
+func (p *page) remarks(e End, views []laneView) {
+	remark := func(word, about, text string) {
+		if text = clean(text); text != "" {
+			p.lines("", p.style.paint(yellow, word)+"  "+clean(about)+": "+text)
+		}
+	}
+	for _, v := range views {
+		if v.State == "skipped" && v.Lane != "" {
+			remark("skipped", v.Lane, v.Note)
+		}
+	}
+	for i := range e.Plan.Steps {
+		s := &e.Plan.Steps[i]
+		r := e.records()[s.ID]
+		if s.Tolerated && r.State == journal.Failed {
+			remark("warning", string(s.ID), r.Error+" (its failure does not count)")
+		}
+		if r.State == journal.Done {
+			remark("note", string(s.ID), factsOf(r.Output).note)
+		}
+	}
+}
+
+func (p *page) failures(e End) {
+	for _, f := range e.Result.Failures {
+		p.text("")
+		what := "failed"
+		if f.NeedsOperator {
+			what = "needs operator"
+		}
+		where := ""
+		if f.Lane != "" {
+			where = clean(f.Lane) + ": "
+		}
+		p.lines("", p.style.paint(red, what)+"  "+where+clean(string(f.Step)))
+		if f.Err != nil {
+			p.lines("  ", cleanLines(f.Err.Error()))
+		}
+		p.hint("  ", f.Hint)
+	}
+	if err := e.Result.Err; err != nil {
+		p.text("")
+		p.lines("", p.style.paint(red, "stopped")+"  "+cleanLines(err.Error()))
+	}
+}
+
+// verdict is how it ended and what the operator can type next.
+func (p *page) verdict(e End) {
+	sentence, c := e.sentence()
+	p.line(span{"run " + clean(string(e.Run)), bold}, span{text: " "}, span{sentence, c}, span{" after " + Took(e.Took), dim})
+	for _, cmd := range e.commands() {
+		p.line(span{text: "  " + pad(cmd.What+":", 12)}, span{cmd.Command, cyan})
+	}
+}
+
+func (e End) sentence() (string, colour) {
+	failed := len(e.Result.Failures) > 0
+	switch e.Result.Outcome {
+	case journal.RunDone:
+		return "is done", green
+	case journal.RolledBack:
+		if failed && !e.Rollback {
+			return "failed and was rolled back", red
+		}
+		return "is rolled back", green
+	case journal.Interrupted:
+		if e.Rollback {
+			return "was interrupted while rolling back", yellow
+		}
+		return "was interrupted", yellow
+	case journal.Abandoned:
+		return "is abandoned", yellow
+	case journal.RunFailed:
+		if e.Rollback {
+			return "could not be rolled back in full", red
+		}
+		if well := len(e.Result.Done); well > 0 {
+			return fmt.Sprintf("failed: %d of %s done", well, count(len(e.Plan.Lanes), "volume", "volumes")), red
+		}
+		return "failed", red
+	}
+	return "is not finished", yellow
+}
+
+// A nextCommand is one thing the operator can do about a run.
+type nextCommand struct {
+	What    string `json:"what"`
+	Command string `json:"command"`
+}
+
+func (e End) commands() []nextCommand {
+	return commandsFor(e.Run, e.Result.Outcome, e.Rollback)
+}
+
+func commandsFor(run plan.RunID, outcome journal.Outcome, rollingBack bool) []nextCommand {
+	resume := nextCommand{"finish it", "snaptastic resume " + clean(string(run))}
+	undo := nextCommand{"undo it", "snaptastic rollback " + clean(string(run))}
+	switch {
+	case outcome.Ended():
+		return nil
+	case rollingBack:
+		undo.What = "go on"
+		return []nextCommand{undo}
+	}
+	return []nextCommand{resume, undo}
+}
+
+type endView struct {
+	Run         plan.RunID      `json:"run"`
+	Operation   string          `json:"operation"`
+	Snapshotter string          `json:"snapshotter"`
+	Instance    string          `json:"instance"`
+	Outcome     journal.Outcome `json:"outcome"`
+	Rollback    bool            `json:"rollback,omitempty"`
+	Error       string          `json:"error,omitempty"`
+	Seconds     float64         `json:"seconds"`
+	Lanes       []laneView      `json:"lanes"`
+	Failures    []failureView   `json:"failures"`
+	Kept        []string        `json:"kept"`
+	Next        []nextCommand   `json:"next"`
+}
+
+type failureView struct {
+	Step          plan.StepID `json:"step"`
+	Lane          string      `json:"lane,omitempty"`
+	Error         string      `json:"error"`
+	Hint          string      `json:"hint,omitempty"`
+	NeedsOperator bool        `json:"needs_operator,omitempty"`
+}
+
+// SummaryJSON writes the same facts for programs.
+func SummaryJSON(w io.Writer, e End) error {
+	v := endView{
+		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
+		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
+		Lanes: list(lanesOf(e.Plan, e.records(), e.Now)), Kept: list(e.Result.Kept), Next: list(e.commands()),
+		Failures: []failureView{},
+	}
+	if e.Result.Err != nil {
+		v.Error = e.Result.Err.Error()
+	}
+	for _, f := range e.Result.Failures {
+		fv := failureView{Step: f.Step, Lane: f.Lane, Hint: f.Hint, NeedsOperator: f.NeedsOperator}
+		if f.Err != nil {
+			fv.Error = f.Err.Error()
+		}
+		v.Failures = append(v.Failures, fv)
+	}
+	return JSON(w, v)
+}

@@ -1,0 +1,200 @@
+package render
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+	"snaptastic/runner"
+)
+
+// redrawEvery is how often the lines are redrawn: often enough for a spinner.
+const redrawEvery = 120 * time.Millisecond
+
+// windowWait bounds how long an opening atomic section waits for a write that
+// is under way: a terminal that was stopped (Ctrl-S) must not stop the run.
+const windowWait = time.Second
+
+// A Terminal redraws one line per lane in place. Its last state stays on the
+// screen. What is written to it (a log) appears above the lines.
+//
+// Progress bar libraries redraw by their own clock and cannot be told to be
+// silent at an instant, as a freeze demands; hence this small one. One
+// goroutine writes; the run hands it state and never waits for the terminal.
+type Terminal struct {
+	out   io.Writer
+	style Style
+	size  func() (columns, rows int)
+
+	mu     sync.Mutex
+	board  *board
+	above  bytes.Buffer // log lines to print above
+	silent bool         // an atomic section is open
+	broken bool         // the output failed: say no more
+
+	pen  chan struct{} // whoever holds it may write
+	stop chan struct{}
+	done chan struct{}
+	once sync.Once
+
+	// Only the drawing goroutine's:
+	widths []int // of the lines on the screen
+	frame  int
+}
+
+// NewTerminal shows a run of p that begins, or goes on, from records.
+func NewTerminal(out io.Writer, p *plan.Plan, records map[plan.StepID]journal.Record, o Style) *Terminal {
+	t := &Terminal{out: out, style: o, board: newBoard(p, records),
+		pen: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	t.size = func() (int, int) { return o.Width, 0 }
+	if f, ok := out.(*os.File); ok {
+		t.size = func() (int, int) {
+			ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+			if err != nil || ws.Col == 0 {
+				return o.Width, 0
+			}
+			return int(ws.Col), int(ws.Row)
+		}
+	}
+	go t.run()
+	return t
+}
+
+func (t *Terminal) Event(e runner.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.board.apply(e)
+}
+
+// Write takes whole log lines, to be printed above the board. It never waits
+// for the terminal.
+func (t *Terminal) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.broken {
+		t.above.Write(b)
+	}
+	return len(b), nil
+}
+
+func (t *Terminal) Window(open bool) {
+	t.mu.Lock()
+	t.silent = open
+	t.mu.Unlock()
+	if !open {
+		return
+	}
+	over := time.NewTimer(windowWait)
+	defer over.Stop()
+	select { // a write that had begun
+	case t.pen <- struct{}{}:
+		<-t.pen
+	case <-over.C:
+	}
+}
+
+func (t *Terminal) Close() {
+	t.once.Do(func() { close(t.stop) })
+	<-t.done
+}
+
+func (t *Terminal) run() {
+	defer close(t.done)
+	tick := time.NewTicker(redrawEvery)
+	defer tick.Stop()
+	t.redraw(false)
+	for {
+		select {
+		case <-tick.C:
+			t.redraw(false)
+		case <-t.stop:
+			t.redraw(true)
+			return
+		}
+	}
+}
+
+// redraw writes one frame in one write.
+func (t *Terminal) redraw(over bool) {
+	t.pen <- struct{}{}
+	defer func() { <-t.pen }()
+	frame := t.compose(over)
+	if len(frame) == 0 {
+		return
+	}
+	if _, err := t.out.Write(frame); err != nil {
+		t.mu.Lock()
+		t.broken = true
+		t.above.Reset()
+		t.mu.Unlock()
+	}
+}
+
+// compose makes the next frame: up to where the last one began, the log lines
+// that came meanwhile, the board.
+func (t *Terminal) compose(over bool) []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.broken || t.silent {
+		return nil
+	}
+	o := t.style
+	var rows int
+	o.Width, rows = t.size()
+	height := max(rows-1, 0) // the cursor stands below the last line
+	if over {
+		height = 0 // nothing will be redrawn: all lines may scroll
+	}
+	t.frame++
+	lines := t.board.draw(o, height, t.frame, time.Now(), over)
+
+	var b bytes.Buffer
+	b.WriteByte('\r')
+	if n := t.rowsOnScreen(o.Width, rows); n > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", n) // CUU, ECMA-48 8.3.22
+	}
+	if t.above.Len() > 0 {
+		b.WriteString("\x1b[J") // ED: to the end of the screen
+		b.WriteString(cleanLog(t.above.Bytes()))
+		t.above.Reset()
+	}
+	t.widths = t.widths[:0]
+	for _, l := range lines {
+		b.WriteString(l.text)
+		b.WriteString("\x1b[K\n") // EL: to the end of the line
+		t.widths = append(t.widths, l.width)
+	}
+	b.WriteString("\x1b[J")
+	return b.Bytes()
+}
+
+// rowsOnScreen is how many rows the last frame takes now. A terminal that was
+// made narrower has broken its lines in two.
+func (t *Terminal) rowsOnScreen(columns, rows int) int {
+	n := 0
+	for _, w := range t.widths {
+		n++
+		if columns > 0 && w > columns {
+			n += (w - 1) / columns
+		}
+	}
+	if rows > 0 {
+		n = min(n, rows-1)
+	}
+	return n
+}
+
+// cleanLog ends the last line, so that the board begins in the first column.
+func cleanLog(b []byte) string {
+	if len(b) > 0 && b[len(b)-1] != '\n' {
+		return string(b) + "\n"
+	}
+	return string(b)
+}
