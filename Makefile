@@ -1,0 +1,42 @@
+# The targets a newcomer needs: demo, test, build. `make help` lists all.
+SHELL := /bin/bash
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
+LDFLAGS  = -s -w -X main.stamp=$(VERSION)
+GOFLAGS += -trimpath
+SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: help build demo clean-demo test lint fuzz torture bench deps clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/snaptastic, a static binary
+	CGO_ENABLED=0 go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/snaptastic ./cmd/snaptastic
+
+deps: ## install what the demo and the tests need and this machine lacks (Debian)
+	@$(SUDO) packaging/deps
+
+demo: deps build ## mount, write, snapshot, destroy and restore a volume on this machine
+	@$(SUDO) examples/demo/run bin/snaptastic
+
+clean-demo: build ## remove everything the demo made
+	@$(SUDO) examples/demo/clean bin/snaptastic
+
+test: deps ## all tests; those that need root skip, with the reason, without it
+	go test ./...
+	go test -race ./plan ./journal ./runner ./ec2 ./ec2/sandbox ./linux/guard ./cmd/...
+
+lint: ## formatting, vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+fuzz: ## each fuzz target for FUZZTIME (default 30s)
+	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$p || exit 1; done; done
+
+torture: deps build ## SIGKILL the real binary at random moments, on loop devices
+	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_TORTURE=$${KILLS:-200} go test -count=1 -timeout 60m -run '^TestTorture' -v ./cmd/snaptastic
+
+clean: ## remove what was built
+	rm -rf bin dist

@@ -1,0 +1,12 @@
+# One volume, for the tutorial. The mount point comes from the environment so
+# that the demo keeps to its own folder.
+snapshotter "solr" {
+  filter_tags  = { role = "solr", environment = "demo" }
+  expire_after = "7d"
+
+  volume "/dev/sdf" {
+    mount_point = "${env.DEMO}/mnt/solr"
+    size        = 1
+    file_system = "ext4"
+  }
+}
