@@ -246,3 +246,22 @@ func TestALongHistoryIsCompacted(t *testing.T) {
 		t.Errorf("the other world sees %d IOPS", *v.Iops)
 	}
 }
+
+// A line that a kill cut short was never committed.
+func TestATornRecordIsDropped(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sandbox")
+	one := inMemory(t, sandbox.Config{Dir: dir})
+	one.volume(1)
+	file, err := os.OpenFile(filepath.Join(dir, "world.jsonl"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteString(`{"volumes":{"vol-0123456789abcdef0":{"id":"vol-01234`); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	one.volume(1)
+	if two := inMemory(t, sandbox.Config{Dir: dir}); two.count() != 2 || one.count() != 2 {
+		t.Errorf("%d and %d volumes, want 2", one.count(), two.count())
+	}
+}

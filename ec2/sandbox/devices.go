@@ -36,19 +36,25 @@ func nvmeName(n int) string { return fmt.Sprintf("nvme%dn1", n) }
 // serial is what a Nitro instance reads of an EBS volume: its id without the dash.
 func serial(volumeID string) string { return strings.Replace(volumeID, "-", "", 1) }
 
+// makeRoots makes the folders that a watcher of devices wants to find before
+// there is any device.
+func makeRoots(roots Roots) error {
+	for _, dir := range []string{filepath.Join(roots.Sys, "block"), filepath.Join(roots.Sys, "dev", "block"), filepath.Join(roots.Dev, "disk", "by-id")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("cannot make the sandbox's devices: %w", err)
+		}
+	}
+	return nil
+}
+
 // publish shows an attached volume as a Nitro instance would. The names under
 // dev come last: who waits for them finds the rest in place.
 func publish(roots Roots, v *Volume, device string) error {
 	name := nvmeName(v.Attachment.NVMe)
 	block := filepath.Join(roots.Sys, "block", name)
 	byID := filepath.Join(roots.Dev, "disk", "by-id")
-	for _, dir := range []string{filepath.Join(block, "device"), byID, filepath.Join(roots.Sys, "dev", "block")} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("cannot publish %s: %w", v.ID, err)
-		}
-	}
-	// serial comes first, as it is how a reader knows the device.
-	err := writeFile(filepath.Join(block, "device", "serial"), serial(v.ID)+"\n")
+	err := os.MkdirAll(filepath.Join(block, "device"), 0o755)
+	err = errors.Join(err, writeFile(filepath.Join(block, "device", "serial"), serial(v.ID)+"\n"))
 	err = errors.Join(err, writeFile(filepath.Join(block, "device", "model"), "Amazon Elastic Block Store\n"))
 	err = errors.Join(err, writeFile(filepath.Join(block, "size"), strconv.Itoa(v.Size*(gib/512))+"\n"))
 	if number, ok := deviceNumber(device); ok {
@@ -188,6 +194,9 @@ func (w *World) reconcile() error {
 		if err := w.dropStrayDevices(); err != nil {
 			return err
 		}
+	}
+	if err := makeRoots(w.Roots()); err != nil {
+		return err
 	}
 	names := map[string]bool{nvmeName(0): true}
 	for _, v := range w.store.rows.Volumes {
