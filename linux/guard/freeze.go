@@ -145,51 +145,35 @@ func (g *Guard) nudge(why string) {
 }
 
 // hold sums up; mu is held.
-func (g *Guard) hold() (h Hold) {
-	h.Held = true
-	broken := func(format string, args ...any) {
-		if h.Held {
-			h.Held, h.Reason = false, fmt.Sprintf(format, args...)
-		}
-	}
-	select {
-	case <-g.broken:
-		defer func() { broken("%s", g.why()) }() // where nothing below is more to the point
-	default:
-	}
+func (g *Guard) hold() Hold {
+	h := Hold{Held: true}
 	var from, to int64
 	for i, s := range g.state {
-		path := g.mounts[i].path
-		h.Mounts = append(h.Mounts, MountHold{Path: path})
-		m := &h.Mounts[i]
+		m := MountHold{Path: g.mounts[i].path}
 		if s.issued != 0 {
 			m.Freezing = time.Duration(s.frozen - s.issued)
 			if from == 0 || s.issued < from {
 				from = s.issued
 			}
 		}
-		switch {
-		case s.phase == refused:
-			broken("%s did not freeze: %v", path, explain(s.errno, isRefused))
-			to = max(to, s.frozen)
-			continue
-		case s.phase != thawed:
-			broken("%s is still frozen", path)
-			continue
+		if s.phase == thawed {
+			m.Thawing = time.Duration(s.thawed - s.thawing)
+			if s.issued != 0 {
+				m.Frozen = time.Duration(s.thawed - s.issued)
+			}
 		}
-		to = max(to, s.thawed)
-		m.Thawing = time.Duration(s.thawed - s.thawing)
-		if s.issued != 0 {
-			m.Frozen = time.Duration(s.thawed - s.issued)
+		to = max(to, s.frozen, s.thawed)
+		h.Mounts = append(h.Mounts, m)
+		if reason := g.breach(s, m.Path); reason != "" && h.Held {
+			h.Held, h.Reason = false, reason
 		}
-		switch {
-		case s.errno == syscall.EINVAL && s.frozen != 0 && g.lost == "":
-			broken("somebody else thawed %s", path)
-		case s.frozen == 0:
-			broken("the guard died before %s was frozen: %s", path, g.lost)
-		case s.thawing < g.thawCall || s.errno != 0:
-			broken("%s", g.why())
+	}
+	select {
+	case <-g.broken:
+		if h.Held { // it ended before Thaw was called, though what thawed first was issued after
+			h.Held, h.Reason = false, g.why()
 		}
+	default:
 	}
 	if g.lost != "" && (from == 0 || from > g.orderAt) {
 		from = g.orderAt // the dead guard may have frozen what it did not live to tell
@@ -198,6 +182,23 @@ func (g *Guard) hold() (h Hold) {
 		h.Frozen = time.Duration(to - from)
 	}
 	return h
+}
+
+// breach says how one file system failed to be frozen until Thaw was called, "" when it was.
+func (g *Guard) breach(s progress, path string) string {
+	switch {
+	case s.phase == refused:
+		return fmt.Sprintf("%s did not freeze: %v", path, explain(s.errno, isRefused))
+	case s.phase != thawed:
+		return path + " is still frozen"
+	case s.frozen == 0:
+		return fmt.Sprintf("the guard died before %s was frozen: %s", path, g.lost)
+	case s.errno == syscall.EINVAL && g.lost == "":
+		return "somebody else thawed " + path
+	case s.thawing < g.thawCall || s.errno != 0:
+		return g.why()
+	}
+	return ""
 }
 
 // why says in words what ended the hold early; mu is held.

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func asMounts(disks []disk) (all []Mount) {
@@ -212,6 +214,9 @@ func TestFreezeFailsWhenTheGuardIsAlreadyDead(t *testing.T) {
 func TestSignalsDoNotDisturbTheGuard(t *testing.T) {
 	disks := makeDisks(t, "ext4", 1)
 	g := startGuard(t, asMounts(disks), Options{})
+	if session, err := unix.Getsid(g.PID()); err != nil || session != g.PID() {
+		t.Errorf("the guard is in session %d, %v", session, err)
+	}
 	ignored := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR2,
 		syscall.SIGALRM, syscall.SIGPIPE, syscall.SIGTSTP, syscall.SIGTTOU, syscall.SIGPWR, syscall.SIGXCPU}
 	for _, s := range ignored {

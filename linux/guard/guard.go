@@ -78,8 +78,8 @@ type progress struct {
 // a mount point, a device other than the expected one, and one file system under two names. The descriptors keep the
 // file systems from being unmounted until Release. ctx bounds the start alone.
 func Start(ctx context.Context, mounts []Mount, o Options) (_ *Guard, err error) {
-	if len(mounts) == 0 || len(mounts) > 1<<12 {
-		return nil, fmt.Errorf("internal error: a guard for %d mounts", len(mounts))
+	if len(mounts) == 0 || len(mounts) > maxMounts {
+		return nil, fmt.Errorf("cannot freeze %d file systems together: 1 to %d", len(mounts), maxMounts)
 	}
 	if o.Executable == "" {
 		o.Executable = "/proc/self/exe"
@@ -123,17 +123,12 @@ func Start(ctx context.Context, mounts []Mount, o Options) (_ *Guard, err error)
 
 // launch starts the child and hands it its orders.
 func (g *Guard) launch() error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := socketPair()
 	if err != nil {
 		return err
 	}
-	theirs := os.NewFile(uintptr(pair[1]), "guard socket")
 	defer theirs.Close()
-	if err := unix.SetNonblock(pair[0], true); err != nil { // so that the runtime's poller serves it
-		unix.Close(pair[0])
-		return err
-	}
-	g.conn = os.NewFile(uintptr(pair[0]), "guard socket")
+	g.conn = ours
 
 	cfg := config{MaxHold: g.o.MaxHold, Expedite: g.claim}
 	g.cmd = &exec.Cmd{
@@ -170,6 +165,19 @@ func (g *Guard) launch() error {
 	go g.listen()
 	_, err = g.conn.Write(orders)
 	return err
+}
+
+// socketPair makes the pipe between parent and guard. It holds all that a guard can say: nobody may be reading.
+func socketPair() (parent, guard *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	// A packet is charged with about 800 bytes (net/core/sock.c), so that the default of 208 KiB holds 270. Without
+	// CAP_NET_ADMIN it stays at that, enough for 60 file systems.
+	_ = unix.SetsockoptInt(pair[1], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2<<20)
+	_ = unix.SetNonblock(pair[0], true) // so that the runtime's poller serves it
+	return os.NewFile(uintptr(pair[0]), "guard socket"), os.NewFile(uintptr(pair[1]), "guard socket"), nil
 }
 
 // spawn starts the child from a thread that lives until the child is reaped: the kernel sends the parent-death signal

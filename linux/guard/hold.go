@@ -78,11 +78,13 @@ func (h *hold) work(index int, ready chan<- struct{}) {
 			}
 		} else {
 			m.kind = isThawed
-			for {
+			for told := false; ; told = true {
 				if m.errno = h.thaw(index); m.errno == 0 || m.errno == syscall.EINVAL {
 					break
 				}
-				h.tell(message{kind: isStuck, index: index, errno: m.errno, issued: m.issued, returned: h.now()})
+				if !told {
+					h.tell(message{kind: isStuck, index: index, errno: m.errno})
+				}
 				time.Sleep(thawAgain)
 			}
 		}

@@ -108,7 +108,7 @@ func (o *ownedFile) drop() {
 // readOwned opens and reads an owned file. free says that neither parent nor guard holds its lock; the caller then
 // holds it until it closes the file. A file without a readable record was killed in the making, before any freeze.
 func readOwned(path string) (f *os.File, r ownedRecord, free bool, err error) {
-	f, err = os.OpenFile(path, os.O_RDWR, 0)
+	f, err = os.Open(path)
 	if err != nil {
 		return nil, r, false, err
 	}

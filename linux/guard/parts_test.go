@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMountTableUnderstandsTheKernelsEscapes(t *testing.T) {
@@ -46,6 +48,24 @@ func FuzzMessage(f *testing.F) {
 			t.Errorf("%+v does not read as it was written", m)
 		}
 	})
+}
+
+func TestThePipeHoldsAllThatAGuardSays(t *testing.T) {
+	parent, guard, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parent.Close()
+	defer guard.Close()
+	if os.Geteuid() != 0 {
+		t.Skip("needs CAP_NET_ADMIN for a larger buffer")
+	}
+	const perMount = 3 // frozen, stuck, thawed
+	for i := range perMount*maxMounts + 8 {
+		if err := unix.Sendto(int(guard.Fd()), message{kind: isFrozen}.encode(), unix.MSG_DONTWAIT, nil); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
 }
 
 func TestAnIdentityOutlivesNoProcess(t *testing.T) {

@@ -82,4 +82,7 @@ type config struct {
 	Expedite *expedite // nil: leave rcu_expedited alone
 }
 
-const maxPacket = 64 << 10
+const (
+	maxPacket = 64 << 10
+	maxMounts = 256 // twice what an instance can attach
+)

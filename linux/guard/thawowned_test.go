@@ -1,0 +1,202 @@
+package guard
+
+import (
+	"context"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestThawOwnedFreesWhatBothLeft(t *testing.T) {
+	for name, env := range map[string]string{
+		"": "GUARD_TEST_NONE=1",
+		"and a thread that cannot die keeps the lock": "GUARD_TEST_WRITES=1",
+		"and the expedited grace periods":             "GUARD_TEST_EXPEDITE=1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			knob := readKnob(t)
+			disks := append(makeDisks(t, "ext4", 2), makeDisks(t, "xfs", 1)...)
+			w := startWriter(t, disks[0])
+			v := startVictim(t, disks, env)
+			if l := v.line(); l != "frozen" {
+				t.Fatal(l)
+			}
+			frozeBy := monotonic()
+			v.killBoth()
+			time.Sleep(50 * time.Millisecond)
+			if between(w.moments(), frozeBy+int64(20*time.Millisecond), monotonic()) {
+				t.Fatal("the writer went on before anybody thawed")
+			}
+			done, err := ThawOwned(t.Context(), v.owned, false)
+			if err != nil || len(done) != len(disks) {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			for i, d := range done {
+				if d.Outcome != WasFrozen || d.Path != disks[i].path || d.Run != "run-7" || d.Section != "freeze" {
+					t.Errorf("%+v", d)
+				}
+			}
+			w.after(monotonic())
+			for _, d := range disks {
+				if frozenNow(t, d.path) {
+					t.Errorf("%s is still frozen", d.path)
+				}
+			}
+			if now := readKnob(t); now != knob {
+				t.Errorf("rcu_expedited is %s, was %s", now, knob)
+			}
+			if done, err := ThawOwned(t.Context(), v.owned, false); err != nil || len(done) != 0 {
+				t.Errorf("a second time: %+v, %v", done, err)
+			}
+		})
+	}
+}
+
+func TestThawOwnedFreesWhatBothLeftInMidFreeze(t *testing.T) {
+	disks := makeDisks(t, "ext4", 3)
+	for _, delay := range []time.Duration{0, 1, 3, 6, 10, 15, 20, 30, 40} {
+		v := startVictim(t, disks)
+		time.Sleep(delay * time.Millisecond)
+		v.killBoth()
+		done, err := ThawOwned(t.Context(), v.owned, false)
+		if err != nil || len(done) != len(disks) {
+			t.Errorf("killed after %d ms: %+v, %v", delay, done, err)
+		}
+		if !v.guard.gone() {
+			_ = v.cmd.Wait()
+			eventually(t, 5*time.Second, "the guard is gone", v.guard.gone)
+		}
+		for _, d := range disks {
+			if errno := thawPath(d.path); errno != syscall.EINVAL {
+				t.Errorf("killed after %d ms: %s was left frozen (%v)", delay, d.path, errno)
+			}
+		}
+	}
+}
+
+func TestThawOwnedWaitsForTheDeadGuardsLateFreeze(t *testing.T) {
+	under, slow := makeSlowDisk(t)
+	quick := makeDisks(t, "ext4", 1)[0]
+	w := startWriter(t, quick)
+	dirty(t, slow)
+	freezePath(t, under.path)
+	t.Cleanup(func() { thawPath(under.path) })
+	v := startVictim(t, []disk{quick, slow})
+	t.Cleanup(func() { thawPath(under.path) })
+	w.standsStill()
+	v.killBoth()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	done, err := ThawOwned(ctx, v.owned, false)
+	if err == nil || len(done) != 2 || done[0].Outcome != WasFrozen || done[1].Outcome != NotThawed {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { thawPath(under.path) })
+	done, err = ThawOwned(t.Context(), v.owned, false)
+	if err != nil || len(done) != 2 || done[0].Outcome != WasNotFrozen || done[1].Outcome == NotThawed {
+		t.Errorf("%+v, %v", done, err) // the first call's thaw still waits in this process and may be the one that did it
+	}
+	if errno := thawPath(slow.path); errno != syscall.EINVAL {
+		t.Errorf("the late freeze stayed (%v)", errno)
+	}
+}
+
+func TestThawOwnedLeavesALiveFreezeAlone(t *testing.T) {
+	disks := makeDisks(t, "ext4", 1)
+	owned := t.TempDir()
+	g := startGuard(t, asMounts(disks), Options{OwnedDir: owned})
+	if err := g.Freeze(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	done, err := ThawOwned(t.Context(), owned, false)
+	if err != nil || len(done) != 1 || done[0].Outcome != IsLive {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if !frozenNow(t, disks[0].path) {
+		t.Error("it thawed a live run's freeze")
+	}
+	done, err = ThawOwned(t.Context(), owned, true)
+	if err != nil || len(done) != 1 || done[0].Outcome != WasFrozen {
+		t.Errorf("by force: %+v, %v", done, err)
+	}
+	if h, err := g.Thaw(t.Context()); err != nil || h.Held {
+		t.Errorf("after a forced thaw: %+v, %v", h, err)
+	}
+}
+
+func TestThawOwnedOfAStoppedGuardWithoutParent(t *testing.T) {
+	disks := makeDisks(t, "ext4", 1)
+	v := startVictim(t, disks)
+	if l := v.line(); l != "frozen" {
+		t.Fatal(l)
+	}
+	parent := v.identity()
+	_ = syscall.Kill(v.guard.PID, syscall.SIGSTOP)
+	v.kill()
+	eventually(t, 5*time.Second, "the parent dies", func() bool { return !parent.alive() })
+	done, err := ThawOwned(t.Context(), v.owned, false)
+	if err != nil || len(done) != 1 || done[0].Outcome != WasFrozen {
+		t.Errorf("%+v, %v", done, err)
+	}
+	_ = syscall.Kill(v.guard.PID, syscall.SIGCONT)
+	eventually(t, 5*time.Second, "the guard leaves", v.guard.gone)
+}
+
+func TestThawOwnedFindsTheFileSystemWhereverItIsMounted(t *testing.T) {
+	d := makeDisks(t, "ext4", 1)[0]
+	other := t.TempDir()
+	command(t, "mount", d.loop, other)
+	unmounted := false
+	t.Cleanup(func() {
+		thawPath(other)
+		if !unmounted {
+			command(t, "umount", other)
+		}
+	})
+	owned := t.TempDir()
+	boot, err := bootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(boot string, m ownedMount) {
+		t.Helper()
+		o, err := createOwned(owned, "run", "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dead := identity{PID: os.Getpid(), Start: 1}
+		if err := o.write(ownedRecord{Schema: 1, Boot: boot, Parent: dead, Guard: dead, Mounts: []ownedMount{m}}); err != nil {
+			t.Fatal(err)
+		}
+		o.file.Close()
+	}
+	gone := ownedMount{Path: "/no/longer/there", Dev: d.dev}
+	write(boot, gone)
+	freezePath(t, d.path)
+	done, err := ThawOwned(t.Context(), owned, false)
+	if err != nil || len(done) != 1 || done[0].Outcome != WasFrozen || (done[0].Path != other && done[0].Path != d.path) {
+		t.Errorf("mounted elsewhere: %+v, %v", done, err)
+	}
+	unmounted = unix.Unmount(other, 0) == nil
+
+	write("another boot", gone)
+	freezePath(t, d.path)
+	if done, err := ThawOwned(t.Context(), owned, false); err != nil || len(done) != 0 || len(ownedFiles(t, owned)) != 0 {
+		t.Errorf("of another boot: %+v, %v", done, err)
+	}
+	if errno := thawPath(d.path); errno != 0 {
+		t.Errorf("it thawed for another boot's file (%v)", errno)
+	}
+
+	write(boot, ownedMount{Path: d.path, Dev: "1:99"})
+	freezePath(t, d.path)
+	if done, err := ThawOwned(t.Context(), owned, false); err != nil || len(done) != 1 || done[0].Outcome != WasRemoved {
+		t.Errorf("of another device: %+v, %v", done, err)
+	}
+	if errno := thawPath(d.path); errno != 0 {
+		t.Errorf("it thawed another device (%v)", errno)
+	}
+}
