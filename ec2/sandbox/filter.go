@@ -66,34 +66,33 @@ func matches[R resource](wanted []filter, known fields[R], r R, now time.Time) b
 	})
 }
 
-// glob matches EC2's wildcards: * any characters, ? one, \ takes the next as it is.
+// glob matches EC2's wildcards: * any characters, ? one, \ takes the next as it
+// is. Of several stars only the last needs to be tried again, so it is never
+// worse than the product of the lengths.
 func glob(pattern, value string) bool {
-	for len(pattern) > 0 {
-		switch pattern[0] {
-		case '*':
-			for i := 0; i <= len(value); i++ {
-				if glob(pattern[1:], value[i:]) {
-					return true
-				}
-			}
+	afterStar, retry := "", ""
+	starred := false
+	for {
+		literal := strings.HasPrefix(pattern, `\`) && len(pattern) > 1
+		switch {
+		case !literal && strings.HasPrefix(pattern, "*"):
+			pattern = pattern[1:]
+			starred, afterStar, retry = true, pattern, value
+			continue
+		case pattern == "" && value == "":
+			return true
+		case pattern != "" && value != "" && literal && pattern[1] == value[0]:
+			pattern, value = pattern[2:], value[1:]
+			continue
+		case pattern != "" && value != "" && !literal && (pattern[0] == '?' || pattern[0] == value[0]):
+			pattern, value = pattern[1:], value[1:]
+			continue
+		case !starred || retry == "":
 			return false
-		case '?':
-			if value == "" {
-				return false
-			}
-		case '\\':
-			if len(pattern) > 1 {
-				pattern = pattern[1:]
-			}
-			fallthrough
-		default:
-			if value == "" || value[0] != pattern[0] {
-				return false
-			}
 		}
-		pattern, value = pattern[1:], value[1:]
+		retry = retry[1:]
+		pattern, value = afterStar, retry
 	}
-	return value == ""
 }
 
 // listing is how one Describe action finds its resources.

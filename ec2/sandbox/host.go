@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"cmp"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -16,26 +15,6 @@ import (
 
 	"snaptastic/linux"
 )
-
-// Reboot does to the instance what a reboot does, as far as volumes go: every
-// mount of its devices is gone, children first, a frozen file system thaws, and
-// the boot id is another one. EC2's attachments stay. A mount that some process
-// uses is an error, since here nothing ends that process.
-func Reboot(dir string) error {
-	dir, unlock, err := lockWorld(dir)
-	if err != nil {
-		return fmt.Errorf("cannot reboot the sandbox: %w", err)
-	}
-	defer unlock()
-	err = unmountWorld(dir)
-	if err == nil {
-		err = renewBootID(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot reboot the sandbox in %s: %w", dir, err)
-	}
-	return nil
-}
 
 // Reset removes everything that the sandbox made in dir, on the host and on
 // disk, and the folder itself when nothing else is in it. A folder that is not
@@ -211,22 +190,4 @@ func thaw(mountPoint string) {
 			return
 		}
 	}
-}
-
-// hostBootID is the real kernel's boot id, "" where there is none.
-func hostBootID() string {
-	content, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(content))
-}
-
-// renewBootID writes a fresh random UUID, in the kernel's format.
-func renewBootID(dir string) error {
-	u := make([]byte, 16)
-	rand.Read(u) // never fails (crypto/rand)
-	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
-	id := fmt.Sprintf("%x-%x-%x-%x-%x\n", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
-	if err := writeFile(filepath.Join(dir, "boot_id"), id); err != nil {
-		return fmt.Errorf("cannot change the boot id: %w", err)
-	}
-	return nil
 }

@@ -167,7 +167,13 @@ func TestARebootDropsMountsAndKeepsAttachments(t *testing.T) {
 			t.Errorf("%s is %s", volume, v.State)
 		}
 	}
-	run(t, "mount", filepath.Join(w.Roots().Dev, "nvme2n1"), outer)
+	// The devices have changed places, so only their serials tell them apart.
+	serial, err := os.ReadFile(filepath.Join(w.Roots().Sys, "block/nvme2n1/device/serial"))
+	if err != nil || strings.TrimSpace(string(serial)) != strings.Replace(volumes[0], "-", "", 1) {
+		t.Errorf("nvme2n1 is %s, %v; want %s", serial, err, volumes[0])
+	}
+	run(t, "mount", "-t", "btrfs", filepath.Join(w.Roots().Dev, "nvme2n1"), outer)
+	run(t, "mount", "-t", "ext4", filepath.Join(w.Roots().Dev, "nvme1n1"), inner)
 }
 
 func TestResetLeavesNothingOfItsOwn(t *testing.T) {
