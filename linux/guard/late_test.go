@@ -17,9 +17,7 @@ func makeSlowDisk(t *testing.T) (under, slow disk) {
 	t.Helper()
 	under = makeDisks(t, "ext4", 1)[0]
 	slow = makeDisksIn(t, under.path, "ext4", 1)[0]
-	// The image must have its blocks, or every write to it would be an allocation that waits much the same; what
-	// matters is that the cleanup thaws the lower one first.
-	t.Cleanup(func() { thawPath(under.path) })
+	t.Cleanup(func() { thawPath(under.path) }) // first of all: what waits in the upper one waits for this
 	return under, slow
 }
 
