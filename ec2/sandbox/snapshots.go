@@ -30,7 +30,9 @@ func createSnapshot(t *tx, q *query, out *document) error {
 }
 
 // createSnapshots takes snapshots of an instance's volumes: all or none, with
-// one start time.
+// one start time. The copies follow each other within a millisecond or so, where
+// EC2 stops the writes of all volumes at once: who needs one moment across
+// volumes that are not frozen must not rely on the sandbox.
 func createSnapshots(t *tx, q *query, out *document) error {
 	i, err := t.needInstance(q.str("InstanceSpecification.InstanceId"))
 	if err != nil {
