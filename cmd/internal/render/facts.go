@@ -17,37 +17,33 @@ type facts struct {
 	Volume   string `json:"volume_id,omitempty"`
 	Snapshot string `json:"snapshot_id,omitempty"`
 	Device   string `json:"device,omitempty"`      // EC2's name for it: /dev/sdf
-	Path     string `json:"path,omitempty"`        // the kernel's: /dev/nvme1n1
+	Path     string `json:"path,omitempty"`        // the kernel's: /dev/nvme1n1; also read from "node"
 	Mount    string `json:"mount_point,omitempty"` // absolute
-
-	note       string // for people: what the step chose, and why
-	noSnapshot bool   // it was said that there is no snapshot
+	Reason   string `json:"reason,omitempty"`      // what a step chose, and why; also read from "note"
 }
 
 // merge takes what o knows.
 func (f *facts) merge(o facts) {
 	for _, x := range []struct{ to, from *string }{
-		{&f.Volume, &o.Volume}, {&f.Snapshot, &o.Snapshot}, {&f.Device, &o.Device}, {&f.Path, &o.Path}, {&f.Mount, &o.Mount},
+		{&f.Volume, &o.Volume}, {&f.Snapshot, &o.Snapshot}, {&f.Device, &o.Device},
+		{&f.Path, &o.Path}, {&f.Mount, &o.Mount}, {&f.Reason, &o.Reason},
 	} {
 		if *x.from != "" {
 			*x.to = *x.from
 		}
 	}
-	if o.noSnapshot {
-		f.Snapshot = ""
+}
+
+// compare says whether o names this volume, another one, or neither. The mount
+// point decides before the volume id, and that before the device name, which
+// has several spellings.
+func (f facts) compare(o facts) (same, other bool) {
+	for _, x := range [][2]string{{f.Mount, o.Mount}, {f.Volume, o.Volume}, {f.Device, o.Device}} {
+		if x[0] != "" && x[1] != "" {
+			return x[0] == x[1], x[0] != x[1]
+		}
 	}
-}
-
-// disagrees says that o is about another volume.
-func (f facts) disagrees(o facts) bool {
-	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
-	return differ(f.Mount, o.Mount) || differ(f.Device, o.Device) || differ(f.Volume, o.Volume)
-}
-
-// names says that o names this volume.
-func (f facts) names(o facts) bool {
-	same := func(a, b string) bool { return a != "" && a == b }
-	return same(f.Mount, o.Mount) || same(f.Device, o.Device) || same(f.Volume, o.Volume)
+	return false, false
 }
 
 // hasKey says that a JSON key is one of this volume's names.
@@ -85,36 +81,50 @@ func factsOf(raw json.RawMessage) facts {
 // shallow reads the fields of one object. A reference, being an object, is not
 // a string and is passed over.
 func shallow(m map[string]json.RawMessage) facts {
-	get := func(key string) string {
-		var s string
-		if json.Unmarshal(m[key], &s) != nil {
-			return ""
+	get := func(keys ...string) string {
+		for _, key := range keys {
+			var s string
+			if json.Unmarshal(m[key], &s) == nil && s != "" {
+				return s
+			}
 		}
-		return s
+		return ""
 	}
-	f := facts{Volume: get("volume_id"), Snapshot: get("snapshot_id"), Device: get("device"), Path: get("path"), Mount: get("mount_point"), note: get("note")}
-	_, f.noSnapshot = m["snapshot_id"]
-	f.noSnapshot = f.noSnapshot && f.Snapshot == "" && string(m["snapshot_id"])[0] == '"'
+	f := facts{Volume: get("volume_id"), Snapshot: get("snapshot_id"), Device: get("device"),
+		Path: get("path", "node"), Mount: get("mount_point"), Reason: get("reason", "note")}
 	if !strings.HasPrefix(f.Path, "/") {
 		f.Path = ""
 	}
 	return f
 }
 
-// laneFacts gathers the facts of each lane: its names first, then, in plan
-// order, what its own steps and steps of the whole plan say about it. The last
-// word counts: a volume that was adopted did not come from the snapshot that a
-// step before had found.
+// laneFacts gathers the facts of each lane: first its names, then, in plan
+// order, what its own steps and steps of the whole plan put out about it. What
+// was chosen for its mount point after its volume was known is not where that
+// volume came from.
 func laneFacts(p *plan.Plan, records map[plan.StepID]journal.Record) map[string]facts {
 	out := map[string]facts{}
 	for _, lane := range p.Lanes {
 		var f facts
-		each(p, records, lane.ID, func(s *plan.Step, _ journal.Record) { f.gather(s.In, true) })
-		each(p, records, lane.ID, func(_ *plan.Step, r journal.Record) { f.gather(r.Input, true) })
-		each(p, records, lane.ID, func(_ *plan.Step, r journal.Record) { f.gather(r.Output, true) })
+		each(p, records, lane.ID, func(s *plan.Step, _ journal.Record) { f.gather(s.In, true, f.merge) })
+		each(p, records, lane.ID, func(_ *plan.Step, r journal.Record) { f.gather(r.Input, true, f.merge) })
+		each(p, records, lane.ID, func(_ *plan.Step, r journal.Record) { f.gather(r.Output, true, f.merge) })
+		known := false
 		for i := range p.Steps {
-			if s := &p.Steps[i]; s.Lane == lane.ID || s.Lane == "" {
-				f.gather(records[s.ID].Output, s.Lane != "")
+			s := &p.Steps[i]
+			output := records[s.ID].Output
+			switch s.Lane {
+			case lane.ID:
+				f.gather(output, true, func(o facts) {
+					f.merge(o)
+					known = known || o.Volume != ""
+				})
+			case "":
+				f.gather(output, false, func(o facts) {
+					if o.Volume != "" || !known {
+						f.merge(o)
+					}
+				})
 			}
 		}
 		out[lane.ID] = f
@@ -130,41 +140,47 @@ func each(p *plan.Plan, records map[plan.StepID]journal.Record, lane string, f f
 	}
 }
 
-// gather takes what raw says about the volume. mine: raw belongs to its lane,
-// so what does not name another volume is about this one.
-func (f *facts) gather(raw json.RawMessage, mine bool) {
-	if len(raw) == 0 {
+// gather hands to take what raw says about the volume. mine: raw belongs to
+// its lane, so what names no other volume is about this one.
+func (f *facts) gather(raw json.RawMessage, mine bool, take func(facts)) {
+	var m map[string]json.RawMessage
+	if !mine || json.Unmarshal(raw, &m) != nil {
+		f.gatherNested(raw, mine, take)
 		return
 	}
-	switch raw[0] {
-	case '{':
-		var m map[string]json.RawMessage
-		if json.Unmarshal(raw, &m) != nil {
+	take(shallow(m)) // even where it spells the device name another way
+	f.gatherFields(m, true, take)
+}
+
+func (f *facts) gatherFields(m map[string]json.RawMessage, mine bool, take func(facts)) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		foreign := strings.HasPrefix(key, "/") || strings.HasPrefix(key, "vol-")
+		if ours := f.hasKey(key); ours || !foreign {
+			f.gatherNested(m[key], mine || ours, take)
+		}
+	}
+}
+
+// gatherNested goes on inside a value. Of several items in a list only those
+// that name the volume are about it.
+func (f *facts) gatherNested(raw json.RawMessage, mine bool, take func(facts)) {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(raw, &m) == nil {
+		same, other := f.compare(shallow(m))
+		if other {
 			return
 		}
-		here := shallow(m)
-		if f.disagrees(here) {
-			return
+		if mine || same {
+			mine = true
+			take(shallow(m))
 		}
-		if mine = mine || f.names(here); mine {
-			f.merge(here)
-		}
-		for _, key := range slices.Sorted(maps.Keys(m)) {
-			v := m[key]
-			foreign := strings.HasPrefix(key, "/") || strings.HasPrefix(key, "vol-")
-			if f.hasKey(key) {
-				f.gather(v, true)
-			} else if !foreign {
-				f.gather(v, mine)
-			}
-		}
-	case '[':
-		var items []json.RawMessage
-		if json.Unmarshal(raw, &items) != nil {
-			return
-		}
+		f.gatherFields(m, mine, take)
+		return
+	}
+	var items []json.RawMessage
+	if json.Unmarshal(raw, &items) == nil {
 		for _, v := range items {
-			f.gather(v, mine && len(items) == 1)
+			f.gatherNested(v, mine && len(items) == 1, take)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 package render
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +15,7 @@ import (
 type laneView struct {
 	Lane string `json:"lane"`
 	facts
-	State   string      `json:"state"` // done, failed, needs operator, skipped, running, undone, kept, pending
+	State   string      `json:"state"` // one of laneStates, or "unfinished"
 	Step    plan.StepID `json:"step,omitempty"`
 	Note    string      `json:"note,omitempty"`
 	Seconds float64     `json:"seconds"` // from its first start to its last end
@@ -28,30 +28,30 @@ type timeView struct {
 	name    string
 }
 
-// lanesOf reads the lanes' states out of the records. Steps of the whole plan
-// come last.
-func lanesOf(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time) []laneView {
+// lanesOf reads the lanes' states out of the records; steps of the whole plan
+// come last. back: the run is rolled back, or on its way there.
+func lanesOf(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time, back bool) []laneView {
 	known := laneFacts(p, records)
 	var views []laneView
 	for _, lane := range p.Lanes {
 		v := laneView{Lane: lane.ID, facts: known[lane.ID]}
-		v.read(p, records, now)
+		v.read(p, records, now, back)
 		views = append(views, v)
 	}
 	whole := laneView{}
-	whole.read(p, records, now)
+	whole.read(p, records, now, back)
 	if whole.State != "" {
 		views = append(views, whole)
 	}
 	return views
 }
 
-func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time) {
+func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time, back bool) {
 	v.Steps = []timeView{}
 	var first, last time.Time
 	worst := -1
 	each(p, records, v.Lane, func(s *plan.Step, r journal.Record) {
-		state, note := stateOf(s, r)
+		state, note := stateOf(s, r, back)
 		if rank := slices.Index(laneStates, state); rank > worst {
 			worst, v.State, v.Step, v.Note = rank, state, s.ID, clean(note)
 		}
@@ -72,7 +72,7 @@ func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, no
 	})
 	v.Seconds = seconds(last.Sub(first))
 	switch v.State {
-	case "done", "undone", "":
+	case "done", "undone", "unchanged", "":
 		v.Step, v.Note = "", ""
 	case "pending": // some of its steps are done, or none
 		if len(v.Steps) > 0 {
@@ -82,16 +82,22 @@ func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, no
 }
 
 // laneStates from the best to the worst; a lane is as its worst step.
-var laneStates = []string{"done", "undone", "kept", "pending", "running", "skipped", "failed", "needs operator"}
+var laneStates = []string{"unchanged", "done", "undone", "kept", "pending", "running", "skipped", "failed", "needs operator"}
 
-func stateOf(s *plan.Step, r journal.Record) (state, note string) {
+func stateOf(s *plan.Step, r journal.Record, back bool) (state, note string) {
 	switch r.Undo {
 	case journal.UndoStarted:
+		if r.Error != "" {
+			return "failed", r.Error
+		}
 		return "running", "undo"
 	case journal.Undone:
 		return "undone", ""
 	case journal.Kept:
 		return "kept", r.Note
+	}
+	if back { // nothing of the step had to be undone
+		return "unchanged", ""
 	}
 	switch r.State {
 	case "":
@@ -112,6 +118,10 @@ func stateOf(s *plan.Step, r journal.Record) (state, note string) {
 	}
 }
 
+func (v laneView) took() time.Duration { return duration(v.Seconds) }
+
+func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+
 func seconds(d time.Duration) float64 {
 	return float64(max(d, 0).Round(time.Millisecond)) / float64(time.Second)
 }
@@ -120,21 +130,13 @@ func seconds(d time.Duration) float64 {
 // that are lost in the total.
 func (v laneView) notable() string {
 	steps := slices.Clone(v.Steps)
-	slices.SortStableFunc(steps, func(a, b timeView) int {
-		switch {
-		case a.Seconds > b.Seconds:
-			return -1
-		case a.Seconds < b.Seconds:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(steps, func(a, b timeView) int { return cmp.Compare(b.Seconds, a.Seconds) })
 	var out []string
 	for _, s := range steps {
 		if len(out) == 3 || s.Seconds < 0.1 || s.Seconds < v.Seconds/20 {
 			break
 		}
-		out = append(out, fmt.Sprintf("%s %.1f", s.name, s.Seconds))
+		out = append(out, s.name+" "+Took(duration(s.Seconds)))
 	}
 	return strings.Join(out, ", ")
 }
@@ -163,19 +165,22 @@ func stateColour(state string) colour {
 }
 
 // volumeTable adds the lanes as a table. Columns nobody knows anything for are
-// left out.
+// left out; what an operator needs most comes first.
 func (p *page) volumeTable(views []laneView) {
-	header := []string{"VOLUME", "SNAPSHOT", "DEVICE", "MOUNT POINT", "STATE", "SECONDS", "OF WHICH"}
+	header := []string{"MOUNT POINT", "STATE", "TOOK", "VOLUME", "SNAPSHOT", "DEVICE", "OF WHICH"}
 	var rows [][]string
 	for _, v := range views {
 		if v.Lane == "" {
 			continue
 		}
-		mount := v.Mount
+		mount, device := v.Mount, v.device()
 		if mount == "" {
 			mount = v.Lane
 		}
-		rows = append(rows, []string{v.Volume, v.Snapshot, v.device(), mount, v.state(), fmt.Sprintf("%.1f", v.Seconds), v.notable()})
+		if p.style.Width > 0 && p.style.Width < 100 {
+			device = v.Device
+		}
+		rows = append(rows, []string{mount, v.state(), Took(v.took()), v.Volume, v.Snapshot, device, v.notable()})
 	}
 	header, rows = withoutEmpty(header, rows)
 	if len(rows) == 0 {

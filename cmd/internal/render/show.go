@@ -23,7 +23,7 @@ func Show(w io.Writer, s Story, now time.Time, o Style) error {
 	p.head(s, now)
 	p.text("")
 	if len(s.Plan.Lanes) > 0 {
-		p.volumeTable(lanesOf(s.Plan, s.Records, now))
+		p.volumeTable(lanesOf(s.Plan, s.Records, now, s.back()))
 		p.text("")
 	}
 	p.steps(s, now)
@@ -37,10 +37,12 @@ func Status(w io.Writer, s Story, now time.Time, o Style) error {
 	state := runState(s.Summary)
 	p.line(span{clean(string(s.Run)), bold}, span{text: "  " + clean(s.Plan.Operation+" "+s.Plan.Snapshotter) + "  "},
 		span{state, stateColour(state)}, span{"  " + s.timing(now), dim})
-	p.volumeTable(lanesOf(s.Plan, s.Records, now))
+	p.volumeTable(lanesOf(s.Plan, s.Records, now, s.back()))
 	p.next(s)
 	return p.writeTo(w)
 }
+
+func (s Story) back() bool { return s.RollingBack || s.Outcome == journal.RolledBack }
 
 func (s Story) timing(now time.Time) string {
 	if s.Created.IsZero() {
@@ -125,7 +127,7 @@ func (p *page) next(s Story) {
 		if i == 0 {
 			p.text("")
 		}
-		p.line(span{text: pad(cmd.What+":", 12)}, span{cmd.Command, cyan})
+		p.full(span{text: pad(cmd.What+":", 12)}, span{cmd.Command, cyan})
 	}
 }
 
@@ -200,7 +202,7 @@ func StatusJSON(w io.Writer, stories []Story, now time.Time) error {
 
 func (s Story) view(now time.Time) storyView {
 	v := storyView{Summary: s.Summary, State: runState(s.Summary), Instance: s.Plan.Instance,
-		Lanes: list(lanesOf(s.Plan, s.Records, now)), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
+		Lanes: list(lanesOf(s.Plan, s.Records, now, s.back())), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
 		v.Next = list(commandsFor(s.Run, s.Outcome, s.RollingBack))

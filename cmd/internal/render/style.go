@@ -159,6 +159,12 @@ func (p *page) line(spans ...span) {
 	p.WriteByte('\n')
 }
 
+// full adds one line that is not cut: a command is copied, a verdict read.
+func (p *page) full(spans ...span) {
+	p.WriteString(p.style.compose(0, spans...))
+	p.WriteByte('\n')
+}
+
 func (p *page) text(s string) { p.line(span{text: s}) }
 
 // lines adds text that is not cut: an error and its hint are read in full.
@@ -186,27 +192,33 @@ func (o Style) compose(limit int, spans ...span) string {
 
 // fit trims the blanks at the end of a line and cuts it to limit columns.
 func (o Style) fit(limit int, spans []span) []span {
+	spans = trim(spans)
+	if limit <= 0 || spanWidth(spans) <= limit {
+		return spans
+	}
 	var out []span
-	total := spanWidth(spans)
 	left := limit
 	for _, s := range spans {
-		if w := width(s.text); limit > 0 && total > limit && w >= left {
-			// The mark stands where the line ends, also between two spans.
-			out = append(out, span{o.cut(s.text+"  ", left), s.c})
-			break
-		} else {
+		if w := width(s.text); w < left {
 			left -= w
+			out = append(out, s)
+			continue
 		}
-		out = append(out, s)
-	}
-	for n := len(out); n > 0; n-- {
-		last := &out[n-1]
-		if last.text = strings.TrimRight(last.text, " "); last.text != "" {
-			break
-		}
-		out = out[:n-1]
+		// The mark stands where the line ends, also between two spans.
+		return trim(append(out, span{o.cut(s.text+"  ", left), s.c}))
 	}
 	return out
+}
+
+func trim(spans []span) []span {
+	for n := len(spans); n > 0; n-- {
+		last := spans[n-1]
+		if last.text = strings.TrimRight(last.text, " "); last.text != "" {
+			return append(append([]span{}, spans[:n-1]...), last)
+		}
+		spans = spans[:n-1]
+	}
+	return nil
 }
 
 func spanWidth(spans []span) int {

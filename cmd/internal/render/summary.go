@@ -29,12 +29,14 @@ func (e End) records() map[plan.StepID]journal.Record {
 	return e.Result.Records
 }
 
+func (e End) back() bool { return e.Rollback || e.Result.Outcome == journal.RolledBack }
+
 // Summary prints what a run came to: its volumes, the failures with what to do
 // about them, what remains and is billed, the run's id, and the commands that
 // go on with it or undo it.
 func Summary(w io.Writer, e End, o Style) error {
 	p := page{style: o}
-	views := lanesOf(e.Plan, e.records(), e.Now)
+	views := lanesOf(e.Plan, e.records(), e.Now, e.back())
 	p.volumeTable(views)
 	for _, v := range views {
 		if s := v.notable(); v.Lane == "" && s != "" {
@@ -59,14 +61,25 @@ func Summary(w io.Writer, e End, o Style) error {
 // remarks say what is no failure and yet worth knowing: lanes left alone,
 // failures that do not count, what a step chose and why.
 func (p *page) remarks(e End, views []laneView) {
+	gap := p.Len() > 0
 	remark := func(word, about, text string) {
 		if text = clean(text); text != "" {
+			if gap {
+				p.text("")
+				gap = false
+			}
 			p.lines("", p.style.paint(yellow, word)+"  "+clean(about)+": "+text)
 		}
 	}
 	for _, v := range views {
-		if v.State == "skipped" && v.Lane != "" {
+		if v.Lane == "" {
+			continue
+		}
+		if v.State == "skipped" {
 			remark("skipped", v.Lane, v.Note)
+		}
+		if !e.back() {
+			remark("note", v.Lane, v.Reason)
 		}
 	}
 	for i := range e.Plan.Steps {
@@ -75,8 +88,8 @@ func (p *page) remarks(e End, views []laneView) {
 		if s.Tolerated && r.State == journal.Failed {
 			remark("warning", string(s.ID), r.Error+" (its failure does not count)")
 		}
-		if r.State == journal.Done {
-			remark("note", string(s.ID), factsOf(r.Output).note)
+		if s.Lane == "" && r.State == journal.Done {
+			remark("note", string(s.ID), factsOf(r.Output).Reason)
 		}
 	}
 }
@@ -107,9 +120,9 @@ func (p *page) failures(e End) {
 // verdict is how it ended and what the operator can type next.
 func (p *page) verdict(e End) {
 	sentence, c := e.sentence()
-	p.line(span{"run " + clean(string(e.Run)), bold}, span{text: " "}, span{sentence, c}, span{" after " + Took(e.Took), dim})
+	p.full(span{"run " + clean(string(e.Run)), bold}, span{text: " "}, span{sentence, c}, span{", took " + Took(e.Took), dim})
 	for _, cmd := range e.commands() {
-		p.line(span{text: "  " + pad(cmd.What+":", 12)}, span{cmd.Command, cyan})
+		p.full(span{text: "  " + pad(cmd.What+":", 12)}, span{cmd.Command, cyan})
 	}
 }
 
@@ -135,7 +148,7 @@ func (e End) sentence() (string, colour) {
 			return "could not be rolled back in full", red
 		}
 		if well := len(e.Result.Done); well > 0 {
-			return fmt.Sprintf("failed: %d of %s done", well, count(len(e.Plan.Lanes), "volume", "volumes")), red
+			return fmt.Sprintf("failed (%d of %s done)", well, count(len(e.Plan.Lanes), "volume", "volumes")), red
 		}
 		return "failed", red
 	}
@@ -193,7 +206,7 @@ func SummaryJSON(w io.Writer, e End) error {
 	v := endView{
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
 		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
-		Lanes: list(lanesOf(e.Plan, e.records(), e.Now)), Kept: list(e.Result.Kept), Next: list(e.commands()),
+		Lanes: list(lanesOf(e.Plan, e.records(), e.Now, e.back())), Kept: list(e.Result.Kept), Next: list(e.commands()),
 		Failures: []failureView{},
 	}
 	if e.Result.Err != nil {

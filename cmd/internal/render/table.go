@@ -6,7 +6,7 @@ import (
 )
 
 // Table prints rows in aligned columns under a header. Cells of a row beyond
-// the header are dropped. Lines longer than the style's width are cut.
+// the header are dropped. Too wide a table is set tighter, then cut.
 func Table(w io.Writer, header []string, rows [][]string, o Style) error {
 	p := page{style: o}
 	p.table("", header, rows, nil)
@@ -27,9 +27,18 @@ func (p *page) table(indent string, header []string, rows [][]string, paintCell 
 			widths[i] = max(widths[i], width(cells[r][i]))
 		}
 	}
+	// The last column, usually free text, is cut before the others close up.
+	total := width(indent) + width(header[len(header)-1])
+	for _, w := range widths[:len(widths)-1] {
+		total += w + 2
+	}
+	gap := "  "
+	if p.style.Width > 0 && total > p.style.Width {
+		gap = " "
+	}
 	head := []span{{text: indent}}
 	for i, h := range header {
-		head = append(head, span{pad(h, widths[i]) + gap(i, len(header)), dim})
+		head = append(head, span{pad(h, widths[i]) + gap, dim})
 	}
 	p.line(head...)
 	for r, row := range cells {
@@ -40,15 +49,8 @@ func (p *page) table(indent string, header []string, rows [][]string, paintCell 
 				c = paintCell(r, i)
 			}
 			blanks := strings.Repeat(" ", widths[i]-width(cell))
-			line = append(line, span{cell, c}, span{text: blanks + gap(i, len(row))})
+			line = append(line, span{cell, c}, span{text: blanks + gap})
 		}
 		p.line(line...)
 	}
-}
-
-func gap(i, n int) string {
-	if i == n-1 {
-		return ""
-	}
-	return "  "
 }

@@ -2,6 +2,7 @@ package render
 
 import (
 	"io"
+	"slices"
 	"strings"
 
 	"snaptastic/plan"
@@ -16,7 +17,7 @@ func PlanTree(w io.Writer, p *plan.Plan, previews map[plan.StepID]Preview, o Sty
 	t.add("", t.grow())
 	t.print(&out)
 	out.text("")
-	out.line(o.tally(counts(p, previews))...)
+	out.full(o.tally(counts(p, previews))...)
 	return out.writeTo(w)
 }
 
@@ -73,7 +74,8 @@ func sectionsOf(p *plan.Plan) map[plan.StepID]place {
 }
 
 // grow arranges the steps: each stands in its lane where the lane first
-// appears, those of an atomic section together.
+// appears, those of an atomic section together. A look that lanes go by stands
+// before them.
 func (t *tree) grow() []*node {
 	root := &node{}
 	lanes, atomics := map[string]*node{}, map[string]*node{}
@@ -101,7 +103,30 @@ func (t *tree) grow() []*node {
 		}
 		in.nodes = append(in.nodes, &node{step: s})
 	}
+	slices.SortStableFunc(root.nodes, func(a, b *node) int { return t.rank(a) - t.rank(b) })
 	return root.nodes
+}
+
+// rank puts before the lanes what precedes them, and looks that they go by.
+func (t *tree) rank(n *node) int {
+	if n.step == nil {
+		return 1
+	}
+	lanes := false // seen so far
+	for i := range t.plan.Steps {
+		s := &t.plan.Steps[i]
+		switch {
+		case s.ID == n.step.ID && !lanes:
+			return 0
+		case s.Lane == "":
+			continue
+		}
+		lanes = true
+		if n.step.ReadOnly && slices.Contains(s.Needs, n.step.ID) {
+			return 0
+		}
+	}
+	return 1
 }
 
 // commonLane is the lane all members of a section share, "" without one.
@@ -170,8 +195,8 @@ func (t *tree) addStep(branch, below string, s *plan.Step) {
 	a := actionOf(t.previews, s)
 	g := t.style.glyph(a)
 	pv := t.previews[s.ID]
-	text := clean(pv.Text)
-	if text == "" {
+	text, problem := clean(pv.Text), clean(pv.Problem)
+	if text == "" && problem == "" {
 		text = clean(s.Title)
 	}
 	c := plain
@@ -179,15 +204,18 @@ func (t *tree) addStep(branch, below string, s *plan.Step) {
 		c = dim
 	}
 	r := row{branch: branch, name: []span{g, {text: " "}, {shortName(s), c}}, text: []span{{text, c}}}
+	if text == "" {
+		r.text, problem = []span{{problem, red}}, ""
+	}
 	if note := t.stepNote(s); note != "" {
-		if text != "" {
+		if spanWidth(r.text) > 0 {
 			note = "  " + note
 		}
 		r.text = append(r.text, span{note, dim})
 	}
 	t.rows = append(t.rows, r)
-	if pv.Problem != "" {
-		t.rows = append(t.rows, row{branch: below, name: []span{{text: "  "}}, text: []span{{clean(pv.Problem), red}}})
+	if problem != "" {
+		t.rows = append(t.rows, row{branch: below, name: []span{{text: "  "}}, text: []span{{problem, red}}})
 	}
 }
 
@@ -198,13 +226,13 @@ func (t *tree) stepNote(s *plan.Step) string {
 	if pl.section != nil && pl.role == "close" && pl.section.Kind == plan.Bracket {
 		switch open := pl.section.Open; {
 		case open != "":
-			notes = append(notes, "runs once "+clean(string(open))+" began, whatever happens")
+			notes = append(notes, "always, once "+clean(string(open))+" began")
 		default:
-			notes = append(notes, "runs once a step before it began, whatever happens")
+			notes = append(notes, "always, once anything before it began")
 		}
 	}
 	if s.Tolerated {
-		notes = append(notes, "its failure does not count")
+		notes = append(notes, "may fail")
 	}
 	if s.Once {
 		notes = append(notes, "never repeated")
