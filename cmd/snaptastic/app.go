@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"snaptastic/cmd/internal/render"
+	"snaptastic/cmd/internal/settings"
+	"snaptastic/ec2"
+	"snaptastic/ec2/sandbox"
+	"snaptastic/journal"
+	"snaptastic/linux"
+)
+
+// flags are the global ones.
+type flags struct {
+	settings  string
+	userdata  string
+	stateDir  string
+	sandbox   string
+	region    string
+	endpoint  string
+	logLevel  string
+	logFormat string
+	output    string
+	yes       bool
+	noColor   bool
+}
+
+const (
+	defaultStateDir = "/var/lib/snaptastic"
+	sandboxInState  = "\x00" // --sandbox without a folder
+)
+
+func (f *flags) register(set *pflag.FlagSet) {
+	set.StringVar(&f.settings, "settings", "", "settings `file` (default: $SNAPTASTIC_SETTINGS, ./snaptastic.hcl, /etc/snaptastic.hcl, /etc/snaptastic/*.hcl)")
+	set.StringVar(&f.userdata, "userdata", "", "instance userdata, as `JSON` or @FILE, instead of the instance's own")
+	set.StringVar(&f.stateDir, "state-dir", defaultStateDir, "`folder` of the journals")
+	set.StringVar(&f.sandbox, "sandbox", "", "use a local EC2 whose volumes are loop devices, with its state in `DIR` (default STATE/sandbox)")
+	set.Lookup("sandbox").NoOptDefVal = sandboxInState
+	set.StringVar(&f.region, "region", "", "AWS `region` (default: the settings', the environment's, the instance's own)")
+	set.StringVar(&f.endpoint, "endpoint-url", "", "EC2 and metadata endpoint `URL`, such as that of `snaptastic sandbox serve`")
+	set.StringVar(&f.logLevel, "log-level", "info", "`level` of the log: trace, debug, info, warn, error, off")
+	set.StringVar(&f.logFormat, "log-format", "text", "`format` of the log: text or json")
+	set.StringVarP(&f.output, "output", "o", "text", "`format` of the output: text or json")
+	set.BoolVar(&f.yes, "yes", false, "do not ask")
+	set.BoolVar(&f.noColor, "no-color", false, "no colour (also $NO_COLOR)")
+}
+
+// app is one invocation: its streams, its flags, and what commands share,
+// made when first asked for.
+type app struct {
+	flags
+	stdin      *os.File
+	stdoutFile *os.File
+	stderrFile *os.File
+	stdout     *render.Hold // nothing is written while file systems are frozen
+	stderr     *render.Hold
+	log        hclog.Logger
+
+	server *sandbox.Server
+	file   *settings.File
+	client *ec2.Client
+	ident  *ec2.Identity
+}
+
+func newApp(stdin, stdout, stderr *os.File) *app {
+	return &app{stdin: stdin, stdoutFile: stdout, stderrFile: stderr, stdout: render.NewHold(stdout), stderr: render.NewHold(stderr),
+		log: hclog.NewNullLogger()}
+}
+
+// begin checks the global flags; every command runs it first.
+func (a *app) begin() error {
+	level := hclog.LevelFromString(a.logLevel)
+	if level == hclog.NoLevel {
+		return usageError("--log-level %q is not one of trace, debug, info, warn, error, off", a.logLevel)
+	}
+	if a.logFormat != "text" && a.logFormat != "json" {
+		return usageError("--log-format %q is neither text nor json", a.logFormat)
+	}
+	if a.output != "text" && a.output != "json" {
+		return usageError("--output %q is neither text nor json", a.output)
+	}
+	a.log = hclog.New(&hclog.LoggerOptions{Name: "snaptastic", Level: level, Output: a.stderr, JSONFormat: a.logFormat == "json"})
+	return nil
+}
+
+func (a *app) close() {
+	if a.server != nil {
+		_ = a.server.Close()
+	}
+}
+
+func (a *app) json() bool { return a.output == "json" }
+
+// style is how to write for the file: colour and width only on a terminal.
+func (a *app) style(f *os.File) render.Style {
+	s, _ := render.Detect(f, os.Getenv)
+	s.Color = s.Color && !a.noColor
+	return s
+}
+
+func (a *app) terminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// sandboxDir is the sandbox's folder; "" without --sandbox.
+func (a *app) sandboxDir() string {
+	switch a.sandbox {
+	case "":
+		return ""
+	case sandboxInState:
+		return filepath.Join(a.stateDir, "sandbox")
+	}
+	return a.sandbox
+}
+
+// roots are where /dev, /sys and the boot id are.
+func (a *app) roots() linux.Roots {
+	dir := a.sandboxDir()
+	if dir == "" {
+		return linux.Roots{}
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	r := sandbox.RootsOf(dir)
+	return linux.Roots{Dev: r.Dev, Sys: r.Sys, BootID: r.BootID}
+}
+
+// cloud is the client of EC2: Amazon's, or the sandbox's inside this process.
+func (a *app) cloud(ctx context.Context) (*ec2.Client, error) {
+	if a.client != nil {
+		return a.client, nil
+	}
+	conf := ec2.Config{Region: a.region, EndpointURL: a.endpoint, MetadataURL: a.endpoint, UserAgent: "snaptastic/" + version(),
+		Log: func(level, message string, kv ...any) {
+			if level == "warn" {
+				a.log.Warn(message, kv...)
+			} else {
+				a.log.Debug(message, kv...)
+			}
+		}}
+	if a.file != nil {
+		aws := a.file.AWS()
+		if conf.Region == "" {
+			conf.Region = aws.Region
+		}
+		if conf.EndpointURL == "" {
+			conf.EndpointURL = aws.EndpointURL
+		}
+		if aws.Profile != "" && os.Getenv("AWS_PROFILE") == "" {
+			_ = os.Setenv("AWS_PROFILE", aws.Profile) // the SDK's own way in
+		}
+	}
+	if dir := a.sandboxDir(); dir != "" {
+		if err := a.embed(ctx, dir); err != nil {
+			return nil, err
+		}
+		if a.server != nil {
+			conf.EndpointURL, conf.MetadataURL = a.server.URL(), a.server.URL()
+		}
+		conf.Region = sandbox.Region
+		conf.Credentials = ec2.Credentials{ID: "sandbox", Secret: "sandbox"}
+		conf.PollMin = fastPoll
+	}
+	c, err := ec2.New(ctx, conf)
+	if err != nil {
+		return nil, err
+	}
+	a.client = c
+	return c, nil
+}
+
+// embed starts the sandbox inside this process, unless --endpoint-url names
+// one that runs elsewhere.
+func (a *app) embed(ctx context.Context, dir string) error {
+	if a.endpoint != "" || a.server != nil {
+		return nil
+	}
+	ud := ""
+	if raw, err := a.userdataFlag(); err != nil {
+		return err
+	} else if raw != nil {
+		ud = string(raw)
+	}
+	s, err := sandbox.Serve(context.WithoutCancel(ctx), sandbox.Config{Dir: dir, UserData: ud}, "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("cannot start the sandbox in %s: %w", dir, err)
+	}
+	a.server = s
+	return nil
+}
+
+// identity is this instance, from its metadata.
+func (a *app) identity(ctx context.Context) (ec2.Identity, error) {
+	if a.ident != nil {
+		return *a.ident, nil
+	}
+	c, err := a.cloud(ctx)
+	if err != nil {
+		return ec2.Identity{}, err
+	}
+	id, err := c.Metadata().Identity(ctx)
+	if err != nil {
+		return id, err
+	}
+	a.ident = &id
+	return id, nil
+}
+
+// userdataFlag is what --userdata gives; nil without the flag.
+func (a *app) userdataFlag() ([]byte, error) {
+	name, isFile := strings.CutPrefix(a.userdata, "@")
+	switch {
+	case a.userdata == "":
+		return nil, nil
+	case isFile:
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, usageError("cannot read userdata: %w", err)
+		}
+		return b, nil
+	}
+	return []byte(a.userdata), nil
+}
+
+// loadSettings finds and parses the settings file.
+func (a *app) loadSettings() error {
+	if a.file != nil {
+		return nil
+	}
+	paths, err := settings.Find(a.settings, os.Getenv)
+	if err != nil {
+		return &codeError{code: exitUsage, err: err}
+	}
+	f, err := settings.Load(paths)
+	if err != nil {
+		var diags *settings.Error
+		if errors.As(err, &diags) {
+			return err
+		}
+		return &codeError{code: exitUsage, err: err}
+	}
+	a.file = f
+	return nil
+}
+
+// store opens the state folder.
+func (a *app) store() (*journal.Store, error) {
+	s, err := journal.OpenStore(a.stateDir)
+	if err != nil {
+		return nil, hinted("choose another one with --state-dir, or make this one writable", "%w", err)
+	}
+	return s, nil
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"snaptastic/cmd/internal/settings"
+	"snaptastic/ec2"
+	"snaptastic/plan"
+	"snaptastic/steps/recipe"
+)
+
+// compile reads the settings and makes the plan of an operation on a
+// snapshotter, for this instance.
+func (a *app) compile(ctx context.Context, op, name string, o recipe.Options) (*plan.Plan, recipe.Spec, error) {
+	spec, err := a.spec(ctx, name)
+	if err != nil {
+		return nil, spec, err
+	}
+	id, err := a.identity(ctx)
+	if err != nil {
+		return nil, spec, err
+	}
+	p, err := recipe.Compile(op, spec, recipe.Target{InstanceID: id.InstanceID, Region: id.Region, Zone: id.Zone, AccountID: id.AccountID}, o)
+	return p, spec, err
+}
+
+// spec evaluates one snapshotter of the settings file.
+func (a *app) spec(ctx context.Context, name string) (recipe.Spec, error) {
+	if err := a.loadSettings(); err != nil {
+		return recipe.Spec{}, err
+	}
+	given, err := a.userdataFlag()
+	if err != nil {
+		return recipe.Spec{}, err
+	}
+	sc := settings.Context{UserData: given, UserDataFrom: "--userdata", Environ: os.Environ(),
+		Instance: func() (settings.Instance, error) { return a.settingsInstance(ctx) },
+		Warn:     func(w *settings.Error) { a.log.Warn(w.Error()) },
+	}
+	if given == nil {
+		sc.UserDataFrom = "instance userdata"
+		sc.UserDataFunc = func() ([]byte, error) {
+			c, err := a.cloud(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return c.Metadata().UserData(ctx)
+		}
+	}
+	spec, err := a.file.Spec(name, sc)
+	var (
+		diags   *settings.Error
+		unknown *settings.UnknownSnapshotter
+		fault   *ec2.Fault
+	)
+	if err != nil && !errors.As(err, &diags) && !errors.As(err, &unknown) && !errors.As(err, &fault) {
+		err = &codeError{code: exitUsage, err: err}
+	}
+	return spec, err
+}
+
+func (a *app) settingsInstance(ctx context.Context) (settings.Instance, error) {
+	id, err := a.identity(ctx)
+	if err != nil {
+		return settings.Instance{}, err
+	}
+	c, err := a.cloud(ctx)
+	if err != nil {
+		return settings.Instance{}, err
+	}
+	tags, err := c.Metadata().Tags(ctx)
+	if err != nil {
+		return settings.Instance{}, err
+	}
+	return settings.Instance{ID: id.InstanceID, Type: id.Type, Region: id.Region, AvailabilityZone: id.Zone, AccountID: id.AccountID, Tags: tags}, nil
+}

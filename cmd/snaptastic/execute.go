@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"snaptastic/cmd/internal/render"
+	"snaptastic/journal"
+	"snaptastic/linux"
+	"snaptastic/plan"
+	"snaptastic/runner"
+)
+
+// Ended runs are kept at least this long, and at least this many of them.
+const (
+	keepRuns = 200
+	keepFor  = 30 * 24 * time.Hour
+)
+
+// action is what to do with an open run.
+type action struct {
+	rollback   bool
+	redo, done []plan.StepID
+	lanes      []string // rollback of these only
+	quiet      bool     // no summary: it is the prelude to something else
+}
+
+// execute takes a run as far as it goes and records how it ended.
+func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Run, act action) (runner.Result, error) {
+	defer run.Close()
+	boot, err := linux.New(a.roots()).BootID()
+	if err != nil {
+		return runner.Result{}, err
+	}
+	meta := run.Meta()
+	handlers, err := a.handlers(ctx, store, run.Plan())
+	if err != nil {
+		return runner.Result{}, err
+	}
+	if act.rollback && !meta.RollingBack {
+		meta.RollingBack = true
+		if err := run.SetMeta(meta); err != nil {
+			return runner.Result{}, err
+		}
+	}
+	live := serveStatus(store.Socket(meta.Run), meta, run.Plan(), run.Records())
+	defer live.close()
+	progress := a.progress(run.Plan(), run.Records())
+	began := time.Now()
+	conf := runner.Config{Plan: run.Plan(), Run: meta.Run, Records: run.Records(), Journal: run, Handlers: handlers, BootID: boot,
+		AssumeDone: act.done, Redo: act.redo, Lanes: act.lanes,
+		Observe: func(e runner.Event) { live.event(e); progress.Event(e) },
+		Window: func(open bool) {
+			progress.Window(open)
+			a.stdout.Window(open)
+			a.stderr.Window(open)
+		}}
+	a.tune(&conf)
+	var res runner.Result
+	if act.rollback {
+		res = runner.Rollback(ctx, conf)
+	} else {
+		res = runner.Execute(ctx, conf)
+	}
+	progress.Close()
+	if err := a.recordOutcome(run, res, act); err != nil && res.Err == nil {
+		res.Err = err
+	}
+	if !act.quiet {
+		end := render.End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: time.Since(began), Now: time.Now(), Rollback: act.rollback}
+		if err := a.summarize(end); err != nil {
+			a.log.Warn("cannot print the summary", "error", err)
+		}
+	}
+	if err := run.Close(); err != nil && res.Err == nil {
+		res.Err = err
+	}
+	if err := store.Prune(keepRuns, keepFor, time.Now()); err != nil {
+		a.log.Warn("cannot prune old runs", "error", err)
+	}
+	return res, a.verdict(ctx, meta.Run, res, act)
+}
+
+// tune shortens waits that only EC2's eventual consistency asks for.
+func (a *app) tune(c *runner.Config) {
+	if a.sandboxDir() == "" {
+		return
+	}
+	c.Settle, c.RetryMin = 2*time.Second, 100*time.Millisecond
+	if d, err := time.ParseDuration(os.Getenv("SNAPTASTIC_SETTLE")); err == nil && d > 0 {
+		c.Settle = d
+	}
+}
+
+func (a *app) recordOutcome(run *journal.Run, res runner.Result, act action) error {
+	m := run.Meta()
+	m.Outcome = res.Outcome
+	m.Ended = time.Now()
+	if len(res.Failures) > 0 && m.Error == "" {
+		m.Error = res.Failures[0].Err.Error()
+	}
+	if act.rollback && res.Outcome == journal.RolledBack && act.lanes != nil {
+		m.Outcome = journal.Abandoned // its other lanes stay as they are, in use
+	}
+	if res.Err != nil {
+		return nil // what is durable speaks for itself
+	}
+	return run.SetMeta(m)
+}
+
+func (a *app) summarize(end render.End) error {
+	if a.json() {
+		return render.SummaryJSON(a.stdout, end)
+	}
+	return render.Summary(a.stdout, end, a.style(a.stdoutFile))
+}
+
+// verdict turns how a run ended into an exit code.
+func (a *app) verdict(ctx context.Context, run plan.RunID, res runner.Result, act action) error {
+	if res.Err != nil {
+		return hinted("mend that (is the disk full?), then `snaptastic resume "+string(run)+"`", "run %s stopped: %w", run, res.Err)
+	}
+	for _, f := range res.Failures {
+		if f.NeedsOperator {
+			return &codeError{code: exitOperator, err: f.Err, hint: f.Hint, said: true}
+		}
+	}
+	switch {
+	case res.Outcome == journal.Interrupted:
+		err := context.Cause(ctx)
+		if err == nil || errors.Is(err, context.Canceled) {
+			err = errors.New("interrupted")
+		}
+		return &codeError{code: exitInterrupted, err: err, said: true}
+	case len(res.Failures) == 0:
+		return nil
+	case !act.rollback && res.Outcome == journal.RunFailed && len(res.Done) > 0:
+		return &codeError{code: exitSomeLanes, err: res.Failures[0].Err, said: true}
+	}
+	return &codeError{code: exitFailed, err: res.Failures[0].Err, said: true}
+}
+
+// progress shows a live run: bars on a terminal, log lines otherwise.
+func (a *app) progress(p *plan.Plan, records map[plan.StepID]journal.Record) render.Progress {
+	if _, live := render.Detect(a.stderrFile, os.Getenv); live && a.logFormat == "text" && !a.json() {
+		return render.NewTerminal(a.stderr, p, records, a.style(a.stderrFile))
+	}
+	return render.NewLog(a.log, p)
+}
+
+// protected are paths that must stay writable while file systems are frozen.
+func (a *app) protected(store *journal.Store, p *plan.Plan) []linux.NamedPath {
+	out := []linux.NamedPath{{Path: store.Dir(), What: "the journal"}}
+	if exe, err := os.Executable(); err == nil {
+		out = append(out, linux.NamedPath{Path: exe, What: "the program"})
+	}
+	for fd, what := range map[int]string{1: "the output", 2: "the log"} {
+		if target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil && filepath.IsAbs(target) {
+			if fi, err := os.Stat(target); err == nil && fi.Mode().IsRegular() {
+				out = append(out, linux.NamedPath{Path: target, What: what})
+			}
+		}
+	}
+	return append(out, hookPrograms(p)...)
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"slices"
+
+	"snaptastic/journal"
+	"snaptastic/linux"
+	"snaptastic/plan"
+	"snaptastic/steps"
+)
+
+// handlers binds the step kinds to EC2 and to this machine. store is nil when
+// a plan is only shown.
+func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan) (plan.Handlers, error) {
+	cloud, err := a.cloud(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := a.identity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &steps.World{
+		Cloud: cloud, Host: linux.New(a.roots()), Version: version(), LookOnly: store == nil,
+		Instance: steps.Instance{ID: id.InstanceID, Zone: id.Zone, Region: id.Region, Account: id.AccountID},
+		Log:      a.logAt,
+		HookOutput: func(step plan.StepID, line string) {
+			a.log.Info(line, "step", step)
+		},
+	}
+	g := steps.Guards{Log: func(format string, args ...any) { a.log.Warn(fmt.Sprintf(format, args...)) }}
+	if store != nil {
+		g.OwnedDir = frozenDir(store)
+		w.Protected = a.protected(store, p)
+	}
+	w.Freezer = g
+	return steps.Handlers(w), nil
+}
+
+// logAt takes what steps have to say.
+func (a *app) logAt(level, message string, kv ...any) {
+	switch level {
+	case "error":
+		a.log.Error(message, kv...)
+	case "warn":
+		a.log.Warn(message, kv...)
+	case "info":
+		a.log.Info(message, kv...)
+	default:
+		a.log.Debug(message, kv...)
+	}
+}
+
+// hookPrograms are the programs that a plan's hooks run: on a frozen file
+// system they could not be started to end the freeze of an application.
+func hookPrograms(p *plan.Plan) []linux.NamedPath {
+	var out []linux.NamedPath
+	for i := range p.Steps {
+		if p.Steps[i].Kind != steps.Hook.Kind {
+			continue
+		}
+		var in struct {
+			Command []string `json:"command"`
+		}
+		if json.Unmarshal(p.Steps[i].In, &in) != nil || len(in.Command) == 0 {
+			continue
+		}
+		path, err := exec.LookPath(in.Command[0])
+		if err == nil && !slices.ContainsFunc(out, func(n linux.NamedPath) bool { return n.Path == path }) {
+			out = append(out, linux.NamedPath{Path: path, What: "a hook's program"})
+		}
+	}
+	return out
+}

@@ -1,0 +1,60 @@
+// Command snaptastic mounts the volumes of an EC2 instance from their newest
+// tagged snapshots, and makes file-system-consistent snapshots of them.
+//
+// It wires everything: settings, recipes, runner, journal, steps, EC2 and this
+// machine. One file per command. Nothing imports it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"snaptastic/linux/guard"
+)
+
+func main() {
+	guard.Enter() // a guard process is this program, and must be nothing else
+	os.Exit(run(os.Args[1:]))
+}
+
+// run executes one command line and returns its exit code.
+func run(args []string) int {
+	// A closed stdout or stderr is an error of that write, not the end of a
+	// run over someone's data.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := stopOnSignal(context.Background())
+	defer stop()
+	app := newApp(os.Stdin, os.Stdout, os.Stderr)
+	defer app.close()
+	root := rootCommand(app)
+	root.SetArgs(args)
+	return app.exit(root.ExecuteContext(ctx))
+}
+
+// stopOnSignal ends the context at the first SIGINT, SIGTERM or SIGHUP: the
+// run starts nothing new, finishes what must not be cut off and stays
+// resumable. A second signal ends the process at once, which is safe too: the
+// journal has the intents, and the guard thaws.
+func stopOnSignal(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	over := make(chan struct{})
+	go func() {
+		select {
+		case s := <-ch:
+			cancel(fmt.Errorf("stopped by signal: %s", s))
+		case <-over:
+			return
+		}
+		select {
+		case <-ch:
+			os.Exit(exitInterrupted)
+		case <-over:
+		}
+	}()
+	return ctx, func() { signal.Stop(ch); close(over); cancel(nil) }
+}

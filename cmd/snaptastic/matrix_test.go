@@ -1,0 +1,425 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/ec2/sandbox"
+	"snaptastic/journal"
+	"snaptastic/plan"
+	"snaptastic/runner"
+	"snaptastic/steps"
+	"snaptastic/steps/recipe"
+)
+
+// universe is a machine, its account and its state folder: what survives the
+// process.
+type universe struct {
+	t      *testing.T
+	k      *kernel
+	world  *sandbox.World
+	client *ec2.Client
+	store  *journal.Store
+	taken  *takes
+	spec   recipe.Spec
+	id     ec2.Identity
+	runs   int
+}
+
+func newUniverse(t *testing.T, lanes int) *universe {
+	t.Helper()
+	dir := t.TempDir()
+	w, c := openSandbox(t, filepath.Join(dir, "sandbox"))
+	s, err := journal.OpenStore(filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &universe{t: t, world: w, client: c, store: s, taken: &takes{frozen: map[string]int{}},
+		k: &kernel{t: t, dir: filepath.Join(dir, "sandbox"), mounts: map[string]string{}, frozen: map[string]bool{}, boot: "boot-1"}}
+	if u.id, err = c.Metadata().Identity(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	u.spec = recipe.Spec{Name: "db", FilterTags: map[string]string{"role": "db"}, Consistency: "group", OnMissing: "create"}
+	for i := range lanes {
+		u.spec.Volumes = append(u.spec.Volumes, recipe.Volume{Device: "/dev/sd" + string(rune('f'+i)), MountPoint: fmt.Sprintf("/m/%c", 'a'+i),
+			Size: 1, FileSystem: "xfs", VolumeType: "gp3", DeleteOnTermination: i%2 == 0, Description: "test"})
+	}
+	return u
+}
+
+// process is one life of the program: it begins the operation, or goes on with
+// the run that the life before it left.
+func (u *universe) process(op string, rollback bool, fuseAt int) (runner.Result, *fuse) {
+	u.t.Helper()
+	p, err := recipe.Compile(op, u.spec, recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID}, recipe.Options{})
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	f := &fuse{at: fuseAt, kill: cancel}
+	run := u.open(op, p)
+	defer run.Close()
+	h := host{u.k, f}
+	world := &steps.World{Cloud: cloud{u.client, u.k, f, u.taken}, Host: h, Freezer: freezer{h},
+		Instance: steps.Instance{ID: u.id.InstanceID, Zone: u.id.Zone, Region: u.id.Region, Account: u.id.AccountID}}
+	conf := runner.Config{Plan: run.Plan(), Run: run.Meta().Run, Records: run.Records(), Journal: fused{run, f}, Handlers: steps.Handlers(world),
+		BootID: u.k.boot, Settle: 5 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond, StopGrace: time.Second, Timeout: 20 * time.Second}
+	var res runner.Result
+	if rollback {
+		res = runner.Rollback(ctx, conf)
+	} else {
+		res = runner.Execute(ctx, conf)
+	}
+	if !f.blown { // the process lived to write the outcome
+		m := run.Meta()
+		m.Outcome = res.Outcome
+		if err := run.SetMeta(m); err != nil {
+			u.t.Fatal(err)
+		}
+	}
+	return res, f
+}
+
+func (u *universe) open(op string, p *plan.Plan) *journal.Run {
+	u.t.Helper()
+	runs, err := u.store.List()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	for _, r := range runs {
+		if !r.Outcome.Ended() && r.Operation == op {
+			run, err := u.store.Resume(r.Run)
+			if err != nil {
+				u.t.Fatal(err)
+			}
+			return run
+		}
+	}
+	u.runs++
+	run, err := u.store.Begin(journal.Meta{Run: plan.RunID(fmt.Sprintf("20260101T0000%02d000-%s", u.runs, op)), InstanceID: u.id.InstanceID, BootID: u.k.boot}, p)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return run
+}
+
+type fused struct {
+	*journal.Run
+	f *fuse
+}
+
+func (j fused) Commit(e []journal.Entry, done func(error)) {
+	if err := j.f.point("before a journal write"); err != nil {
+		done(err)
+		return
+	}
+	j.Run.Commit(e, func(err error) {
+		if err == nil {
+			err = j.f.point("after a journal write")
+		}
+		done(err)
+	})
+}
+
+// done runs an operation undisturbed.
+func (u *universe) done(op string) {
+	u.t.Helper()
+	if res, _ := u.process(op, false, 0); res.Outcome != journal.RunDone {
+		u.t.Fatalf("%s ended as %q: %+v %v", op, res.Outcome, res.Failures, res.Err)
+	}
+}
+
+// write puts a file on every mounted volume.
+func (u *universe) write(text string) {
+	u.t.Helper()
+	for target, path := range u.k.mounts {
+		d, err := readDisk(path)
+		if err != nil || d == nil {
+			u.t.Fatalf("%s: %v", target, err)
+		}
+		d.Files["precious"] = text + " of " + target
+		if err := writeDisk(path, *d); err != nil {
+			u.t.Fatal(err)
+		}
+	}
+}
+
+// data checks that every volume is mounted and holds what was written.
+func (u *universe) data(text string) {
+	u.t.Helper()
+	for _, v := range u.spec.Volumes {
+		path := u.k.mounts[v.MountPoint]
+		if path == "" {
+			u.t.Errorf("%s is not mounted", v.MountPoint)
+			continue
+		}
+		d, err := readDisk(path)
+		if err != nil || d == nil {
+			u.t.Errorf("%s: no file system: %v", v.MountPoint, err)
+			continue
+		}
+		if got, want := d.Files["precious"], text+" of "+v.MountPoint; text != "" && got != want {
+			u.t.Errorf("%s holds %q instead of %q", v.MountPoint, got, want)
+		}
+	}
+}
+
+// volumes are the account's data volumes, whoever made them.
+func (u *universe) volumes() (all []ec2.Volume) {
+	u.t.Helper()
+	vs, err := u.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return vs
+}
+
+func (u *universe) snapshots() []ec2.Snapshot {
+	u.t.Helper()
+	s, err := u.client.Snapshots(context.Background(), ec2.SnapshotQuery{})
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return s
+}
+
+// mountedOnce: each declared volume exists, is attached and mounted exactly
+// once, and nothing else was made.
+func (u *universe) mountedOnce() {
+	u.t.Helper()
+	vs := u.volumes()
+	if len(vs) != len(u.spec.Volumes) || len(u.k.mounts) != len(u.spec.Volumes) {
+		u.t.Errorf("%d volumes and %d mounts for %d declared", len(vs), len(u.k.mounts), len(u.spec.Volumes))
+	}
+	seen := map[string]bool{}
+	for _, v := range vs {
+		a, on := v.On(u.id.InstanceID)
+		if !on || a.State != "attached" {
+			u.t.Errorf("%s is %s and not attached", v.ID, v.State)
+		}
+		for _, want := range u.spec.Volumes {
+			if want.MountPoint == v.Tags["mount_point"] {
+				if seen[want.MountPoint] {
+					u.t.Errorf("two volumes for %s", want.MountPoint)
+				}
+				seen[want.MountPoint] = true
+				if a.DeleteOnTermination != want.DeleteOnTermination {
+					u.t.Errorf("%s: delete on termination is %v", v.ID, a.DeleteOnTermination)
+				}
+			}
+		}
+	}
+	u.noneFrozen()
+}
+
+func (u *universe) noneFrozen() {
+	u.t.Helper()
+	if len(u.k.frozen) > 0 {
+		u.t.Errorf("left frozen: %v", sortedKeys(u.k.frozen))
+	}
+}
+
+// labelled checks every labelled snapshot and counts them; unlabelled ones are
+// a leak.
+func (u *universe) labelled(want int) {
+	u.t.Helper()
+	n := 0
+	for _, s := range u.snapshots() {
+		if s.Tags["snaptastic:state"] != "consistent" {
+			u.t.Errorf("snapshot %s is left %q", s.ID, s.Tags["snaptastic:state"])
+			continue
+		}
+		n++
+		if got := u.taken.frozen[s.ID]; got != len(u.spec.Volumes) {
+			u.t.Errorf("labelled snapshot %s was taken while %d of %d file systems were frozen", s.ID, got, len(u.spec.Volumes))
+		}
+		if s.Tags["mount_point"] == "" || s.Tags["role"] != "db" || s.Tags["created"] == "" {
+			u.t.Errorf("labelled snapshot %s lacks tags: %v", s.ID, s.Tags)
+		}
+	}
+	if n != want {
+		u.t.Errorf("%d labelled snapshots instead of %d", n, want)
+	}
+	u.noneFrozen()
+}
+
+// detachedAll: the volumes remain, attached to nothing, mounted nowhere.
+func (u *universe) detachedAll() {
+	u.t.Helper()
+	vs := u.volumes()
+	if len(vs) != len(u.spec.Volumes) || len(u.k.mounts) != 0 {
+		u.t.Errorf("%d volumes, mounts %v", len(vs), u.k.mounts)
+	}
+	for _, v := range vs {
+		if v.State != "available" {
+			u.t.Errorf("%s is %s", v.ID, v.State)
+		}
+	}
+}
+
+// scenario is one row of the matrix: how the world stands before, and what
+// must hold after a resume and after a rollback.
+type scenario struct {
+	name   string
+	op     string
+	before func(u *universe)
+	after  func(u *universe)                // resumed
+	undone func(u *universe, killed string) // rolled back
+}
+
+func scenarios() []scenario {
+	mounted := func(u *universe) { u.done("mount"); u.write("one") }
+	return []scenario{
+		{name: "mount of new volumes", op: "mount",
+			after:  func(u *universe) { u.mountedOnce(); u.data("") },
+			undone: func(u *universe, _ string) { u.nothingButKept() }},
+		{name: "mount from snapshots", op: "mount",
+			before: func(u *universe) { mounted(u); u.done("snapshot"); u.done("unmount"); u.loseVolumes() },
+			after:  func(u *universe) { u.mountedOnce(); u.data("one"); u.labelled(len(u.spec.Volumes)) },
+			undone: func(u *universe, _ string) { u.nothingButKept(); u.labelled(len(u.spec.Volumes)) }},
+		{name: "snapshot", op: "snapshot", before: mounted,
+			after: func(u *universe) { u.labelled(len(u.spec.Volumes)); u.mountedOnce(); u.data("one") },
+			undone: func(u *universe, _ string) {
+				if n := len(u.snapshots()); n != 0 && n != len(u.spec.Volumes) {
+					u.t.Errorf("%d snapshots are left", n)
+				}
+				u.labelled(len(u.snapshots()))
+				u.mountedOnce()
+				u.data("one")
+			}},
+		{name: "unmount", op: "unmount", before: mounted,
+			after:  func(u *universe) { u.detachedAll() },
+			undone: func(u *universe, _ string) { u.mountedOnce(); u.data("one") }},
+	}
+}
+
+// loseVolumes deletes what is detached, as the end of an instance would.
+func (u *universe) loseVolumes() {
+	u.t.Helper()
+	for _, v := range u.volumes() {
+		if err := u.client.DeleteVolume(context.Background(), v.ID); err != nil {
+			u.t.Fatal(err)
+		}
+	}
+}
+
+// nothingButKept: a rolled back mount leaves nothing, but for volumes that had
+// been in use: those are detached, tagged, and kept.
+func (u *universe) nothingButKept() {
+	u.t.Helper()
+	runs, err := u.store.List()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	j, err := u.store.Read(runs[len(runs)-1].Run)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer j.Close()
+	kept := map[string]bool{}
+	for id, r := range j.Records() {
+		point, is := strings.CutPrefix(string(id), "mount:")
+		if is && r.EverDone {
+			kept[point] = true
+		}
+	}
+	for _, v := range u.volumes() {
+		point := v.Tags["mount_point"]
+		if !kept[point] || v.State != "available" || v.Tags["snaptastic:detached"] == "" {
+			u.t.Errorf("volume %s of %s is left: %s, tags %v", v.ID, point, v.State, v.Tags)
+		}
+	}
+	if len(u.k.mounts) != 0 {
+		u.t.Errorf("left mounted: %v", u.k.mounts)
+	}
+	u.noneFrozen()
+}
+
+// TestCrashMatrix cuts every operation off before and after every journal
+// write and every effect, and then resumes it, or rolls it back; every second
+// time the recovery is cut off as well.
+func TestCrashMatrix(t *testing.T) {
+	lanes := []int{1, 3}
+	if testing.Short() {
+		lanes = []int{1}
+	}
+	total := 0
+	for _, sc := range scenarios() {
+		for _, n := range lanes {
+			probe := newUniverse(t, n)
+			probe.prepare(sc)
+			_, f := probe.process(sc.op, false, 0)
+			sc.after(probe)
+			points := f.points
+			total += 2 * points
+			for at := 1; at <= points; at++ {
+				t.Run(fmt.Sprintf("%s/%d/resume/%d", sc.name, n, at), func(t *testing.T) {
+					t.Parallel()
+					u := newUniverse(t, n)
+					u.prepare(sc)
+					killed := u.crash(sc, false, at, points)
+					res, _ := u.process(sc.op, false, 0)
+					if res.Outcome != journal.RunDone {
+						t.Fatalf("killed %s: resume ended as %q: %+v %v", killed, res.Outcome, res.Failures, res.Err)
+					}
+					sc.after(u)
+					if t.Failed() {
+						t.Logf("killed %s", killed)
+					}
+				})
+				t.Run(fmt.Sprintf("%s/%d/rollback/%d", sc.name, n, at), func(t *testing.T) {
+					t.Parallel()
+					u := newUniverse(t, n)
+					u.prepare(sc)
+					killed := u.crash(sc, true, at, points)
+					if u.over(sc) {
+						t.Skip("the run was over by then")
+					}
+					res, _ := u.process(sc.op, true, 0)
+					if res.Outcome != journal.RolledBack {
+						t.Fatalf("killed %s: rollback ended as %q: %+v %v", killed, res.Outcome, res.Failures, res.Err)
+					}
+					sc.undone(u, killed)
+					if t.Failed() {
+						t.Logf("killed %s", killed)
+					}
+				})
+			}
+		}
+	}
+	t.Logf("%d crash points", total)
+}
+
+func (u *universe) prepare(sc scenario) {
+	if sc.before != nil {
+		sc.before(u)
+	}
+}
+
+// crash kills the operation at a point, and every second time the recovery at
+// a random one.
+func (u *universe) crash(sc scenario, rollback bool, at, points int) string {
+	_, f := u.process(sc.op, false, at)
+	killed := f.name
+	if at%2 == 0 && !u.over(sc) {
+		_, f = u.process(sc.op, rollback, 1+rand.New(rand.NewPCG(uint64(at), uint64(points))).IntN(points))
+		killed += ", then " + f.name
+	}
+	return killed
+}
+
+// over: the last life wrote that the run is done.
+func (u *universe) over(sc scenario) bool {
+	runs, err := u.store.List()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return runs[len(runs)-1].Outcome.Ended() && runs[len(runs)-1].Operation == sc.op
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"snaptastic/journal"
+	"snaptastic/linux"
+	"snaptastic/linux/guard"
+	"snaptastic/plan"
+)
+
+func resumeCommand(a *app) *cobra.Command {
+	var redo, done []string
+	c := &cobra.Command{Use: "resume [RUN]", Short: "Finish what a crash left; without RUN what may be finished unattended", Args: between(0, "RUN"),
+		Long: `Finish what a crash left.
+
+Without RUN, interrupted runs only: mounts go on, at any boot; a snapshot run goes
+on under the boot it began with and is otherwise thawed and undone; an unmount is
+left for an operator, and so is a failed run. It is for every boot, and exits 0
+when there is nothing to do.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				if len(redo)+len(done) > 0 {
+					return usageError("--redo and --assume-done need a RUN")
+				}
+				return a.resumeAll(c.Context())
+			}
+			return a.resumeOne(c.Context(), plan.RunID(args[0]), ids(redo), ids(done))
+		}}
+	c.Flags().StringSliceVar(&redo, "redo", nil, "do this uncertain `STEP` again")
+	c.Flags().StringSliceVar(&done, "assume-done", nil, "take this uncertain `STEP` as done")
+	return c
+}
+
+func ids(s []string) []plan.StepID {
+	var out []plan.StepID
+	for _, x := range s {
+		out = append(out, plan.StepID(x))
+	}
+	return out
+}
+
+// needRoot refuses early what only root can do.
+func needRoot(what string) error {
+	if os.Geteuid() != 0 {
+		return hinted("run it as root (sudo)", "cannot %s: only root may mount and freeze file systems", what)
+	}
+	return nil
+}
+
+// resumeAll goes on with what may go on unattended. One run's failure does not
+// keep another from being finished; the worst exit code wins.
+func (a *app) resumeAll(ctx context.Context) error {
+	if err := needRoot("resume"); err != nil {
+		return err
+	}
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	a.thawOwned(ctx, store)
+	runs, err := store.List()
+	if err != nil {
+		return err
+	}
+	var worst error
+	resumed := 0
+	for _, r := range runs {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		switch {
+		case r.Damaged:
+			a.setAside(store, r, r.Problem)
+			worst = worse(worst, hinted("", "%s", r.Problem))
+			continue
+		case r.Problem != "" && !r.Live:
+			a.log.Error("cannot read the journal of a run", "run", r.Run, "error", r.Problem)
+			worst = worse(worst, hinted("", "%s", r.Problem))
+			continue
+		case r.Live || r.Outcome.Ended() || r.Outcome == journal.RunFailed && !r.RollingBack:
+			continue
+		}
+		did, err := a.resumeUnattended(ctx, store, r)
+		if did {
+			resumed++
+		}
+		worst = worse(worst, err)
+	}
+	if resumed == 0 && worst == nil {
+		fmt.Fprintln(a.stdout, "nothing to resume")
+	}
+	return worst
+}
+
+// worse keeps the error with the higher claim on the exit code: the first one.
+func worse(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func (a *app) setAside(store *journal.Store, r journal.Summary, why string) {
+	to, err := store.SetAside(r.Run)
+	if err != nil {
+		a.log.Error("cannot set a journal aside", "run", r.Run, "error", err)
+		return
+	}
+	a.log.Warn("a journal was set aside", "run", r.Run, "why", why, "to", to)
+}
+
+// resumeUnattended is what a boot may do with one interrupted run.
+func (a *app) resumeUnattended(ctx context.Context, store *journal.Store, r journal.Summary) (bool, error) {
+	id, err := a.identity(ctx)
+	if err != nil {
+		return false, err
+	}
+	if r.InstanceID != id.InstanceID {
+		a.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, id.InstanceID))
+		return false, nil
+	}
+	run, err := store.Resume(r.Run)
+	if errors.Is(err, journal.ErrLive) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	boot, err := linux.New(a.roots()).BootID()
+	if err != nil {
+		_ = run.Close()
+		return false, err
+	}
+	act := action{rollback: r.RollingBack}
+	switch run.Plan().Resumption {
+	case plan.Ask:
+		_ = run.Close()
+		a.log.Warn("an interrupted run waits for an operator", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter,
+			"finish", "snaptastic resume "+string(r.Run), "undo", "snaptastic rollback "+string(r.Run))
+		return false, nil
+	case plan.ContinueThisBoot:
+		act.rollback = act.rollback || r.BootID != boot
+	}
+	a.log.Info("resuming", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter, "undo", act.rollback)
+	_, err = a.execute(ctx, store, run, act)
+	return true, err
+}
+
+func (a *app) resumeOne(ctx context.Context, id plan.RunID, redo, done []plan.StepID) error {
+	if err := needRoot("resume"); err != nil {
+		return err
+	}
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	a.thawOwned(ctx, store)
+	run, err := a.openRun(ctx, store, id)
+	if err != nil {
+		return err
+	}
+	m := run.Meta()
+	act := action{redo: redo, done: done, rollback: m.RollingBack}
+	if m.RollingBack {
+		a.log.Info("a rollback of the run had begun; it goes on", "run", id)
+	}
+	_, err = a.execute(ctx, store, run, act)
+	return err
+}
+
+// openRun opens an unfinished run of this instance.
+func (a *app) openRun(ctx context.Context, store *journal.Store, id plan.RunID) (*journal.Run, error) {
+	run, err := store.Resume(id)
+	if errors.Is(err, journal.ErrLive) {
+		return nil, &codeError{code: exitBusy, err: fmt.Errorf("run %s is live in another process", id), hint: "`snaptastic status` shows how far it is"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := run.Meta()
+	if m.Outcome.Ended() {
+		_ = run.Close()
+		hint := ""
+		if m.Outcome == journal.RunDone && run.Plan().Operation == "mount" {
+			hint = fmt.Sprintf("a finished mount is undone by `snaptastic run unmount %s`", run.Plan().Snapshotter)
+		}
+		return nil, hinted(hint, "run %s is over: %s", id, m.Outcome)
+	}
+	self, err := a.identity(ctx)
+	if err == nil && self.InstanceID != m.InstanceID {
+		err = hinted("it came with an image; `snaptastic resume` sets it aside", "run %s is of instance %s and this is %s", id, m.InstanceID, self.InstanceID)
+	}
+	if err != nil {
+		_ = run.Close()
+		return nil, err
+	}
+	return run, nil
+}
+
+// thawOwned frees what guards left frozen that were killed with their parents.
+func (a *app) thawOwned(ctx context.Context, store *journal.Store) {
+	thawed, err := guard.ThawOwned(ctx, frozenDir(store), false)
+	for _, t := range thawed {
+		if t.Outcome == guard.WasFrozen {
+			a.log.Warn("thawed a file system that a killed run had left frozen", "mount_point", t.Path, "run", t.Run)
+		}
+	}
+	if err != nil {
+		a.log.Error("cannot thaw all that a killed run left frozen", "error", err)
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"snaptastic/cmd/internal/render"
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+func rollbackCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "rollback RUN", Short: "Undo what an unfinished run did", Args: exactly("RUN"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := needRoot("roll back"); err != nil {
+				return err
+			}
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			a.thawOwned(c.Context(), store)
+			run, err := a.openRun(c.Context(), store, plan.RunID(args[0]))
+			if err != nil {
+				return err
+			}
+			_, err = a.execute(c.Context(), store, run, action{rollback: true})
+			return err
+		}}
+}
+
+func abandonCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "abandon RUN", Short: "End an unfinished run as it is, and list what it leaves behind", Args: exactly("RUN"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.abandon(c.Context(), plan.RunID(args[0]))
+		}}
+}
+
+func (a *app) abandon(ctx context.Context, id plan.RunID) error {
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	a.thawOwned(ctx, store)
+	run, err := store.Resume(id)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	m := run.Meta()
+	if m.Outcome.Ended() {
+		return hinted("", "run %s is over: %s", id, m.Outcome)
+	}
+	if err := a.confirm(fmt.Sprintf("End run %s as it is? It can be neither finished nor undone afterwards.", id)); err != nil {
+		return err
+	}
+	m.Outcome, m.Ended = journal.Abandoned, time.Now()
+	if err := run.SetMeta(m); err != nil {
+		return err
+	}
+	story := storyOf(m, run.Plan(), run.Records())
+	if a.json() {
+		return render.ShowJSON(a.stdout, story, time.Now())
+	}
+	fmt.Fprintf(a.stdout, "run %s is abandoned; it leaves behind:\n", id)
+	return render.Show(a.stdout, story, time.Now(), a.style(a.stdoutFile))
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestRooms holds the arrows between our packages: who may import whom. Test
+// files may reach further.
+func TestRooms(t *testing.T) {
+	may := map[string][]string{
+		"plan":                  {},
+		"journal":               {"plan"},
+		"runner":                {"plan", "journal"},
+		"linux":                 {},
+		"linux/guard":           {"linux"},
+		"ec2":                   {},
+		"ec2/sandbox":           {"linux"},
+		"steps":                 {"plan", "ec2", "linux", "linux/guard"},
+		"steps/recipe":          {"plan", "steps"},
+		"cmd/internal/settings": {"steps/recipe", "linux"},
+		"cmd/internal/render":   {"plan", "journal", "runner"},
+		"cmd/snaptastic":        nil, // everything: it wires
+	}
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "snaptastic/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		words := strings.Fields(line)
+		room := strings.TrimPrefix(words[0], "snaptastic/")
+		allowed, known := may[room]
+		if !known {
+			t.Errorf("%s is a room that the house plan does not have", room)
+			continue
+		}
+		if allowed == nil {
+			continue
+		}
+		for _, dep := range words[1:] {
+			ours, is := strings.CutPrefix(dep, "snaptastic/")
+			if is && !slices.Contains(allowed, ours) {
+				t.Errorf("%s imports %s", room, ours)
+			}
+		}
+	}
+}
+
+func TestPlanImportsTheStandardLibraryOnly(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "snaptastic/plan").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(string(out)); got != "snaptastic/plan" {
+		t.Errorf("plan depends on %s", got)
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// fastPoll suits the sandbox, whose states change in milliseconds.
+const fastPoll = 20 * time.Millisecond
+
+// stamp is the version set by the linker.
+var stamp string
+
+func version() string {
+	if stamp != "" {
+		return stamp
+	}
+	if bi, ok := debug.ReadBuildInfo(); ok && bi.Main.Version != "" && bi.Main.Version != "(devel)" {
+		return strings.TrimPrefix(bi.Main.Version, "v")
+	}
+	return "0.0.0-dev"
+}
+
+func rootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "snaptastic",
+		Short: "Mount an EC2 instance's volumes from their newest snapshots, and make consistent snapshots of them",
+		Long: `Snaptastic mounts the volumes of an EC2 instance from their newest tagged
+snapshots at boot, and makes file-system-consistent snapshots of them.
+
+Every command compiles into a plan of steps and is journalled: a run that was
+cut off at any instant is finished by "snaptastic resume" or undone by
+"snaptastic rollback".`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return a.begin()
+		},
+	}
+	a.flags.register(root.PersistentFlags())
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &codeError{code: exitUsage, err: err, hint: "see `" + c.CommandPath() + " --help`"}
+	})
+	root.AddCommand(
+		runCommand(a), planCommand(a), resumeCommand(a), rollbackCommand(a), abandonCommand(a),
+		statusCommand(a), runsCommand(a), showCommand(a), thawCommand(a),
+		sandboxCommand(a), versionCommand(a),
+	)
+	root.AddCommand(aliases(a)...)
+	return root
+}
+
+// exactly checks the number of arguments and names what is missing.
+func exactly(names ...string) cobra.PositionalArgs {
+	return between(len(names), names...)
+}
+
+// between allows the last arguments to be left out, down to least.
+func between(least int, names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return &codeError{code: exitUsage, err: usageError("%s: %s is missing", c.CommandPath(), names[len(args)]), hint: "usage: " + c.UseLine()}
+		case len(args) > len(names):
+			return &codeError{code: exitUsage, err: usageError("%s: %q is one argument too many", c.CommandPath(), args[len(names)]), hint: "usage: " + c.UseLine()}
+		}
+		return nil
+	}
+}
+
+// aliases are the original's spellings.
+func aliases(a *app) []*cobra.Command {
+	var out []*cobra.Command
+	for _, x := range []struct{ name, op string }{
+		{"mount-snapshots", "mount"}, {"make-snapshots", "snapshot"}, {"unmount-snapshots", "unmount"},
+	} {
+		c := operationCommand(a, x.op)
+		c.Use, c.Hidden = x.name+" NAME", true
+		c.Short += " (the original's spelling of `run " + x.op + "`)"
+		out = append(out, c)
+	}
+	return out
+}
+
+func versionCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			c.Println("snaptastic " + version())
+			return nil
+		}}
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"snaptastic/journal"
+	"snaptastic/linux"
+	"snaptastic/plan"
+	"snaptastic/runner"
+	"snaptastic/steps/recipe"
+)
+
+func runCommand(a *app) *cobra.Command {
+	c := &cobra.Command{Use: "run mount|snapshot|unmount NAME", Short: "Compile, journal and execute an operation", Args: unknownOperation}
+	for _, op := range []string{"mount", "snapshot", "unmount"} {
+		c.AddCommand(operationCommand(a, op))
+	}
+	c.RunE = func(c *cobra.Command, args []string) error { return unknownOperation(c, args) }
+	return c
+}
+
+func unknownOperation(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return &codeError{code: exitUsage, err: usageError("%s: the operation is missing: mount, snapshot or unmount", c.CommandPath()), hint: "usage: snaptastic " + c.Use}
+	}
+	return &codeError{code: exitUsage, err: usageError("%s: %q is not an operation; there are mount, snapshot and unmount", c.CommandPath(), args[0]), hint: "usage: snaptastic " + c.Use}
+}
+
+var operationShort = map[string]string{
+	"mount":    "Mount a snapshotter's volumes, from their newest snapshots where they are not there yet",
+	"snapshot": "Make consistent snapshots of a snapshotter's volumes",
+	"unmount":  "Unmount and detach a snapshotter's volumes; they remain and are billed",
+}
+
+func operationCommand(a *app, op string) *cobra.Command {
+	var o recipe.Options
+	var onFailure string
+	c := &cobra.Command{Use: op + " NAME", Short: operationShort[op], Args: exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if onFailure != "stop" && onFailure != "rollback" {
+				return usageError("--on-failure %q is neither stop nor rollback", onFailure)
+			}
+			return a.runOperation(c.Context(), op, args[0], o, onFailure == "rollback")
+		}}
+	optionFlags(c, op, &o)
+	c.Flags().StringVar(&onFailure, "on-failure", "stop", "what to do when it fails: `stop` (resumable), or rollback")
+	return c
+}
+
+// optionFlags are the flags that change the plan; `run` and `plan` share them.
+func optionFlags(c *cobra.Command, op string, o *recipe.Options) {
+	switch op {
+	case "mount":
+		c.Flags().BoolVar(&o.AllowOlder, "allow-older", false, "pass over a newest snapshot that is archived or in the recycle bin")
+		c.Flags().BoolVar(&o.MixSets, "mix-sets", false, "newest snapshot per mount point, even of different sets")
+		c.Flags().BoolVar(&o.IgnoreMounted, "ignore-mounted", false, "leave a foreign volume under a device name alone and go on with the others")
+	case "snapshot":
+		c.Flags().BoolVar(&o.Wait, "wait", false, "wait until the snapshots are completed")
+	}
+}
+
+func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Options, rollback bool) error {
+	if os.Geteuid() != 0 {
+		return hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op, name)
+	}
+	p, _, err := a.compile(ctx, op, name, o)
+	if err != nil {
+		return err
+	}
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	if op == "unmount" {
+		if err := a.confirm(fmt.Sprintf("Unmount and detach the %d volumes of %s (they remain and are billed)?", len(p.Lanes), name)); err != nil {
+			return err
+		}
+	}
+	run, act, err := a.takeUp(ctx, store, p)
+	if err != nil {
+		return err
+	}
+	if run == nil {
+		if run, err = a.beginRun(store, p); err != nil {
+			return err
+		}
+	}
+	id := run.Meta().Run
+	res, err := a.execute(ctx, store, run, act)
+	if rollback && !act.rollback && res.Outcome == journal.RunFailed && res.Err == nil {
+		return a.rollbackAfter(ctx, store, id, err)
+	}
+	return err
+}
+
+// beginRun makes the journal of a new run.
+func (a *app) beginRun(store *journal.Store, p *plan.Plan) (*journal.Run, error) {
+	boot, err := linux.New(a.roots()).BootID()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	m := journal.Meta{Run: journal.NewRunID(now), Version: version(), InstanceID: p.Instance, BootID: boot, Created: now}
+	return store.Begin(m, p)
+}
+
+// takeUp looks for an unfinished run of the same operation on the same
+// snapshotter. The same plan goes on where it was; a different one is first
+// undone in the lanes that it left unfinished. Nothing of a live run is
+// touched: beginning the new one will say that it is busy.
+func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*journal.Run, action, error) {
+	runs, err := store.List()
+	if err != nil {
+		return nil, action{}, err
+	}
+	for _, r := range runs {
+		if r.Live || r.Problem != "" || r.Outcome.Ended() || r.Operation != p.Operation || r.Snapshotter != p.Snapshotter || r.InstanceID != p.Instance {
+			continue
+		}
+		same := r.Digest == p.Digest() && !r.RollingBack
+		if same && p.Resumption == plan.Continue || same && p.Resumption == plan.Ask {
+			a.log.Info("taking up an unfinished run", "run", r.Run, "stood", standing(r))
+			run, err := store.Resume(r.Run)
+			return run, action{}, err
+		}
+		if p.Resumption == plan.Ask {
+			continue // beginning says who is in the way and what to do
+		}
+		if err := a.undoUnfinished(ctx, store, r); err != nil {
+			return nil, action{}, err
+		}
+	}
+	return nil, action{}, nil
+}
+
+// undoUnfinished rolls back what an older run left unfinished, so that a new
+// plan can begin: the whole of a snapshot run, the unfinished lanes of a mount.
+func (a *app) undoUnfinished(ctx context.Context, store *journal.Store, r journal.Summary) error {
+	a.log.Info("undoing what an unfinished run left", "run", r.Run, "stood", standing(r))
+	run, err := store.Resume(r.Run)
+	if err != nil {
+		return err
+	}
+	act := action{rollback: true, quiet: true}
+	if run.Plan().Resumption == plan.Continue {
+		act.lanes = run.UnfinishedLanes()
+	}
+	res, err := a.execute(ctx, store, run, act)
+	if res.Outcome != journal.RolledBack && err == nil {
+		err = fmt.Errorf("it ended as %s", res.Outcome)
+	}
+	if err != nil {
+		return hinted(fmt.Sprintf("`snaptastic show %s` tells what is left; `snaptastic abandon %s` lets go of it", r.Run, r.Run),
+			"cannot undo run %s, which is in the way: %w", r.Run, err)
+	}
+	return nil
+}
+
+func standing(r journal.Summary) string {
+	if r.Outcome == journal.Unfinished {
+		return string(journal.Interrupted)
+	}
+	return string(r.Outcome)
+}
+
+func (a *app) rollbackAfter(ctx context.Context, store *journal.Store, id plan.RunID, failure error) error {
+	run, err := store.Resume(id)
+	if err != nil {
+		return err
+	}
+	if res, err := a.execute(ctx, store, run, action{rollback: true}); err != nil || res.Outcome != journal.RolledBack {
+		return err
+	}
+	return failure
+}
+
+// confirm asks on the terminal; without one, or without an answer, --yes is
+// needed.
+func (a *app) confirm(question string) error {
+	if a.yes {
+		return nil
+	}
+	if !a.terminal(a.stdin) {
+		return &codeError{code: exitUsage, err: fmt.Errorf("%s Nobody is there to answer", question), hint: "say --yes"}
+	}
+	fmt.Fprint(a.stderr, question+" [y/N] ")
+	line, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	if s := strings.ToLower(strings.TrimSpace(line)); s != "y" && s != "yes" {
+		return hinted("", "nothing was done")
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"snaptastic/cmd/internal/render"
+	"snaptastic/ec2/sandbox"
+)
+
+func sandboxCommand(a *app) *cobra.Command {
+	c := &cobra.Command{Use: "sandbox serve|log|reboot|reset|delete-volume", Short: "The local EC2 (folder: --sandbox=DIR, default STATE/sandbox)",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("sandbox: there is no %q; there are serve, log, reboot and reset", args[0])
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(sandboxServe(a), sandboxLog(a), sandboxDelete(a),
+		&cobra.Command{Use: "reboot", Short: "Drop the mounts and change the boot id; attachments stay", Args: exactly(),
+			RunE: func(*cobra.Command, []string) error { return sandbox.Reboot(a.sandboxOrDefault()) }},
+		&cobra.Command{Use: "reset", Short: "Unmount, detach and remove everything it made", Args: exactly(),
+			RunE: func(*cobra.Command, []string) error { return sandbox.Reset(a.sandboxOrDefault()) }},
+	)
+	return c
+}
+
+func (a *app) sandboxOrDefault() string {
+	if a.sandbox == "" {
+		a.sandbox = sandboxInState
+	}
+	return a.sandboxDir()
+}
+
+func sandboxServe(a *app) *cobra.Command {
+	var addr, faults string
+	var filesOnly bool
+	var lat sandbox.Latency
+	c := &cobra.Command{Use: "serve", Short: "Serve EC2, instance metadata and STS on loopback until interrupted", Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf := sandbox.Config{Dir: a.sandboxOrDefault(), FilesOnly: filesOnly, Latency: lat}
+			if err := sandbox.Missing(); err != nil && !filesOnly {
+				a.log.Warn("serving the API with plain files only", "because", err)
+				conf.FilesOnly = true
+			}
+			raw, err := a.userdataFlag()
+			if err != nil {
+				return err
+			}
+			conf.UserData = string(raw)
+			if faults != "" {
+				body, err := os.ReadFile(faults)
+				if err != nil {
+					return usageError("cannot read faults: %w", err)
+				}
+				if err := json.Unmarshal(body, &conf.Faults); err != nil {
+					return usageError("cannot read faults %s: %w", faults, err)
+				}
+			}
+			s, err := sandbox.Serve(c.Context(), conf, addr)
+			if err != nil {
+				return err
+			}
+			for _, e := range s.Environment() {
+				fmt.Fprintln(a.stdout, "export "+e)
+			}
+			<-s.Done()
+			return s.Close()
+		}}
+	f := c.Flags()
+	f.StringVar(&addr, "listen", "127.0.0.1:0", "`address` on loopback")
+	f.BoolVar(&filesOnly, "files-only", false, "plain files instead of loop devices (no root needed)")
+	f.StringVar(&faults, "faults", "", "`file` with a JSON list of faults")
+	f.DurationVar(&lat.Request, "latency", 0, "of every call")
+	f.DurationVar(&lat.Create, "create-time", 0, "of a volume, creating to available")
+	f.DurationVar(&lat.Attach, "attach-time", 0, "of an attachment")
+	f.DurationVar(&lat.Detach, "detach-time", 0, "of a detachment")
+	f.DurationVar(&lat.Snapshot, "snapshot-time", 0, "of a snapshot, pending to completed")
+	f.DurationVar(&lat.Lag, "lag", 0, "how long describes do not know what is new")
+	return c
+}
+
+// sandboxDelete loses a volume, as the end of an instance would.
+func sandboxDelete(a *app) *cobra.Command {
+	return &cobra.Command{Use: "delete-volume VOLUME", Short: "Delete a volume of the sandbox, to see it restored", Args: exactly("VOLUME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			a.sandboxOrDefault()
+			client, err := a.cloud(c.Context())
+			if err != nil {
+				return err
+			}
+			return client.DeleteVolume(c.Context(), args[0])
+		}}
+}
+
+func sandboxLog(a *app) *cobra.Command {
+	return &cobra.Command{Use: "log", Short: "The calls it got: time, action, parameters, result", Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			calls, err := sandbox.Log(a.sandboxOrDefault())
+			if err != nil {
+				return err
+			}
+			if a.json() {
+				enc := json.NewEncoder(a.stdout)
+				for _, c := range calls {
+					if err := enc.Encode(c); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			var rows [][]string
+			for _, c := range calls {
+				rows = append(rows, []string{c.Time.Format(time.TimeOnly + ".000"), c.Service, c.Action, c.Result, fmt.Sprintf("%.1f ms", c.Millis), brief(c.Params)})
+			}
+			return render.Table(a.stdout, []string{"TIME", "SERVICE", "ACTION", "RESULT", "TOOK", "PARAMETERS"}, rows, a.style(a.stdoutFile))
+		}}
+}
+
+// brief lists the parameters that tell calls apart, in a fixed order.
+func brief(params map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		if k != "Version" && k != "Action" {
+			out = append(out, k+"="+params[k])
+		}
+	}
+	return strings.Join(out, " ")
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"snaptastic/cmd/internal/render"
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+func statusCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "status", Short: "Live and unfinished runs", Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			runs, err := store.List()
+			if err != nil {
+				return err
+			}
+			var open []journal.Summary
+			for _, r := range runs {
+				if !r.Outcome.Ended() || r.Problem != "" {
+					open = append(open, fill(store, r))
+				}
+			}
+			if a.json() {
+				return render.RunsJSON(a.stdout, open)
+			}
+			if len(open) == 0 {
+				fmt.Fprintln(a.stdout, "no run is live or unfinished")
+				return nil
+			}
+			return render.Runs(a.stdout, open, time.Now(), a.style(a.stdoutFile))
+		}}
+}
+
+// fill asks a live run for what its locked journal cannot tell.
+func fill(store *journal.Store, r journal.Summary) journal.Summary {
+	if !r.Live {
+		return r
+	}
+	if l, err := askStatus(store.Socket(r.Run)); err == nil {
+		r.Meta, r.Operation, r.Snapshotter, r.Problem = l.Meta, l.Plan.Operation, l.Plan.Snapshotter, ""
+	}
+	return r
+}
+
+func runsCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "runs", Short: "All runs, oldest first", Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			runs, err := store.List()
+			if err != nil {
+				return err
+			}
+			for i := range runs {
+				runs[i] = fill(store, runs[i])
+			}
+			if a.json() {
+				return render.RunsJSON(a.stdout, runs)
+			}
+			if len(runs) == 0 {
+				fmt.Fprintln(a.stdout, "no runs yet")
+				return nil
+			}
+			return render.Runs(a.stdout, runs, time.Now(), a.style(a.stdoutFile))
+		}}
+}
+
+func showCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "show RUN", Short: "One run: its steps, states, attempts, durations, errors and ids", Args: exactly("RUN"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			v, err := view(store, plan.RunID(args[0]))
+			if err != nil {
+				return err
+			}
+			if a.json() {
+				return render.ShowJSON(a.stdout, v, time.Now())
+			}
+			return render.Show(a.stdout, v, time.Now(), a.style(a.stdoutFile))
+		}}
+}
+
+// view reads a run from its journal, or asks the process that holds it.
+func view(store *journal.Store, id plan.RunID) (render.Story, error) {
+	j, err := store.Read(id)
+	if errors.Is(err, journal.ErrLive) {
+		s, err := askStatus(store.Socket(id))
+		if err != nil {
+			return render.Story{}, hinted("try again", "run %s is live and does not answer yet: %w", id, err)
+		}
+		story := storyOf(s.Meta, s.Plan, s.Records)
+		story.Live = true
+		return story, nil
+	}
+	if err != nil {
+		return render.Story{}, err
+	}
+	defer j.Close()
+	return storyOf(j.Meta(), j.Plan(), j.Records()), nil
+}
+
+func storyOf(m journal.Meta, p *plan.Plan, records map[plan.StepID]journal.Record) render.Story {
+	return render.Story{Summary: journal.Summary{Meta: m, Operation: p.Operation, Snapshotter: p.Snapshotter}, Plan: p, Records: records}
+}
