@@ -223,6 +223,9 @@ func (o Style) sign(l lineLook, frame int) span {
 func (l *boardLine) text(look lineLook, now time.Time) string {
 	switch look {
 	case lineRunning:
+		if len(l.running) == 0 {
+			return fmt.Sprintf("%d of %s", l.settled, count(l.total, "step", "steps"))
+		}
 		return progress(l.settled, l.total) + l.doing(now)
 	case lineFailed:
 		return l.failed
@@ -245,9 +248,6 @@ func progress(settled, total int) string {
 }
 
 func (l *boardLine) doing(now time.Time) string {
-	if len(l.running) == 0 {
-		return ""
-	}
 	s := l.running[len(l.running)-1]
 	text := shortName(s.step)
 	if s.step.Title != "" {
@@ -265,8 +265,8 @@ func (l *boardLine) doing(now time.Time) string {
 	return text
 }
 
-func (l *boardLine) percent() string {
-	if n := len(l.running); n > 0 && l.running[n-1].percent >= 0 {
+func (l *boardLine) percent(look lineLook) string {
+	if n := len(l.running); look == lineRunning && n > 0 && l.running[n-1].percent >= 0 {
 		return fmt.Sprintf("%d %%", min(l.running[n-1].percent, 100))
 	}
 	return ""

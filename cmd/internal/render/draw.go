@@ -96,7 +96,7 @@ func (b *board) rows(now time.Time, over bool) []rowView {
 }
 
 func (l *boardLine) row(look lineLook, now time.Time) rowView {
-	return rowView{look, l.label, l.text(look, now), l.percent(), l.elapsed(look, now)}
+	return rowView{look, l.label, l.text(look, now), l.percent(look), l.elapsed(look, now)}
 }
 
 // choose picks the lines for a terminal of that height, the most telling ones,

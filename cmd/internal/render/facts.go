@@ -2,10 +2,12 @@ package render
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"snaptastic/journal"
 	"snaptastic/plan"
@@ -19,14 +21,15 @@ type facts struct {
 	Device   string `json:"device,omitempty"`      // EC2's name for it: /dev/sdf
 	Path     string `json:"path,omitempty"`        // the kernel's: /dev/nvme1n1; also read from "node"
 	Mount    string `json:"mount_point,omitempty"` // absolute
-	Reason   string `json:"reason,omitempty"`      // what a step chose, and why; also read from "note"
+	Reason   string `json:"reason,omitempty"`      // what a step chose, and why; also read from "note" and "notes"
+	Frozen   string `json:"frozen,omitempty"`      // how long it stood still
 }
 
 // merge takes what o knows.
 func (f *facts) merge(o facts) {
 	for _, x := range []struct{ to, from *string }{
 		{&f.Volume, &o.Volume}, {&f.Snapshot, &o.Snapshot}, {&f.Device, &o.Device},
-		{&f.Path, &o.Path}, {&f.Mount, &o.Mount}, {&f.Reason, &o.Reason},
+		{&f.Path, &o.Path}, {&f.Mount, &o.Mount}, {&f.Reason, &o.Reason}, {&f.Frozen, &o.Frozen},
 	} {
 		if *x.from != "" {
 			*x.to = *x.from
@@ -92,6 +95,13 @@ func shallow(m map[string]json.RawMessage) facts {
 	}
 	f := facts{Volume: get("volume_id"), Snapshot: get("snapshot_id"), Device: get("device"),
 		Path: get("path", "node"), Mount: get("mount_point"), Reason: get("reason", "note")}
+	var notes []string
+	if json.Unmarshal(m["notes"], &notes) == nil && f.Reason == "" {
+		f.Reason = strings.Join(notes, "; ")
+	}
+	if d, err := time.ParseDuration(get("frozen")); err == nil && d > 0 {
+		f.Frozen = fmt.Sprintf("%d ms", d.Milliseconds())
+	}
 	if !strings.HasPrefix(f.Path, "/") {
 		f.Path = ""
 	}
@@ -109,23 +119,20 @@ func laneFacts(p *plan.Plan, records map[plan.StepID]journal.Record) map[string]
 		each(p, records, lane.ID, func(s *plan.Step, _ journal.Record) { f.gather(s.In, true, f.merge) })
 		each(p, records, lane.ID, func(_ *plan.Step, r journal.Record) { f.gather(r.Input, true, f.merge) })
 		each(p, records, lane.ID, func(_ *plan.Step, r journal.Record) { f.gather(r.Output, true, f.merge) })
+		f.Snapshot, f.Reason = "", ""
 		known := false
 		for i := range p.Steps {
 			s := &p.Steps[i]
-			output := records[s.ID].Output
-			switch s.Lane {
-			case lane.ID:
-				f.gather(output, true, func(o facts) {
-					f.merge(o)
-					known = known || o.Volume != ""
-				})
-			case "":
-				f.gather(output, false, func(o facts) {
-					if o.Volume != "" || !known {
-						f.merge(o)
-					}
-				})
+			if s.Lane != lane.ID && s.Lane != "" {
+				continue
 			}
+			f.gather(records[s.ID].Output, s.Lane != "", func(o facts) {
+				if known && o.Volume == "" && o.Snapshot != "" {
+					o.Snapshot, o.Reason = "", ""
+				}
+				f.merge(o)
+				known = known || (s.Lane != "" && o.Volume != "")
+			})
 		}
 		out[lane.ID] = f
 	}

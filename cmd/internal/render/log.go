@@ -53,6 +53,10 @@ func (l *logProgress) Event(e runner.Event) {
 		if e.Step.Title != "" {
 			add("title", clean(e.Step.Title))
 		}
+		if e.Step.ReadOnly { // its outcome is worth a line, its start is not
+			l.log.Debug("started", args...)
+			return
+		}
 		l.log.Info("started", args...)
 	case runner.Advancing:
 		if e.Progress.Percent >= 0 {

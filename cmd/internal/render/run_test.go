@@ -47,7 +47,7 @@ func TestSummary(t *testing.T) {
 			"find-volume:/b": done(0, 0, "", `{"volume_id":"vol-0bbb","device":"/dev/sdg","mount_point":"/b"}`),
 			"freeze":         done(1, 0, "", `{}`),
 			"snapshot":       done(1, 1, "", `{"snapshots":[{"volume_id":"vol-0aaa","snapshot_id":"snap-0aaa"},{"volume_id":"vol-0bbb","snapshot_id":"snap-0bbb"}]}`),
-			"thaw":           done(2, 0, "", `{}`),
+			"thaw":           done(2, 0, "", `{"held":true,"frozen":"123.4ms"}`),
 			"tag-snapshots":  done(2, 1, "", ""),
 		}}}
 	golden(t, "summary-snapshot.txt", func(w io.Writer) error { return Summary(w, snap, pretty) })
@@ -94,7 +94,7 @@ func TestAVolumeDoesNotComeFromASnapshotChosenAfterItWasFound(t *testing.T) {
 		records := map[plan.StepID]journal.Record{
 			"find-volume:/srv":   done(0, 0, "", c.found),
 			"find-snapshot":      done(0, 0, "", choices),
-			"create-volume:/srv": done(0, 0, "", c.created),
+			"create-volume:/srv": done(0, 0, `{"found":`+c.found+`,"choice":{"mount_point":"/srv","snapshot_id":"snap-0abc"}}`, c.created),
 		}
 		if got := laneFacts(p, records)["/srv"].Snapshot; got != c.want {
 			t.Errorf("%s: snapshot %q, want %q", name, got, c.want)

@@ -88,8 +88,11 @@ func (p *page) remarks(e End, views []laneView) {
 		if s.Tolerated && r.State == journal.Failed {
 			remark("warning", string(s.ID), r.Error+" (its failure does not count)")
 		}
-		if s.Lane == "" && r.State == journal.Done {
-			remark("note", string(s.ID), factsOf(r.Output).Reason)
+		if f := factsOf(r.Output); r.State == journal.Done {
+			remark("frozen", string(s.ID), f.Frozen)
+			if s.Lane == "" {
+				remark("note", string(s.ID), f.Reason)
+			}
 		}
 	}
 }

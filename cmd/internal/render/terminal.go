@@ -44,7 +44,7 @@ type Terminal struct {
 	done chan struct{}
 	once sync.Once
 
-	// Only the drawing goroutine's:
+	// Whoever holds the pen has these:
 	widths []int // of the lines on the screen
 	frame  int
 }
