@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -111,11 +113,11 @@ func rewrite(in json.RawMessage, replace func(StepID) (json.RawMessage, error)) 
 		if err := json.Unmarshal(in, &m); err != nil {
 			return nil, err
 		}
-		for k, v := range m {
+		for _, k := range slices.Sorted(maps.Keys(m)) { // in one order: edges follow from it, and the digest
 			if k == refKey {
 				return nil, fmt.Errorf("input holds a literal %q key", refKey)
 			}
-			r, err := rewrite(v, replace)
+			r, err := rewrite(m[k], replace)
 			if err != nil {
 				return nil, err
 			}

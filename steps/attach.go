@@ -1,0 +1,169 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+// Attach attaches a volume to this instance.
+var Attach = plan.Def[AttachIn, Attached]{Kind: "attach", Look: plan.ByState, Scope: plan.Cloud}
+
+// AttachIn says which volume, as what, and for how long EC2 may be about it.
+type AttachIn struct {
+	Volume     plan.Value[Volume] `json:"volume"`
+	Device     string             `json:"device"`
+	NameOffset int                `json:"name_offset,omitempty"`
+	Patience   plan.Duration      `json:"patience"`
+}
+
+// Attached is a volume's place on this instance.
+type Attached struct {
+	VolumeID string `json:"volume_id"`
+	Device   string `json:"device"`
+	State    string `json:"state"`
+}
+
+func (w *World) attach() plan.Funcs[AttachIn, Attached] {
+	return plan.Funcs[AttachIn, Attached]{
+		Observe: func(ctx context.Context, _ plan.Attempt, in AttachIn) (plan.Seen[Attached], error) {
+			v, err := w.Cloud.Volume(ctx, in.Volume.Must().VolumeID)
+			if notFound(err) { // not visible yet, or gone: either way it is not attached
+				return plan.Seen[Attached]{Sight: plan.Absent}, nil
+			}
+			if err != nil {
+				return plan.Seen[Attached]{}, verdict(err)
+			}
+			return w.seeAttachment(v, in.Device)
+		},
+		Do: func(ctx context.Context, a plan.Attempt, in AttachIn) (Attached, error) {
+			id := in.Volume.Must().VolumeID
+			_, err := w.Cloud.AttachVolume(ctx, id, w.Instance.ID, in.Device)
+			if ec2.ClassOf(err) == ec2.InUse {
+				err = w.explainInUse(ctx, id, in.Device, err)
+			}
+			if err != nil {
+				return Attached{}, settling(err)
+			}
+			return w.seeAttached(ctx, a, id, in.Device, time.Duration(in.Patience))
+		},
+		Undo: func(ctx context.Context, a plan.Attempt, in AttachIn, out Attached) error {
+			q := linux.DeviceQuery{VolumeID: in.Volume.Must().VolumeID, Name: in.Device, NameOffset: in.NameOffset}
+			if err := w.mustBeFree(ctx, q); err != nil {
+				return err
+			}
+			return w.detachAndWait(ctx, a, q.VolumeID, out.Device)
+		},
+		Foresee: func(in AttachIn) string { return "attach as " + in.Device },
+	}
+}
+
+// seeAttachment judges a volume as it is. One that is still attaching counts as there: its undo has to find it, and
+// whoever needs the device waits for it.
+func (w *World) seeAttachment(v ec2.Volume, device string) (plan.Seen[Attached], error) {
+	a, on := v.On(w.Instance.ID)
+	switch {
+	case on && !sameDeviceName(a.Device, device):
+		return plan.Seen[Attached]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is attached as %s, not as %s", v.ID, a.Device, device)}, nil
+	case on && (a.State == "detaching" || a.State == "busy"):
+		return plan.Seen[Attached]{}, plan.Retry(2*time.Second, fmt.Errorf("cannot attach %s: it is being detached (%s)", v.ID, a.State))
+	case on:
+		return plan.Seen[Attached]{Sight: plan.AsWanted, Out: Attached{VolumeID: v.ID, Device: a.Device, State: a.State}}, nil
+	}
+	for _, a := range v.Attachments {
+		if a.State != "detached" && v.State == "in-use" {
+			return plan.Seen[Attached]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is attached to %s as %s", v.ID, a.InstanceID, a.Device)}, nil
+		}
+	}
+	return plan.Seen[Attached]{Sight: plan.Absent}, nil
+}
+
+// explainInUse: the volume may be where it should be (an answer was lost), or the name is taken.
+func (w *World) explainInUse(ctx context.Context, id, device string, err error) error {
+	v, lookErr := w.Cloud.Volume(ctx, id)
+	if lookErr != nil {
+		return lookErr
+	}
+	if a, on := v.On(w.Instance.ID); on && sameDeviceName(a.Device, device) {
+		return nil
+	}
+	attached, lookErr := w.Cloud.AttachedVolumes(ctx, w.Instance.ID)
+	if lookErr != nil {
+		return lookErr
+	}
+	if other, taken := underName(attached, w.Instance.ID, device); taken {
+		return plan.Terminal("detach it, or declare another device name", fmt.Errorf("%w: the name is taken by %s", err, other.ID))
+	}
+	return err
+}
+
+// seeAttached waits until EC2 says attached. A volume that stays attaching hangs for good, so it is taken off again.
+// https://docs.aws.amazon.com/ebs/latest/userguide/ebs-attaching-volume.html
+func (w *World) seeAttached(ctx context.Context, a plan.Attempt, id, device string, patience time.Duration) (Attached, error) {
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	v, err := w.Cloud.WaitVolume(waiting, id, func(v ec2.Volume) (bool, error) {
+		at, on := v.On(w.Instance.ID)
+		return on && at.State == "attached", nil
+	}, func(v ec2.Volume) {
+		at, _ := v.On(w.Instance.ID)
+		a.Report(plan.Progress{Percent: -1, Text: v.ID + " " + at.State})
+	})
+	if err != nil && ranOut(waiting, ctx) {
+		off, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		taken := "it was told to detach"
+		if err := w.Cloud.DetachVolume(off, id, w.Instance.ID, ""); err != nil {
+			taken = "and it does not detach either: " + err.Error()
+		}
+		return Attached{}, plan.Terminal("a device name can stay blocked until the instance is stopped and started: declare another one, or do that",
+			fmt.Errorf("cannot attach %s as %s: it was still attaching after %s; %s", id, device, patience, taken))
+	}
+	if err != nil {
+		return Attached{}, settling(err)
+	}
+	at, _ := v.On(w.Instance.ID)
+	return Attached{VolumeID: id, Device: at.Device, State: at.State}, nil
+}
+
+// mustBeFree says whether nobody on this machine has the volume's device in use, in whatever mount namespace. A volume
+// that shows no device has nobody who uses it.
+func (w *World) mustBeFree(ctx context.Context, q linux.DeviceQuery) error {
+	d, there, err := w.Host.FindDevice(ctx, q)
+	if err != nil || !there {
+		return err
+	}
+	if err := w.Host.DeviceFree(ctx, d.Path); err != nil {
+		return plan.Terminal("stop what uses it, then go on with the run", fmt.Errorf("cannot detach %s: %w", q.VolumeID, err))
+	}
+	return nil
+}
+
+// detachAndWait takes a volume off this instance and sees it gone.
+func (w *World) detachAndWait(ctx context.Context, a plan.Attempt, id, device string) error {
+	if err := w.Cloud.DetachVolume(ctx, id, w.Instance.ID, device); err != nil {
+		if notFound(err) {
+			return nil
+		}
+		return verdict(err)
+	}
+	return w.seeDetached(ctx, a, id)
+}
+
+func (w *World) seeDetached(ctx context.Context, a plan.Attempt, id string) error {
+	_, err := w.Cloud.WaitVolume(ctx, id, func(v ec2.Volume) (bool, error) {
+		_, on := v.On(w.Instance.ID)
+		return !on && v.State != "in-use", nil
+	}, func(v ec2.Volume) {
+		at, _ := v.On(w.Instance.ID)
+		a.Report(plan.Progress{Percent: -1, Text: v.ID + " " + at.State})
+	})
+	if notFound(err) {
+		return nil // deleted by somebody: it is off
+	}
+	return verdict(err)
+}

@@ -1,0 +1,148 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/plan"
+)
+
+// CreateVolume makes a lane's volume, unless there is one.
+var CreateVolume = plan.Def[CreateVolumeIn, Volume]{Kind: "create-volume", Look: plan.ByToken, Scope: plan.Cloud, Idempotent: true}
+
+// CreateVolumeIn describes the volume. Size is the least it may have; a snapshot's may be larger.
+type CreateVolumeIn struct {
+	Found              plan.Value[FoundVolume] `json:"found"`
+	Choice             plan.Value[Choice]      `json:"choice"`
+	MountPoint         string                  `json:"mount_point"`
+	Zone               string                  `json:"zone"`
+	Size               int32                   `json:"size"` // GiB
+	Type               string                  `json:"type"`
+	IOPS               int32                   `json:"iops,omitempty"`
+	Throughput         int32                   `json:"throughput,omitempty"` // MiB/s
+	Encrypted          *bool                   `json:"encrypted,omitempty"`
+	KMSKeyID           string                  `json:"kms_key_id,omitempty"`
+	InitializationRate int32                   `json:"initialization_rate,omitempty"` // MiB/s
+	Tags               map[string]string       `json:"tags"`
+}
+
+// Volume is a lane's volume. Only one that is Created and Empty may ever be formatted.
+type Volume struct {
+	VolumeID   string `json:"volume_id"`
+	Created    bool   `json:"created,omitempty"` // by this run
+	Empty      bool   `json:"empty,omitempty"`   // not from a snapshot
+	SnapshotID string `json:"snapshot_id,omitempty"`
+	Size       int32  `json:"size,omitempty"` // GiB
+}
+
+func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
+	return plan.Funcs[CreateVolumeIn, Volume]{
+		Observe: func(ctx context.Context, a plan.Attempt, in CreateVolumeIn) (plan.Seen[Volume], error) {
+			if found := in.Found.Must(); found.Found {
+				return plan.Seen[Volume]{Sight: plan.AsWanted, Out: adopted(found), Note: found.VolumeID + " is attached already"}, nil
+			}
+			made, err := w.made(ctx, a.Token)
+			if err != nil {
+				return plan.Seen[Volume]{}, verdict(err)
+			}
+			if made == nil {
+				return plan.Seen[Volume]{Sight: plan.Absent}, nil
+			}
+			return plan.Seen[Volume]{Sight: plan.Ours, Out: created(*made)}, nil
+		},
+		Do: func(ctx context.Context, a plan.Attempt, in CreateVolumeIn) (Volume, error) {
+			if found := in.Found.Must(); found.Found {
+				return adopted(found), nil
+			}
+			c := in.Choice.Must()
+			if c.SnapshotID == "" && !c.Create {
+				return Volume{}, fmt.Errorf("internal error: %s is to be made neither from a snapshot nor empty", in.MountPoint)
+			}
+			v, err := w.Cloud.CreateVolume(ctx, in.request(a, c))
+			if err != nil {
+				return Volume{}, verdict(err)
+			}
+			return created(v), nil
+		},
+		Undo: w.deleteVolume,
+		Foresee: func(in CreateVolumeIn) string {
+			if found, known := in.Found.Get(); known && found.Found {
+				return "adopt " + found.VolumeID
+			}
+			c, known := in.Choice.Get()
+			switch {
+			case !known || c.Problem != "":
+				return ""
+			case c.SnapshotID != "":
+				return fmt.Sprintf("create %d GiB %s from %s (%s)", max(in.Size, c.Size), in.Type, c.SnapshotID, ago(c.Created))
+			}
+			return fmt.Sprintf("create %d GiB %s, empty", in.Size, in.Type)
+		},
+	}
+}
+
+// request is the same for every try of an attempt, or EC2 would refuse the second: it compares all parameters.
+func (in CreateVolumeIn) request(a plan.Attempt, c Choice) ec2.CreateVolumeRequest {
+	tags := merged(in.Tags, map[string]string{TagToken: a.Token, TagRun: string(a.Run)})
+	if t, ok := begun(a.Run); ok {
+		tags[TagCreated] = stamp(t)
+	}
+	r := ec2.CreateVolumeRequest{ClientToken: a.Token, Zone: in.Zone, Size: max(in.Size, c.Size), SnapshotID: c.SnapshotID, Type: in.Type,
+		IOPS: in.IOPS, Throughput: in.Throughput, Encrypted: in.Encrypted, KMSKeyID: in.KMSKeyID, Tags: tags}
+	if c.SnapshotID != "" {
+		r.InitializationRate = in.InitializationRate
+	}
+	return r
+}
+
+func adopted(f FoundVolume) Volume {
+	return Volume{VolumeID: f.VolumeID, SnapshotID: f.SnapshotID, Size: f.Size}
+}
+
+func created(v ec2.Volume) Volume {
+	return Volume{VolumeID: v.ID, Created: true, Empty: v.SnapshotID == "", SnapshotID: v.SnapshotID, Size: v.Size}
+}
+
+// made finds the volume of a token; one that is going away is no more.
+func (w *World) made(ctx context.Context, token string) (*ec2.Volume, error) {
+	volumes, err := w.Cloud.VolumesByTag(ctx, map[string]string{TagToken: token})
+	if err != nil {
+		return nil, err
+	}
+	volumes = slices.DeleteFunc(volumes, func(v ec2.Volume) bool { return v.State == "deleting" || v.State == "deleted" })
+	if len(volumes) == 0 {
+		return nil, nil
+	}
+	return &volumes[0], nil
+}
+
+// deleteVolume undoes the making. Detaching was undone before; EC2 may still be about it.
+func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolumeIn, out Volume) error {
+	if out.VolumeID == "" || in.Found.Must().Found {
+		return nil
+	}
+	if a.Keep {
+		if err := w.Cloud.CreateTags(ctx, []string{out.VolumeID}, map[string]string{TagDetached: stamp(time.Now())}); err != nil && !notFound(err) {
+			return verdict(err)
+		}
+		return plan.Skip(fmt.Errorf("volume %s, which was mounted on %s, remains and is billed; delete it with `aws ec2 delete-volume --volume-id %s` when nobody needs it",
+			out.VolumeID, in.MountPoint, out.VolumeID))
+	}
+	v, err := w.Cloud.WaitVolume(ctx, out.VolumeID, func(v ec2.Volume) (bool, error) { return v.State != "creating" && v.State != "in-use", nil }, nil)
+	switch {
+	case notFound(err):
+		return nil
+	case err != nil && v.State != "error": // a failed volume is deleted like another
+		return verdict(err)
+	}
+	if err := w.Cloud.DeleteVolume(ctx, out.VolumeID); err != nil && !notFound(err) {
+		if ec2.ClassOf(err) == ec2.InUse {
+			return plan.Retry(2*time.Second, err)
+		}
+		return verdict(err)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+
+	"snaptastic/plan"
+)
+
+// DeleteOnTermination says whether a volume goes when its instance goes.
+var DeleteOnTermination = plan.Def[DeleteOnTerminationIn, DeletedOnTermination]{Kind: "delete-on-termination", Look: plan.ByState, Scope: plan.Cloud}
+
+// DeleteOnTerminationIn says what is wanted of which attachment.
+type DeleteOnTerminationIn struct {
+	Attached plan.Value[Attached] `json:"attached"`
+	Want     bool                 `json:"want"`
+}
+
+// DeletedOnTermination is what an attachment has.
+type DeletedOnTermination struct {
+	DeleteOnTermination bool `json:"delete_on_termination"`
+}
+
+func (w *World) deleteOnTermination() plan.Funcs[DeleteOnTerminationIn, DeletedOnTermination] {
+	return plan.Funcs[DeleteOnTerminationIn, DeletedOnTermination]{
+		Observe: func(ctx context.Context, _ plan.Attempt, in DeleteOnTerminationIn) (plan.Seen[DeletedOnTermination], error) {
+			v, err := w.Cloud.Volume(ctx, in.Attached.Must().VolumeID)
+			if err != nil && !notFound(err) {
+				return plan.Seen[DeletedOnTermination]{}, verdict(err)
+			}
+			if at, on := v.On(w.Instance.ID); on && at.DeleteOnTermination == in.Want {
+				return plan.Seen[DeletedOnTermination]{Sight: plan.AsWanted, Out: DeletedOnTermination{in.Want}}, nil
+			}
+			return plan.Seen[DeletedOnTermination]{Sight: plan.Absent}, nil
+		},
+		Do: func(ctx context.Context, _ plan.Attempt, in DeleteOnTerminationIn) (DeletedOnTermination, error) {
+			err := w.Cloud.SetDeleteOnTermination(ctx, w.Instance.ID, in.Attached.Must().Device, in.Want)
+			return DeletedOnTermination{in.Want}, settling(err)
+		},
+		// It was the other way round, or the step would have had nothing to do.
+		Undo: func(ctx context.Context, _ plan.Attempt, in DeleteOnTerminationIn, _ DeletedOnTermination) error {
+			return verdict(w.Cloud.SetDeleteOnTermination(ctx, w.Instance.ID, in.Attached.Must().Device, !in.Want))
+		},
+		Foresee: func(in DeleteOnTerminationIn) string { return fmt.Sprintf("set to %t", in.Want) },
+	}
+}

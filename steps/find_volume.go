@@ -1,0 +1,197 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+// FindVolume looks at what is attached under a lane's device name, and at its mount point.
+var FindVolume = plan.Def[FindVolumeIn, FoundVolume]{Kind: "find-volume", Scope: plan.Cloud, ReadOnly: true}
+
+// FindVolumeIn says where to look, and what for: a mount adopts what bears the tags, the other operations need the very
+// volume that is mounted.
+type FindVolumeIn struct {
+	For           string            `json:"for"` // mount, snapshot or unmount
+	Device        string            `json:"device"`
+	NameOffset    int               `json:"name_offset,omitempty"`
+	MountPoint    string            `json:"mount_point"`
+	FilterTags    map[string]string `json:"filter_tags,omitempty"`
+	IgnoreForeign bool              `json:"ignore_foreign,omitempty"` // a foreign volume there: leave the lane alone
+}
+
+// FoundVolume is the volume of a lane, if there is one.
+type FoundVolume struct {
+	Found               bool   `json:"found"`
+	VolumeID            string `json:"volume_id,omitempty"`
+	Device              string `json:"device,omitempty"` // the name it is attached as
+	SnapshotID          string `json:"snapshot_id,omitempty"`
+	Size                int32  `json:"size,omitempty"` // GiB
+	DeleteOnTermination bool   `json:"delete_on_termination,omitempty"`
+	Mounted             bool   `json:"mounted,omitempty"` // at the lane's mount point
+	Dev                 string `json:"dev,omitempty"`     // major:minor, when mounted
+	Node                string `json:"node,omitempty"`    // device node, when mounted
+	FileSystem          string `json:"file_system,omitempty"`
+}
+
+func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
+	return plan.Funcs[FindVolumeIn, FoundVolume]{
+		Do: func(ctx context.Context, _ plan.Attempt, in FindVolumeIn) (FoundVolume, error) {
+			attached, err := w.Cloud.AttachedVolumes(ctx, w.Instance.ID)
+			if err != nil {
+				return FoundVolume{}, verdict(err)
+			}
+			at, err := w.occupantOf(in.MountPoint)
+			if err != nil {
+				return FoundVolume{}, err
+			}
+			volume, found := underName(attached, w.Instance.ID, in.Device)
+			if found && at.device != nil && at.device.VolumeID == "" { // Xen tells no serial: go by the name
+				if d, ok, err := w.Host.FindDevice(ctx, linux.DeviceQuery{VolumeID: volume.ID, Name: in.Device, NameOffset: in.NameOffset}); err != nil {
+					return FoundVolume{}, err
+				} else if ok && d.Same(*at.device) {
+					at.device.VolumeID = volume.ID
+				}
+			}
+			out := w.describeFound(volume, found, at)
+			if in.For == "mount" {
+				err = w.judgeForMount(in, attached, volume, out, at)
+			} else {
+				err = judgeForUse(in, volume, out, at)
+			}
+			return out, err
+		},
+		Foresee: func(in FindVolumeIn) string { return "look at " + in.Device + " and " + in.MountPoint },
+	}
+}
+
+// occupant is what is mounted at a mount point.
+type occupant struct {
+	mounted bool
+	device  *linux.Device // nil when it is not a whole block device
+	mount   linux.Mount
+	why     error // device is nil
+}
+
+func (w *World) occupantOf(mountPoint string) (occupant, error) {
+	m, mounted, err := w.Host.MountAt(mountPoint)
+	if err != nil || !mounted {
+		return occupant{}, err
+	}
+	d, m2, err := w.Host.VolumeOf(mountPoint)
+	if errors.Is(err, linux.ErrNotMountPoint) { // gone in between
+		return occupant{}, nil
+	}
+	if err != nil {
+		return occupant{mounted: true, mount: m, why: err}, nil
+	}
+	return occupant{mounted: true, device: &d, mount: m2}, nil
+}
+
+func (o occupant) String() string {
+	if o.device != nil && o.device.VolumeID != "" {
+		return fmt.Sprintf("%s (%s)", o.device.VolumeID, o.device.Path)
+	}
+	return fmt.Sprintf("%s (%s)", o.mount.Source, o.mount.FileSystem)
+}
+
+func underName(attached []ec2.Volume, instance, device string) (ec2.Volume, bool) {
+	for _, v := range attached {
+		if a, on := v.On(instance); on && sameDeviceName(a.Device, device) {
+			return v, true
+		}
+	}
+	return ec2.Volume{}, false
+}
+
+func (w *World) describeFound(v ec2.Volume, found bool, at occupant) FoundVolume {
+	if !found {
+		return FoundVolume{}
+	}
+	a, _ := v.On(w.Instance.ID)
+	out := FoundVolume{Found: true, VolumeID: v.ID, Device: a.Device, SnapshotID: v.SnapshotID, Size: v.Size, DeleteOnTermination: a.DeleteOnTermination}
+	if at.device != nil && at.device.VolumeID == v.ID {
+		out.Mounted, out.Node, out.FileSystem = true, at.device.Path, at.mount.FileSystem
+		out.Dev = fmt.Sprintf("%d:%d", at.device.Major, at.device.Minor)
+	}
+	return out
+}
+
+// judgeForMount: what is there bears our tags and is adopted, or is in the way.
+func (w *World) judgeForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volume, out FoundVolume, at occupant) error {
+	inTheWay := func(hint string, format string, a ...any) error {
+		err := fmt.Errorf("cannot mount a volume on %s: "+format, append([]any{in.MountPoint}, a...)...)
+		if in.IgnoreForeign {
+			return plan.Skip(fmt.Errorf("left alone: %w", err))
+		}
+		return plan.Terminal(hint, err)
+	}
+	const ignore = "; --ignore-mounted leaves this volume out"
+	if out.Found && !hasTags(v.Tags, in.FilterTags, in.MountPoint) {
+		return inTheWay("detach it, or declare another device name"+ignore,
+			"%s is attached as %s and is not one of this snapshotter's: it has %s", v.ID, out.Device, tagsInWords(v.Tags))
+	}
+	if at.mounted && !out.Mounted {
+		return inTheWay("unmount it, or declare another mount point"+ignore, "%s is mounted there", at)
+	}
+	if out.Found {
+		if a, _ := v.On(w.Instance.ID); a.State == "detaching" || a.State == "busy" {
+			return plan.Retry(2*time.Second, fmt.Errorf("cannot adopt %s: it is still being detached (%s)", v.ID, a.State))
+		}
+		return nil
+	}
+	for _, other := range attached {
+		if hasTags(other.Tags, in.FilterTags, in.MountPoint) {
+			a, _ := other.On(w.Instance.ID)
+			return inTheWay("declare "+a.Device+" in the settings, or detach it"+ignore,
+				"%s has the tags of this mount point and is attached as %s, not as %s", other.ID, a.Device, in.Device)
+		}
+	}
+	return nil
+}
+
+// judgeForUse: what is frozen must be what is snapshotted, and what is unmounted what is detached.
+func judgeForUse(in FindVolumeIn, v ec2.Volume, out FoundVolume, at occupant) error {
+	refuse := func(hint, format string, a ...any) error {
+		return plan.Terminal(hint, fmt.Errorf("cannot %s the volume of %s: "+format, append([]any{in.For, in.MountPoint}, a...)...))
+	}
+	switch {
+	case at.mounted && !out.Mounted && out.Found:
+		return refuse("the settings and the machine disagree: mount the volume where it is declared, or declare it where it is",
+			"%s is mounted there, while %s is attached as %s", at, v.ID, out.Device)
+	case at.mounted && !out.Found && at.device != nil && at.device.VolumeID != "":
+		return refuse("declare the device name that it is attached as",
+			"%s is mounted there, and EC2 has no volume attached as %s", at, in.Device)
+	case at.mounted && !out.Found:
+		return refuse("unmount it yourself if it is in the way", "%s is mounted there, which is no volume attached as %s", at, in.Device)
+	case in.For == "unmount" && out.Found && !out.Mounted && !hasTags(v.Tags, in.FilterTags, in.MountPoint):
+		return refuse("detach it yourself if it is to go",
+			"%s is attached as %s, not mounted there, and not one of this snapshotter's: it has %s", v.ID, out.Device, tagsInWords(v.Tags))
+	case in.For == "unmount": // nothing there is nothing to do
+		return nil
+	case !out.Found:
+		return refuse("mount it first: `snaptastic run mount`", "no volume is attached as %s", in.Device)
+	case !out.Mounted:
+		return refuse("mount it first: `snaptastic run mount`", "%s is attached as %s and not mounted", v.ID, out.Device)
+	}
+	return nil
+}
+
+func tagsInWords(tags map[string]string) string {
+	if len(tags) == 0 {
+		return "no tags"
+	}
+	var words []string
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		words = append(words, key+"="+tags[key])
+	}
+	return "the tags " + strings.Join(words, ", ")
+}

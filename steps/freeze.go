@@ -1,0 +1,132 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"snaptastic/linux/guard"
+	"snaptastic/plan"
+)
+
+// Freeze opens an atomic section: it readies all that a snapshot needs, and then freezes the section's file systems.
+var Freeze = plan.Def[FreezeIn, FrozenMounts]{Kind: "freeze", Look: plan.Blind, Scope: plan.Cloud}
+
+// FreezeIn names the mounts, and the hooks that hold something across the freeze.
+type FreezeIn struct {
+	Mounts   []Member      `json:"mounts"`
+	MaxHold  plan.Duration `json:"max_hold,omitempty"` // 0 for the guard's default
+	Expedite bool          `json:"expedite,omitempty"`
+	Held     []HookIn      `json:"held,omitempty"`
+}
+
+// A Member is one volume of a section.
+type Member struct {
+	MountPoint string                  `json:"mount_point"`
+	Found      plan.Value[FoundVolume] `json:"found"`
+}
+
+// FrozenMounts is what was frozen. That a window is open lives in the World alone.
+type FrozenMounts struct {
+	Mounts []string `json:"mounts"`
+}
+
+// mostExcluded is how many data volumes CreateSnapshots can leave out.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html
+const mostExcluded = 40
+
+func (w *World) freeze() plan.Funcs[FreezeIn, FrozenMounts] {
+	return plan.Funcs[FreezeIn, FrozenMounts]{
+		Do: func(ctx context.Context, a plan.Attempt, in FreezeIn) (FrozenMounts, error) {
+			if w.windowOf(a) != nil {
+				return FrozenMounts{}, fmt.Errorf("internal error: section %s is frozen already", a.Section)
+			}
+			win := &window{}
+			w.keepWindow(a, win) // thaw closes it, whatever becomes of this
+			out, err := w.openWindow(ctx, a, in, win)
+			return out, err
+		},
+		Foresee: func(in FreezeIn) string {
+			if len(in.Mounts) == 1 {
+				return "freeze " + in.Mounts[0].MountPoint
+			}
+			return fmt.Sprintf("freeze %d file systems at once", len(in.Mounts))
+		},
+	}
+}
+
+// openWindow does everything that takes time before the first file system stands still.
+func (w *World) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win *window) (out FrozenMounts, err error) {
+	if win.exclude, err = w.excluded(ctx, in.Mounts); err != nil {
+		return out, err
+	}
+	var mounts []guard.Mount
+	for _, m := range in.Mounts {
+		mounts = append(mounts, guard.Mount{Path: m.MountPoint, Dev: m.Found.Must().Dev})
+		out.Mounts = append(out.Mounts, m.MountPoint)
+	}
+	if err := w.startHeld(ctx, a, in.Held, win); err != nil {
+		return out, err
+	}
+	if win.guard, err = w.Freezer.Start(ctx, a.Run, a.Section, mounts, FreezeOptions{MaxHold: time.Duration(in.MaxHold), Expedite: in.Expedite}); err != nil {
+		return out, err
+	}
+	if err := w.syncAll(ctx, mounts); err != nil {
+		return out, err
+	}
+	if err := w.Cloud.Warm(ctx); err != nil {
+		return out, sectionVerdict(err)
+	}
+	if err := win.guard.Freeze(ctx); err != nil {
+		hint := ""
+		if errors.Is(err, syscall.EBUSY) {
+			hint = "somebody else has frozen it: wait until that is over, or thaw it with `snaptastic thaw MOUNT`"
+		}
+		return out, plan.Terminal(hint, err)
+	}
+	win.frozen = true
+	return out, nil
+}
+
+// excluded lists the attached data volumes that are not in the section. One volume by itself is snapshotted by name.
+func (w *World) excluded(ctx context.Context, members []Member) ([]string, error) {
+	if len(members) == 1 {
+		return nil, nil
+	}
+	attached, err := w.Cloud.AttachedVolumes(ctx, w.Instance.ID)
+	if err != nil {
+		return nil, sectionVerdict(err)
+	}
+	var out []string
+	for _, v := range attached {
+		at, _ := v.On(w.Instance.ID)
+		member := slices.ContainsFunc(members, func(m Member) bool { return m.Found.Must().VolumeID == v.ID })
+		if !member && !rootDevice.MatchString(at.Device) {
+			out = append(out, v.ID)
+		}
+	}
+	if len(out) > mostExcluded {
+		return nil, plan.Terminal(`set consistency = "volume" in the settings: then each volume is frozen and snapshotted by itself`,
+			fmt.Errorf("cannot snapshot %d volumes of one moment: %d others are attached, and EC2 leaves out %d at most", len(members), len(out), mostExcluded))
+	}
+	return out, nil
+}
+
+// startHeld starts the programs that hold something, one after the other.
+func (w *World) startHeld(ctx context.Context, a plan.Attempt, hooks []HookIn, win *window) error {
+	for _, h := range hooks {
+		live, err := w.Host.StartHeldHook(ctx, w.hookRequest(a, h))
+		if err != nil && h.Tolerated {
+			w.log("warn", "a hook failed and is passed over", "hook", h.Name, "error", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		win.held = append(win.held, heldHook{name: h.Name, timeout: time.Duration(h.Timeout), tolerated: h.Tolerated, live: live})
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+// Grow enlarges a mounted file system to its volume: a snapshot may be smaller than the volume made from it.
+var Grow = plan.Def[GrowIn, Grown]{Kind: "grow", Look: plan.ByState, Scope: plan.Cloud}
+
+// GrowIn names the mount.
+type GrowIn struct {
+	Mounted plan.Value[Mounted] `json:"mounted"`
+}
+
+// Grown tells sizes in bytes; both are 0 where there was nothing to do.
+type Grown struct {
+	Grown  bool  `json:"grown"`
+	Before int64 `json:"before,omitempty"`
+	After  int64 `json:"after,omitempty"`
+}
+
+func (w *World) grow() plan.Funcs[GrowIn, Grown] {
+	return plan.Funcs[GrowIn, Grown]{
+		Observe: func(ctx context.Context, _ plan.Attempt, in GrowIn) (plan.Seen[Grown], error) {
+			d, m, err := w.Host.VolumeOf(in.Mounted.Must().MountPoint)
+			if errors.Is(err, linux.ErrNotMountPoint) { // a rollback after a reboot looks here too
+				return plan.Seen[Grown]{Sight: plan.Absent}, nil
+			}
+			if err != nil {
+				return plan.Seen[Grown]{}, err
+			}
+			growable, err := w.Host.Growable(ctx, d, m)
+			switch {
+			case errors.Is(err, linux.ErrCannotGrow):
+				return plan.Seen[Grown]{Sight: plan.AsWanted, Note: fmt.Sprintf("%s is smaller than its volume and stays so: %s cannot be grown while mounted", m.Target, m.FileSystem)}, nil
+			case err != nil:
+				return plan.Seen[Grown]{}, err
+			case !growable:
+				return plan.Seen[Grown]{Sight: plan.AsWanted}, nil
+			}
+			return plan.Seen[Grown]{Sight: plan.Absent}, nil
+		},
+		Do: func(ctx context.Context, _ plan.Attempt, in GrowIn) (Grown, error) {
+			d, m, err := w.Host.VolumeOf(in.Mounted.Must().MountPoint)
+			if err != nil {
+				return Grown{}, err
+			}
+			r, err := w.Host.Grow(ctx, d, m)
+			return Grown{Grown: r.Grown, Before: r.Before, After: r.After}, err
+		},
+		Foresee: func(GrowIn) string { return "grow the file system where the volume is larger" },
+	}
+}

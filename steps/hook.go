@@ -1,0 +1,141 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+// Hook runs a user's program. Nothing shows whether it ran, so after a crash inside it runs again.
+var Hook = plan.Def[HookIn, HookRan]{Kind: "hook", Look: plan.Blind, Scope: plan.Boot}
+
+// HookIn is the program and what it is told.
+type HookIn struct {
+	Name        string        `json:"name"`    // pre_mounts, post_snapshot, …
+	Command     []string      `json:"command"` // argv, no shell
+	Timeout     plan.Duration `json:"timeout"`
+	Tolerated   bool          `json:"tolerated,omitempty"` // held hooks: a failure is passed over
+	Operation   string        `json:"operation"`
+	Snapshotter string        `json:"snapshotter"`
+	Volumes     []HookVolume  `json:"volumes"`
+	Of          string        `json:"of,omitempty"` // mount point of the one volume that a singular hook is for
+}
+
+// HookVolume is a volume as far as it is known when the hook runs.
+type HookVolume struct {
+	Device     string                  `json:"device"`
+	MountPoint string                  `json:"mount_point"`
+	FileSystem string                  `json:"file_system"`
+	Found      plan.Value[FoundVolume] `json:"found"`
+	Volume     plan.Value[Volume]      `json:"volume"`
+	Taken      plan.Value[SnapshotSet] `json:"taken"`
+}
+
+// HookRan tells how the program ended.
+type HookRan struct {
+	ExitCode int           `json:"exit_code"`
+	Took     plan.Duration `json:"took"`
+}
+
+func (w *World) hook() plan.Funcs[HookIn, HookRan] {
+	return plan.Funcs[HookIn, HookRan]{
+		Do: func(ctx context.Context, a plan.Attempt, in HookIn) (HookRan, error) {
+			r, err := w.Host.RunHook(ctx, w.hookRequest(a, in))
+			return HookRan{ExitCode: r.ExitCode, Took: plan.Duration(r.Duration)}, err
+		},
+		Foresee: func(in HookIn) string { return fmt.Sprintf("run %q", in.Command) },
+	}
+}
+
+// hookContext is what a hook reads on its standard input. The names are stable.
+type hookContext struct {
+	Operation   string         `json:"operation"`
+	Snapshotter string         `json:"snapshotter"`
+	Run         plan.RunID     `json:"run"`
+	Hook        string         `json:"hook"`
+	Version     string         `json:"version,omitempty"`
+	Instance    hookInstance   `json:"instance"`
+	Volumes     []volumeOfHook `json:"volumes"`
+	Volume      *volumeOfHook  `json:"volume,omitempty"` // of a hook that runs per volume
+}
+
+type hookInstance struct {
+	ID      string `json:"id"`
+	Region  string `json:"region"`
+	Zone    string `json:"availability_zone"`
+	Account string `json:"account_id,omitempty"`
+}
+
+type volumeOfHook struct {
+	Device     string `json:"device"`
+	MountPoint string `json:"mount_point"`
+	FileSystem string `json:"file_system"`
+	VolumeID   string `json:"volume_id,omitempty"`
+	// SnapshotID is the snapshot just taken, or the one that the volume was made from.
+	SnapshotID string `json:"snapshot_id,omitempty"`
+}
+
+func (v HookVolume) known() volumeOfHook {
+	out := volumeOfHook{Device: v.Device, MountPoint: v.MountPoint, FileSystem: v.FileSystem}
+	if f, known := v.Found.Get(); known && f.Found {
+		out.VolumeID, out.SnapshotID = f.VolumeID, f.SnapshotID
+	}
+	if made, known := v.Volume.Get(); known {
+		out.VolumeID, out.SnapshotID = made.VolumeID, made.SnapshotID
+	}
+	if set, known := v.Taken.Get(); known {
+		if t, ok := set.of(v.MountPoint); ok {
+			out.VolumeID, out.SnapshotID = t.VolumeID, t.SnapshotID
+		}
+	}
+	return out
+}
+
+func (w *World) hookRequest(a plan.Attempt, in HookIn) linux.HookRequest {
+	c := hookContext{Operation: in.Operation, Snapshotter: in.Snapshotter, Run: a.Run, Hook: in.Name, Version: w.Version,
+		Instance: w.Instance.forHooks(), Volumes: []volumeOfHook{}}
+	env := append([]string{}, w.Environ...)
+	set := func(name, value string) {
+		if value != "" {
+			env = append(env, "SNAPTASTIC_"+name+"="+value)
+		}
+	}
+	for _, v := range in.Volumes {
+		known := v.known()
+		c.Volumes = append(c.Volumes, known)
+		if v.MountPoint == in.Of {
+			c.Volume = &known
+			set("DEVICE", known.Device)
+			set("MOUNT_POINT", known.MountPoint)
+			set("FILE_SYSTEM", known.FileSystem)
+			set("VOLUME_ID", known.VolumeID)
+			set("SNAPSHOT_ID", known.SnapshotID)
+		}
+	}
+	set("OPERATION", in.Operation)
+	set("SNAPSHOTTER", in.Snapshotter)
+	set("RUN", string(a.Run))
+	set("HOOK", in.Name)
+	set("VERSION", w.Version)
+	set("INSTANCE_ID", w.Instance.ID)
+	set("REGION", w.Instance.Region)
+	set("AVAILABILITY_ZONE", w.Instance.Zone)
+	set("ACCOUNT_ID", w.Instance.Account)
+	stdin, err := json.Marshal(c)
+	if err != nil { // strings only
+		panic("internal error: a hook's context does not marshal: " + err.Error())
+	}
+	r := linux.HookRequest{Command: in.Command, Env: env, Stdin: append(stdin, '\n'), Timeout: time.Duration(in.Timeout)}
+	if w.HookOutput != nil {
+		r.Output = func(line string) { w.HookOutput(a.Step, line) }
+	}
+	return r
+}
+
+func (i Instance) forHooks() hookInstance {
+	return hookInstance{ID: i.ID, Region: i.Region, Zone: i.Zone, Account: i.Account}
+}

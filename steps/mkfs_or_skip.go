@@ -1,0 +1,124 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+// MkfsOrSkip makes a file system on a volume that this run made empty, and on no other.
+var MkfsOrSkip = plan.Def[MkfsOrSkipIn, FileSystem]{Kind: "mkfs-or-skip", Look: plan.ByState, Scope: plan.Cloud}
+
+// MkfsOrSkipIn says what is wanted on which device. Choice and Found only serve to foresee what will be.
+type MkfsOrSkipIn struct {
+	Volume     plan.Value[Volume]      `json:"volume"`
+	Device     plan.Value[DeviceNode]  `json:"device"`
+	Choice     plan.Value[Choice]      `json:"choice"`
+	Found      plan.Value[FoundVolume] `json:"found"`
+	FileSystem string                  `json:"file_system"`
+	Options    []string                `json:"options,omitempty"` // words for mkfs
+}
+
+// FileSystem is what the device carries.
+type FileSystem struct {
+	Formatted  bool   `json:"formatted"`
+	FileSystem string `json:"file_system"`
+	UUID       string `json:"uuid,omitempty"`
+	Why        string `json:"why"`
+}
+
+func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
+	return plan.Funcs[MkfsOrSkipIn, FileSystem]{
+		Observe: w.seeFileSystem,
+		Do: func(ctx context.Context, a plan.Attempt, in MkfsOrSkipIn) (FileSystem, error) {
+			v, d := in.Volume.Must(), in.Device.Must()
+			if !v.Created || !v.Empty {
+				return FileSystem{}, fmt.Errorf("internal error: %s was not made empty by this run and must not be formatted", v.VolumeID)
+			}
+			uuid := linux.UUIDFromToken(a.Token)
+			// Format looks once more and refuses unless the device is blank or bears this UUID.
+			err := w.Host.Format(ctx, linux.FormatRequest{Device: d.Path, FileSystem: in.FileSystem, UUID: uuid, Options: in.Options})
+			if err != nil {
+				return FileSystem{}, err
+			}
+			return FileSystem{Formatted: true, FileSystem: in.FileSystem, UUID: uuid, Why: "the volume was new and blank"}, nil
+		},
+		// A file system is not taken off: its volume is deleted.
+		Foresee: func(in MkfsOrSkipIn) string {
+			if found, known := in.Found.Get(); known && found.Found {
+				return "skip: " + found.VolumeID + " keeps what it has"
+			}
+			switch c, known := in.Choice.Get(); {
+			case !known || c.Problem != "":
+				return ""
+			case c.SnapshotID != "":
+				return "skip: restored from " + c.SnapshotID
+			}
+			return "mkfs " + in.FileSystem + ": new and empty"
+		},
+	}
+}
+
+// seeFileSystem decides by what is on the device, and by who made the volume.
+func (w *World) seeFileSystem(ctx context.Context, a plan.Attempt, in MkfsOrSkipIn) (seen plan.Seen[FileSystem], err error) {
+	v, d := in.Volume.Must(), in.Device.Must()
+	s, err := w.Host.Probe(ctx, d.Path)
+	if errors.Is(err, linux.ErrDeviceBusy) {
+		return w.seeMountedFileSystem(v, d, err)
+	}
+	if errors.Is(err, fs.ErrNotExist) { // a rollback after a reboot looks here too
+		return plan.Seen[FileSystem]{Sight: plan.Absent}, nil
+	}
+	if err != nil {
+		return seen, err
+	}
+	fresh := v.Created && v.Empty
+	switch {
+	case fresh && s.Blank():
+		return plan.Seen[FileSystem]{Sight: plan.Absent}, nil
+	case fresh && a.Resumed && s.UUID != "" && s.UUID == linux.UUIDFromToken(a.Token):
+		// Our own, of a try that was cut off: whether it came to its end cannot be seen, and nothing was ever mounted.
+		return plan.Seen[FileSystem]{Sight: plan.Absent, Note: "made by a try that was cut off; made again"}, nil
+	case fresh:
+		return plan.Seen[FileSystem]{Sight: plan.Conflict,
+			Note: fmt.Sprintf("%s (%s) was made empty and carries %s, which this run did not write: it is not formatted", v.VolumeID, d.Path, s)}, nil
+	case s.Class == linux.ClassFileSystem:
+		return plan.Seen[FileSystem]{Sight: plan.AsWanted, Note: keeps(v, s.Type, in.FileSystem),
+			Out: FileSystem{FileSystem: s.Type, UUID: s.UUID, Why: keeps(v, s.Type, in.FileSystem)}}, nil
+	case s.Blank() && v.SnapshotID != "":
+		return seen, plan.Terminal("delete the snapshot if it is worth nothing, or restore another",
+			fmt.Errorf("cannot use %s: it was restored from %s and is blank; it is not formatted, since a snapshot should hold data", v.VolumeID, v.SnapshotID))
+	case s.Blank() || s.Class == linux.ClassUnfinished:
+		return seen, plan.Terminal("if it was left behind by an earlier run: detach and delete it, and run mount again",
+			fmt.Errorf("cannot use %s: it carries no file system (%s), and it is not formatted, since this run did not make it", v.VolumeID, s))
+	}
+	return plan.Seen[FileSystem]{Sight: plan.Conflict, Note: fmt.Sprintf("%s (%s) carries %s, which is no file system", v.VolumeID, d.Path, s)}, nil
+}
+
+// seeMountedFileSystem: a mounted device cannot be probed exclusively, and needs not be.
+func (w *World) seeMountedFileSystem(v Volume, d DeviceNode, busy error) (seen plan.Seen[FileSystem], err error) {
+	mounts, err := w.Host.MountsOf(linux.Device{Path: d.Path, Major: d.Major, Minor: d.Minor})
+	if err != nil {
+		return seen, err
+	}
+	if len(mounts) == 0 {
+		return plan.Seen[FileSystem]{Sight: plan.Conflict, Note: busy.Error()}, nil
+	}
+	why := fmt.Sprintf("%s is mounted on %s", v.VolumeID, mounts[0].Target)
+	return plan.Seen[FileSystem]{Sight: plan.AsWanted, Note: why, Out: FileSystem{FileSystem: mounts[0].FileSystem, Why: why}}, nil
+}
+
+func keeps(v Volume, has, declared string) string {
+	from := "it was there before"
+	if v.SnapshotID != "" {
+		from = "restored from " + v.SnapshotID
+	}
+	if has == declared {
+		return from
+	}
+	return fmt.Sprintf("%s: it keeps its %s, though the settings say %s", from, has, declared)
+}

@@ -1,0 +1,114 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+// Mount mounts a lane's file system.
+var Mount = plan.Def[MountIn, Mounted]{Kind: "mount", Look: plan.ByState, Scope: plan.Boot}
+
+// MountIn says what to mount where.
+type MountIn struct {
+	Device     plan.Value[DeviceNode] `json:"device"`
+	FileSystem plan.Value[FileSystem] `json:"file_system"`
+	MountPoint string                 `json:"mount_point"`
+	Options    []string               `json:"options,omitempty"`
+}
+
+// Mounted is a mount.
+type Mounted struct {
+	VolumeID   string   `json:"volume_id"`
+	Source     string   `json:"source"`
+	MountPoint string   `json:"mount_point"`
+	FileSystem string   `json:"file_system"`
+	Notes      []string `json:"notes,omitempty"`
+}
+
+// beforeMount is what an undo has to take away again.
+type beforeMount struct {
+	Missing []string `json:"missing,omitempty"` // folders that were not there, outermost first
+}
+
+func (w *World) mount() plan.Funcs[MountIn, Mounted] {
+	return plan.Funcs[MountIn, Mounted]{
+		Observe: func(_ context.Context, _ plan.Attempt, in MountIn) (plan.Seen[Mounted], error) {
+			d := in.Device.Must()
+			at, err := w.occupantOf(in.MountPoint)
+			switch {
+			case err != nil:
+				return plan.Seen[Mounted]{}, err
+			case !at.mounted:
+				return plan.Seen[Mounted]{Sight: plan.Absent, Before: beforeMount{missingFolders(in.MountPoint)}}, nil
+			case at.device != nil && d.is(*at.device):
+				out := Mounted{VolumeID: d.VolumeID, Source: at.mount.Source, MountPoint: in.MountPoint, FileSystem: at.mount.FileSystem}
+				return plan.Seen[Mounted]{Sight: plan.AsWanted, Out: out, Note: "mounted already"}, nil
+			}
+			return plan.Seen[Mounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, and %s should be", at, in.MountPoint, d.VolumeID)}, nil
+		},
+		Do: func(ctx context.Context, a plan.Attempt, in MountIn) (Mounted, error) {
+			d, f := in.Device.Must(), in.FileSystem.Must()
+			m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Target: in.MountPoint, FileSystem: f.FileSystem, Options: in.Options})
+			if errors.Is(err, linux.ErrDuplicateUUID) {
+				return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with one UUID on one host damage each other", err)
+			}
+			if err != nil {
+				return Mounted{}, err
+			}
+			for _, note := range m.Notes {
+				w.log("warn", note, "step", a.Step)
+			}
+			return Mounted{VolumeID: d.VolumeID, Source: d.Path, MountPoint: in.MountPoint, FileSystem: f.FileSystem, Notes: m.Notes}, nil
+		},
+		Undo: func(ctx context.Context, a plan.Attempt, in MountIn, _ Mounted) error {
+			at, err := w.occupantOf(in.MountPoint)
+			if err != nil {
+				return err
+			}
+			if at.device != nil && in.Device.Must().is(*at.device) {
+				if err := w.unmountNow(ctx, in.MountPoint); err != nil {
+					return err
+				}
+			}
+			var before beforeMount
+			if json.Unmarshal(a.Before, &before) == nil { // none was recorded where nothing was missing
+				w.Host.RemoveCreated(before.Missing)
+			}
+			return nil
+		},
+		Foresee: func(in MountIn) string { return "mount on " + in.MountPoint },
+	}
+}
+
+// unmountNow unmounts; somebody who works there is named, and never cut off.
+func (w *World) unmountNow(ctx context.Context, mountPoint string) error {
+	err := w.Host.Unmount(ctx, mountPoint)
+	switch {
+	case errors.Is(err, linux.ErrNotMountPoint):
+		return nil
+	case errors.Is(err, linux.ErrBusy):
+		return plan.Terminal("stop what uses it, then go on with the run", err)
+	}
+	return err
+}
+
+// missingFolders lists what a mount point lacks of its path, outermost first.
+func missingFolders(mountPoint string) (missing []string) {
+	for p := filepath.Clean(mountPoint); ; p = filepath.Dir(p) {
+		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) || p == filepath.Dir(p) {
+			break
+		}
+		missing = append(missing, p)
+	}
+	slices.Reverse(missing)
+	return missing
+}

@@ -1,0 +1,171 @@
+package recipe
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/plan"
+	"snaptastic/steps"
+)
+
+// Operations are what Compile knows, in the order of a volume's life.
+var Operations = []string{"mount", "snapshot", "unmount"}
+
+// DefaultTimeouts are those of a snapshotter that sets none.
+var DefaultTimeouts = Timeouts{
+	Snapshot: 30 * time.Minute, Volume: 10 * time.Minute, Attach: 90 * time.Second, Device: 2 * time.Minute, Detach: 5 * time.Minute,
+	Complete: 12 * time.Hour, Mkfs: 30 * time.Minute, Mount: 10 * time.Minute,
+}
+
+const (
+	look       = 2 * time.Minute  // a describe, throttling included
+	write      = 10 * time.Minute // syncing, unmounting, tagging
+	hookGrace  = 30 * time.Second // between a hook's own time-out and the step's: its group is ended meanwhile
+	attachMore = time.Minute      // to take a hanging attachment off again
+	maxHold    = 10 * time.Second // the guard's default
+)
+
+// Compile makes the plan of an operation on a snapshotter.
+func Compile(op string, s Spec, t Target, o Options) (*plan.Plan, error) {
+	recipes := map[string]func(*compiler){"mount": (*compiler).mount, "snapshot": (*compiler).snapshot, "unmount": (*compiler).unmount}
+	cook := recipes[op]
+	if cook == nil {
+		return nil, fmt.Errorf("cannot compile %q: the operations are %s", op, strings.Join(Operations, ", "))
+	}
+	if len(s.Volumes) == 0 {
+		return nil, fmt.Errorf("cannot compile %s of %q: it declares no volume", op, s.Name)
+	}
+	if op == "snapshot" && s.Consistency == "volume" && s.Hooks["pre_snapshots"].Hold {
+		return nil, fmt.Errorf(`cannot compile snapshot of %q: its pre_snapshots hook cannot be held across freezes that come one by one; use pre_snapshot, or consistency = "group"`, s.Name)
+	}
+	head := plan.Plan{Operation: op, Snapshotter: s.Name, Instance: t.InstanceID}
+	switch op {
+	case "mount":
+		head.Resumption = plan.Continue
+	case "snapshot":
+		head.Resumption, head.UndoOnFailure = plan.ContinueThisBoot, true
+	case "unmount": // interrupted last month, it must not detach anything at today's boot
+		head.Resumption = plan.Ask
+	}
+	for _, v := range s.Volumes {
+		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: []string{"mount:" + v.MountPoint, "device:" + v.Device}})
+	}
+	c := &compiler{b: plan.NewBuilder(head), op: op, spec: s, target: t, options: o, timeouts: s.Timeouts.orDefaults()}
+	cook(c)
+	p, err := c.b.Build()
+	if err != nil {
+		return nil, fmt.Errorf("cannot compile %s of %q: %w", op, s.Name, err)
+	}
+	return p, nil
+}
+
+func (t Timeouts) orDefaults() Timeouts {
+	or := func(d *time.Duration, otherwise time.Duration) {
+		if *d == 0 {
+			*d = otherwise
+		}
+	}
+	d := DefaultTimeouts
+	or(&t.Snapshot, d.Snapshot)
+	or(&t.Volume, d.Volume)
+	or(&t.Attach, d.Attach)
+	or(&t.Device, d.Device)
+	or(&t.Detach, d.Detach)
+	or(&t.Complete, d.Complete)
+	or(&t.Mkfs, d.Mkfs)
+	or(&t.Mount, d.Mount)
+	return t
+}
+
+// compiler is one compilation.
+type compiler struct {
+	b        *plan.Builder
+	op       string
+	spec     Spec
+	target   Target
+	options  Options
+	timeouts Timeouts
+}
+
+// id names a volume's step: kind:mount point. What a step id cannot hold is written as %XX.
+func id(kind string, v Volume) plan.StepID {
+	var b strings.Builder
+	b.WriteString(kind + ":")
+	for _, r := range []byte(v.MountPoint) {
+		if r <= ' ' || r == '%' || r == 0x7f {
+			fmt.Fprintf(&b, "%%%02X", r)
+			continue
+		}
+		b.WriteByte(r)
+	}
+	return plan.StepID(b.String())
+}
+
+// together makes one option of several; nil ones are left out.
+func together(options ...plan.Option) plan.Option {
+	return func(b *plan.Builder, s *plan.Step) {
+		for _, o := range options {
+			if o != nil {
+				o(b, s)
+			}
+		}
+	}
+}
+
+// outsideIn returns the volumes so that a mount point comes after the one that it lies in, and otherwise as declared.
+func outsideIn(volumes []Volume) []Volume {
+	var out []Volume
+	placed := map[string]bool{}
+	var place func(v Volume)
+	place = func(v Volume) {
+		if placed[v.MountPoint] {
+			return
+		}
+		placed[v.MountPoint] = true
+		if parent, nested := parentOf(v, volumes); nested {
+			place(parent)
+		}
+		out = append(out, v)
+	}
+	for _, v := range volumes {
+		place(v)
+	}
+	return out
+}
+
+// parentOf returns the volume whose mount point is the nearest above v's.
+func parentOf(v Volume, volumes []Volume) (Volume, bool) {
+	for dir := path.Dir(v.MountPoint); dir != "/" && dir != "."; dir = path.Dir(dir) {
+		if i := slices.IndexFunc(volumes, func(o Volume) bool { return o.MountPoint == dir }); i >= 0 {
+			return volumes[i], true
+		}
+	}
+	return Volume{}, false
+}
+
+// findVolume adds the look that every lane begins with.
+func (c *compiler) findVolume(v Volume, options ...plan.Option) plan.Value[steps.FoundVolume] {
+	in := steps.FindVolumeIn{For: c.op, Device: v.Device, NameOffset: v.DeviceNameOffset, MountPoint: v.MountPoint,
+		FilterTags: c.spec.FilterTags, IgnoreForeign: c.op == "mount" && c.options.IgnoreMounted}
+	return plan.Add(c.b, steps.FindVolume, id("find-volume", v), in, plan.InLane(v.MountPoint), plan.Within(look),
+		plan.Title("look for the volume of %s under %s", v.MountPoint, v.Device), together(options...))
+}
+
+// tags are those that the volumes and snapshots of this snapshotter have in common.
+func (c *compiler) tags() map[string]string {
+	tags := map[string]string{steps.TagInstance: c.target.InstanceID}
+	maps.Copy(tags, c.spec.FilterTags)
+	return tags
+}
+
+func ids[T any](of []T, name func(T) plan.StepID) []plan.StepID {
+	var out []plan.StepID
+	for _, x := range of {
+		out = append(out, name(x))
+	}
+	return out
+}

@@ -1,0 +1,85 @@
+package recipe
+
+import (
+	"snaptastic/plan"
+	"snaptastic/steps"
+)
+
+// mount: look at all, choose the snapshots in one go, then each lane by itself; a nested mount point waits for the one
+// that it lies in.
+func (c *compiler) mount() {
+	volumes := outsideIn(c.spec.Volumes)
+	all := c.open("mounts", nil, c.hookVolumes(nil))
+	found := map[string]plan.Value[steps.FoundVolume]{}
+	search := steps.FindSnapshotIn{FilterTags: c.spec.FilterTags, Group: c.spec.Consistency != "volume", AllowOlder: c.options.AllowOlder,
+		MixSets: c.options.MixSets, MayCreate: c.spec.OnMissing != "fail"}
+	for _, v := range volumes {
+		found[v.MountPoint] = c.findVolume(v, all.first())
+		search.Lanes = append(search.Lanes, steps.SnapshotLane{MountPoint: v.MountPoint, Found: found[v.MountPoint]})
+	}
+	looked := ids(volumes, func(v Volume) plan.StepID { return id("find-volume", v) })
+	choices := plan.Add(c.b, steps.FindSnapshot, "find-snapshot", search, plan.Title("choose the snapshots to restore from"),
+		plan.Within(look), plan.AfterSettled(looked...), all.first())
+	made := map[string]plan.Value[steps.Volume]{}
+	var ends []plan.StepID
+	for _, v := range volumes {
+		var last []plan.StepID
+		made[v.MountPoint], last = c.mountLane(v, all, found[v.MountPoint], choices)
+		ends = append(ends, last...)
+	}
+	c.close(all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) { h.Volume = made[v.MountPoint] }), ends)
+}
+
+// mountLane adds the lane of one volume, and returns what its last steps are.
+func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.FoundVolume], choices plan.Value[[]steps.Choice]) (plan.Value[steps.Volume], []plan.StepID) {
+	lane := together(plan.InLane(v.MountPoint), all.body())
+	chosen := plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Found: found, Choices: choices},
+		lane, plan.Title("wait for the snapshot of %s", v.MountPoint), plan.Within(c.timeouts.Snapshot), plan.AfterSettled("find-snapshot"))
+
+	one := c.open("mount", &v, c.hookVolumes(func(o Volume, h *steps.HookVolume) {
+		if o.MountPoint == v.MountPoint {
+			h.Found = found
+		}
+	}), all.body())
+	lane = together(lane, one.body())
+
+	volume := plan.Add(c.b, steps.CreateVolume, id("create-volume", v), c.volumeOf(v, found, chosen), lane, one.first(),
+		plan.Title("create the volume of %s", v.MountPoint), plan.Within(c.timeouts.Volume), plan.KeptBy(id("mount", v)))
+	available := plan.Add(c.b, steps.WaitAvailable, id("wait-available", v), steps.WaitAvailableIn{Volume: volume}, lane,
+		plan.Title("wait until it is available"), plan.Within(c.timeouts.Volume))
+	attached := plan.Add(c.b, steps.Attach, id("attach", v), steps.AttachIn{Volume: available, Device: v.Device, NameOffset: v.DeviceNameOffset,
+		Patience: plan.Duration(c.timeouts.Attach)}, lane, plan.Title("attach it as %s", v.Device), plan.Within(c.timeouts.Attach+attachMore))
+	device := plan.Add(c.b, steps.WaitDevice, id("wait-device", v), steps.WaitDeviceIn{Attached: attached, Device: v.Device, NameOffset: v.DeviceNameOffset}, lane,
+		plan.Title("wait for its device"), plan.Within(c.timeouts.Device))
+	plan.Add(c.b, steps.DeleteOnTermination, id("delete-on-termination", v), steps.DeleteOnTerminationIn{Attached: attached, Want: v.DeleteOnTermination}, lane,
+		plan.Title("%s it when the instance is terminated", map[bool]string{true: "delete", false: "keep"}[v.DeleteOnTermination]), plan.Within(look))
+	fileSystem := plan.Add(c.b, steps.MkfsOrSkip, id("mkfs-or-skip", v), steps.MkfsOrSkipIn{Volume: available, Device: device, Choice: chosen, Found: found,
+		FileSystem: v.FileSystem, Options: v.MkfsOptions}, lane, plan.Title("make %s on it if it is new and blank", v.FileSystem), plan.Within(c.timeouts.Mkfs))
+
+	var outer plan.StepID
+	if parent, nested := parentOf(v, c.spec.Volumes); nested {
+		outer = id("mount", parent)
+	}
+	mounted := plan.Add(c.b, steps.Mount, id("mount", v), steps.MountIn{Device: device, FileSystem: fileSystem, MountPoint: v.MountPoint, Options: v.MountOptions}, lane,
+		plan.Title("mount it on %s", v.MountPoint), plan.Within(c.timeouts.Mount), plan.After(outer))
+	plan.Add(c.b, steps.Grow, id("grow", v), steps.GrowIn{Mounted: mounted}, lane,
+		plan.Title("grow its file system to the volume"), plan.Within(c.timeouts.Mount))
+
+	ends := []plan.StepID{id("grow", v), id("delete-on-termination", v)}
+	post := c.close(one, &v, c.hookVolumes(func(o Volume, h *steps.HookVolume) {
+		if o.MountPoint == v.MountPoint {
+			h.Volume = volume
+		}
+	}), ends, all.body())
+	if post != "" {
+		ends = append(ends, post)
+	}
+	return volume, ends
+}
+
+func (c *compiler) volumeOf(v Volume, found plan.Value[steps.FoundVolume], chosen plan.Value[steps.Choice]) steps.CreateVolumeIn {
+	tags := c.tags()
+	tags[steps.TagMountPoint] = v.MountPoint
+	return steps.CreateVolumeIn{Found: found, Choice: chosen, MountPoint: v.MountPoint, Zone: c.target.Zone, Size: v.Size, Type: v.VolumeType,
+		IOPS: v.IOPS, Throughput: v.Throughput, Encrypted: v.Encrypted, KMSKeyID: v.KMSKeyID, InitializationRate: v.InitializationRate, Tags: tags}
+}

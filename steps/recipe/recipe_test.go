@@ -1,0 +1,303 @@
+package recipe
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"snaptastic/plan"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var target = Target{InstanceID: "i-0123456789abcdef0", Region: "eu-west-1", Zone: "eu-west-1a", AccountID: "123456789012"}
+
+func volume(letter, mountPoint string) Volume {
+	return Volume{Device: "/dev/sd" + letter, MountPoint: mountPoint, Size: 20, FileSystem: "xfs", VolumeType: "gp3",
+		DeleteOnTermination: true, Description: "main snapshot of " + mountPoint}
+}
+
+func spec(mountPoints ...string) Spec {
+	s := Spec{Name: "solr", FilterTags: map[string]string{"role": "search", "cluster": "main"}, Consistency: "group", OnMissing: "create",
+		ExpireAfter: 7 * 24 * time.Hour}
+	for i, mp := range mountPoints {
+		s.Volumes = append(s.Volumes, volume(string(rune('f'+i)), mp))
+	}
+	return s
+}
+
+func three() Spec { return spec("/mnt/a", "/mnt/b", "/mnt/c") }
+
+// hooked has every hook, with the defaults of the settings file.
+func hooked(s Spec) Spec {
+	s.Hooks = map[string]Hook{}
+	for _, name := range HookNames {
+		h := Hook{Command: []string{"/usr/local/bin/" + name}, Timeout: 5 * time.Minute, Repeatable: true, OnFailure: "fail"}
+		if strings.HasPrefix(name, "post_") {
+			h.When = "success"
+			if !strings.Contains(name, "_mount") {
+				h.When = "always"
+			}
+		}
+		s.Hooks[name] = h
+	}
+	return s
+}
+
+func with(s Spec, change func(*Spec)) Spec {
+	change(&s)
+	return s
+}
+
+func TestPlansAreAsWrittenDown(t *testing.T) {
+	cases := []struct {
+		name    string
+		op      string
+		spec    Spec
+		options Options
+	}{
+		{"mount-1", "mount", spec("/mnt/solr"), Options{}},
+		{"mount-3", "mount", three(), Options{}},
+		{"mount-3-hooks", "mount", hooked(three()), Options{}},
+		{"mount-2-hooks-always", "mount", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) {
+			for name, h := range s.Hooks {
+				if h.When == "success" {
+					h.When = "always"
+					s.Hooks[name] = h
+				}
+			}
+		}), Options{}},
+		{"mount-nested", "mount", spec("/mnt/a/b/c", "/mnt/a", "/mnt/other"), Options{IgnoreMounted: true}},
+		{"snapshot-1", "snapshot", spec("/mnt/solr"), Options{}},
+		{"snapshot-3", "snapshot", three(), Options{Wait: true}},
+		{"snapshot-3-hooks", "snapshot", hooked(three()), Options{}},
+		{"snapshot-2-hooks-volume", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) { s.Consistency = "volume" }), Options{}},
+		{"snapshot-2-held", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) {
+			for _, name := range []string{"pre_snapshots", "pre_snapshot"} {
+				h := s.Hooks[name]
+				h.Hold, h.Repeatable, h.OnFailure = true, false, "continue"
+				s.Hooks[name] = h
+			}
+		}), Options{}},
+		{"unmount-1", "unmount", spec("/mnt/solr"), Options{}},
+		{"unmount-3-hooks", "unmount", hooked(three()), Options{}},
+		{"unmount-nested", "unmount", spec("/mnt/a", "/mnt/a/b", "/mnt/a/b/c"), Options{}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := Compile(c.op, c.spec, target, c.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, c.name+".txt", outline(p))
+		})
+	}
+}
+
+// TestAPlanIsStoredAsItWas holds the whole JSON of one plan: its names are read by other versions of the program.
+func TestAPlanIsStoredAsItWas(t *testing.T) {
+	for _, op := range Operations {
+		p, err := Compile(op, hooked(spec("/mnt/solr")), target, Options{Wait: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := json.MarshalIndent(p, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, op+".json", append(raw, '\n'))
+		if _, err := plan.Decode(raw); err != nil {
+			t.Errorf("the stored plan is not read back: %v", err)
+		}
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (-update writes it anew); got:\n%s", path, got)
+	}
+}
+
+// outline shows a plan as a person thinks of it: what comes after what.
+func outline(p *plan.Plan) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s on %s, resumes: %s", p.Operation, p.Snapshotter, p.Instance, p.Resumption)
+	if p.UndoOnFailure {
+		b.WriteString(", undone on failure")
+	}
+	b.WriteString("\n")
+	for _, l := range p.Lanes {
+		fmt.Fprintf(&b, "lane %s claims %s\n", l.ID, strings.Join(l.Claims, " "))
+	}
+	for _, s := range p.Steps {
+		fmt.Fprintf(&b, "\n%s (%s)", s.ID, s.Title)
+		words := []string{string(s.Scope)}
+		for word, on := range map[string]bool{"read-only": s.ReadOnly, "once": s.Once, "tolerated": s.Tolerated, "plan-level": s.Lane == ""} {
+			if on {
+				words = append(words, word)
+			}
+		}
+		slices.Sort(words[1:])
+		fmt.Fprintf(&b, " [%s; %s]\n", strings.Join(words, ", "), time.Duration(s.Timeout))
+		if len(s.Needs) > 0 {
+			fmt.Fprintf(&b, "  needs   %s\n", join(s.Needs))
+		}
+		if len(s.Settled) > 0 {
+			fmt.Fprintf(&b, "  settled %s\n", join(s.Settled))
+		}
+	}
+	for _, sec := range p.Sections {
+		fmt.Fprintf(&b, "\nsection %s (%s)\n  open  %s\n  body  %s\n  close %s\n", sec.ID, sec.Kind, sec.Open, join(sec.Body), sec.Close)
+	}
+	return []byte(b.String())
+}
+
+func join(steps []plan.StepID) string {
+	var words []string
+	for _, s := range steps {
+		words = append(words, string(s))
+	}
+	return strings.Join(words, " ")
+}
+
+func TestTheSameSpecGivesTheSamePlan(t *testing.T) {
+	for _, op := range Operations {
+		digests := map[string]bool{}
+		for range 50 { // maps are walked in another order each time
+			p, err := Compile(op, hooked(three()), target, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			digests[p.Digest()] = true
+		}
+		if len(digests) != 1 {
+			t.Errorf("%s: %d different plans of one spec", op, len(digests))
+		}
+	}
+}
+
+func TestWhatCannotBeCompiledIsSaid(t *testing.T) {
+	held := with(hooked(three()), func(s *Spec) {
+		s.Consistency = "volume"
+		h := s.Hooks["pre_snapshots"]
+		h.Hold = true
+		s.Hooks["pre_snapshots"] = h
+	})
+	cases := []struct {
+		op   string
+		spec Spec
+		want string
+	}{
+		{"remount", three(), "the operations are mount, snapshot, unmount"},
+		{"mount", Spec{Name: "empty"}, "it declares no volume"},
+		{"snapshot", held, "cannot be held across freezes that come one by one"},
+		{"mount", spec("/mnt/a", "/mnt/a"), "declared twice"},
+	}
+	for _, c := range cases {
+		if _, err := Compile(c.op, c.spec, target, Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s of %q: %v, want %q", c.op, c.spec.Name, err, c.want)
+		}
+	}
+	if _, err := Compile("mount", held, target, Options{}); err != nil {
+		t.Errorf("a hook of another operation keeps mount from compiling: %v", err)
+	}
+}
+
+func TestAMountPointWithBlanksGivesAnIDWithoutAny(t *testing.T) {
+	p, err := Compile("mount", spec("/mnt/my data%"), target, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.ID == "mount:/mnt/my%20data%25" }) {
+		t.Errorf("no step mount:/mnt/my%%20data%%25 in %s", outline(p))
+	}
+}
+
+// after says whether step a comes, by any path of edges, after step b.
+func after(p *plan.Plan, a, b plan.StepID) bool {
+	for _, s := range p.Steps {
+		if s.ID != a {
+			continue
+		}
+		for _, d := range slices.Concat(s.Needs, s.Settled) {
+			if d == b || after(p, d, b) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func TestHooksRunInTheOriginalsOrder(t *testing.T) {
+	const a, b = ":/mnt/a", ":/mnt/b"
+	for _, consistency := range []string{"group", "volume"} {
+		s := with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) { s.Consistency = consistency })
+		plans := map[string]*plan.Plan{}
+		for _, op := range Operations {
+			p, err := Compile(op, s, target, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			plans[op] = p
+		}
+		freeze, thaw := plan.StepID("freeze"), plan.StepID("thaw")
+		if consistency == "volume" {
+			freeze, thaw = "freeze"+a, "thaw"+a
+		}
+		for op, order := range map[string][]plan.StepID{
+			"mount":    {"hook:pre_mounts", "hook:pre_mount" + a, "create-volume" + a, "mount" + a, "grow" + a, "hook:post_mount" + a, "hook:post_mounts"},
+			"snapshot": {"hook:pre_snapshots", "hook:pre_snapshot" + a, "sync" + a, freeze, thaw, "hook:post_snapshot" + a, "hook:post_snapshots"},
+			"unmount":  {"hook:pre_unmounts", "hook:pre_unmount" + a, "unmount" + a, "detach" + a, "wait-detached" + a, "hook:post_unmount" + a, "hook:post_unmounts"},
+		} {
+			for i := 1; i < len(order); i++ {
+				if !after(plans[op], order[i], order[i-1]) {
+					t.Errorf("%s, %s: %s does not come after %s", op, consistency, order[i], order[i-1])
+				}
+			}
+		}
+		if group := after(plans["snapshot"], freeze, "hook:pre_snapshot"+b); group != (consistency == "group") {
+			t.Errorf("%s: freezing %s waits for the pre hook of the other: %t", consistency, freeze, group)
+		}
+	}
+}
+
+func TestALaneWaitsForNoOther(t *testing.T) {
+	for _, op := range []string{"mount", "unmount"} {
+		p, err := Compile(op, hooked(three()), target, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lanes := map[plan.StepID]string{}
+		for _, s := range p.Steps {
+			lanes[s.ID] = s.Lane
+		}
+		for _, s := range p.Steps {
+			for _, d := range s.Needs {
+				if s.Lane != "" && lanes[d] != "" && lanes[d] != s.Lane {
+					t.Errorf("%s: %s of lane %s needs %s of lane %s", op, s.ID, s.Lane, d, lanes[d])
+				}
+			}
+		}
+	}
+}

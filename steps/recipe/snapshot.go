@@ -1,0 +1,142 @@
+package recipe
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"snaptastic/plan"
+	"snaptastic/steps"
+)
+
+// mostDescription is how many characters a snapshot's description may have.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshot.html
+const mostDescription = 255
+
+// shot is what the lanes of a snapshot plan share.
+type shot struct {
+	all   bracket
+	each  map[string]bracket
+	found map[string]plan.Value[steps.FoundVolume]
+}
+
+// snapshot: all that takes time comes before the freeze. A group is frozen and snapshotted as one; otherwise each volume
+// has a freeze of its own.
+func (c *compiler) snapshot() {
+	s := shot{all: c.open("snapshots", nil, c.hookVolumes(nil)), each: map[string]bracket{}, found: map[string]plan.Value[steps.FoundVolume]{}}
+	for _, v := range c.spec.Volumes {
+		s.found[v.MountPoint] = c.findVolume(v, s.all.first())
+	}
+	for _, v := range c.spec.Volumes {
+		c.sync(v, s)
+	}
+	var ends []plan.StepID
+	var taken map[string]plan.Value[steps.SnapshotSet]
+	if c.spec.Consistency == "volume" {
+		taken = map[string]plan.Value[steps.SnapshotSet]{}
+		for _, v := range c.spec.Volumes {
+			set, last := c.shoot([]Volume{v}, s, func(kind string) plan.StepID { return id(kind, v) }, plan.InLane(v.MountPoint))
+			taken[v.MountPoint], ends = set, append(ends, last...)
+		}
+	} else {
+		set, last := c.shoot(c.spec.Volumes, s, func(kind string) plan.StepID { return plan.StepID(kind) }, nil)
+		taken, ends = map[string]plan.Value[steps.SnapshotSet]{}, last
+		for _, v := range c.spec.Volumes {
+			taken[v.MountPoint] = set
+		}
+	}
+	c.close(s.all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) { h.Found, h.Taken = s.found[v.MountPoint], taken[v.MountPoint] }), ends)
+}
+
+// sync adds what a lane does before the freeze.
+func (c *compiler) sync(v Volume, s shot) {
+	one := c.open("snapshot", &v, c.hookVolumes(s.tell(v, nil)), s.all.body(), plan.After(id("find-volume", v)))
+	s.each[v.MountPoint] = one
+	in := steps.SyncIn{Found: s.found[v.MountPoint], MountPoint: v.MountPoint, Programs: c.programs()}
+	for _, o := range c.spec.Volumes {
+		if o.MountPoint != v.MountPoint {
+			in.Others = append(in.Others, o.MountPoint)
+		}
+	}
+	plan.Add(c.b, steps.Sync, id("sync", v), in, plan.InLane(v.MountPoint), s.all.body(), one.first(),
+		plan.Title("write out %s", v.MountPoint), plan.Within(write))
+}
+
+// tell tells a hook of one volume what is known of it.
+func (s shot) tell(v Volume, taken *plan.Value[steps.SnapshotSet]) func(Volume, *steps.HookVolume) {
+	return func(o Volume, h *steps.HookVolume) {
+		if o.MountPoint != v.MountPoint {
+			return
+		}
+		h.Found = s.found[v.MountPoint]
+		if taken != nil {
+			h.Taken = *taken
+		}
+	}
+}
+
+// shoot adds one freeze with all that follows from it, and returns what its last steps are.
+func (c *compiler) shoot(volumes []Volume, s shot, name func(kind string) plan.StepID, lane plan.Option) (plan.Value[steps.SnapshotSet], []plan.StepID) {
+	section := string(name("freeze"))
+	c.b.Section(section, plan.Atomic)
+	between := []plan.Option{lane, s.all.body()}
+	var members []steps.Member
+	var mounts []string
+	for _, v := range volumes {
+		between = append(between, s.each[v.MountPoint].body())
+		members = append(members, steps.Member{MountPoint: v.MountPoint, Found: s.found[v.MountPoint]})
+		mounts = append(mounts, v.MountPoint)
+	}
+	inside := together(between...)
+
+	held, patience := c.held(volumes, c.spec.Consistency != "volume", func(v Volume, h *steps.HookVolume) {
+		if slices.Contains(mounts, v.MountPoint) {
+			h.Found = s.found[v.MountPoint]
+		}
+	})
+	hold := c.spec.MaxHold
+	if hold == 0 {
+		hold = maxHold
+	}
+	synced := ids(volumes, func(v Volume) plan.StepID { return id("sync", v) })
+	plan.Add(c.b, steps.Freeze, name("freeze"), steps.FreezeIn{Mounts: members, MaxHold: plan.Duration(c.spec.MaxHold), Expedite: c.spec.Expedite, Held: held},
+		plan.Opens(section), inside, plan.After(synced...), plan.Title("freeze %s", strings.Join(mounts, ", ")), plan.Within(look+patience))
+	set := plan.Add(c.b, steps.Snapshot, name("snapshot"), steps.SnapshotIn{Members: members, Description: describe(volumes)},
+		plan.In(section), inside, plan.Title("snapshot while all stand still"), plan.Within(hold+attachMore))
+	plan.Add(c.b, steps.Thaw, name("thaw"), steps.ThawIn{Mounts: mounts},
+		plan.Closes(section), inside, plan.Title("thaw %s", strings.Join(mounts, ", ")), plan.Within(look))
+
+	// The hooks of a volume need not wait for its tags: what they stopped stands still until they are through.
+	var ends []plan.StepID
+	for _, v := range volumes {
+		post := c.close(s.each[v.MountPoint], &v, c.hookVolumes(s.tell(v, &set)), []plan.StepID{name("thaw")}, s.all.body())
+		if post != "" {
+			ends = append(ends, post)
+		}
+	}
+	labelled := plan.Add(c.b, steps.TagSnapshots, name("tag-snapshots"), steps.TagSnapshotsIn{Set: set, Tags: c.tags(), ExpireAfter: plan.Duration(c.spec.ExpireAfter)},
+		together(lane), s.all.body(), plan.After(name("thaw")), plan.Title("tag, then label as restorable"), plan.Within(write))
+	if c.options.Wait {
+		for _, v := range volumes {
+			plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Taken: labelled},
+				plan.InLane(v.MountPoint), plan.Title("wait until the snapshot of %s is complete", v.MountPoint), plan.Within(c.timeouts.Complete))
+		}
+	}
+	return set, append(ends, name("tag-snapshots"))
+}
+
+// describe is the description of a set: EC2 takes one for all snapshots of a call.
+func describe(volumes []Volume) string {
+	var words []string
+	for _, v := range volumes {
+		if v.Description != "" && !slices.Contains(words, v.Description) {
+			words = append(words, v.Description)
+		}
+	}
+	text := strings.Join(words, "; ")
+	for utf8.RuneCountInString(text) > mostDescription {
+		_, size := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-size]
+	}
+	return text
+}

@@ -1,0 +1,165 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/plan"
+)
+
+// Snapshot is the one EC2 call inside a freeze.
+var Snapshot = plan.Def[SnapshotIn, SnapshotSet]{Kind: "snapshot", Look: plan.ByToken, Scope: plan.Cloud}
+
+// SnapshotIn names the volumes: one is snapshotted by itself, several by one CreateSnapshots.
+type SnapshotIn struct {
+	Members     []Member `json:"members"`
+	Description string   `json:"description"`
+}
+
+// SnapshotSet is the snapshots of one moment.
+type SnapshotSet struct {
+	Run       string  `json:"run"`
+	Token     string  `json:"token"`
+	Snapshots []Taken `json:"snapshots"`
+}
+
+// Taken is a snapshot of one member.
+type Taken struct {
+	SnapshotID string    `json:"snapshot_id"`
+	VolumeID   string    `json:"volume_id"`
+	MountPoint string    `json:"mount_point"`
+	Size       int32     `json:"size"` // GiB of its volume
+	Started    time.Time `json:"started,omitzero"`
+}
+
+func (s SnapshotSet) of(mountPoint string) (Taken, bool) {
+	for _, t := range s.Snapshots {
+		if t.MountPoint == mountPoint {
+			return t, true
+		}
+	}
+	return Taken{}, false
+}
+
+func (s SnapshotSet) ids() []string {
+	ids := make([]string, len(s.Snapshots))
+	for i, t := range s.Snapshots {
+		ids[i] = t.SnapshotID
+	}
+	return ids
+}
+
+func (w *World) snapshot() plan.Funcs[SnapshotIn, SnapshotSet] {
+	return plan.Funcs[SnapshotIn, SnapshotSet]{
+		Observe: func(ctx context.Context, a plan.Attempt, in SnapshotIn) (plan.Seen[SnapshotSet], error) {
+			there, err := w.snapshotsOf(ctx, a.Token)
+			if err != nil {
+				return plan.Seen[SnapshotSet]{}, verdict(err)
+			}
+			if len(there) == 0 {
+				return plan.Seen[SnapshotSet]{Sight: plan.Absent}, nil
+			}
+			return plan.Seen[SnapshotSet]{Sight: plan.Ours, Out: in.set(a, there)}, nil
+		},
+		Do: func(ctx context.Context, a plan.Attempt, in SnapshotIn) (SnapshotSet, error) {
+			win := w.windowOf(a)
+			if win == nil || !win.frozen {
+				return SnapshotSet{}, errors.New("internal error: a snapshot without a freeze")
+			}
+			made, err := w.take(ctx, a, in, win)
+			if err != nil {
+				return SnapshotSet{}, err
+			}
+			win.taken = true
+			out := in.set(a, made)
+			if len(out.Snapshots) < len(in.Members) {
+				return out, fmt.Errorf("cannot snapshot %d volumes of one moment: EC2 made %d snapshots; is every one still attached?", len(in.Members), len(out.Snapshots))
+			}
+			return out, nil
+		},
+		Undo: w.deleteSnapshots,
+		Foresee: func(in SnapshotIn) string {
+			if len(in.Members) == 1 {
+				return "snapshot the volume of " + in.Members[0].MountPoint
+			}
+			return fmt.Sprintf("snapshot %d volumes with one call", len(in.Members))
+		},
+	}
+}
+
+// take makes the call, and gives up when the freeze ends: a snapshot taken later is of no use.
+func (w *World) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *window) ([]ec2.Snapshot, error) {
+	calling, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-win.guard.Broken():
+			cancel()
+		case <-done:
+		}
+	}()
+	tags := map[string]string{TagToken: a.Token, TagRun: string(a.Run), TagMembers: strconv.Itoa(len(in.Members)), TagState: Unverified}
+	var made []ec2.Snapshot
+	var err error
+	if len(in.Members) == 1 {
+		made = make([]ec2.Snapshot, 1)
+		made[0], err = w.Cloud.CreateSnapshot(calling, ec2.CreateSnapshotRequest{VolumeID: in.Members[0].Found.Must().VolumeID, Description: in.Description, Tags: tags})
+	} else {
+		made, err = w.Cloud.CreateSnapshots(calling, ec2.CreateSnapshotsRequest{InstanceID: w.Instance.ID, ExcludeBoot: true,
+			ExcludeVolumes: win.exclude, Description: in.Description, Tags: tags})
+	}
+	if err != nil && calling.Err() != nil && ctx.Err() == nil {
+		return nil, plan.Terminal("EC2 may be slow just now: try again later; max_hold says how long the file systems may stand still",
+			fmt.Errorf("the freeze ended before EC2 had answered: %w", err))
+	}
+	return made, sectionVerdict(err)
+}
+
+// set keeps the snapshots of members: EC2 may have made others, of volumes that were attached meanwhile.
+func (in SnapshotIn) set(a plan.Attempt, made []ec2.Snapshot) SnapshotSet {
+	out := SnapshotSet{Run: string(a.Run), Token: a.Token}
+	for _, m := range in.Members {
+		for _, s := range made {
+			if s.VolumeID == m.Found.Must().VolumeID {
+				out.Snapshots = append(out.Snapshots, Taken{SnapshotID: s.ID, VolumeID: s.VolumeID, MountPoint: m.MountPoint, Size: s.VolumeSize, Started: s.Started})
+				break
+			}
+		}
+	}
+	return out
+}
+
+func (w *World) snapshotsOf(ctx context.Context, token string) ([]ec2.Snapshot, error) {
+	return w.Cloud.Snapshots(ctx, ec2.SnapshotQuery{Tags: map[string][]string{TagToken: {token}}})
+}
+
+// deleteSnapshots undoes a snapshot that was not labelled. While fewer are seen than there may be, it asks to look again.
+func (w *World) deleteSnapshots(ctx context.Context, a plan.Attempt, in SnapshotIn, _ SnapshotSet) error {
+	there, err := w.snapshotsOf(ctx, a.Token)
+	if err != nil {
+		return verdict(err)
+	}
+	kept := ""
+	for _, s := range there {
+		if s.Tags[TagState] == Consistent {
+			kept += " " + s.ID
+			continue
+		}
+		if err := w.Cloud.DeleteSnapshot(ctx, s.ID); err != nil && !notFound(err) {
+			return verdict(err)
+		}
+	}
+	if kept != "" {
+		return plan.Skip(fmt.Errorf("kept, since it is labelled %s and can be restored:%s", Consistent, kept))
+	}
+	if len(there) < len(in.Members) {
+		return plan.Retry(time.Second, fmt.Errorf("EC2 shows %d of the %d snapshots to delete; looking again", len(there), len(in.Members)))
+	}
+	return nil
+}

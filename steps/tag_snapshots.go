@@ -1,0 +1,99 @@
+package steps
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"snaptastic/plan"
+)
+
+// TagSnapshots gives each snapshot of a set its tags, and then labels the whole set consistent with one call: only then
+// can it be restored.
+var TagSnapshots = plan.Def[TagSnapshotsIn, SnapshotSet]{Kind: "tag-snapshots", Look: plan.ByState, Scope: plan.Cloud}
+
+// TagSnapshotsIn says what to tag with what.
+type TagSnapshotsIn struct {
+	Set         plan.Value[SnapshotSet] `json:"set"`
+	Tags        map[string]string       `json:"tags"`
+	ExpireAfter plan.Duration           `json:"expire_after,omitempty"` // 0: never
+}
+
+func (w *World) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
+	return plan.Funcs[TagSnapshotsIn, SnapshotSet]{
+		Observe: func(ctx context.Context, _ plan.Attempt, in TagSnapshotsIn) (plan.Seen[SnapshotSet], error) {
+			set := in.Set.Must()
+			there, err := w.snapshotsOf(ctx, set.Token)
+			if err != nil {
+				return plan.Seen[SnapshotSet]{}, verdict(err)
+			}
+			labelled := 0
+			for _, s := range there {
+				if s.Tags[TagState] == Consistent && slices.Contains(set.ids(), s.ID) {
+					labelled++
+				}
+			}
+			if labelled == len(set.Snapshots) {
+				return plan.Seen[SnapshotSet]{Sight: plan.AsWanted, Out: set}, nil
+			}
+			return plan.Seen[SnapshotSet]{Sight: plan.Absent}, nil
+		},
+		Do: func(ctx context.Context, a plan.Attempt, in TagSnapshotsIn) (SnapshotSet, error) {
+			set := in.Set.Must()
+			if err := w.dropStrangers(ctx, a, set); err != nil {
+				return SnapshotSet{}, err
+			}
+			for _, t := range set.Snapshots {
+				if err := w.Cloud.CreateTags(ctx, []string{t.SnapshotID}, in.tagsOf(a, t)); err != nil {
+					return SnapshotSet{}, settling(err)
+				}
+			}
+			// One request, which EC2 carries out for all or for none.
+			if err := w.Cloud.CreateTags(ctx, set.ids(), map[string]string{TagState: Consistent}); err != nil {
+				return SnapshotSet{}, settling(err)
+			}
+			return set, nil
+		},
+		// A labelled snapshot is never taken back, and what was not labelled is deleted by the snapshot's own undo.
+		Foresee: func(in TagSnapshotsIn) string {
+			if in.ExpireAfter > 0 {
+				return fmt.Sprintf("label it %s, expiring after %s", Consistent, time.Duration(in.ExpireAfter))
+			}
+			return "label it " + Consistent
+		},
+	}
+}
+
+// tagsOf are one snapshot's: the original's names, so that either program finds what the other made.
+func (in TagSnapshotsIn) tagsOf(a plan.Attempt, t Taken) map[string]string {
+	created := t.Started
+	if created.IsZero() {
+		run, _ := begun(a.Run)
+		created = cmp.Or(run, time.Now())
+	}
+	tags := merged(in.Tags, map[string]string{TagMountPoint: t.MountPoint, TagCreated: stamp(created)})
+	if in.ExpireAfter > 0 {
+		tags[TagExpires] = stamp(created.Add(time.Duration(in.ExpireAfter)))
+	}
+	return tags
+}
+
+// dropStrangers deletes what the one call made of volumes that are not in the plan: they were attached meanwhile.
+func (w *World) dropStrangers(ctx context.Context, a plan.Attempt, set SnapshotSet) error {
+	there, err := w.snapshotsOf(ctx, set.Token)
+	if err != nil {
+		return verdict(err)
+	}
+	for _, s := range there {
+		if slices.Contains(set.ids(), s.ID) || s.Tags[TagState] == Consistent {
+			continue
+		}
+		w.log("warn", "deleting a snapshot of a volume that was attached meanwhile and is not in the plan", "step", a.Step, "snapshot", s.ID, "volume", s.VolumeID)
+		if err := w.Cloud.DeleteSnapshot(ctx, s.ID); err != nil && !notFound(err) {
+			return verdict(err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+
+	"snaptastic/linux/guard"
+	"snaptastic/plan"
+)
+
+// Thaw closes an atomic section. In another process than the one that froze, it thaws what that one's guard left.
+var Thaw = plan.Def[ThawIn, Thawed]{Kind: "thaw", Look: plan.Blind, Scope: plan.Cloud}
+
+// ThawIn names the mounts.
+type ThawIn struct {
+	Mounts []string `json:"mounts"`
+}
+
+// Thawed says how the freeze held.
+type Thawed struct {
+	Held   bool          `json:"held"`
+	Frozen plan.Duration `json:"frozen"` // from the first freeze to the last thaw
+	Reason string        `json:"reason,omitempty"`
+}
+
+func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {
+	return plan.Funcs[ThawIn, Thawed]{
+		Do: func(ctx context.Context, a plan.Attempt, in ThawIn) (Thawed, error) {
+			win := w.windowOf(a)
+			if win == nil {
+				return w.thawLeft(ctx, a)
+			}
+			hold, err := win.close(ctx)
+			w.dropWindow(a)
+			out := Thawed{Held: hold.Held, Frozen: plan.Duration(hold.Frozen), Reason: hold.Reason}
+			switch {
+			case plan.VerdictOf(err).Action == plan.ActOperator:
+				return out, err
+			case !win.taken: // whatever kept the snapshot from being taken is the failure, not this
+				if err != nil {
+					w.log("warn", "closing the freeze", "section", a.Section, "error", err)
+				}
+				return out, nil
+			case !hold.Held:
+				return out, plan.Terminal("the snapshots are deleted; see whether the machine or EC2 is overloaded, or raise max_hold",
+					fmt.Errorf("the freeze did not hold until the snapshots were taken: %s", hold.Reason))
+			}
+			return out, err
+		},
+	}
+}
+
+// thawLeft thaws what this run froze in a process that is dead. Nothing to thaw is success.
+func (w *World) thawLeft(ctx context.Context, a plan.Attempt) (Thawed, error) {
+	left, err := w.Freezer.ThawOwned(ctx)
+	out := Thawed{Reason: "nothing was frozen"}
+	for _, t := range left {
+		if t.Run != string(a.Run) {
+			continue
+		}
+		switch t.Outcome {
+		case guard.WasFrozen:
+			out.Reason = "thawed what a dead process had left frozen"
+			w.log("warn", "thawed a file system that a dead process had left frozen", "mount", t.Path)
+		case guard.NotThawed:
+			return out, plan.NeedsOperator("thaw it: `snaptastic thaw "+t.Path+"`", fmt.Errorf("cannot thaw %s: %w", t.Path, t.Err))
+		}
+	}
+	if err != nil {
+		w.log("warn", "looking for file systems that dead processes left frozen", "error", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,103 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+// Unmount takes a lane's mount away: never lazily, never by force. A reboot does not revoke it, so its scope is the cloud.
+var Unmount = plan.Def[UnmountIn, Unmounted]{Kind: "unmount", Look: plan.ByState, Scope: plan.Cloud}
+
+// UnmountIn names the mount. Options are the declared ones, for an undo whose recorded ones the kernel does not take.
+type UnmountIn struct {
+	Found      plan.Value[FoundVolume] `json:"found"`
+	MountPoint string                  `json:"mount_point"`
+	Device     string                  `json:"device"`
+	NameOffset int                     `json:"name_offset,omitempty"`
+	Options    []string                `json:"options,omitempty"`
+}
+
+// Unmounted names what is mounted no more.
+type Unmounted struct {
+	MountPoint string `json:"mount_point"`
+	VolumeID   string `json:"volume_id,omitempty"`
+}
+
+// beforeUnmount is the mount as it was.
+type beforeUnmount struct {
+	FileSystem string   `json:"file_system"`
+	Options    []string `json:"options,omitempty"`
+}
+
+func (w *World) unmount() plan.Funcs[UnmountIn, Unmounted] {
+	return plan.Funcs[UnmountIn, Unmounted]{
+		Observe: func(_ context.Context, _ plan.Attempt, in UnmountIn) (plan.Seen[Unmounted], error) {
+			found := in.Found.Must()
+			at, err := w.occupantOf(in.MountPoint)
+			switch {
+			case err != nil:
+				return plan.Seen[Unmounted]{}, err
+			case !at.mounted:
+				return plan.Seen[Unmounted]{Sight: plan.AsWanted, Out: in.out()}, nil
+			case found.Found && w.isVolume(at, found.VolumeID, in):
+				return plan.Seen[Unmounted]{Sight: plan.Absent, Before: beforeUnmount{at.mount.FileSystem, at.mount.Options}}, nil
+			}
+			return plan.Seen[Unmounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, which is not the lane's volume", at, in.MountPoint)}, nil
+		},
+		Do: func(ctx context.Context, _ plan.Attempt, in UnmountIn) (Unmounted, error) {
+			return in.out(), w.unmountNow(ctx, in.MountPoint)
+		},
+		Undo: w.mountAgain,
+		Foresee: func(in UnmountIn) string {
+			if found, known := in.Found.Get(); known && !found.Mounted {
+				return "nothing is mounted"
+			}
+			return "unmount " + in.MountPoint
+		},
+	}
+}
+
+func (in UnmountIn) out() Unmounted {
+	return Unmounted{MountPoint: in.MountPoint, VolumeID: in.Found.Must().VolumeID}
+}
+
+// isVolume says whether the volume is what is mounted; where the kernel tells no serial, by the device's name.
+func (w *World) isVolume(at occupant, id string, in UnmountIn) bool {
+	if at.device == nil {
+		return false
+	}
+	if at.device.VolumeID != "" {
+		return at.device.VolumeID == id
+	}
+	d, ok, err := w.Host.FindDevice(context.Background(), linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset})
+	return err == nil && ok && d.Same(*at.device)
+}
+
+// mountAgain undoes an unmount. The volume may have been off in between, so its device is looked for anew.
+func (w *World) mountAgain(ctx context.Context, a plan.Attempt, in UnmountIn, _ Unmounted) error {
+	var before beforeUnmount
+	if err := json.Unmarshal(a.Before, &before); err != nil || before.FileSystem == "" {
+		return fmt.Errorf("cannot mount %s again: how it was mounted is not recorded", in.MountPoint)
+	}
+	at, err := w.occupantOf(in.MountPoint)
+	if err != nil || at.mounted {
+		return err
+	}
+	d, err := w.Host.WaitDevice(ctx, linux.DeviceQuery{VolumeID: in.Found.Must().VolumeID, Name: in.Device, NameOffset: in.NameOffset})
+	if err != nil {
+		return err
+	}
+	r := linux.MountRequest{Source: d.Path, Target: in.MountPoint, FileSystem: before.FileSystem, Options: before.Options}
+	if _, err = w.Host.Mount(ctx, r); err == nil {
+		return nil
+	}
+	r.Options = in.Options // the mount table also shows words that mount(2) does not take
+	if _, again := w.Host.Mount(ctx, r); again != nil {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/plan"
+)
+
+// snapshotPause is how long EC2 wants between two snapshots of one volume.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (SnapshotCreationPerVolumeRateExceeded)
+const snapshotPause = 15 * time.Second
+
+// verdict turns what EC2 answered into what the runner is to do. Every call that goes through it is safe to repeat, as
+// the step looks before it acts or carries a token.
+func verdict(err error) error {
+	fault, ok := asFault(err)
+	if !ok {
+		return err
+	}
+	switch fault.Class {
+	case ec2.Throttled, ec2.Transient, ec2.SettleLater, ec2.Ambiguous, ec2.RateExceeded:
+		return &plan.Verdict{Action: plan.ActRetry, After: fault.RetryAfter, Hint: fault.Hint, Err: err}
+	case ec2.Canceled:
+		return err
+	}
+	return plan.Terminal(fault.Hint, err)
+}
+
+// settling is verdict for a call on something that EC2 made a moment ago and may not show everywhere yet.
+func settling(err error) error {
+	if fault, ok := asFault(err); ok && fault.Class == ec2.NotFound {
+		hint := fault.Hint
+		if hint == "" {
+			hint = "an encrypted volume vanishes like this when its KMS key cannot be used: check the key and the role's permissions on it"
+		}
+		return &plan.Verdict{Action: plan.ActRetry, After: fault.RetryAfter, Hint: hint, Err: err}
+	}
+	return verdict(err)
+}
+
+// sectionVerdict is verdict inside a freeze: nothing is repeated there, the whole section is.
+func sectionVerdict(err error) error {
+	fault, ok := asFault(err)
+	if !ok {
+		return err
+	}
+	restart := func(after time.Duration) error {
+		return &plan.Verdict{Action: plan.ActRestart, After: after, Hint: fault.Hint, Err: err}
+	}
+	switch fault.Class {
+	case ec2.RateExceeded:
+		return restart(max(fault.RetryAfter, snapshotPause))
+	case ec2.Throttled, ec2.Transient, ec2.SettleLater:
+		return restart(fault.RetryAfter)
+	case ec2.Ambiguous:
+		// Snapshots of it may exist, and count against the rate.
+		return restart(snapshotPause)
+	case ec2.Canceled:
+		return err
+	}
+	return plan.Terminal(fault.Hint, err)
+}
+
+// asFault finds EC2's fault in an error on which no verdict was passed yet.
+func asFault(err error) (*ec2.Fault, bool) {
+	if err == nil {
+		return nil, false
+	}
+	if _, passed := errors.AsType[*plan.Verdict](err); passed {
+		return nil, false
+	}
+	return errors.AsType[*ec2.Fault](err)
+}
+
+func notFound(err error) bool { return ec2.ClassOf(err) == ec2.NotFound }
+
+// ranOut says that the inner context reached its deadline while the outer one goes on.
+func ranOut(inner, outer context.Context) bool {
+	return outer.Err() == nil && errors.Is(inner.Err(), context.DeadlineExceeded)
+}

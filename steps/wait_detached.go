@@ -1,0 +1,27 @@
+package steps
+
+import (
+	"context"
+
+	"snaptastic/plan"
+)
+
+// WaitDetached waits until a volume is off.
+var WaitDetached = plan.Def[WaitDetachedIn, Detached]{Kind: "wait-detached", Scope: plan.Cloud, ReadOnly: true}
+
+// WaitDetachedIn names the volume.
+type WaitDetachedIn struct {
+	Detached plan.Value[Detached] `json:"detached"`
+}
+
+func (w *World) waitDetached() plan.Funcs[WaitDetachedIn, Detached] {
+	return plan.Funcs[WaitDetachedIn, Detached]{
+		Do: func(ctx context.Context, a plan.Attempt, in WaitDetachedIn) (Detached, error) {
+			d := in.Detached.Must()
+			if d.VolumeID == "" || w.LookOnly {
+				return d, nil
+			}
+			return d, w.seeDetached(ctx, a, d.VolumeID)
+		},
+	}
+}

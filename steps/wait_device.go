@@ -1,0 +1,55 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+// WaitDevice waits until this machine shows the volume's block device.
+var WaitDevice = plan.Def[WaitDeviceIn, DeviceNode]{Kind: "wait-device", Scope: plan.Boot, ReadOnly: true}
+
+// WaitDeviceIn says which device: by the volume's id where the kernel tells it, by name elsewhere.
+type WaitDeviceIn struct {
+	Attached   plan.Value[Attached] `json:"attached"`
+	Device     string               `json:"device"`
+	NameOffset int                  `json:"name_offset,omitempty"`
+}
+
+// DeviceNode is a block device as this boot names it.
+type DeviceNode struct {
+	VolumeID string `json:"volume_id"`
+	Path     string `json:"path"`
+	Major    uint32 `json:"major"`
+	Minor    uint32 `json:"minor"`
+	Size     int64  `json:"size"` // bytes
+}
+
+func (n DeviceNode) is(d linux.Device) bool { return n.Major == d.Major && n.Minor == d.Minor }
+
+func (w *World) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {
+	return plan.Funcs[WaitDeviceIn, DeviceNode]{
+		Do: func(ctx context.Context, _ plan.Attempt, in WaitDeviceIn) (DeviceNode, error) {
+			id := in.Attached.Must().VolumeID
+			q := linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset}
+			d, err := w.lookOrWait(ctx, q)
+			if err != nil {
+				return DeviceNode{}, plan.Terminal("see `lsblk -o NAME,SERIAL` and dmesg; on Xen kernels that begin at xvde, set device_name_offset", err)
+			}
+			return DeviceNode{VolumeID: id, Path: d.Path, Major: d.Major, Minor: d.Minor, Size: d.Size}, nil
+		},
+	}
+}
+
+func (w *World) lookOrWait(ctx context.Context, q linux.DeviceQuery) (linux.Device, error) {
+	if !w.LookOnly {
+		return w.Host.WaitDevice(ctx, q)
+	}
+	d, there, err := w.Host.FindDevice(ctx, q)
+	if err == nil && !there {
+		err = fmt.Errorf("the device of %s is not there", q)
+	}
+	return d, err
+}

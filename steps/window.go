@@ -1,0 +1,101 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"snaptastic/linux"
+	"snaptastic/linux/guard"
+	"snaptastic/plan"
+)
+
+// A window is a live freeze: what freeze, snapshot and thaw of one section share and what cannot be written down. The
+// steps of a section run one after the other, so that it needs no lock of its own.
+type window struct {
+	guard   Frozen
+	held    []heldHook
+	exclude []string // attached volumes that the one call leaves out
+	frozen  bool
+	taken   bool // snapshots were made
+}
+
+// heldHook is a program that holds something from before the freeze until after the thaw.
+type heldHook struct {
+	name      string
+	timeout   time.Duration
+	tolerated bool
+	live      *linux.HeldHook
+}
+
+func windowKey(a plan.Attempt) string { return string(a.Run) + " " + a.Section }
+
+func (w *World) keepWindow(a plan.Attempt, win *window) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.windows == nil {
+		w.windows = map[string]*window{}
+	}
+	w.windows[windowKey(a)] = win
+}
+
+// windowOf returns the section's live freeze, or nil when this process has none.
+func (w *World) windowOf(a plan.Attempt) *window {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.windows[windowKey(a)]
+}
+
+func (w *World) dropWindow(a plan.Attempt) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.windows, windowKey(a))
+}
+
+// close thaws, lets the guard go and then the held hooks. It says how the freeze held.
+func (win *window) close(ctx context.Context) (hold guard.Hold, err error) {
+	for _, h := range win.held {
+		select {
+		case <-h.live.Exited():
+			err = errors.Join(err, fmt.Errorf("hook %s ended before the thaw: what it held was free during the freeze", h.name))
+		default:
+		}
+	}
+	if win.guard != nil {
+		var thawErr error
+		hold, thawErr = win.guard.Thaw(ctx)
+		releaseErr := win.guard.Release() // where a thaw failed it goes on thawing, and says the same
+		if thawErr != nil {
+			err = errors.Join(err, plan.NeedsOperator("thaw it: `snaptastic thaw --owned`", thawErr))
+		} else {
+			err = errors.Join(err, releaseErr)
+		}
+	}
+	return hold, errors.Join(err, win.release())
+}
+
+// release ends the held hooks, the last one first.
+func (win *window) release() error {
+	var err error
+	for i := len(win.held) - 1; i >= 0; i-- {
+		h := win.held[i]
+		if _, closeErr := h.live.Close(h.timeout); closeErr != nil && !h.tolerated {
+			err = errors.Join(err, closeErr)
+		}
+	}
+	win.held = nil
+	return err
+}
+
+// syncAll writes all out once more, side by side: what comes between this and the freeze is little.
+func (w *World) syncAll(ctx context.Context, mounts []guard.Mount) error {
+	errs := make([]error, len(mounts))
+	var all sync.WaitGroup
+	for i, m := range mounts {
+		all.Go(func() { _, errs[i] = w.Host.SyncFS(ctx, m.Path) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}

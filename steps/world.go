@@ -1,0 +1,175 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/linux"
+	"snaptastic/linux/guard"
+	"snaptastic/plan"
+)
+
+// Cloud is what the steps ask of EC2; *ec2.Client has it.
+type Cloud interface {
+	AttachedVolumes(ctx context.Context, instanceID string) ([]ec2.Volume, error)
+	Volume(ctx context.Context, id string) (ec2.Volume, error)
+	VolumesByTag(ctx context.Context, tags map[string]string) ([]ec2.Volume, error)
+	WaitVolume(ctx context.Context, id string, done func(ec2.Volume) (bool, error), progress func(ec2.Volume)) (ec2.Volume, error)
+	CreateVolume(ctx context.Context, r ec2.CreateVolumeRequest) (ec2.Volume, error)
+	DeleteVolume(ctx context.Context, id string) error
+	AttachVolume(ctx context.Context, volumeID, instanceID, device string) (ec2.Attachment, error)
+	DetachVolume(ctx context.Context, volumeID, instanceID, device string) error
+	SetDeleteOnTermination(ctx context.Context, instanceID, device string, on bool) error
+
+	Snapshots(ctx context.Context, query ec2.SnapshotQuery) ([]ec2.Snapshot, error)
+	WaitSnapshot(ctx context.Context, id string, done func(ec2.Snapshot) (bool, error), progress func(ec2.Snapshot)) (ec2.Snapshot, error)
+	CreateSnapshots(ctx context.Context, r ec2.CreateSnapshotsRequest) ([]ec2.Snapshot, error)
+	CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotRequest) (ec2.Snapshot, error)
+	DeleteSnapshot(ctx context.Context, id string) error
+
+	CreateTags(ctx context.Context, ids []string, tags map[string]string) error
+	DeleteTags(ctx context.Context, ids []string, keys []string) error
+	Warm(ctx context.Context) error
+}
+
+// Host is what the steps ask of this machine; *linux.Host has it.
+type Host interface {
+	FindDevice(ctx context.Context, q linux.DeviceQuery) (linux.Device, bool, error)
+	WaitDevice(ctx context.Context, q linux.DeviceQuery) (linux.Device, error)
+	VolumeOf(mountPoint string) (linux.Device, linux.Mount, error)
+	MountAt(target string) (linux.Mount, bool, error)
+	MountsOf(dev linux.Device) ([]linux.Mount, error)
+	Probe(ctx context.Context, path string) (linux.Signature, error)
+	Format(ctx context.Context, q linux.FormatRequest) error
+	Mount(ctx context.Context, q linux.MountRequest) (linux.Mounted, error)
+	Unmount(ctx context.Context, target string) error
+	RemoveCreated(created []string)
+	DeviceFree(ctx context.Context, path string) error
+	Growable(ctx context.Context, dev linux.Device, m linux.Mount) (bool, error)
+	Grow(ctx context.Context, dev linux.Device, m linux.Mount) (linux.GrowResult, error)
+	SyncFS(ctx context.Context, target string) (time.Duration, error)
+	FreezeRisks(target string, extra []linux.NamedPath) ([]linux.FreezeRisk, error)
+	RunHook(ctx context.Context, q linux.HookRequest) (linux.HookResult, error)
+	StartHeldHook(ctx context.Context, q linux.HookRequest) (*linux.HeldHook, error)
+}
+
+// Freezer freezes file systems so that they are thawed again whatever happens; Guards is the real one.
+type Freezer interface {
+	// Start readies a freeze of these mounts; nothing is frozen yet.
+	Start(ctx context.Context, run plan.RunID, section string, mounts []guard.Mount, how FreezeOptions) (Frozen, error)
+	// ThawOwned thaws what freezers of dead processes left behind.
+	ThawOwned(ctx context.Context) ([]guard.Thawed, error)
+}
+
+// FreezeOptions say how to freeze.
+type FreezeOptions struct {
+	MaxHold  time.Duration // from the first freeze on; 0 for the guard's default
+	Expedite bool
+}
+
+// Frozen is a freeze: *guard.Guard.
+type Frozen interface {
+	Freeze(ctx context.Context) error
+	Thaw(ctx context.Context) (guard.Hold, error)
+	Release() error
+	Broken() <-chan struct{}
+}
+
+// Guards is the Freezer that starts a guard process for each freeze.
+type Guards struct {
+	Executable string // whose main calls guard.Enter first; "" for this program
+	OwnedDir   string // where the files lie that name what may be frozen
+	Log        func(format string, args ...any)
+}
+
+// Start starts a guard.
+func (g Guards) Start(ctx context.Context, run plan.RunID, section string, mounts []guard.Mount, how FreezeOptions) (Frozen, error) {
+	live, err := guard.Start(ctx, mounts, guard.Options{Executable: g.Executable, MaxHold: how.MaxHold, OwnedDir: g.OwnedDir,
+		Run: string(run), Section: section, Expedite: how.Expedite, Log: g.Log})
+	if err != nil {
+		return nil, err // not a nil *guard.Guard in an interface
+	}
+	return live, nil
+}
+
+// ThawOwned thaws what guards left frozen that were killed together with their parents.
+func (g Guards) ThawOwned(ctx context.Context) ([]guard.Thawed, error) {
+	return guard.ThawOwned(ctx, g.OwnedDir, false)
+}
+
+// An Instance is the one that this process runs on.
+type Instance struct{ ID, Zone, Region, Account string }
+
+// World is all that the steps act on.
+type World struct {
+	Cloud    Cloud
+	Host     Host
+	Freezer  Freezer
+	Instance Instance
+
+	Version string // of this program, for hooks
+	// Protected are files that must never stand on a frozen file system: the journal, the log.
+	Protected []linux.NamedPath
+	// Environ is added to the environment of every hook, as NAME=value.
+	Environ []string
+	// LookOnly makes the read-only steps look once and not wait: for showing a plan.
+	LookOnly bool
+	// Log takes what an operator should know; nil drops it.
+	Log func(level, message string, keysAndValues ...any)
+	// HookOutput takes each line that a hook writes; nil drops it.
+	HookOutput func(step plan.StepID, line string)
+
+	mu      sync.Mutex
+	windows map[string]*window // live freezes, by run and section
+}
+
+func (w *World) log(level, message string, keysAndValues ...any) {
+	if w.Log != nil {
+		w.Log(level, message, keysAndValues...)
+	}
+}
+
+// Handlers binds every kind to this world.
+func Handlers(w *World) plan.Handlers {
+	h := plan.Handlers{}
+	plan.Bind(h, Hook, w.hook())
+	plan.Bind(h, FindVolume, w.findVolume())
+	plan.Bind(h, FindSnapshot, w.findSnapshot())
+	plan.Bind(h, WaitSnapshot, w.waitSnapshot())
+	plan.Bind(h, CreateVolume, w.createVolume())
+	plan.Bind(h, WaitAvailable, w.waitAvailable())
+	plan.Bind(h, Attach, w.attach())
+	plan.Bind(h, WaitDevice, w.waitDevice())
+	plan.Bind(h, DeleteOnTermination, w.deleteOnTermination())
+	plan.Bind(h, MkfsOrSkip, w.mkfsOrSkip())
+	plan.Bind(h, Mount, w.mount())
+	plan.Bind(h, Grow, w.grow())
+	plan.Bind(h, Sync, w.sync())
+	plan.Bind(h, Freeze, w.freeze())
+	plan.Bind(h, Snapshot, w.snapshot())
+	plan.Bind(h, Thaw, w.thaw())
+	plan.Bind(h, TagSnapshots, w.tagSnapshots())
+	plan.Bind(h, Unmount, w.unmount())
+	plan.Bind(h, Detach, w.detach())
+	plan.Bind(h, WaitDetached, w.waitDetached())
+	return h
+}
+
+// ago says how long something is past, in the one unit that matters.
+func ago(t time.Time) string {
+	d := time.Since(t)
+	switch {
+	case t.IsZero():
+		return "of unknown age"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f s old", max(d, 0).Seconds())
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f min old", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f h old", d.Hours())
+	}
+	return fmt.Sprintf("%.0f days old", d.Hours()/24)
+}
