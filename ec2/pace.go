@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -33,7 +34,8 @@ func (p *paces) of(op string) *pace {
 }
 
 // pace spaces the requests of one action once EC2 has throttled one. Each throttled request doubles the interval, each
-// other one takes a fifth off, until they go out freely again. Those who wait go in the order in which they came.
+// other one takes a fifth off, until they go out freely again. Those who wait go in the order in which they came. A
+// quarter more or less is left to chance: hosts in step with the bucket's refill would always win, or never.
 type pace struct {
 	mu       sync.Mutex
 	interval time.Duration
@@ -47,7 +49,7 @@ func (p *pace) wait(ctx context.Context) error {
 	if p.next.After(now) {
 		turn = p.next
 	}
-	p.next = turn.Add(p.interval)
+	p.next = turn.Add(p.interval*3/4 + rand.N(p.interval/2+1))
 	p.mu.Unlock()
 	if turn == now {
 		return ctx.Err()

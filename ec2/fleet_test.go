@@ -1,0 +1,119 @@
+package ec2
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// bucket is one of EC2's token buckets.
+// Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+type bucket struct {
+	size, rate, tokens float64
+	filled             time.Time
+}
+
+func (b *bucket) take() bool {
+	now := time.Now()
+	if b.filled.IsZero() {
+		b.tokens = b.size
+	} else {
+		b.tokens = min(b.size, b.tokens+b.rate*now.Sub(b.filled).Seconds())
+	}
+	b.filled = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+// account is EC2 for a whole fleet: what takes a token has its effect, and volumes are ready after three seconds.
+type account struct {
+	mu      sync.Mutex
+	buckets map[string]*bucket
+	ready   map[string]time.Time
+	refused map[string]int
+}
+
+func (a *account) answer(r request) answer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if b := a.buckets[r.Action]; !b.take() {
+		a.refused[r.Action]++
+		slow := throttled
+		slow.latency = 20 * time.Millisecond
+		return slow
+	}
+	var reply answer
+	if r.Action == "CreateVolume" {
+		id := "vol-" + r.Form.Get("ClientToken")
+		a.ready[id] = time.Now().Add(3 * time.Second)
+		reply = createdAnswer(id)
+	} else {
+		var some []Volume
+		for _, id := range r.filter("volume-id") {
+			v := Volume{ID: id, State: "creating"}
+			if time.Now().After(a.ready[id]) {
+				v.State = "available"
+			}
+			some = append(some, v)
+		}
+		reply = volumesAnswer("", some...)
+	}
+	reply.latency = 50 * time.Millisecond
+	return reply
+}
+
+// Two hundred hosts of one account boot at once and make four volumes each: 800 creates against a bucket of 100 that
+// gets 5 a second take 140 s at best.
+func TestAFleetThatBootsAtOnceUsesWhatTheBucketsAllow(t *testing.T) {
+	const hosts, lanes = 200, 4
+	synctest.Test(t, func(t *testing.T) {
+		ec2 := &account{ready: map[string]time.Time{}, refused: map[string]int{}, buckets: map[string]*bucket{
+			"CreateVolume": {size: 100, rate: 5}, "DescribeVolumes": {size: 100, rate: 20},
+		}}
+		begun := time.Now()
+		took := make([]time.Duration, hosts)
+		var fleet sync.WaitGroup
+		for host := range hosts {
+			client := (&cloud{answer: ec2.answer}).client(t)
+			fleet.Go(func() {
+				time.Sleep(rand.N(2 * time.Second))
+				var each sync.WaitGroup
+				for lane := range lanes {
+					each.Go(func() { bootLane(t, client, fmt.Sprintf("%d-%d", host, lane)) })
+				}
+				each.Wait()
+				took[host] = time.Since(begun)
+			})
+		}
+		fleet.Wait()
+		slices.Sort(took)
+		allowed := (hosts*lanes-100)/5*time.Second + 3*time.Second
+		t.Logf("all ready after %s (%.2f of what the bucket allows), median %s; refused %v",
+			took[hosts-1].Round(time.Second), float64(took[hosts-1])/float64(allowed), took[hosts/2].Round(time.Second), ec2.refused)
+		if took[hosts-1] > allowed*115/100 {
+			t.Errorf("the last host was ready after %s; the bucket allows %s", took[hosts-1], allowed)
+		}
+		if took[hosts-1] > 2*took[hosts/2] {
+			t.Errorf("the last host was ready after %s, the median one after %s", took[hosts-1], took[hosts/2])
+		}
+	})
+}
+
+func bootLane(t *testing.T, client *Client, token string) {
+	volume, err := client.CreateVolume(t.Context(), CreateVolumeRequest{ClientToken: token, Zone: "eu-west-1a", Size: 5})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if _, err = client.WaitVolume(t.Context(), volume.ID, available, nil); err != nil || !strings.HasSuffix(volume.ID, token) {
+		t.Errorf("%s: %v", volume.ID, err)
+	}
+}
