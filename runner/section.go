@@ -359,7 +359,7 @@ func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in 
 			}
 			tries++
 			wait = max(v.After, min(c.RetryMin<<min(tries-1, 10), c.RetryMax))
-		case s.Look != plan.ByToken || o.Sight == plan.Conflict || time.Since(began) >= c.Settle:
+		case s.Look != plan.ByToken || o.Sight == plan.Conflict || o.Sight == plan.AsWanted || time.Since(began) >= c.Settle:
 			return nil
 		}
 		t := time.NewTimer(wait)
