@@ -43,6 +43,17 @@ func (h *Hold) Write(b []byte) (int, error) {
 	return h.w.Write(b)
 }
 
+// redirect passes on to w from now on, and returns what it passed on to.
+// Nothing is passed on while between runs.
+func (h *Hold) redirect(w io.Writer, between func()) io.Writer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	between()
+	old := h.w
+	h.w = w
+	return old
+}
+
 // Window opens or ends the holding. It waits for a write under way.
 func (h *Hold) Window(open bool) {
 	h.mu.Lock()

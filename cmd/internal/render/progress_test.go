@@ -335,3 +335,22 @@ func TestDetectOnAPipe(t *testing.T) {
 		t.Errorf("a pipe is taken for a terminal: %+v", o)
 	}
 }
+
+func TestNoLogLineIsLostWhileTheTerminalCloses(t *testing.T) {
+	for range 50 {
+		var out bytes.Buffer
+		hold := NewHold(&out)
+		term := NewTerminal(hold, snapshotPlan(t), nil, Style{})
+		var wrote sync.WaitGroup
+		wrote.Go(func() {
+			for range 100 {
+				_, _ = io.WriteString(hold, "line\n")
+			}
+		})
+		term.Close()
+		wrote.Wait()
+		if n := strings.Count(out.String(), "line\n"); n != 100 {
+			t.Fatalf("%d of 100 lines", n)
+		}
+	}
+}

@@ -160,20 +160,27 @@ func TestTheLastStateStaysOnTheScreen(t *testing.T) {
 	stop := watch(control, terminal, s)
 	fmt.Fprintln(terminal, "$ snaptastic run mount solr")
 	p := mountPlan(t)
-	term := NewTerminal(terminal, p, nil, o)
+	log := NewHold(terminal)
+	term := NewTerminal(log, p, nil, o)
 	y := &player{t, p, term, time.Now().Add(-time.Minute)}
 	y.failingMount()
 	term.redraw(false)
-	_, _ = term.Write([]byte("[WARN] a log line"))
+	fmt.Fprintln(log, "[WARN] a log line")
 	term.redraw(false)
+	log.Window(true)
 	term.Window(true)
+	fmt.Fprint(log, "[INFO] held back")
 	term.Window(false)
+	log.Window(false)
 	y.rest()
 	term.Close()
-	fmt.Fprintln(terminal, "$")
+	fmt.Fprintln(log, "$")
+	if log.w != terminal {
+		t.Error("the log does not go to the terminal after Close")
+	}
 	got := stop()
 	lines := strings.Split(strings.TrimSpace(got), "\n")
-	want := []string{"$ snaptastic run mount solr", "[WARN] a log line", "✗ mount solr  1 of 2 volumes failed", "✓ /srv        done", "✗ /srv/db     attach: the name is in use", "$"}
+	want := []string{"$ snaptastic run mount solr", "[WARN] a log line", "[INFO] held back", "✗ mount solr  1 of 2 volumes failed", "✓ /srv        done", "✗ /srv/db     attach: the name is in use", "$"}
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines, want %d:\n%s", len(lines), len(want), got)
 	}

@@ -30,6 +30,7 @@ const windowWait = time.Second
 // goroutine writes; the run hands it state and never waits for the terminal.
 type Terminal struct {
 	out   io.Writer
+	hold  *Hold // writes above the lines while they are live; may be nil
 	style Style
 	size  func() (columns, rows int)
 
@@ -49,12 +50,16 @@ type Terminal struct {
 	frame  int
 }
 
-// NewTerminal shows a run of p that begins, or goes on, from records.
+// NewTerminal shows a run of p that begins, or goes on, from records. Where out
+// is a Hold, what others write to it appears above the lines until Close.
 func NewTerminal(out io.Writer, p *plan.Plan, records map[plan.StepID]journal.Record, o Style) *Terminal {
 	t := &Terminal{out: out, style: o, board: newBoard(p, records),
 		pen: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	if hold, ok := out.(*Hold); ok {
+		t.hold, t.out = hold, hold.redirect(t, func() {})
+	}
 	t.size = func() (int, int) { return o.Width, 0 }
-	if f, ok := out.(*os.File); ok {
+	if f, ok := t.out.(*os.File); ok {
 		t.size = func() (int, int) {
 			ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 			if err != nil || ws.Col == 0 {
@@ -101,8 +106,24 @@ func (t *Terminal) Window(open bool) {
 }
 
 func (t *Terminal) Close() {
-	t.once.Do(func() { close(t.stop) })
-	<-t.done
+	t.once.Do(func() {
+		close(t.stop)
+		<-t.done
+		if t.hold == nil {
+			t.flush()
+			return
+		}
+		t.hold.redirect(t.out, t.flush)
+	})
+}
+
+// flush writes the log lines that came after the last frame.
+func (t *Terminal) flush() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.broken {
+		_, _ = t.above.WriteTo(t.out)
+	}
 }
 
 func (t *Terminal) run() {

@@ -122,7 +122,7 @@ func (t *tree) rank(n *node) int {
 			continue
 		}
 		lanes = true
-		if n.step.ReadOnly && slices.Contains(s.Needs, n.step.ID) {
+		if n.step.ReadOnly && (slices.Contains(s.Needs, n.step.ID) || slices.Contains(s.Settled, n.step.ID)) {
 			return 0
 		}
 	}
@@ -226,7 +226,7 @@ func (t *tree) stepNote(s *plan.Step) string {
 	if pl.section != nil && pl.role == "close" && pl.section.Kind == plan.Bracket {
 		switch open := pl.section.Open; {
 		case open != "":
-			notes = append(notes, "always, once "+clean(string(open))+" began")
+			notes = append(notes, "always, once "+strings.TrimSuffix(clean(string(open)), ":"+s.Lane)+" began")
 		default:
 			notes = append(notes, "always, once anything before it began")
 		}
