@@ -54,8 +54,9 @@ type Attempt struct {
 }
 
 // A Handler knows one step kind. Observe changes nothing. Do twice equals Do
-// once, given the same attempt. Undo removes the effect, may be called after a
-// partial Do and twice; out is what Observe saw or Do returned, or null.
+// once, given the same attempt. Undo removes the effect, and may be called after
+// a partial Do, after an Undo that was cut off, and twice; out is what Observe
+// saw, or null when it saw nothing.
 type Handler interface {
 	Observe(ctx context.Context, a Attempt, in json.RawMessage) (Observation, error)
 	Do(ctx context.Context, a Attempt, in json.RawMessage) (json.RawMessage, error)

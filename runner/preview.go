@@ -36,6 +36,10 @@ func Foresee(ctx context.Context, p *plan.Plan, h plan.Handlers) (map[plan.StepI
 	for i := range p.Steps {
 		over[p.Steps[i].ID] = make(chan struct{})
 	}
+	closes := map[plan.StepID]plan.Section{}
+	for _, sec := range p.Sections {
+		closes[sec.Close] = sec
+	}
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		g.Go(func() error {
@@ -49,7 +53,10 @@ func Foresee(ctx context.Context, p *plan.Plan, h plan.Handlers) (map[plan.StepI
 					mu.Unlock()
 				}
 			}
-			v := foresee(ctx, s, h[s.Kind], seen)
+			v, idle := neverOpens(closes[s.ID], seen)
+			if !idle {
+				v = foresee(ctx, s, h[s.Kind], seen)
+			}
 			mu.Lock()
 			all[s.ID] = v
 			mu.Unlock()
@@ -57,6 +64,24 @@ func Foresee(ctx context.Context, p *plan.Plan, h plan.Handlers) (map[plan.StepI
 		})
 	}
 	return all, g.Wait()
+}
+
+// neverOpens tells that a section's close would have nothing to close, since
+// neither its open step nor, without one, any step of its body would run.
+func neverOpens(sec plan.Section, before map[plan.StepID]Preview) (Preview, bool) {
+	first := sec.Body
+	if sec.Open != "" {
+		first = []plan.StepID{sec.Open}
+	}
+	for _, id := range first {
+		if v, known := before[id]; !known || !v.Skip {
+			return Preview{}, false
+		}
+	}
+	if len(first) == 0 {
+		return Preview{}, false
+	}
+	return Preview{Skip: true, After: first[0], Text: "skipped: " + string(first[0]) + " would not run"}, true
 }
 
 func foresee(ctx context.Context, s *plan.Step, h plan.Handler, before map[plan.StepID]Preview) Preview {

@@ -95,7 +95,7 @@ func (b *rollback) seed() {
 		n.phase = waiting
 	}
 	for _, n := range slices.Backward(b.graph.nodes) {
-		if b.left[n] == 0 {
+		if len(n.blocks) == 0 { // the others are visited as what stands on them is undone
 			b.visit(n)
 		}
 	}
@@ -110,6 +110,7 @@ func (b *rollback) visit(n *node) {
 		return
 	}
 	rec := n.rec
+	again := rec.Undo == journal.UndoStarted // an earlier process was cut off inside it
 	rec.Undo = journal.UndoStarted
 	b.graph.inFlight++
 	b.record(n, rec, func() {
@@ -118,7 +119,7 @@ func (b *rollback) visit(n *node) {
 			n.phase = waiting
 			return
 		}
-		b.undo(n)
+		b.undo(n, again)
 	})
 }
 
@@ -134,7 +135,7 @@ func (b *rollback) undoable(n *node) bool {
 	return s.Scope != plan.Boot || rec.BootID == b.BootID
 }
 
-func (b *rollback) undo(n *node) {
+func (b *rollback) undo(n *node, again bool) {
 	b.emit(n, Undoing)
 	a, in := b.attempt(n), n.rec.Input
 	a.Resumed = true
@@ -142,7 +143,7 @@ func (b *rollback) undo(n *node) {
 		a.Keep = b.graph.byID[k].rec.EverDone
 	}
 	b.work(func() func() {
-		err := undoByLook(b.effects, b.Config, n.step, a, in)
+		err := undoByLook(b.effects, b.Config, n.step, a, in, again)
 		return func() { b.undid(n, err) }
 	})
 }

@@ -279,6 +279,20 @@ func TestAFailedUndoLeavesWhatItStandsOn(t *testing.T) {
 	}
 }
 
+func TestRollbackUndoesEachStepOnceAndInReverse(t *testing.T) {
+	b := newBench(t, story(t, nil, "state:a", "state:b after=a", "state:c after=a", "state:d after=b after=c", "state:e after=d"))
+	b.w.fail["e:do"] = plan.Terminal("", errors.New("boom"))
+	b.do(false, 0)
+	b.w.log = nil
+	if res, _ := b.do(true, 0); res.Outcome != journal.RolledBack {
+		t.Fatalf("ended as %q", res.Outcome)
+	}
+	got := strings.Join(b.w.log, " ")
+	if got != "d:undo b:undo c:undo a:undo" && got != "d:undo c:undo b:undo a:undo" {
+		t.Errorf("happened %q", got)
+	}
+}
+
 func TestUndoOnFailureRollsBack(t *testing.T) {
 	p := story(t, nil, "token:v", "state:m after=v")
 	p.UndoOnFailure = true

@@ -133,7 +133,7 @@ func (r *run) closeAndUndo(sec *section, members []memberAttempt) error {
 		if m.n == sec.open || m.a.Token == "" {
 			continue
 		}
-		if err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in); err != nil {
+		if err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, false); err != nil {
 			return fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err)
 		}
 	}
@@ -263,7 +263,7 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 		var undo error
 		for i := len(attempts) - 2; i >= 0; i-- {
 			if m := attempts[i]; m.n != sec.open && results[i].ran {
-				if err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in); err != nil {
+				if err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, false); err != nil {
 					undo = errors.Join(undo, fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err))
 				}
 			}
@@ -332,8 +332,10 @@ func (r *run) sectionFailed(sec *section, err error) {
 }
 
 // undoByLook finds a step's effect and undoes it when it is ours. An absent
-// one counts only after the settle window.
-func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage) error {
+// one counts only after the settle window. again says that an undo was cut off
+// before: what it undid first may be all that a look can see, so it is called
+// whatever is seen.
+func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage, again bool) error {
 	timeout := c.Timeout
 	if s.Timeout > 0 {
 		timeout = max(time.Duration(s.Timeout), c.Settle*2)
@@ -345,7 +347,7 @@ func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in 
 	for {
 		o, err := h.Observe(ctx, a, in)
 		present := err == nil && (o.Sight == plan.Ours || (o.Sight == plan.AsWanted && s.Look == plan.ByState))
-		if present {
+		if present || again && err == nil && s.Look == plan.ByState && o.Sight == plan.Absent {
 			if err = h.Undo(ctx, a, in, o.Output); err == nil {
 				return nil
 			}

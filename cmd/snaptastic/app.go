@@ -37,7 +37,7 @@ type flags struct {
 
 const (
 	defaultStateDir = "/var/lib/snaptastic"
-	sandboxInState  = "\x00" // --sandbox without a folder
+	sandboxInState  = "STATE/sandbox" // --sandbox without a folder, as its help shows it
 )
 
 func (f *flags) register(set *pflag.FlagSet) {

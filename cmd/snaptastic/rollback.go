@@ -54,7 +54,7 @@ func (a *app) abandon(ctx context.Context, id plan.RunID) error {
 	if m.Outcome.Ended() {
 		return hinted("", "run %s is over: %s", id, m.Outcome)
 	}
-	if err := a.confirm(fmt.Sprintf("End run %s as it is? It can be neither finished nor undone afterwards.", id)); err != nil {
+	if err := a.confirm("abandon run "+string(id), fmt.Sprintf("End run %s as it is? It can be neither finished nor undone afterwards.", id)); err != nil {
 		return err
 	}
 	m.Outcome, m.Ended = journal.Abandoned, time.Now()

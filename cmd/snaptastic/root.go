@@ -44,6 +44,8 @@ cut off at any instant is finished by "snaptastic resume" or undone by
 	a.flags.register(root.PersistentFlags())
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	root.Args = unknownCommand
+	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &codeError{code: exitUsage, err: err, hint: "see `" + c.CommandPath() + " --help`"}
 	})
@@ -54,6 +56,19 @@ cut off at any instant is finished by "snaptastic resume" or undone by
 	)
 	root.AddCommand(aliases(a)...)
 	return root
+}
+
+// unknownCommand refuses what is no command; an operation's bare name gets the
+// whole spelling.
+func unknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "see `snaptastic --help`"
+	if _, is := operationShort[args[0]]; is {
+		hint = "say `snaptastic run " + args[0] + " NAME`, or `snaptastic plan " + args[0] + " NAME` to only look"
+	}
+	return &codeError{code: exitUsage, err: usageError("there is no command %q", args[0]), hint: hint}
 }
 
 // exactly checks the number of arguments and names what is missing.

@@ -13,7 +13,6 @@ import (
 	"snaptastic/journal"
 	"snaptastic/linux"
 	"snaptastic/plan"
-	"snaptastic/runner"
 	"snaptastic/steps/recipe"
 )
 
@@ -79,7 +78,7 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 		return err
 	}
 	if op == "unmount" {
-		if err := a.confirm(fmt.Sprintf("Unmount and detach the %d volumes of %s (they remain and are billed)?", len(p.Lanes), name)); err != nil {
+		if err := a.confirm("unmount "+name, fmt.Sprintf("Unmount and detach %s of %s (what is detached remains and is billed)?", volumes(len(p.Lanes)), name)); err != nil {
 			return err
 		}
 	}
@@ -181,14 +180,21 @@ func (a *app) rollbackAfter(ctx context.Context, store *journal.Store, id plan.R
 	return failure
 }
 
-// confirm asks on the terminal; without one, or without an answer, --yes is
+func volumes(n int) string {
+	if n == 1 {
+		return "the volume"
+	}
+	return fmt.Sprintf("the %d volumes", n)
+}
+
+// confirm asks on the terminal before it does what; without one, --yes is
 // needed.
-func (a *app) confirm(question string) error {
+func (a *app) confirm(what, question string) error {
 	if a.yes {
 		return nil
 	}
 	if !a.terminal(a.stdin) {
-		return &codeError{code: exitUsage, err: fmt.Errorf("%s Nobody is there to answer", question), hint: "say --yes"}
+		return &codeError{code: exitUsage, err: fmt.Errorf("cannot %s: it asks first, and nobody is at a terminal to answer", what), hint: "say --yes to do it unasked"}
 	}
 	fmt.Fprint(a.stderr, question+" [y/N] ")
 	line, _ := bufio.NewReader(a.stdin).ReadString('\n')

@@ -19,7 +19,7 @@ func sandboxCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "sandbox serve|log|reboot|reset|delete-volume", Short: "The local EC2 (folder: --sandbox=DIR, default STATE/sandbox)",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError("sandbox: there is no %q; there are serve, log, reboot and reset", args[0])
+				return usageError("sandbox: there is no %q; there are serve, log, reboot, reset and delete-volume", args[0])
 			}
 			return nil
 		},
