@@ -26,6 +26,53 @@ type Choice struct {
 	Hint       string    `json:"hint,omitempty"`    // what to do about the problem
 }
 
+// String says what the volume will be made from.
+func (c Choice) String() string {
+	with := func(text string) string { return strings.TrimSuffix(text+"; "+c.Reason, "; ") }
+	switch {
+	case c.Problem != "":
+		return c.Problem
+	case c.Pending:
+		return with(c.SnapshotID + ", still pending, " + ago(c.Created))
+	case c.SnapshotID != "":
+		return with(c.SnapshotID + ", " + ago(c.Created))
+	case c.Create:
+		return "a new empty volume: " + c.Reason
+	}
+	return "nothing to restore: the volume is there"
+}
+
+// Choices are those of all mount points.
+type Choices []Choice
+
+// String counts them.
+func (c Choices) String() string {
+	restored, empty, problems := 0, 0, 0
+	for _, one := range c {
+		switch {
+		case one.Problem != "":
+			problems++
+		case one.Create:
+			empty++
+		default:
+			restored++
+		}
+	}
+	var words []string
+	for _, n := range []struct {
+		count int
+		what  string
+	}{{restored, "to restore"}, {empty, "to create empty"}, {problems, "that cannot be made"}} {
+		if n.count > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n.count, n.what))
+		}
+	}
+	if len(words) == 0 {
+		return "every volume is there"
+	}
+	return strings.Join(words, ", ")
+}
+
 // A Wish says what may be chosen.
 type Wish struct {
 	MountPoints []string

@@ -25,7 +25,7 @@ type DetachIn struct {
 // Detached is a volume that is off, or on its way.
 type Detached struct {
 	VolumeID string `json:"volume_id,omitempty"`
-	Remains  string `json:"remains,omitempty"` // a sentence for the summary
+	Remains  string `json:"remains,omitempty"` // what the summary says is left over and billed
 }
 
 // beforeDetach is the attachment as it was.
@@ -83,7 +83,7 @@ func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 
 func (in DetachIn) out() Detached {
 	id := in.Found.Must().VolumeID
-	return Detached{VolumeID: id, Remains: fmt.Sprintf("%s, which was mounted on %s, remains and is billed", id, in.MountPoint)}
+	return Detached{VolumeID: id, Remains: fmt.Sprintf("%s, which was mounted on %s", id, in.MountPoint)}
 }
 
 // attachAgain undoes a detach, with the attachment's own delete-on-termination.

@@ -8,7 +8,7 @@ import (
 )
 
 // FindSnapshot chooses, in one look for all lanes, what each volume is made from.
-var FindSnapshot = plan.Def[FindSnapshotIn, []Choice]{Kind: "find-snapshot", Scope: plan.Cloud, ReadOnly: true}
+var FindSnapshot = plan.Def[FindSnapshotIn, Choices]{Kind: "find-snapshot", Scope: plan.Cloud, ReadOnly: true}
 
 // FindSnapshotIn says for which mount points; those whose volume was found are left out.
 type FindSnapshotIn struct {
@@ -26,9 +26,9 @@ type SnapshotLane struct {
 	Found      plan.Value[FoundVolume] `json:"found"`
 }
 
-func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, []Choice] {
-	return plan.Funcs[FindSnapshotIn, []Choice]{
-		Do: func(ctx context.Context, _ plan.Attempt, in FindSnapshotIn) ([]Choice, error) {
+func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
+	return plan.Funcs[FindSnapshotIn, Choices]{
+		Do: func(ctx context.Context, _ plan.Attempt, in FindSnapshotIn) (Choices, error) {
 			wish := Wish{Group: in.Group, AllowOlder: in.AllowOlder, MixSets: in.MixSets, MayCreate: in.MayCreate}
 			for _, lane := range in.Lanes {
 				if found, known := lane.Found.Get(); known && !found.Found {
@@ -36,7 +36,7 @@ func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, []Choice] {
 				}
 			}
 			if len(wish.MountPoints) == 0 {
-				return []Choice{}, nil
+				return Choices{}, nil
 			}
 			query := ec2.SnapshotQuery{Tags: map[string][]string{}}
 			for key, value := range in.FilterTags {

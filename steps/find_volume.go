@@ -42,6 +42,17 @@ type FoundVolume struct {
 	FileSystem          string `json:"file_system,omitempty"`
 }
 
+// String says what was found.
+func (f FoundVolume) String() string {
+	switch {
+	case f.Mounted:
+		return f.VolumeID + " is attached as " + f.Device + " and mounted"
+	case f.Found:
+		return f.VolumeID + " is attached as " + f.Device
+	}
+	return "nothing is attached"
+}
+
 func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 	return plan.Funcs[FindVolumeIn, FoundVolume]{
 		Do: func(ctx context.Context, _ plan.Attempt, in FindVolumeIn) (FoundVolume, error) {

@@ -19,9 +19,10 @@ type GrowIn struct {
 
 // Grown tells sizes in bytes; both are 0 where there was nothing to do.
 type Grown struct {
-	Grown  bool  `json:"grown"`
-	Before int64 `json:"before,omitempty"`
-	After  int64 `json:"after,omitempty"`
+	Grown  bool   `json:"grown"`
+	Before int64  `json:"before,omitempty"`
+	After  int64  `json:"after,omitempty"`
+	Reason string `json:"reason,omitempty"` // why it was not grown, though it could be
 }
 
 func (w *World) grow() plan.Funcs[GrowIn, Grown] {
@@ -45,12 +46,16 @@ func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 			}
 			return plan.Seen[Grown]{Sight: plan.Absent}, nil
 		},
-		Do: func(ctx context.Context, _ plan.Attempt, in GrowIn) (Grown, error) {
+		Do: func(ctx context.Context, a plan.Attempt, in GrowIn) (Grown, error) {
 			d, m, err := w.Host.VolumeOf(in.Mounted.Must().MountPoint)
 			if err != nil {
 				return Grown{}, err
 			}
 			r, err := w.Host.Grow(ctx, d, m)
+			if errors.Is(err, linux.ErrCannotGrow) { // it serves as it is; that it is smaller is no reason to stop the lane
+				w.log("warn", "the file system stays smaller than its volume", "step", a.Step, "error", err)
+				return Grown{Before: r.Before, After: r.After, Reason: err.Error()}, nil
+			}
 			return Grown{Grown: r.Grown, Before: r.Before, After: r.After}, err
 		},
 		Foresee: func(GrowIn) string { return "grow the file system where the volume is larger" },

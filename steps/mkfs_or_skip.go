@@ -28,8 +28,11 @@ type FileSystem struct {
 	Formatted  bool   `json:"formatted"`
 	FileSystem string `json:"file_system"`
 	UUID       string `json:"uuid,omitempty"`
-	Why        string `json:"why"`
+	Why        string `json:"reason"`
 }
+
+// String says what it carries, and why.
+func (f FileSystem) String() string { return f.FileSystem + ": " + f.Why }
 
 func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 	return plan.Funcs[MkfsOrSkipIn, FileSystem]{

@@ -57,6 +57,10 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in MountIn) (Mounted, error) {
 			d, f := in.Device.Must(), in.FileSystem.Must()
+			out := Mounted{VolumeID: d.VolumeID, Source: d.Path, MountPoint: in.MountPoint, FileSystem: f.FileSystem}
+			if at, err := w.occupantOf(in.MountPoint); err == nil && at.device != nil && d.is(*at.device) {
+				return out, nil
+			}
 			m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Target: in.MountPoint, FileSystem: f.FileSystem, Options: in.Options})
 			if errors.Is(err, linux.ErrDuplicateUUID) {
 				return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with one UUID on one host damage each other", err)
@@ -67,7 +71,8 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			for _, note := range m.Notes {
 				w.log("warn", note, "step", a.Step)
 			}
-			return Mounted{VolumeID: d.VolumeID, Source: d.Path, MountPoint: in.MountPoint, FileSystem: f.FileSystem, Notes: m.Notes}, nil
+			out.Notes = m.Notes
+			return out, nil
 		},
 		Undo: func(ctx context.Context, a plan.Attempt, in MountIn, _ Mounted) error {
 			at, err := w.occupantOf(in.MountPoint)

@@ -27,6 +27,9 @@ type DeviceNode struct {
 	Size     int64  `json:"size"` // bytes
 }
 
+// String is the node's path.
+func (n DeviceNode) String() string { return n.Path }
+
 func (n DeviceNode) is(d linux.Device) bool { return n.Major == d.Major && n.Minor == d.Minor }
 
 func (w *World) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {

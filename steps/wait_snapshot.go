@@ -16,7 +16,7 @@ var WaitSnapshot = plan.Def[WaitSnapshotIn, Choice]{Kind: "wait-snapshot", Scope
 type WaitSnapshotIn struct {
 	MountPoint string                  `json:"mount_point"`
 	Found      plan.Value[FoundVolume] `json:"found"`
-	Choices    plan.Value[[]Choice]    `json:"choices"`
+	Choices    plan.Value[Choices]     `json:"choices"`
 	Taken      plan.Value[SnapshotSet] `json:"taken"`
 }
 
@@ -40,17 +40,13 @@ func (w *World) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 		},
 		Foresee: func(in WaitSnapshotIn) string {
 			if _, known := in.Choices.Get(); !known {
-				return ""
+				return "" // the snapshots to wait for are not taken yet
 			}
-			switch c, _, err := in.choice(); {
-			case err != nil:
+			c, _, err := in.choice()
+			if err != nil {
 				return err.Error()
-			case c.SnapshotID != "":
-				return fmt.Sprintf("restore from %s (%s)", c.SnapshotID, ago(c.Created))
-			case c.Create:
-				return "a new empty volume: " + c.Reason
 			}
-			return "nothing to restore: the volume is there"
+			return c.String()
 		},
 	}
 }

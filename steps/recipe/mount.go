@@ -31,7 +31,7 @@ func (c *compiler) mount() {
 }
 
 // mountLane adds the lane of one volume, and returns what its last steps are.
-func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.FoundVolume], choices plan.Value[[]steps.Choice]) (plan.Value[steps.Volume], []plan.StepID) {
+func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.FoundVolume], choices plan.Value[steps.Choices]) (plan.Value[steps.Volume], []plan.StepID) {
 	lane := together(plan.InLane(v.MountPoint), all.body())
 	chosen := plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Found: found, Choices: choices},
 		lane, plan.Title("wait for the snapshot of %s", v.MountPoint), plan.Within(c.timeouts.Snapshot), plan.AfterSettled("find-snapshot"))

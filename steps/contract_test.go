@@ -1,0 +1,319 @@
+package steps
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"snaptastic/ec2/sandbox"
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+var empty = Choice{Create: true}
+
+func TestCreateVolumeKeepsTheContract(t *testing.T) {
+	b := newBench(t, false)
+	obeys(b, CreateVolume, b.createIn("/mnt/a", empty))
+}
+
+func TestAttachKeepsTheContract(t *testing.T) {
+	b := newBench(t, true)
+	v, _ := do(b, CreateVolume, b.createIn("/mnt/a", empty))
+	v, _ = do(b, WaitAvailable, WaitAvailableIn{plan.Literal(v)})
+	obeys(b, Attach, AttachIn{Volume: plan.Literal(v), Device: "/dev/sdf", Patience: plan.Duration(5 * time.Second)})
+}
+
+func TestDeleteOnTerminationKeepsTheContract(t *testing.T) {
+	b := newBench(t, true)
+	_, at, _ := b.aVolume("/dev/sdf", "/mnt/a", empty)
+	obeys(b, DeleteOnTermination, DeleteOnTerminationIn{Attached: plan.Literal(at), Want: true})
+}
+
+func TestMountKeepsTheContract(t *testing.T) {
+	b := newBench(t, true)
+	v, _, d := b.aVolume("/dev/sdf", b.path("deep/a b"), empty)
+	f, _ := do(b, MkfsOrSkip, MkfsOrSkipIn{Volume: plan.Literal(v), Device: plan.Literal(d), FileSystem: "ext4"})
+	obeys(b, Mount, MountIn{Device: plan.Literal(d), FileSystem: plan.Literal(f), MountPoint: b.path("deep/a b"), Options: []string{"noatime"}})
+}
+
+func TestUnmountAndDetachKeepTheContract(t *testing.T) {
+	b := newBench(t, true)
+	b.aMount("/dev/sdf", "a", "xfs", empty)
+	f := plan.Literal(b.found("unmount", "/dev/sdf", "a"))
+	unmount := UnmountIn{Found: f, MountPoint: b.path("a"), Device: "/dev/sdf"}
+	obeys(b, Unmount, unmount)
+	do(b, Unmount, unmount)
+	obeys(b, Detach, DetachIn{Found: f, MountPoint: b.path("a"), Device: "/dev/sdf", Patience: plan.Duration(5 * time.Second)})
+}
+
+func TestMkfsTwiceGivesTheSameFileSystem(t *testing.T) {
+	b := newBench(t, true)
+	v, _, d := b.aVolume("/dev/sdf", b.path("a"), empty)
+	h, a := b.world.mkfsOrSkip(), b.attempt("mkfs")
+	in := MkfsOrSkipIn{Volume: plan.Literal(v), Device: plan.Literal(d), FileSystem: "ext4"}
+	for range 2 {
+		seen, err := h.Observe(t.Context(), a, in)
+		if err != nil || seen.Sight != plan.Absent {
+			t.Fatalf("saw %q, %v", seen.Sight, err)
+		}
+		out, err := h.Do(t.Context(), a, in)
+		if err != nil || out.UUID != linux.UUIDFromToken(a.Token) {
+			t.Fatalf("made %+v, %v", out, err)
+		}
+		a.Resumed = true
+	}
+	other := b.attempt("mkfs")
+	other.Resumed = true
+	if seen, err := h.Observe(t.Context(), other, in); err != nil || seen.Sight != plan.Conflict {
+		t.Errorf("another attempt saw %q, %v; want a conflict", seen.Sight, err)
+	}
+}
+
+func TestARestoredVolumeKeepsItsDataAndIsGrown(t *testing.T) {
+	b := newBench(t, true)
+	v, m := b.aMount("/dev/sdf", "a", "xfs", empty)
+	if err := os.WriteFile(filepath.Join(m.MountPoint, "kept"), []byte("data"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	set := b.snapshotted("a")
+	choice := Choice{SnapshotID: set.Snapshots[0].SnapshotID, Size: 1}
+	in := b.createIn(b.path("b"), choice)
+	in.Size = 2
+	restored, _ := do(b, CreateVolume, in)
+	if restored.Empty || restored.Size != 2 || restored.SnapshotID != choice.SnapshotID || restored.VolumeID == v.VolumeID {
+		t.Fatalf("made %+v", restored)
+	}
+	at, _ := do(b, Attach, AttachIn{Volume: plan.Literal(restored), Device: "/dev/sdg", Patience: plan.Duration(5 * time.Second)})
+	d, _ := do(b, WaitDevice, WaitDeviceIn{Attached: plan.Literal(at), Device: "/dev/sdg"})
+	f, _ := do(b, MkfsOrSkip, MkfsOrSkipIn{Volume: plan.Literal(restored), Device: plan.Literal(d), FileSystem: "ext4"})
+	if f.Formatted || f.FileSystem != "xfs" {
+		t.Fatalf("a restored volume came to %+v", f)
+	}
+	mounted, _ := do(b, Mount, MountIn{Device: plan.Literal(d), FileSystem: plan.Literal(f), MountPoint: b.path("b")})
+	g, _ := do(b, Grow, GrowIn{plan.Literal(mounted)})
+	if !g.Grown || g.After < 2<<30-32<<20 {
+		t.Errorf("grew %+v, want 2 GiB", g)
+	}
+	if seen, err := b.world.grow().Observe(t.Context(), b.attempt("grow"), GrowIn{plan.Literal(mounted)}); err != nil || seen.Sight != plan.AsWanted {
+		t.Errorf("a grown one is %q, %v", seen.Sight, err)
+	}
+	if content, err := os.ReadFile(filepath.Join(b.path("b"), "kept")); err != nil || string(content) != "data" {
+		t.Errorf("read %q, %v", content, err)
+	}
+}
+
+// snapshotted goes through a whole section over mounted volumes, with a real freeze.
+func (b *bench) snapshotted(names ...string) SnapshotSet {
+	b.Helper()
+	var members []Member
+	var mounts []string
+	for i, name := range names {
+		members = append(members, Member{b.path(name), plan.Literal(b.found("snapshot", "/dev/sd"+string(rune('f'+i)), name))})
+		mounts = append(mounts, b.path(name))
+		do(b, Sync, SyncIn{Found: members[i].Found, MountPoint: b.path(name)})
+	}
+	do(b, Freeze, FreezeIn{Mounts: members})
+	raw, err := b.handlers[Snapshot.Kind].Do(b.Context(), b.attempt("snapshot"), asJSON(b, SnapshotIn{Members: members, Description: "test"}))
+	thawed, _ := do(b, Thaw, ThawIn{Mounts: mounts})
+	if err != nil || !thawed.Held || thawed.Frozen <= 0 {
+		b.Fatalf("snapshot: %v; thawed %+v", err, thawed)
+	}
+	return decoded[SnapshotSet](b, raw)
+}
+
+func TestAGroupIsSnapshottedLabelledAndFound(t *testing.T) {
+	b := newBench(t, true)
+	b.aMount("/dev/sdf", "a", "xfs", empty)
+	b.aMount("/dev/sdg", "b", "ext4", empty)
+	stranger, err := b.sandbox.AddVolume("/dev/sdp", 1, map[string]string{"Name": "a stranger's"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := b.snapshotted("a", "b")
+	if len(set.Snapshots) != 2 {
+		t.Fatalf("took %+v", set)
+	}
+	if now := b.picture(); strings.Count(now, "snapshot snap-") != 2 || strings.Count(now, TagState+"="+Unverified) != 2 {
+		t.Errorf("want two unverified snapshots, and none of %s:\n%s", stranger, now)
+	}
+	find := FindSnapshotIn{FilterTags: map[string]string{"role": "search"}, Group: true,
+		Lanes: []SnapshotLane{{b.path("a"), plan.Literal(FoundVolume{})}, {b.path("b"), plan.Literal(FoundVolume{})}}}
+	if c, _ := do(b, FindSnapshot, find); c[0].SnapshotID != "" || c[1].SnapshotID != "" {
+		t.Errorf("an unlabelled snapshot is offered: %+v", c)
+	}
+	tag := TagSnapshotsIn{Set: plan.Literal(set), Tags: map[string]string{"role": "search", TagInstance: b.world.Instance.ID}, ExpireAfter: plan.Duration(time.Hour)}
+	for range 2 { // twice is once
+		if _, err := b.world.tagSnapshots().Do(t.Context(), b.attempt("tag"), tag); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen, err := b.world.tagSnapshots().Observe(t.Context(), b.attempt("tag"), tag); err != nil || seen.Sight != plan.AsWanted {
+		t.Errorf("a labelled set is %q, %v", seen.Sight, err)
+	}
+	all, err := b.cloud.Snapshots(t.Context(), b.query())
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%d snapshots, %v", len(all), err)
+	}
+	for _, s := range all {
+		created, err := time.Parse(time.RFC3339, s.Tags[TagCreated])
+		expires, err2 := time.Parse(time.RFC3339, s.Tags[TagExpires])
+		if err != nil || err2 != nil || expires.Sub(created) != time.Hour || s.Tags[TagState] != Consistent || s.Tags[TagMembers] != "2" || s.Tags[TagMountPoint] == "" {
+			t.Errorf("%s has %v", s.ID, s.Tags)
+		}
+	}
+	c, _ := do(b, FindSnapshot, find)
+	for i := range c {
+		if got, ok := set.of(c[i].MountPoint); !ok || c[i].SnapshotID != got.SnapshotID {
+			t.Errorf("chose %+v", c[i])
+		}
+	}
+	undo := b.attempt("snapshot")
+	undo.Token = set.Token
+	if err := b.world.deleteSnapshots(t.Context(), undo, SnapshotIn{Members: make([]Member, 2)}, set); plan.VerdictOf(err).Action != plan.ActSkip {
+		t.Errorf("undoing a labelled set: %v, want it kept", err)
+	}
+	if all, _ = b.cloud.Snapshots(t.Context(), b.query()); len(all) != 2 {
+		t.Error("a labelled snapshot was deleted")
+	}
+}
+
+func TestUnlabelledSnapshotsAreUndone(t *testing.T) {
+	b := newBench(t, true)
+	b.aMount("/dev/sdf", "a", "ext4", empty)
+	before := b.picture()
+	set := b.snapshotted("a")
+	a := b.attempt("snapshot")
+	a.Token = set.Token
+	in := asJSON(b, SnapshotIn{Members: []Member{{b.path("a"), plan.Literal(b.found("snapshot", "/dev/sdf", "a"))}}})
+	h := b.handlers[Snapshot.Kind]
+	o, err := h.Observe(t.Context(), a, in)
+	if err != nil || o.Sight != plan.Ours {
+		t.Fatalf("saw %q, %v", o.Sight, err)
+	}
+	if err := h.Undo(t.Context(), a, in, o.Output); err != nil {
+		t.Fatal(err)
+	}
+	b.same("an undone snapshot", before)
+	if err := h.Undo(t.Context(), a, in, o.Output); plan.VerdictOf(err).Action != plan.ActRetry {
+		t.Errorf("a second undo: %v; want another look, as EC2 may not show the snapshots yet", err)
+	}
+	if o, err = h.Observe(t.Context(), a, in); err != nil || o.Sight != plan.Absent {
+		t.Errorf("saw %q, %v", o.Sight, err)
+	}
+}
+
+func TestAnAnswerThatWasLostIsFoundByItsTokenAndUndone(t *testing.T) {
+	b := newBench(t, false, sandbox.Fault{Action: "CreateVolume", Reset: "after"})
+	before := b.picture()
+	a, in := b.attempt("create-volume"), asJSON(b, b.createIn("/mnt/a", empty))
+	h := b.handlers[CreateVolume.Kind]
+	if _, err := h.Do(t.Context(), a, in); plan.VerdictOf(err).Action != plan.ActRetry {
+		t.Fatalf("a lost answer gave %v", err)
+	}
+	o, err := h.Observe(t.Context(), a, in)
+	if err != nil || o.Sight != plan.Ours {
+		t.Fatalf("saw %q, %v", o.Sight, err)
+	}
+	if n := strings.Count(b.picture(), "role=search"); n != 1 {
+		t.Errorf("%d volumes were made by several tries under one token", n)
+	}
+	if err := h.Undo(t.Context(), a, in, o.Output); err != nil {
+		t.Fatal(err)
+	}
+	b.same("an undone half-made volume", before)
+}
+
+func TestAVolumeThatServedIsKept(t *testing.T) {
+	b := newBench(t, false)
+	in := b.createIn("/mnt/a", empty)
+	v, a := do(b, CreateVolume, in)
+	a.Keep = true
+	err := b.world.deleteVolume(t.Context(), a, in, v)
+	if plan.VerdictOf(err).Action != plan.ActSkip || !strings.Contains(err.Error(), v.VolumeID+", which was mounted on /mnt/a, remains and is billed") {
+		t.Errorf("kept with %v", err)
+	}
+	now, err := b.cloud.Volume(t.Context(), v.VolumeID)
+	if err != nil || now.Tags[TagDetached] == "" {
+		t.Errorf("%+v, %v; want the volume with a %s tag", now, err, TagDetached)
+	}
+}
+
+func TestABusyMountNamesItsHolderAndStays(t *testing.T) {
+	b := newBench(t, true)
+	_, m := b.aMount("/dev/sdf", "a", "ext4", empty)
+	open, err := os.Create(filepath.Join(m.MountPoint, "open"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	in := UnmountIn{Found: plan.Literal(b.found("unmount", "/dev/sdf", "a")), MountPoint: m.MountPoint, Device: "/dev/sdf"}
+	_, err = b.world.unmount().Do(t.Context(), b.attempt("unmount"), in)
+	if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "open") {
+		t.Errorf("unmounting a busy mount: %v (%+v)", err, v)
+	}
+	detach := DetachIn{Found: in.Found, MountPoint: m.MountPoint, Device: "/dev/sdf"}
+	if _, err = b.world.detach().Do(t.Context(), b.attempt("detach"), detach); err == nil || !strings.Contains(err.Error(), "mounted on") {
+		t.Errorf("detaching a mounted volume: %v", err)
+	}
+	if f := b.found("unmount", "/dev/sdf", "a"); !f.Mounted {
+		t.Error("it is mounted no more")
+	}
+}
+
+func TestAfterARebootTheVolumeIsAdoptedAndMountedAgain(t *testing.T) {
+	b := newBench(t, true)
+	v, _ := b.aMount("/dev/sdf", "a", "xfs", empty)
+	if err := b.world.Host.Unmount(t.Context(), b.path("a")); err != nil { // the reboot
+		t.Fatal(err)
+	}
+	f := b.found("mount", "/dev/sdf", "a")
+	if !f.Found || f.VolumeID != v.VolumeID || f.Mounted {
+		t.Fatalf("found %+v", f)
+	}
+	in := b.createIn(b.path("a"), Choice{})
+	in.Found = plan.Literal(f)
+	again, _ := do(b, CreateVolume, in)
+	if again.VolumeID != v.VolumeID || again.Created {
+		t.Fatalf("came to %+v", again)
+	}
+	at, _ := do(b, Attach, AttachIn{Volume: plan.Literal(again), Device: "/dev/sdf"})
+	d, _ := do(b, WaitDevice, WaitDeviceIn{Attached: plan.Literal(at), Device: "/dev/sdf"})
+	fs, _ := do(b, MkfsOrSkip, MkfsOrSkipIn{Volume: plan.Literal(again), Device: plan.Literal(d), FileSystem: "ext4"})
+	if fs.FileSystem != "xfs" || fs.Formatted {
+		t.Errorf("came to %+v", fs)
+	}
+	mount := MountIn{Device: plan.Literal(d), FileSystem: plan.Literal(fs), MountPoint: b.path("a")}
+	do(b, Mount, mount)
+	if seen, err := b.world.mount().Observe(t.Context(), b.attempt("mount"), mount); err != nil || seen.Sight != plan.AsWanted {
+		t.Errorf("saw %q, %v", seen.Sight, err)
+	}
+	if f := b.found("mount", "/dev/sdf", "a"); !f.Mounted {
+		t.Errorf("found %+v", f)
+	}
+}
+
+func TestRisksAreRefusedBeforeAnythingIsFrozen(t *testing.T) {
+	var asked []string
+	w := &World{Protected: []linux.NamedPath{{Path: "/var/lib/snaptastic", What: "the journal"}}, Host: &fakeHost{risks: func(target string, extra []linux.NamedPath) []linux.FreezeRisk {
+		for _, e := range extra {
+			asked = append(asked, e.Path)
+		}
+		return []linux.FreezeRisk{{Path: "/var/lib/snaptastic", What: "it holds the journal"}}
+	}}}
+	_, err := w.sync().Do(t.Context(), attempt("sync"), SyncIn{MountPoint: "/mnt/a", Others: []string{"/mnt/b"}, Programs: []string{"/opt/hook", "sh"}})
+	if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "cannot freeze /mnt/a: it holds the journal (/var/lib/snaptastic)") {
+		t.Errorf("%v", err)
+	}
+	for _, want := range []string{"/var/lib/snaptastic", "/mnt/b", "/opt/hook"} {
+		if !slices.Contains(asked, want) {
+			t.Errorf("%s was not asked about: %v", want, asked)
+		}
+	}
+	if !slices.ContainsFunc(asked, func(p string) bool { return strings.HasSuffix(p, "/sh") && filepath.IsAbs(p) }) {
+		t.Errorf("a hook program named without a path was not looked up: %v", asked)
+	}
+}

@@ -1,0 +1,178 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"snaptastic/ec2"
+	"snaptastic/linux"
+	"snaptastic/linux/guard"
+	"snaptastic/plan"
+)
+
+// fakeCloud answers what a test gives it and panics at everything else.
+type fakeCloud struct {
+	Cloud
+	attached  []ec2.Volume
+	volume    func(id string) (ec2.Volume, error)
+	attach    func(id, device string) error
+	wait      func(id string) (ec2.Volume, error)
+	snapshots func(ec2.SnapshotQuery) ([]ec2.Snapshot, error)
+	calls     []string
+}
+
+func (c *fakeCloud) AttachedVolumes(context.Context, string) ([]ec2.Volume, error) {
+	c.calls = append(c.calls, "AttachedVolumes")
+	return c.attached, nil
+}
+
+func (c *fakeCloud) Volume(_ context.Context, id string) (ec2.Volume, error) { return c.volume(id) }
+
+func (c *fakeCloud) AttachVolume(_ context.Context, id, _, device string) (ec2.Attachment, error) {
+	c.calls = append(c.calls, "AttachVolume")
+	return ec2.Attachment{}, c.attach(id, device)
+}
+
+func (c *fakeCloud) DetachVolume(_ context.Context, id, _, _ string) error {
+	c.calls = append(c.calls, "DetachVolume "+id)
+	return nil
+}
+
+func (c *fakeCloud) WaitVolume(ctx context.Context, id string, done func(ec2.Volume) (bool, error), _ func(ec2.Volume)) (ec2.Volume, error) {
+	if c.wait != nil {
+		return c.wait(id)
+	}
+	v, err := c.volume(id)
+	if err != nil {
+		return v, err
+	}
+	if ok, err := done(v); ok || err != nil {
+		return v, err
+	}
+	<-ctx.Done()
+	return v, &ec2.Fault{Class: ec2.Canceled, Doing: "wait for " + id, Message: "ran out of time"}
+}
+
+func (c *fakeCloud) Snapshots(_ context.Context, q ec2.SnapshotQuery) ([]ec2.Snapshot, error) {
+	c.calls = append(c.calls, "Snapshots")
+	return c.snapshots(q)
+}
+
+// fakeHost is a machine whose mounts are given by mount point.
+type fakeHost struct {
+	Host
+	mounts map[string]linux.Device // mount point -> device; a zero one is no volume
+	probe  func(path string) (linux.Signature, error)
+	format func(linux.FormatRequest) error
+	hook   func(linux.HookRequest) (linux.HookResult, error)
+	risks  func(target string, extra []linux.NamedPath) []linux.FreezeRisk
+}
+
+func (h *fakeHost) MountAt(target string) (linux.Mount, bool, error) {
+	d, ok := h.mounts[target]
+	m := linux.Mount{Target: target, Source: d.Path, FileSystem: "ext4", Options: []string{"rw", "noatime"}}
+	if d.Path == "" {
+		m.Source, m.FileSystem = "tmpfs", "tmpfs"
+	}
+	return m, ok, nil
+}
+
+func (h *fakeHost) VolumeOf(target string) (linux.Device, linux.Mount, error) {
+	m, ok, _ := h.MountAt(target)
+	switch {
+	case !ok:
+		return linux.Device{}, m, linux.ErrNotMountPoint
+	case m.FileSystem == "tmpfs":
+		return linux.Device{}, m, linux.ErrNotVolume
+	}
+	return h.mounts[target], m, nil
+}
+
+func (h *fakeHost) MountsOf(d linux.Device) (of []linux.Mount, err error) {
+	for target, on := range h.mounts {
+		if on.Same(d) {
+			m, _, _ := h.MountAt(target)
+			of = append(of, m)
+		}
+	}
+	return of, nil
+}
+
+func (h *fakeHost) FindDevice(_ context.Context, q linux.DeviceQuery) (linux.Device, bool, error) {
+	for _, d := range h.mounts {
+		if "/dev/"+q.Name[len("/dev/"):] == d.Path { // a Xen machine with plain names
+			return d, true, nil
+		}
+	}
+	return linux.Device{}, false, nil
+}
+
+func (h *fakeHost) Probe(_ context.Context, path string) (linux.Signature, error) {
+	return h.probe(path)
+}
+func (h *fakeHost) Format(_ context.Context, q linux.FormatRequest) error { return h.format(q) }
+func (h *fakeHost) RunHook(_ context.Context, q linux.HookRequest) (linux.HookResult, error) {
+	return h.hook(q)
+}
+func (h *fakeHost) FreezeRisks(target string, extra []linux.NamedPath) ([]linux.FreezeRisk, error) {
+	return h.risks(target, extra), nil
+}
+
+// fakeFreezer freezes nothing and says what it was told.
+type fakeFreezer struct {
+	freezeErr error
+	hold      guard.Hold
+	thawErr   error
+	broken    chan struct{}
+	owned     []guard.Thawed
+	log       []string
+}
+
+func (f *fakeFreezer) Start(context.Context, plan.RunID, string, []guard.Mount, FreezeOptions) (Frozen, error) {
+	f.log = append(f.log, "start")
+	return f, nil
+}
+
+func (f *fakeFreezer) ThawOwned(context.Context) ([]guard.Thawed, error) {
+	f.log = append(f.log, "thaw owned")
+	return f.owned, nil
+}
+
+func (f *fakeFreezer) Freeze(context.Context) error {
+	f.log = append(f.log, "freeze")
+	return f.freezeErr
+}
+
+func (f *fakeFreezer) Thaw(context.Context) (guard.Hold, error) {
+	f.log = append(f.log, "thaw")
+	return f.hold, f.thawErr
+}
+
+func (f *fakeFreezer) Release() error {
+	f.log = append(f.log, "release")
+	return nil
+}
+
+func (f *fakeFreezer) Broken() <-chan struct{} { return f.broken }
+
+func attempt(step plan.StepID) plan.Attempt {
+	return plan.Attempt{Run: "20260301T120000000-ab12", Step: step, Generation: 1, Token: "0123456789abcdef0123456789abcdef", Report: func(plan.Progress) {}}
+}
+
+func asJSON(t testing.TB, v any) json.RawMessage {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func decoded[T any](t testing.TB, raw json.RawMessage) (v T) {
+	t.Helper()
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	return v
+}

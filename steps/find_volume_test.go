@@ -1,0 +1,117 @@
+package steps
+
+import (
+	"strings"
+	"testing"
+
+	"snaptastic/ec2"
+	"snaptastic/linux"
+	"snaptastic/plan"
+)
+
+var lane = map[string]string{"role": "search"}
+
+// onInstance is a volume attached to i-1.
+func onInstance(id, device string, tags map[string]string) ec2.Volume {
+	return ec2.Volume{ID: id, State: "in-use", Size: 20, Tags: tags,
+		Attachments: []ec2.Attachment{{VolumeID: id, InstanceID: "i-1", Device: device, State: "attached", DeleteOnTermination: true}}}
+}
+
+func TestWhatIsFoundUnderADeviceName(t *testing.T) {
+	ours := merged(lane, map[string]string{TagMountPoint: "/mnt/a", TagToken: "t"})
+	theirs := map[string]string{"Name": "backup disk"}
+	nvme := func(id string) linux.Device {
+		return linux.Device{Path: "/dev/nvme1n1", Major: 259, Minor: 1, VolumeID: id}
+	}
+	going := onInstance("vol-1", "/dev/sdf", ours)
+	going.Attachments[0].State = "detaching"
+	cases := []struct {
+		name   string
+		op     string
+		flag   bool
+		cloud  []ec2.Volume
+		mounts map[string]linux.Device
+		found  string // id, with "+" when it is mounted; "" for none
+		action plan.Action
+		err    string
+	}{
+		{"mount: nothing", "mount", false, nil, nil, "", "", ""},
+		{"mount: the root volume is nobody's lane", "mount", false, []ec2.Volume{onInstance("vol-r", "/dev/sda1", nil)}, nil, "", "", ""},
+		{"mount: ours", "mount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, nil, "vol-1", "", ""},
+		{"mount: ours under the kernel's spelling", "mount", false, []ec2.Volume{onInstance("vol-1", "/dev/xvdf", ours)}, nil, "vol-1", "", ""},
+		{"mount: ours under the original's numbered name", "mount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf1", ours)}, nil, "vol-1", "", ""},
+		{"mount: ours and mounted", "mount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, map[string]linux.Device{"/mnt/a": nvme("vol-1")}, "vol-1+", "", ""},
+		{"mount: another's", "mount", false, []ec2.Volume{onInstance("vol-2", "/dev/sdf", theirs)}, nil, "vol-2", plan.ActTerminal, "vol-2 is attached as /dev/sdf and is not one of this snapshotter's: it has the tags Name=backup disk"},
+		{"mount: another's, ignored", "mount", true, []ec2.Volume{onInstance("vol-2", "/dev/sdf", nil)}, nil, "vol-2", plan.ActSkip, "left alone: "},
+		{"mount: that of another mount point", "mount", false, []ec2.Volume{onInstance("vol-2", "/dev/sdf", merged(ours, map[string]string{TagMountPoint: "/mnt/b"}))}, nil, "vol-2", plan.ActTerminal, "mount_point=/mnt/b"},
+		{"mount: ours under another name", "mount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdg", ours)}, nil, "", plan.ActTerminal, "vol-1 has the tags of this mount point and is attached as /dev/sdg, not as /dev/sdf"},
+		{"mount: the mount point is taken", "mount", false, nil, map[string]linux.Device{"/mnt/a": nvme("vol-9")}, "", plan.ActTerminal, "vol-9 (/dev/nvme1n1) is mounted there"},
+		{"mount: a tmpfs is there", "mount", false, nil, map[string]linux.Device{"/mnt/a": {}}, "", plan.ActTerminal, "tmpfs (tmpfs) is mounted there"},
+		{"mount: a tmpfs is there, ignored", "mount", true, nil, map[string]linux.Device{"/mnt/a": {}}, "", plan.ActSkip, "left alone"},
+		{"mount: ours is just being detached", "mount", false, []ec2.Volume{going}, nil, "vol-1", plan.ActRetry, "still being detached"},
+		{"snapshot: mounted", "snapshot", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", theirs)}, map[string]linux.Device{"/mnt/a": nvme("vol-1")}, "vol-1+", "", ""},
+		{"snapshot: on Xen, by name", "snapshot", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, map[string]linux.Device{"/mnt/a": {Path: "/dev/sdf", Major: 202, Minor: 80}}, "vol-1+", "", ""},
+		{"snapshot: not attached", "snapshot", false, nil, nil, "", plan.ActTerminal, "no volume is attached as /dev/sdf"},
+		{"snapshot: not mounted", "snapshot", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, nil, "vol-1", plan.ActTerminal, "attached as /dev/sdf and not mounted"},
+		{"snapshot: another volume is mounted", "snapshot", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, map[string]linux.Device{"/mnt/a": nvme("vol-2")}, "vol-1", plan.ActTerminal, "vol-2 (/dev/nvme1n1) is mounted there, while vol-1 is attached as /dev/sdf"},
+		{"snapshot: mounted and attached under another name", "snapshot", false, nil, map[string]linux.Device{"/mnt/a": nvme("vol-2")}, "", plan.ActTerminal, "EC2 has no volume attached as /dev/sdf"},
+		{"unmount: nothing", "unmount", false, nil, nil, "", "", ""},
+		{"unmount: mounted", "unmount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", theirs)}, map[string]linux.Device{"/mnt/a": nvme("vol-1")}, "vol-1+", "", ""},
+		{"unmount: attached only", "unmount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, nil, "vol-1", "", ""},
+		{"unmount: another's, attached only", "unmount", false, []ec2.Volume{onInstance("vol-2", "/dev/sdf", theirs)}, nil, "vol-2", plan.ActTerminal, "not one of this snapshotter's"},
+		{"unmount: something else is mounted", "unmount", false, nil, map[string]linux.Device{"/mnt/a": {}}, "", plan.ActTerminal, "no volume attached as /dev/sdf"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := &World{Cloud: &fakeCloud{attached: c.cloud}, Host: &fakeHost{mounts: c.mounts}, Instance: Instance{ID: "i-1"}}
+			got, err := w.findVolume().Do(t.Context(), attempt("find-volume:/mnt/a"),
+				FindVolumeIn{For: c.op, Device: "/dev/sdf", MountPoint: "/mnt/a", FilterTags: lane, IgnoreForeign: c.flag})
+			id := got.VolumeID
+			if got.Mounted {
+				id += "+"
+			}
+			if id != c.found {
+				t.Errorf("found %q, want %q", id, c.found)
+			}
+			if c.err == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Fatalf("error %v, want one that says %q", err, c.err)
+			}
+			v := plan.VerdictOf(err)
+			if v.Action != c.action {
+				t.Errorf("verdict %s, want %s", v.Action, c.action)
+			}
+			if v.Action == plan.ActTerminal && v.Hint == "" {
+				t.Error("the error does not say what to do")
+			}
+		})
+	}
+}
+
+func TestSnapshotsAreNotLookedAtWhenEveryVolumeIsThere(t *testing.T) {
+	cloud := &fakeCloud{snapshots: func(ec2.SnapshotQuery) ([]ec2.Snapshot, error) { return nil, nil }}
+	w := &World{Cloud: cloud}
+	found := plan.Literal(FoundVolume{Found: true, VolumeID: "vol-1"})
+	var failed plan.Value[FoundVolume] // its look failed
+	in := FindSnapshotIn{Lanes: []SnapshotLane{{"/mnt/a", found}, {"/mnt/b", failed}}, FilterTags: map[string]string{"role": "a*b"}}
+	got, err := w.findSnapshot().Do(t.Context(), attempt("find-snapshot"), in)
+	if err != nil || len(got) != 0 || len(cloud.calls) != 0 {
+		t.Errorf("chose %v, error %v, calls %v; want none of each", got, err, cloud.calls)
+	}
+	in.Lanes = append(in.Lanes, SnapshotLane{"/mnt/c", plan.Literal(FoundVolume{})})
+	in.MayCreate = true
+	cloud.snapshots = func(q ec2.SnapshotQuery) ([]ec2.Snapshot, error) {
+		if q.Tags["role"][0] != `a\*b` {
+			t.Errorf("the filter's wildcard is not taken literally: %v", q.Tags)
+		}
+		return nil, nil
+	}
+	if got, err = w.findSnapshot().Do(t.Context(), attempt("find-snapshot"), in); err != nil || len(got) != 1 || got[0].MountPoint != "/mnt/c" || len(cloud.calls) != 1 {
+		t.Errorf("chose %v, error %v, calls %v; want one choice of one call", got, err, cloud.calls)
+	}
+}

@@ -1,0 +1,49 @@
+package steps
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/plan"
+)
+
+func TestWhatEC2AnswersDecidesWhatTheRunnerDoes(t *testing.T) {
+	cases := []struct {
+		class                    ec2.Class
+		anywhere, fresh, section plan.Action
+	}{
+		{ec2.Throttled, plan.ActRetry, plan.ActRetry, plan.ActRestart},
+		{ec2.Transient, plan.ActRetry, plan.ActRetry, plan.ActRestart},
+		{ec2.SettleLater, plan.ActRetry, plan.ActRetry, plan.ActRestart},
+		{ec2.Ambiguous, plan.ActRetry, plan.ActRetry, plan.ActRestart},
+		{ec2.RateExceeded, plan.ActRetry, plan.ActRetry, plan.ActRestart},
+		{ec2.NotFound, plan.ActTerminal, plan.ActRetry, plan.ActTerminal},
+		{ec2.InUse, plan.ActTerminal, plan.ActTerminal, plan.ActTerminal},
+		{ec2.Limit, plan.ActTerminal, plan.ActTerminal, plan.ActTerminal},
+		{ec2.Denied, plan.ActTerminal, plan.ActTerminal, plan.ActTerminal},
+		{ec2.Invalid, plan.ActTerminal, plan.ActTerminal, plan.ActTerminal},
+	}
+	for _, c := range cases {
+		fault := fmt.Errorf("wrapped: %w", &ec2.Fault{Class: c.class, Hint: "do this", RetryAfter: 3 * time.Second})
+		for name, got := range map[string]*plan.Verdict{"verdict": plan.VerdictOf(verdict(fault)), "settling": plan.VerdictOf(settling(fault)), "section": plan.VerdictOf(sectionVerdict(fault))} {
+			want := map[string]plan.Action{"verdict": c.anywhere, "settling": c.fresh, "section": c.section}[name]
+			if got.Action != want || got.Hint != "do this" || !errors.Is(got, errors.Unwrap(fault)) {
+				t.Errorf("%s of %s: %s, hint %q; want %s", name, c.class, got.Action, got.Hint, want)
+			}
+			if pauses := got.Action == plan.ActRetry || got.Action == plan.ActRestart; pauses && got.After < 3*time.Second {
+				t.Errorf("%s of %s waits %s only", name, c.class, got.After)
+			}
+		}
+	}
+	if v := plan.VerdictOf(sectionVerdict(&ec2.Fault{Class: ec2.RateExceeded})); v.After < snapshotPause {
+		t.Errorf("two snapshots of a volume follow each other within %s", v.After)
+	}
+	for _, plain := range []error{nil, errors.New("no fault"), plan.Skip(&ec2.Fault{Class: ec2.Throttled})} {
+		if got := verdict(plain); got != plain {
+			t.Errorf("%v became %v", plain, got)
+		}
+	}
+}

@@ -1,0 +1,290 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/linux"
+	"snaptastic/linux/guard"
+	"snaptastic/plan"
+)
+
+// shutter is a section of one or more volumes, with everything under it played.
+type shutter struct {
+	*World
+	cloud   *shutterCloud
+	freezer *fakeFreezer
+	members []Member
+	a       plan.Attempt
+}
+
+type shutterCloud struct {
+	Cloud
+	attached []ec2.Volume
+	warmErr  error
+	create   func(ctx context.Context, excluded []string) ([]ec2.Snapshot, error)
+	log      []string
+}
+
+func (c *shutterCloud) AttachedVolumes(context.Context, string) ([]ec2.Volume, error) {
+	c.log = append(c.log, "attached")
+	return c.attached, nil
+}
+
+func (c *shutterCloud) Warm(context.Context) error {
+	c.log = append(c.log, "warm")
+	return c.warmErr
+}
+
+func (c *shutterCloud) CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotRequest) (ec2.Snapshot, error) {
+	c.log = append(c.log, "create one")
+	made, err := c.create(ctx, nil)
+	if err != nil {
+		return ec2.Snapshot{}, err
+	}
+	return made[0], nil
+}
+
+func (c *shutterCloud) CreateSnapshots(ctx context.Context, r ec2.CreateSnapshotsRequest) ([]ec2.Snapshot, error) {
+	c.log = append(c.log, "create several")
+	return c.create(ctx, r.ExcludeVolumes)
+}
+
+type syncHost struct{ Host }
+
+func (syncHost) SyncFS(context.Context, string) (time.Duration, error) { return 0, nil }
+
+func newShutter(volumes ...string) *shutter {
+	s := &shutter{cloud: &shutterCloud{}, freezer: &fakeFreezer{hold: guard.Hold{Held: true, Frozen: time.Second}, broken: make(chan struct{})}, a: attempt("freeze")}
+	s.a.Section = "freeze"
+	s.World = &World{Cloud: s.cloud, Host: syncHost{}, Freezer: s.freezer, Instance: Instance{ID: "i-1"}}
+	s.cloud.attached = append(s.cloud.attached, onInstance("vol-root", "/dev/xvda", nil), onInstance("vol-other", "/dev/sdz", nil))
+	for _, id := range volumes {
+		s.members = append(s.members, Member{"/mnt/" + id, plan.Literal(FoundVolume{Found: true, VolumeID: id, Mounted: true, Dev: "259:1"})})
+		s.cloud.attached = append(s.cloud.attached, onInstance(id, "/dev/sdf", nil))
+	}
+	s.cloud.create = func(context.Context, []string) (made []ec2.Snapshot, _ error) {
+		for _, id := range volumes {
+			made = append(made, ec2.Snapshot{ID: "snap-of-" + id, VolumeID: id})
+		}
+		return made, nil
+	}
+	return s
+}
+
+// shoot goes through the section as the runner does: the close step always runs.
+func (s *shutter) shoot(ctx context.Context) (set SnapshotSet, thawed Thawed, freezeErr, snapErr, thawErr error) {
+	if _, freezeErr = s.freeze().Do(ctx, s.a, FreezeIn{Mounts: s.members}); freezeErr == nil {
+		set, snapErr = s.snapshot().Do(ctx, s.a, SnapshotIn{Members: s.members})
+	}
+	thawed, thawErr = s.thaw().Do(ctx, s.a, ThawIn{})
+	return set, thawed, freezeErr, snapErr, thawErr
+}
+
+func TestOneCallIsMadeInsideAFreezeAndNothingElse(t *testing.T) {
+	s := newShutter("vol-1", "vol-2")
+	var excluded []string
+	create := s.cloud.create
+	s.cloud.create = func(ctx context.Context, e []string) ([]ec2.Snapshot, error) {
+		excluded = e
+		if s.freezer.log[len(s.freezer.log)-1] != "freeze" {
+			t.Errorf("the call was made after %v", s.freezer.log)
+		}
+		return create(ctx, e)
+	}
+	set, thawed, err1, err2, err3 := s.shoot(t.Context())
+	if err := errors.Join(err1, err2, err3); err != nil || len(set.Snapshots) != 2 || !thawed.Held || time.Duration(thawed.Frozen) != time.Second {
+		t.Fatalf("%+v %+v %v", set, thawed, err)
+	}
+	if !slices.Equal(s.cloud.log, []string{"attached", "warm", "create several"}) || !slices.Equal(s.freezer.log, []string{"start", "freeze", "thaw", "release"}) {
+		t.Errorf("cloud %v, freezer %v", s.cloud.log, s.freezer.log)
+	}
+	if !slices.Equal(excluded, []string{"vol-other"}) {
+		t.Errorf("left out %v, want the one data volume that is not in the set", excluded)
+	}
+	if s.windowOf(s.a) != nil {
+		t.Error("the window is still kept")
+	}
+}
+
+func TestOneVolumeIsSnapshottedByItself(t *testing.T) {
+	s := newShutter("vol-1")
+	for range 45 {
+		s.cloud.attached = append(s.cloud.attached, onInstance("vol-x", "/dev/sdy", nil))
+	}
+	if _, _, err1, err2, err3 := s.shoot(t.Context()); errors.Join(err1, err2, err3) != nil {
+		t.Fatal(err1, err2, err3)
+	}
+	if !slices.Equal(s.cloud.log, []string{"warm", "create one"}) {
+		t.Errorf("cloud %v", s.cloud.log)
+	}
+}
+
+func TestTooManyOtherVolumesAreRefusedBeforeTheFreeze(t *testing.T) {
+	s := newShutter("vol-1", "vol-2")
+	for range 40 {
+		s.cloud.attached = append(s.cloud.attached, onInstance("vol-x", "/dev/sdy", nil))
+	}
+	_, _, err, _, thawErr := s.shoot(t.Context())
+	if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || !strings.Contains(v.Hint, `consistency = "volume"`) || thawErr != nil {
+		t.Errorf("%v (%s), then %v", err, v.Hint, thawErr)
+	}
+	if len(s.freezer.log) > 0 {
+		t.Errorf("the freezer was asked for: %v", s.freezer.log)
+	}
+}
+
+func TestHowASectionFails(t *testing.T) {
+	fault := func(c ec2.Class) func(context.Context, []string) ([]ec2.Snapshot, error) {
+		return func(context.Context, []string) ([]ec2.Snapshot, error) {
+			return nil, &ec2.Fault{Class: c, Message: c.String()}
+		}
+	}
+	cases := []struct {
+		name                string
+		arrange             func(*shutter)
+		freeze, snap, close plan.Action // "" for success
+		says                string
+	}{
+		{"somebody else froze it", func(s *shutter) { s.freezer.freezeErr = syscall.EBUSY }, plan.ActTerminal, "", "", "busy"},
+		{"no connection", func(s *shutter) { s.cloud.warmErr = &ec2.Fault{Class: ec2.Transient} }, plan.ActRestart, "", "", ""},
+		{"too fast after another", func(s *shutter) { s.cloud.create = fault(ec2.RateExceeded) }, "", plan.ActRestart, "", ""},
+		{"the answer was lost", func(s *shutter) { s.cloud.create = fault(ec2.Ambiguous) }, "", plan.ActRestart, "", ""},
+		{"not allowed", func(s *shutter) { s.cloud.create = fault(ec2.Denied) }, "", plan.ActTerminal, "", ""},
+		{"not allowed, and the hold broke too", func(s *shutter) { s.cloud.create = fault(ec2.Denied); s.freezer.hold.Held = false }, "", plan.ActTerminal, "", ""},
+		{"the hold broke", func(s *shutter) { s.freezer.hold = guard.Hold{Reason: "it lasted longer than 10s"} }, "", "", plan.ActTerminal, "it lasted longer than 10s"},
+		{"one snapshot is missing", func(s *shutter) {
+			s.cloud.create = func(context.Context, []string) ([]ec2.Snapshot, error) {
+				return []ec2.Snapshot{{ID: "snap-1", VolumeID: "vol-1"}, {ID: "snap-2", VolumeID: "vol-9"}}, nil
+			}
+		}, "", plan.ActTerminal, "", "EC2 made 1 snapshots"},
+		{"it cannot be thawed", func(s *shutter) { s.freezer.thawErr = errors.New("stuck") }, "", "", plan.ActOperator, "stuck"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShutter("vol-1", "vol-2")
+			c.arrange(s)
+			_, _, err1, err2, err3 := s.shoot(t.Context())
+			for i, err := range []error{err1, err2, err3} {
+				want := []plan.Action{c.freeze, c.snap, c.close}[i]
+				if (err != nil) != (want != "") || (err != nil && plan.VerdictOf(err).Action != want) {
+					t.Errorf("step %d: %v (%s), want %q", i, err, plan.VerdictOf(err).Action, want)
+				}
+				if err != nil && !strings.Contains(err.Error(), c.says) {
+					t.Errorf("%q does not say %q", err, c.says)
+				}
+			}
+			if s.windowOf(s.a) != nil {
+				t.Error("the window is still kept")
+			}
+			if slices.Contains(s.freezer.log, "freeze") && !slices.Contains(s.freezer.log, "thaw") {
+				t.Error("not thawed")
+			}
+		})
+	}
+}
+
+func TestACallThatOutlastsTheFreezeIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShutter("vol-1", "vol-2")
+		s.cloud.create = func(ctx context.Context, _ []string) ([]ec2.Snapshot, error) {
+			<-ctx.Done()
+			return nil, &ec2.Fault{Class: ec2.Ambiguous, Message: "canceled after the request was sent"}
+		}
+		s.freezer.hold.Held = false
+		time.AfterFunc(10*time.Second, func() { close(s.freezer.broken) })
+		began := time.Now()
+		_, _, _, err, thawErr := s.shoot(t.Context())
+		if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || !strings.Contains(err.Error(), "the freeze ended before EC2 had answered") || thawErr != nil {
+			t.Errorf("%v, then %v", err, thawErr)
+		}
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestClosingInAnotherProcessThawsWhatIsLeft(t *testing.T) {
+	run := string(attempt("").Run)
+	cases := []struct {
+		name  string
+		owned []guard.Thawed
+		want  plan.Action
+		says  string
+	}{
+		{"nothing", nil, "", "nothing was frozen"},
+		{"ours", []guard.Thawed{{Run: run, Path: "/mnt/a", Outcome: guard.WasFrozen}}, "", "a dead process"},
+		{"ours was thawed before", []guard.Thawed{{Run: run, Path: "/mnt/a", Outcome: guard.WasNotFrozen}}, "", "nothing was frozen"},
+		{"ours does not thaw", []guard.Thawed{{Run: run, Path: "/mnt/a", Outcome: guard.NotThawed, Err: errors.New("input/output error")}}, plan.ActOperator, "cannot thaw /mnt/a: input/output error"},
+		{"another run's does not thaw", []guard.Thawed{{Run: "other", Path: "/mnt/b", Outcome: guard.NotThawed}}, "", "nothing was frozen"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := &World{Freezer: &fakeFreezer{owned: c.owned}}
+			a := attempt("thaw")
+			a.Resumed = true
+			for range 2 {
+				out, err := w.thaw().Do(t.Context(), a, ThawIn{Mounts: []string{"/mnt/a"}})
+				said := out.Reason
+				if err != nil {
+					said = err.Error()
+				}
+				if (err != nil) != (c.want != "") || (err != nil && plan.VerdictOf(err).Action != c.want) || !strings.Contains(said, c.says) {
+					t.Errorf("%+v, %v", out, err)
+				}
+			}
+		})
+	}
+}
+
+func TestAHookIsHeldAcrossTheFreeze(t *testing.T) {
+	s := newShutter("vol-1")
+	s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
+	var lines []string
+	s.HookOutput = func(_ plan.StepID, line string) {
+		lines = append(lines, line+" after "+strings.Join(s.freezer.log, " "))
+	}
+	held := HookIn{Name: "pre_snapshots", Timeout: plan.Duration(10 * time.Second), Command: []string{"/bin/sh", "-c", "read context; echo locked; echo ready; read nothing; echo unlocked"}}
+	in := FreezeIn{Mounts: s.members, Held: []HookIn{held}}
+	if _, err := s.freeze().Do(t.Context(), s.a, in); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.snapshot().Do(t.Context(), s.a, SnapshotIn{Members: s.members}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); err != nil || !out.Held {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if want := []string{"locked after ", "unlocked after start freeze thaw release"}; !slices.Equal(lines, want) {
+		t.Errorf("the hook said %q, want %q", lines, want)
+	}
+
+	held.Command[2] = "echo ready; exit 0" // lets go at once
+	s.freezer.log = nil
+	if _, err := s.freeze().Do(t.Context(), s.a, in); err != nil {
+		t.Fatal(err)
+	}
+	<-s.windowOf(s.a).held[0].live.Exited()
+	if _, err := s.snapshot().Do(t.Context(), s.a, SnapshotIn{Members: s.members}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); err == nil || !strings.Contains(err.Error(), "pre_snapshots ended before the thaw") {
+		t.Errorf("a hook that let go early: %v", err)
+	}
+}
+
+type heldHost struct {
+	syncHost
+	real *linux.Host
+}
+
+func (h heldHost) StartHeldHook(ctx context.Context, q linux.HookRequest) (*linux.HeldHook, error) {
+	return h.real.StartHeldHook(ctx, q)
+}
