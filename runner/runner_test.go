@@ -248,6 +248,39 @@ func TestAnotherBootRevokesBootScopedStepsOnly(t *testing.T) {
 	}
 }
 
+// A cloud-scoped step that follows a mount is done for good, and is neither
+// waited for nor done again when the mount is.
+func TestWhatIsDoneStaysDoneThoughAStepBeforeItIsRepeated(t *testing.T) {
+	tests := map[string]struct {
+		steps []string
+		again func(b *bench)
+	}{
+		"after a reboot": {[]string{"state:m", "token:v after=m", "state:n after=v"}, func(b *bench) {
+			delete(b.w.things, "m")
+			b.w.boot = "boot-2"
+		}},
+		"after a failure that it tolerates": {[]string{"state:m", "token:v settled=m", "state:n after=v"}, func(*bench) {}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, story(t, nil, tt.steps...))
+			b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))
+			if strings.Contains(tt.steps[1], "settled") {
+				b.w.fail["m:do"] = plan.Terminal("", errors.New("boom"))
+			}
+			b.do(false, 0)
+			tt.again(b)
+			res, _ := b.do(false, 0)
+			if res.Outcome != journal.RunDone || res.Err != nil {
+				t.Fatalf("ended as %q: %v", res.Outcome, res.Err)
+			}
+			if b.w.did("v:do") != 1 || b.w.did("m:do") != 2 {
+				t.Errorf("v done %d times, m %d times", b.w.did("v:do"), b.w.did("m:do"))
+			}
+		})
+	}
+}
+
 func TestRollbackUnderAnotherBootLeavesItsMountsAlone(t *testing.T) {
 	b := newBench(t, story(t, nil, "token:v", "state:m after=v", "state:n after=m"))
 	b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))

@@ -70,7 +70,7 @@ func (r *run) settleMember(n *node, s journal.State) {
 	r.graph.unsettled--
 	r.graph.inFlight--
 	for _, b := range n.blocks {
-		if b.left--; b.left == 0 && b.atomic != n.atomic {
+		if b.left--; b.left == 0 && b.atomic != n.atomic && b.phase == waiting {
 			r.enqueue(b)
 		}
 	}

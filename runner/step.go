@@ -367,7 +367,7 @@ func (r *run) settle(n *node, s journal.State) {
 	r.graph.unsettled--
 	r.graph.inFlight--
 	for _, b := range n.blocks {
-		if b.left--; b.left == 0 {
+		if b.left--; b.left == 0 && b.phase == waiting { // one that was done before this one's repetition stays done
 			r.enqueue(b)
 		}
 	}
