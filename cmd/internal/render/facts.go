@@ -23,6 +23,7 @@ type facts struct {
 	Mount    string `json:"mount_point,omitempty"` // absolute
 	Reason   string `json:"reason,omitempty"`      // what a step chose, and why; also read from "note" and "notes"
 	Frozen   string `json:"frozen,omitempty"`      // how long it stood still
+	Remains  string `json:"-"`                     // what is left over and billed, in words
 }
 
 // merge takes what o knows.
@@ -94,7 +95,7 @@ func shallow(m map[string]json.RawMessage) facts {
 		return ""
 	}
 	f := facts{Volume: get("volume_id"), Snapshot: get("snapshot_id"), Device: get("device"),
-		Path: get("path", "node"), Mount: get("mount_point"), Reason: get("reason", "note")}
+		Path: get("path", "node"), Mount: get("mount_point"), Reason: get("reason", "note"), Remains: get("remains")}
 	var notes []string
 	if json.Unmarshal(m["notes"], &notes) == nil && f.Reason == "" {
 		f.Reason = strings.Join(notes, "; ")

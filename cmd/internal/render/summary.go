@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"snaptastic/journal"
@@ -31,6 +32,22 @@ func (e End) records() map[plan.StepID]journal.Record {
 
 func (e End) back() bool { return e.Rollback || e.Result.Outcome == journal.RolledBack }
 
+// kept lists what remains and is billed: what a rollback did not delete, or
+// what the operation let go of.
+func (e End) kept() []string {
+	out := slices.Clone(e.Result.Kept)
+	if e.back() {
+		return out
+	}
+	for i := range e.Plan.Steps {
+		r := e.records()[e.Plan.Steps[i].ID]
+		if f := factsOf(r.Output); r.State == journal.Done && f.Remains != "" && !slices.Contains(out, f.Remains) {
+			out = append(out, f.Remains)
+		}
+	}
+	return out
+}
+
 // Summary prints what a run came to: its volumes, the failures with what to do
 // about them, what remains and is billed, the run's id, and the commands that
 // go on with it or undo it.
@@ -45,9 +62,9 @@ func Summary(w io.Writer, e End, o Style) error {
 	}
 	p.remarks(e, views)
 	p.failures(e)
-	if len(e.Result.Kept) > 0 {
+	if kept := e.kept(); len(kept) > 0 {
 		p.lines("", "\nThese remain and are billed:")
-		for _, k := range e.Result.Kept {
+		for _, k := range kept {
 			p.lines("  ", cleanLines(k))
 		}
 	}
@@ -209,7 +226,7 @@ func SummaryJSON(w io.Writer, e End) error {
 	v := endView{
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
 		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
-		Lanes: list(lanesOf(e.Plan, e.records(), e.Now, e.back())), Kept: list(e.Result.Kept), Next: list(e.commands()),
+		Lanes: list(lanesOf(e.Plan, e.records(), e.Now, e.back())), Kept: list(e.kept()), Next: list(e.commands()),
 		Failures: []failureView{},
 	}
 	if e.Result.Err != nil {
