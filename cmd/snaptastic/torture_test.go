@@ -35,6 +35,7 @@ type rig struct {
 	settings string
 	mounts   []string
 	server   *exec.Cmd
+	lag      time.Duration // of the sandbox's describes
 }
 
 // needRig skips, with the reason, where the real thing cannot run.
@@ -242,6 +243,7 @@ func (r *rig) unfinished() []string {
 // check holds the world against what must be true between any two commands.
 func (r *rig) check(mounted bool) {
 	r.t.Helper()
+	time.Sleep(r.lag) // what EC2 has been told shows
 	vs, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
 	if err != nil {
 		r.t.Fatal(err)
@@ -253,13 +255,17 @@ func (r *rig) check(mounted bool) {
 	if got := r.mounted(); len(got) != want {
 		r.t.Errorf("mounted are %v, want %d", got, want)
 	}
-	byPoint := map[string]int{}
+	attached := map[string]int{}
 	for _, v := range vs {
-		byPoint[v.Tags["mount_point"]]++
+		if v.State == "in-use" {
+			attached[v.Tags["mount_point"]]++
+		} else if v.Tags["snaptastic:detached"] == "" {
+			r.t.Errorf("volume %s of run %s is left %s: nobody accounts for it", v.ID, v.Tags["snaptastic:run"], v.State)
+		}
 	}
-	for m, n := range byPoint {
-		if n != 1 {
-			r.t.Errorf("%d volumes for %s", n, m)
+	for _, m := range r.mounts {
+		if n := attached[m]; n != want/len(r.mounts) {
+			r.t.Errorf("%d volumes are attached for %s", n, m)
 		}
 	}
 	snaps, err := r.client.Snapshots(context.Background(), ec2.SnapshotQuery{})
@@ -322,6 +328,7 @@ func TestTorture(t *testing.T) {
 			if err := sandbox.Misbehave(r.sandboxDir(), tt.lat, tt.faults...); err != nil {
 				t.Fatal(err)
 			}
+			r.lag = tt.lat.Lag + tt.lat.Lag/4
 			r.torture(tt.kills, rand.New(rand.NewPCG(20260101, uint64(len(tt.name)))))
 		})
 	}
@@ -350,6 +357,7 @@ func (r *rig) torture(kills int, rng *rand.Rand) {
 		hits++
 		mounted = r.recover(op, mounted, rng, &hits)
 		r.check(mounted)
+		r.deleteDetached()
 		if r.t.Failed() {
 			r.t.Logf("after kill %d, in %s", hits, op)
 		}
@@ -401,14 +409,10 @@ func (r *rig) recover(op string, mounted bool, rng *rand.Rand, hits *int) bool {
 	if how == "resume" {
 		return settledAs(op, mounted)
 	}
-	if op == "mount" { // volumes that had been mounted are kept: the next mount finds no attachment and restores
-		r.deleteDetached()
-		return false
-	}
 	return mounted
 }
 
-// deleteDetached loses the volumes that a rolled back mount kept.
+// deleteDetached loses the volumes that unmounts and rolled back mounts left.
 func (r *rig) deleteDetached() {
 	r.t.Helper()
 	vs, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
