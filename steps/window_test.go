@@ -266,7 +266,7 @@ func TestAHookIsHeldAcrossTheFreeze(t *testing.T) {
 		t.Errorf("the hook said %q, want %q", lines, want)
 	}
 
-	held.Command[2] = "echo ready; exit 0" // lets go at once
+	held.Command[2] = "echo ready; sleep 0.05" // and lets go by itself
 	s.freezer.log = nil
 	if _, err := s.freeze().Do(t.Context(), s.a, in); err != nil {
 		t.Fatal(err)
