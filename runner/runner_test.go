@@ -281,6 +281,29 @@ func TestWhatIsDoneStaysDoneThoughAStepBeforeItIsRepeated(t *testing.T) {
 	}
 }
 
+func TestALookIsRepeatedAsLongAsNothingWasBuiltOnIt(t *testing.T) {
+	for name, tt := range map[string]struct {
+		failAt string
+		looks  int
+	}{
+		"only a hook ran on it":     {"h:do", 2},
+		"an effect was begun on it": {"w:do", 1},
+		"an effect was built on it": {"m:do", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, story(t, nil, "read:find", "read:choose after=find", "hook:h after=choose", "token:w after=h", "state:m after=w"))
+			b.w.fail[tt.failAt] = plan.Terminal("", errors.New("boom"))
+			b.do(false, 0)
+			if res, _ := b.do(false, 0); res.Outcome != journal.RunDone {
+				t.Fatalf("ended as %q", res.Outcome)
+			}
+			if got := b.w.did("find:do"); got != tt.looks {
+				t.Errorf("looked %d times instead of %d", got, tt.looks)
+			}
+		})
+	}
+}
+
 func TestRollbackUnderAnotherBootLeavesItsMountsAlone(t *testing.T) {
 	b := newBench(t, story(t, nil, "token:v", "state:m after=v", "state:n after=m"))
 	b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))

@@ -15,13 +15,14 @@ import (
 // seed settles what the journal says is done and still holds, and queues what
 // is ready. Failure is never memoised: whatever is not done is pending.
 func (r *run) seed() {
+	stale := r.stale()
 	for _, n := range r.graph.nodes {
 		if slices.Contains(r.AssumeDone, n.step.ID) && n.rec.State == journal.Uncertain {
 			rec := n.rec
 			rec.State, rec.EverDone, rec.BootID, rec.Note = journal.Done, true, r.BootID, "an operator said that it is done"
 			r.record(n, rec, nil)
 		}
-		if n.rec.State == journal.Done && !r.revoked(n) {
+		if n.rec.State == journal.Done && !r.revoked(n) && !stale[n] {
 			n.phase, n.state = settled, journal.Done
 			r.graph.unsettled--
 			for _, b := range n.blocks {
@@ -37,6 +38,22 @@ func (r *run) seed() {
 			r.enqueue(n)
 		}
 	}
+}
+
+// stale are done looks on which nothing was built yet: what they saw may be a
+// month old, so they look again. Once any effect was built on one, in whatever
+// lane, it stands: a second choice of snapshots must not mix with the first.
+func (r *run) stale() map[*node]bool {
+	out, built := map[*node]bool{}, map[*node]bool{}
+	for _, n := range slices.Backward(r.graph.nodes) {
+		b := n.rec.Token != "" && !n.step.ReadOnly && n.step.Look != plan.Blind
+		for _, d := range n.blocks {
+			b = b || built[d]
+		}
+		built[n] = b
+		out[n] = n.step.ReadOnly && n.rec.State == journal.Done && !b && len(n.blocks) > 0
+	}
+	return out
 }
 
 // revoked: the step's effect belonged to a boot that is over.
