@@ -3,6 +3,8 @@ package steps
 import (
 	"context"
 	"encoding/json"
+	"strings"
+	"sync"
 	"testing"
 
 	"snaptastic/ec2"
@@ -126,31 +128,46 @@ type fakeFreezer struct {
 	thawErr   error
 	broken    chan struct{}
 	owned     []guard.Thawed
-	log       []string
+
+	mu  sync.Mutex
+	log []string
+}
+
+func (f *fakeFreezer) note(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.log = append(f.log, what)
+}
+
+// soFar is what was asked of it, for those who ask from another goroutine.
+func (f *fakeFreezer) soFar() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.log, " ")
 }
 
 func (f *fakeFreezer) Start(context.Context, plan.RunID, string, []guard.Mount, FreezeOptions) (Frozen, error) {
-	f.log = append(f.log, "start")
+	f.note("start")
 	return f, nil
 }
 
 func (f *fakeFreezer) ThawOwned(context.Context) ([]guard.Thawed, error) {
-	f.log = append(f.log, "thaw owned")
+	f.note("thaw owned")
 	return f.owned, nil
 }
 
 func (f *fakeFreezer) Freeze(context.Context) error {
-	f.log = append(f.log, "freeze")
+	f.note("freeze")
 	return f.freezeErr
 }
 
 func (f *fakeFreezer) Thaw(context.Context) (guard.Hold, error) {
-	f.log = append(f.log, "thaw")
+	f.note("thaw")
 	return f.hold, f.thawErr
 }
 
 func (f *fakeFreezer) Release() error {
-	f.log = append(f.log, "release")
+	f.note("release")
 	return nil
 }
 

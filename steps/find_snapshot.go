@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"slices"
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
@@ -20,7 +21,8 @@ type FindSnapshotIn struct {
 	MayCreate  bool              `json:"may_create"`
 }
 
-// SnapshotLane is one mount point. A lane whose look failed has no known volume and is left out too.
+// SnapshotLane is one mount point. Of a lane whose look failed no volume is known: it is chosen for all the same, since
+// a resume looks again and goes on with what was chosen for the others.
 type SnapshotLane struct {
 	MountPoint string                  `json:"mount_point"`
 	Found      plan.Value[FoundVolume] `json:"found"`
@@ -30,12 +32,16 @@ func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 	return plan.Funcs[FindSnapshotIn, Choices]{
 		Do: func(ctx context.Context, _ plan.Attempt, in FindSnapshotIn) (Choices, error) {
 			wish := Wish{Group: in.Group, AllowOlder: in.AllowOlder, MixSets: in.MixSets, MayCreate: in.MayCreate}
+			var unsure []string
 			for _, lane := range in.Lanes {
-				if found, known := lane.Found.Get(); known && !found.Found {
+				switch found, known := lane.Found.Get(); {
+				case !known:
+					unsure = append(unsure, lane.MountPoint)
+				case !found.Found:
 					wish.MountPoints = append(wish.MountPoints, lane.MountPoint)
 				}
 			}
-			if len(wish.MountPoints) == 0 {
+			if len(wish.MountPoints)+len(unsure) == 0 {
 				return Choices{}, nil
 			}
 			query := ec2.SnapshotQuery{Tags: map[string][]string{}}
@@ -46,7 +52,27 @@ func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 			if err != nil {
 				return nil, verdict(err)
 			}
-			return choose(wish, snapshots), nil
+			return chooseBeside(wish, unsure, snapshots), nil
 		},
 	}
+}
+
+// chooseBeside chooses for the wished mount points, and for the unsure ones as far as that changes nothing for those:
+// they may never need it, and two sets are never mixed.
+func chooseBeside(wish Wish, unsure []string, snapshots []ec2.Snapshot) []Choice {
+	both := wish
+	both.MountPoints = slices.Concat(wish.MountPoints, unsure)
+	all := choose(both, snapshots)
+	if len(wish.MountPoints) == 0 || len(unsure) == 0 {
+		return all
+	}
+	chosen := choose(wish, snapshots)
+	if slices.EqualFunc(chosen, all[:len(chosen)], func(a, b Choice) bool { return a.SnapshotID == b.SnapshotID }) {
+		return all
+	}
+	for _, mountPoint := range unsure {
+		chosen = append(chosen, Choice{MountPoint: mountPoint, Problem: "the others are restored from a set that has none of it",
+			Hint: "let go of the run with `snaptastic abandon`; " + mixHint})
+	}
+	return chosen
 }

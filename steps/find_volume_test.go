@@ -1,8 +1,11 @@
 package steps
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"snaptastic/ec2"
 	"snaptastic/linux"
@@ -97,8 +100,7 @@ func TestSnapshotsAreNotLookedAtWhenEveryVolumeIsThere(t *testing.T) {
 	cloud := &fakeCloud{snapshots: func(ec2.SnapshotQuery) ([]ec2.Snapshot, error) { return nil, nil }}
 	w := &World{Cloud: cloud}
 	found := plan.Literal(FoundVolume{Found: true, VolumeID: "vol-1"})
-	var failed plan.Value[FoundVolume] // its look failed
-	in := FindSnapshotIn{Lanes: []SnapshotLane{{"/mnt/a", found}, {"/mnt/b", failed}}, FilterTags: map[string]string{"role": "a*b"}}
+	in := FindSnapshotIn{Lanes: []SnapshotLane{{"/mnt/a", found}, {"/mnt/b", found}}, FilterTags: map[string]string{"role": "a*b"}}
 	got, err := w.findSnapshot().Do(t.Context(), attempt("find-snapshot"), in)
 	if err != nil || len(got) != 0 || len(cloud.calls) != 0 {
 		t.Errorf("chose %v, error %v, calls %v; want none of each", got, err, cloud.calls)
@@ -113,5 +115,38 @@ func TestSnapshotsAreNotLookedAtWhenEveryVolumeIsThere(t *testing.T) {
 	}
 	if got, err = w.findSnapshot().Do(t.Context(), attempt("find-snapshot"), in); err != nil || len(got) != 1 || got[0].MountPoint != "/mnt/c" || len(cloud.calls) != 1 {
 		t.Errorf("chose %v, error %v, calls %v; want one choice of one call", got, err, cloud.calls)
+	}
+}
+
+func TestALaneWhoseLookFailedIsChosenForBesideTheOthers(t *testing.T) {
+	at := func(id, mountPoint, run, members string, hour int) ec2.Snapshot {
+		return ec2.Snapshot{ID: id, State: "completed", Started: time.Date(2026, 1, 2, hour, 0, 0, 0, time.UTC), Tags: map[string]string{
+			TagMountPoint: mountPoint, TagRun: run, TagToken: "token of " + run, TagMembers: members, TagState: Consistent}}
+	}
+	older := []ec2.Snapshot{at("snap-a1", "/mnt/a", "run-1", "2", 1), at("snap-b1", "/mnt/b", "run-1", "2", 1)}
+	newer := []ec2.Snapshot{at("snap-a2", "/mnt/a", "run-2", "2", 2), at("snap-b2", "/mnt/b", "run-2", "2", 2)}
+	alone := []ec2.Snapshot{at("snap-a3", "/mnt/a", "run-3", "1", 3)}
+	tests := map[string]struct {
+		sure, unsure []string
+		snapshots    []ec2.Snapshot
+		want         string
+	}{
+		"of the same set":               {[]string{"/mnt/a"}, []string{"/mnt/b"}, slices.Concat(older, newer), "snap-a2 snap-b2"},
+		"never of another set":          {[]string{"/mnt/a"}, []string{"/mnt/b"}, slices.Concat(older, alone), "snap-a3 none"},
+		"though nothing else is sought": {nil, []string{"/mnt/a", "/mnt/b"}, newer, "snap-a2 snap-b2"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, c := range chooseBeside(Wish{Group: true, MayCreate: true, MountPoints: tt.sure}, tt.unsure, tt.snapshots) {
+				got = append(got, cmp.Or(c.SnapshotID, "none"))
+				if c.SnapshotID == "" && (c.Problem == "" || c.Hint == "" || c.Create) {
+					t.Errorf("%s: no snapshot, and no word why: %+v", c.MountPoint, c)
+				}
+			}
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("chose %v, want %s", got, tt.want)
+			}
+		})
 	}
 }
