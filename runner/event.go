@@ -47,6 +47,7 @@ func (r *run) emit(n *node, what What, more ...func(*Event)) {
 	r.Observe(e)
 }
 
+func at(t time.Time) func(*Event)               { return func(e *Event) { e.At = t } }
 func withErr(err error) func(*Event)            { return func(e *Event) { e.Err = err } }
 func withWait(d time.Duration) func(*Event)     { return func(e *Event) { e.Wait = d } }
 func withProgress(p plan.Progress) func(*Event) { return func(e *Event) { e.Progress = p } }

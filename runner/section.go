@@ -185,9 +185,7 @@ func (r *run) window(sec *section) {
 		}
 		return
 	}
-	for _, n := range sec.members() {
-		r.emit(n, Starting)
-	}
+	r.emit(sec.open, Starting)
 	members := r.sectionAttempts(sec)
 	for i := range members {
 		members[i].a.Resumed = false
@@ -240,7 +238,10 @@ func (r *run) closed(sec *section, results []memberResult) {
 			rec.State, rec.Output, rec.EverDone = journal.Done, results[i].out, true
 			rec.StartedAt, rec.EndedAt = results[i].start, results[i].end
 			r.record(n, rec, nil)
-			r.emit(n, Finished)
+			if i > 0 { // told late, with the time that it was
+				r.emit(n, Starting, at(results[i].start))
+			}
+			r.emit(n, Finished, at(results[i].end))
 		}
 		for _, n := range members {
 			r.settleMember(n, journal.Done)

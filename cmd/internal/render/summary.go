@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -106,7 +107,9 @@ func (p *page) remarks(e End, views []laneView) {
 			remark("warning", string(s.ID), r.Error+" (its failure does not count)")
 		}
 		if f := factsOf(r.Output); r.State == journal.Done {
-			remark("frozen", string(s.ID), f.Frozen)
+			if f.Frozen != "" {
+				remark("frozen", cmp.Or(s.Lane, "all file systems together"), "for "+f.Frozen)
+			}
 			if s.Lane == "" {
 				remark("note", string(s.ID), f.Reason)
 			}
