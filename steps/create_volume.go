@@ -38,6 +38,9 @@ type Volume struct {
 	Size       int32  `json:"size,omitempty"` // GiB
 }
 
+// String names it.
+func (v Volume) String() string { return v.VolumeID }
+
 func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 	return plan.Funcs[CreateVolumeIn, Volume]{
 		Observe: func(ctx context.Context, a plan.Attempt, in CreateVolumeIn) (plan.Seen[Volume], error) {

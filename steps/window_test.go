@@ -247,10 +247,8 @@ func TestClosingInAnotherProcessThawsWhatIsLeft(t *testing.T) {
 func TestAHookIsHeldAcrossTheFreeze(t *testing.T) {
 	s := newShutter("vol-1")
 	s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
-	var lines []string
-	s.HookOutput = func(_ plan.StepID, line string) {
-		lines = append(lines, line+" after "+strings.Join(s.freezer.log, " "))
-	}
+	spoken := make(chan string, 2)
+	s.HookOutput = func(_ plan.StepID, line string) { spoken <- line + " after " + s.freezer.soFar() }
 	held := HookIn{Name: "pre_snapshots", Timeout: plan.Duration(10 * time.Second), Command: []string{"/bin/sh", "-c", "read context; echo locked; echo ready; read nothing; echo unlocked"}}
 	in := FreezeIn{Mounts: s.members, Held: []HookIn{held}}
 	if _, err := s.freeze().Do(t.Context(), s.a, in); err != nil {
