@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -34,6 +33,13 @@ func run(args []string) int {
 	return app.exit(root.ExecuteContext(ctx))
 }
 
+// stopSignal is why a context ended. It counts as a cancellation wherever that
+// is asked for: a wait that it cut off has not failed.
+type stopSignal struct{ os.Signal }
+
+func (s stopSignal) Error() string        { return "stopped by signal: " + s.String() }
+func (s stopSignal) Is(target error) bool { return target == context.Canceled }
+
 // stopOnSignal ends the context at the first SIGINT, SIGTERM or SIGHUP: the
 // run starts nothing new, finishes what must not be cut off and stays
 // resumable. A second signal ends the process at once, which is safe too: the
@@ -46,7 +52,7 @@ func stopOnSignal(ctx context.Context) (context.Context, func()) {
 	go func() {
 		select {
 		case s := <-ch:
-			cancel(fmt.Errorf("stopped by signal: %s", s))
+			cancel(stopSignal{s})
 		case <-over:
 			return
 		}
