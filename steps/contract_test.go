@@ -141,7 +141,7 @@ func TestAGroupIsSnapshottedLabelledAndFound(t *testing.T) {
 	if now := b.picture(); strings.Count(now, "snapshot snap-") != 2 || strings.Count(now, TagState+"="+Unverified) != 2 {
 		t.Errorf("want two unverified snapshots, and none of %s:\n%s", stranger, now)
 	}
-	find := FindSnapshotIn{FilterTags: map[string]string{"role": "search"}, Group: true,
+	find := FindSnapshotIn{Search: Search{FilterTags: map[string]string{"role": "search"}, Group: true},
 		Lanes: []SnapshotLane{{b.path("a"), plan.Literal(FoundVolume{})}, {b.path("b"), plan.Literal(FoundVolume{})}}}
 	if c, _ := do(b, FindSnapshot, find); c[0].SnapshotID != "" || c[1].SnapshotID != "" {
 		t.Errorf("an unlabelled snapshot is offered: %+v", c)

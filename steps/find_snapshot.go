@@ -13,7 +13,12 @@ var FindSnapshot = plan.Def[FindSnapshotIn, Choices]{Kind: "find-snapshot", Scop
 
 // FindSnapshotIn says for which mount points; those whose volume was found are left out.
 type FindSnapshotIn struct {
-	Lanes      []SnapshotLane    `json:"lanes"`
+	Lanes  []SnapshotLane `json:"lanes"`
+	Search Search         `json:"search"`
+}
+
+// Search says which snapshots there are to choose from, and how.
+type Search struct {
 	FilterTags map[string]string `json:"filter_tags"`
 	Group      bool              `json:"group"`
 	AllowOlder bool              `json:"allow_older,omitempty"`
@@ -31,30 +36,39 @@ type SnapshotLane struct {
 func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 	return plan.Funcs[FindSnapshotIn, Choices]{
 		Do: func(ctx context.Context, _ plan.Attempt, in FindSnapshotIn) (Choices, error) {
-			wish := Wish{Group: in.Group, AllowOlder: in.AllowOlder, MixSets: in.MixSets, MayCreate: in.MayCreate}
-			var unsure []string
+			var wished, unsure []string
 			for _, lane := range in.Lanes {
 				switch found, known := lane.Found.Get(); {
 				case !known:
 					unsure = append(unsure, lane.MountPoint)
 				case !found.Found:
-					wish.MountPoints = append(wish.MountPoints, lane.MountPoint)
+					wished = append(wished, lane.MountPoint)
 				}
 			}
-			if len(wish.MountPoints)+len(unsure) == 0 {
+			if len(wished)+len(unsure) == 0 {
 				return Choices{}, nil
 			}
-			query := ec2.SnapshotQuery{Tags: map[string][]string{}}
-			for key, value := range in.FilterTags {
-				query.Tags[key] = []string{ec2.Literal(value)}
-			}
-			snapshots, err := w.Cloud.Snapshots(ctx, query)
+			snapshots, err := w.candidates(ctx, in.Search)
 			if err != nil {
-				return nil, verdict(err)
+				return nil, err
 			}
-			return chooseBeside(wish, unsure, snapshots), nil
+			return chooseBeside(in.Search.wish(wished), unsure, snapshots), nil
 		},
 	}
+}
+
+func (s Search) wish(mountPoints []string) Wish {
+	return Wish{MountPoints: mountPoints, Group: s.Group, AllowOlder: s.AllowOlder, MixSets: s.MixSets, MayCreate: s.MayCreate}
+}
+
+// candidates are all snapshots that bear the filter tags, of one describe.
+func (w *World) candidates(ctx context.Context, s Search) ([]ec2.Snapshot, error) {
+	query := ec2.SnapshotQuery{Tags: map[string][]string{}}
+	for key, value := range s.FilterTags {
+		query.Tags[key] = []string{ec2.Literal(value)}
+	}
+	snapshots, err := w.Cloud.Snapshots(ctx, query)
+	return snapshots, verdict(err)
 }
 
 // chooseBeside chooses for the wished mount points, and for the unsure ones as far as that changes nothing for those:

@@ -100,13 +100,13 @@ func TestSnapshotsAreNotLookedAtWhenEveryVolumeIsThere(t *testing.T) {
 	cloud := &fakeCloud{snapshots: func(ec2.SnapshotQuery) ([]ec2.Snapshot, error) { return nil, nil }}
 	w := &World{Cloud: cloud}
 	found := plan.Literal(FoundVolume{Found: true, VolumeID: "vol-1"})
-	in := FindSnapshotIn{Lanes: []SnapshotLane{{"/mnt/a", found}, {"/mnt/b", found}}, FilterTags: map[string]string{"role": "a*b"}}
+	in := FindSnapshotIn{Lanes: []SnapshotLane{{"/mnt/a", found}, {"/mnt/b", found}}, Search: Search{FilterTags: map[string]string{"role": "a*b"}}}
 	got, err := w.findSnapshot().Do(t.Context(), attempt("find-snapshot"), in)
 	if err != nil || len(got) != 0 || len(cloud.calls) != 0 {
 		t.Errorf("chose %v, error %v, calls %v; want none of each", got, err, cloud.calls)
 	}
 	in.Lanes = append(in.Lanes, SnapshotLane{"/mnt/c", plan.Literal(FoundVolume{})})
-	in.MayCreate = true
+	in.Search.MayCreate = true
 	cloud.snapshots = func(q ec2.SnapshotQuery) ([]ec2.Snapshot, error) {
 		if q.Tags["role"][0] != `a\*b` {
 			t.Errorf("the filter's wildcard is not taken literally: %v", q.Tags)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,6 +26,8 @@ type SnapshotSet struct {
 	Run       string  `json:"run"`
 	Token     string  `json:"token"`
 	Snapshots []Taken `json:"snapshots"`
+	// Strangers are of volumes that are not in the plan: attached after the exclusions were read.
+	Strangers []string `json:"strangers,omitempty"`
 }
 
 // Taken is a snapshot of one member.
@@ -121,7 +124,7 @@ func (w *World) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *wi
 	return made, sectionVerdict(err)
 }
 
-// set keeps the snapshots of members: EC2 may have made others, of volumes that were attached meanwhile.
+// set tells the snapshots of members from others: EC2 also takes those of volumes that were attached meanwhile.
 func (in SnapshotIn) set(a plan.Attempt, made []ec2.Snapshot) SnapshotSet {
 	out := SnapshotSet{Run: string(a.Run), Token: a.Token}
 	for _, m := range in.Members {
@@ -130,6 +133,11 @@ func (in SnapshotIn) set(a plan.Attempt, made []ec2.Snapshot) SnapshotSet {
 				out.Snapshots = append(out.Snapshots, Taken{SnapshotID: s.ID, VolumeID: s.VolumeID, MountPoint: m.MountPoint, Size: s.VolumeSize, Started: s.Started})
 				break
 			}
+		}
+	}
+	for _, s := range made {
+		if !slices.Contains(out.ids(), s.ID) {
+			out.Strangers = append(out.Strangers, s.ID)
 		}
 	}
 	return out

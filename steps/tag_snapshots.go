@@ -80,18 +80,11 @@ func (in TagSnapshotsIn) tagsOf(a plan.Attempt, t Taken) map[string]string {
 	return tags
 }
 
-// dropStrangers deletes what the one call made of volumes that are not in the plan: they were attached meanwhile.
+// dropStrangers deletes what the one call made of volumes that are not in the plan.
 func (w *World) dropStrangers(ctx context.Context, a plan.Attempt, set SnapshotSet) error {
-	there, err := w.snapshotsOf(ctx, set.Token)
-	if err != nil {
-		return verdict(err)
-	}
-	for _, s := range there {
-		if slices.Contains(set.ids(), s.ID) || s.Tags[TagState] == Consistent {
-			continue
-		}
-		w.log("warn", "deleting a snapshot of a volume that was attached meanwhile and is not in the plan", "step", a.Step, "snapshot", s.ID, "volume", s.VolumeID)
-		if err := w.Cloud.DeleteSnapshot(ctx, s.ID); err != nil && !notFound(err) {
+	for _, id := range set.Strangers {
+		w.log("warn", "deleting a snapshot of a volume that was attached meanwhile and is not in the plan", "step", a.Step, "snapshot", id)
+		if err := w.Cloud.DeleteSnapshot(ctx, id); err != nil && !notFound(err) {
 			return verdict(err)
 		}
 	}

@@ -30,22 +30,23 @@ func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {
 			if win == nil {
 				return w.thawLeft(ctx, a)
 			}
-			hold, err := win.close(ctx)
+			hold, lost, untidy := win.close(ctx)
 			w.dropWindow(a)
 			out := Thawed{Held: hold.Held, Frozen: plan.Duration(hold.Frozen), Reason: hold.Reason}
+			if untidy != nil { // the snapshots are as good as before
+				out.Reason = untidy.Error()
+				w.log("error", "closing the freeze", "section", a.Section, "error", untidy)
+			}
 			switch {
-			case plan.VerdictOf(err).Action == plan.ActOperator:
-				return out, err
-			case !win.taken: // whatever kept the snapshot from being taken is the failure, not this
-				if err != nil {
-					w.log("warn", "closing the freeze", "section", a.Section, "error", err)
-				}
+			case lost != nil && plan.VerdictOf(lost).Action == plan.ActOperator:
+				return out, lost
+			case !win.taken: // whatever kept the snapshots from being taken is the failure, not this
 				return out, nil
 			case !hold.Held:
 				return out, plan.Terminal("the snapshots are deleted; see whether the machine or EC2 is overloaded, or raise max_hold",
 					fmt.Errorf("the freeze did not hold until the snapshots were taken: %s", hold.Reason))
 			}
-			return out, err
+			return out, lost
 		},
 	}
 }

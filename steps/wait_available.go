@@ -34,7 +34,7 @@ func (w *World) waitAvailable() plan.Funcs[WaitAvailableIn, Volume] {
 				return false, nil
 			}, func(now ec2.Volume) { a.Report(plan.Progress{Percent: -1, Text: now.ID + " " + now.State}) })
 			if err != nil {
-				return Volume{}, verdict(err)
+				return Volume{}, startOver(verdict(err))
 			}
 			v.Size = now.Size
 			return v, nil

@@ -15,6 +15,7 @@ var WaitSnapshot = plan.Def[WaitSnapshotIn, Choice]{Kind: "wait-snapshot", Scope
 // WaitSnapshotIn has Choices when a volume is to be restored, and Taken when a snapshot was made.
 type WaitSnapshotIn struct {
 	MountPoint string                  `json:"mount_point"`
+	Search     Search                  `json:"search"`
 	Found      plan.Value[FoundVolume] `json:"found"`
 	Choices    plan.Value[Choices]     `json:"choices"`
 	Taken      plan.Value[SnapshotSet] `json:"taken"`
@@ -24,6 +25,9 @@ func (w *World) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 	return plan.Funcs[WaitSnapshotIn, Choice]{
 		Do: func(ctx context.Context, a plan.Attempt, in WaitSnapshotIn) (Choice, error) {
 			c, wait, err := in.choice()
+			if c.Problem != "" {
+				c, wait, err = w.chooseAgain(ctx, in, c, err)
+			}
 			if err != nil || !wait || w.LookOnly {
 				return c, err
 			}
@@ -32,7 +36,9 @@ func (w *World) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 				func(s ec2.Snapshot) {
 					a.Report(plan.Progress{Percent: s.Progress, Text: s.ID + " " + s.State})
 				})
-			if err != nil {
+			if _, taken := in.Taken.Get(); err != nil && !taken {
+				return Choice{}, startOver(verdict(err))
+			} else if err != nil {
 				return Choice{}, verdict(err)
 			}
 			c.Pending, c.Size = false, s.VolumeSize
@@ -49,6 +55,41 @@ func (w *World) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 			return c.String()
 		},
 	}
+}
+
+// chooseAgain looks once more where a lane had a problem when all were chosen: somebody may have mended it since, and the
+// run was resumed. What the other lanes were given still stands, so it must come out as before.
+func (w *World) chooseAgain(ctx context.Context, in WaitSnapshotIn, was Choice, problem error) (Choice, bool, error) {
+	before := in.Choices.Must()
+	var mountPoints []string
+	for _, c := range before {
+		mountPoints = append(mountPoints, c.MountPoint)
+	}
+	snapshots, err := w.candidates(ctx, in.Search)
+	if err != nil {
+		return was, false, err
+	}
+	now := choose(in.Search.wish(mountPoints), snapshots)
+	for i, c := range now {
+		if before[i].Problem == "" && (c.SnapshotID != before[i].SnapshotID || c.Create != before[i].Create) {
+			return was, false, startOver(problem)
+		}
+	}
+	in.Choices = plan.Literal(Choices(now))
+	return in.choice()
+}
+
+// startOver adds to an error's hint what helps when resuming cannot: its lanes keep to what was chosen for all.
+func startOver(err error) error {
+	v := plan.VerdictOf(err)
+	if v.Action != plan.ActTerminal {
+		return err
+	}
+	const again = "then roll this run back and mount again"
+	if v.Hint == "" {
+		return plan.Terminal(again, err)
+	}
+	return plan.Terminal(v.Hint+"; "+again, err)
 }
 
 // choice is this lane's, and whether there is something to wait for. A lane's problem is raised here, so that it fails

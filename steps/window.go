@@ -54,26 +54,25 @@ func (w *World) dropWindow(a plan.Attempt) {
 	delete(w.windows, windowKey(a))
 }
 
-// close thaws, lets the guard go and then the held hooks. It says how the freeze held.
-func (win *window) close(ctx context.Context) (hold guard.Hold, err error) {
+// close thaws, lets the guard go and then the held hooks. It says how the freeze held; lost is what makes the snapshots
+// worthless or needs an operator, untidy what went wrong after the thaw.
+func (win *window) close(ctx context.Context) (hold guard.Hold, lost, untidy error) {
 	for _, h := range win.held {
 		select {
 		case <-h.live.Exited():
-			err = errors.Join(err, fmt.Errorf("hook %s ended before the thaw: what it held was free during the freeze", h.name))
+			lost = errors.Join(lost, fmt.Errorf("hook %s ended before the thaw: what it held was free during the freeze", h.name))
 		default:
 		}
 	}
 	if win.guard != nil {
 		var thawErr error
 		hold, thawErr = win.guard.Thaw(ctx)
-		releaseErr := win.guard.Release() // where a thaw failed it goes on thawing, and says the same
+		untidy = win.guard.Release() // where a thaw failed it goes on thawing, and says the same
 		if thawErr != nil {
-			err = errors.Join(err, plan.NeedsOperator("thaw it: `snaptastic thaw --owned`", thawErr))
-		} else {
-			err = errors.Join(err, releaseErr)
+			lost = plan.NeedsOperator("thaw it: `snaptastic thaw --owned`", thawErr)
 		}
 	}
-	return hold, errors.Join(err, win.release())
+	return hold, lost, errors.Join(untidy, win.release())
 }
 
 // release ends the held hooks, the last one first.

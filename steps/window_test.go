@@ -114,6 +114,19 @@ func TestOneCallIsMadeInsideAFreezeAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestSnapshotsOfVolumesAttachedMeanwhileAreTold(t *testing.T) {
+	s := newShutter("vol-1", "vol-2")
+	create := s.cloud.create
+	s.cloud.create = func(ctx context.Context, e []string) ([]ec2.Snapshot, error) {
+		made, err := create(ctx, e)
+		return append(made, ec2.Snapshot{ID: "snap-stranger", VolumeID: "vol-new"}), err
+	}
+	set, _, err1, err2, err3 := s.shoot(t.Context())
+	if err := errors.Join(err1, err2, err3); err != nil || len(set.Snapshots) != 2 || !slices.Equal(set.Strangers, []string{"snap-stranger"}) {
+		t.Errorf("%+v, %v", set, err)
+	}
+}
+
 func TestOneVolumeIsSnapshottedByItself(t *testing.T) {
 	s := newShutter("vol-1")
 	for range 45 {
@@ -264,6 +277,17 @@ func TestAHookIsHeldAcrossTheFreeze(t *testing.T) {
 		if got := <-spoken; got != want {
 			t.Errorf("the hook said %q, want %q", got, want)
 		}
+	}
+
+	held.Command[2] = "echo ready; cat >/dev/null; exit 3" // the snapshots are as good as before
+	if _, err := s.freeze().Do(t.Context(), s.a, in); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.snapshot().Do(t.Context(), s.a, SnapshotIn{Members: s.members}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); err != nil || !out.Held || !strings.Contains(out.Reason, "exit status 3") {
+		t.Errorf("a hook that ended badly after the thaw: %+v, %v", out, err)
 	}
 
 	held.Command[2] = "echo ready; sleep 0.05" // and lets go by itself

@@ -11,14 +11,13 @@ func (c *compiler) mount() {
 	volumes := outsideIn(c.spec.Volumes)
 	all := c.open("mounts", nil, c.hookVolumes(nil))
 	found := map[string]plan.Value[steps.FoundVolume]{}
-	search := steps.FindSnapshotIn{FilterTags: c.spec.FilterTags, Group: c.spec.Consistency != "volume", AllowOlder: c.options.AllowOlder,
-		MixSets: c.options.MixSets, MayCreate: c.spec.OnMissing != "fail"}
+	find := steps.FindSnapshotIn{Search: c.search()}
 	for _, v := range volumes {
 		found[v.MountPoint] = c.findVolume(v, all.first())
-		search.Lanes = append(search.Lanes, steps.SnapshotLane{MountPoint: v.MountPoint, Found: found[v.MountPoint]})
+		find.Lanes = append(find.Lanes, steps.SnapshotLane{MountPoint: v.MountPoint, Found: found[v.MountPoint]})
 	}
 	looked := ids(volumes, func(v Volume) plan.StepID { return id("find-volume", v) })
-	choices := plan.Add(c.b, steps.FindSnapshot, "find-snapshot", search, plan.Title("choose the snapshots to restore from"),
+	choices := plan.Add(c.b, steps.FindSnapshot, "find-snapshot", find, plan.Title("choose the snapshots to restore from"),
 		plan.Within(look), plan.AfterSettled(looked...), all.first())
 	made := map[string]plan.Value[steps.Volume]{}
 	var ends []plan.StepID
@@ -33,7 +32,7 @@ func (c *compiler) mount() {
 // mountLane adds the lane of one volume, and returns what its last steps are.
 func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.FoundVolume], choices plan.Value[steps.Choices]) (plan.Value[steps.Volume], []plan.StepID) {
 	lane := together(plan.InLane(v.MountPoint), all.body())
-	chosen := plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Found: found, Choices: choices},
+	chosen := plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Search: c.search(), Found: found, Choices: choices},
 		lane, plan.Title("wait for the snapshot of %s", v.MountPoint), plan.Within(c.timeouts.Snapshot), plan.AfterSettled("find-snapshot"))
 
 	one := c.open("mount", &v, c.hookVolumes(func(o Volume, h *steps.HookVolume) {
@@ -75,6 +74,12 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 		ends = append(ends, post)
 	}
 	return volume, ends
+}
+
+// search says what there is to choose from.
+func (c *compiler) search() steps.Search {
+	return steps.Search{FilterTags: c.spec.FilterTags, Group: c.spec.Consistency != "volume", AllowOlder: c.options.AllowOlder,
+		MixSets: c.options.MixSets, MayCreate: c.spec.OnMissing != "fail"}
 }
 
 func (c *compiler) volumeOf(v Volume, found plan.Value[steps.FoundVolume], chosen plan.Value[steps.Choice]) steps.CreateVolumeIn {
