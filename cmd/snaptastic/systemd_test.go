@@ -1,0 +1,123 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const unitsDir = "../../packaging/systemd"
+
+// unitsFor copies the units into a folder as a machine with one snapshotter
+// would have them: templates instantiated, the program where it can be found.
+func unitsFor(t *testing.T, edit func(name, text string) string) (dir string, names []string) {
+	t.Helper()
+	dir = t.TempDir()
+	write := func(name, text string) {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, err := os.ReadDir(unitsDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		raw, err := os.ReadFile(filepath.Join(unitsDir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(raw), "/usr/bin/snaptastic", "/bin/true")
+		if edit != nil {
+			text = edit(e.Name(), text)
+		}
+		if e.Name() == "example.conf" {
+			write("solr.service.d/snaptastic.conf", text)
+			continue
+		}
+		write(e.Name(), text)
+		if name := strings.Replace(e.Name(), "@.", "@solr.", 1); name != e.Name() {
+			write(name, text)
+			names = append(names, name)
+			continue
+		}
+		names = append(names, e.Name())
+	}
+	write("solr.service", "[Service]\nExecStart=/bin/true\n")
+	return dir, append(names, "solr.service")
+}
+
+// verify returns what systemd has to say about our units; what it says about
+// others of this machine is not ours to mend.
+func verify(t *testing.T, dir string, names []string) (said []string) {
+	t.Helper()
+	tool, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not installed")
+	}
+	args := []string{"verify", "--man=no"}
+	for _, n := range names {
+		args = append(args, filepath.Join(dir, n))
+	}
+	cmd := exec.Command(tool, args...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
+	out, err := cmd.CombinedOutput()
+	if _, ended := err.(*exec.ExitError); err != nil && !ended {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "snaptastic") || strings.Contains(line, "solr.service") {
+			said = append(said, strings.TrimSpace(line))
+		}
+	}
+	return said
+}
+
+func TestSystemdFindsNoFaultWithTheUnits(t *testing.T) {
+	dir, names := unitsFor(t, nil)
+	for _, line := range verify(t, dir, names) {
+		t.Error(line)
+	}
+	dir, names = unitsFor(t, func(_, text string) string { return strings.Replace(text, "KillMode=process", "KillMode=nobody", 1) })
+	if len(verify(t, dir, names)) == 0 {
+		t.Error("systemd-analyze lets a mistake pass, so that its silence says nothing")
+	}
+}
+
+// TestUnitsKeepWhatTheFreezeRestsOn: without these a stopped or killed unit
+// could leave file systems frozen, or mounts where nobody sees them.
+func TestUnitsKeepWhatTheFreezeRestsOn(t *testing.T) {
+	services, err := filepath.Glob(filepath.Join(unitsDir, "*.service"))
+	if err != nil || len(services) != 3 {
+		t.Fatalf("found %v, %v", services, err)
+	}
+	for _, path := range services {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings := map[string]string{}
+		for line := range strings.Lines(string(raw)) {
+			if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+				settings[key] = value
+			}
+		}
+		for key, want := range map[string]string{"Type": "oneshot", "KillMode": "process", "TimeoutStartSec": "infinity",
+			"ExecStopPost": "-/usr/bin/snaptastic thaw --owned"} {
+			if settings[key] != want {
+				t.Errorf("%s: %s=%s, want %s", filepath.Base(path), key, settings[key], want)
+			}
+		}
+		for _, key := range []string{"PrivateTmp", "PrivateMounts", "ProtectSystem", "ProtectHome", "MountFlags", "CapabilityBoundingSet", "DynamicUser"} {
+			if value, set := settings[key]; set {
+				t.Errorf("%s: %s=%s keeps it from mounting for others or from freezing", filepath.Base(path), key, value)
+			}
+		}
+	}
+}
