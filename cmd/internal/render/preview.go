@@ -1,6 +1,8 @@
 package render
 
 import (
+	"strings"
+
 	"snaptastic/plan"
 	"snaptastic/runner"
 )
@@ -44,6 +46,8 @@ func previewAction(s *plan.Step, v runner.Preview) Action {
 		return None
 	case s.Look == plan.Blind:
 		return Run
+	case strings.HasPrefix(v.Text, "skip"): // how a step foresees that it will do nothing
+		return Skip
 	case v.After != "" && v.Text == "":
 		return Unknown
 	case s.Look == plan.ByToken:
