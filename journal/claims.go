@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -53,12 +54,10 @@ func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 			return nil, fmt.Errorf("cannot claim %s: %w", name, err)
 		}
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			holder, _ := os.ReadFile(s.claimPath(name))
 			_ = f.Close()
 			c.release()
 			if errors.Is(err, unix.EWOULDBLOCK) {
-				id, _, _ := strings.Cut(string(holder), "\n")
-				return nil, &BusyError{Claim: name, Run: plan.RunID(id), Live: true}
+				return nil, &BusyError{Claim: name, Run: s.holder(name), Live: true}
 			}
 			return nil, fmt.Errorf("cannot claim %s: %w", name, err)
 		}
@@ -74,6 +73,18 @@ func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 	return c, nil
 }
 
+// holder is the run that has the claim's lock; "" for one that does not come to
+// say so.
+func (s *Store) holder(name string) plan.RunID {
+	for try := 0; ; try++ {
+		body, _ := os.ReadFile(s.claimPath(name))
+		if id, _, said := strings.Cut(string(body), "\n"); said || try == 10 {
+			return plan.RunID(id)
+		}
+		time.Sleep(5 * time.Millisecond) // it locked the file and is about to write
+	}
+}
+
 // claimPath: a mount point is not a file name, its hash is. The file's second
 // line has the claim itself.
 func (s *Store) claimPath(name string) string {
@@ -84,6 +95,7 @@ func (s *Store) claimPath(name string) string {
 
 func (c *claims) release() {
 	for _, f := range c.files {
+		_ = f.Truncate(0) // nobody is to be told of a holder that is none
 		_ = f.Close()
 	}
 	c.files = nil

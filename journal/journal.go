@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -74,12 +75,21 @@ type batch struct {
 // it is rebuilt at open, which for these small files takes microseconds.
 func options(readOnly bool) *bolt.Options {
 	return &bolt.Options{
-		Timeout:        50 * time.Millisecond,
+		Timeout:        patience(readOnly),
 		NoFreelistSync: true,
 		FreelistType:   bolt.FreelistMapType,
 		ReadOnly:       readOnly,
-		// A lock is waited for briefly: a reader may hold it for a moment.
 	}
+}
+
+// patience is how long a lock is waited for. Whoever reads is only kept out by
+// a live run, and need not wait (bbolt tries once within 50 ms); whoever means
+// to write may find a reader there, who goes soon.
+func patience(readOnly bool) time.Duration {
+	if readOnly {
+		return 50 * time.Millisecond
+	}
+	return 2 * time.Second
 }
 
 // create makes the file under a temporary name and renames it, so that a run
@@ -145,6 +155,10 @@ func open(path string, readOnly bool) (j *Journal, err error) {
 	case errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist):
 		return nil, err
 	case err != nil:
+		var system syscall.Errno // says nothing of what is in the file
+		if errors.As(err, &system) {
+			return nil, fmt.Errorf("cannot read journal %s: %w", path, err)
+		}
 		return nil, &DamagedError{path, err}
 	}
 	j = &Journal{db: db, path: path, records: map[plan.StepID]Record{}}
@@ -262,9 +276,11 @@ func (j *Journal) SetMeta(m Meta) error {
 }
 
 // writer owns all writing. What is queued together shares a transaction; it
-// never waits for company (bbolt's own Batch does).
+// never waits for company (bbolt's own Batch does). After a write that failed
+// it writes nothing more: a later record may stand on the one that is missing.
 func (j *Journal) writer() {
 	defer close(j.done)
+	var err error
 	for b := range j.queue {
 		all := []batch{b}
 	drain:
@@ -279,21 +295,28 @@ func (j *Journal) writer() {
 				break drain
 			}
 		}
-		err := j.db.Update(func(tx *bolt.Tx) error {
-			for _, b := range all {
-				if err := write(tx, b.entries); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			err = fmt.Errorf("cannot write journal %s: %w", j.path, err)
+		if err == nil {
+			err = j.update(all)
 		}
 		for _, b := range all {
 			b.done(err)
 		}
 	}
+}
+
+func (j *Journal) update(all []batch) error {
+	err := j.db.Update(func(tx *bolt.Tx) error {
+		for _, b := range all {
+			if err := write(tx, b.entries); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot write journal %s: %w", j.path, err)
+	}
+	return nil
 }
 
 func write(tx *bolt.Tx, entries []Entry) error {

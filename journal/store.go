@@ -89,25 +89,45 @@ func (s *Store) Begin(m Meta, p *plan.Plan) (*Run, error) {
 // Resume opens an unfinished run for going on with it, and takes its claims
 // again. ErrLive when another process has it.
 func (s *Store) Resume(run plan.RunID) (*Run, error) {
-	if err := checkID(run); err != nil {
+	for {
+		look, err := s.Read(run)
+		if err != nil {
+			return nil, err
+		}
+		claims := claimsOf(look)
+		_ = look.Close()
+		r, err := s.resume(run, claims)
+		if r != nil || err != nil {
+			return r, err
+		}
+	}
+}
+
+// resume locks the claims first and the journal after them. The other way round
+// Begin could meet a locked journal, take its run for one that has its claims,
+// and begin beside it. It returns nothing when the run has gone on meanwhile and
+// holds other claims.
+func (s *Store) resume(run plan.RunID, claims []string) (*Run, error) {
+	c, err := s.claim(run, claims)
+	var busy *BusyError
+	if errors.As(err, &busy) && (busy.Run == run || busy.Run == "") {
+		return nil, ErrLive
+	}
+	if err != nil {
 		return nil, err
 	}
 	j, err := open(s.path(run, ".db"), false)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no run %s; `snaptastic runs` lists them", run)
-	}
 	if err != nil {
+		c.release()
 		return nil, err
 	}
-	claims := claimsOf(j)
-	c, err := s.claim(run, claims)
-	if err == nil {
-		if err = s.conflict(run, claims); err != nil {
-			c.release()
-		}
+	same := slices.Equal(claimsOf(j), claims)
+	if same {
+		err = s.conflict(run, claims)
 	}
-	if err != nil {
+	if !same || err != nil {
 		_ = j.Close()
+		c.release()
 		return nil, err
 	}
 	return &Run{Journal: j, store: s, claims: c}, nil
@@ -125,6 +145,7 @@ type Run struct {
 func (r *Run) Close() error {
 	if m := r.Meta(); m.Outcome.Ended() {
 		r.store.writeSummary(summarize(r.Journal))
+		_ = os.Remove(r.store.Socket(m.Run)) // of a process that was killed
 	}
 	err := r.Journal.Close()
 	r.claims.release()
@@ -167,19 +188,23 @@ func (s *Store) List() ([]Summary, error) {
 	}
 	var out []Summary
 	for _, e := range entries {
-		if id, ok := strings.CutSuffix(e.Name(), ".db"); ok {
-			out = append(out, s.summary(plan.RunID(id), summaries[id]))
+		id, ok := strings.CutSuffix(e.Name(), ".db")
+		if !ok {
+			continue
+		}
+		if sum, there := s.summary(plan.RunID(id), summaries[id]); there {
+			out = append(out, sum)
 		}
 	}
 	slices.SortFunc(out, func(a, b Summary) int { return strings.Compare(string(a.Run), string(b.Run)) })
 	return out, nil
 }
 
-func (s *Store) summary(run plan.RunID, cached bool) Summary {
-	var sum Summary
+// summary is one row; there is none when the file has gone meanwhile.
+func (s *Store) summary(run plan.RunID, cached bool) (sum Summary, there bool) {
 	if cached {
 		if body, err := os.ReadFile(s.path(run, ".json")); err == nil && json.Unmarshal(body, &sum) == nil && sum.Outcome.Ended() && sum.Run == run {
-			return sum
+			return sum, true
 		}
 	}
 	sum = Summary{Meta: Meta{Run: run}}
@@ -187,7 +212,7 @@ func (s *Store) summary(run plan.RunID, cached bool) Summary {
 	if err != nil {
 		var d *DamagedError
 		sum.Live, sum.Damaged, sum.Problem = errors.Is(err, ErrLive), errors.As(err, &d), err.Error()
-		return sum
+		return sum, !errors.Is(err, os.ErrNotExist)
 	}
 	defer j.Close()
 	sum = summarize(j)
@@ -195,7 +220,7 @@ func (s *Store) summary(run plan.RunID, cached bool) Summary {
 	if sum.Outcome.Ended() {
 		s.writeSummary(sum)
 	}
-	return sum
+	return sum, true
 }
 
 // Read opens a run that is not live, for looking only.
@@ -224,12 +249,14 @@ func (s *Store) SetAside(run plan.RunID) (string, error) {
 		return "", fmt.Errorf("cannot set journal of run %s aside: %w", run, err)
 	}
 	_ = os.Remove(s.path(run, ".json"))
+	_ = os.Remove(s.Socket(run))
 	return to, nil
 }
 
 // Prune removes ended runs beyond the newest keep ones that are older than
 // age. Unfinished and failed runs are never removed.
 func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
+	s.sweepUnborn(now)
 	runs, err := s.List()
 	if err != nil {
 		return err
@@ -247,11 +274,22 @@ func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
 		// The journal last: a summary without one lists nothing.
 		_ = os.Remove(s.path(ended[i].Run, ".json"))
 		_ = os.Remove(s.path(ended[i].Run, ".sock"))
-		if err := os.Remove(s.path(ended[i].Run, ".db")); err != nil {
+		if err := os.Remove(s.path(ended[i].Run, ".db")); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("cannot prune run %s: %w", ended[i].Run, err)
 		}
 	}
 	return nil
+}
+
+// sweepUnborn removes the journals of processes that were killed before they had
+// made one. Making one takes moments; nobody is at it for a day.
+func (s *Store) sweepUnborn(now time.Time) {
+	unborn, _ := filepath.Glob(filepath.Join(s.dir, "runs", "*.db.new"))
+	for _, p := range unborn {
+		if fi, err := os.Stat(p); err == nil && now.Sub(fi.ModTime()) > 24*time.Hour {
+			_ = os.Remove(p)
+		}
+	}
 }
 
 func syncDir(path string) error {
