@@ -171,7 +171,7 @@ func (h *Host) markUnfinished(q FormatRequest, old Signature) error {
 	if q.UUID == "" {
 		return nil
 	}
-	f, err := os.OpenFile(q.Device, os.O_RDWR|unix.O_EXCL, 0)
+	f, err := openAlone(q.Device, os.O_RDWR)
 	if errors.Is(err, unix.EBUSY) {
 		return h.deviceBusy(q.Device)
 	}

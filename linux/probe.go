@@ -63,12 +63,12 @@ const mustBeZero = 1 << 20
 
 // Probe tells what is on a device (or in an image file). It reads superblocks itself and trusts no cache such as blkid's.
 // "Blank" is said only when no known signature is there, and both ends and all probed places are zeros; whatever else is
-// not recognised has ClassUnknown. The device is opened exclusively: ErrDeviceBusy when it is mounted or part of another.
+// not recognised has ClassUnknown. ErrDeviceBusy when it cannot be opened exclusively: it is mounted or part of another.
 func (h *Host) Probe(ctx context.Context, path string) (Signature, error) {
 	if err := ctx.Err(); err != nil {
 		return Signature{}, err
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
+	f, err := openAlone(path, os.O_RDONLY)
 	if errors.Is(err, unix.EBUSY) {
 		return Signature{}, h.deviceBusy(path)
 	}

@@ -75,14 +75,14 @@ func (h *Host) DeviceFree(ctx context.Context, path string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
+	err := nobodyElse(path, os.O_RDONLY)
 	if errors.Is(err, unix.EBUSY) {
 		return h.deviceBusy(path)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot tell whether %s is free: %w", path, err)
 	}
-	return f.Close()
+	return nil
 }
 
 func (h *Host) deviceBusy(path string) error {
