@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/pflag"
@@ -88,6 +91,11 @@ func (a *app) begin() error {
 	}
 	if a.output != "text" && a.output != "json" {
 		return usageError("--output %q is neither text nor json", a.output)
+	}
+	if a.endpoint != "" {
+		if u, err := url.Parse(a.endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return usageError("--endpoint-url %q is no URL such as http://127.0.0.1:4566", a.endpoint)
+		}
 	}
 	a.log = hclog.New(&hclog.LoggerOptions{Name: "snaptastic", Level: level, Output: a.stderr, JSONFormat: a.logFormat == "json"})
 	return nil
@@ -172,6 +180,9 @@ func (a *app) cloud(ctx context.Context) (*ec2.Client, error) {
 		conf.Region = sandbox.Region
 		conf.Credentials = ec2.Credentials{ID: "sandbox", Secret: "sandbox"}
 		conf.PollMin = fastPoll
+		if d, err := time.ParseDuration(os.Getenv("SNAPTASTIC_POLL")); err == nil && d > 0 {
+			conf.PollMin = d
+		}
 	}
 	c, err := ec2.New(ctx, conf)
 	if err != nil {
@@ -227,7 +238,11 @@ func (a *app) userdataFlag() ([]byte, error) {
 	case isFile:
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return nil, usageError("cannot read userdata: %w", err)
+			var at *fs.PathError
+			if errors.As(err, &at) {
+				err = at.Err
+			}
+			return nil, usageError("cannot read userdata %s: %w", name, err)
 		}
 		return b, nil
 	}
