@@ -65,6 +65,7 @@ func (c *fakeCloud) Snapshots(_ context.Context, q ec2.SnapshotQuery) ([]ec2.Sna
 type fakeHost struct {
 	Host
 	mounts map[string]linux.Device // mount point -> device; a zero one is no volume
+	nitro  map[string]linux.Device // volume id -> device, as this boot names it
 	probe  func(path string) (linux.Signature, error)
 	format func(linux.FormatRequest) error
 	hook   func(linux.HookRequest) (linux.HookResult, error)
@@ -102,8 +103,11 @@ func (h *fakeHost) MountsOf(d linux.Device) (of []linux.Mount, err error) {
 }
 
 func (h *fakeHost) FindDevice(_ context.Context, q linux.DeviceQuery) (linux.Device, bool, error) {
+	if d, there := h.nitro[q.VolumeID]; there {
+		return d, true, nil
+	}
 	for _, d := range h.mounts {
-		if "/dev/"+q.Name[len("/dev/"):] == d.Path { // a Xen machine with plain names
+		if q.Name != "" && q.Name == d.Path { // a Xen machine with plain names
 			return d, true, nil
 		}
 	}

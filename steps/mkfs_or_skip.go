@@ -38,13 +38,17 @@ func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 	return plan.Funcs[MkfsOrSkipIn, FileSystem]{
 		Observe: w.seeFileSystem,
 		Do: func(ctx context.Context, a plan.Attempt, in MkfsOrSkipIn) (FileSystem, error) {
-			v, d := in.Volume.Must(), in.Device.Must()
+			v := in.Volume.Must()
 			if !v.Created || !v.Empty {
 				return FileSystem{}, fmt.Errorf("internal error: %s was not made empty by this run and must not be formatted", v.VolumeID)
 			}
+			d, err := w.nodeNow(ctx, in)
+			if err != nil {
+				return FileSystem{}, err
+			}
 			uuid := linux.UUIDFromToken(a.Token)
 			// Format looks once more and refuses unless the device is blank or bears this UUID.
-			err := w.Host.Format(ctx, linux.FormatRequest{Device: d.Path, FileSystem: in.FileSystem, UUID: uuid, Options: in.Options})
+			err = w.Host.Format(ctx, linux.FormatRequest{Device: d.Path, FileSystem: in.FileSystem, UUID: uuid, Options: in.Options})
 			if err != nil {
 				return FileSystem{}, err
 			}
@@ -66,9 +70,25 @@ func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 	}
 }
 
+// nodeNow is the volume's device as this boot names it. The input is the one of the first try, which may have been under
+// another boot, and a boot gives NVMe devices their numbers anew: that name may be another volume's now. Where the kernel
+// tells no volume ids (Xen) the names stay.
+func (w *World) nodeNow(ctx context.Context, in MkfsOrSkipIn) (DeviceNode, error) {
+	was := in.Device.Must()
+	d, there, err := w.Host.FindDevice(ctx, linux.DeviceQuery{VolumeID: in.Volume.Must().VolumeID})
+	if err != nil || !there {
+		return was, err
+	}
+	return DeviceNode{VolumeID: d.VolumeID, Path: d.Path, Major: d.Major, Minor: d.Minor, Size: d.Size}, nil
+}
+
 // seeFileSystem decides by what is on the device, and by who made the volume.
 func (w *World) seeFileSystem(ctx context.Context, a plan.Attempt, in MkfsOrSkipIn) (seen plan.Seen[FileSystem], err error) {
-	v, d := in.Volume.Must(), in.Device.Must()
+	v := in.Volume.Must()
+	d, err := w.nodeNow(ctx, in)
+	if err != nil {
+		return seen, err
+	}
 	s, err := w.Host.Probe(ctx, d.Path)
 	if errors.Is(err, linux.ErrDeviceBusy) {
 		return w.seeMountedFileSystem(v, d, err)

@@ -94,3 +94,27 @@ func TestOnlyWhatThisRunMadeEmptyIsEverFormatted(t *testing.T) {
 		t.Errorf("formatted %d times, error %v; want once", formatted, err)
 	}
 }
+
+// A reboot gives NVMe devices their numbers anew, and a step that was cut off
+// keeps the input that it began with.
+func TestAfterARebootTheVolumeIsFormattedAndNotItsOldName(t *testing.T) {
+	var probed, formatted string
+	w := &World{Host: &fakeHost{
+		nitro:  map[string]linux.Device{"vol-1": {VolumeID: "vol-1", Path: "/dev/nvme2n1", Major: 259, Minor: 2}, "vol-2": {VolumeID: "vol-2", Path: "/dev/nvme1n1", Major: 259, Minor: 1}},
+		probe:  func(path string) (linux.Signature, error) { probed = path; return linux.Signature{}, nil },
+		format: func(r linux.FormatRequest) error { formatted = r.Device; return nil },
+	}}
+	a := attempt("mkfs-or-skip:/mnt/a")
+	a.Resumed = true
+	in := MkfsOrSkipIn{Volume: plan.Literal(Volume{VolumeID: "vol-1", Created: true, Empty: true}), FileSystem: "xfs",
+		Device: plan.Literal(DeviceNode{VolumeID: "vol-1", Path: "/dev/nvme1n1", Major: 259, Minor: 1})}
+	if seen, err := w.mkfsOrSkip().Observe(t.Context(), a, in); err != nil || seen.Sight != plan.Absent {
+		t.Errorf("saw %q, error %v", seen.Sight, err)
+	}
+	if _, err := w.mkfsOrSkip().Do(t.Context(), a, in); err != nil {
+		t.Error(err)
+	}
+	if probed != "/dev/nvme2n1" || formatted != "/dev/nvme2n1" {
+		t.Errorf("probed %s and formatted %s, which is vol-2 now; vol-1 is /dev/nvme2n1", probed, formatted)
+	}
+}
