@@ -83,7 +83,12 @@ func (a *app) resumeAll(ctx context.Context) error {
 			a.log.Error("cannot read the journal of a run", "run", r.Run, "error", r.Problem)
 			worst = worse(worst, hinted("", "%s", r.Problem))
 			continue
-		case r.Live || r.Outcome.Ended() || r.Outcome == journal.RunFailed && !r.RollingBack:
+		case r.Live || r.Outcome.Ended():
+			continue
+		case a.ofAnotherInstance(ctx, r):
+			a.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, a.ident.InstanceID))
+			continue
+		case r.Outcome == journal.RunFailed && !r.RollingBack:
 			continue
 		}
 		did, err := a.resumeUnattended(ctx, store, r)
@@ -115,15 +120,17 @@ func (a *app) setAside(store *journal.Store, r journal.Summary, why string) {
 	a.log.Warn("a journal was set aside", "run", r.Run, "why", why, "to", to)
 }
 
+// ofAnotherInstance: a failed run of it counts as well, since its claims would
+// be in the way for ever. False where nobody can say.
+func (a *app) ofAnotherInstance(ctx context.Context, r journal.Summary) bool {
+	id, err := a.identity(ctx)
+	return err == nil && id.InstanceID != r.InstanceID
+}
+
 // resumeUnattended is what a boot may do with one interrupted run.
 func (a *app) resumeUnattended(ctx context.Context, store *journal.Store, r journal.Summary) (bool, error) {
-	id, err := a.identity(ctx)
-	if err != nil {
+	if _, err := a.identity(ctx); err != nil {
 		return false, err
-	}
-	if r.InstanceID != id.InstanceID {
-		a.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, id.InstanceID))
-		return false, nil
 	}
 	run, err := store.Resume(r.Run)
 	if errors.Is(err, journal.ErrLive) {
