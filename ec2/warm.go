@@ -30,6 +30,14 @@ func (c *Client) Warm(ctx context.Context) error {
 	return err
 }
 
+// Ready returns a *Fault when there are no credentials to call EC2 with. It asks nobody but their source.
+func (c *Client) Ready(ctx context.Context) error {
+	if err := c.refresh(ctx); err != nil {
+		return Classify("DescribeVolumes", err).as("call EC2")
+	}
+	return nil
+}
+
 // refresh renews credentials that would expire soon, outside the freeze.
 func (c *Client) refresh(ctx context.Context) error {
 	source := namedCredentials{c.loaded.Credentials}

@@ -73,6 +73,9 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 	if err != nil {
 		return err
 	}
+	if err := a.client.Ready(ctx); err != nil { // before there is a run to be resumed
+		return err
+	}
 	store, err := a.store()
 	if err != nil {
 		return err
