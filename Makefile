@@ -24,7 +24,8 @@ clean-demo: build ## remove everything the demo made
 
 test: deps ## all tests; those that need root skip, with the reason, without it
 	go test ./...
-	go test -race ./plan ./journal ./runner ./ec2 ./ec2/sandbox ./linux/guard ./cmd/...
+	go test -race ./plan ./journal ./runner ./ec2 ./linux/guard ./steps/... ./cmd/internal/...
+	go test -race -run '^TestCrashMatrix$$' ./cmd/snaptastic
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
