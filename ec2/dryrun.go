@@ -12,13 +12,16 @@ import (
 // DryRunRequest names the resources that a permission is tried on. What is empty is replaced by an id that cannot
 // exist; EC2 may then answer NotFound, which says nothing about the permission.
 type DryRunRequest struct {
-	InstanceID, VolumeID, SnapshotID, Zone, Device string
+	InstanceID, VolumeID, SnapshotID, ImageID, Zone, Device string
+	// Tags are those that a create would give. Empty: the one that everything made here has, which policies go by.
+	Tags map[string]string
 }
 
 // Permissions are the actions that [Client.DryRun] can try, in the order a report should have.
 var Permissions = []string{
 	"DescribeVolumes", "DescribeSnapshots", "CreateVolume", "AttachVolume", "ModifyInstanceAttribute", "DetachVolume",
 	"DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CreateTags", "DeleteTags", "DeleteSnapshot",
+	"DescribeImages", "DescribeInstances", "DescribeLockedSnapshots", "DeregisterImage",
 }
 
 // DryRun asks EC2 whether the credentials may do the action, without doing it. Nil says yes; a Denied fault says no and
@@ -38,7 +41,13 @@ func (c *Client) DryRun(ctx context.Context, action string, r DryRunRequest) err
 func (c *Client) trials(r DryRunRequest) map[string]func(context.Context) error {
 	instance, volume := or(r.InstanceID, "i-00000000000000000"), or(r.VolumeID, "vol-00000000000000000")
 	snapshot, device := or(r.SnapshotID, "snap-00000000000000000"), or(r.Device, "/dev/sdf")
-	dry, mark := aws.Bool(true), map[string]string{"snaptastic:permission": "tried"}
+	image, dry := or(r.ImageID, "ami-00000000000000000"), aws.Bool(true)
+	mark := r.Tags
+	if len(mark) == 0 {
+		mark = map[string]string{"snaptastic:token": "dry-run"}
+	}
+	// The keys that are written, and removed, after something was made.
+	state, detached := map[string]string{"snaptastic:state": "dry-run"}, map[string]string{"snaptastic:detached": "dry-run"}
 	return map[string]func(context.Context) error{
 		"DescribeVolumes":   trial(c, "DescribeVolumes", (*sdk.Client).DescribeVolumes, &sdk.DescribeVolumesInput{DryRun: dry}),
 		"DescribeSnapshots": trial(c, "DescribeSnapshots", (*sdk.Client).DescribeSnapshots, &sdk.DescribeSnapshotsInput{DryRun: dry}),
@@ -58,9 +67,14 @@ func (c *Client) trials(r DryRunRequest) map[string]func(context.Context) error 
 		"CreateSnapshots": trial(c, "CreateSnapshots", (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
 			DryRun: dry, InstanceSpecification: &types.InstanceSpecification{InstanceId: &instance},
 			TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, mark)}),
-		"CreateTags":     trial(c, "CreateTags", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(mark)}),
-		"DeleteTags":     trial(c, "DeleteTags", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(mark)}),
+		"CreateTags":     trial(c, "CreateTags", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(state)}),
+		"DeleteTags":     trial(c, "DeleteTags", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(detached)}),
 		"DeleteSnapshot": trial(c, "DeleteSnapshot", (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{DryRun: dry, SnapshotId: &snapshot}),
+
+		"DescribeImages":          trial(c, "DescribeImages", (*sdk.Client).DescribeImages, &sdk.DescribeImagesInput{DryRun: dry, Owners: []string{"self"}}),
+		"DescribeInstances":       trial(c, "DescribeInstances", (*sdk.Client).DescribeInstances, &sdk.DescribeInstancesInput{DryRun: dry}),
+		"DescribeLockedSnapshots": trial(c, "DescribeLockedSnapshots", (*sdk.Client).DescribeLockedSnapshots, &sdk.DescribeLockedSnapshotsInput{DryRun: dry}),
+		"DeregisterImage":         trial(c, "DeregisterImage", (*sdk.Client).DeregisterImage, &sdk.DeregisterImageInput{DryRun: dry, ImageId: &image}),
 	}
 }
 

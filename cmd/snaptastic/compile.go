@@ -28,6 +28,11 @@ func (a *app) compile(ctx context.Context, op, name string, o recipe.Options) (*
 
 // spec evaluates one snapshotter of the settings file.
 func (a *app) spec(ctx context.Context, name string) (recipe.Spec, error) {
+	return a.specWarned(ctx, name, func(w *settings.Error) { a.log.Warn(w.Error()) })
+}
+
+// specWarned gives what was accepted but should be mended to warn.
+func (a *app) specWarned(ctx context.Context, name string, warn func(*settings.Error)) (recipe.Spec, error) {
 	if err := a.loadSettings(); err != nil {
 		return recipe.Spec{}, err
 	}
@@ -37,7 +42,7 @@ func (a *app) spec(ctx context.Context, name string) (recipe.Spec, error) {
 	}
 	sc := settings.Context{UserData: given, UserDataFrom: "--userdata", Environ: os.Environ(),
 		Instance: func() (settings.Instance, error) { return a.settingsInstance(ctx) },
-		Warn:     func(w *settings.Error) { a.log.Warn(w.Error()) },
+		Warn:     warn,
 	}
 	if given == nil {
 		sc.UserDataFrom = "instance userdata"

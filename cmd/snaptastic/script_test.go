@@ -128,10 +128,11 @@ func changes(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // mutating lists the actions that change something, each once for every call.
+// A dry run changes nothing.
 func mutating(calls []sandbox.Call) []string {
 	var out []string
 	for _, c := range calls {
-		if c.Service == "ec2" && !strings.HasPrefix(c.Action, "Describe") {
+		if c.Service == "ec2" && !strings.HasPrefix(c.Action, "Describe") && c.Params["DryRun"] != "true" {
 			out = append(out, c.Action)
 		}
 	}

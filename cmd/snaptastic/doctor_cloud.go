@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"snaptastic/ec2"
+	"snaptastic/steps"
+)
+
+// clockMayBeOff is how wrong this machine's clock may be. EC2 itself refuses a
+// request that is signed more than five minutes off.
+const (
+	clockMayBeOff = 2 * time.Minute
+	trialsAtOnce  = 4 // dry runs at once
+	nothingOfOurs = "nothing here yet that Snaptastic made, so it could not be tried"
+	tryItLater    = "look again once a volume is mounted and a snapshot made"
+	cleanNeedsIt  = "only `snaptastic clean` needs it; to have it: "
+)
+
+// instance looks at the metadata service, the region and the userdata.
+func (d *doctor) instance(ctx context.Context) {
+	c, err := d.cloud(ctx)
+	if err != nil {
+		d.failed("metadata", err)
+		return
+	}
+	self, err := d.identity(ctx)
+	if err != nil {
+		d.failed("metadata", err)
+	} else {
+		d.self = self
+		d.ok("metadata", "%s, %s in %s, account %s", self.InstanceID, self.Type, self.Zone, self.AccountID)
+	}
+	if region, err := c.Region(ctx); err != nil {
+		d.failed("region", err)
+	} else if self.Region != "" && region != self.Region {
+		d.warn("region", "leave region out of settings, flags and environment: the instance knows its own",
+			"%s, and the instance is in %s: its volumes will not be found", region, self.Region)
+	} else {
+		d.ok("region", "%s", region)
+	}
+	d.userdata(ctx, c)
+}
+
+// userdata is never printed: it may hold secrets. Its keys are.
+func (d *doctor) userdata(ctx context.Context, c *ec2.Client) {
+	from := "--userdata"
+	raw, err := d.userdataFlag()
+	if err == nil && raw == nil {
+		if d.self.InstanceID == "" {
+			d.warn("userdata", "give some with --userdata", "not looked at: the metadata service does not answer")
+			return
+		}
+		from = "the instance"
+		raw, err = c.Metadata().UserData(ctx)
+	}
+	var keys map[string]json.RawMessage
+	switch {
+	case err != nil:
+		d.failed("userdata", err)
+	case len(raw) == 0:
+		d.ok("userdata", "the instance has none: filter_tags must be set")
+	case json.Unmarshal(raw, &keys) != nil:
+		d.warn("userdata", "make it a JSON object, or set filter_tags and do without", "that of %s is not a JSON object (%d bytes)", from, len(raw))
+	default:
+		d.ok("userdata", "of %s, a JSON object with %s", from, several(slices.Sorted(maps.Keys(keys))))
+	}
+}
+
+func (d *doctor) credentials(ctx context.Context) {
+	c, err := d.cloud(ctx)
+	if err != nil {
+		return // said already
+	}
+	who, err := c.Caller(ctx)
+	if err != nil {
+		d.failed("credentials", err)
+		return
+	}
+	d.caller = true
+	if d.self.AccountID != "" && who.Account != d.self.AccountID {
+		d.warn("credentials", "use the instance's role", "%s is of account %s, the instance of %s", who.ARN, who.Account, d.self.AccountID)
+		return
+	}
+	d.ok("credentials", "%s", who.ARN)
+}
+
+// permissions tries each action. Nothing is done: DryRun.
+func (d *doctor) permissions(ctx context.Context) {
+	if !d.caller {
+		d.warn("permissions", "", "not looked at: there are no good credentials")
+		return
+	}
+	c, _ := d.cloud(ctx) // it was there for the credentials
+	on, made := d.subject(ctx, c)
+	answers := make([]error, len(ec2.Permissions))
+	var trying errgroup.Group
+	trying.SetLimit(trialsAtOnce)
+	for i, action := range ec2.Permissions {
+		trying.Go(func() error { answers[i] = c.DryRun(ctx, action, on); return nil })
+	}
+	_ = trying.Wait()
+	for i, action := range ec2.Permissions {
+		d.permission(action, answers[i], made[action])
+	}
+}
+
+// permission tells what EC2 said to one dry run. onOurs says that it was tried
+// on something that Snaptastic made, as a policy may ask for.
+func (d *doctor) permission(action string, err error, onOurs bool) {
+	check := "ec2:" + action
+	fault, _ := err.(*ec2.Fault)
+	switch {
+	case err == nil:
+		d.ok(check, "allowed")
+	case fault == nil:
+		d.failed(check, err)
+	case fault.Class == ec2.Denied && conditional[action] && !onOurs:
+		d.warn(check, tryItLater, "%s", nothingOfOurs)
+	case fault.Class == ec2.Denied && cleanOnly[action]:
+		d.warn(check, cleanNeedsIt+fault.Hint, "not allowed")
+	case fault.Class == ec2.Denied:
+		d.fail(check, fault.Hint, "not allowed (%s)", fault.Code)
+	case fault.Class == ec2.InUse, fault.Class == ec2.SettleLater, fault.Class == ec2.Limit:
+		d.ok(check, "allowed") // EC2 looks at the permission before it looks at the state
+	case fault.Class == ec2.NotFound, fault.Class == ec2.Invalid:
+		d.warn(check, tryItLater, "%s", nothingOfOurs)
+	default:
+		d.warn(check, "try again", "could not be tried: %s", fault.Message)
+	}
+}
+
+// conditional are the actions that the least policy allows on what Snaptastic
+// made only.
+var conditional = map[string]bool{"DeleteVolume": true, "DeleteSnapshot": true}
+
+// cleanOnly are the actions that no run needs.
+var cleanOnly = map[string]bool{"DescribeImages": true, "DescribeInstances": true, "DescribeLockedSnapshots": true, "DeregisterImage": true}
+
+// subject finds what to try the actions on: a volume of ours that is attached,
+// and a snapshot of ours. made says which actions are tried on such a thing.
+func (d *doctor) subject(ctx context.Context, c *ec2.Client) (on ec2.DryRunRequest, made map[string]bool) {
+	on = ec2.DryRunRequest{InstanceID: d.self.InstanceID, Zone: d.self.Zone}
+	made = map[string]bool{}
+	var finding sync.WaitGroup
+	finding.Go(func() {
+		volumes, err := c.AttachedVolumes(ctx, d.self.InstanceID)
+		if err != nil || d.self.InstanceID == "" {
+			return // the action that is refused says so itself
+		}
+		for _, v := range volumes {
+			at, _ := v.On(d.self.InstanceID)
+			if v.Tags[steps.TagToken] != "" && !strings.HasSuffix(at.Device, "da1") {
+				on.VolumeID, on.Device, made["DeleteVolume"] = v.ID, at.Device, true
+				return
+			}
+		}
+	})
+	finding.Go(func() {
+		if len(d.specs) == 0 {
+			return
+		}
+		tags := map[string][]string{}
+		for k, v := range d.specs[0].FilterTags {
+			tags[k] = []string{v}
+		}
+		found, err := c.Snapshots(ctx, ec2.SnapshotQuery{Tags: tags, TagKeys: []string{steps.TagToken}})
+		if err == nil && len(found) > 0 {
+			on.SnapshotID, made["DeleteSnapshot"] = found[0].ID, true
+		}
+	})
+	finding.Wait()
+	return on, made
+}
+
+// clock compares this machine's clock with EC2's: expiry, and the signature of
+// each request, go by it.
+func (d *doctor) clock(ctx context.Context) {
+	c, err := d.cloud(ctx)
+	if err != nil {
+		return
+	}
+	skew, err := c.Skew(ctx)
+	switch {
+	case err != nil && !d.caller:
+		d.warn("clock", "", "not looked at: there are no good credentials")
+	case err != nil:
+		d.warn("clock", "", "not looked at: %s", oneLine(err.Error()))
+	case skew.Abs() > clockMayBeOff:
+		d.fail("clock", "set it (chronyd or timesyncd)", "%s %s EC2's", skew.Abs().Round(time.Second), behind(skew))
+	default:
+		d.ok("clock", "right, by EC2's")
+	}
+}
+
+func behind(skew time.Duration) string {
+	if skew > 0 {
+		return "behind"
+	}
+	return "ahead of"
+}

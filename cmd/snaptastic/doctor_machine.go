@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"snaptastic/journal"
+	"snaptastic/linux/guard"
+	"snaptastic/plan"
+)
+
+const (
+	littleSpace = 64 << 20 // bytes: a journal has a few hundred KiB, and 200 of them are kept
+	noSpace     = 4 << 20
+)
+
+func (d *doctor) root() {
+	if os.Geteuid() == 0 {
+		d.ok("root", "yes")
+		return
+	}
+	d.warn("root", "run it as root (sudo) for the whole picture", "no: runs need it, to mount and to freeze; what only root may see is not looked at")
+}
+
+// state looks at the folder of the journals.
+func (d *doctor) state() {
+	const check = "state folder"
+	dir, err := filepath.Abs(d.stateDir)
+	if err != nil {
+		d.failed(check, err)
+		return
+	}
+	fi, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if parent := existingParent(dir); unix.Access(parent, unix.W_OK) != nil {
+			d.unwritable(check, dir, "is not there, and "+parent+" is not writable")
+			return
+		}
+		d.ok(check, "%s is not there yet; the first run makes it", dir)
+		return
+	case err != nil:
+		d.failed(check, err)
+		return
+	case !fi.IsDir():
+		d.fail(check, "choose another one with --state-dir", "%s is not a folder", dir)
+		return
+	case unix.Access(dir, unix.W_OK) != nil:
+		d.unwritable(check, dir, "is not writable")
+		return
+	}
+	if m := fi.Mode().Perm(); m&0o077 != 0 {
+		d.warn(check, "chmod 0700 "+dir, "%s is open to others (mode %04o), and journals hold what hooks are told", dir, m)
+	}
+	d.space(check, dir)
+}
+
+func (d *doctor) unwritable(check, dir, why string) {
+	if os.Geteuid() != 0 {
+		d.warn(check, "run it as root (sudo)", "%s %s for this user", dir, why)
+		return
+	}
+	d.fail(check, "choose another one with --state-dir, or make this one writable", "%s %s", dir, why)
+}
+
+func (d *doctor) space(check, dir string) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		d.failed(check, fmt.Errorf("cannot tell the free space of %s: %w", dir, err))
+		return
+	}
+	free := st.Bavail * uint64(st.Bsize) // Bsize has another type on other machines
+	switch {
+	case st.Type == unix.TMPFS_MAGIC || st.Type == unix.RAMFS_MAGIC:
+		d.warn(check, "choose one on a disk with --state-dir", "%s is in memory: after a reboot nobody knows what a run had begun", dir)
+	case free < noSpace:
+		d.fail(check, "make room: a run that cannot write its journal stops", "%s has %d KiB free", dir, free>>10)
+	case free < littleSpace:
+		d.warn(check, "make room", "%s has %d MiB free", dir, free>>20)
+	default:
+		d.ok(check, "%s, writable, %d MiB free", dir, free>>20)
+	}
+}
+
+func existingParent(dir string) string {
+	for dir != "/" {
+		dir = filepath.Dir(dir)
+		if _, err := os.Stat(dir); err == nil {
+			break
+		}
+	}
+	return dir
+}
+
+// runs looks for journals that are damaged and runs that are unfinished.
+func (d *doctor) runs() {
+	const check = "journal"
+	if _, err := os.ReadDir(filepath.Join(d.stateDir, "runs")); err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			d.ok(check, "no runs yet")
+		case errors.Is(err, fs.ErrPermission):
+			d.warn(check, "run it as root (sudo)", "not looked at: this user may not read it")
+		default:
+			d.failed(check, err)
+		}
+		return
+	}
+	store, err := d.store()
+	if err != nil {
+		d.failed(check, err)
+		return
+	}
+	all, err := store.List()
+	if err != nil {
+		d.failed(check, err)
+		return
+	}
+	before, live := len(d.findings), 0
+	for _, r := range all {
+		if r.Live {
+			live++
+			continue
+		}
+		d.run(check, r)
+	}
+	if len(d.findings) == before {
+		d.ok(check, "%d runs, %d live, none unfinished", len(all), live)
+	}
+}
+
+func (d *doctor) run(check string, r journal.Summary) {
+	what := fmt.Sprintf("run %s (%s %s)", r.Run, r.Operation, r.Snapshotter)
+	finish := fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic rollback %s` undoes it", r.Run, r.Run)
+	switch {
+	case r.Damaged:
+		d.fail(check, "`snaptastic resume` sets it aside", "%s", r.Problem)
+	case r.Problem != "":
+		d.fail(check, "", "run %s: %s", r.Run, r.Problem)
+	case r.Outcome.Ended():
+	case d.self.InstanceID != "" && r.InstanceID != d.self.InstanceID:
+		d.warn(check, "`snaptastic resume` sets it aside", "%s is of instance %s: it came with an image", what, r.InstanceID)
+	case r.RollingBack:
+		d.warn(check, fmt.Sprintf("`snaptastic rollback %s` goes on", r.Run), "%s was cut off while it was rolled back", what)
+	case r.Outcome == journal.RunFailed:
+		d.warn(check, finish, "%s failed: %s", what, oneLine(r.Error))
+	default:
+		d.warn(check, finish, "%s was interrupted", what)
+	}
+}
+
+// frozen looks for what guards left that were killed with their parents.
+func (d *doctor) frozen(ctx context.Context) {
+	const check = "frozen"
+	left, err := guard.Left(ctx, filepath.Join(d.stateDir, "frozen"))
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		d.warn(check, "run it as root (sudo)", "not looked at: this user may not read it")
+		return
+	case err != nil:
+		d.failed(check, err)
+	}
+	var live []string
+	for _, l := range left {
+		if l.Outcome == guard.IsLive {
+			live = append(live, l.Path)
+			continue
+		}
+		d.fail(check, "`snaptastic thaw --owned`", "%s may have been left frozen by run %s, which was killed", l.Path, plan.RunID(l.Run))
+	}
+	if err == nil && len(live) == len(left) {
+		d.ok(check, "no killed run left a file system frozen%s", during(live))
+	}
+}
+
+func during(live []string) string {
+	if len(live) == 0 {
+		return ""
+	}
+	return "; a live run is about to freeze " + several(live)
+}
+
+// guard starts the process that freezes, on a file system that cannot be
+// frozen and is not asked to, and lets it go.
+func (d *doctor) guard(ctx context.Context) {
+	const check = "freeze guard"
+	if os.Geteuid() != 0 {
+		d.warn(check, "run it as root (sudo)", "not started: only root may freeze")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var weak []string
+	g, err := guard.Start(ctx, []guard.Mount{{Path: "/proc"}}, guard.Options{
+		Log: func(format string, args ...any) { weak = append(weak, fmt.Sprintf(format, args...)) }})
+	if err != nil {
+		d.fail(check, "is /proc mounted, and may this program be executed?", "%s", oneLine(err.Error()))
+		return
+	}
+	if err := g.Release(); err != nil {
+		d.failed(check, err)
+		return
+	}
+	if len(weak) > 0 {
+		d.warn(check, "run it with CAP_SYS_RESOURCE and CAP_IPC_LOCK", "%s", strings.Join(weak, "; "))
+		return
+	}
+	d.ok(check, "starts, shielded from the OOM killer, its memory locked")
+}

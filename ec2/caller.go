@@ -1,0 +1,40 @@
+package ec2
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// Caller is who the credentials belong to.
+type Caller struct {
+	ARN     string // such as arn:aws:sts::123456789012:assumed-role/web/i-0a1b2c3d
+	Account string
+}
+
+// Caller asks who the credentials belong to. It needs no permission: a refusal means that they are no good.
+// Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+func (c *Client) Caller(ctx context.Context) (Caller, error) {
+	const op, doing = "GetCallerIdentity", "tell whose credentials these are"
+	if _, err := c.connect(ctx); err != nil { // it finds the region
+		return Caller{}, Classify(op, err)
+	}
+	loaded := c.loaded
+	loaded.Region = c.region
+	api := sts.NewFromConfig(loaded, func(o *sts.Options) {
+		o.Credentials = namedCredentials{c.loaded.Credentials}
+		o.HTTPClient = c.httpClient()
+		// An endpoint of Amazon's is EC2's alone; any other serves all there is.
+		if at, err := url.Parse(c.config.EndpointURL); err == nil && at.Host != "" && !strings.Contains(at.Host, "amazonaws.com") {
+			o.BaseEndpoint = aws.String(c.config.EndpointURL)
+		}
+	})
+	out, err := api.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return Caller{}, Classify(op, err).as(doing)
+	}
+	return Caller{ARN: aws.ToString(out.Arn), Account: aws.ToString(out.Account)}, nil
+}
