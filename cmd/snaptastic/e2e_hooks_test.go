@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"snaptastic/steps/recipe"
+)
+
+// hooked is a rig of two volumes whose hooks each write a line to a diary;
+// more are attributes for some of them.
+func hooked(t *testing.T, more map[string]string) *rig {
+	r := newRig(t, 2, "ext4")
+	program := filepath.Join(r.dir, "hook.sh")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$SNAPTASTIC_HOOK $(basename \"$SNAPTASTIC_MOUNT_POINT\") $SNAPTASTIC_VOLUME_ID\" >>"+r.diary()+"\ncat >"+r.dir+"/stdin.$SNAPTASTIC_HOOK\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var hcl strings.Builder
+	hcl.WriteString("snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n" + r.volume(0, "ext4") + r.volume(1, "ext4"))
+	for _, name := range recipe.HookNames {
+		command, attributes := more[name], ""
+		if !strings.Contains(command, "command") {
+			attributes, command = command, fmt.Sprintf("command = [%q]", program)
+		}
+		fmt.Fprintf(&hcl, "  hook %q {\n    %s\n    %s\n  }\n", name, command, attributes)
+	}
+	hcl.WriteString("}\n")
+	r.declare(hcl.String())
+	return r
+}
+
+func (r *rig) diary() string { return filepath.Join(r.dir, "diary") }
+
+// wrote takes the diary's lines, each without the volume's id.
+func (r *rig) wrote() []string {
+	r.t.Helper()
+	b, err := os.ReadFile(r.diary())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_ = os.Remove(r.diary())
+	var out []string
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) == 3 {
+			f = f[:2]
+		}
+		out = append(out, strings.Join(f, " "))
+	}
+	return out
+}
+
+// The plural hooks run once and embrace all; the singular ones run once for
+// each volume and embrace what is done to it.
+func TestTheTwelveHooksRunInTheirOrder(t *testing.T) {
+	r := hooked(t, nil)
+	for _, tt := range []struct{ op, one, all string }{{"mount", "mount", "mounts"}, {"snapshot", "snapshot", "snapshots"}, {"unmount", "unmount", "unmounts"}} {
+		r.must("run", tt.op, "db")
+		got := r.wrote()
+		if len(got) != 6 || got[0] != "pre_"+tt.all || got[5] != "post_"+tt.all {
+			t.Fatalf("%s wrote %q", tt.op, got)
+		}
+		for _, v := range []string{"a", "b"} {
+			pre, post := slices.Index(got, "pre_"+tt.one+" "+v), slices.Index(got, "post_"+tt.one+" "+v)
+			if pre < 0 || post < pre {
+				t.Errorf("%s of %s wrote %q", tt.op, v, got)
+			}
+		}
+		for _, when := range []string{"pre_", "post_"} {
+			for _, hook := range []string{when + tt.one, when + tt.all} {
+				b, err := os.ReadFile(filepath.Join(r.dir, "stdin."+hook))
+				if err != nil || !strings.Contains(string(b), `"operation":"`+tt.op+`"`) || !strings.Contains(string(b), `"mount_point":"`+r.mounts[1]+`"`) {
+					t.Errorf("%s was told %s, %v", hook, b, err)
+				}
+			}
+		}
+	}
+}
+
+// A hook that fails stops its lane only, the other one is mounted; with
+// on_failure = "continue" it stops nothing.
+func TestAHookThatFailsStopsItsLaneUnlessItMayFail(t *testing.T) {
+	fail := `command = ["sh", "-c", "test $(basename \"$SNAPTASTIC_MOUNT_POINT\") != a"]`
+	r := hooked(t, map[string]string{"pre_mount": fail})
+	code, out := r.run("run", "mount", "db")
+	if got := r.mounted(); code != exitSomeLanes || len(got) != 1 || got[0] != r.mounts[1] {
+		t.Errorf("exit %d, mounted %v\n%s", code, got, out)
+	}
+	if got := r.wrote(); slices.Contains(got, "post_mount a") || slices.Contains(got, "post_mounts") || !slices.Contains(got, "post_mount b") {
+		t.Errorf("a post hook of success ran without it: %q", got)
+	}
+
+	r = hooked(t, map[string]string{"pre_mount": fail + "\n on_failure = \"continue\""})
+	out = r.must("run", "mount", "db")
+	if len(r.mounted()) != 2 || !strings.Contains(out, "its failure does not count") {
+		t.Errorf("mounted %v\n%s", r.mounted(), out)
+	}
+	if got := r.wrote(); !slices.Contains(got, "post_mounts") {
+		t.Errorf("wrote %q", got)
+	}
+}
+
+// A snapshot that fails runs its post hooks all the same: what they started,
+// they end.
+func TestPostSnapshotHooksRunAfterAFailure(t *testing.T) {
+	r := hooked(t, map[string]string{"pre_snapshot": `command = ["false"]`})
+	r.must("run", "mount", "db")
+	r.wrote()
+	code, out := r.run("run", "snapshot", "db")
+	if code != exitFailed || len(r.snapshots()) != 0 {
+		t.Errorf("exit %d, %d snapshots\n%s", code, len(r.snapshots()), out)
+	}
+	got := r.wrote()
+	slices.Sort(got)
+	if want := []string{"post_snapshot a", "post_snapshot b", "post_snapshots", "pre_snapshots"}; !slices.Equal(got, want) {
+		t.Errorf("wrote %q, want %q\n%s", got, want, out)
+	}
+}
+
+// A hook that hangs is ended at its time-out, with all that it started.
+func TestAHangingHookIsEndedWithItsGroup(t *testing.T) {
+	r := newRig(t, 1, "ext4")
+	pids := filepath.Join(r.dir, "pids")
+	script := fmt.Sprintf(`trap '' TERM; sleep 300 & echo $! >>%s; echo $$ >>%s; wait; sleep 300`, pids, pids)
+	r.declare("snapshotter \"db\" {\n filter_tags = { role = \"db\" }\n" + r.volume(0, "ext4") +
+		fmt.Sprintf("hook \"pre_mounts\" {\n command = [\"sh\", \"-c\", %q]\n timeout = \"1s\"\n }\n}\n", script))
+	code, out := r.run("run", "mount", "db")
+	if code != exitFailed || len(r.mounted()) != 0 || !strings.Contains(out, "pre_mounts") || !strings.Contains(out, "1s") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	plain(t, out)
+	b, err := os.ReadFile(pids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(strings.Fields(string(b))); n != 2 {
+		t.Errorf("%d processes, want 2", n)
+	}
+	for _, f := range strings.Fields(string(b)) {
+		pid, _ := strconv.Atoi(f)
+		r.eventually("end of process "+f, func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
+	}
+	if did := mutating(r.calls()); len(did) > 0 {
+		t.Errorf("it made %v", did)
+	}
+}
