@@ -50,6 +50,7 @@ type Client struct {
 	loaded   aws.Config
 	metadata *Metadata
 	paces    paces
+	clock    clock
 
 	mu        sync.Mutex
 	connected *sdk.Client
@@ -57,6 +58,7 @@ type Client struct {
 
 	volumeLooks   looks[Volume]
 	snapshotLooks looks[Snapshot]
+	snapshotsByID looks[Snapshot]
 	volumePolls   poller[Volume]
 	snapshotPolls poller[Snapshot]
 }
@@ -76,6 +78,9 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	c.volumeLooks.describe = c.describeVolumes
 	c.snapshotLooks.describe = c.describeSnapshotsLike
+	c.snapshotsByID.describe = func(ctx context.Context, _ string, ids []string) ([]Snapshot, error) {
+		return c.describeSnapshots(ctx, SnapshotQuery{IDs: ids})
+	}
 	c.volumePolls = poller[Volume]{
 		describe: func(ctx context.Context, ids []string) ([]Volume, error) {
 			return c.describeVolumes(ctx, "volume-id", ids)
@@ -174,9 +179,9 @@ func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
 
 func (c *Client) httpClient() answers {
 	if c.config.Transport != nil {
-		return answers{overTransport(c.config.Transport)}
+		return answers{from: overTransport(c.config.Transport), clock: &c.clock}
 	}
-	return answers{c.loaded.HTTPClient}
+	return answers{from: c.loaded.HTTPClient, clock: &c.clock}
 }
 
 // method is an SDK operation as a method expression: (*sdk.Client).CreateVolume. Naming each one so, and none by

@@ -45,6 +45,7 @@ type SnapshotQuery struct {
 	IDs       []string
 	VolumeIDs []string
 	States    []string
+	TagKeys   []string // at least one of these tags, whatever its value
 	Tags      map[string][]string
 }
 
@@ -80,6 +81,9 @@ func (c *Client) describeSnapshots(ctx context.Context, query SnapshotQuery) ([]
 	filters := []types.Filter{}
 	if len(query.States) > 0 {
 		filters = append(filters, filterOf("status", query.States...))
+	}
+	if len(query.TagKeys) > 0 {
+		filters = append(filters, filterOf("tag-key", query.TagKeys...))
 	}
 	for _, key := range slices.Sorted(maps.Keys(query.Tags)) {
 		filters = append(filters, filterOf("tag:"+key, query.Tags[key]...))

@@ -47,12 +47,17 @@ type answers struct {
 	from interface {
 		Do(*http.Request) (*http.Response, error)
 	}
+	clock *clock // learns from each answer, a refusal too
 }
 
 const longestPreamble = 1024 // bytes before the root element: the XML declaration and white space
 
 func (a answers) Do(request *http.Request) (*http.Response, error) {
+	sent := time.Now()
 	response, err := a.from.Do(request)
+	if err == nil {
+		a.clock.hear(response, sent, time.Now())
+	}
 	if err != nil || response.StatusCode < 200 || response.StatusCode > 299 {
 		return response, err
 	}

@@ -74,10 +74,13 @@ type Plan struct {
 	Resumption  Resumption `json:"resumption"`
 	// UndoOnFailure: a run that fails undoes itself and ends (a snapshot run:
 	// unlabelled snapshots are worth nothing).
-	UndoOnFailure bool      `json:"undo_on_failure,omitempty"`
-	Lanes         []Lane    `json:"lanes,omitempty"`
-	Sections      []Section `json:"sections,omitempty"`
-	Steps         []Step    `json:"steps"` // in topological order
+	UndoOnFailure bool `json:"undo_on_failure,omitempty"`
+	// Irreversible: what the run does cannot be undone (a clean-up), so a
+	// rollback is refused.
+	Irreversible bool      `json:"irreversible,omitempty"`
+	Lanes        []Lane    `json:"lanes,omitempty"`
+	Sections     []Section `json:"sections,omitempty"`
+	Steps        []Step    `json:"steps"` // in topological order
 }
 
 // A Lane is a failure domain: one volume. Claims name what no other run may

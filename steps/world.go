@@ -30,6 +30,11 @@ type Cloud interface {
 	CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotRequest) (ec2.Snapshot, error)
 	DeleteSnapshot(ctx context.Context, id string) error
 
+	SnapshotsByID(ctx context.Context, ids ...string) (map[string]ec2.Snapshot, error)
+	Images(ctx context.Context, ids ...string) ([]ec2.Image, error)
+	Instances(ctx context.Context, imageID string) ([]ec2.Instance, error)
+	DeregisterImage(ctx context.Context, id string) error
+
 	CreateTags(ctx context.Context, ids []string, tags map[string]string) error
 	DeleteTags(ctx context.Context, ids []string, keys []string) error
 	Warm(ctx context.Context) error
@@ -155,6 +160,9 @@ func Handlers(w *World) plan.Handlers {
 	plan.Bind(h, Unmount, w.unmount())
 	plan.Bind(h, Detach, w.detach())
 	plan.Bind(h, WaitDetached, w.waitDetached())
+	plan.Bind(h, DeleteSnapshot, w.deleteCleanedSnapshot())
+	plan.Bind(h, DeleteVolume, w.deleteCleanedVolume())
+	plan.Bind(h, DeregisterImage, w.deregisterImage())
 	return h
 }
 

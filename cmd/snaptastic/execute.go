@@ -21,6 +21,11 @@ const (
 	keepFor  = 30 * 24 * time.Hour
 )
 
+// fewWorkers is how many things a clean-up deletes at once. It is in no hurry, and EC2 allows an account some five
+// changes a second in the long run, which the mounts and snapshots of a whole fleet share.
+// Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+const fewWorkers = 8
+
 // action is what to do with an open run.
 type action struct {
 	rollback   bool
@@ -60,6 +65,9 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 			a.stderr.Window(open)
 		}}
 	a.tune(&conf)
+	if run.Plan().Irreversible {
+		conf.Workers = fewWorkers
+	}
 	var res runner.Result
 	if act.rollback {
 		res = runner.Rollback(ctx, conf)

@@ -21,7 +21,7 @@ func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan) 
 		return nil, err
 	}
 	id, err := a.identity(ctx)
-	if err != nil {
+	if err != nil && p.Instance != "" { // a clean-up is of no instance
 		return nil, err
 	}
 	w := &steps.World{

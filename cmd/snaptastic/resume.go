@@ -124,7 +124,7 @@ func (a *app) setAside(store *journal.Store, r journal.Summary, why string) {
 // be in the way for ever. False where nobody can say.
 func (a *app) ofAnotherInstance(ctx context.Context, r journal.Summary) bool {
 	id, err := a.identity(ctx)
-	return err == nil && id.InstanceID != r.InstanceID
+	return err == nil && r.InstanceID != "" && id.InstanceID != r.InstanceID
 }
 
 // resumeUnattended is what a boot may do with one interrupted run.
@@ -198,6 +198,9 @@ func (a *app) openRun(ctx context.Context, store *journal.Store, id plan.RunID) 
 			hint = fmt.Sprintf("a finished mount is undone by `snaptastic run unmount %s`", run.Plan().Snapshotter)
 		}
 		return nil, hinted(hint, "run %s is over: %s", id, m.Outcome)
+	}
+	if m.InstanceID == "" { // a clean-up that was begun elsewhere than on an instance
+		return run, nil
 	}
 	self, err := a.identity(ctx)
 	if err == nil && self.InstanceID != m.InstanceID {

@@ -27,6 +27,11 @@ func rollbackCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if run.Plan().Irreversible {
+				_ = run.Close()
+				return hinted(fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic abandon %s` ends it as it is", args[0], args[0]),
+					"cannot roll back run %s: what it deleted cannot be brought back", args[0])
+			}
 			_, err = a.execute(c.Context(), store, run, action{rollback: true})
 			return err
 		}}

@@ -71,8 +71,11 @@ func (w *World) api(ctx context.Context, form url.Values, authorization string) 
 	q := newQuery(form)
 	q.request = rand.Text()
 	call := Call{Time: time.Now(), Service: "ec2", Action: q.action, Params: q.params(), RequestID: q.request, Process: processID}
-	if q.action == "GetCallerIdentity" {
+	switch q.action {
+	case "GetCallerIdentity":
 		call.Service = "sts"
+	case "GetMetricStatistics":
+		call.Service = "cloudwatch"
 	}
 	reply, err := w.suffer(ctx, q, &call, func() (*answer, error) { return w.act(q, authorization) })
 	call.Millis = float64(time.Since(call.Time).Microseconds()) / 1000
@@ -89,8 +92,11 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 		}
 		r := asRefusal(err)
 		call.Result = r.Code
-		if call.Service == "sts" {
-			return stsRefusal(r, q.request), nil
+		switch call.Service {
+		case "sts":
+			return plainRefusal("https://sts.amazonaws.com/doc/2011-06-15/", r, q.request), nil
+		case "cloudwatch":
+			return plainRefusal("http://monitoring.amazonaws.com/doc/2010-08-01/", r, q.request), nil
 		}
 		return ec2Refusal(r, q.request), nil
 	}
@@ -122,6 +128,9 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 	}
 	reply, err := finish(effect())
 	for _, f := range struck {
+		if f.Skew != 0 {
+			reply.skew += f.Skew
+		}
 		if f.When == "after" {
 			if err := sleep(ctx, f.Hang); err != nil {
 				call.Lost = true
@@ -143,6 +152,9 @@ func (w *World) act(q *query, authorization string) (*answer, error) {
 	}
 	if q.action == "GetCallerIdentity" {
 		return callerIdentity(q.request), nil
+	}
+	if q.action == "GetMetricStatistics" {
+		return w.metricStatistics(q)
 	}
 	row, ok := actions[q.action]
 	if !ok {
@@ -173,9 +185,10 @@ func (w *World) latency() Latency {
 	return w.faults.current.Latency
 }
 
-func stsRefusal(r *refusal, requestID string) *answer {
+// plainRefusal is the error answer of the services that speak the Query protocol in its usual form.
+func plainRefusal(namespace string, r *refusal, requestID string) *answer {
 	var d document
-	d.WriteString(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`)
+	d.WriteString(`<ErrorResponse xmlns="` + namespace + `">`)
 	d.in("Error", func() {
 		d.text("Type", "Sender")
 		d.text("Code", r.Code)

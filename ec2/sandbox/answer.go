@@ -13,6 +13,7 @@ type answer struct {
 	status int
 	kind   string // Content-Type
 	header http.Header
+	skew   time.Duration // of its Date header
 	body   []byte
 }
 

@@ -116,3 +116,25 @@ func Misbehave(dir string, latency Latency, faults ...Fault) error {
 	}
 	return nil
 }
+
+// AddImage records an image of the account with the fields given; what is missing gets EC2's values. It returns the id.
+func (w *World) AddImage(i Image) (string, error) {
+	i.ID = cmp.Or(i.ID, newID("ami"))
+	i.OwnerID = cmp.Or(i.OwnerID, Account)
+	i.Name = cmp.Or(i.Name, i.ID)
+	i.RootDevice = cmp.Or(i.RootDevice, "/dev/xvda")
+	if i.Created.IsZero() {
+		i.Created = time.Now()
+	}
+	return i.ID, w.transact(func(t *tx) error { t.change.Images[i.ID] = &i; return nil })
+}
+
+// AddInstance records another instance with the fields given; nothing runs. It returns the id.
+func (w *World) AddInstance(i Instance) (string, error) {
+	i.ID = cmp.Or(i.ID, newID("i"))
+	i.Type, i.Zone, i.RootDevice = cmp.Or(i.Type, "m5.large"), cmp.Or(i.Zone, Zone), cmp.Or(i.RootDevice, "/dev/xvda")
+	if i.Launched.IsZero() {
+		i.Launched = time.Now()
+	}
+	return i.ID, w.transact(func(t *tx) error { t.change.Instances[i.ID] = &i; return nil })
+}

@@ -48,6 +48,7 @@ type Fault struct {
 	Status  int           `json:"status,omitempty"`  // HTTP status of the error; EC2's own for the code when 0
 	Reset   string        `json:"reset,omitempty"`   // "before" or "after" the effect the connection is reset
 	Hang    time.Duration `json:"-"`                 // it hangs so long: "hang"
+	Skew    time.Duration `json:"-"`                 // its Date header is so far ahead of this machine's clock: "skew"
 	When    string        `json:"when,omitempty"`    // of the hang: "before" (the default) or "after" the effect
 
 	// Effect is what becomes of what the call makes. CreateVolume: vanish, error,
@@ -66,6 +67,7 @@ type faultJSON struct {
 	faultFields
 	Latency string `json:"latency,omitempty"`
 	Hang    string `json:"hang,omitempty"`
+	Skew    string `json:"skew,omitempty"`
 	After   string `json:"after,omitempty"`
 }
 
@@ -76,12 +78,12 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*f = Fault(j.faultFields)
-	return errors.Join(parseDuration(j.Latency, &f.Latency), parseDuration(j.Hang, &f.Hang), parseDuration(j.After, &f.After))
+	return errors.Join(parseDuration(j.Latency, &f.Latency), parseDuration(j.Hang, &f.Hang), parseDuration(j.Skew, &f.Skew), parseDuration(j.After, &f.After))
 }
 
 // MarshalJSON implements json.Marshaler.
 func (f Fault) MarshalJSON() ([]byte, error) {
-	return json.Marshal(faultJSON{faultFields(f), brief(f.Latency), brief(f.Hang), brief(f.After)})
+	return json.Marshal(faultJSON{faultFields(f), brief(f.Latency), brief(f.Hang), brief(f.Skew), brief(f.After)})
 }
 
 func brief(d time.Duration) string {
@@ -198,6 +200,8 @@ func (f *Fault) word() string {
 		return asRefusal(f.refusal()).Code
 	case f.Effect != "":
 		return f.Effect
+	case f.Skew != 0:
+		return "skew"
 	}
 	return "latency"
 }

@@ -88,7 +88,7 @@ func (a *answer) headers() http.Header {
 		h = http.Header{}
 	}
 	h.Set("Content-Type", a.kind)
-	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	h.Set("Date", time.Now().Add(a.skew).UTC().Format(http.TimeFormat))
 	h.Set("Server", "snaptastic-sandbox")
 	return h
 }

@@ -128,6 +128,7 @@ type Instance struct {
 	PrivateIP  string    `json:"private_ip"`
 	Token      string    `json:"token,omitempty"`
 	Tags       Tags      `json:"tags,omitempty"`
+	CPU        *float64  `json:"cpu,omitempty"` // percent, as CloudWatch tells it
 }
 
 // Image is an AMI.

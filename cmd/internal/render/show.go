@@ -123,7 +123,7 @@ func (p *page) next(s Story) {
 	if s.Live || s.Damaged {
 		return
 	}
-	for i, cmd := range commandsFor(s.Run, s.Outcome, s.RollingBack) {
+	for i, cmd := range commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack) {
 		if i == 0 {
 			p.text("")
 		}
@@ -205,7 +205,7 @@ func (s Story) view(now time.Time) storyView {
 		Lanes: list(lanesOf(s.Plan, s.Records, now, s.back())), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
-		v.Next = list(commandsFor(s.Run, s.Outcome, s.RollingBack))
+		v.Next = list(commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack))
 	}
 	for i := range s.Plan.Steps {
 		st := &s.Plan.Steps[i]

@@ -55,7 +55,11 @@ func (e End) kept() []string {
 func Summary(w io.Writer, e End, o Style) error {
 	p := page{style: o}
 	views := lanesOf(e.Plan, e.records(), e.Now, e.back())
-	p.volumeTable(views)
+	if e.Plan.Irreversible {
+		p.removals(e)
+	} else {
+		p.volumeTable(views)
+	}
 	for _, v := range views {
 		if s := v.notable(); v.Lane == "" && s != "" {
 			p.line(span{"whole run: " + s, dim})
@@ -171,7 +175,11 @@ func (e End) sentence() (string, colour) {
 			return "could not be rolled back in full", red
 		}
 		if well := len(e.Result.Done); well > 0 {
-			return fmt.Sprintf("failed (%d of %s done)", well, count(len(e.Plan.Lanes), "volume", "volumes")), red
+			what := count(len(e.Plan.Lanes), "volume", "volumes")
+			if e.Plan.Irreversible {
+				what = fmt.Sprint(len(e.Plan.Lanes))
+			}
+			return fmt.Sprintf("failed (%d of %s done)", well, what), red
 		}
 		return "failed", red
 	}
@@ -185,10 +193,10 @@ type nextCommand struct {
 }
 
 func (e End) commands() []nextCommand {
-	return commandsFor(e.Run, e.Result.Outcome, e.Rollback)
+	return commandsFor(e.Run, e.Plan, e.Result.Outcome, e.Rollback)
 }
 
-func commandsFor(run plan.RunID, outcome journal.Outcome, rollingBack bool) []nextCommand {
+func commandsFor(run plan.RunID, p *plan.Plan, outcome journal.Outcome, rollingBack bool) []nextCommand {
 	resume := nextCommand{"finish it", "snaptastic resume " + clean(string(run))}
 	undo := nextCommand{"undo it", "snaptastic rollback " + clean(string(run))}
 	switch {
@@ -197,6 +205,8 @@ func commandsFor(run plan.RunID, outcome journal.Outcome, rollingBack bool) []ne
 	case rollingBack:
 		undo.What = "go on"
 		return []nextCommand{undo}
+	case p != nil && p.Irreversible:
+		return []nextCommand{resume, {"let go", "snaptastic abandon " + clean(string(run))}}
 	}
 	return []nextCommand{resume, undo}
 }

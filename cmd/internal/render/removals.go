@@ -1,0 +1,43 @@
+package render
+
+import (
+	"strings"
+
+	"snaptastic/journal"
+)
+
+// removals says what a clean-up came to. It is counted, not listed: there may be thousands, and the plan that was shown
+// before named each.
+func (p *page) removals(e End) {
+	var deleted, gone, refused, open int
+	left := [][]string{}
+	for i := range e.Plan.Steps {
+		s := &e.Plan.Steps[i]
+		switch r := e.records()[s.ID]; {
+		case r.State == journal.Done && r.Adopted():
+			gone++
+		case r.State == journal.Done:
+			deleted++
+		case r.State == journal.Failed:
+			refused++
+		case r.State == journal.Skipped:
+			left = append(left, []string{clean(string(s.ID)), clean(r.Note)})
+		default:
+			open++
+		}
+	}
+	var words []string
+	for _, n := range []struct {
+		count int
+		what  string
+	}{{deleted, "deleted"}, {gone, "gone already"}, {len(left), "left as it was"}, {refused, "refused"}, {open, "not reached"}} {
+		if n.count > 0 {
+			words = append(words, count(n.count, n.what, n.what))
+		}
+	}
+	p.text(strings.Join(words, ", "))
+	if len(left) > 0 {
+		p.text("")
+		p.table("", []string{"LEFT", "BECAUSE"}, left, nil)
+	}
+}

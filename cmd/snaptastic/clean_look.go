@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/steps"
+)
+
+// look gathers what the rules go by. What is not asked for is not looked at, except what may hold a snapshot.
+func (j *cleaning) look(ctx context.Context, cloud *ec2.Client, now time.Time, filter map[string]string) (w steps.CleanWorld, err error) {
+	w.Now, w.Filter = now, filter
+	if w.Unfinished, err = unfinishedRuns(j.app); err != nil {
+		return w, err
+	}
+	snapshots, volumes, images := j.what == "snapshots" || j.what == "all", j.what == "volumes" || j.what == "all", j.images()
+	if snapshots || images {
+		if w.Images, err = cloud.Images(ctx); err != nil {
+			return w, err
+		}
+		if w.Locked, err = cloud.LockedSnapshots(ctx); err != nil {
+			return w, err
+		}
+	}
+	if images || j.what == "all" {
+		if w.Instances, err = cloud.Instances(ctx, ""); err != nil {
+			return w, err
+		}
+	}
+	var queries []ec2.SnapshotQuery
+	if snapshots {
+		q := ec2.SnapshotQuery{TagKeys: []string{steps.TagMountPoint, steps.TagState}}
+		for key, value := range filter {
+			q.Tags = map[string][]string{key: {ec2.Literal(value)}} // one is enough for EC2 to go by
+		}
+		queries = append(queries, q)
+	}
+	if volumes {
+		if w.Volumes, err = cloud.VolumesWithTag(ctx, steps.TagToken); err != nil {
+			return w, err
+		}
+		w.Volumes = slices.DeleteFunc(w.Volumes, func(v ec2.Volume) bool { return v.State != "available" })
+		if ids := idsOf(w.Volumes, func(v ec2.Volume) []string { return []string{v.ID} }); len(ids) > 0 {
+			queries = append(queries, ec2.SnapshotQuery{VolumeIDs: ids})
+		}
+	}
+	if images {
+		if ids := idsOf(w.Images, func(i ec2.Image) []string { return i.SnapshotIDs }); len(ids) > 0 {
+			queries = append(queries, ec2.SnapshotQuery{IDs: ids})
+		}
+	}
+	w.Snapshots, err = gather(ctx, cloud, queries)
+	return w, err
+}
+
+func idsOf[T any](of []T, ids func(T) []string) []string {
+	var out []string
+	for _, one := range of {
+		out = append(out, ids(one)...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// gather asks several things, and lists a snapshot once that is an answer to more than one.
+func gather(ctx context.Context, cloud *ec2.Client, queries []ec2.SnapshotQuery) ([]ec2.Snapshot, error) {
+	var all []ec2.Snapshot
+	seen := map[string]bool{}
+	for _, q := range queries {
+		found, err := cloud.Snapshots(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range found {
+			if !seen[s.ID] {
+				seen[s.ID] = true
+				all = append(all, s)
+			}
+		}
+	}
+	return all, nil
+}

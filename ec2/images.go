@@ -1,0 +1,161 @@
+package ec2
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"golang.org/x/sync/errgroup"
+)
+
+// Image is an AMI of this account.
+type Image struct {
+	ID          string
+	Name        string
+	State       string // available, pending, disabled, failed, …
+	Public      bool
+	Created     time.Time // zero where EC2 does not say
+	SnapshotIDs []string  // of its block device mapping
+	Tags        map[string]string
+}
+
+// Images returns the account's own images, disabled and deprecated ones too, sorted by id; with ids, those of them that
+// exist.
+func (c *Client) Images(ctx context.Context, ids ...string) ([]Image, error) {
+	var found []Image
+	for _, some := range chunksOrNone(ids) {
+		in := &sdk.DescribeImagesInput{Owners: []string{"self"}, MaxResults: aws.Int32(c.config.PageSize),
+			IncludeDeprecated: aws.Bool(true), IncludeDisabled: aws.Bool(true)}
+		if len(some) > 0 {
+			in.Filters = []types.Filter{filterOf("image-id", some...)}
+		}
+		err := eachPage(func() (*string, error) {
+			out, err := call(ctx, c, "DescribeImages", "describe images", (*sdk.Client).DescribeImages, in)
+			if err != nil {
+				return nil, err
+			}
+			for _, i := range out.Images {
+				found = append(found, imageFrom(i))
+			}
+			in.NextToken = out.NextToken
+			return out.NextToken, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(found, func(a, b Image) int { return cmp.Compare(a.ID, b.ID) })
+	return found, nil
+}
+
+func imageFrom(i types.Image) Image {
+	image := Image{ID: aws.ToString(i.ImageId), Name: aws.ToString(i.Name), State: string(i.State), Public: aws.ToBool(i.Public), Tags: tagsFrom(i.Tags)}
+	// A time that cannot be read stays zero, and so unknown.
+	image.Created, _ = time.Parse(time.RFC3339, aws.ToString(i.CreationDate))
+	for _, disk := range i.BlockDeviceMappings {
+		if disk.Ebs != nil && aws.ToString(disk.Ebs.SnapshotId) != "" {
+			image.SnapshotIDs = append(image.SnapshotIDs, *disk.Ebs.SnapshotId)
+		}
+	}
+	return image
+}
+
+// DeregisterImage takes an image away; its snapshots stay. That EC2 does not know it is a NotFound fault.
+func (c *Client) DeregisterImage(ctx context.Context, id string) error {
+	_, err := call(ctx, c, "DeregisterImage", "deregister "+id, (*sdk.Client).DeregisterImage, &sdk.DeregisterImageInput{ImageId: aws.String(id)})
+	return unlessGone(err)
+}
+
+// Instance is an EC2 instance, as far as cleaning up needs it.
+type Instance struct {
+	ID       string
+	ImageID  string
+	State    string // pending, running, shutting-down, terminated, stopping, stopped
+	Type     string
+	Launched time.Time
+	Tags     map[string]string
+}
+
+// Instances returns the account's instances in any state, sorted by id. With an image id, those made from it.
+func (c *Client) Instances(ctx context.Context, imageID string) ([]Instance, error) {
+	var found []Instance
+	in := &sdk.DescribeInstancesInput{MaxResults: aws.Int32(c.config.PageSize)}
+	if imageID != "" {
+		in.Filters = []types.Filter{filterOf("image-id", imageID)}
+	}
+	err := eachPage(func() (*string, error) {
+		out, err := call(ctx, c, "DescribeInstances", "describe instances", (*sdk.Client).DescribeInstances, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range out.Reservations {
+			for _, i := range r.Instances {
+				one := Instance{ID: aws.ToString(i.InstanceId), ImageID: aws.ToString(i.ImageId), Type: string(i.InstanceType),
+					Launched: aws.ToTime(i.LaunchTime), Tags: tagsFrom(i.Tags)}
+				if i.State != nil {
+					one.State = string(i.State.Name)
+				}
+				found = append(found, one)
+			}
+		}
+		in.NextToken = out.NextToken
+		return out.NextToken, nil
+	})
+	slices.SortFunc(found, func(a, b Instance) int { return cmp.Compare(a.ID, b.ID) })
+	return found, err
+}
+
+// LockedSnapshots returns the lock state of every snapshot that a lock holds, by id: governance, compliance or
+// compliance-cooloff. A lock that has expired holds nothing.
+// Source: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-snapshot-lock.html
+func (c *Client) LockedSnapshots(ctx context.Context) (map[string]string, error) {
+	locked := map[string]string{}
+	in := &sdk.DescribeLockedSnapshotsInput{MaxResults: aws.Int32(c.config.PageSize)}
+	err := eachPage(func() (*string, error) {
+		out, err := call(ctx, c, "DescribeLockedSnapshots", "look for locked snapshots", (*sdk.Client).DescribeLockedSnapshots, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range out.Snapshots {
+			if s.LockState != types.LockStateExpired {
+				locked[aws.ToString(s.SnapshotId)] = string(s.LockState)
+			}
+		}
+		in.NextToken = out.NextToken
+		return out.NextToken, nil
+	})
+	return locked, err
+}
+
+// SnapshotsByID returns those of the snapshots that exist, by id. All who ask at about the same time share a call.
+func (c *Client) SnapshotsByID(ctx context.Context, ids ...string) (map[string]Snapshot, error) {
+	found := make([][]Snapshot, len(ids))
+	var looking errgroup.Group
+	for i, id := range ids {
+		looking.Go(func() (err error) {
+			found[i], err = c.snapshotsByID.ask(ctx, "look at "+id, "snapshot-id", id)
+			return err
+		})
+	}
+	if err := looking.Wait(); err != nil {
+		return nil, err
+	}
+	byID := make(map[string]Snapshot, len(ids))
+	for i, id := range ids {
+		for _, s := range matching(found[i], func(s Snapshot) bool { return s.ID == id }) {
+			byID[id] = s
+		}
+	}
+	return byID, nil
+}
+
+// VolumesWithTag returns the volumes that have the tag, whatever its value, sorted by id.
+func (c *Client) VolumesWithTag(ctx context.Context, key string) ([]Volume, error) {
+	found, err := c.describeVolumes(ctx, "tag-key", []string{key})
+	slices.SortFunc(found, func(a, b Volume) int { return cmp.Compare(a.ID, b.ID) })
+	return found, err
+}

@@ -1,0 +1,84 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/plan"
+)
+
+// DeleteSnapshot deletes a snapshot that a clean-up decided on, unless things have changed since.
+var DeleteSnapshot = plan.Def[DeleteSnapshotIn, Deleted]{Kind: "delete-snapshot", Look: plan.ByState, Scope: plan.Cloud}
+
+// DeleteSnapshotIn names the snapshot and what the decision went by.
+type DeleteSnapshotIn struct {
+	SnapshotID string   `json:"snapshot_id"`
+	Tags       string   `json:"tags"`             // TagDigest of the tags it had
+	Stands     []string `json:"stands,omitempty"` // snapshots that can be restored in its stead
+	Image      string   `json:"image,omitempty"`  // that it belonged to, deregistered before
+}
+
+// Deleted is a thing that is no more.
+type Deleted struct {
+	ID string `json:"id"`
+}
+
+// cannotBringBack ends every undo of a deletion.
+func cannotBringBack(id string) error {
+	return plan.Terminal("", errors.New(id+" is deleted, and nothing brings it back"))
+}
+
+// changed leaves a thing alone that is not as it was when its deletion was decided.
+func changed(format string, args ...any) error {
+	return plan.Skip(fmt.Errorf("it stays: "+format, args...))
+}
+
+func (w *World) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
+	return plan.Funcs[DeleteSnapshotIn, Deleted]{
+		Observe: func(ctx context.Context, _ plan.Attempt, in DeleteSnapshotIn) (plan.Seen[Deleted], error) {
+			there, err := w.Cloud.SnapshotsByID(ctx, append([]string{in.SnapshotID}, in.Stands...)...)
+			if err != nil {
+				return plan.Seen[Deleted]{}, verdict(err)
+			}
+			s, exists := there[in.SnapshotID]
+			if !exists {
+				return plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.SnapshotID}, Note: "it is gone already"}, nil
+			}
+			if TagDigest(s.Tags) != in.Tags {
+				return plan.Seen[Deleted]{}, changed("its tags were changed after the plan was made")
+			}
+			return plan.Seen[Deleted]{Sight: plan.Absent}, standing(there, in.Stands)
+		},
+		Do: func(ctx context.Context, _ plan.Attempt, in DeleteSnapshotIn) (Deleted, error) {
+			err := w.Cloud.DeleteSnapshot(ctx, in.SnapshotID)
+			switch {
+			case err == nil || notFound(err):
+				return Deleted{in.SnapshotID}, nil
+			case in.Image != "" && ec2.ClassOf(err) == ec2.InUse: // EC2 takes a moment to see that the image is gone
+				return Deleted{}, plan.Retry(2*time.Second, err)
+			}
+			return Deleted{}, verdict(err)
+		},
+		Undo: func(_ context.Context, _ plan.Attempt, in DeleteSnapshotIn, _ Deleted) error {
+			return cannotBringBack(in.SnapshotID)
+		},
+		Foresee: func(in DeleteSnapshotIn) string { return "delete " + in.SnapshotID },
+	}
+}
+
+// standing says whether what was to be restored instead still can be.
+func standing(there map[string]ec2.Snapshot, stands []string) error {
+	for _, id := range stands {
+		s, exists := there[id]
+		if !exists {
+			return changed("%s, which was to be restored in its stead, is gone", id)
+		}
+		if fit, _ := kindOf(s.Tags); !fit || s.State != "completed" || dormant(s) != "" {
+			return changed("%s, which was to be restored in its stead, cannot be any more", id)
+		}
+	}
+	return nil
+}

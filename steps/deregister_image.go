@@ -1,0 +1,52 @@
+package steps
+
+import (
+	"context"
+	"slices"
+
+	"snaptastic/ec2"
+	"snaptastic/plan"
+)
+
+// DeregisterImage takes an image away that a clean-up decided on, unless an instance uses it by now.
+var DeregisterImage = plan.Def[DeregisterImageIn, Deleted]{Kind: "deregister-image", Look: plan.ByState, Scope: plan.Cloud}
+
+// DeregisterImageIn names the image and what the decision went by.
+type DeregisterImageIn struct {
+	ImageID string `json:"image_id"`
+	Tags    string `json:"tags"` // TagDigest of the tags it had
+}
+
+func (w *World) deregisterImage() plan.Funcs[DeregisterImageIn, Deleted] {
+	return plan.Funcs[DeregisterImageIn, Deleted]{
+		Observe: func(ctx context.Context, _ plan.Attempt, in DeregisterImageIn) (plan.Seen[Deleted], error) {
+			there, err := w.Cloud.Images(ctx, in.ImageID)
+			switch {
+			case err != nil:
+				return plan.Seen[Deleted]{}, verdict(err)
+			case len(there) == 0:
+				return plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.ImageID}, Note: "it is gone already"}, nil
+			case TagDigest(there[0].Tags) != in.Tags || there[0].Public:
+				return plan.Seen[Deleted]{}, changed("it was changed after the plan was made")
+			}
+			users, err := w.Cloud.Instances(ctx, in.ImageID)
+			if err != nil {
+				return plan.Seen[Deleted]{}, verdict(err)
+			}
+			if i := slices.IndexFunc(users, func(i ec2.Instance) bool { return i.State != "terminated" }); i >= 0 {
+				return plan.Seen[Deleted]{}, changed("%s was made from it", users[i].ID)
+			}
+			return plan.Seen[Deleted]{Sight: plan.Absent}, nil
+		},
+		Do: func(ctx context.Context, _ plan.Attempt, in DeregisterImageIn) (Deleted, error) {
+			if err := w.Cloud.DeregisterImage(ctx, in.ImageID); err != nil && !notFound(err) {
+				return Deleted{}, verdict(err)
+			}
+			return Deleted{in.ImageID}, nil
+		},
+		Undo: func(_ context.Context, _ plan.Attempt, in DeregisterImageIn, _ Deleted) error {
+			return cannotBringBack(in.ImageID)
+		},
+		Foresee: func(in DeregisterImageIn) string { return "deregister " + in.ImageID },
+	}
+}
