@@ -127,7 +127,7 @@ func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolum
 	if out.VolumeID == "" || in.Found.Must().Found {
 		return nil
 	}
-	if a.Keep {
+	if a.Keep && !w.DeleteKept[out.VolumeID] {
 		if err := w.Cloud.CreateTags(ctx, []string{out.VolumeID}, map[string]string{TagDetached: stamp(time.Now())}); err != nil && !notFound(err) {
 			return verdict(err)
 		}

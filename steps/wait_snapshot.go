@@ -85,7 +85,7 @@ func startOver(err error) error {
 	if v.Action != plan.ActTerminal {
 		return err
 	}
-	const again = "then roll this run back and mount again"
+	const again = "let go of this run with `snaptastic abandon` and run mount again: volumes that are mounted are adopted (a rollback would unmount them too)"
 	if v.Hint == "" {
 		return plan.Terminal(again, err)
 	}

@@ -122,6 +122,8 @@ type World struct {
 	Environ []string
 	// LookOnly makes the read-only steps look once and not wait: for showing a plan.
 	LookOnly bool
+	// DeleteKept are volumes that a rollback would keep, since they were in use once, and that an operator said to delete.
+	DeleteKept map[string]bool
 	// Log takes what an operator should know; nil drops it.
 	Log func(level, message string, keysAndValues ...any)
 	// HookOutput takes each line that a hook writes; nil drops it.

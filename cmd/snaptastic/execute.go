@@ -30,8 +30,9 @@ const fewWorkers = 8
 type action struct {
 	rollback   bool
 	redo, done []plan.StepID
-	lanes      []string // rollback of these only
-	quiet      bool     // no summary: it is the prelude to something else
+	lanes      []string        // rollback of these only
+	quiet      bool            // no summary: it is the prelude to something else
+	deleteKept map[string]bool // rollback: volumes to delete though they were in use once
 }
 
 // execute takes a run as far as it goes and records how it ended.
@@ -42,7 +43,7 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 		return runner.Result{}, err
 	}
 	meta := run.Meta()
-	handlers, err := a.handlers(ctx, store, run.Plan())
+	handlers, err := a.handlers(ctx, store, run.Plan(), act.deleteKept)
 	if err != nil {
 		return runner.Result{}, err
 	}

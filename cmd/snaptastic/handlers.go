@@ -15,7 +15,7 @@ import (
 
 // handlers binds the step kinds to EC2 and to this machine. store is nil when
 // a plan is only shown.
-func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan) (plan.Handlers, error) {
+func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, deleteKept map[string]bool) (plan.Handlers, error) {
 	cloud, err := a.cloud(ctx)
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan) 
 		return nil, err
 	}
 	w := &steps.World{
-		Cloud: cloud, Host: linux.New(a.roots()), Version: version(), LookOnly: store == nil,
+		Cloud: cloud, Host: linux.New(a.roots()), Version: version(), LookOnly: store == nil, DeleteKept: deleteKept,
 		Instance: steps.Instance{ID: id.InstanceID, Zone: id.Zone, Region: id.Region, Account: id.AccountID},
 		Log:      a.logAt,
 		HookOutput: func(step plan.StepID, line string) {

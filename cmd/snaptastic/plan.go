@@ -44,7 +44,7 @@ func (a *app) showPlan(ctx context.Context, op, name string, o recipe.Options, f
 	case "mermaid":
 		return render.PlanMermaid(a.stdout, p)
 	}
-	h, err := a.handlers(ctx, nil, p)
+	h, err := a.handlers(ctx, nil, p, nil)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +15,8 @@ import (
 )
 
 func rollbackCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "rollback RUN", Short: "Undo what an unfinished run did", Args: exactly("RUN"),
+	var deleteVolumes bool
+	c := &cobra.Command{Use: "rollback RUN", Short: "Undo what an unfinished run did", Args: exactly("RUN"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := needRoot("roll back"); err != nil {
 				return err
@@ -32,9 +35,44 @@ func rollbackCommand(a *app) *cobra.Command {
 				return hinted(fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic abandon %s` ends it as it is", args[0], args[0]),
 					"cannot roll back run %s: what it deleted cannot be brought back", args[0])
 			}
-			_, err = a.execute(c.Context(), store, run, action{rollback: true})
+			act := action{rollback: true}
+			if deleteVolumes {
+				if act.deleteKept, err = a.mayDelete(run); err != nil {
+					_ = run.Close()
+					return err
+				}
+			}
+			_, err = a.execute(c.Context(), store, run, act)
 			return err
 		}}
+	c.Flags().BoolVar(&deleteVolumes, "delete-volumes", false, "also delete volumes that the run made and that were mounted once; asks for each")
+	return c
+}
+
+// mayDelete asks for each volume that the run made and that a rollback would
+// otherwise keep, since somebody may have written to it.
+func (a *app) mayDelete(run *journal.Run) (map[string]bool, error) {
+	records, out := run.Records(), map[string]bool{}
+	for _, s := range run.Plan().Steps {
+		r := records[s.ID]
+		if s.KeptBy == "" || !r.Began() || !records[s.KeptBy].EverDone {
+			continue
+		}
+		var made struct {
+			VolumeID string `json:"volume_id"`
+			Created  bool   `json:"created"`
+		}
+		if json.Unmarshal(r.Output, &made) != nil || !made.Created {
+			continue
+		}
+		switch err := a.confirm("delete "+made.VolumeID, fmt.Sprintf("Delete %s, which was mounted on %s, with all that was written to it?", made.VolumeID, s.Lane)); {
+		case err == nil:
+			out[made.VolumeID] = true
+		case !errors.Is(err, errDeclined):
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func abandonCommand(a *app) *cobra.Command {

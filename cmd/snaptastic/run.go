@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -123,6 +124,10 @@ func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*
 		return nil, action{}, err
 	}
 	for _, r := range runs {
+		if !r.Live && r.Problem == "" && !r.Outcome.Ended() && a.ofAnotherInstance(ctx, r) {
+			a.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, p.Instance))
+			continue
+		}
 		if r.Live || r.Problem != "" || r.Outcome.Ended() || r.Operation != p.Operation || r.Snapshotter != p.Snapshotter || r.InstanceID != p.Instance {
 			continue
 		}
@@ -202,7 +207,10 @@ func (a *app) confirm(what, question string) error {
 	fmt.Fprint(a.stderr, question+" [y/N] ")
 	line, _ := bufio.NewReader(a.stdin).ReadString('\n')
 	if s := strings.ToLower(strings.TrimSpace(line)); s != "y" && s != "yes" {
-		return hinted("", "nothing was done")
+		return &codeError{code: exitFailed, err: errDeclined}
 	}
 	return nil
 }
+
+// errDeclined: somebody was asked and did not say yes.
+var errDeclined = errors.New("nothing was done")

@@ -30,11 +30,16 @@ type facts struct {
 func (f *facts) merge(o facts) {
 	for _, x := range []struct{ to, from *string }{
 		{&f.Volume, &o.Volume}, {&f.Snapshot, &o.Snapshot}, {&f.Device, &o.Device},
-		{&f.Path, &o.Path}, {&f.Mount, &o.Mount}, {&f.Reason, &o.Reason}, {&f.Frozen, &o.Frozen},
+		{&f.Path, &o.Path}, {&f.Mount, &o.Mount}, {&f.Frozen, &o.Frozen},
 	} {
 		if *x.from != "" {
 			*x.to = *x.from
 		}
+	}
+	// What one step has to say does not unsay what another had: that an older
+	// snapshot was taken, and that the volume was restored from it.
+	if !strings.Contains(f.Reason, o.Reason) {
+		f.Reason = strings.TrimPrefix(f.Reason+"; "+o.Reason, "; ")
 	}
 }
 

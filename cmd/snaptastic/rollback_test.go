@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+)
+
+// A rollback keeps a volume that was mounted once, unless an operator says to
+// delete it.
+func TestRollbackDeletesAVolumeThatWasInUseOnlyWhenTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		flags []string
+		left  int
+		says  string
+	}{
+		"not told": {nil, 1, "remains and is billed"},
+		"told":     {[]string{"--delete-volumes"}, 0, "rolled back"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 1, "ext4")
+			body, err := os.ReadFile(r.settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hooked := strings.Replace(string(body), "  volume ", "  hook \"post_mounts\" {\n    command = [\"false\"]\n  }\n  volume ", 1)
+			if err := os.WriteFile(r.settings, []byte(hooked), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if code, out := r.run("run", "mount", "db"); code == 0 {
+				t.Fatalf("the hook did not fail the run:\n%s", out)
+			}
+			run := r.unfinished()
+			if len(run) != 1 {
+				t.Fatalf("unfinished runs: %v", run)
+			}
+			out := r.must(append([]string{"rollback", run[0]}, tt.flags...)...)
+			if !strings.Contains(out, tt.says) {
+				t.Errorf("it does not say %q:\n%s", tt.says, out)
+			}
+			vs, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(vs) != tt.left || len(r.mounted()) != 0 {
+				t.Errorf("%d volumes are left and %v mounted", len(vs), r.mounted())
+			}
+		})
+	}
+}
