@@ -1,0 +1,130 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"snaptastic/ec2/sandbox"
+	"snaptastic/linux/guard"
+)
+
+// The snapshots of a group are of one moment, made by one call, labelled as
+// one set, and restore together.
+func TestAGroupIsOneSetOfOneMoment(t *testing.T) {
+	r := newRig(t, 3, "ext4")
+	r.must("run", "mount", "db")
+	out := r.must("run", "snapshot", "db", "--wait")
+	snaps := r.snapshots()
+	if len(snaps) != 3 || count(r.calls())["CreateSnapshots"] != 1 {
+		t.Fatalf("%d snapshots\n%s", len(snaps), out)
+	}
+	points := map[string]bool{}
+	for _, s := range snaps {
+		for tag, want := range map[string]string{"snaptastic:run": snaps[0].Tags["snaptastic:run"], "snaptastic:members": "3", "snaptastic:state": "consistent", "role": "db"} {
+			if s.Tags[tag] != want || want == "" {
+				t.Errorf("%s has %s = %q, want %q", s.ID, tag, s.Tags[tag], want)
+			}
+		}
+		if !s.Started.Equal(snaps[0].Started) {
+			t.Errorf("%s is of %s, another of %s", s.ID, s.Started, snaps[0].Started)
+		}
+		points[s.Tags["mount_point"]] = true
+		if s.State != "completed" {
+			t.Errorf("%s is %s after --wait", s.ID, s.State)
+		}
+	}
+	if len(points) != 3 {
+		t.Errorf("mount points %v", points)
+	}
+	r.lose()
+	r.must("run", "mount", "db")
+	for m, v := range r.volumes() {
+		if v.SnapshotID == "" {
+			t.Errorf("%s was made empty", m)
+		}
+	}
+}
+
+// Where a freeze fails there is no snapshot, and nothing that this program
+// froze stays frozen; what somebody else froze is left to him.
+func TestAFreezeThatFailsLeavesNothing(t *testing.T) {
+	r := newRig(t, 3, "ext4")
+	r.must("run", "mount", "db")
+	tool(t, "fsfreeze", "-f", r.mounts[1])
+	t.Cleanup(func() { _ = guard.ThawMount(r.mounts[1]) })
+	code, out := r.run("run", "snapshot", "db")
+	plain(t, out)
+	if code != exitFailed || !strings.Contains(out, r.mounts[1]) || !strings.Contains(out, "frozen") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	r.writable(r.mounts[0])
+	r.writable(r.mounts[2])
+	if !isFrozen(r.mounts[1]) {
+		t.Error("what somebody else had frozen was thawed")
+	}
+	tool(t, "fsfreeze", "-u", r.mounts[1])
+	if n := len(r.snapshots()); n != 0 {
+		t.Errorf("%d snapshots are left", n)
+	}
+	if left := r.unfinished(); len(left) > 0 {
+		t.Errorf("unfinished: %v", left)
+	}
+	r.must("run", "snapshot", "db")
+	r.restorable(3)
+}
+
+// restorable wants so many snapshots, all of them restorable.
+func (r *rig) restorable(want int) {
+	r.t.Helper()
+	snaps := r.snapshots()
+	for _, s := range snaps {
+		if s.Tags["snaptastic:state"] != "consistent" {
+			r.t.Errorf("%s is %q", s.ID, s.Tags["snaptastic:state"])
+		}
+	}
+	if len(snaps) != want {
+		r.t.Errorf("%d snapshots, want %d", len(snaps), want)
+	}
+}
+
+// A call that fails, or lasts longer than the hold may, or whose answer is
+// lost: everything is thawed, and no snapshot stays that is not of one moment.
+func TestASnapshotCallThatGoesWrongLeavesNothingDoubtful(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault sandbox.Fault
+		code  int
+		snaps int
+		says  string
+	}{
+		{"refused", sandbox.Fault{Action: "CreateSnapshots", Error: "SnapshotLimitExceeded"}, exitFailed, 0, "SnapshotLimitExceeded"},
+		{"too slow", sandbox.Fault{Action: "CreateSnapshots", Hang: 4 * time.Second, When: "after"}, exitFailed, 0, "hold"},
+		{"answer lost", sandbox.Fault{Action: "CreateSnapshots", Reset: "after", Count: 1}, exitDone, 2, ""},
+		{"connection lost", sandbox.Fault{Action: "CreateSnapshots", Reset: "before", Count: 1}, exitDone, 2, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if testing.Short() && tt.code == exitDone {
+				t.Skip("short: a section is tried again after 15 s")
+			}
+			r := newRig(t, 2, "ext4")
+			r.declare("snapshotter \"db\" {\n filter_tags = { role = \"db\" }\n max_hold = \"2s\"\n" + r.volume(0, "ext4") + r.volume(1, "ext4") + "}\n")
+			r.must("run", "mount", "db")
+			if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}, tt.fault); err != nil {
+				t.Fatal(err)
+			}
+			code, out := r.run("run", "snapshot", "db")
+			plain(t, out)
+			if code != tt.code || !strings.Contains(out, tt.says) {
+				t.Errorf("exit %d, want %d and %q\n%s", code, tt.code, tt.says, out)
+			}
+			for _, m := range r.mounts {
+				r.writable(m)
+			}
+			r.restorable(tt.snaps)
+			if left := r.unfinished(); len(left) > 0 {
+				t.Errorf("unfinished: %v\n%s", left, out)
+			}
+		})
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Eight volumes take about as long as one where EC2 is what takes time, and
+// are polled by one DescribeVolumes a tick, however many they are.
+func TestEightVolumesArePolledAsOne(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: waits for the sandbox's latencies")
+	}
+	took, describes := map[int]time.Duration{}, map[int]int{}
+	for _, n := range []int{1, 8} {
+		r := newRig(t, n, "ext4", "--create-time=2s", "--attach-time=2s")
+		began := time.Now()
+		r.must("run", "mount", "db")
+		took[n] = time.Since(began)
+		describes[n] = count(r.calls())["DescribeVolumes"]
+		if got := r.mounted(); len(got) != n {
+			t.Errorf("%d of %d are mounted", len(got), n)
+		}
+		if got := count(r.calls())["CreateVolume"]; got != n {
+			t.Errorf("%d CreateVolume for %d volumes", got, n)
+		}
+		if got := count(r.calls())["DescribeSnapshots"]; got != 1 {
+			t.Errorf("%d DescribeSnapshots for %d volumes", got, n)
+		}
+		r.clean()
+	}
+	t.Logf("1 volume: %.2f s, %d DescribeVolumes; 8 volumes: %.2f s, %d DescribeVolumes; ratio %.2f",
+		took[1].Seconds(), describes[1], took[8].Seconds(), describes[8], took[8].Seconds()/took[1].Seconds())
+	if describes[8] > describes[1]*3/2+8 {
+		t.Errorf("%d DescribeVolumes for 8 volumes, %d for one", describes[8], describes[1])
+	}
+}
+
+// program builds the program itself, without this test's own weight.
+func program(t testing.TB) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "snaptastic")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", bin, ".")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// The program is small, and so is what it needs for a mount of eight volumes.
+func TestAMountStaysUnder64MiB(t *testing.T) {
+	needRig(t)
+	bin := program(t)
+	fi, err := os.Stat(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fi.Size() >= 20*mib {
+		t.Errorf("the program has %d MiB", fi.Size()/mib)
+	}
+	r := newRig(t, 8, "ext4", "--create-time=300ms", "--attach-time=300ms")
+	r.bin = bin
+	s := r.start("run", "mount", "db")
+	over := make(chan struct{})
+	go func() { _ = s.Wait(); close(over) }()
+	peak := 0
+	for done := false; !done; {
+		select {
+		case <-over:
+			done = true
+		case <-time.After(2 * time.Millisecond):
+			peak = max(peak, highWater(s.Process.Pid))
+		}
+	}
+	if code := s.ProcessState.ExitCode(); code != 0 {
+		t.Fatalf("exit %d\n%s", code, s.out.String())
+	}
+	t.Logf("the program has %.1f MiB; mounting 8 volumes takes %.1f MiB at its peak", float64(fi.Size())/mib, float64(peak)/1024)
+	if peak == 0 || peak >= 64*1024 {
+		t.Errorf("the peak is %d KiB", peak)
+	}
+}
+
+// highWater is a process's largest resident set in KiB, of its own program
+// only: rusage would count what it was before exec, too.
+func highWater(pid int) int {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var kib int
+		if n, _ := fmt.Sscanf(lines.Text(), "VmHWM: %d kB", &kib); n == 1 && strings.HasSuffix(exe, "/snaptastic") {
+			return kib
+		}
+	}
+	return 0
+}
+
+// BenchmarkVersion is a cold start: under 30 ms is wanted.
+func BenchmarkVersion(b *testing.B) {
+	bin := program(b)
+	for b.Loop() {
+		if err := exec.Command(bin, "version").Run(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
