@@ -7,8 +7,12 @@ import (
 	"time"
 )
 
-// gatherFor is how long a look waits for company. Lanes that reach the same step come within this time of each other.
-const gatherFor = 2 * time.Millisecond
+// gatherFor is how long a look waits for company: until nobody came for so long, and gatherMost at most. Lanes that reach
+// the same step come one commit of the journal after the other, which takes about a millisecond.
+const (
+	gatherFor  = 5 * time.Millisecond
+	gatherMost = 25 * time.Millisecond
+)
 
 // looks let those who ask at about the same time share one describe. A look that arrives after the call was sent starts
 // another one: what it is told is never older than its question.
@@ -24,6 +28,7 @@ type gathering[T any] struct {
 	values []string
 	asking int                // who still waits for the answer
 	cancel context.CancelFunc // called when nobody does any more
+	came   chan struct{}      // holds one: somebody joined
 	done   chan struct{}      // closed when found and err are set
 	found  []T
 	err    error
@@ -54,7 +59,7 @@ func (l *looks[T]) join(ctx context.Context, filter, value string) *gathering[T]
 	g := l.open[filter]
 	if g == nil || len(g.values) >= mostFilterValues {
 		shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		g = &gathering[T]{cancel: cancel, done: make(chan struct{})}
+		g = &gathering[T]{cancel: cancel, came: make(chan struct{}, 1), done: make(chan struct{})}
 		if l.open == nil {
 			l.open = make(map[string]*gathering[T])
 		}
@@ -65,23 +70,39 @@ func (l *looks[T]) join(ctx context.Context, filter, value string) *gathering[T]
 		g.values = append(g.values, value)
 	}
 	g.asking++
+	select {
+	case g.came <- struct{}{}:
+	default:
+	}
 	return g
 }
 
 func (l *looks[T]) send(ctx context.Context, filter string, g *gathering[T]) {
 	defer close(g.done)
 	defer g.cancel()
-	company := time.NewTimer(gatherFor)
-	defer company.Stop()
-	select {
-	case <-company.C:
-	case <-ctx.Done():
-	}
+	g.gather(ctx)
 	l.mu.Lock()
 	l.close(filter, g)
 	values := g.values
 	l.mu.Unlock()
 	g.found, g.err = l.describe(ctx, filter, values)
+}
+
+// gather waits until the company is complete, as far as can be told.
+func (g *gathering[T]) gather(ctx context.Context) {
+	begun := time.Now()
+	company := time.NewTimer(gatherFor)
+	defer company.Stop()
+	for {
+		select {
+		case <-company.C:
+			return
+		case <-ctx.Done():
+			return
+		case <-g.came:
+			company.Reset(min(gatherFor, gatherMost-time.Since(begun)))
+		}
+	}
 }
 
 // leave takes one who gave up out of the count. The last one ends the call and sees it gone.
