@@ -26,11 +26,17 @@ type Attached struct {
 	VolumeID string `json:"volume_id"`
 	Device   string `json:"device"`
 	State    string `json:"state"`
+	New      bool   `json:"new,omitempty"` // this run attached it, a moment ago
 }
 
 func (w *World) attach() plan.Funcs[AttachIn, Attached] {
 	return plan.Funcs[AttachIn, Attached]{
-		Observe: func(ctx context.Context, _ plan.Attempt, in AttachIn) (plan.Seen[Attached], error) {
+		Observe: func(ctx context.Context, a plan.Attempt, in AttachIn) (plan.Seen[Attached], error) {
+			// What this run has just made nobody attached. If somebody did, EC2 refuses and the refusal is explained:
+			// a look would only cost a boot one round trip more.
+			if in.Volume.Must().Created && !a.Resumed {
+				return plan.Seen[Attached]{Sight: plan.Absent}, nil
+			}
 			v, err := w.Cloud.Volume(ctx, in.Volume.Must().VolumeID)
 			if notFound(err) { // not visible yet, or gone: either way it is not attached
 				return plan.Seen[Attached]{Sight: plan.Absent}, nil
@@ -127,7 +133,7 @@ func (w *World) seeAttached(ctx context.Context, a plan.Attempt, id, device stri
 		return Attached{}, settling(err)
 	}
 	at, _ := v.On(w.Instance.ID)
-	return Attached{VolumeID: id, Device: at.Device, State: at.State}, nil
+	return Attached{VolumeID: id, Device: at.Device, State: at.State, New: true}, nil
 }
 
 // mustBeFree says whether nobody on this machine has the volume's device in use, in whatever mount namespace. A volume

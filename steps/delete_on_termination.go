@@ -23,7 +23,12 @@ type DeletedOnTermination struct {
 
 func (w *World) deleteOnTermination() plan.Funcs[DeleteOnTerminationIn, DeletedOnTermination] {
 	return plan.Funcs[DeleteOnTerminationIn, DeletedOnTermination]{
-		Observe: func(ctx context.Context, _ plan.Attempt, in DeleteOnTerminationIn) (plan.Seen[DeletedOnTermination], error) {
+		Observe: func(ctx context.Context, a plan.Attempt, in DeleteOnTerminationIn) (plan.Seen[DeletedOnTermination], error) {
+			// AttachVolume gives an attachment that does not go with its instance; nothing needs to be asked.
+			// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/preserving-volumes-on-termination.html
+			if in.Attached.Must().New && in.Want && !a.Resumed {
+				return plan.Seen[DeletedOnTermination]{Sight: plan.Absent}, nil
+			}
 			v, err := w.Cloud.Volume(ctx, in.Attached.Must().VolumeID)
 			if err != nil && !notFound(err) {
 				return plan.Seen[DeletedOnTermination]{}, verdict(err)
