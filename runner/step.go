@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -204,7 +205,7 @@ func (r *run) looked(n *node, in json.RawMessage, o plan.Observation, err error)
 	}
 	switch o.Sight {
 	case plan.Conflict:
-		r.fail(n, plan.Terminal("", fmt.Errorf("cannot %s: %s", n.step.Kind, o.Note)))
+		r.fail(n, plan.Terminal("", fmt.Errorf("cannot %s: %s", cmp.Or(n.step.Title, string(n.step.Kind)), o.Note)))
 	case plan.Ours, plan.AsWanted:
 		fresh := n.fresh
 		rec := r.newRecord(n, in)

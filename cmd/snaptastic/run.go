@@ -185,6 +185,10 @@ func (a *app) rollbackAfter(ctx context.Context, store *journal.Store, id plan.R
 	if res, err := a.execute(ctx, store, run, action{rollback: true}); err != nil || res.Outcome != journal.RolledBack {
 		return err
 	}
+	var some *codeError
+	if errors.As(failure, &some) && some.code == exitSomeLanes { // now none of its lanes is left
+		return &codeError{code: exitFailed, err: some.err, said: some.said}
+	}
 	return failure
 }
 
