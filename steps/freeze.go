@@ -74,11 +74,11 @@ func (w *World) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win
 	if win.guard, err = w.Freezer.Start(ctx, a.Run, a.Section, mounts, FreezeOptions{MaxHold: time.Duration(in.MaxHold), Expedite: in.Expedite}); err != nil {
 		return out, err
 	}
-	if err := w.syncAll(ctx, mounts); err != nil {
-		return out, err
-	}
 	if err := w.Cloud.Warm(ctx); err != nil {
 		return out, sectionVerdict(err)
+	}
+	if err := w.syncAll(ctx, mounts); err != nil { // the last thing: writers go on dirtying
+		return out, err
 	}
 	if err := win.guard.Freeze(ctx); err != nil {
 		hint := ""

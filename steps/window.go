@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,13 +90,33 @@ func (win *window) release() error {
 	return err
 }
 
-// syncAll writes all out once more, side by side: what comes between this and the freeze is little.
+// A freeze writes out what is dirty while writers stand still already, so that little should be left: all is synced until
+// a sync finds next to nothing, or no less than the one before it, since somebody keeps writing.
+const (
+	littleToSync = 5 * time.Millisecond
+	lastSyncs    = 3
+)
+
+// syncAll writes all out, side by side, until little is left.
 func (w *World) syncAll(ctx context.Context, mounts []guard.Mount) error {
-	errs := make([]error, len(mounts))
+	last := time.Duration(math.MaxInt64)
+	for range lastSyncs {
+		took, err := w.syncOnce(ctx, mounts)
+		if err != nil || took <= littleToSync || took > last*9/10 {
+			return err
+		}
+		last = took
+	}
+	return nil
+}
+
+// syncOnce returns how long the slowest took.
+func (w *World) syncOnce(ctx context.Context, mounts []guard.Mount) (time.Duration, error) {
+	errs, took := make([]error, len(mounts)), make([]time.Duration, len(mounts))
 	var all sync.WaitGroup
 	for i, m := range mounts {
-		all.Go(func() { _, errs[i] = w.Host.SyncFS(ctx, m.Path) })
+		all.Go(func() { took[i], errs[i] = w.Host.SyncFS(ctx, m.Path) })
 	}
 	all.Wait()
-	return errors.Join(errs...)
+	return slices.Max(took), errors.Join(errs...)
 }
