@@ -1,7 +1,8 @@
 # MySQL or MariaDB with InnoDB, data and redo log on volumes of their own.
 #
-# InnoDB recovers from any single moment, and "group" freezes both volumes at
-# one. So nothing is locked; the flush only makes recovery short. Userdata:
+# All tables are locked while the volumes are frozen, so that tables that are not
+# InnoDB's are whole, too. A lock lasts as long as its client: the hook is held open.
+# Userdata:
 #
 #   {"role": "mysql", "cluster": "shop", "environment": "production"}
 
@@ -32,10 +33,16 @@ snapshotter "mysql" {
   hook "post_mount" { command = ["sh", "-c", "chown mysql:mysql \"$SNAPTASTIC_MOUNT_POINT\""] }
   hook "post_mounts" { command = ["systemctl", "start", "mysql"] }
 
+  # hold: it says "ready" when the lock is there, and its input ends after the thaw.
+  # Then cat ends, and the tables are unlocked. Should all this die, the lock goes with its client.
   hook "pre_snapshots" {
-    command    = ["mysql", "--defaults-file=/etc/mysql/debian.cnf", "-e", "FLUSH ENGINE LOGS"]
-    timeout    = "2m"
-    on_failure = "continue"
+    command = ["sh", "-c", <<-END
+      { echo "FLUSH TABLES WITH READ LOCK; SELECT 'ready';"; cat >/dev/null; echo "UNLOCK TABLES;"; } |
+        mysql --defaults-file=/etc/mysql/debian.cnf --batch --skip-column-names --unbuffered
+      END
+    ]
+    hold    = true
+    timeout = "2m" # for the lock to be had
   }
 
   hook "pre_unmounts" { command = ["systemctl", "stop", "mysql"] }
