@@ -13,6 +13,7 @@ import (
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
+	"snaptastic/journal"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 )
@@ -230,8 +231,38 @@ func (j *cleaning) carryOut(ctx context.Context, cloud *ec2.Client, fates []step
 	if err != nil {
 		return err
 	}
+	if err := j.supersede(store, run); err != nil {
+		_ = run.Close()
+		return err
+	}
 	_, err = a.execute(ctx, store, run, action{})
 	return err
+}
+
+// supersede ends older runs of the same command that were cut off or refused something: what they still had to do, the
+// new plan has, too, by a newer look.
+func (j *cleaning) supersede(store *journal.Store, by *journal.Run) error {
+	runs, err := store.List()
+	if err != nil {
+		return err
+	}
+	for _, r := range runs {
+		if r.Live || r.Problem != "" || r.Outcome.Ended() || r.Run == by.Meta().Run || r.Operation != by.Plan().Operation || r.Snapshotter != j.name {
+			continue
+		}
+		old, err := store.Resume(r.Run)
+		if err != nil {
+			return err
+		}
+		m := old.Meta()
+		m.Outcome, m.Ended = journal.Abandoned, time.Now()
+		err = errors.Join(old.SetMeta(m), old.Close())
+		if err != nil {
+			return err
+		}
+		j.app.log.Info("an older clean-up that had not finished is superseded", "run", r.Run, "by", by.Meta().Run)
+	}
+	return nil
 }
 
 // permitted asks EC2 whether the credentials may delete each kind of thing, before anything is deleted.

@@ -62,7 +62,7 @@ type idle struct {
 }
 
 func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now time.Time, filter map[string]string, all []ec2.Instance) error {
-	found, running := []idle{}, 0
+	found, running, unknown := []idle{}, 0, 0
 	for _, i := range all {
 		if i.State != "running" || !steps.HasTags(i.Tags, filter) {
 			continue
@@ -78,6 +78,8 @@ func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now t
 				continue
 			}
 			one.CPU = &percent
+		} else {
+			unknown++
 		}
 		found = append(found, one)
 	}
@@ -103,6 +105,10 @@ func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now t
 	if err := render.Table(a.stdout, []string{"LITTLE USED", "TYPE", "CPU", "RUNNING FOR", "TAGS"}, rows, a.style(a.stdoutFile)); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(a.stdout, "%d of %s used less than %g %% CPU over the last day; none was stopped\n", len(found), number(running, "running instance"), j.cpuBelow)
+	known := ""
+	if unknown > 0 {
+		known = fmt.Sprintf(", of %d there are no data", unknown)
+	}
+	_, err := fmt.Fprintf(a.stdout, "%d of %s used less than %g %% CPU over the last day%s; none was stopped\n", len(found)-unknown, number(running, "running instance"), j.cpuBelow, known)
 	return err
 }

@@ -316,8 +316,19 @@ func TestARefusalDoesNotStopACleanUp(t *testing.T) {
 	if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "DeleteSnapshot", Error: "UnauthorizedOperation"}); err != nil {
 		t.Fatal(err)
 	}
+	if out := a.run(0, "status", "-o", "json"); !strings.Contains(out, "failed") {
+		t.Errorf("status does not show what was refused: %s", out)
+	}
 	before := a.deletions()
 	if out := a.run(1, "clean", "snapshots", "--yes"); !strings.Contains(out, "allow ec2:DeleteSnapshot") || a.deletions() != before {
 		t.Errorf("without the permission: %s", out)
+	}
+	if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{}); err != nil {
+		t.Fatal(err)
+	}
+	a.run(0, "clean", "snapshots", "--yes") // the older run is not left behind as failed for ever
+	a.exactly([]string{newest})
+	if out := a.run(0, "status", "-o", "json"); strings.Contains(out, "failed") {
+		t.Errorf("status still shows it: %s", out)
 	}
 }
