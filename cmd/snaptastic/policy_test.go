@@ -1,0 +1,245 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"snaptastic/ec2/sandbox"
+)
+
+// policy is docs/iam-policy.json.
+type policy struct {
+	Version   string
+	Statement []statement
+}
+
+type statement struct {
+	Sid, Effect      string
+	Action, Resource words
+	Condition        map[string]map[string]words
+}
+
+// words are one string or several.
+type words []string
+
+func (w *words) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*w = words{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(w))
+}
+
+func readPolicy(t *testing.T) policy {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(repository, "docs/iam-policy.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := json.NewDecoder(strings.NewReader(string(text)))
+	d.DisallowUnknownFields()
+	var p policy
+	if err := d.Decode(&p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p policy) actions() []string {
+	all := map[string]bool{}
+	for _, s := range p.Statement {
+		for _, a := range s.Action {
+			all[a] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+// services are IAM's names of those that the sandbox stands for. STS is not
+// among them: everybody may ask who he is.
+var services = map[string]string{"ec2": "ec2", "monitoring": "cloudwatch", "cloudwatch": "cloudwatch"}
+
+// used are the actions of calls; dry says whether of dry runs, or of the others.
+func used(calls []sandbox.Call, dry bool) []string {
+	all := map[string]bool{}
+	for _, c := range calls {
+		service, billed := services[c.Service]
+		if c.Action == "GetMetricStatistics" {
+			service, billed = "cloudwatch", true
+		}
+		if billed && (c.Params["DryRun"] == "true") == dry {
+			all[service+":"+c.Action] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+const policySettings = `
+snapshotter "db" {
+  filter_tags  = { role = "db" }
+  expire_after = "1s"
+  volume "/dev/sdf" {
+    mount_point = "DIR/mnt/a"
+    size        = 1
+    file_system = "ext4"
+  }
+  volume "/dev/sdg" {
+    mount_point = "DIR/mnt/b"
+    size        = 1
+    file_system = "ext4"
+  }
+}
+snapshotter "one" {
+  filter_tags = { role = "one" }
+  volume "/dev/sdh" {
+    mount_point = "DIR/mnt/c"
+    size        = 1
+    file_system = "ext4"
+  }
+}
+`
+
+// The policy holds every action that the commands use, and no other; and its
+// conditions let through what they do.
+func TestThePolicyIsTheLeast(t *testing.T) {
+	r := newRig(t, 2, "ext4")
+	r.declare(strings.ReplaceAll(policySettings, "DIR", r.dir))
+	r.everyCommand()
+	p := readPolicy(t)
+	if got, want := used(r.calls(), false), p.actions(); !slices.Equal(got, want) {
+		t.Errorf("the commands use\n  %s\nand the policy has\n  %s", strings.Join(got, " "), strings.Join(want, " "))
+	}
+	for _, c := range r.calls() {
+		if c.Service == "ec2" {
+			p.letsThrough(t, c)
+		}
+	}
+	tried := slices.DeleteFunc(p.actions(), func(a string) bool { return !strings.HasPrefix(a, "ec2:") })
+	if got := used(r.calls(), true); !slices.Equal(got, tried) {
+		t.Errorf("doctor tries\n  %s\nand the policy has\n  %s", strings.Join(got, " "), strings.Join(tried, " "))
+	}
+}
+
+// everyCommand uses each command in each way that leads to another call.
+func (r *rig) everyCommand() {
+	r.t.Helper()
+	r.must("plan", "mount", "db")
+	r.must("run", "mount", "db")
+	r.must("run", "mount", "one")
+	r.must("run", "snapshot", "db")
+	r.must("run", "snapshot", "one", "--wait")
+	for _, words := range [][]string{{"volumes", "db"}, {"snapshots", "db"}, {"check", "one"}, {"doctor"}, {"status"}, {"runs"}, {"resume"}} {
+		r.must(words...)
+	}
+	// An unmount that fails for one volume and is rolled back: attached and untagged again.
+	r.faulty(sandbox.Fault{Action: "DetachVolume", Params: map[string]string{"VolumeId": r.volumes()[r.dir+"/mnt/b"].ID}, Error: "OperationNotPermitted"})
+	if code, out := r.run("run", "unmount", "db"); code != exitSomeLanes {
+		r.t.Fatalf("the unmount ends with %d\n%s", code, out)
+	}
+	r.faulty()
+	r.must("rollback", r.unfinished()[0])
+	// A snapshot that cannot be labelled is deleted.
+	r.faulty(sandbox.Fault{Action: "CreateTags", Error: "TagLimitExceeded"})
+	if code, out := r.run("run", "snapshot", "one"); code != exitFailed {
+		r.t.Fatalf("the snapshot ends with %d\n%s", code, out)
+	}
+	r.faulty()
+	r.must("run", "unmount", "one")
+	// A mount that cannot attach is undone, volume and all.
+	r.faulty(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded"})
+	if code, out := r.run("run", "mount", "one", "--on-failure=rollback"); code != exitFailed {
+		r.t.Fatalf("the mount ends with %d\n%s", code, out)
+	}
+	r.faulty()
+	w := r.world()
+	held := r.snapshots()[0].ID
+	if _, err := w.AddImage(sandbox.Image{Created: time.Now().Add(-240 * time.Hour), Disks: []sandbox.ImageVolume{{Device: "/dev/xvda", SnapshotID: held, Size: 1}}}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.must("clean", "images", "--all-mine")
+	for _, what := range []string{"volumes", "snapshots", "instances", "all"} {
+		r.must("clean", what)
+	}
+}
+
+// faulty makes the sandbox follow these faults alone.
+func (r *rig) faulty(faults ...sandbox.Fault) {
+	r.t.Helper()
+	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}, faults...); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+var (
+	specTag = regexp.MustCompile(`^TagSpecification\.\d+\.Tag\.\d+\.Key$`)
+	callTag = regexp.MustCompile(`^Tag\.\d+\.Key$`)
+)
+
+// letsThrough fails when no statement's condition on the request's own tags
+// fits the call. What is on the resource cannot be seen in a log.
+func (p policy) letsThrough(t *testing.T, c sandbox.Call) {
+	t.Helper()
+	var given, keys []string
+	for name, value := range c.Params {
+		if specTag.MatchString(name) {
+			given = append(given, value)
+		}
+		if callTag.MatchString(name) {
+			keys = append(keys, value)
+		}
+	}
+	for _, s := range p.Statement {
+		if slices.Contains(s.Action, "ec2:"+c.Action) && s.Effect == "Allow" && s.fits(given, keys) {
+			if _, makes := s.Condition["StringLike"]["aws:RequestTag/snaptastic:token"]; makes || !strings.HasPrefix(c.Action, "Create") || c.Action == "CreateTags" {
+				return
+			}
+		}
+	}
+	t.Errorf("no statement lets %s through with the tags %v %v", c.Action, given, keys)
+}
+
+func (s statement) fits(given, keys []string) bool {
+	for operator, conditions := range s.Condition {
+		for key, values := range conditions {
+			tag, onRequest := strings.CutPrefix(key, "aws:RequestTag/")
+			switch {
+			case onRequest && !slices.Contains(given, tag):
+				return false
+			case key == "ec2:CreateAction":
+				return false // of the tags that come with a create, which is no call of its own
+			case operator == "ForAllValues:StringEquals" && slices.ContainsFunc(keys, func(k string) bool { return !slices.Contains(values, k) }):
+				return false
+			case operator == "ForAllValues:StringNotEquals" && slices.ContainsFunc(keys, func(k string) bool { return slices.Contains(values, k) }):
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// What EC2 takes for a policy is short: 6144 characters without blanks.
+func TestThePolicyFits(t *testing.T) {
+	p := readPolicy(t)
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) > 6144 || p.Version != "2012-10-17" {
+		t.Errorf("it has %d characters, version %q", len(text), p.Version)
+	}
+	seen := map[string]bool{}
+	for _, s := range p.Statement {
+		if seen[s.Sid] || s.Effect != "Allow" || len(s.Action) == 0 || len(s.Resource) == 0 || !regexp.MustCompile(`^[A-Za-z0-9]+$`).MatchString(s.Sid) {
+			t.Errorf("this statement is not right: %+v", s)
+		}
+		seen[s.Sid] = true
+	}
+}
