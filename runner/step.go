@@ -18,7 +18,7 @@ import (
 func (r *run) seed() {
 	stale := r.stale()
 	for _, n := range r.graph.nodes {
-		if slices.Contains(r.AssumeDone, n.step.ID) && n.rec.State == journal.Uncertain {
+		if slices.Contains(r.AssumeDone, n.step.ID) && InDoubt(n.step, n.rec) {
 			rec := n.rec
 			rec.State, rec.EverDone, rec.BootID, rec.Note = journal.Done, true, r.BootID, "an operator said that it is done"
 			r.record(n, rec, nil)
@@ -55,6 +55,12 @@ func (r *run) stale() map[*node]bool {
 		out[n] = n.step.ReadOnly && n.rec.State == journal.Done && !b && len(n.blocks) > 0
 	}
 	return out
+}
+
+// InDoubt says whether only an operator knows if the step took effect: it must
+// not be repeated, and a run was cut off inside it.
+func InDoubt(s *plan.Step, rec journal.Record) bool {
+	return s.Once && s.Look == plan.Blind && (rec.State == journal.Started || rec.State == journal.Uncertain)
 }
 
 // revoked: the step's effect belonged to a boot that is over.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"snaptastic/cmd/internal/render"
@@ -147,7 +148,8 @@ func (a *app) verdict(ctx context.Context, run plan.RunID, res runner.Result, ac
 		return &codeError{code: exitInterrupted, err: err, said: true}
 	case len(res.Failures) == 0:
 		return nil
-	case !act.rollback && res.Outcome == journal.RunFailed && len(res.Done) > 0:
+	case !act.rollback && res.Outcome == journal.RunFailed && len(res.Done) > 0 &&
+		!slices.ContainsFunc(res.Failures, func(f runner.Failure) bool { return f.Lane == "" }): // that one was for all
 		return &codeError{code: exitSomeLanes, err: res.Failures[0].Err, said: true}
 	}
 	return &codeError{code: exitFailed, err: res.Failures[0].Err, said: true}

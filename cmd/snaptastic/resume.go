@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,7 @@ import (
 	"snaptastic/linux"
 	"snaptastic/linux/guard"
 	"snaptastic/plan"
+	"snaptastic/runner"
 )
 
 func resumeCommand(a *app) *cobra.Command {
@@ -95,12 +97,21 @@ func (a *app) resumeAll(ctx context.Context) error {
 		if did {
 			resumed++
 		}
+		if err != nil && worst != nil && !saidAlready(err) { // the first one is said at the end
+			a.log.Error("cannot resume", "run", r.Run, "error", err)
+		}
 		worst = worse(worst, err)
 	}
 	if resumed == 0 && worst == nil {
 		fmt.Fprintln(a.stdout, "nothing to resume")
 	}
 	return worst
+}
+
+// saidAlready: a summary has told it.
+func saidAlready(err error) bool {
+	var ce *codeError
+	return errors.As(err, &ce) && ce.said
 }
 
 // worse keeps the error with the higher claim on the exit code: the first one.
@@ -172,6 +183,10 @@ func (a *app) resumeOne(ctx context.Context, id plan.RunID, redo, done []plan.St
 	if err != nil {
 		return err
 	}
+	if err := inDoubt(run, redo, done); err != nil {
+		_ = run.Close()
+		return err
+	}
 	m := run.Meta()
 	act := action{redo: redo, done: done, rollback: m.RollingBack}
 	if m.RollingBack {
@@ -181,14 +196,26 @@ func (a *app) resumeOne(ctx context.Context, id plan.RunID, redo, done []plan.St
 	return err
 }
 
+// inDoubt refuses what an operator says of steps that there is nothing to say of.
+func inDoubt(run *journal.Run, said ...[]plan.StepID) error {
+	records := run.Records()
+	for _, id := range slices.Concat(said...) {
+		i := slices.IndexFunc(run.Plan().Steps, func(s plan.Step) bool { return s.ID == id })
+		if i < 0 {
+			return &codeError{code: exitUsage, err: fmt.Errorf("run %s has no step %q", run.Meta().Run, id), hint: "`snaptastic show " + string(run.Meta().Run) + "` lists them"}
+		}
+		if !runner.InDoubt(&run.Plan().Steps[i], records[id]) {
+			return usageError("step %s is not in doubt: `resume` itself finds out what became of it", id)
+		}
+	}
+	return nil
+}
+
 // openRun opens an unfinished run of this instance.
 func (a *app) openRun(ctx context.Context, store *journal.Store, id plan.RunID) (*journal.Run, error) {
 	run, err := store.Resume(id)
-	if errors.Is(err, journal.ErrLive) {
-		return nil, &codeError{code: exitBusy, err: fmt.Errorf("run %s is live in another process", id), hint: "`snaptastic status` shows how far it is"}
-	}
 	if err != nil {
-		return nil, err
+		return nil, liveIsBusy(id, err)
 	}
 	m := run.Meta()
 	if m.Outcome.Ended() {
@@ -211,6 +238,14 @@ func (a *app) openRun(ctx context.Context, store *journal.Store, id plan.RunID) 
 		return nil, err
 	}
 	return run, nil
+}
+
+// liveIsBusy says which run another process is at, and what to do.
+func liveIsBusy(id plan.RunID, err error) error {
+	if errors.Is(err, journal.ErrLive) {
+		return &codeError{code: exitBusy, err: fmt.Errorf("run %s is live in another process", id), hint: "`snaptastic status` shows how far it is"}
+	}
+	return err
 }
 
 // thawOwned frees what guards left frozen that were killed with their parents.

@@ -90,7 +90,7 @@ func (a *app) abandon(ctx context.Context, id plan.RunID) error {
 	a.thawOwned(ctx, store)
 	run, err := store.Resume(id)
 	if err != nil {
-		return err
+		return liveIsBusy(id, err)
 	}
 	defer run.Close()
 	m := run.Meta()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"snaptastic/journal"
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/runner"
 	"snaptastic/steps/recipe"
 )
 
@@ -135,7 +137,7 @@ func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*
 		if same && p.Resumption == plan.Continue || same && p.Resumption == plan.Ask {
 			a.log.Info("taking up an unfinished run", "run", r.Run, "stood", standing(r))
 			run, err := store.Resume(r.Run)
-			return run, action{}, err
+			return run, action{}, liveIsBusy(r.Run, err)
 		}
 		if p.Resumption == plan.Ask {
 			continue // beginning says who is in the way and what to do
@@ -153,8 +155,9 @@ func (a *app) undoUnfinished(ctx context.Context, store *journal.Store, r journa
 	a.log.Info("undoing what an unfinished run left", "run", r.Run, "stood", standing(r))
 	run, err := store.Resume(r.Run)
 	if err != nil {
-		return err
+		return liveIsBusy(r.Run, err)
 	}
+	unattended := run.Plan().Resumption == plan.ContinueThisBoot
 	act := action{rollback: true, quiet: true}
 	if run.Plan().Resumption == plan.Continue {
 		act.lanes = run.UnfinishedLanes()
@@ -163,11 +166,38 @@ func (a *app) undoUnfinished(ctx context.Context, store *journal.Store, r journa
 	if res.Outcome != journal.RolledBack && err == nil {
 		err = fmt.Errorf("it ended as %s", res.Outcome)
 	}
+	if unattended && res.Outcome == journal.RunFailed && res.Err == nil && !needsOperator(res) {
+		return a.letGo(store, r.Run, res, err)
+	}
 	if err != nil {
 		return hinted(fmt.Sprintf("`snaptastic show %s` tells what is left; `snaptastic abandon %s` lets go of it", r.Run, r.Run),
 			"cannot undo run %s, which is in the way: %w", r.Run, err)
 	}
 	return nil
+}
+
+// letGo abandons a run that cannot be undone, so that the next night's snapshot
+// is not kept from being taken. What remains bears no label: nobody restores it.
+func (a *app) letGo(store *journal.Store, id plan.RunID, res runner.Result, why error) error {
+	run, err := store.Resume(id)
+	if err != nil {
+		return liveIsBusy(id, err)
+	}
+	defer run.Close()
+	m := run.Meta()
+	m.Outcome, m.Ended = journal.Abandoned, time.Now()
+	if err := run.SetMeta(m); err != nil {
+		return err
+	}
+	for _, f := range res.Failures {
+		a.log.Warn("what an older run left cannot be undone", "run", id, "step", f.Step, "error", f.Err, "hint", f.Hint)
+	}
+	a.log.Warn("the older run is abandoned, so that this one can begin", "run", id, "because", why)
+	return nil
+}
+
+func needsOperator(res runner.Result) bool {
+	return slices.ContainsFunc(res.Failures, func(f runner.Failure) bool { return f.NeedsOperator })
 }
 
 func standing(r journal.Summary) string {
