@@ -32,6 +32,7 @@ type action struct {
 	rollback   bool
 	redo, done []plan.StepID
 	lanes      []string        // rollback of these only
+	undoNext   bool            // a failure is followed by a rollback
 	quiet      bool            // no summary: it is the prelude to something else
 	deleteKept map[string]bool // rollback: volumes to delete though they were in use once
 }
@@ -81,7 +82,8 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 		res.Err = err
 	}
 	if !act.quiet {
-		end := render.End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: time.Since(began), Now: time.Now(), Rollback: act.rollback}
+		end := render.End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: time.Since(began), Now: time.Now(), Rollback: act.rollback,
+			Undoing: act.undoNext && res.Outcome == journal.RunFailed && res.Err == nil}
 		if err := a.summarize(end); err != nil {
 			a.log.Warn("cannot print the summary", "error", err)
 		}

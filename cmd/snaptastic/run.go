@@ -98,6 +98,7 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 		}
 	}
 	id := run.Meta().Run
+	act.undoNext = rollback && !act.rollback
 	res, err := a.execute(ctx, store, run, act)
 	if rollback && !act.rollback && res.Outcome == journal.RunFailed && res.Err == nil {
 		return a.rollbackAfter(ctx, store, id, err)

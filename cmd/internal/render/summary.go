@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"snaptastic/journal"
@@ -20,6 +21,8 @@ type End struct {
 	Records map[plan.StepID]journal.Record // nil for the result's own
 	Took    time.Duration                  // of this process's part of it
 	Now     time.Time
+	// Undoing: a rollback follows by itself, so there is nothing to advise.
+	Undoing bool
 	// Rollback: a rollback ended, not the operation itself.
 	Rollback bool
 }
@@ -70,7 +73,7 @@ func Summary(w io.Writer, e End, o Style) error {
 	if kept := e.kept(); len(kept) > 0 {
 		p.lines("", "\nThese remain and are billed:")
 		for _, k := range kept {
-			p.lines("  ", cleanLines(k))
+			p.lines("  ", cleanLines(strings.Replace(k, ", remains and is billed", "", 1)))
 		}
 	}
 	if p.Len() > 0 {
@@ -193,6 +196,9 @@ type nextCommand struct {
 }
 
 func (e End) commands() []nextCommand {
+	if e.Undoing {
+		return nil
+	}
 	return commandsFor(e.Run, e.Plan, e.Result.Outcome, e.Rollback)
 }
 
