@@ -21,7 +21,7 @@ import (
 )
 
 // CloudWatch is asked one question, so it is asked by hand, in its Query protocol and signed as the SDK signs: the SDK's
-// client for it would add three quarters of a megabyte to the program.
+// client for it would add a quarter of a megabyte and a dependency.
 // Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html
 
 const mostStatistics = 1 << 20 // bytes of an answer

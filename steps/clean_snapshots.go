@@ -198,22 +198,53 @@ func keepersOf(ours []ec2.Snapshot) map[string]*keeper {
 		ready := func(s ec2.Snapshot) bool { return s.State == "completed" && dormant(s) == "" }
 		guardSets(keepers, sets, ready, true)
 		guardSets(keepers, sets, func(s ec2.Snapshot) bool { return s.State != "error" }, false)
-		guardSingles(keepers, group, ready)
+		guardSingles(keepers, group, ready, true)
+		if !slices.ContainsFunc(sets, func(one *set) bool { return one.whole(ready) && includes(one.shelves(), shelvesOf(group)) }) {
+			// Some declaration may find no whole set: then a mount takes what belongs to none.
+			alone := loners(sets)
+			guardSingles(keepers, group, func(s ec2.Snapshot) bool { return ready(s) && alone[s.ID] }, true)
+			guardSingles(keepers, group, func(s ec2.Snapshot) bool { return alone[s.ID] }, false)
+		}
 	}
 	return keepers
+}
+
+func shelvesOf(snaps []ec2.Snapshot) map[string]bool {
+	keys := map[string]bool{}
+	for _, s := range snaps {
+		keys[shelfKey(s)] = true
+	}
+	return keys
+}
+
+func (s *set) shelves() map[string]bool { return shelvesOf(s.snaps) }
+
+// whole says whether all of the set is there and usable.
+func (s *set) whole(usable func(ec2.Snapshot) bool) bool {
+	return len(s.snaps) >= s.members && !slices.ContainsFunc(s.snaps, func(snap ec2.Snapshot) bool { return !usable(snap) })
+}
+
+// loners are the snapshots that are a set each by itself.
+func loners(sets []*set) map[string]bool {
+	alone := map[string]bool{}
+	for _, one := range sets {
+		if one.members == 1 {
+			alone[one.snaps[0].ID] = true
+		}
+	}
+	return alone
 }
 
 // guardSets guards each whole set of usable snapshots of which no newer one has all mount points.
 func guardSets(keepers map[string]*keeper, newest []*set, usable func(ec2.Snapshot) bool, stand bool) {
 	var combinations []map[string]bool
 	for _, one := range newest {
-		if len(one.snaps) < one.members || slices.ContainsFunc(one.snaps, func(s ec2.Snapshot) bool { return !usable(s) }) {
+		if !one.whole(usable) {
 			continue
 		}
-		points, ids := map[string]bool{}, make([]string, 0, len(one.snaps))
-		for _, s := range one.snaps {
-			points[shelfKey(s)] = true
-			ids = append(ids, s.ID)
+		points, ids := one.shelves(), make([]string, len(one.snaps))
+		for i, s := range one.snaps {
+			ids[i] = s.ID
 		}
 		if slices.ContainsFunc(combinations, func(c map[string]bool) bool { return includes(c, points) }) {
 			continue
@@ -241,7 +272,7 @@ func includes(all, some map[string]bool) bool {
 }
 
 // guardSingles guards the newest usable snapshot of each mount point, whatever its set lost.
-func guardSingles(keepers map[string]*keeper, newest []ec2.Snapshot, usable func(ec2.Snapshot) bool) {
+func guardSingles(keepers map[string]*keeper, newest []ec2.Snapshot, usable func(ec2.Snapshot) bool, stand bool) {
 	done := map[string]bool{}
 	for _, s := range newest {
 		key := shelfKey(s)
@@ -250,7 +281,7 @@ func guardSingles(keepers map[string]*keeper, newest []ec2.Snapshot, usable func
 		}
 		done[key] = true
 		keepers[key].guarded[s.ID] = true
-		if keepers[key].stands == nil {
+		if stand && keepers[key].stands == nil {
 			keepers[key].stands = []string{s.ID}
 		}
 	}

@@ -1,0 +1,277 @@
+package steps
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"snaptastic/ec2"
+)
+
+var today = time.Date(2026, 3, 29, 12, 0, 0, 0, time.UTC) // a day on which clocks change in Europe
+
+// litter makes snapshots out of words: "NAME DAYS-OLD MOUNT-POINT RUN/MEMBERS [FLAG…]". They expire two days after they
+// were made. Flags: never, error, pending, archived, and KEY=VALUE for a tag.
+func litter(t *testing.T, lines ...string) (all []ec2.Snapshot) {
+	t.Helper()
+	for _, line := range lines {
+		words := strings.Fields(line)
+		var days, members int
+		run, count, _ := strings.Cut(words[3], "/")
+		if _, err := fmt.Sscan(words[1], &days); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Sscan(count, &members); err != nil {
+			t.Fatal(err)
+		}
+		made := today.AddDate(0, 0, -days)
+		s := ec2.Snapshot{ID: words[0], VolumeID: "vol-" + words[2][1:], State: "completed", Started: made, VolumeSize: 1, Tags: map[string]string{
+			"role": "db", TagMountPoint: words[2], TagInstance: "i-1", TagCreated: stamp(made), TagExpires: stamp(made.AddDate(0, 0, 2)),
+			TagRun: run, TagToken: "t-" + run, TagMembers: fmt.Sprint(members), TagState: Consistent}}
+		for _, flag := range words[4:] {
+			switch key, value, isTag := strings.Cut(flag, "="); {
+			case isTag:
+				s.Tags[key] = strings.ReplaceAll(value, "_", " ")
+			case flag == "never":
+				delete(s.Tags, TagExpires)
+			case flag == "archived":
+				s.StorageTier = "archive"
+			case flag == "original":
+				for _, key := range []string{TagRun, TagToken, TagMembers, TagState} {
+					delete(s.Tags, key)
+				}
+			case flag == "volume": // its tags were copied
+				delete(s.Tags, TagState)
+			default:
+				s.State = flag
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func going(fates []Fate) string {
+	var ids []string
+	for _, f := range fates {
+		if f.Goes {
+			ids = append(ids, f.ID)
+		}
+	}
+	slices.Sort(ids)
+	return strings.Join(ids, " ")
+}
+
+func TestWhichSnapshotsGo(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		snapshots []string
+		goes      string
+		why       string // of one that stays or goes
+	}{
+		{"the expired, and never the newest", []string{"a 9 /a R1/1", "b 8 /a R2/1", "c 7 /a R3/1"}, "a b", "c: expired 2026-03-24 12:00, but it is the newest to restore /a from"},
+		{"not before its time", []string{"a 9 /a R1/1 expires=2026-03-29T12:00:00Z", "b 1 /a R2/1"}, "", "a: it expires 2026-03-29 12:00"},
+		{"a second after it", []string{"a 9 /a R1/1 expires=2026-03-29T11:59:59Z", "b 1 /a R2/1"}, "a", ""},
+		{"a date in another zone", []string{"a 9 /a R1/1 expires=2026-03-29T12:59:59+01:00", "b 1 /a R2/1"}, "a", ""},
+		{"a naive date has a day's grace", []string{"a 9 /a R1/1 original expires=2026-03-28_12:00:00.000001", "b 1 /a R2/1"}, "", "a: it expires 2026-03-29 12:00"},
+		{"and no more", []string{"a 9 /a R1/1 original expires=2026-03-28_11:59:59.999999", "b 1 /a R2/1"}, "a", ""},
+		{"a naive day", []string{"a 9 /a R1/1 original expires=2026-03-28", "b 9 /b R1/1 original expires=2026-03-27", "c 1 /a R2/1", "d 1 /b R2/1"}, "a b", ""},
+		{"what cannot be read stays", []string{"a 9 /a R1/1 expires=soon", "b 1 /a R2/1"}, "", `a: its expires tag "soon" is no date`},
+		{"what has no date stays", []string{"a 9 /a R1/1 never", "b 1 /a R2/1"}, "", "a: it does not expire"},
+		{"other snapshotters' are no replacement", []string{"a 9 /a R1/1", "b 1 /a R2/1 role=web", "c 1 /b R3/1"}, "", "a: expired 2026-03-22 12:00, but it is the newest to restore /a from"},
+		{"another instance's are", []string{"a 9 /a R1/1", "b 1 /a R2/1 instance_id=i-2"}, "a", ""},
+		{"a slash at the end is nothing", []string{"a 9 /a/ R1/1", "b 1 /a R2/1"}, "a", ""},
+		{"copied tags of a volume", []string{"a 9 /a R1/1 volume", "b 1 /a R2/1"}, "", "a: another tool's, with a volume's tags copied"},
+		{"copied tags of the original's volume", []string{"a 9 /a R1/1 original created=2026-01-01_00:00:00", "b 1 /a R2/1"}, "", "a: another tool's, with a volume's tags copied"},
+		{"the original's of another time zone", []string{"a 9 /a R1/1 original created=2026-03-21_02:00:00", "b 1 /a R2/1"}, "a", ""},
+		{"half of the original's tags", []string{"a 9 /a R1/1 original instance_id=", "b 1 /a R2/1"}, "", "a: without the tags that we write"},
+		{"a newer one that is in error is no replacement", []string{"a 9 /a R1/1", "b 1 /a R2/1 error"}, "", "a: expired 2026-03-22 12:00, but it is the newest to restore /a from"},
+		{"nor one that is pending", []string{"a 9 /a R1/1", "b 0 /a R2/1 pending"}, "", "a: expired 2026-03-22 12:00, but it is the newest to restore /a from"},
+		{"nor one in the archive, which stays, too", []string{"a 9 /a R1/1", "b 8 /a R2/1 archived"}, "", "b: expired 2026-03-23 12:00, but it is the newest to restore /a from"},
+		{"nor one that is unverified", []string{"a 9 /a R1/1", "b 0 /a R2/1 snaptastic:state=unverified"}, "", "a: expired 2026-03-22 12:00, but it is the newest to restore /a from"},
+		{"where nothing can be restored all stays", []string{"a 9 /a R1/1 error", "b 8 /a R2/1 error"}, "", "a: expired 2026-03-22 12:00, but nothing else of /a can be restored"},
+		{"the last whole set stays whole", []string{"a 9 /a R1/2", "b 9 /b R1/2", "c 8 /a R2/2", "d 8 /b R2/2", "e 7 /a R3/2"}, "a b", "d: expired 2026-03-23 12:00, but it is the newest to restore /b from"},
+		{"a set that lost one to an error is not whole", []string{"a 9 /a R1/2", "b 9 /b R1/2", "c 8 /a R2/2", "d 8 /b R2/2 error"}, "d", ""},
+		{"a smaller set does not replace a larger one", []string{"a 9 /a R1/2", "b 9 /b R1/2", "c 1 /a R2/1"}, "", "a: expired 2026-03-22 12:00, but it is the newest to restore /a from"},
+		{"nor do two for the one set that has both", []string{"a 9 /a R1/2", "b 9 /b R1/2", "c 2 /a R2/1", "d 1 /b R3/1"}, "", "b: expired 2026-03-22 12:00, but it is the newest to restore /b from"},
+		{"a larger one replaces a smaller one", []string{"c 9 /a R1/1", "a 1 /a R2/2", "b 1 /b R2/2"}, "c", ""},
+		{"unverified by a run that is gone", []string{"a 2 /a R1/1 snaptastic:state=unverified", "b 1 /a R2/1"}, "a", "a: left unverified by run R1"},
+		{"unverified, and may be at it", []string{"a 1 /a R1/1 snaptastic:state=unverified", "b 2 /a R2/1"}, "", "a: it is unverified, and younger than a day"},
+		{"unverified by a run that can go on", []string{"a 2 /a here/1 snaptastic:state=unverified", "b 1 /a R2/1"}, "", "a: its run here is unfinished here: resume it or roll it back"},
+		{"unverified, and the only one", []string{"a 2 /a R1/1 snaptastic:state=unverified"}, "", "a: left unverified by run R1, but nothing else of /a can be restored"},
+		{"unverified before it was tagged", []string{"a 2 /a R1/1 snaptastic:state=unverified mount_point="}, "a", ""},
+		{"a state that is not ours", []string{"a 9 /a R1/1 snaptastic:state=dubious", "b 1 /a R2/1"}, "", `a: its snaptastic:state tag says "dubious", which is no word of ours`},
+		{"in the recycle bin", []string{"a 9 /a R1/1 recoverable", "b 1 /a R2/1"}, "", "a: it is recoverable"},
+		{"held by an image", []string{"held 9 /a R1/1", "b 1 /a R2/1"}, "", "held: expired 2026-03-22 12:00, but image ami-1 holds it"},
+		{"held by a lock", []string{"locked 9 /a R1/1", "b 1 /a R2/1"}, "", "locked: expired 2026-03-22 12:00, but a lock holds it (governance)"},
+		{"of another snapshotter", []string{"a 9 /a R1/1 role=other", "b 1 /a R2/1 role=other"}, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := CleanWorld{Now: today, Snapshots: litter(t, c.snapshots...), Unfinished: map[string]bool{"here": true},
+				Images: []ec2.Image{{ID: "ami-1", SnapshotIDs: []string{"held"}}}, Locked: map[string]string{"locked": "governance"}}
+			if strings.HasPrefix(c.name, "of another") {
+				w.Filter = map[string]string{"role": "db"}
+			}
+			fates := SnapshotFates(w)
+			if got := going(fates); got != c.goes {
+				t.Errorf("%q go, want %q", got, c.goes)
+			}
+			for _, f := range fates {
+				if id, why, ok := strings.Cut(c.why, ": "); ok && id == f.ID && f.Why != why {
+					t.Errorf("%s: %s; want %s", f.ID, f.Why, why)
+				}
+				if f.Goes && slices.Contains(f.Stands, f.ID) {
+					t.Errorf("%s is to stand in for itself", f.ID)
+				}
+			}
+			slices.Reverse(w.Snapshots)
+			if got := going(SnapshotFates(w)); got != c.goes {
+				t.Errorf("in another order %q go, want %q", got, c.goes)
+			}
+		})
+	}
+}
+
+// Whatever goes, a mount of any of the declarations that ever made a set chooses the same as before.
+func TestWhatGoesChangesNoMount(t *testing.T) {
+	points := []string{"/a", "/b", "/c"}
+	for seed := range 400 {
+		draw := seed*7919 + 17
+		next := func(n int) int { draw = (draw*1103515245 + 12345) & 0x7fffffff; return draw / 65536 % n }
+		var lines []string
+		var combinations [][]string
+		for run := range 3 + next(6) {
+			var some []string
+			for _, p := range points {
+				if next(3) > 0 {
+					some = append(some, p)
+				}
+			}
+			combinations = append(combinations, some)
+			flag := ""
+			switch next(8) {
+			case 0:
+				flag = " original"
+			case 1:
+				flag = " never"
+			}
+			for _, p := range some {
+				state := ""
+				if next(12) == 0 {
+					state = " error"
+				}
+				if next(12) == 0 {
+					continue // lost
+				}
+				lines = append(lines, fmt.Sprintf("snap-%d%s %d %s R%d/%d%s%s", run, p[1:], 20-2*run, p, run, len(some), flag, state))
+			}
+		}
+		all := litter(t, lines...)
+		gone := going(SnapshotFates(CleanWorld{Now: today, Snapshots: all}))
+		left := slices.DeleteFunc(slices.Clone(all), func(s ec2.Snapshot) bool { return slices.Contains(strings.Fields(gone), s.ID) })
+		for _, mounted := range append(combinations, points) {
+			wish := Wish{MountPoints: mounted, Group: true, MayCreate: true}
+			for i, before := range choose(wish, all) {
+				after := choose(wish, left)[i]
+				if before.SnapshotID != "" && after.SnapshotID != before.SnapshotID || before.Create != after.Create {
+					t.Fatalf("%v: of %v went %q; before %+v, after %+v", lines, mounted, gone, before, after)
+				}
+			}
+		}
+	}
+}
+
+func TestWhichVolumesGo(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		name     string
+		detached time.Duration // ago; 0: no tag
+		snapshot time.Duration // ago; 0: none
+		tags     string        // more of the volume's
+		run      string        // of the snapshot; "" for one that an operator vouched for
+		policy   CleanPolicy
+		goes     bool
+		why      string
+	}{
+		{"saved after it was detached", 2 * day, day, "", "", CleanPolicy{}, true, "it was detached before snap-1 was begun, which has it all"},
+		{"written to after its newest snapshot, perhaps", day, day + time.Hour, "", "R2", CleanPolicy{}, false, "its newest labelled snapshot snap-1 was begun 60 min before it was detached"},
+		{"no snapshot", day, 0, "", "", CleanPolicy{}, false, "no labelled snapshot of it exists"},
+		{"attached again by hand", 3 * day, day, "", "R2", CleanPolicy{}, false, "when it was last written to is not known; its newest labelled snapshot snap-1 is of 2026-03-28 12:00"},
+		{"left by an instance that ended", 0, day, "", "R2", CleanPolicy{}, false, "when it was last written to is not known; its newest labelled snapshot snap-1 is of 2026-03-28 12:00"},
+		{"unsaved, and let go", day, 0, "", "", CleanPolicy{Unsaved: true}, true, ""},
+		{"unsaved for less than the gap", day, day + time.Hour, "", "R2", CleanPolicy{Unsaved: true, Gap: time.Hour}, true, ""},
+		{"unsaved for more than the gap", day, day + time.Hour + time.Second, "", "R2", CleanPolicy{Unsaved: true, Gap: time.Hour}, false, ""},
+		{"the gap says nothing where nothing is known", 0, day, "", "R2", CleanPolicy{Unsaved: true, Gap: time.Hour}, false, ""},
+		{"nor where there is no snapshot", day, 0, "", "", CleanPolicy{Unsaved: true, Gap: 99 * day}, false, ""},
+		{"of a run that can go on", 2 * day, day, "snaptastic:run=here", "", CleanPolicy{Unsaved: true}, false, "its run here is unfinished here: resume it or roll it back"},
+		{"with a snapshot's tags", 2 * day, day, "snaptastic:state=consistent", "", CleanPolicy{Unsaved: true}, false, "somebody else made it and copied our tags"},
+		{"not of a run", 2 * day, day, "snaptastic:run=", "", CleanPolicy{Unsaved: true}, false, "somebody else made it and copied our tags"},
+		{"detached some time", 2 * day, day, "snaptastic:detached=yes", "", CleanPolicy{Unsaved: true}, false, `its snaptastic:detached tag "yes" is no time`},
+		{"of another snapshotter", 2 * day, day, "role=web", "", CleanPolicy{Unsaved: true}, false, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := ec2.Volume{ID: "vol-1", State: "available", Created: today.Add(-30 * day), Tags: map[string]string{"role": "db", TagMountPoint: "/a", TagToken: "t", TagRun: "R1"}}
+			if c.detached > 0 {
+				v.Tags[TagDetached] = stamp(today.Add(-c.detached))
+			}
+			if key, value, ok := strings.Cut(c.tags, "="); ok {
+				v.Tags[key] = value
+			}
+			w := CleanWorld{Now: today, Filter: map[string]string{"role": "db"}, Volumes: []ec2.Volume{v}, Unfinished: map[string]bool{"here": true}}
+			if c.snapshot > 0 {
+				s := ec2.Snapshot{ID: "snap-1", VolumeID: "vol-1", State: "completed", Started: today.Add(-c.snapshot), Tags: map[string]string{TagState: Consistent}}
+				if c.run != "" {
+					s.Tags[TagRun] = c.run
+				}
+				w.Snapshots = []ec2.Snapshot{s}
+			}
+			fates := VolumeFates(w, c.policy, nil)
+			if got := going(fates) != ""; got != c.goes {
+				t.Errorf("goes: %v (%+v)", got, fates)
+			}
+			if c.why != "" && fates[0].Why != c.why {
+				t.Errorf("%s; want %s", fates[0].Why, c.why)
+			}
+			if c.goes && !c.policy.Unsaved && going(VolumeFates(w, c.policy, map[string]bool{"snap-1": true})) != "" {
+				t.Error("it goes though the snapshot that saved it goes, too")
+			}
+			for state, stays := range map[string]bool{"in-use": true, "available": true} {
+				young := v
+				young.State, young.Created = state, today.Add(-day)
+				w.Volumes = []ec2.Volume{young}
+				if goes := going(VolumeFates(w, CleanPolicy{Unsaved: true}, nil)) != ""; goes && (state == "in-use" || c.detached == 0) == stays {
+					t.Errorf("%s and a day old it goes", state)
+				}
+			}
+		})
+	}
+}
+
+func TestWhichImagesGo(t *testing.T) {
+	old := today.AddDate(0, 0, -9)
+	image := func(id string, edit func(*ec2.Image)) ec2.Image {
+		i := ec2.Image{ID: id, State: "available", Created: old, Tags: map[string]string{"role": "db"}}
+		if edit != nil {
+			edit(&i)
+		}
+		return i
+	}
+	w := CleanWorld{Now: today, Filter: map[string]string{"role": "db"}, Locked: map[string]string{"locked": "compliance"},
+		Snapshots: append(litter(t, "ours 9 /a R1/1"), ec2.Snapshot{ID: "plain", VolumeSize: 8}, ec2.Snapshot{ID: "shared"}, ec2.Snapshot{ID: "locked"}),
+		Instances: []ec2.Instance{{ID: "i-1", ImageID: "stopped", State: "stopped"}, {ID: "i-2", ImageID: "terminated", State: "terminated"}},
+		Images: []ec2.Image{image("stopped", nil), image("terminated", nil), image("public", func(i *ec2.Image) { i.Public = true }),
+			image("young", func(i *ec2.Image) { i.Created = today.AddDate(0, 0, -1) }), image("dateless", func(i *ec2.Image) { i.Created = time.Time{} }),
+			image("other", func(i *ec2.Image) { i.Tags = map[string]string{"role": "web"}; i.SnapshotIDs = []string{"shared"} }),
+			image("unused", func(i *ec2.Image) { i.SnapshotIDs = []string{"ours", "plain", "shared", "locked", "gone"} })}}
+	fates := ImageFates(w)
+	if got := going(fates); got != "terminated unused" {
+		t.Errorf("%q go", got)
+	}
+	for _, f := range fates {
+		if f.ID == "unused" && (strings.Join(f.Snapshots, " ") != "plain" || len(f.Dependents) != 1 || f.Size != 8) {
+			t.Errorf("with it go %v", f.Snapshots)
+		}
+	}
+}
