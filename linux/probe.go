@@ -92,7 +92,7 @@ func probeFile(f *os.File) (Signature, error) {
 	if size == 0 {
 		return Signature{}, errors.New("it has no size (no medium, or not yet ready)")
 	}
-	r := &region{from: f, size: size}
+	r := &region{from: &ends{from: f, size: size}, size: size}
 	s, found := recognise(r)
 	if !found {
 		s, found = unfinished(r)
@@ -120,6 +120,36 @@ func recognise(r *region) (Signature, bool) {
 		}
 	}
 	return Signature{}, false
+}
+
+// ends keeps what was read of a device's first and last MiB, in large pieces: there are over a thousand places to look at.
+type ends struct {
+	from io.ReaderAt
+	size int64
+	kept map[int64][]byte // by offset
+}
+
+const piece = mustBeZero / 4
+
+// ReadAt serves what lies in one piece of an end from memory.
+func (e *ends) ReadAt(b []byte, at int64) (int, error) {
+	start := at / piece * piece
+	middle := start >= mustBeZero && start+piece <= e.size-mustBeZero
+	if end := at + int64(len(b)); middle || end > start+piece || end > e.size {
+		return e.from.ReadAt(b, at)
+	}
+	kept, ok := e.kept[start]
+	if !ok {
+		kept = make([]byte, min(piece, e.size-start))
+		if _, err := e.from.ReadAt(kept, start); err != nil && !errors.Is(err, io.EOF) {
+			return e.from.ReadAt(b, at) // a bad sector elsewhere in the piece is not what was asked for
+		}
+		if e.kept == nil {
+			e.kept = map[int64][]byte{}
+		}
+		e.kept[start] = kept
+	}
+	return copy(b, kept[at-start:]), nil
 }
 
 // region reads a device piecewise; the first read error is kept, and what could not be read counts as data, never as
