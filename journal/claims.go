@@ -141,12 +141,14 @@ func claimsOf(j *Journal) []string {
 // since no lanes at all means every lane.
 func unfinishedLanes(j *Journal) []string {
 	var out []string
+	listed := map[string]bool{"": true}
 	for i := range j.plan.Steps {
 		s := &j.plan.Steps[i]
-		if s.Lane == "" || slices.Contains(out, s.Lane) {
+		if listed[s.Lane] {
 			continue
 		}
 		if r, ok := j.records[s.ID]; !ok || (r.State != Done && !s.Tolerated) {
+			listed[s.Lane] = true
 			out = append(out, s.Lane)
 		}
 	}

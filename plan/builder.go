@@ -20,15 +20,16 @@ type Def[In, Out any] struct {
 // first mistake and go on, so that a recipe reads without error checks.
 type Builder struct {
 	p        Plan
-	index    map[StepID]int
+	index    map[StepID]bool
 	sections map[string]*Section
+	closing  map[StepID]bool // steps that close a section
 	err      error
 }
 
 // NewBuilder starts an empty plan. The head's steps and sections are ignored.
 func NewBuilder(head Plan) *Builder {
 	head.Schema, head.Steps, head.Sections = Schema, nil, nil
-	return &Builder{p: head, index: map[StepID]int{}, sections: map[string]*Section{}}
+	return &Builder{p: head, index: map[StepID]bool{}, sections: map[string]*Section{}, closing: map[StepID]bool{}}
 }
 
 // An Option says more about one step.
@@ -83,7 +84,9 @@ func In(section string) Option {
 		if sec.Open != "" {
 			s.Needs = addIDs(s.Needs, sec.Open)
 		}
-		sec.Body = addIDs(sec.Body, s.ID)
+		if n := len(sec.Body); n == 0 || sec.Body[n-1] != s.ID { // ids are unique: a step is put in one after the other
+			sec.Body = append(sec.Body, s.ID)
+		}
 	}
 }
 
@@ -97,6 +100,7 @@ func Closes(section string) Option {
 		}
 		s.Settled = addIDs(s.Settled, sec.Body...)
 		sec.Close = s.ID
+		b.closing[s.ID] = true
 	}
 }
 
@@ -139,29 +143,16 @@ func Add[I, O any](b *Builder, d Def[I, O], id StepID, in I, opts ...Option) Val
 	if err != nil {
 		b.fail("step %s: %v", id, err)
 	}
-	for _, r := range refs {
-		if !contains(s.Settled, r) {
-			s.Needs = addIDs(s.Needs, r)
-		}
-	}
-	if b.closes(id) { // it runs whatever came of the steps before it
+	s.Needs = addIDs(s.Needs, without(refs, s.Settled)...)
+	if b.closing[id] { // it runs whatever came of the steps before it
 		s.Settled, s.Needs = addIDs(s.Settled, s.Needs...), nil
 	}
-	if _, dup := b.index[id]; dup {
+	if b.index[id] {
 		b.fail("step %s added twice", id)
 	}
-	b.index[id] = len(b.p.Steps)
+	b.index[id] = true
 	b.p.Steps = append(b.p.Steps, s)
 	return Value[O]{ref: id}
-}
-
-func (b *Builder) closes(id StepID) bool {
-	for _, sec := range b.sections {
-		if sec.Close == id {
-			return true
-		}
-	}
-	return false
 }
 
 // Build returns the finished, validated plan.
@@ -180,11 +171,49 @@ func (b *Builder) Build() (*Plan, error) {
 	return &p, nil
 }
 
+// few is how long a list may be to be searched rather than indexed: most
+// steps have two or three edges, a closing one as many as the plan has steps.
+const few = 16
+
+// addIDs appends the ids that are not in the list yet, in order.
 func addIDs(to []StepID, ids ...StepID) []StepID {
+	if len(to)+len(ids) <= few {
+		for _, id := range ids {
+			if id != "" && !contains(to, id) {
+				to = append(to, id)
+			}
+		}
+		return to
+	}
+	seen := set(to)
+	seen[""] = true
 	for _, id := range ids {
-		if id != "" && !contains(to, id) {
+		if !seen[id] {
+			seen[id] = true
 			to = append(to, id)
 		}
 	}
 	return to
+}
+
+// without returns the ids that are not among the others.
+func without(ids, others []StepID) []StepID {
+	if len(others) == 0 {
+		return ids
+	}
+	out, there := ids[:0:0], set(others)
+	for _, id := range ids {
+		if !there[id] {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func set(ids []StepID) map[StepID]bool {
+	s := make(map[StepID]bool, len(ids)+1)
+	for _, id := range ids {
+		s[id] = true
+	}
+	return s
 }

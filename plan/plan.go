@@ -175,8 +175,12 @@ func Decode(b []byte) (*Plan, error) {
 // unfinished; all lanes' claims without arguments.
 func (p *Plan) Claims(lanes ...string) []string {
 	var out []string
+	wanted := make(map[string]bool, len(lanes))
+	for _, l := range lanes {
+		wanted[l] = true
+	}
 	for _, l := range p.Lanes {
-		if len(lanes) > 0 && !contains(lanes, l.ID) {
+		if len(lanes) > 0 && !wanted[l.ID] {
 			continue
 		}
 		out = append(out, l.Claims...)

@@ -113,6 +113,10 @@ func (p *Plan) validateSections(index map[StepID]int) error {
 		if sec.Open != "" {
 			ids = append(ids, sec.Open)
 		}
+		var inside, before map[StepID]bool
+		if i, ok := index[sec.Open]; ok && sec.Kind == Atomic {
+			inside, before = set(ids), set(p.Steps[i].Needs)
+		}
 		for _, id := range ids {
 			i, ok := index[id]
 			if !ok {
@@ -128,7 +132,7 @@ func (p *Plan) validateSections(index map[StepID]int) error {
 				return err
 			}
 			if sec.Kind == Atomic {
-				if err := sec.validateOutside(&p.Steps[i], &p.Steps[index[sec.Open]]); err != nil {
+				if err := sec.validateOutside(&p.Steps[i], inside, before); err != nil {
 					return err
 				}
 			}
@@ -142,8 +146,9 @@ func (sec *Section) validateMember(s *Step) error {
 	switch s.ID {
 	case sec.Open:
 	case sec.Close:
+		waits := set(s.Settled)
 		for _, id := range append([]StepID{sec.Open}, sec.Body...) {
-			if id != "" && !contains(s.Settled, id) {
+			if id != "" && !waits[id] {
 				return fmt.Errorf("section %q: %s closes it and does not wait for %s", sec.ID, s.ID, id)
 			}
 		}
@@ -160,13 +165,13 @@ func (sec *Section) validateMember(s *Step) error {
 
 // validateOutside: an atomic section runs in one go, so what its members come
 // after must be what its open step comes after.
-func (sec *Section) validateOutside(s, open *Step) error {
+func (sec *Section) validateOutside(s *Step, inside, before map[StepID]bool) error {
 	if s.ID == sec.Open {
 		return nil
 	}
 	for _, list := range [][]StepID{s.Needs, s.Settled} {
 		for _, d := range list {
-			if d != sec.Open && d != sec.Close && !contains(sec.Body, d) && !contains(open.Needs, d) {
+			if !inside[d] && !before[d] {
 				return fmt.Errorf("section %q: %s comes after %s, which %s does not need", sec.ID, s.ID, d, sec.Open)
 			}
 		}

@@ -80,12 +80,10 @@ func asRef(b []byte) (StepID, bool) {
 func References(in json.RawMessage) ([]StepID, error) {
 	var refs []StepID
 	_, err := rewrite(in, func(id StepID) (json.RawMessage, error) {
-		if !contains(refs, id) {
-			refs = append(refs, id)
-		}
+		refs = append(refs, id)
 		return json.RawMessage("null"), nil
 	})
-	return refs, err
+	return addIDs(nil, refs...), err
 }
 
 // Resolve replaces each reference in an input by what output returns for it. A
