@@ -131,7 +131,7 @@ func (j *cleaning) run(ctx context.Context) error {
 		return err
 	}
 	if j.what == "all" {
-		if err := j.reportInstances(ctx, cloud, now, filter, w.Instances); err != nil {
+		if err := j.reportInstances(ctx, cloud, now, filter); err != nil {
 			j.app.log.Warn("cannot report on instances", "error", err)
 		}
 	}

@@ -45,11 +45,7 @@ func (j *cleaning) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := cloud.Instances(ctx, "")
-	if err != nil {
-		return err
-	}
-	return j.reportInstances(ctx, cloud, now, filter, all)
+	return j.reportInstances(ctx, cloud, now, filter)
 }
 
 // idle is an instance that does little, or of which nobody knows.
@@ -61,7 +57,11 @@ type idle struct {
 	Tags     map[string]string `json:"tags"`
 }
 
-func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now time.Time, filter map[string]string, all []ec2.Instance) error {
+func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now time.Time, filter map[string]string) error {
+	all, err := cloud.Instances(ctx, "")
+	if err != nil {
+		return err
+	}
 	found, running, unknown := []idle{}, 0, 0
 	for _, i := range all {
 		if i.State != "running" || !steps.HasTags(i.Tags, filter) {
@@ -109,6 +109,6 @@ func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now t
 	if unknown > 0 {
 		known = fmt.Sprintf(", of %d there are no data", unknown)
 	}
-	_, err := fmt.Fprintf(a.stdout, "%d of %s used less than %g %% CPU over the last day%s; none was stopped\n", len(found)-unknown, number(running, "running instance"), j.cpuBelow, known)
+	_, err = fmt.Fprintf(a.stdout, "%d of %s used less than %g %% CPU over the last day%s; none was stopped\n", len(found)-unknown, number(running, "running instance"), j.cpuBelow, known)
 	return err
 }

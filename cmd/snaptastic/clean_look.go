@@ -24,7 +24,7 @@ func (j *cleaning) look(ctx context.Context, cloud *ec2.Client, now time.Time, f
 			return w, err
 		}
 	}
-	if images || j.what == "all" {
+	if images {
 		if w.Instances, err = cloud.Instances(ctx, ""); err != nil {
 			return w, err
 		}

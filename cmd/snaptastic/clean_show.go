@@ -16,7 +16,7 @@ import (
 func (j *cleaning) show(fates []steps.Fate, now time.Time) error {
 	a := j.app
 	if a.json() {
-		if !j.dryRun {
+		if !j.dryRun && slices.ContainsFunc(fates, func(f steps.Fate) bool { return f.Goes }) {
 			return nil // the summary is the one document
 		}
 		return render.JSON(a.stdout, map[string]any{"operation": "clean " + j.what, "snapshotter": j.name, "at": now.UTC().Round(time.Second), "fates": notNil(fates)})

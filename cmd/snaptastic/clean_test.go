@@ -74,6 +74,16 @@ func (a *account) run(want int, args ...string) string {
 	return string(out)
 }
 
+// stdout runs the binary, which has to succeed, and returns what it wrote there.
+func (a *account) stdout(args ...string) []byte {
+	a.t.Helper()
+	out, err := a.command(args...).Output()
+	if err != nil {
+		a.t.Fatalf("snaptastic %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
 func tail(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")

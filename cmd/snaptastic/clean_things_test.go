@@ -155,6 +155,13 @@ func TestCleanByNameTakesNobodyElses(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.run(0, "clean", "snapshots", "--dry-run", "-o", "json")), &dry); err != nil || len(dry.Fates) != 3 || !dry.Fates[0].Goes || dry.Fates[0].ID != want[1] {
 		t.Errorf("dry run: %+v %v", dry, err)
 	}
+	var done struct{ Outcome string }
+	if err := json.Unmarshal(a.stdout("clean", "snapshots", "--yes", "-o", "json"), &done); err != nil || done.Outcome != "done" {
+		t.Errorf("as JSON it ends with %+v %v", done, err)
+	}
+	if err := json.Unmarshal(a.stdout("clean", "snapshots", "--yes", "-o", "json"), &dry); err != nil || len(dry.Fates) != 2 {
+		t.Errorf("as JSON and with nothing to do: %+v %v", dry, err)
+	}
 	a.run(2, "clean", "snapshots", "nobody", "--yes")
 	a.run(2, "clean")
 	a.run(2, "clean", "dishes")
@@ -188,6 +195,9 @@ func TestCleanInstancesReportsAndStopsNone(t *testing.T) {
 	}
 	if out := a.run(1, "clean", "instances"); !strings.Contains(out, "cloudwatch:GetMetricStatistics") {
 		t.Errorf("denied: %s", out)
+	}
+	if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "DescribeInstances", Error: "UnauthorizedOperation"}); err != nil {
+		t.Fatal(err)
 	}
 	a.run(0, "clean", "all", "--yes") // the report is not what it is about
 	if a.deletions() != 0 {
