@@ -5,13 +5,19 @@ LDFLAGS  = -s -w -X main.stamp=$(VERSION)
 GOFLAGS += -trimpath
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help build demo clean-demo test lint fuzz torture bench deps clean
+.PHONY: help build demo clean-demo test lint fuzz torture bench deps clean package try-package
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/snaptastic, a static binary
 	CGO_ENABLED=0 go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/snaptastic ./cmd/snaptastic
+
+package: ## dist/: static binaries, .deb and .rpm for amd64 and arm64
+	packaging/build
+
+try-package: package ## install the .deb on this machine, examine it, purge it
+	$(SUDO) env "PATH=$$PATH" packaging/try
 
 deps: ## install what the demo and the tests need and this machine lacks (Debian)
 	@$(SUDO) packaging/deps

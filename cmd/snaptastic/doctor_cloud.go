@@ -20,8 +20,8 @@ import (
 const (
 	clockMayBeOff = 2 * time.Minute
 	trialsAtOnce  = 4 // dry runs at once
-	nothingOfOurs = "nothing here yet that Snaptastic made, so it could not be tried"
-	tryItLater    = "look again once a volume is mounted and a snapshot made"
+	nothingOfOurs = "not tried: nothing is here yet that Snaptastic made"
+	tryItLater    = "look again after the first mount and snapshot"
 	cleanNeedsIt  = "only `snaptastic clean` needs it; to have it: "
 )
 
