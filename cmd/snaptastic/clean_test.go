@@ -251,6 +251,9 @@ func TestACleanUpThatWasKilledIsFinishedByResume(t *testing.T) {
 		before := a.deletions()
 		args := []string{"clean", "snapshots", "--yes", "--log-level=off"}
 		if run != "" {
+			if out := a.run(1, "rollback", run); !strings.Contains(out, "cannot be brought back") {
+				t.Fatalf("rollback of it says %s", out)
+			}
 			a.run(0, "resume") // touches no clean-up
 			if a.deletions() != before {
 				t.Fatal("a resume that does not name it went on with a clean-up")

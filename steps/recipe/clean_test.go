@@ -1,0 +1,49 @@
+package recipe
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"snaptastic/plan"
+	"snaptastic/steps"
+)
+
+func TestACleanUpIsOneLaneForEachThingThatGoes(t *testing.T) {
+	fates := []steps.Fate{
+		{Thing: steps.SnapshotThing, ID: "snap-1", Goes: true, Tags: "1", Stands: []string{"snap-9"}},
+		{Thing: steps.SnapshotThing, ID: "snap-2"},
+		{Thing: steps.VolumeThing, ID: "vol-1", Goes: true, Tags: "2"},
+		{Thing: steps.ImageThing, ID: "ami-1", Goes: true, Tags: "3", Snapshots: []string{"snap-3", "snap-4"}, Dependents: []string{"4", "5"}},
+	}
+	p, err := Clean("all", "db", Target{InstanceID: "i-1"}, fates)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Operation != "clean all" || p.Resumption != plan.Ask || !p.Irreversible || len(p.Claims()) > 0 {
+		t.Errorf("head: %+v", p)
+	}
+	var got []string
+	for _, s := range p.Steps {
+		words := []string{s.Lane, string(s.ID)}
+		for _, n := range s.Needs {
+			words = append(words, "after", string(n))
+		}
+		got = append(got, strings.Join(words, " "))
+		if s.ReadOnly || s.Look != plan.ByState || s.Scope != plan.Cloud {
+			t.Errorf("%s: %+v", s.ID, s)
+		}
+	}
+	want := []string{"snap-1 delete-snapshot:snap-1", "vol-1 delete-volume:vol-1", "ami-1 deregister-image:ami-1",
+		"ami-1 delete-snapshot:snap-3 after deregister-image:ami-1", "ami-1 delete-snapshot:snap-4 after deregister-image:ami-1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("steps:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	again, err := Clean("all", "db", Target{InstanceID: "i-1"}, fates)
+	if err != nil || again.Digest() != p.Digest() {
+		t.Errorf("the same decisions give another plan: %v", err)
+	}
+	if _, err := Clean("all", "db", Target{}, fates[1:2]); err == nil {
+		t.Error("a plan in which nothing goes")
+	}
+}
