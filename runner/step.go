@@ -184,6 +184,9 @@ func (r *run) context(n *node, effect bool) (context.Context, context.CancelFunc
 
 var errTimeout = errors.New("time-out")
 
+// moreTime is the hint of a time-out that has no better one.
+const moreTime = "it gets as much time again at the next try; if it always needs more, raise its time-out in the settings"
+
 func (r *run) timeout(n *node) time.Duration {
 	if n.step.Timeout > 0 {
 		return time.Duration(n.step.Timeout)
@@ -287,7 +290,7 @@ func cutOff(err error) bool {
 func timedOut(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errTimeout) {
 		v := plan.VerdictOf(err)
-		return plan.Terminal(v.Hint, fmt.Errorf("gave up at the step's time-out: %w", err))
+		return plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("gave up at the step's time-out: %w", err))
 	}
 	return err
 }
@@ -306,7 +309,7 @@ func (r *run) failedTry(n *node, err error) {
 	case plan.ActRetry, plan.ActRestart:
 		wait := max(v.After, r.backoff(n.tries))
 		if time.Since(n.began)+wait > r.timeout(n) {
-			r.fail(n, plan.Terminal(v.Hint, fmt.Errorf("gave up after %s and %d tries: %w", r.timeout(n), n.tries, err)))
+			r.fail(n, plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("gave up after %s and %d tries: %w", r.timeout(n), n.tries, err)))
 			return
 		}
 		r.emit(n, Retrying, withErr(err), withWait(wait))
