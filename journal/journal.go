@@ -67,7 +67,8 @@ type Journal struct {
 }
 
 type batch struct {
-	entries []Entry
+	entries []encoded
+	err     error // they could not be encoded
 	done    func(error)
 }
 
@@ -117,7 +118,11 @@ func create(path string, m Meta, p *plan.Plan) (*Journal, error) {
 		if err := tx.Bucket(bucketMeta).Put(keySchema, fmt.Append(nil, Schema)); err != nil {
 			return err
 		}
-		return write(tx, []Entry{{Meta: &m}})
+		first, err := encode([]Entry{{Meta: &m}})
+		if err != nil {
+			return err
+		}
+		return write(tx, first)
 	})
 	if err == nil {
 		err = os.Rename(tmp, path)
@@ -257,7 +262,10 @@ func (j *Journal) Records() map[plan.StepID]Record {
 // Commit queues entries; done is called from the writer's goroutine once they
 // are durable, or could not be written. Order is kept. It must not be called
 // after Close.
-func (j *Journal) Commit(entries []Entry, done func(error)) { j.queue <- batch{entries, done} }
+func (j *Journal) Commit(entries []Entry, done func(error)) {
+	e, err := encode(entries) // here, while the writer waits for the disk
+	j.queue <- batch{e, err, done}
+}
 
 // Write commits and waits.
 func (j *Journal) Write(entries ...Entry) error {
@@ -307,6 +315,9 @@ func (j *Journal) writer() {
 func (j *Journal) update(all []batch) error {
 	err := j.db.Update(func(tx *bolt.Tx) error {
 		for _, b := range all {
+			if b.err != nil {
+				return b.err
+			}
 			if err := write(tx, b.entries); err != nil {
 				return err
 			}
@@ -319,27 +330,21 @@ func (j *Journal) update(all []batch) error {
 	return nil
 }
 
-func write(tx *bolt.Tx, entries []Entry) error {
+func write(tx *bolt.Tx, entries []encoded) error {
 	events, steps := tx.Bucket(bucketEvents), tx.Bucket(bucketSteps)
 	events.FillPercent = 1 // keys only rise
 	for _, e := range entries {
-		body, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
 		seq, err := events.NextSequence()
 		if err != nil {
 			return err
 		}
-		if err := events.Put(binary.BigEndian.AppendUint64(nil, seq), body); err != nil {
+		if err := events.Put(binary.BigEndian.AppendUint64(nil, seq), e.event); err != nil {
 			return err
 		}
-		if e.Meta != nil {
-			if body, err = json.Marshal(e.Meta); err == nil {
-				err = tx.Bucket(bucketMeta).Put(keyMeta, body)
-			}
-		} else if body, err = json.Marshal(e.Record); err == nil {
-			err = steps.Put([]byte(e.Step), body)
+		if e.step == nil {
+			err = tx.Bucket(bucketMeta).Put(keyMeta, e.body)
+		} else {
+			err = steps.Put(e.step, e.body)
 		}
 		if err != nil {
 			return err
