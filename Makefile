@@ -45,5 +45,9 @@ fuzz: ## each fuzz target for FUZZTIME (default 30s)
 torture: deps build ## SIGKILL the real binary at random moments, on loop devices
 	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_TORTURE=$${KILLS:-200} go test -count=1 -timeout 60m -run '^TestTorture' -v ./cmd/snaptastic
 
+bench: deps build ## measure against the physical limits (docs/performance.md), as root; writes dist/bench.json
+	go build -o bin/bench ./cmd/internal/bench
+	$(SUDO) bin/bench -bin bin/snaptastic -dir $${BENCH_DIR:-/var/tmp} -json dist/bench.json $${BENCH_FLAGS}
+
 clean: ## remove what was built
 	rm -rf bin dist

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"snaptastic/ec2"
+	"snaptastic/ec2/sandbox"
+)
+
+// freeze measures how long writers stand still while eight volumes are
+// snapshotted under load, against one round trip of the call plus a bare
+// parallel freeze and thaw of the same file systems, by turns.
+func freeze(ctx context.Context, b *bench) error {
+	for _, expedite := range []bool{false, true} {
+		more := []string{}
+		if expedite {
+			more = append(more, "freeze_expedite = true")
+		}
+		m, err := b.newMachine(ctx, 8, 1, "ext4", more...)
+		if err != nil {
+			return err
+		}
+		err = m.freezes(ctx, expedite)
+		m.remove()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *machine) freezes(ctx context.Context, expedite bool) error {
+	if _, err := m.run("run", "mount", "db"); err != nil {
+		return err
+	}
+	for _, latency := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond} {
+		if err := m.slow(sandbox.Latency{Request: latency}); err != nil {
+			return err
+		}
+		var windows, limits, trips, bares []float64
+		for range m.windows {
+			w, err := m.window(ctx, expedite)
+			if err != nil {
+				return err
+			}
+			windows, trips, bares = append(windows, w.held), append(trips, w.trip), append(bares, w.bare)
+			if expedite {
+				limits = append(limits, w.trip+5)
+			} else {
+				limits = append(limits, w.trip+w.bare)
+			}
+		}
+		name, basis := fmt.Sprintf("8 volumes, API %s", latency), fmt.Sprintf("1.10 × (%s ms the call + %s ms bare freeze and thaw)", number(median(trips)), number(median(bares)))
+		if expedite {
+			name, basis = name+", expedited", fmt.Sprintf("1.10 × (%s ms the call + 5 ms; a bare freeze takes %s ms)", number(median(trips)), number(median(bares)))
+		}
+		m.most("freeze", name, "ms", windows, 1.1*median(limits), basis)
+	}
+	if err := m.slow(sandbox.Latency{}); err != nil {
+		return err
+	}
+	return m.lose(ctx)
+}
+
+// window is one freeze, in milliseconds: how long writers were held up, the
+// call inside as its server saw it, and the bare freeze.
+type window struct{ held, trip, bare float64 }
+
+func (m *machine) window(ctx context.Context, expedite bool) (w window, err error) {
+	stop := m.writers()
+	time.Sleep(settleWriters)
+	bare, err := m.bareFreeze(expedite)
+	stop()
+	if err != nil {
+		return w, err
+	}
+	stop = m.writers()
+	time.Sleep(settleWriters)
+	c, err := m.run("run", "snapshot", "db")
+	held := stop()
+	if err != nil {
+		return w, err
+	}
+	for _, call := range c.all {
+		if call.Action == "CreateSnapshots" {
+			w.trip = call.Millis
+		}
+	}
+	w.held, w.bare = millis(held), millis(bare)
+	if w.trip == 0 {
+		return w, fmt.Errorf("the run made no CreateSnapshots")
+	}
+	return w, m.deleteSnapshots(ctx)
+}
+
+// settleWriters is how long the load is on before a freeze. It also lets the
+// file systems' semaphores forget the last freeze: one soon after another
+// finds them still waiting out their grace period (kernel/rcu/sync.c).
+const settleWriters = 200 * time.Millisecond
+
+// writers write 4 KiB every millisecond to each volume, timestamping. The
+// function returned stops them and tells from when to when they were held up:
+// each writer's longest write, the first moment of all to the last.
+func (m *machine) writers() func() time.Duration {
+	over := make(chan struct{})
+	type stall struct{ from, to time.Time }
+	stalls := make([]stall, len(m.mounts))
+	var all sync.WaitGroup
+	for i, at := range m.mounts {
+		all.Go(func() {
+			f, err := os.OpenFile(filepath.Join(at, "load"), os.O_RDWR|os.O_CREATE, 0o600)
+			if err != nil {
+				return
+			}
+			defer f.Close()
+			block := make([]byte, 4096)
+			for n := int64(0); ; n++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				from := time.Now()
+				_, _ = f.WriteAt(block, n%256*4096)
+				to := time.Now()
+				if s := &stalls[i]; to.Sub(from) > s.to.Sub(s.from) {
+					*s = stall{from, to}
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	return func() time.Duration {
+		close(over)
+		all.Wait()
+		first, last := stalls[0].from, stalls[0].to
+		for _, s := range stalls {
+			if s.from.Before(first) {
+				first = s.from
+			}
+			if s.to.After(last) {
+				last = s.to
+			}
+		}
+		return last.Sub(first)
+	}
+}
+
+func (m *machine) syncAll() {
+	var all sync.WaitGroup
+	for _, at := range m.mounts {
+		all.Go(func() {
+			if d, err := os.Open(at); err == nil {
+				_ = unix.Syncfs(int(d.Fd()))
+				d.Close()
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (m *machine) deleteSnapshots(ctx context.Context) error {
+	snaps, err := m.client.Snapshots(ctx, ec2.SnapshotQuery{})
+	if err != nil {
+		return err
+	}
+	for _, s := range snaps {
+		if strings.HasPrefix(s.ID, "snap-") {
+			if err := m.client.DeleteSnapshot(ctx, s.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// FIFREEZE and FITHAW of include/uapi/linux/fs.h.
+const fiFreeze, fiThaw = 0xC0045877, 0xC0045878
+
+// expedited makes RCU grace periods short (kernel/rcu/update.c).
+const expedited = "/sys/kernel/rcu_expedited"
+
+// bareFreeze syncs, and then freezes and thaws all at once.
+func (m *machine) bareFreeze(expedite bool) (time.Duration, error) {
+	if expedite {
+		before, err := os.ReadFile(expedited)
+		if err != nil {
+			return 0, err
+		}
+		if err := os.WriteFile(expedited, []byte("1"), 0); err != nil {
+			return 0, err
+		}
+		defer func() { _ = os.WriteFile(expedited, before, 0) }()
+	}
+	m.syncAll()
+	return freezeAndThaw(m.mounts)
+}
+
+// freezeAndThaw freezes the file systems, a thread each, and then thaws them.
+// A thaw follows each freeze whatever happened.
+func freezeAndThaw(mounts []string) (time.Duration, error) {
+	var dirs []*os.File
+	for _, at := range mounts {
+		d, err := os.Open(at)
+		if err != nil {
+			return 0, err
+		}
+		defer d.Close()
+		dirs = append(dirs, d)
+	}
+	errs := make([]error, len(dirs))
+	var frozen, thawed sync.WaitGroup
+	thaw := make(chan struct{})
+	frozen.Add(len(dirs))
+	began := time.Now()
+	for i, d := range dirs {
+		thawed.Go(func() {
+			_, _, errno := unix.Syscall(unix.SYS_IOCTL, d.Fd(), fiFreeze, 0)
+			frozen.Done()
+			<-thaw
+			if errno != 0 {
+				errs[i] = fmt.Errorf("cannot freeze %s: %w", d.Name(), errno)
+				return
+			}
+			if _, _, errno := unix.Syscall(unix.SYS_IOCTL, d.Fd(), fiThaw, 0); errno != 0 {
+				errs[i] = fmt.Errorf("cannot thaw %s: %w", d.Name(), errno)
+			}
+		})
+	}
+	frozen.Wait()
+	close(thaw)
+	thawed.Wait()
+	took := time.Since(began)
+	for _, err := range errs {
+		if err != nil {
+			return took, err
+		}
+	}
+	return took, nil
+}
