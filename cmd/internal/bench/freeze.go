@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -47,6 +46,9 @@ func (m *machine) freezes(ctx context.Context, expedite bool) error {
 		}
 		var windows, limits, trips, bares []float64
 		for range m.windows {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			w, err := m.window(ctx, expedite)
 			if err != nil {
 				return err
@@ -173,10 +175,8 @@ func (m *machine) deleteSnapshots(ctx context.Context) error {
 		return err
 	}
 	for _, s := range snaps {
-		if strings.HasPrefix(s.ID, "snap-") {
-			if err := m.client.DeleteSnapshot(ctx, s.ID); err != nil {
-				return err
-			}
+		if err := m.client.DeleteSnapshot(ctx, s.ID); err != nil {
+			return err
 		}
 	}
 	return nil

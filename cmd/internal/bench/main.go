@@ -12,9 +12,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"syscall"
 	"time"
 )
 
@@ -35,7 +37,11 @@ func main() {
 	windows := flag.Int("windows", 50, "freeze windows per latency")
 	only := flag.String("only", "", "run groups that match this `expression`: engine, linear, resume, cold, boot, calls, freeze, mkfs")
 	flag.Parse()
-	if err := measure(options{bin: *bin, dir: *dir, reps: max(*reps, 5), windows: max(*windows, 5), only: regexp.MustCompile(*only)}, *out); err != nil {
+	// A signal ends the run between two figures: never between a freeze and
+	// its thaw, and not before what was made is removed.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if err := measure(ctx, options{bin: *bin, dir: *dir, reps: max(*reps, 5), windows: max(*windows, 5), only: regexp.MustCompile(*only)}, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -57,7 +63,7 @@ type bench struct {
 	figures []Figure
 }
 
-func measure(o options, out string) error {
+func measure(ctx context.Context, o options, out string) error {
 	var err error
 	if o.bin, err = filepath.Abs(o.bin); err != nil {
 		return err
@@ -71,8 +77,11 @@ func measure(o options, out string) error {
 		if !o.only.MatchString(g.name) {
 			continue
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		began := time.Now()
-		if err := g.run(context.Background(), b); err != nil {
+		if err := g.run(ctx, b); err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
 		fmt.Fprintf(os.Stderr, "%s took %s\n", g.name, time.Since(began).Round(time.Second))
