@@ -90,6 +90,8 @@ type Meta struct {
 	Error      string     `json:"error,omitempty"` // first failure, in a sentence
 	// RollingBack: a rollback began; only a rollback may go on with the run.
 	RollingBack bool `json:"rolling_back,omitempty"`
+	// UndoLanes are those that the rollback keeps to; none means every lane.
+	UndoLanes []string `json:"undo_lanes,omitempty"`
 }
 
 // An Entry is one thing to write down: a step's new record, or the run's new

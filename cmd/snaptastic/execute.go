@@ -31,7 +31,7 @@ const fewWorkers = 8
 type action struct {
 	rollback   bool
 	redo, done []plan.StepID
-	lanes      []string        // rollback of these only
+	lanes      []string        // rollback of these only; never empty, nil for all
 	undoNext   bool            // a failure is followed by a rollback
 	quiet      bool            // no summary: it is the prelude to something else
 	deleteKept map[string]bool // rollback: volumes to delete though they were in use once
@@ -49,8 +49,8 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 	if err != nil {
 		return runner.Result{}, err
 	}
-	if act.rollback && !meta.RollingBack {
-		meta.RollingBack = true
+	if act.rollback && (!meta.RollingBack || !slices.Equal(meta.UndoLanes, act.lanes)) {
+		meta.RollingBack, meta.UndoLanes = true, act.lanes // whoever goes on with it keeps to them
 		if err := run.SetMeta(meta); err != nil {
 			return runner.Result{}, err
 		}

@@ -155,7 +155,7 @@ func (a *app) resumeUnattended(ctx context.Context, store *journal.Store, r jour
 		_ = run.Close()
 		return false, err
 	}
-	act := action{rollback: r.RollingBack}
+	act := action{rollback: r.RollingBack, lanes: run.Meta().UndoLanes}
 	switch run.Plan().Resumption {
 	case plan.Ask:
 		_ = run.Close()
@@ -188,7 +188,7 @@ func (a *app) resumeOne(ctx context.Context, id plan.RunID, redo, done []plan.St
 		return err
 	}
 	m := run.Meta()
-	act := action{redo: redo, done: done, rollback: m.RollingBack}
+	act := action{redo: redo, done: done, rollback: m.RollingBack, lanes: m.UndoLanes}
 	if m.RollingBack {
 		a.log.Info("a rollback of the run had begun; it goes on", "run", id)
 	}

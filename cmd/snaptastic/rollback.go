@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,6 +74,22 @@ func (a *app) mayDelete(run *journal.Run) (map[string]bool, error) {
 		}
 	}
 	return out, nil
+}
+
+// notInUse are the unfinished lanes whose volume was never mounted. What was
+// mounted once stays: the new plan adopts it, while taking it off would bring
+// back an older state of it, or none, over what somebody wrote since.
+func notInUse(run *journal.Run) []string {
+	records, lanes := run.Records(), run.UnfinishedLanes()
+	for _, s := range run.Plan().Steps {
+		if s.KeptBy != "" && records[s.KeptBy].EverDone {
+			lanes = slices.DeleteFunc(lanes, func(lane string) bool { return lane == s.Lane })
+		}
+	}
+	if len(lanes) == 0 {
+		return []string{"-"} // no lane; none at all would mean every lane
+	}
+	return lanes
 }
 
 func abandonCommand(a *app) *cobra.Command {

@@ -151,7 +151,8 @@ func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*
 }
 
 // undoUnfinished rolls back what an older run left unfinished, so that a new
-// plan can begin: the whole of a snapshot run, the unfinished lanes of a mount.
+// plan can begin: the whole of a snapshot run, the unfinished lanes of a mount
+// as far as nobody may be at work on their volumes.
 func (a *app) undoUnfinished(ctx context.Context, store *journal.Store, r journal.Summary) error {
 	a.log.Info("undoing what an unfinished run left", "run", r.Run, "stood", standing(r))
 	run, err := store.Resume(r.Run)
@@ -161,7 +162,7 @@ func (a *app) undoUnfinished(ctx context.Context, store *journal.Store, r journa
 	unattended := run.Plan().Resumption == plan.ContinueThisBoot
 	act := action{rollback: true, quiet: true}
 	if run.Plan().Resumption == plan.Continue {
-		act.lanes = run.UnfinishedLanes()
+		act.lanes = notInUse(run)
 	}
 	res, err := a.execute(ctx, store, run, act)
 	if res.Outcome != journal.RolledBack && err == nil {
