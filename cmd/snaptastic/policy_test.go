@@ -243,3 +243,59 @@ func TestThePolicyFits(t *testing.T) {
 		seen[s.Sid] = true
 	}
 }
+
+// With an action refused, a run names it before it has changed anything: no
+// hook has run, no volume is made, nothing is frozen or unmounted, and there
+// is no run to be mended.
+func TestARunNamesTheActionThatIsRefused(t *testing.T) {
+	r := newRig(t, 2, "ext4")
+	hook := "  hook \"pre_HOOKs\" { command = [\"touch\", \"" + r.dir + "/hooked\"] }\n"
+	for _, op := range []string{"mount", "snapshot", "unmount"} {
+		policySettings := strings.ReplaceAll(policySettings, "DIR", r.dir)
+		r.declare(strings.ReplaceAll(policySettings, "snapshotter \"db\" {\n", "snapshotter \"db\" {\n"+strings.ReplaceAll(hook, "HOOK", op)))
+		for _, action := range map[string][]string{
+			"mount":    {"DescribeVolumes", "DescribeSnapshots", "CreateVolume", "AttachVolume", "ModifyInstanceAttribute"},
+			"snapshot": {"DescribeVolumes", "CreateSnapshots"},
+			"unmount":  {"DescribeVolumes", "CreateTags", "DetachVolume"},
+		}[op] {
+			t.Run(op+" without "+action, func(t *testing.T) {
+				rt := *r
+				rt.t = t
+				rt.faulty(sandbox.Fault{Action: action, Error: "UnauthorizedOperation"})
+				defer rt.faulty()
+				before, mounted := len(rt.calls()), rt.mounted()
+				code, out := rt.run("run", op, "db")
+				if code != exitFailed || !strings.Contains(out, "allow ec2:"+action+" in the IAM policy") {
+					t.Errorf("it ends with %d\n%s", code, out)
+				}
+				if did := mutating(rt.calls()[before:]); len(did) > 0 {
+					t.Errorf("it has made %v\n%s", did, out)
+				}
+				if now := rt.mounted(); !slices.Equal(now, mounted) {
+					t.Errorf("mounted are %v and were %v", now, mounted)
+				}
+				if strings.Contains(out, "frozen") {
+					t.Errorf("it has frozen:\n%s", out)
+				}
+				if _, err := os.Stat(filepath.Join(r.dir, "hooked")); err == nil {
+					t.Error("a hook has run")
+				}
+				if left := rt.unfinished(); len(left) > 0 {
+					t.Errorf("unfinished runs: %v", left)
+				}
+			})
+			_ = os.Remove(filepath.Join(r.dir, "hooked"))
+		}
+		r.must("run", op, "db")
+		_ = os.Remove(filepath.Join(r.dir, "hooked"))
+	}
+}
+
+// What is tried on a thing that does not exist may be refused for a tag that
+// the thing does not have: that keeps no run from trying.
+func TestADoubtfulRefusalStopsNoRun(t *testing.T) {
+	r := newRig(t, 1, "ext4")
+	r.faulty(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"DryRun": "true"}, Error: "UnauthorizedOperation",
+		Message: "You are not authorized to perform this operation. User: x is not authorized to perform: ec2:AttachVolume on resource: arn:aws:ec2:eu-west-1:1:volume/vol-00000000000000000"})
+	r.must("run", "mount", "db")
+}

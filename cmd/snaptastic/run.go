@@ -72,7 +72,7 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 	if os.Geteuid() != 0 {
 		return hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op, name)
 	}
-	p, _, err := a.compile(ctx, op, name, o)
+	p, spec, err := a.compile(ctx, op, name, o)
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,9 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 		return err
 	}
 	if run == nil {
+		if err := a.preflight(ctx, op, spec); err != nil {
+			return err
+		}
 		if run, err = a.beginRun(store, p); err != nil {
 			return err
 		}

@@ -95,13 +95,13 @@ func snap(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // since returns the EC2 calls that the sandbox has answered since it was last
-// asked here.
+// asked here, without dry runs.
 func since(ts *testscript.TestScript) []sandbox.Call {
 	all, err := sandbox.Log(ts.Getenv("SANDBOX"))
 	ts.Check(err)
 	seen, _ := strconv.Atoi(ts.Getenv("CALLS_SEEN"))
 	ts.Setenv("CALLS_SEEN", strconv.Itoa(len(all)))
-	return slices.DeleteFunc(all[min(seen, len(all)):], func(c sandbox.Call) bool { return c.Service != "ec2" })
+	return slices.DeleteFunc(all[min(seen, len(all)):], func(c sandbox.Call) bool { return c.Service != "ec2" || c.Params["DryRun"] == "true" })
 }
 
 func calls(ts *testscript.TestScript, neg bool, args []string) {
@@ -143,7 +143,7 @@ func lose(ts *testscript.TestScript, _ bool, _ []string) {
 	all, err := sandbox.Log(ts.Getenv("SANDBOX"))
 	ts.Check(err)
 	for _, c := range all {
-		if c.Action == "DetachVolume" {
+		if c.Action == "DetachVolume" && c.Params["DryRun"] != "true" {
 			ts.Check(ts.Exec("snaptastic", "--sandbox="+ts.Getenv("SANDBOX"), "sandbox", "delete-volume", c.Params["VolumeId"]))
 		}
 	}
@@ -160,11 +160,11 @@ func lines(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// count counts calls by action.
+// count counts calls by action, without dry runs.
 func count(calls []sandbox.Call) map[string]int {
 	out := map[string]int{}
 	for _, c := range calls {
-		if c.Service == "ec2" {
+		if c.Service == "ec2" && c.Params["DryRun"] != "true" {
 			out[c.Action]++
 		}
 	}

@@ -122,7 +122,7 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 			call.Result = "reset"
 			return nil, errConnectionReset
 		}
-		if err := f.refusal(); err != nil {
+		if err := f.refusal(q.action); err != nil {
 			return finish(nil, err)
 		}
 	}

@@ -29,7 +29,7 @@ type Latency struct {
 // Fault makes some calls go wrong. A call suffers from every fault that
 // strikes it. In JSON, durations are strings such as "1.5s".
 type Fault struct {
-	Action string            `json:"action,omitempty"` // name, with wildcards; "" is every EC2 action; "imds" the metadata service
+	Action string            `json:"action,omitempty"` // name, with wildcards; "" is every EC2 action; "imds" the metadata service. A dry run suffers from Error alone
 	Params map[string]string `json:"params,omitempty"` // parameters that must match, with wildcards
 
 	// Which of the matching calls it strikes: all of them, unless one of these is given.
@@ -148,8 +148,8 @@ func (f *Fault) strikes(h *hits, now time.Time) bool {
 	return true
 }
 
-// refusal is the error answer of the fault, or nil.
-func (f *Fault) refusal() error {
+// refusal is the error answer of the fault to the action, or nil.
+func (f *Fault) refusal(action string) error {
 	code := f.Error
 	if code == "" && f.Rate > 0 {
 		code = "RequestLimitExceeded"
@@ -160,15 +160,16 @@ func (f *Fault) refusal() error {
 	if code == "" {
 		return nil
 	}
-	return &refusal{Code: code, Message: cmp.Or(f.Message, messageOf(code)), Status: cmp.Or(f.Status, statusOf(code))}
+	return &refusal{Code: code, Message: cmp.Or(f.Message, messageOf(code, action)), Status: cmp.Or(f.Status, statusOf(code))}
 }
 
-func messageOf(code string) string {
+func messageOf(code, action string) string {
 	switch code {
 	case "RequestLimitExceeded":
 		return "Request limit exceeded."
 	case "UnauthorizedOperation":
-		return "You are not authorized to perform this operation."
+		return fmt.Sprintf("You are not authorized to perform this operation. User: arn:aws:sts::%s:assumed-role/%s/sandbox is not authorized to perform: ec2:%s on resource: arn:aws:ec2:%s:%s:instance/* because no identity-based policy allows the ec2:%s action",
+			Account, roleName, action, Region, Account, action)
 	case "SnapshotCreationPerVolumeRateExceeded":
 		return "The maximum per volume CreateSnapshot request rate has been exceeded. Use an increasing or variable sleep interval between requests."
 	case "InternalError":
@@ -196,8 +197,8 @@ func (f *Fault) word() string {
 		return "reset-" + f.Reset
 	case f.Hang > 0:
 		return "hang-" + cmp.Or(f.When, "before")
-	case f.refusal() != nil:
-		return asRefusal(f.refusal()).Code
+	case f.refusal("") != nil:
+		return asRefusal(f.refusal("")).Code
 	case f.Effect != "":
 		return f.Effect
 	case f.Skew != 0:
@@ -218,6 +219,9 @@ func (w *World) struck(action string, params map[string]string) ([]Fault, error)
 	for i, f := range behaviour.Faults {
 		if !f.matches(action, params) {
 			continue
+		}
+		if params["DryRun"] == "true" && (f.counts() || f.Error == "") {
+			continue // these are for calls that have an effect; a refusal is foretold by a dry run
 		}
 		if f.counts() {
 			f.place = i

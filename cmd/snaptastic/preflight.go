@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"snaptastic/ec2"
+	"snaptastic/steps"
+	"snaptastic/steps/recipe"
+)
+
+// preflightTime bounds what is asked before a run. Permissions that cannot be
+// found out in it are left to the run.
+const preflightTime = 5 * time.Second
+
+// preflight asks EC2 whether a new run may do what it is about to, so that one
+// that may not stops before its first hook, freeze or volume. It costs one
+// describe, and one to four dry runs side by side; none where all that a mount
+// wants is attached, as after a reboot.
+//
+// It must never refuse a run that would have gone well. So only a clear no
+// counts, and only about things that exist: before a volume is made nobody can
+// ask about attaching that very one, nor about tagging a snapshot.
+func (a *app) preflight(ctx context.Context, op string, spec recipe.Spec) error {
+	c, err := a.cloud(ctx)
+	if err != nil {
+		return err
+	}
+	self, err := a.identity(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, preflightTime)
+	defer cancel()
+	attached, err := c.AttachedVolumes(ctx, self.InstanceID)
+	if err != nil {
+		return refused(op, spec.Name, err)
+	}
+	actions, on := whatItNeeds(op, spec, attached, self)
+	answers := make([]error, len(actions))
+	var asking errgroup.Group
+	for i, action := range actions {
+		asking.Go(func() error { answers[i] = refused(op, spec.Name, c.DryRun(ctx, action, on)); return nil })
+	}
+	_ = asking.Wait()
+	for _, err := range answers {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whatItNeeds are the actions that the operation cannot do without, and what
+// to try them on.
+func whatItNeeds(op string, spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) ([]string, ec2.DryRunRequest) {
+	on := ec2.DryRunRequest{InstanceID: self.InstanceID, Zone: self.Zone}
+	missing := 0
+	for _, v := range spec.Volumes {
+		there := false
+		for _, have := range attached {
+			if at, is := have.On(self.InstanceID); is && at.Device == v.Device {
+				on.VolumeID, on.Device, there = have.ID, at.Device, true
+			}
+		}
+		if !there {
+			missing++
+		}
+	}
+	switch {
+	case op == "mount" && missing > 0:
+		on.VolumeID, on.Device = "", "" // those that it makes are not there yet
+		on.Tags = map[string]string{steps.TagToken: "dry-run"}
+		for k, v := range spec.FilterTags {
+			on.Tags[k] = v
+		}
+		return []string{"DescribeSnapshots", "CreateVolume", "AttachVolume", "ModifyInstanceAttribute"}, on
+	case op == "snapshot" && on.VolumeID != "" && spec.Consistency == "group" && len(spec.Volumes) > 1:
+		return []string{"CreateSnapshots"}, on
+	case op == "snapshot" && on.VolumeID != "":
+		return []string{"CreateSnapshot"}, on
+	case op == "unmount" && on.VolumeID != "":
+		return []string{"CreateTags", "DetachVolume"}, on
+	}
+	return nil, on
+}
+
+// nowhere is part of every id that a dry run makes up.
+const nowhere = "00000000000000000"
+
+// refused makes an error of an answer that says clearly that the permission is
+// missing. One about a thing that does not exist may come from a policy that
+// goes by tags.
+func refused(op, name string, err error) error {
+	fault, ok := errors.AsType[*ec2.Fault](err)
+	if !ok || fault.Code != "UnauthorizedOperation" || strings.Contains(fault.Message, nowhere) {
+		return nil
+	}
+	return hinted(fault.Hint+"; nothing was done", "cannot %s %s without ec2:%s: %s (%s)", op, name, fault.Op, fault.Message, fault.Code)
+}
