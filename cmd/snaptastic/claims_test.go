@@ -333,3 +333,39 @@ func TestALiveRunIsSeenFromOutside(t *testing.T) {
 		t.Errorf("left are %v", vs)
 	}
 }
+
+// Of a killed mount one volume is in use, and taking back the other one is cut
+// off too. Whoever goes on with that takes back the other one and no more.
+func TestTakingBackSomeLanesNeverTakesTheOthers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.misbehave(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"Device": "/dev/sdg"}, Hang: time.Minute})
+	r.strikeWhen("one mount and one attach", func() bool { return len(r.mounted()) == 1 && r.inside("attach") }, "run", "mount", "db")
+	served := r.volumes()[r.mounts[0]].ID
+	if err := os.WriteFile(filepath.Join(r.mounts[0], "precious"), []byte(r.mounts[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.hang("DeleteVolume", time.Minute, "before")
+	r.hooked("  timeouts { attach = \"77s\" }\n")
+	r.strikeWhen("undoing", func() bool {
+		for _, rec := range r.live("create-volume") {
+			if rec.Undo != "" {
+				return true
+			}
+		}
+		return false
+	}, "run", "mount", "db")
+	r.calm()
+	r.must("resume")
+	if got := r.mounted(); len(got) != 1 || r.volumes()[r.mounts[0]].ID != served {
+		t.Errorf("mounted are %v; what served is %s", got, r.volumes()[r.mounts[0]].State)
+	}
+	r.must("run", "mount", "db")
+	if got := r.volumes()[r.mounts[0]].ID; got != served {
+		t.Errorf("%s served, and now it is %s", served, got)
+	}
+	if err := os.WriteFile(filepath.Join(r.mounts[1], "precious"), []byte(r.mounts[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.check(true)
+}

@@ -320,7 +320,10 @@ func TestFaultDeviceMissingAtMkfs(t *testing.T) {
 	r.hang("AttachVolume", 1500*time.Millisecond, "after")
 	cmd := r.start("run", "mount", "db")
 	block := filepath.Join(r.sandboxDir(), "sys", "block", "nvme1n1")
-	r.eventually("device", func() bool { _, err := os.Stat(filepath.Join(block, "device", "serial")); return err == nil })
+	r.eventually("device", func() bool { // its link comes last
+		links, _ := filepath.Glob(filepath.Join(r.sandboxDir(), "dev", "disk", "by-id", "*"))
+		return len(links) > 0
+	})
 	if err := os.RemoveAll(block); err != nil {
 		t.Fatal(err)
 	}
