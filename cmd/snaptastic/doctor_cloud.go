@@ -123,7 +123,7 @@ func (d *doctor) permission(action string, err error, onOurs bool) {
 		d.ok(check, "allowed")
 	case fault == nil:
 		d.failed(check, err)
-	case fault.Class == ec2.Denied && conditional[action] && !onOurs:
+	case fault.Class == ec2.Denied && (conditional[action] && !onOurs || strings.Contains(fault.Message, nowhere)):
 		d.warn(check, tryItLater, "%s", nothingOfOurs)
 	case fault.Class == ec2.Denied && cleanOnly[action]:
 		d.warn(check, cleanNeedsIt+fault.Hint, "not allowed")

@@ -483,3 +483,23 @@ func TestTheOriginalsSnapshotsAndFlags(t *testing.T) {
 		t.Errorf("it made %v", did)
 	}
 }
+
+// Userdata whose devices share a letter stays as it is: the comment in the
+// example says how each gets a letter of its own.
+func TestNumberedDevicesOfUserdataGetALetterEach(t *testing.T) {
+	r := example(t, "examples/original/userdata.hcl", usualUserdata+`, "volumes": [
+		{"device": "/dev/sdf1", "mount_point": "/mnt/a"}, {"device": "/dev/sdf2", "mount_point": "/mnt/b"}]}`)
+	text, err := os.ReadFile(r.settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, out := r.run("plan", "mount", "userdata_example"); code != exitUsage || !strings.Contains(out, "each volume needs a letter of its own") {
+		t.Errorf("as it is, it ends with %d\n%s", code, out)
+	}
+	said := regexp.MustCompile(`labels = \[.*\)}"\]`).FindString(string(text))
+	r.declare(strings.Replace(string(text), "labels   = [volume.value.device]", said, 1))
+	out := r.must("plan", "mount", "userdata_example")
+	if !strings.Contains(out, "attach as /dev/sdf") || !strings.Contains(out, "attach as /dev/sdg") {
+		t.Errorf("%s\n%s", said, out)
+	}
+}
