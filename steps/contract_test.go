@@ -245,6 +245,22 @@ func TestAVolumeThatServedIsKept(t *testing.T) {
 	}
 }
 
+// EC2's describes lag behind its tags, so that a snapshot labelled a moment ago may be shown as it was before.
+func TestASnapshotThatWasLabelledIsKeptWhateverIsShown(t *testing.T) {
+	b := newBench(t, true)
+	b.aMount("/dev/sdf", "a", "ext4", empty)
+	set := b.snapshotted("a")
+	a := b.attempt("snapshot")
+	a.Token, a.Keep = set.Token, true
+	err := b.world.deleteSnapshots(t.Context(), a, SnapshotIn{Members: make([]Member, 1)}, set)
+	if plan.VerdictOf(err).Action != plan.ActSkip || !strings.Contains(err.Error(), set.Snapshots[0].SnapshotID) {
+		t.Errorf("undoing a set that the journal has as labelled: %v, want it kept", err)
+	}
+	if all, err := b.cloud.Snapshots(t.Context(), b.query()); len(all) != 1 || err != nil {
+		t.Errorf("%d snapshots are left, %v", len(all), err)
+	}
+}
+
 func TestABusyMountNamesItsHolderAndStays(t *testing.T) {
 	b := newBench(t, true)
 	_, m := b.aMount("/dev/sdf", "a", "ext4", empty)

@@ -181,6 +181,22 @@ func join(steps []plan.StepID) string {
 	return strings.Join(words, " ")
 }
 
+// What was labelled once may be the newest that can be restored.
+func TestNoUndoDestroysALabelledSnapshot(t *testing.T) {
+	for _, consistency := range []string{"group", "volume"} {
+		p, err := Compile("snapshot", with(three(), func(s *Spec) { s.Consistency = consistency }), target, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range p.Steps {
+			lane, _ := strings.CutPrefix(string(s.ID), "snapshot")
+			if s.Kind == "snapshot" && s.KeptBy != plan.StepID("tag-snapshots"+lane) {
+				t.Errorf("%s: %s is kept by %q", consistency, s.ID, s.KeptBy)
+			}
+		}
+	}
+}
+
 func TestTheSameSpecGivesTheSamePlan(t *testing.T) {
 	for _, op := range Operations {
 		digests := map[string]bool{}
