@@ -158,7 +158,7 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, question func(cont
 		fault.Class = Transient
 		why := strings.TrimPrefix(lastWords(failure), m.url+": ") // it names the address itself
 		fault.Message = fmt.Sprintf("the metadata service at %s does not answer: %s", m.url, why)
-		fault.Hint = "is this an EC2 instance? In a container its hop limit must be 2 or more; elsewhere give --region and --userdata, or use --sandbox"
+		fault.Hint = "is this an EC2 instance? In a container its hop limit must be 2 or more; elsewhere use --sandbox"
 	case status == 0 && strings.Contains(err.Error(), "AWS_EC2_METADATA_DISABLED"):
 		fault.Class = Denied
 		fault.Message = "AWS_EC2_METADATA_DISABLED forbids to ask the metadata service"

@@ -55,6 +55,9 @@ func (a *app) specWarned(ctx context.Context, name string, warn func(*settings.E
 		}
 	}
 	spec, err := a.file.Spec(name, sc)
+	if err == nil && given != nil { // the instance's own may be anything as long as nobody needs it; this was said
+		err = settings.CheckUserdata(given, "--userdata")
+	}
 	var (
 		diags   *settings.Error
 		unknown *settings.UnknownSnapshotter

@@ -79,6 +79,7 @@ func TestBadInputIsOneSentenceAndChangesNothing(t *testing.T) {
 		{name: "unknown snapshotter", cmd: r.flagged("--settings", r.settings, "run", "mount", "solr"), code: 2, says: []string{`"solr"`, `"db"`}},
 		{name: "userdata that is not JSON", cmd: r.flagged("--settings", write("ud.hcl", strings.Replace(string(good), `"db" }`, `userdata.role }`, 1)), "--userdata", "{role: db", "run", "mount", "db"), code: 2,
 			says: []string{"ud.hcl", "line 2", "userdata", "JSON"}, long: true},
+		{name: "userdata that is not JSON and not needed", cmd: r.flagged("--settings", r.settings, "--userdata", "{role: db", "run", "mount", "db"), code: 2, says: []string{"--userdata is not JSON", "at byte 2"}},
 		{name: "userdata file that is not there", cmd: r.flagged("--settings", r.settings, "--userdata", "@/nowhere/userdata", "run", "mount", "db"), code: 2, says: []string{"/nowhere/userdata"}},
 		{name: "endpoint down", cmd: r.bare("--state-dir", r.state(), "--settings", r.settings, "--region", "eu-west-1", "--endpoint-url", closed, "run", "mount", "db"), code: 1,
 			says: []string{closed[len("http://"):], "refused"}},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/zclconf/go-cty/cty"
@@ -52,6 +53,15 @@ func parseUserdata(raw []byte) (value cty.Value, problem string) {
 		return cty.NilVal, fmt.Sprintf("cannot be read: %v.", err)
 	}
 	return value, ""
+}
+
+// CheckUserdata says what keeps userdata from being read, whether or not a
+// snapshotter needs it; from is its name in the error.
+func CheckUserdata(raw []byte, from string) error {
+	if _, problem := parseUserdata(raw); problem != "" {
+		return errors.New(from + " " + strings.TrimSuffix(problem, "."))
+	}
+	return nil
 }
 
 // checkJSON refuses what would take the evaluator's stack or memory.

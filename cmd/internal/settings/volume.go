@@ -180,6 +180,9 @@ func (r *reader) mountOptions(attr *hcl.Attribute) []string {
 	return options
 }
 
+// otherDevice is the log, journal or realtime device of xfs and ext4.
+var otherDevice = regexp.MustCompile(`(^|,|-[A-Za-z])(logdev|rtdev|device)=`)
+
 var xfsUUID = regexp.MustCompile(`(^|,)uuid=`)
 
 func (r *reader) mkfsOptions(attr *hcl.Attribute) []string {
@@ -195,6 +198,8 @@ func (r *reader) mkfsOptions(attr *hcl.Attribute) []string {
 			r.invalid(attr, "Expected %s; %q is no option.", want, word)
 		case strings.HasPrefix(word, "/dev/"):
 			r.invalid(attr, "%q looks like a device; Snaptastic adds the volume's own itself.", word)
+		case strings.Contains(word, "/dev/") || otherDevice.MatchString(word): // mkfs is forced, and would not ask what is on it
+			r.invalid(attr, "%q names another device; a file system lies on its volume alone.", word)
 		case strings.HasPrefix(word, "-U") || xfsUUID.MatchString(word):
 			r.invalid(attr, "%q sets the file system's UUID, which Snaptastic chooses, so that it knows its own file systems after a crash.", word)
 		default:
