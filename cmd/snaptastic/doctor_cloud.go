@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -150,34 +149,26 @@ var cleanOnly = map[string]bool{"DescribeImages": true, "DescribeInstances": tru
 func (d *doctor) subject(ctx context.Context, c *ec2.Client) (on ec2.DryRunRequest, made map[string]bool) {
 	on = ec2.DryRunRequest{InstanceID: d.self.InstanceID, Zone: d.self.Zone}
 	made = map[string]bool{}
-	var finding sync.WaitGroup
-	finding.Go(func() {
-		volumes, err := c.AttachedVolumes(ctx, d.self.InstanceID)
-		if err != nil || d.self.InstanceID == "" {
-			return // the action that is refused says so itself
-		}
+	// What is refused here is refused again when it is tried, and told then.
+	if d.self.InstanceID != "" {
+		volumes, _ := c.AttachedVolumes(ctx, d.self.InstanceID)
 		for _, v := range volumes {
 			at, _ := v.On(d.self.InstanceID)
 			if v.Tags[steps.TagToken] != "" && !strings.HasSuffix(at.Device, "da1") {
 				on.VolumeID, on.Device, made["DeleteVolume"] = v.ID, at.Device, true
-				return
+				break
 			}
 		}
-	})
-	finding.Go(func() {
-		if len(d.specs) == 0 {
-			return
-		}
+	}
+	if len(d.specs) > 0 {
 		tags := map[string][]string{}
 		for k, v := range d.specs[0].FilterTags {
 			tags[k] = []string{v}
 		}
-		found, err := c.Snapshots(ctx, ec2.SnapshotQuery{Tags: tags, TagKeys: []string{steps.TagToken}})
-		if err == nil && len(found) > 0 {
+		if found, err := c.Snapshots(ctx, ec2.SnapshotQuery{Tags: tags, TagKeys: []string{steps.TagToken}}); err == nil && len(found) > 0 {
 			on.SnapshotID, made["DeleteSnapshot"] = found[0].ID, true
 		}
-	})
-	finding.Wait()
+	}
 	return on, made
 }
 
