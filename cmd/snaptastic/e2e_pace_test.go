@@ -37,6 +37,9 @@ func TestEightVolumesArePolledAsOne(t *testing.T) {
 	}
 	t.Logf("1 volume: %.2f s, %d DescribeVolumes; 8 volumes: %.2f s, %d DescribeVolumes; ratio %.2f",
 		took[1].Seconds(), describes[1], took[8].Seconds(), describes[8], took[8].Seconds()/took[1].Seconds())
+	if took[8] > took[1]*13/10 {
+		t.Errorf("8 volumes take %v, one takes %v: more than 1.3 times as long", took[8], took[1])
+	}
 	if describes[8] > describes[1]*3/2+8 {
 		t.Errorf("%d DescribeVolumes for 8 volumes, %d for one", describes[8], describes[1])
 	}
@@ -105,7 +108,25 @@ func highWater(pid int) int {
 	return 0
 }
 
-// BenchmarkVersion is a cold start: under 30 ms is wanted.
+// A start takes under 30 ms: nothing is set up that version does not need. The
+// quickest of some is what the program needs; the others wait for this machine.
+func TestTheProgramStartsWithin30ms(t *testing.T) {
+	bin := program(t)
+	quickest := time.Hour
+	for range 20 {
+		began := time.Now()
+		if err := exec.Command(bin, "version").Run(); err != nil {
+			t.Fatal(err)
+		}
+		quickest = min(quickest, time.Since(began))
+	}
+	t.Logf("version takes %v", quickest)
+	if quickest >= 30*time.Millisecond {
+		t.Errorf("version takes %v", quickest)
+	}
+}
+
+// BenchmarkVersion is a cold start.
 func BenchmarkVersion(b *testing.B) {
 	bin := program(b)
 	for b.Loop() {
