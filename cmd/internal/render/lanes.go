@@ -15,7 +15,7 @@ import (
 type laneView struct {
 	Lane string `json:"lane"`
 	facts
-	State   string      `json:"state"` // one of laneStates, or "unfinished"
+	State   string      `json:"state"` // one of laneStates, "unfinished" or "interrupted"
 	Step    plan.StepID `json:"step,omitempty"`
 	Note    string      `json:"note,omitempty"`
 	Seconds float64     `json:"seconds"` // from its first start to its last end
@@ -42,6 +42,16 @@ func lanesOf(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time
 	whole.read(p, records, now, back)
 	if whole.State != "" {
 		views = append(views, whole)
+	}
+	return views
+}
+
+// atRest: nobody is at the run any more, so nothing in it is running.
+func atRest(views []laneView) []laneView {
+	for i := range views {
+		if views[i].State == "running" {
+			views[i].State = "interrupted"
+		}
 	}
 	return views
 }
@@ -146,7 +156,7 @@ func (v laneView) state() string {
 		return v.State
 	}
 	switch v.State {
-	case "failed", "needs operator", "running":
+	case "failed", "needs operator", "running", "interrupted":
 		return v.State + " at " + strings.TrimSuffix(string(v.Step), ":"+v.Lane)
 	}
 	return v.State

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -165,7 +166,7 @@ func TestShowJSONGivesRecordsBack(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
 		t.Fatal(err)
 	}
-	if back.Meta != s.Meta || back.State != "failed" {
+	if !reflect.DeepEqual(back.Meta, s.Meta) || back.State != "failed" {
 		t.Errorf("meta is %+v in state %s, want %+v", back.Meta, back.State, s.Meta)
 	}
 	for _, st := range back.Steps {
