@@ -84,6 +84,22 @@ func TestWhatTheOperatorIsToldToTypeNext(t *testing.T) {
 	}
 }
 
+func TestNothingRunsOnceARunIsInterrupted(t *testing.T) {
+	records := map[plan.StepID]journal.Record{"attach:/srv/db": {State: journal.Started, StartedAt: t0}}
+	var end, show bytes.Buffer
+	if err := Summary(&end, End{Run: "R", Plan: mountPlan(t), Now: t0, Result: runner.Result{Outcome: journal.Interrupted, Records: records}}, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Status(&show, Story{Summary: journal.Summary{Meta: journal.Meta{Run: "R", Created: t0}}, Plan: mountPlan(t), Records: records}, t0, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"summary": end.String(), "status": show.String()} {
+		if !strings.Contains(text, "interrupted at attach") || strings.Contains(text, "running") {
+			t.Errorf("%s:\n%s", name, text)
+		}
+	}
+}
+
 func TestAVolumeDoesNotComeFromASnapshotChosenAfterItWasFound(t *testing.T) {
 	p := mountPlan(t)
 	for name, c := range map[string]struct{ found, created, want string }{

@@ -23,7 +23,7 @@ func Show(w io.Writer, s Story, now time.Time, o Style) error {
 	p.head(s, now)
 	p.text("")
 	if len(s.Plan.Lanes) > 0 {
-		p.volumeTable(lanesOf(s.Plan, s.Records, now, s.back()))
+		p.volumeTable(s.lanes(now))
 		p.text("")
 	}
 	p.steps(s, now)
@@ -37,7 +37,7 @@ func Status(w io.Writer, s Story, now time.Time, o Style) error {
 	state := runState(s.Summary)
 	p.line(span{clean(string(s.Run)), bold}, span{text: "  " + clean(s.Plan.Operation+" "+s.Plan.Snapshotter) + "  "},
 		span{state, stateColour(state)}, span{"  " + s.timing(now), dim})
-	p.volumeTable(lanesOf(s.Plan, s.Records, now, s.back()))
+	p.volumeTable(s.lanes(now))
 	p.next(s)
 	return p.writeTo(w)
 }
@@ -200,9 +200,17 @@ func StatusJSON(w io.Writer, stories []Story, now time.Time) error {
 	return JSON(w, views)
 }
 
+func (s Story) lanes(now time.Time) []laneView {
+	views := lanesOf(s.Plan, s.Records, now, s.back())
+	if s.Live {
+		return views
+	}
+	return atRest(views)
+}
+
 func (s Story) view(now time.Time) storyView {
 	v := storyView{Summary: s.Summary, State: runState(s.Summary), Instance: s.Plan.Instance,
-		Lanes: list(lanesOf(s.Plan, s.Records, now, s.back())), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
+		Lanes: list(s.lanes(now)), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
 		v.Next = list(commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack))

@@ -57,7 +57,7 @@ func (e End) kept() []string {
 // go on with it or undo it.
 func Summary(w io.Writer, e End, o Style) error {
 	p := page{style: o}
-	views := lanesOf(e.Plan, e.records(), e.Now, e.back())
+	views := atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))
 	if e.Plan.Irreversible {
 		p.removals(e)
 	} else {
@@ -245,7 +245,7 @@ func SummaryJSON(w io.Writer, e End) error {
 	v := endView{
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
 		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
-		Lanes: list(lanesOf(e.Plan, e.records(), e.Now, e.back())), Kept: list(e.kept()), Next: list(e.commands()),
+		Lanes: list(atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))), Kept: list(e.kept()), Next: list(e.commands()),
 		Failures: []failureView{},
 	}
 	if e.Result.Err != nil {
