@@ -198,6 +198,9 @@ func (a *app) embed(ctx context.Context, dir string) error {
 	if a.endpoint != "" || a.server != nil {
 		return nil
 	}
+	if err := sandbox.Missing(); err != nil {
+		return hinted("run it as root (sudo); `snaptastic sandbox serve` answers API calls without, from plain files", "cannot use the sandbox in %s: %w", dir, errors.Unwrap(err))
+	}
 	ud := ""
 	if raw, err := a.userdataFlag(); err != nil {
 		return err

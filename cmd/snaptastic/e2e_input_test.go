@@ -174,6 +174,28 @@ func TestNotRootIsRefused(t *testing.T) {
 	}
 }
 
+// The sandbox inside the program needs root for its devices, and says no more
+// than that.
+func TestTheSandboxWithoutRootSaysWhatIsMissing(t *testing.T) {
+	r := newRig(t, 1, "ext4")
+	if err := os.Chmod(r.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(r.settings, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(r.dir, "copy", "snaptastic")
+	tool(t, "install", "-D", "-m", "0755", r.bin, bin)
+	cmd := r.bare("--settings", r.settings, "--sandbox="+filepath.Join(t.TempDir(), "s"), "plan", "mount", "db")
+	cmd.Path = bin
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	code, _, stderr := r.apart(cmd)
+	if code != 1 || !strings.Contains(stderr, "loop devices need root") || strings.Count(stderr, "cannot") != 1 {
+		t.Errorf("exit %d:\n%s", code, stderr)
+	}
+	oneSentence(t, stderr)
+}
+
 // A state folder that cannot be written, or has no room, is refused before
 // the first effect.
 func TestStateThatCannotBeWrittenIsRefusedBeforeTheFirstEffect(t *testing.T) {

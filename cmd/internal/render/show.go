@@ -191,15 +191,6 @@ type storyStep struct {
 // ShowJSON writes the same facts for programs.
 func ShowJSON(w io.Writer, s Story, now time.Time) error { return JSON(w, s.view(now)) }
 
-// StatusJSON writes several runs for programs.
-func StatusJSON(w io.Writer, stories []Story, now time.Time) error {
-	views := []storyView{}
-	for _, s := range stories {
-		views = append(views, s.view(now))
-	}
-	return JSON(w, views)
-}
-
 func (s Story) lanes(now time.Time) []laneView {
 	views := lanesOf(s.Plan, s.Records, now, s.back())
 	if s.Live {
