@@ -71,13 +71,19 @@ func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 }
 
 // nodeNow is the volume's device as this boot names it. The input is the one of the first try, which may have been under
-// another boot, and a boot gives NVMe devices their numbers anew: that name may be another volume's now. Where the kernel
-// tells no volume ids (Xen) the names stay.
+// another boot, and a boot gives NVMe devices their numbers anew: that name may be another volume's now, and blank as
+// well. Where the kernel tells no volume ids (Xen) the names stay.
 func (w *World) nodeNow(ctx context.Context, in MkfsOrSkipIn) (DeviceNode, error) {
 	was := in.Device.Must()
 	d, there, err := w.Host.FindDevice(ctx, linux.DeviceQuery{VolumeID: in.Volume.Must().VolumeID})
-	if err != nil || !there {
+	switch {
+	case err != nil:
 		return was, err
+	case !there && was.BySerial:
+		return was, plan.Terminal("see `lsblk -o NAME,SERIAL` and whether the volume is still attached",
+			fmt.Errorf("cannot find the device of %s: %w", in.Volume.Must().VolumeID, fs.ErrNotExist))
+	case !there:
+		return was, nil
 	}
 	return DeviceNode{VolumeID: d.VolumeID, Path: d.Path, Major: d.Major, Minor: d.Minor, Size: d.Size}, nil
 }
@@ -86,6 +92,9 @@ func (w *World) nodeNow(ctx context.Context, in MkfsOrSkipIn) (DeviceNode, error
 func (w *World) seeFileSystem(ctx context.Context, a plan.Attempt, in MkfsOrSkipIn) (seen plan.Seen[FileSystem], err error) {
 	v := in.Volume.Must()
 	d, err := w.nodeNow(ctx, in)
+	if errors.Is(err, fs.ErrNotExist) { // there is nothing to see; Do refuses
+		return plan.Seen[FileSystem]{Sight: plan.Absent}, nil
+	}
 	if err != nil {
 		return seen, err
 	}

@@ -118,3 +118,27 @@ func TestAfterARebootTheVolumeIsFormattedAndNotItsOldName(t *testing.T) {
 		t.Errorf("probed %s and formatted %s, which is vol-2 now; vol-1 is /dev/nvme2n1", probed, formatted)
 	}
 }
+
+// Where devices tell their volumes, a name from before the reboot is nobody's:
+// what answers to it now may be another volume, and blank as well.
+func TestAVolumeWhoseDeviceIsGoneIsNotFormattedByItsOldName(t *testing.T) {
+	touched := ""
+	w := &World{Host: &fakeHost{
+		nitro:  map[string]linux.Device{"vol-2": {VolumeID: "vol-2", Path: "/dev/nvme1n1", Major: 259, Minor: 1}},
+		probe:  func(path string) (linux.Signature, error) { touched = path; return linux.Signature{}, nil },
+		format: func(r linux.FormatRequest) error { touched = r.Device; return nil },
+	}}
+	a := attempt("mkfs-or-skip:/mnt/a")
+	a.Resumed = true
+	in := MkfsOrSkipIn{Volume: plan.Literal(Volume{VolumeID: "vol-1", Created: true, Empty: true}), FileSystem: "xfs",
+		Device: plan.Literal(DeviceNode{VolumeID: "vol-1", Path: "/dev/nvme1n1", Major: 259, Minor: 1, BySerial: true})}
+	if seen, err := w.mkfsOrSkip().Observe(t.Context(), a, in); err != nil || seen.Sight != plan.Absent {
+		t.Errorf("saw %q, error %v", seen.Sight, err)
+	}
+	if _, err := w.mkfsOrSkip().Do(t.Context(), a, in); err == nil || !strings.Contains(err.Error(), "vol-1") {
+		t.Errorf("formatting vol-1, which is not there, gave %v", err)
+	}
+	if touched != "" {
+		t.Errorf("%s was touched, which is vol-2 now", touched)
+	}
+}

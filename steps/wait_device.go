@@ -24,7 +24,8 @@ type DeviceNode struct {
 	Path     string `json:"path"`
 	Major    uint32 `json:"major"`
 	Minor    uint32 `json:"minor"`
-	Size     int64  `json:"size"` // bytes
+	Size     int64  `json:"size"`                // bytes
+	BySerial bool   `json:"by_serial,omitempty"` // the kernel tells volume ids, so a name alone proves nothing
 }
 
 // String is the node's path.
@@ -41,7 +42,7 @@ func (w *World) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {
 			if err != nil {
 				return DeviceNode{}, plan.Terminal("see `lsblk -o NAME,SERIAL` and dmesg; on Xen kernels that begin at xvde, set device_name_offset", err)
 			}
-			return DeviceNode{VolumeID: id, Path: d.Path, Major: d.Major, Minor: d.Minor, Size: d.Size}, nil
+			return DeviceNode{VolumeID: id, Path: d.Path, Major: d.Major, Minor: d.Minor, Size: d.Size, BySerial: d.VolumeID != ""}, nil
 		},
 	}
 }
