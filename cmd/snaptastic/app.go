@@ -259,7 +259,7 @@ func (a *app) loadSettings() error {
 	}
 	paths, err := settings.Find(a.settings, os.Getenv)
 	if err != nil {
-		return &codeError{code: exitUsage, err: err}
+		return &codeError{code: exitUsage, err: err, hint: "write one, for instance /etc/snaptastic.hcl, or name it with --settings; docs/settings.md has the smallest"}
 	}
 	f, err := settings.Load(paths)
 	if err != nil {

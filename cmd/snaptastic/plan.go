@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"snaptastic/cmd/internal/render"
+	"snaptastic/plan"
 	"snaptastic/runner"
 	"snaptastic/steps/recipe"
 )
@@ -57,5 +61,40 @@ func (a *app) showPlan(ctx context.Context, op, name string, o recipe.Options, f
 	if a.json() {
 		return render.PlanJSON(a.stdout, p, previews)
 	}
-	return render.PlanTree(a.stdout, p, previews, a.style(a.stdoutFile))
+	if err := render.PlanTree(a.stdout, p, previews, a.style(a.stdoutFile)); err != nil {
+		return err
+	}
+	return a.noteUnfinished(p)
+}
+
+// noteUnfinished says when `run` would not begin anew. It only reads, and makes
+// no state folder.
+func (a *app) noteUnfinished(p *plan.Plan) error {
+	if _, err := os.Stat(filepath.Join(a.stateDir, "runs")); err != nil {
+		return nil
+	}
+	store, err := a.store()
+	if err != nil {
+		return nil // `run` will say it
+	}
+	runs, err := store.List()
+	if err != nil {
+		return nil
+	}
+	for _, r := range runs {
+		if r.Live || r.Problem != "" || r.Outcome.Ended() || r.Operation != p.Operation || r.Snapshotter != p.Snapshotter || r.InstanceID != p.Instance {
+			continue
+		}
+		what := "`run` first undoes what it left unfinished"
+		switch same := r.Digest == p.Digest() && !r.RollingBack; {
+		case same && p.Resumption != plan.ContinueThisBoot:
+			what = "`run` takes it up where it stands"
+		case p.Resumption == plan.Ask:
+			what = "`run` is refused until that one is finished or undone"
+		}
+		if _, err := fmt.Fprintf(a.stdout, "\nnote: run %s of this operation is unfinished (%s): %s\n", r.Run, standing(r), what); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"snaptastic/cmd/internal/render"
 	"snaptastic/ec2/sandbox"
@@ -26,9 +28,9 @@ func sandboxCommand(a *app) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(sandboxServe(a), sandboxLog(a), sandboxDelete(a),
 		&cobra.Command{Use: "reboot", Short: "Drop the mounts and change the boot id; attachments stay", Args: exactly(),
-			RunE: func(*cobra.Command, []string) error { return sandbox.Reboot(a.sandboxOrDefault()) }},
+			RunE: func(*cobra.Command, []string) error { return stillUsed(sandbox.Reboot(a.sandboxOrDefault())) }},
 		&cobra.Command{Use: "reset", Short: "Unmount, detach and remove everything it made", Args: exactly(),
-			RunE: func(*cobra.Command, []string) error { return sandbox.Reset(a.sandboxOrDefault()) }},
+			RunE: func(*cobra.Command, []string) error { return stillUsed(sandbox.Reset(a.sandboxOrDefault())) }},
 	)
 	return c
 }
@@ -86,6 +88,14 @@ func sandboxServe(a *app) *cobra.Command {
 	f.DurationVar(&lat.Snapshot, "snapshot-time", 0, "of a snapshot, pending to completed")
 	f.DurationVar(&lat.Lag, "lag", 0, "how long describes do not know what is new")
 	return c
+}
+
+// stillUsed adds what to do about a mount that somebody works in.
+func stillUsed(err error) error {
+	if !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	return hinted("a process works in one of its mounts (a shell that stands there?): `fuser -vm MOUNT` names it; end it and try again", "%w", err)
 }
 
 // sandboxDelete loses a volume, as the end of an instance would.
