@@ -54,6 +54,7 @@ type CleanWorld struct {
 	Now        time.Time         // EC2's
 	Filter     map[string]string // only what bears these tags; nil for everything of ours
 	Unfinished map[string]bool   // runs of this machine that can still go on
+	Claimed    map[string]string // mount points of such runs, and which run it is
 	Snapshots  []ec2.Snapshot    // all that may be ours, and those of Volumes and Images
 	Volumes    []ec2.Volume      // that bear TagToken
 	Images     []ec2.Image       // all of the account's

@@ -206,6 +206,7 @@ func TestWhichVolumesGo(t *testing.T) {
 		{"the gap says nothing where nothing is known", 0, day, "", "R2", CleanPolicy{Unsaved: true, Gap: time.Hour}, false, ""},
 		{"nor where there is no snapshot", day, 0, "", "", CleanPolicy{Unsaved: true, Gap: 99 * day}, false, ""},
 		{"of a run that can go on", 2 * day, day, "snaptastic:run=here", "", CleanPolicy{Unsaved: true}, false, "its run here is unfinished here: resume it or roll it back"},
+		{"an unmount of it can be undone", 2 * day, day, TagMountPoint + "=/unmounted/", "", CleanPolicy{Unsaved: true}, false, "run R9 of /unmounted/ is unfinished here: resume it or roll it back"},
 		{"with a snapshot's tags", 2 * day, day, "snaptastic:state=consistent", "", CleanPolicy{Unsaved: true}, false, "somebody else made it and copied our tags"},
 		{"not of a run", 2 * day, day, "snaptastic:run=", "", CleanPolicy{Unsaved: true}, false, "somebody else made it and copied our tags"},
 		{"detached some time", 2 * day, day, "snaptastic:detached=yes", "", CleanPolicy{Unsaved: true}, false, `its snaptastic:detached tag "yes" is no time`},
@@ -219,7 +220,7 @@ func TestWhichVolumesGo(t *testing.T) {
 			if key, value, ok := strings.Cut(c.tags, "="); ok {
 				v.Tags[key] = value
 			}
-			w := CleanWorld{Now: today, Filter: map[string]string{"role": "db"}, Volumes: []ec2.Volume{v}, Unfinished: map[string]bool{"here": true}}
+			w := CleanWorld{Now: today, Filter: map[string]string{"role": "db"}, Volumes: []ec2.Volume{v}, Unfinished: map[string]bool{"here": true}, Claimed: map[string]string{"/unmounted": "R9"}}
 			if c.snapshot > 0 {
 				s := ec2.Snapshot{ID: "snap-1", VolumeID: "vol-1", State: "completed", Started: today.Add(-c.snapshot), Tags: map[string]string{TagState: Consistent}}
 				if c.run != "" {

@@ -3,6 +3,7 @@ package steps
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ func (w CleanWorld) judgeVolume(f *Fate, v ec2.Volume, policy CleanPolicy, going
 		return
 	case w.Unfinished[v.Tags[TagRun]]:
 		f.keepAfterAll("its run %s is unfinished here: resume it or roll it back", v.Tags[TagRun])
+		return
+	case w.Claimed[path.Clean(v.Tags[TagMountPoint])] != "": // an unmount that let go of it may be undone yet
+		f.keepAfterAll("run %s of %s is unfinished here: resume it or roll it back", w.Claimed[path.Clean(v.Tags[TagMountPoint])], v.Tags[TagMountPoint])
 		return
 	case !letGo && w.Now.Sub(v.Created) <= settledAge:
 		f.keep("younger than a day", "it is younger than a day, and no unmount let go of it")

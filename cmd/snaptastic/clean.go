@@ -295,21 +295,42 @@ func permitted(ctx context.Context, cloud *ec2.Client, fates []steps.Fate) error
 	return nil
 }
 
-// unfinishedRuns are the runs of this state folder that can still go on.
-func unfinishedRuns(a *app) (map[string]bool, error) {
+// unfinishedRuns are the runs of this state folder that can still go on, and the
+// mount points of those that wait for somebody: also of what they have done, for
+// a rollback undoes it.
+func unfinishedRuns(a *app) (unfinished map[string]bool, claimed map[string]string, err error) {
 	store, err := a.store()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	runs, err := store.List()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	unfinished := map[string]bool{}
+	unfinished, claimed = map[string]bool{}, map[string]string{}
 	for _, r := range runs {
-		if r.Live || r.Problem != "" || !r.Outcome.Ended() {
-			unfinished[string(r.Run)] = true
+		if !r.Live && r.Problem == "" && r.Outcome.Ended() {
+			continue
+		}
+		unfinished[string(r.Run)] = true
+		if r.Live || r.Problem != "" {
+			continue
+		}
+		j, err := store.Read(r.Run)
+		if errors.Is(err, journal.ErrLive) { // taken up meanwhile
+			continue
+		} else if err != nil {
+			return nil, nil, err
+		}
+		claims := j.Plan().Claims()
+		if err := j.Close(); err != nil {
+			return nil, nil, err
+		}
+		for _, claim := range claims {
+			if point, is := strings.CutPrefix(claim, "mount:"); is {
+				claimed[point] = string(r.Run)
+			}
 		}
 	}
-	return unfinished, nil
+	return unfinished, claimed, nil
 }

@@ -12,7 +12,7 @@ import (
 // look gathers what the rules go by. What is not asked for is not looked at, except what may hold a snapshot.
 func (j *cleaning) look(ctx context.Context, cloud *ec2.Client, now time.Time, filter map[string]string) (w steps.CleanWorld, err error) {
 	w.Now, w.Filter = now, filter
-	if w.Unfinished, err = unfinishedRuns(j.app); err != nil {
+	if w.Unfinished, w.Claimed, err = unfinishedRuns(j.app); err != nil {
 		return w, err
 	}
 	snapshots, volumes, images := j.what == "snapshots" || j.what == "all", j.what == "volumes" || j.what == "all", j.images()
