@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"snaptastic/ec2"
+	"snaptastic/linux"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 )
@@ -40,6 +43,11 @@ func (a *app) preflight(ctx context.Context, op string, spec recipe.Spec) error 
 	if err != nil {
 		return refused(op, spec.Name, err)
 	}
+	if op == "mount" {
+		for _, lack := range lacks(toMake(spec, attached, self), spec.OnMissing == "create", linux.KernelSupports, linux.MissingTools) {
+			a.log.Warn("this machine may not be ready", "because", lack)
+		}
+	}
 	actions, on := whatItNeeds(op, spec, attached, self)
 	answers := make([]error, len(actions))
 	var asking errgroup.Group
@@ -53,6 +61,37 @@ func (a *app) preflight(ctx context.Context, op string, spec recipe.Spec) error 
 		}
 	}
 	return nil
+}
+
+// toMake are the file systems of the volumes that are not attached yet.
+func toMake(spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) []string {
+	needed := map[string]bool{}
+	for _, v := range spec.Volumes {
+		there := slices.ContainsFunc(attached, func(have ec2.Volume) bool {
+			at, is := have.On(self.InstanceID)
+			return is && at.Device == v.Device
+		})
+		if !there {
+			needed[v.FileSystem] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(needed))
+}
+
+// lacks says what the machine seems to lack for file systems. It is a warning:
+// a kernel may have what it does not list, and mkfs is for empty volumes alone.
+func lacks(fileSystems []string, mayBeEmpty bool, kernelHas func(string) bool, missing func(string) []linux.Tool) (out []string) {
+	for _, fs := range fileSystems {
+		if !kernelHas(fs) {
+			out = append(out, "the running kernel does not list "+fs)
+		}
+		for _, t := range missing(fs) {
+			if mayBeEmpty {
+				out = append(out, "an empty "+fs+" volume could not be formatted: "+t.Command+" is missing; install "+t.Package)
+			}
+		}
+	}
+	return out
 }
 
 // whatItNeeds are the actions that the operation cannot do without, and what
