@@ -70,9 +70,13 @@ func KernelSupports(fileSystem string) bool {
 		return false
 	}
 	modules := filepath.Join("/lib/modules", unix.ByteSliceToString(uts.Release[:]))
+	module := fileSystem
+	if module == "ext2" || module == "ext3" { // ext4 mounts them (fs/ext4/super.c)
+		module = "ext4"
+	}
 	for _, list := range []string{"modules.dep", "modules.builtin"} {
 		b, err := os.ReadFile(filepath.Join(modules, list))
-		if err == nil && strings.Contains(string(b), "/"+fileSystem+".ko") {
+		if err == nil && strings.Contains(string(b), "/"+module+".ko") {
 			return true
 		}
 	}
