@@ -34,7 +34,7 @@ func Rollback(ctx context.Context, c Config) Result {
 	res := Result{Failures: r.failures, Kept: b.kept, Records: r.graph.records(), Err: r.fatal, Outcome: journal.RolledBack}
 	res.Done, res.Unwell = r.graph.lanes()
 	switch {
-	case r.fatal != nil || (r.stopped && b.unfinished()):
+	case r.fatal != nil || (r.stopped && (b.unfinished() || len(b.owed()) > 0)):
 		res.Outcome = journal.Interrupted
 	case len(r.failures) > 0:
 		res.Outcome = journal.RunFailed
@@ -193,18 +193,22 @@ func (b *rollback) leave(n *node) {
 
 // closeBrackets runs the closing hooks of brackets that began and were not
 // closed, inner ones first: what a pre hook stopped is started again.
-func (b *rollback) closeBrackets() {
+func (b *rollback) closeBrackets() { b.closeNext(b.owed()) }
+
+// owed are the closing hooks that a bracket still waits for. A run that is
+// stopped before them is not rolled back yet.
+func (b *rollback) owed() []*node {
 	var owed []*node
 	for _, n := range b.graph.nodes {
 		if n.closes != nil && n.closes.began() && n.rec.State != journal.Done && n.rec.State != journal.Failed && b.chosen(n) {
 			owed = append(owed, n)
 		}
 	}
-	b.closeNext(owed)
+	return owed
 }
 
 func (b *rollback) closeNext(owed []*node) {
-	if len(owed) == 0 {
+	if len(owed) == 0 || b.stopped {
 		return
 	}
 	n := owed[0]
@@ -226,6 +230,10 @@ func (b *rollback) closeNext(owed []*node) {
 			out, err := h.Do(ctx, a, rec.Input)
 			return func() {
 				b.graph.inFlight--
+				b.stopped = b.stopped || b.ctx.Err() != nil // the news may still be on its way
+				if b.stopped && err != nil && cutOff(err) {
+					return // still owed: the next rollback runs it
+				}
 				if err != nil {
 					rec.State, rec.Error = journal.Failed, err.Error()
 					b.record(n, rec, nil)

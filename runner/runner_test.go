@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -347,6 +348,59 @@ func TestRollbackUndoesEachStepOnceAndInReverse(t *testing.T) {
 	if got != "d:undo b:undo c:undo a:undo" && got != "d:undo c:undo b:undo a:undo" {
 		t.Errorf("happened %q", got)
 	}
+}
+
+// A signal comes while the last effect is undone: the pre hook's counterpart is
+// still owed, and the rollback is not over before it ran.
+func TestAStoppedRollbackStillOwesTheClosingHook(t *testing.T) {
+	b := newBench(t, story(t, map[string]plan.SectionKind{"b": plan.Bracket}, "hook:a opens=b", "state:c in=b", "state:d in=b after=c", "hook:z closes=b"))
+	b.w.fail["d:do"] = errors.New("boom")
+	b.conf = func(c *Config) { c.Journal = failClose{c.Journal} }
+	if res, _ := b.do(false, 0); res.Outcome != journal.Interrupted {
+		t.Fatalf("the run is %s", res.Outcome)
+	}
+	run, err := b.store.Resume(b.run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	h := b.w.handlers()
+	h["state"] = stopAtUndo{h["state"], stop}
+	b.w.fuse = nil
+	res := Rollback(ctx, Config{Plan: run.Plan(), Run: b.run, Records: run.Records(), Journal: run, Handlers: h, BootID: b.w.boot,
+		Settle: time.Millisecond, StopGrace: time.Second})
+	_ = run.Close()
+	if res.Outcome != journal.Interrupted || b.w.did("c:undo") != 1 || b.w.did("z:do") != 0 {
+		t.Fatalf("stopped inside the last undo: %s, %v", res.Outcome, b.w.log)
+	}
+	b.conf = nil
+	if res, _ := b.do(true, 0); res.Outcome != journal.RolledBack || b.w.did("z:do") != 1 || b.w.did("c:undo") != 1 {
+		t.Errorf("the next rollback: %s, %v", res.Outcome, b.w.log)
+	}
+}
+
+// failClose cannot write that the closing hook begins.
+type failClose struct{ Journal }
+
+func (f failClose) Commit(entries []journal.Entry, done func(error)) {
+	for _, e := range entries {
+		if e.Step == "z" {
+			done(errors.New("no space left"))
+			return
+		}
+	}
+	f.Journal.Commit(entries, done)
+}
+
+// stopAtUndo is a signal in the middle of an undo.
+type stopAtUndo struct {
+	plan.Handler
+	stop context.CancelFunc
+}
+
+func (s stopAtUndo) Undo(ctx context.Context, a plan.Attempt, in, out json.RawMessage) error {
+	s.stop()
+	return s.Handler.Undo(ctx, a, in, out)
 }
 
 func TestUndoOnFailureRollsBack(t *testing.T) {
