@@ -403,6 +403,22 @@ func (s stopAtUndo) Undo(ctx context.Context, a plan.Attempt, in, out json.RawMe
 	return s.Handler.Undo(ctx, a, in, out)
 }
 
+func TestASectionThatCouldNotBeClosedIsClosedFirstNextTime(t *testing.T) {
+	b := newBench(t, story(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c closes=x", "state:t after=c"))
+	b.w.fail["c:do"] = plan.NeedsOperator("thaw it", errors.New("it stays frozen"))
+	res, _ := b.do(false, 0)
+	if res.Outcome != journal.RunFailed || len(res.Failures) != 1 || !res.Failures[0].NeedsOperator || len(b.w.shots) != 0 {
+		t.Fatalf("ended as %q: %+v, shots %v", res.Outcome, res.Failures, b.w.shots)
+	}
+	b.w.log = nil
+	if res, _ = b.do(false, 0); res.Outcome != journal.RunDone {
+		t.Fatalf("resume ended as %q: %+v", res.Outcome, res.Failures)
+	}
+	if got := strings.Join(b.w.log, " "); got != "c:do o:do s:do c:do t:do" {
+		t.Errorf("happened %q", got)
+	}
+}
+
 func TestUndoOnFailureRollsBack(t *testing.T) {
 	p := story(t, nil, "token:v", "state:m after=v")
 	p.UndoOnFailure = true

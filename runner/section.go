@@ -274,6 +274,10 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 				r.sectionFailed(sec, plan.Terminal(v.Hint, errors.Join(worst, undo)))
 				return
 			}
+			if last := results[len(results)-1].err; last != nil && plan.VerdictOf(last).Action == plan.ActOperator {
+				r.sectionFailed(sec, worst) // still open: whoever goes on closes it first
+				return
+			}
 			r.tidied(sec)
 			again := v.Action == plan.ActRestart || v.Action == plan.ActRetry
 			if sec.restarts++; !again || sec.restarts > r.Restarts || r.stopped {

@@ -253,6 +253,7 @@ func (r *run) intend(n *node, in json.RawMessage, o plan.Observation) {
 		rec.Seen, rec.Before = o.Sight, o.Before
 	}
 	rec.Attempts++
+	n.firstGap = time.Time{} // this try has a settle window of its own
 	r.record(n, rec, func() {
 		if r.stopped {
 			return // the intent stays; a resume looks and goes on

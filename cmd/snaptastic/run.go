@@ -88,6 +88,7 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 			return err
 		}
 	}
+	a.thawOwned(ctx, store)
 	run, act, err := a.takeUp(ctx, store, p)
 	if err != nil {
 		return err
