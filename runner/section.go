@@ -59,20 +59,7 @@ func (r *run) skipSection(sec *section, why string) {
 		rec.State, rec.Note = journal.Skipped, why
 		r.record(n, rec, nil)
 		r.emit(n, Skipping)
-		r.settleMember(n, journal.Skipped)
-	}
-}
-
-// settleMember settles a step of an atomic section; members that wait for it
-// are settled by the section and never queued.
-func (r *run) settleMember(n *node, s journal.State) {
-	n.phase, n.state = settled, s
-	r.graph.unsettled--
-	r.graph.inFlight--
-	for _, b := range n.blocks {
-		if b.left--; b.left == 0 && b.atomic != n.atomic && b.phase == waiting {
-			r.enqueue(b)
-		}
+		r.settle(n, journal.Skipped)
 	}
 }
 
@@ -244,7 +231,7 @@ func (r *run) closed(sec *section, results []memberResult) {
 			r.emit(n, Finished, at(results[i].end))
 		}
 		for _, n := range members {
-			r.settleMember(n, journal.Done)
+			r.settle(n, journal.Done)
 		}
 		return
 	}
@@ -332,7 +319,7 @@ func (r *run) sectionFailed(sec *section, err error) {
 		if n == culprit {
 			s = journal.Failed
 		}
-		r.settleMember(n, s)
+		r.settle(n, s)
 	}
 }
 

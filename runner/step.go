@@ -390,12 +390,16 @@ func (r *run) skip(n *node, why string) {
 	r.settle(n, journal.Skipped)
 }
 
+// settle ends a step and queues what waited for it alone. What was done before
+// this one's repetition stays done, and members of an atomic section are never
+// queued by one another: the section runs and settles them together.
 func (r *run) settle(n *node, s journal.State) {
 	n.phase, n.state = settled, s
 	r.graph.unsettled--
 	r.graph.inFlight--
 	for _, b := range n.blocks {
-		if b.left--; b.left == 0 && b.phase == waiting { // one that was done before this one's repetition stays done
+		fellow := n.atomic != nil && b.atomic == n.atomic
+		if b.left--; b.left == 0 && b.phase == waiting && !fellow {
 			r.enqueue(b)
 		}
 	}

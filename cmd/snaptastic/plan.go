@@ -82,7 +82,7 @@ func (a *app) noteUnfinished(p *plan.Plan) error {
 		return nil
 	}
 	for _, r := range runs {
-		if r.Live || r.Problem != "" || r.Outcome.Ended() || r.Operation != p.Operation || r.Snapshotter != p.Snapshotter || r.InstanceID != p.Instance {
+		if !unfinishedOf(r, p) {
 			continue
 		}
 		what := "`run` first undoes what it left unfinished"

@@ -135,7 +135,7 @@ func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*
 			a.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, p.Instance))
 			continue
 		}
-		if r.Live || r.Problem != "" || r.Outcome.Ended() || r.Operation != p.Operation || r.Snapshotter != p.Snapshotter || r.InstanceID != p.Instance {
+		if !unfinishedOf(r, p) {
 			continue
 		}
 		same := r.Digest == p.Digest() && !r.RollingBack
@@ -152,6 +152,13 @@ func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*
 		}
 	}
 	return nil, action{}, nil
+}
+
+// unfinishedOf: an unfinished run, in nobody's hands, of the plan's operation
+// on the plan's snapshotter.
+func unfinishedOf(r journal.Summary, p *plan.Plan) bool {
+	return !r.Live && r.Problem == "" && !r.Outcome.Ended() &&
+		r.Operation == p.Operation && r.Snapshotter == p.Snapshotter && r.InstanceID == p.Instance
 }
 
 // undoUnfinished rolls back what an older run left unfinished, so that a new

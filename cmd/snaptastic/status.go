@@ -15,29 +15,42 @@ import (
 func statusCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "status", Short: "Live and unfinished runs", Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			store, err := a.store()
-			if err != nil {
-				return err
-			}
-			runs, err := store.List()
-			if err != nil {
-				return err
-			}
-			var open []journal.Summary
-			for _, r := range runs {
-				if !r.Outcome.Ended() || r.Problem != "" {
-					open = append(open, fill(store, r))
-				}
-			}
-			if a.json() {
-				return render.RunsJSON(a.stdout, open)
-			}
-			if len(open) == 0 {
-				fmt.Fprintln(a.stdout, "no run is live or unfinished")
-				return nil
-			}
-			return render.Runs(a.stdout, open, time.Now(), a.style(a.stdoutFile))
+			open := func(r journal.Summary) bool { return !r.Outcome.Ended() || r.Problem != "" }
+			return a.listRuns(open, "no run is live or unfinished")
 		}}
+}
+
+func runsCommand(a *app) *cobra.Command {
+	return &cobra.Command{Use: "runs", Short: "All runs, oldest first", Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			return a.listRuns(func(journal.Summary) bool { return true }, "no runs yet")
+		}}
+}
+
+// listRuns prints the runs that are wanted, or the word for none.
+func (a *app) listRuns(wanted func(journal.Summary) bool, none string) error {
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	all, err := store.List()
+	if err != nil {
+		return err
+	}
+	var runs []journal.Summary
+	for _, r := range all {
+		if wanted(r) {
+			runs = append(runs, fill(store, r))
+		}
+	}
+	if a.json() {
+		return render.RunsJSON(a.stdout, runs)
+	}
+	if len(runs) == 0 {
+		fmt.Fprintln(a.stdout, none)
+		return nil
+	}
+	return render.Runs(a.stdout, runs, time.Now(), a.style(a.stdoutFile))
 }
 
 // fill asks a live run for what its locked journal cannot tell.
@@ -49,31 +62,6 @@ func fill(store *journal.Store, r journal.Summary) journal.Summary {
 		r.Meta, r.Operation, r.Snapshotter, r.Problem = l.Meta, l.Plan.Operation, l.Plan.Snapshotter, ""
 	}
 	return r
-}
-
-func runsCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "runs", Short: "All runs, oldest first", Args: exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			store, err := a.store()
-			if err != nil {
-				return err
-			}
-			runs, err := store.List()
-			if err != nil {
-				return err
-			}
-			for i := range runs {
-				runs[i] = fill(store, runs[i])
-			}
-			if a.json() {
-				return render.RunsJSON(a.stdout, runs)
-			}
-			if len(runs) == 0 {
-				fmt.Fprintln(a.stdout, "no runs yet")
-				return nil
-			}
-			return render.Runs(a.stdout, runs, time.Now(), a.style(a.stdoutFile))
-		}}
 }
 
 func showCommand(a *app) *cobra.Command {
