@@ -51,6 +51,7 @@ type Client struct {
 	metadata *Metadata
 	paces    paces
 	clock    clock
+	recent   recent
 
 	mu        sync.Mutex
 	connected *sdk.Client
@@ -193,6 +194,10 @@ func call[In, Out any](ctx context.Context, c *Client, op, doing string, send me
 	api, err := c.connect(ctx)
 	if err != nil {
 		return nil, Classify(op, err)
+	}
+	if changing(op) {
+		c.recent.forget()
+		defer c.recent.forget()
 	}
 	tries := &tries{op: op, pace: c.paces.of(op), log: c.config.Log}
 	out, err := send(api, ctx, in, func(o *sdk.Options) { o.Retryer = tries })

@@ -178,9 +178,13 @@ func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volu
 	return found, nil
 }
 
-// Volume returns one volume, or a NotFound fault: right after its creation EC2 may not show it yet.
+// Volume returns one volume, or a NotFound fault: right after its creation EC2 may not show it yet. It may be as a describe
+// showed it up to a second ago, if this client has sent nothing since that may change anything.
 func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 	doing := "look at " + id
+	if v, known := c.recent.volume(id); known {
+		return v, nil
+	}
 	found, err := c.volumeLooks.ask(ctx, doing, "volume-id", id)
 	if err != nil {
 		return Volume{}, err
@@ -216,6 +220,7 @@ func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Vo
 // describeVolumes returns the volumes for which the filter has one of the values, however many pages that takes.
 func (c *Client) describeVolumes(ctx context.Context, filter string, values []string) ([]Volume, error) {
 	var found []Volume
+	changes, asked := c.recent.asking()
 	for some := range slices.Chunk(values, mostFilterValues) {
 		in := &sdk.DescribeVolumesInput{MaxResults: aws.Int32(c.config.PageSize), Filters: []types.Filter{filterOf(filter, some...)}}
 		err := eachPage(func() (*string, error) {
@@ -233,6 +238,7 @@ func (c *Client) describeVolumes(ctx context.Context, filter string, values []st
 			return nil, err
 		}
 	}
+	c.recent.keep(changes, asked, found)
 	return found, nil
 }
 

@@ -1,0 +1,70 @@
+package ec2
+
+import (
+	"strings"
+	"sync"
+	"time"
+)
+
+// recentFor is how long a volume is taken for what a describe showed. It is far below what EC2's own describes may lag
+// behind, and below the pauses of whoever looks again because it did not like what it saw.
+const recentFor = time.Second
+
+// recent keeps the newest sight of each volume, so that lanes whose disks hold them up by different times need no
+// describe each for what one has just shown. Any request of this client that may change something makes it forget, when
+// it is sent and again when its answer is there: nobody is told of a time before a change of our own.
+type recent struct {
+	mu      sync.Mutex
+	changes int // requests sent, and answered, that may change something
+	seen    map[string]sighting
+}
+
+type sighting struct {
+	volume Volume
+	asked  time.Time // when the describe was sent
+}
+
+// changing says whether an action may change anything.
+func changing(op string) bool { return !strings.HasPrefix(op, "Describe") }
+
+func (r *recent) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changes++
+	clear(r.seen)
+}
+
+// asking is called before a describe; what it returns goes to keep with the answer.
+func (r *recent) asking() (changes int, asked time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changes, time.Now()
+}
+
+// keep remembers an answer, unless something was changed since the question.
+func (r *recent) keep(changes int, asked time.Time, found []Volume) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if changes != r.changes {
+		return
+	}
+	if r.seen == nil {
+		r.seen = make(map[string]sighting)
+	}
+	for _, v := range found {
+		if s, known := r.seen[v.ID]; !known || s.asked.Before(asked) {
+			r.seen[v.ID] = sighting{v.clone(), asked}
+		}
+	}
+}
+
+// volume returns what was seen of a volume a moment ago. That one was not seen says nothing.
+func (r *recent) volume(id string) (Volume, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, known := r.seen[id]
+	if !known || time.Since(s.asked) > recentFor {
+		return Volume{}, false
+	}
+	return s.volume.clone(), true
+}

@@ -1,0 +1,108 @@
+package ec2
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// looked counts the describes that a look at vol-0 sends.
+func looked(t *testing.T, cloud *cloud, client *Client) int {
+	t.Helper()
+	before := len(cloud.seen(""))
+	if v, err := client.Volume(t.Context(), "vol-0"); err != nil || v.ID != "vol-0" {
+		t.Fatalf("Volume = %q, %v", v.ID, err)
+	}
+	return len(cloud.seen("")) - before
+}
+
+// What a describe has just shown of a volume is not asked again, until this client changes something, or for a second.
+func TestAVolumeJustSeenIsNotAskedForAgain(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		then  func(context.Context, *Client) error
+		calls int // describes of the second look
+	}{
+		{"at once", func(context.Context, *Client) error { return nil }, 0},
+		{"within a second", func(context.Context, *Client) error { time.Sleep(900 * time.Millisecond); return nil }, 0},
+		{"after more than a second", func(context.Context, *Client) error { time.Sleep(1100 * time.Millisecond); return nil }, 1},
+		{"after tagging", func(ctx context.Context, c *Client) error {
+			return c.CreateTags(ctx, []string{"vol-0"}, map[string]string{"a": "b"})
+		}, 1},
+		{"after a change that failed", func(ctx context.Context, c *Client) error {
+			_, err := c.AttachVolume(ctx, "vol-0", "i-1", "/dev/sdf")
+			if ClassOf(err) != InUse {
+				return err
+			}
+			return nil
+		}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{volumes: volumesNamed(3, "in-use"), latency: 50 * time.Millisecond}
+				for i := range w.volumes {
+					w.volumes[i].Attachments = []Attachment{{InstanceID: "i-1", Device: "/dev/sdf", State: "attached"}}
+				}
+				cloud := &cloud{answer: func(r request) answer {
+					switch r.Action {
+					case "CreateTags":
+						return answer{body: `<CreateTagsResponse><return>true</return></CreateTagsResponse>`}
+					case "AttachVolume":
+						return refusal(400, "VolumeInUse", "it is attached already")
+					}
+					return w.answer(r)
+				}}
+				client := cloud.client(t)
+				if _, err := client.AttachedVolumes(t.Context(), "i-1"); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.then(t.Context(), client); err != nil {
+					t.Fatal(err)
+				}
+				if n := looked(t, cloud, client); n != c.calls {
+					t.Errorf("the look sent %d describes, want %d", n, c.calls)
+				}
+			})
+		})
+	}
+}
+
+// A describe that a change overtook may show either: it is not kept.
+func TestWhatAChangeOvertookIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{volumes: volumesNamed(1, "available"), latency: time.Second / 2}
+		cloud := &cloud{answer: func(r request) answer {
+			if r.Action == "CreateTags" {
+				return answer{body: `<CreateTagsResponse><return>true</return></CreateTagsResponse>`}
+			}
+			return w.answer(r)
+		}}
+		client := cloud.client(t)
+		var both sync.WaitGroup
+		both.Go(func() { looked(t, cloud, client) })
+		time.Sleep(100 * time.Millisecond)
+		if err := client.CreateTags(t.Context(), []string{"vol-0"}, map[string]string{"a": "b"}); err != nil {
+			t.Error(err)
+		}
+		both.Wait()
+		if n := looked(t, cloud, client); n != 1 {
+			t.Errorf("the look after it sent %d describes, want 1", n)
+		}
+	})
+}
+
+// A copy is handed out: nobody changes what the next one sees.
+func TestWhatWasSeenIsHandedOutAsACopy(t *testing.T) {
+	w := &world{volumes: volumesNamed(1, "available")}
+	cloud := &cloud{answer: w.answer}
+	client := cloud.client(t)
+	for range 2 {
+		v, err := client.Volume(t.Context(), "vol-0")
+		if err != nil || v.Tags["role"] != "db" {
+			t.Fatalf("Volume = %+v, %v", v, err)
+		}
+		v.Tags["role"] = "changed"
+	}
+}
