@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 )
 
@@ -56,23 +54,50 @@ func (v *Value[T]) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &v.lit)
 }
 
+// asRef reads {"$step": "id"}, and nothing else, as a reference.
 func asRef(b []byte) (StepID, bool) {
-	if !bytes.Contains(b, []byte(refKey)) {
-		return "", false
+	b = bytes.TrimSpace(b)
+	id, n := refAt(b)
+	return id, n > 0 && n == len(b)
+}
+
+// refAt reads the reference that valid JSON begins with, and how long it is; 0
+// when it begins with something else.
+func refAt(b []byte) (id StepID, n int) {
+	rest := b
+	for _, part := range []string{"{", `"` + refKey + `"`, ":"} {
+		var ok bool
+		if rest, ok = bytes.CutPrefix(skipSpace(rest), []byte(part)); !ok {
+			return "", 0
+		}
 	}
-	var m map[string]json.RawMessage
-	if json.Unmarshal(b, &m) != nil || len(m) != 1 {
-		return "", false
+	rest = skipSpace(rest)
+	end := endOfString(rest)
+	if json.Unmarshal(rest[:end], &id) != nil || id == "" {
+		return "", 0
 	}
-	raw, ok := m[refKey]
-	if !ok {
-		return "", false
+	if rest = skipSpace(rest[end:]); len(rest) == 0 || rest[0] != '}' {
+		return "", 0
 	}
-	var id StepID
-	if json.Unmarshal(raw, &id) != nil || id == "" {
-		return "", false
+	return id, len(b) - len(rest) + 1
+}
+
+func skipSpace(b []byte) []byte { return bytes.TrimLeft(b, " \t\r\n") }
+
+// endOfString is where the string ends that b begins with; 0 for no string.
+func endOfString(b []byte) int {
+	if len(b) == 0 || b[0] != '"' {
+		return 0
 	}
-	return id, true
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // References lists the steps an input refers to, in order of appearance. A
@@ -92,51 +117,44 @@ func Resolve(in json.RawMessage, output func(StepID) json.RawMessage) (json.RawM
 	return rewrite(in, func(id StepID) (json.RawMessage, error) { return output(id), nil })
 }
 
-// rewrite copies JSON, replacing references. Inputs are small; an input
-// without the key, the usual case, is returned as it is.
+// rewrite copies JSON, replacing references. An input without the key, the
+// usual case, is returned as it is.
 func rewrite(in json.RawMessage, replace func(StepID) (json.RawMessage, error)) (json.RawMessage, error) {
 	if !bytes.Contains(in, []byte(refKey)) {
 		return in, nil
 	}
-	if id, ok := asRef(in); ok {
-		out, err := replace(id)
-		if out == nil {
-			out = in
-		}
-		return out, err
+	if !json.Valid(in) {
+		return nil, fmt.Errorf("input is not JSON: %s", strings.TrimSpace(string(in)))
 	}
-	switch bytes.TrimSpace(in)[0] {
-	case '{':
-		var m map[string]json.RawMessage
-		if err := json.Unmarshal(in, &m); err != nil {
-			return nil, err
-		}
-		for _, k := range slices.Sorted(maps.Keys(m)) { // in one order: edges follow from it, and the digest
-			if k == refKey {
+	var out []byte
+	copied := 0
+	for i := 0; i < len(in); {
+		switch in[i] {
+		case '"':
+			end := i + endOfString(in[i:])
+			if string(in[i:end]) == `"`+refKey+`"` && bytes.HasPrefix(skipSpace(in[end:]), []byte(":")) {
 				return nil, fmt.Errorf("input holds a literal %q key", refKey)
 			}
-			r, err := rewrite(m[k], replace)
+			i = end
+		case '{':
+			id, n := refAt(in[i:])
+			if n == 0 {
+				i++
+				continue
+			}
+			by, err := replace(id)
 			if err != nil {
 				return nil, err
 			}
-			m[k] = r
-		}
-		return json.Marshal(m)
-	case '[':
-		var l []json.RawMessage
-		if err := json.Unmarshal(in, &l); err != nil {
-			return nil, err
-		}
-		for i, v := range l {
-			r, err := rewrite(v, replace)
-			if err != nil {
-				return nil, err
+			if by == nil {
+				by = in[i : i+n]
 			}
-			l[i] = r
+			out = append(append(out, in[copied:i]...), by...)
+			i += n
+			copied = i
+		default:
+			i++
 		}
-		return json.Marshal(l)
-	case '"': // a string that happens to hold the key's text
-		return in, nil
 	}
-	return nil, fmt.Errorf("input is not JSON: %s", strings.TrimSpace(string(in)))
+	return append(out, in[copied:]...), nil
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -129,6 +130,8 @@ type run struct {
 	graph   *graph
 	inbox   *inbox
 	workers errgroup.Group // never returns an error: a step's failure is a value
+	tasks   chan func() func()
+	resting atomic.Bool // a worker waits at tasks
 
 	ctx     context.Context // ends when the caller wants a stop, or the journal failed
 	cancel  context.CancelFunc
@@ -182,7 +185,7 @@ func begin(ctx context.Context, c Config) (*run, context.CancelFunc, error) {
 	if err := Check(c.Plan, c.Handlers); err != nil {
 		return nil, nil, err
 	}
-	r := &run{Config: c, graph: newGraph(c.Plan, c.Records), inbox: newInbox()}
+	r := &run{Config: c, graph: newGraph(c.Plan, c.Records), inbox: newInbox(), tasks: make(chan func() func())}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	effects, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r.effects = effects
@@ -223,17 +226,33 @@ func (r *run) loop() {
 			r.cancel()
 		}
 	}
+	close(r.tasks)
 	_ = r.workers.Wait()
+	r.tasks = make(chan func() func())
+	r.resting.Store(false)
 }
 
-// work runs f on a worker and hands its continuation to the scheduler.
+// work runs f on a worker and hands its continuation to the scheduler. One
+// worker stays when it is done and takes the next f, so that in a chain its
+// stack has to grow only once.
 func (r *run) work(f func() func()) {
 	r.active++
-	r.workers.Go(func() error {
-		next := f()
-		r.inbox.put(func() { r.active--; next() })
-		return nil
-	})
+	select {
+	case r.tasks <- f:
+	default:
+		r.workers.Go(func() error {
+			for f != nil {
+				next := f()
+				r.inbox.put(func() { r.active--; next() })
+				if !r.resting.CompareAndSwap(false, true) {
+					break
+				}
+				f = <-r.tasks
+				r.resting.Store(false)
+			}
+			return nil
+		})
+	}
 }
 
 // record notes a step's new record for this turn's commit; then is called once
