@@ -42,14 +42,7 @@ func (h *Host) format(ctx context.Context, q FormatRequest) error {
 	if missing := MissingTools(q.FileSystem); len(missing) > 0 {
 		return fmt.Errorf("%s is missing: install the package %s", missing[0].Command, missing[0].Package)
 	}
-	s, err := h.Probe(ctx, q.Device)
-	if err != nil {
-		return err
-	}
-	if !s.Blank() && (s.UUID == "" || !strings.EqualFold(s.UUID, q.UUID)) {
-		return fmt.Errorf("it carries %s: %w", s, ErrNotBlank)
-	}
-	if err := h.markUnfinished(q, s); err != nil {
+	if err := h.readyForMkfs(ctx, q); err != nil {
 		return err
 	}
 	if err := runTool(ctx, "mkfs."+q.FileSystem, args...); err != nil {
@@ -165,11 +158,11 @@ func markPlaces(size int64) []int64 {
 	return []int64{mustBeZero - 4096, mustBeZero / 2, size - mustBeZero/4, size - mustBeZero + 4096}
 }
 
-// markUnfinished writes the marks, and then wipes an older superblock of ours: mkfs.btrfs refuses a UUID that it finds on any
-// device, this one too.
-func (h *Host) markUnfinished(q FormatRequest, old Signature) error {
-	if q.UUID == "" {
-		return nil
+// readyForMkfs probes and, if the device may be formatted, marks it, through one descriptor: what the probe read is still
+// in the cache when the marks are written.
+func (h *Host) readyForMkfs(ctx context.Context, q FormatRequest) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	f, err := openAlone(q.Device, os.O_RDWR)
 	if errors.Is(err, unix.EBUSY) {
@@ -179,6 +172,22 @@ func (h *Host) markUnfinished(q FormatRequest, old Signature) error {
 		return err
 	}
 	defer f.Close()
+	s, err := probeFile(f)
+	if err != nil {
+		return err
+	}
+	if !s.Blank() && (s.UUID == "" || !strings.EqualFold(s.UUID, q.UUID)) {
+		return fmt.Errorf("it carries %s: %w", s, ErrNotBlank)
+	}
+	if q.UUID == "" {
+		return nil
+	}
+	return markUnfinished(f, q, s)
+}
+
+// markUnfinished writes the marks, and then wipes an older superblock of ours: mkfs.btrfs refuses a UUID that it finds on any
+// device, this one too.
+func markUnfinished(f *os.File, q FormatRequest, old Signature) error {
 	size, err := sizeOf(f)
 	if err != nil {
 		return err

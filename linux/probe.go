@@ -2,6 +2,7 @@ package linux
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,15 +93,29 @@ func probeFile(f *os.File) (Signature, error) {
 	if size == 0 {
 		return Signature{}, errors.New("it has no size (no medium, or not yet ready)")
 	}
-	r := &region{from: &ends{from: f, size: size}, size: size}
-	s, found := recognise(r)
-	if !found {
-		s, found = unfinished(r)
+	for _, part := range telling(size) { // so that the kernel reads them side by side
+		_ = unix.Fadvise(int(f.Fd()), part.at, part.n, unix.FADV_WILLNEED)
 	}
-	if !found {
-		s = r.firstData()
+	return identify(f, size)
+}
+
+// identify tells what size bytes hold.
+func identify(from io.ReaderAt, size int64) (Signature, error) {
+	r := &region{from: from, size: size}
+	s := r.firstData()
+	if s.Blank() { // so is every place of a signature
+		return s, nil
 	}
-	return s, r.err
+	unread := r.err // a bad sector is not in the way of a signature elsewhere
+	r = &region{from: &ends{from: from, size: size}, size: size}
+	known, found := recognise(r)
+	if !found {
+		known, found = unfinished(r)
+	}
+	if found {
+		return known, r.err
+	}
+	return s, cmp.Or(r.err, unread)
 }
 
 // recognise goes through every known signature, containers first: a partition table lies over what it partitions, and an
@@ -166,37 +181,46 @@ func (r *region) bytes(at int64, n int) []byte {
 	if at < 0 || at >= r.size {
 		return b
 	}
-	if _, err := r.from.ReadAt(b[:min(int64(n), r.size-at)], at); err != nil && !errors.Is(err, io.EOF) && r.err == nil {
-		r.err = err
-	}
+	r.read(b[:min(int64(n), r.size-at)], at)
 	return b
 }
 
-// firstData finds the first byte that is not zero in the first and last MiB and around the places of all known signatures;
-// a device without one is blank.
-func (r *region) firstData() Signature {
-	look := func(at, n int64) (int64, bool) {
-		const chunk = 64 << 10
-		for end := min(at+n, r.size); at < end; at += chunk {
-			b := r.bytes(at, int(min(chunk, end-at)))
-			if !allZero(b) {
-				return at + int64(len(b)-len(bytes.TrimLeft(b, "\x00"))), true
-			}
-		}
-		return 0, false
+func (r *region) read(b []byte, at int64) {
+	if _, err := r.from.ReadAt(b, at); err != nil && !errors.Is(err, io.EOF) && r.err == nil {
+		r.err = err
 	}
-	type stretch struct{ at, n int64 }
-	stretches := []stretch{{0, mustBeZero}, {max(0, r.size-mustBeZero), mustBeZero}}
+}
+
+// stretch is a part of a device.
+type stretch struct{ at, n int64 }
+
+// telling are the parts that tell whether a device is blank: the first and last MiB, and the pages around the places of
+// all known signatures.
+func telling(size int64) []stretch {
+	out := []stretch{{0, min(mustBeZero, size)}, {max(0, size-mustBeZero), min(mustBeZero, size)}}
 	for _, p := range probes {
-		for _, at := range p.places(r.size) {
-			if at >= mustBeZero && at < r.size-mustBeZero {
-				stretches = append(stretches, stretch{at &^ 4095, 4096})
+		for _, at := range p.places(size) {
+			if at >= mustBeZero && at < size-mustBeZero {
+				from := at &^ 4095
+				out = append(out, stretch{from, (at+int64(len(p.magic))+4095)&^4095 - from})
 			}
 		}
 	}
-	for _, s := range stretches {
-		if at, found := look(s.at, s.n); found {
-			return Signature{Class: ClassUnknown, Offset: at}
+	return out
+}
+
+// firstData finds the first byte that is not zero, or cannot be read, where it tells; a device without one is blank.
+func (r *region) firstData() Signature {
+	buf := make([]byte, 64<<10)
+	for _, s := range telling(r.size) {
+		for at, end := s.at, min(s.at+s.n, r.size); at < end; at += int64(len(buf)) {
+			b := buf[:min(int64(len(buf)), end-at)]
+			if r.read(b, at); r.err != nil {
+				return Signature{Class: ClassUnknown, Offset: at}
+			}
+			if !allZero(b) {
+				return Signature{Class: ClassUnknown, Offset: at + int64(len(b)-len(bytes.TrimLeft(b, "\x00")))}
+			}
 		}
 	}
 	return Signature{}

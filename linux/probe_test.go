@@ -193,20 +193,34 @@ func TestProbeOfSmallAndEmptyImages(t *testing.T) {
 	says(t, err, "cannot probe", "none")
 }
 
-// failing is a device that cannot be read past a place.
-type failing struct{ from int64 }
+// scratched is an image with a sector that cannot be read.
+type scratched struct {
+	image []byte
+	bad   int64
+}
 
-func (f failing) ReadAt(b []byte, at int64) (int, error) {
-	if at+int64(len(b)) > f.from {
+func (d scratched) ReadAt(b []byte, at int64) (int, error) {
+	if at <= d.bad && d.bad < at+int64(len(b)) {
 		return 0, errors.New("medium error")
 	}
-	return len(b), nil
+	return copy(b, d.image[at:]), nil
 }
 
 func TestAReadErrorIsNeverBlank(t *testing.T) {
-	r := &region{from: failing{8192}, size: 8 * mib}
-	if _, found := recognise(r); found || r.err == nil {
-		t.Errorf("recognise found = %v, error = %v; want an error", found, r.err)
+	for _, bad := range []int64{0, 8192, mustBeZero - 1, 7 * mib, 8*mib - 1} {
+		if s, err := identify(scratched{make([]byte, 8*mib), bad}, 8*mib); err == nil {
+			t.Errorf("bad at %d: identify = %v; want an error", bad, s)
+		}
+	}
+}
+
+func TestABadSectorDoesNotHideASignature(t *testing.T) {
+	image := make([]byte, 8*mib)
+	copy(image[0x10000+64:], "_BHRfS_M")
+	for _, bad := range []int64{0x4000, 0x20000, 7*mib + 5} { // before, after and at the other end
+		if s, err := identify(scratched{image, bad}, 8*mib); err != nil || s.Type != "btrfs" {
+			t.Errorf("bad at %d: identify = %v, %v; want btrfs", bad, s, err)
+		}
 	}
 }
 

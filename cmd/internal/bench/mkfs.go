@@ -98,7 +98,7 @@ func (m *machine) formatted() (float64, error) {
 
 // plainFormat runs mkfs and mount on a new device like the volume's.
 func (m *machine) plainFormat(fs string) (float64, error) {
-	image, at := filepath.Join(m.dir, "plain.img"), filepath.Join(m.dir, "plain")
+	image, at := filepath.Join(m.sandbox(), "vol", "plain.img"), filepath.Join(m.dir, "plain")
 	f, err := os.Create(image)
 	if err != nil {
 		return 0, err
