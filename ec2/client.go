@@ -31,7 +31,7 @@ type Config struct {
 	// Log takes what happens underneath: retries, throttling, slow ticks. Nil: dropped. Level is debug or warn.
 	Log func(level, message string, keysAndValues ...any)
 
-	PollMin time.Duration // shortest time between two describes of the poller; 0: 250 ms
+	PollMin time.Duration // shortest time between two describes of the poller; 0: 200 ms
 	PollMax time.Duration // longest; 0: 5 s
 	// SettleWindow is how long a thing that EC2 does not show counts as not visible yet; 0: 30 s. EC2 is eventually
 	// consistent: https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
@@ -104,7 +104,7 @@ func withDefaults(cfg Config) Config {
 		cfg.Log = func(string, string, ...any) {}
 	}
 	if cfg.PollMin <= 0 {
-		cfg.PollMin = 250 * time.Millisecond
+		cfg.PollMin = 200 * time.Millisecond
 	}
 	if cfg.PollMax <= 0 {
 		cfg.PollMax = 5 * time.Second

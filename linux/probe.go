@@ -93,16 +93,15 @@ func probeFile(f *os.File) (Signature, error) {
 	if size == 0 {
 		return Signature{}, errors.New("it has no size (no medium, or not yet ready)")
 	}
-	for _, part := range telling(size) { // so that the kernel reads them side by side
-		_ = unix.Fadvise(int(f.Fd()), part.at, part.n, unix.FADV_WILLNEED)
-	}
-	return identify(f, size)
+	return identify(f, size, func(s stretch) { _ = unix.Fadvise(int(f.Fd()), s.at, s.n, unix.FADV_WILLNEED) })
 }
 
-// identify tells what size bytes hold.
-func identify(from io.ReaderAt, size int64) (Signature, error) {
+// identify tells what size bytes hold. What it is going to read it first tells soon, so that the kernel can read it side
+// by side: on a device that may be blank. Of another one it reads little, which the first time may be fetched from a
+// snapshot far away.
+func identify(from io.ReaderAt, size int64, soon func(stretch)) (Signature, error) {
 	r := &region{from: from, size: size}
-	s := r.firstData()
+	s := r.firstData(soon)
 	if s.Blank() { // so is every place of a signature
 		return s, nil
 	}
@@ -144,7 +143,8 @@ type ends struct {
 	kept map[int64][]byte // by offset
 }
 
-const piece = mustBeZero / 4
+// piece is how much is read at a time.
+const piece = 64 << 10
 
 // ReadAt serves what lies in one piece of an end from memory.
 func (e *ends) ReadAt(b []byte, at int64) (int, error) {
@@ -210,16 +210,22 @@ func telling(size int64) []stretch {
 }
 
 // firstData finds the first byte that is not zero, or cannot be read, where it tells; a device without one is blank.
-func (r *region) firstData() Signature {
-	buf := make([]byte, 64<<10)
-	for _, s := range telling(r.size) {
-		for at, end := s.at, min(s.at+s.n, r.size); at < end; at += int64(len(buf)) {
-			b := buf[:min(int64(len(buf)), end-at)]
+func (r *region) firstData(soon func(stretch)) Signature {
+	buf := make([]byte, piece)
+	parts := telling(r.size)
+	for i, s := range parts {
+		for at, end := s.at, min(s.at+s.n, r.size); at < end; at += piece {
+			b := buf[:min(piece, end-at)]
 			if r.read(b, at); r.err != nil {
 				return Signature{Class: ClassUnknown, Offset: at}
 			}
 			if !allZero(b) {
 				return Signature{Class: ClassUnknown, Offset: at + int64(len(b)-len(bytes.TrimLeft(b, "\x00")))}
+			}
+			if i == 0 && at == s.at {
+				for _, s := range parts {
+					soon(s)
+				}
 			}
 		}
 	}

@@ -208,7 +208,7 @@ func (d scratched) ReadAt(b []byte, at int64) (int, error) {
 
 func TestAReadErrorIsNeverBlank(t *testing.T) {
 	for _, bad := range []int64{0, 8192, mustBeZero - 1, 7 * mib, 8*mib - 1} {
-		if s, err := identify(scratched{make([]byte, 8*mib), bad}, 8*mib); err == nil {
+		if s, err := identify(scratched{make([]byte, 8*mib), bad}, 8*mib, func(stretch) {}); err == nil {
 			t.Errorf("bad at %d: identify = %v; want an error", bad, s)
 		}
 	}
@@ -218,9 +218,47 @@ func TestABadSectorDoesNotHideASignature(t *testing.T) {
 	image := make([]byte, 8*mib)
 	copy(image[0x10000+64:], "_BHRfS_M")
 	for _, bad := range []int64{0x4000, 0x20000, 7*mib + 5} { // before, after and at the other end
-		if s, err := identify(scratched{image, bad}, 8*mib); err != nil || s.Type != "btrfs" {
+		if s, err := identify(scratched{image, bad}, 8*mib, func(stretch) {}); err != nil || s.Type != "btrfs" {
 			t.Errorf("bad at %d: identify = %v, %v; want btrfs", bad, s, err)
 		}
+	}
+}
+
+// counted counts what is read of an image.
+type counted struct {
+	image []byte
+	read  int
+}
+
+func (c *counted) ReadAt(b []byte, at int64) (int, error) {
+	c.read += len(b)
+	return copy(b, c.image[at:]), nil
+}
+
+// A volume fresh from a snapshot fetches what is read of it from far away. Half a MiB is enough to know its file
+// system; a blank device is read whole where it tells, and the kernel is told so beforehand.
+func TestLittleIsReadOfAFileSystem(t *testing.T) {
+	for _, c := range []struct {
+		name, magic string
+		at          int
+	}{{"xfs", "XFSB", 0}, {"btrfs", "_BHRfS_M", 0x10000 + 64}, {"ext4", "\x53\xef", 0x438}} {
+		d := &counted{image: make([]byte, 80*mib)}
+		copy(d.image[c.at:], c.magic)
+		if c.name == "ext4" {
+			d.image[0x400+96] = 0x40 // extents
+		}
+		soon := 0
+		s, err := identify(d, 80*mib, func(stretch) { soon++ })
+		if err != nil || s.Type != c.name {
+			t.Fatalf("identify = %v, %v; want %s", s, err, c.name)
+		}
+		if d.read > 512<<10 || soon > 0 && c.at < piece {
+			t.Errorf("%s: %d KiB were read, and %d parts ahead", c.name, d.read>>10, soon)
+		}
+	}
+	blank, told := &counted{image: make([]byte, 80*mib)}, int64(0)
+	if s, err := identify(blank, 80*mib, func(s stretch) { told += s.n }); err != nil || !s.Blank() || blank.read < 2*mib || told != int64(blank.read) {
+		t.Errorf("blank: %v, %v; %d bytes were read, %d announced", s, err, blank.read, told)
 	}
 }
 
@@ -234,7 +272,7 @@ func FuzzProbe(f *testing.F) {
 		r := &region{from: bytes.NewReader(image), size: int64(len(image))}
 		s, found := recognise(r)
 		if !found {
-			s = r.firstData()
+			s = r.firstData(func(stretch) {})
 		}
 		if s.Blank() != allZero(b[:n]) {
 			t.Errorf("blank = %v, but zeros = %v", s.Blank(), allZero(b[:n]))

@@ -18,7 +18,7 @@ import (
 
 // productionPoll is the client's shortest pause between two describes on EC2;
 // the program's own default for a sandbox is shorter.
-const productionPoll = "250ms"
+const productionPoll = "200ms"
 
 // A machine is the built program on this host, with a sandbox served by this
 // process in place of EC2.
