@@ -94,11 +94,11 @@ func (b *bench) callsOf(ctx context.Context, n int) error {
 		b.most("calls", fmt.Sprintf("%s, N = %d", name, n), "calls", calls, float64(limit), basis)
 		return nil
 	}
-	looks := 10 // ticks and looks, whatever N is
+	looks := 10 // ticks, looks and questions for permissions, whatever N is
 	if err := count("mount, new volumes", 3*n+looks, 1, "3 N + 10", "run", "mount", "db"); err != nil {
 		return err
 	}
-	if err := count("snapshot", n+6, 1, "N + 6", "run", "snapshot", "db"); err != nil {
+	if err := count("snapshot", n+looks, 1, "N + 10", "run", "snapshot", "db"); err != nil {
 		return err
 	}
 	if err := count("mount of what is mounted", 3, 5, "3", "run", "mount", "db"); err != nil {
