@@ -114,3 +114,32 @@ func BenchmarkRun(b *testing.B) {
 		})
 	}
 }
+
+// forgetful is a journal that keeps nothing, beside the scheduler as the real
+// one's writer is.
+type forgetful chan func(error)
+
+func (f forgetful) Commit(_ []journal.Entry, done func(error)) { f <- done }
+
+// BenchmarkEngineAlone is what a step costs without the journal.
+func BenchmarkEngineAlone(b *testing.B) {
+	for _, tt := range []struct{ lanes, steps int }{{1, 100}, {1000, 1}} {
+		b.Run(fmt.Sprintf("%dx%d", tt.lanes, tt.steps), func(b *testing.B) {
+			p := lanesOf(b, tokenDef, tt.lanes, tt.steps)
+			f := make(forgetful, 64)
+			defer close(f)
+			go func() {
+				for done := range f {
+					done(nil)
+				}
+			}()
+			b.ReportAllocs()
+			for b.Loop() {
+				if res := Execute(context.Background(), Config{Plan: p, Run: "bench", Journal: f, Handlers: idle()}); res.Outcome != journal.RunDone {
+					b.Fatal(res.Outcome, res.Err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*tt.lanes*tt.steps), "ns/step")
+		})
+	}
+}
