@@ -159,7 +159,8 @@ func markPlaces(size int64) []int64 {
 }
 
 // readyForMkfs probes and, if the device may be formatted, marks it, through one descriptor: what the probe read is still
-// in the cache when the marks are written.
+// in the cache when the marks are written. The descriptor keeps nobody out (see nobodyElse), so that it is asked once more
+// before the first write whether somebody is in.
 func (h *Host) readyForMkfs(ctx context.Context, q FormatRequest) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -181,6 +182,11 @@ func (h *Host) readyForMkfs(ctx context.Context, q FormatRequest) error {
 	}
 	if q.UUID == "" {
 		return nil
+	}
+	if err := nobodyElse(q.Device, os.O_RDWR); errors.Is(err, unix.EBUSY) {
+		return h.deviceBusy(q.Device)
+	} else if err != nil {
+		return err
 	}
 	return markUnfinished(f, q, s)
 }

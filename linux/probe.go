@@ -156,7 +156,7 @@ func (e *ends) ReadAt(b []byte, at int64) (int, error) {
 	kept, ok := e.kept[start]
 	if !ok {
 		kept = make([]byte, min(piece, e.size-start))
-		if _, err := e.from.ReadAt(kept, start); err != nil && !errors.Is(err, io.EOF) {
+		if n, _ := e.from.ReadAt(kept, start); n < len(kept) {
 			return e.from.ReadAt(b, at) // a bad sector elsewhere in the piece is not what was asked for
 		}
 		if e.kept == nil {
@@ -186,8 +186,12 @@ func (r *region) bytes(at int64, n int) []byte {
 }
 
 func (r *region) read(b []byte, at int64) {
-	if _, err := r.from.ReadAt(b, at); err != nil && !errors.Is(err, io.EOF) && r.err == nil {
-		r.err = err
+	n, err := r.from.ReadAt(b, at)
+	if n == len(b) || r.err != nil {
+		return
+	}
+	if r.err = err; err == nil || errors.Is(err, io.EOF) {
+		r.err = errors.New("it has become shorter: is it still attached?")
 	}
 }
 

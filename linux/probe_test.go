@@ -214,6 +214,15 @@ func TestAReadErrorIsNeverBlank(t *testing.T) {
 	}
 }
 
+// A device that is taken off while it is read has no end any more, and is not blank.
+func TestADeviceThatBecomesShorterIsNeverBlank(t *testing.T) {
+	for _, left := range []int{0, 100, mustBeZero, 4 * mib} {
+		if s, err := identify(bytes.NewReader(make([]byte, left)), 8*mib, func(stretch) {}); err == nil {
+			t.Errorf("%d bytes left: identify = %v; want an error", left, s)
+		}
+	}
+}
+
 func TestABadSectorDoesNotHideASignature(t *testing.T) {
 	image := make([]byte, 8*mib)
 	copy(image[0x10000+64:], "_BHRfS_M")
@@ -269,10 +278,9 @@ func FuzzProbe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, at uint32) {
 		image := make([]byte, 2*mib)
 		n := copy(image[int(at)%len(image):], b)
-		r := &region{from: bytes.NewReader(image), size: int64(len(image))}
-		s, found := recognise(r)
-		if !found {
-			s = r.firstData(func(stretch) {})
+		s, err := identify(bytes.NewReader(image), int64(len(image)), func(stretch) {})
+		if err != nil {
+			t.Fatal(err)
 		}
 		if s.Blank() != allZero(b[:n]) {
 			t.Errorf("blank = %v, but zeros = %v", s.Blank(), allZero(b[:n]))
