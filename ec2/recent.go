@@ -41,15 +41,23 @@ func (r *recent) asking() (changes int, asked time.Time) {
 	return r.changes, time.Now()
 }
 
-// keep remembers an answer, unless something was changed since the question.
-func (r *recent) keep(changes int, asked time.Time, found []Volume) {
+// keep remembers what a describe of volumes showed, unless something was changed since the question. Only looks at single
+// volumes and at an instance's count: who lists by tags does so to look once more later, before a deletion.
+func (r *recent) keep(changes int, asked time.Time, filter string, values []string, found []Volume) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if changes != r.changes {
+	if changes != r.changes || filter != "volume-id" && filter != "attachment.instance-id" {
 		return
 	}
 	if r.seen == nil {
 		r.seen = make(map[string]sighting)
+	}
+	if filter == "volume-id" { // what is not shown any more was not seen
+		for _, id := range values {
+			if s, known := r.seen[id]; known && s.asked.Before(asked) {
+				delete(r.seen, id)
+			}
+		}
 	}
 	for _, v := range found {
 		if s, known := r.seen[v.ID]; !known || s.asked.Before(asked) {
@@ -63,8 +71,14 @@ func (r *recent) volume(id string) (Volume, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, known := r.seen[id]
-	if !known || time.Since(s.asked) > recentFor {
+	if !known || !s.fresh(time.Now()) {
 		return Volume{}, false
 	}
 	return s.volume.clone(), true
+}
+
+// fresh goes by the wall clock as well: the monotonic one stands still while the instance hibernates.
+func (s sighting) fresh(now time.Time) bool {
+	wall := now.Round(0).Sub(s.asked.Round(0))
+	return now.Sub(s.asked) <= recentFor && 0 <= wall && wall <= recentFor
 }

@@ -81,7 +81,11 @@ func TestWhatAChangeOvertookIsNotKept(t *testing.T) {
 		}}
 		client := cloud.client(t)
 		var both sync.WaitGroup
-		both.Go(func() { looked(t, cloud, client) })
+		both.Go(func() {
+			if _, err := client.Volume(t.Context(), "vol-0"); err != nil {
+				t.Error(err)
+			}
+		})
 		time.Sleep(100 * time.Millisecond)
 		if err := client.CreateTags(t.Context(), []string{"vol-0"}, map[string]string{"a": "b"}); err != nil {
 			t.Error(err)
@@ -93,12 +97,71 @@ func TestWhatAChangeOvertookIsNotKept(t *testing.T) {
 	})
 }
 
+// A describe that is sent and answered while a change is under way is not kept either: the change may come about after it.
+func TestWhatWasSeenDuringAChangeIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{volumes: volumesNamed(1, "available"), latency: 50 * time.Millisecond}
+		cloud := &cloud{answer: func(r request) answer {
+			if r.Action == "CreateTags" {
+				return answer{body: `<CreateTagsResponse><return>true</return></CreateTagsResponse>`, latency: time.Second / 2}
+			}
+			return w.answer(r)
+		}}
+		client := cloud.client(t)
+		var change sync.WaitGroup
+		change.Go(func() {
+			if err := client.CreateTags(t.Context(), []string{"vol-0"}, map[string]string{"a": "b"}); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(100 * time.Millisecond)
+		if n := looked(t, cloud, client); n != 1 {
+			t.Errorf("the look during it sent %d describes, want 1", n)
+		}
+		change.Wait()
+		if n := looked(t, cloud, client); n != 1 {
+			t.Errorf("the look after it sent %d describes, want 1", n)
+		}
+	})
+}
+
+// A listing by tags is what a deletion was decided on; the look before the deletion must not be answered from it.
+func TestAListingByTagsIsNotKept(t *testing.T) {
+	w := &world{volumes: volumesNamed(2, "available")}
+	cloud := &cloud{answer: w.answer}
+	client := cloud.client(t)
+	if vs, err := client.VolumesByTag(t.Context(), map[string]string{"role": "db"}); err != nil || len(vs) != 2 {
+		t.Fatalf("VolumesByTag = %v, %v", vs, err)
+	}
+	if n := looked(t, cloud, client); n != 1 {
+		t.Errorf("the look sent %d describes, want 1", n)
+	}
+}
+
+func TestAVolumeThatWentIsNotRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{volumes: volumesNamed(1, "available"), latency: time.Millisecond}
+		cloud := &cloud{answer: w.answer}
+		client := cloud.client(t)
+		looked(t, cloud, client)
+		w.mu.Lock()
+		w.volumes = nil
+		w.mu.Unlock()
+		if _, err := client.describeVolumes(t.Context(), "volume-id", []string{"vol-0"}); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := client.Volume(t.Context(), "vol-0"); ClassOf(err) != NotFound {
+			t.Errorf("Volume = %+v, %v; want NotFound", v, err)
+		}
+	})
+}
+
 // A copy is handed out: nobody changes what the next one sees.
 func TestWhatWasSeenIsHandedOutAsACopy(t *testing.T) {
 	w := &world{volumes: volumesNamed(1, "available")}
 	cloud := &cloud{answer: w.answer}
 	client := cloud.client(t)
-	for range 2 {
+	for range 3 { // asked, and remembered twice
 		v, err := client.Volume(t.Context(), "vol-0")
 		if err != nil || v.Tags["role"] != "db" {
 			t.Fatalf("Volume = %+v, %v", v, err)

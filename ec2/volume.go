@@ -238,7 +238,7 @@ func (c *Client) describeVolumes(ctx context.Context, filter string, values []st
 			return nil, err
 		}
 	}
-	c.recent.keep(changes, asked, found)
+	c.recent.keep(changes, asked, filter, values, found)
 	return found, nil
 }
 

@@ -43,10 +43,7 @@ func newAccount(t *testing.T) *account {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.server.Close() })
-	a.client, err = ec2.New(t.Context(), ec2.Config{Region: sandbox.Region, EndpointURL: a.server.URL(), MetadataURL: a.server.URL(), Credentials: ec2.Credentials{ID: "a", Secret: "b"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	a.client = a.newClient()
 	return a
 }
 

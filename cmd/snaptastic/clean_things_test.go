@@ -41,10 +41,21 @@ func of(volume string) func(*sandbox.Snapshot) {
 	return func(s *sandbox.Snapshot) { s.VolumeID = volume }
 }
 
+// newClient knows nothing of what others saw.
+func (a *account) newClient() *ec2.Client {
+	a.t.Helper()
+	c, err := ec2.New(a.t.Context(), ec2.Config{Region: sandbox.Region, EndpointURL: a.server.URL(), MetadataURL: a.server.URL(), Credentials: ec2.Credentials{ID: "a", Secret: "b"}})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return c
+}
+
 func (a *account) there(ids ...string) {
 	a.t.Helper()
+	c := a.newClient()
 	for _, id := range ids {
-		if _, err := a.client.Volume(a.t.Context(), id); err != nil {
+		if _, err := c.Volume(a.t.Context(), id); err != nil {
 			a.t.Errorf("%s should be there: %v", id, err)
 		}
 	}
@@ -52,8 +63,9 @@ func (a *account) there(ids ...string) {
 
 func (a *account) gone(ids ...string) {
 	a.t.Helper()
+	c := a.newClient()
 	for _, id := range ids {
-		if _, err := a.client.Volume(a.t.Context(), id); ec2.ClassOf(err) != ec2.NotFound {
+		if _, err := c.Volume(a.t.Context(), id); ec2.ClassOf(err) != ec2.NotFound {
 			a.t.Errorf("%s should be gone: %v", id, err)
 		}
 	}
