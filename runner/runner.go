@@ -230,6 +230,7 @@ func (r *run) loop() {
 	_ = r.workers.Wait()
 	r.tasks = make(chan func() func())
 	r.resting.Store(false)
+	r.stopped = r.stopped || r.ctx.Err() != nil // the news may still be on its way
 }
 
 // work runs f on a worker and hands its continuation to the scheduler. One
