@@ -12,12 +12,12 @@ import (
 // Each field by itself, and all together, is encoded as json.Marshal does.
 func TestARecordIsEncodedAsJSONDoes(t *testing.T) {
 	words := []string{"", "plain", `quo"ted \ back`, "<tag> & more", "line\nbreak\x00\x7f", "Grüße 雪 \u2028 \U0001f40e", "bad \xff byte"}
-	texts := []time.Time{{}, time.Unix(1, 0).UTC(), time.Date(2026, 2, 3, 4, 5, 6, 789000001, time.FixedZone("x", 5400)), time.Now()}
+	times := []time.Time{{}, time.Unix(1, 0).UTC(), time.Date(2026, 2, 3, 4, 5, 6, 789000001, time.FixedZone("x", 5400)), time.Now()}
 	raws := []json.RawMessage{nil, []byte(`{}`), []byte(`{"a":[1,"\u003c",null]}`), []byte(`"text"`)}
 	pick := func(i int, v reflect.Value) {
 		switch v.Interface().(type) {
 		case time.Time:
-			v.Set(reflect.ValueOf(texts[i%len(texts)]))
+			v.Set(reflect.ValueOf(times[i%len(times)]))
 		case json.RawMessage:
 			v.Set(reflect.ValueOf(raws[i%len(raws)]))
 		case int:
