@@ -16,6 +16,9 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
+// DefaultPollMin is the shortest time between two describes of a poller, unless Config says otherwise.
+const DefaultPollMin = 200 * time.Millisecond
+
 // Config says where EC2 is and how to talk to it. The zero value is right on an EC2 instance.
 type Config struct {
 	Region      string // empty: the SDK's own sources (AWS_REGION, profile), then the instance's region from metadata
@@ -31,7 +34,7 @@ type Config struct {
 	// Log takes what happens underneath: retries, throttling, slow ticks. Nil: dropped. Level is debug or warn.
 	Log func(level, message string, keysAndValues ...any)
 
-	PollMin time.Duration // shortest time between two describes of the poller; 0: 200 ms
+	PollMin time.Duration // shortest time between two describes of the poller; 0: DefaultPollMin
 	PollMax time.Duration // longest; 0: 5 s
 	// SettleWindow is how long a thing that EC2 does not show counts as not visible yet; 0: 30 s. EC2 is eventually
 	// consistent: https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
@@ -104,7 +107,7 @@ func withDefaults(cfg Config) Config {
 		cfg.Log = func(string, string, ...any) {}
 	}
 	if cfg.PollMin <= 0 {
-		cfg.PollMin = 200 * time.Millisecond
+		cfg.PollMin = DefaultPollMin
 	}
 	if cfg.PollMax <= 0 {
 		cfg.PollMax = 5 * time.Second

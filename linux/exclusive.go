@@ -1,31 +1,41 @@
 package linux
 
 import (
+	"errors"
 	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// nobodyElse opens a device exclusively and closes it again: EBUSY when it is mounted or part of another device.
+// nobodyElse opens a device exclusively and closes it again: ErrDeviceBusy when it is mounted or part of another device.
 //
 // It holds the lock that a fork of this process takes. A child that another lane forks meanwhile (a mkfs) would keep the
 // exclusive open until its exec, and the device would pass as busy for no reason that can be seen. What is read or written
 // afterwards goes through an ordinary descriptor: the lock must not be held over a device that may hang.
-func nobodyElse(path string, flags int) error {
+func (h *Host) nobodyElse(path string, flags int) error {
 	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
 	f, err := os.OpenFile(path, flags|unix.O_EXCL, 0)
-	if err != nil {
-		return err
+	if err == nil {
+		err = f.Close()
 	}
-	return f.Close()
+	syscall.ForkLock.RUnlock() // before the holders are looked for
+	return h.orBusy(path, err)
 }
 
 // openAlone opens a device that nobody else has in use.
-func openAlone(path string, flags int) (*os.File, error) {
-	if err := nobodyElse(path, flags); err != nil {
+func (h *Host) openAlone(path string, flags int) (*os.File, error) {
+	if err := h.nobodyElse(path, flags); err != nil {
 		return nil, err
 	}
-	return os.OpenFile(path, flags, 0)
+	f, err := os.OpenFile(path, flags, 0)
+	return f, h.orBusy(path, err)
+}
+
+// orBusy makes of EBUSY an ErrDeviceBusy that names the holders.
+func (h *Host) orBusy(path string, err error) error {
+	if errors.Is(err, unix.EBUSY) {
+		return h.deviceBusy(path)
+	}
+	return err
 }

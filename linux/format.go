@@ -3,7 +3,6 @@ package linux
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // FormatRequest asks for a file system on a blank device.
@@ -165,10 +162,7 @@ func (h *Host) readyForMkfs(ctx context.Context, q FormatRequest) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := openAlone(q.Device, os.O_RDWR)
-	if errors.Is(err, unix.EBUSY) {
-		return h.deviceBusy(q.Device)
-	}
+	f, err := h.openAlone(q.Device, os.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -183,9 +177,7 @@ func (h *Host) readyForMkfs(ctx context.Context, q FormatRequest) error {
 	if q.UUID == "" {
 		return nil
 	}
-	if err := nobodyElse(q.Device, os.O_RDWR); errors.Is(err, unix.EBUSY) {
-		return h.deviceBusy(q.Device)
-	} else if err != nil {
+	if err := h.nobodyElse(q.Device, os.O_RDWR); err != nil {
 		return err
 	}
 	return markUnfinished(f, q, s)

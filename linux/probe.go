@@ -69,9 +69,9 @@ func (h *Host) Probe(ctx context.Context, path string) (Signature, error) {
 	if err := ctx.Err(); err != nil {
 		return Signature{}, err
 	}
-	f, err := openAlone(path, os.O_RDONLY)
-	if errors.Is(err, unix.EBUSY) {
-		return Signature{}, h.deviceBusy(path)
+	f, err := h.openAlone(path, os.O_RDONLY)
+	if errors.Is(err, ErrDeviceBusy) {
+		return Signature{}, err
 	}
 	if err != nil {
 		return Signature{}, fmt.Errorf("cannot probe %s: %w", path, err)

@@ -75,14 +75,11 @@ func (h *Host) DeviceFree(ctx context.Context, path string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := nobodyElse(path, os.O_RDONLY)
-	if errors.Is(err, unix.EBUSY) {
-		return h.deviceBusy(path)
-	}
-	if err != nil {
+	err := h.nobodyElse(path, os.O_RDONLY)
+	if err != nil && !errors.Is(err, ErrDeviceBusy) {
 		return fmt.Errorf("cannot tell whether %s is free: %w", path, err)
 	}
-	return nil
+	return err
 }
 
 func (h *Host) deviceBusy(path string) error {

@@ -56,10 +56,10 @@ func (u *universe) production(t *testing.T) {
 	}
 }
 
-// ticksIn is the most that a poller looks within a wait: each pause is 200 ms
-// at least, less a quarter, and the look itself takes a round trip.
+// ticksIn is the most that a poller looks within a wait: each pause is the
+// shortest at least, less a quarter, and the look itself takes a round trip.
 func ticksIn(wait time.Duration) int {
-	return int(wait/(200*time.Millisecond*3/4+realistic.Request)) + 2
+	return int(wait/(ec2.DefaultPollMin*3/4+realistic.Request)) + 2
 }
 
 // calls runs an operation and holds its calls against the most allowed.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
 )
 
@@ -21,7 +22,7 @@ func boot(ctx context.Context, b *bench) error {
 	if err := m.stockUp(); err != nil {
 		return err
 	}
-	m.poll = productionPoll
+	m.poll = ec2.DefaultPollMin.String() // a sandbox's client has a shorter one of its own
 	// Two questions to the metadata service, DescribeVolumes, DescribeSnapshots,
 	// CreateVolume, until it is available, the describe that shows it,
 	// AttachVolume, until it is attached, the describe that shows it. The lag
@@ -52,8 +53,7 @@ func boot(ctx context.Context, b *bench) error {
 // ticks is how often the poller may look within a wait: it begins at the
 // shortest pause and grows to a tenth of what passed, give or take a quarter.
 func ticks(wait time.Duration) int {
-	shortest, _ := time.ParseDuration(productionPoll)
-	return int(wait/(shortest*3/4)) + 1
+	return int(wait/(ec2.DefaultPollMin*3/4)) + 1
 }
 
 // stockUp makes the volumes, and snapshots of them to restore from.
@@ -107,14 +107,8 @@ func (b *bench) callsOf(ctx context.Context, n int) error {
 	if err := count("unmount", 2*n+looks, 1, "2 N + 12", "run", "unmount", "db"); err != nil {
 		return err
 	}
-	vs, err := m.client.VolumesByTag(ctx, map[string]string{"role": "db"})
-	if err != nil {
+	if err := m.deleteVolumes(ctx); err != nil {
 		return err
-	}
-	for _, v := range vs {
-		if err := m.client.DeleteVolume(ctx, v.ID); err != nil {
-			return err
-		}
 	}
 	if err := count("mount, from snapshots", 3*n+looks, 1, "3 N + 12", "run", "mount", "db"); err != nil {
 		return err

@@ -16,10 +16,6 @@ import (
 	"snaptastic/ec2/sandbox"
 )
 
-// productionPoll is the client's shortest pause between two describes on EC2;
-// the program's own default for a sandbox is shorter.
-const productionPoll = "200ms"
-
 // A machine is the built program on this host, with a sandbox served by this
 // process in place of EC2.
 type machine struct {
@@ -93,7 +89,6 @@ type cost struct {
 	took  time.Duration
 	peak  float64 // MiB resident
 	calls map[string]int
-	all   []sandbox.Call
 }
 
 // total is the number of calls of EC2's API; the metadata service is the
@@ -120,7 +115,6 @@ func (m *machine) run(args ...string) (cost, error) {
 	for _, call := range after[len(before):] {
 		if call.Service == "ec2" {
 			c.calls[call.Action]++
-			c.all = append(c.all, call)
 		}
 	}
 	return c, err
@@ -174,6 +168,10 @@ func (m *machine) lose(ctx context.Context) error {
 	if _, err := m.run("run", "unmount", "db"); err != nil {
 		return err
 	}
+	return m.deleteVolumes(ctx)
+}
+
+func (m *machine) deleteVolumes(ctx context.Context) error {
 	vs, err := m.client.VolumesByTag(ctx, map[string]string{"role": "db"})
 	if err != nil {
 		return err
