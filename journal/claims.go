@@ -48,7 +48,7 @@ func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 	slices.Sort(names)
 	c := &claims{}
 	for _, name := range slices.Compact(names) {
-		f, err := os.OpenFile(s.claimPath(name), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+		f, err := openClaim(s.claimPath(name))
 		if err != nil {
 			c.release()
 			return nil, fmt.Errorf("cannot claim %s: %w", name, err)
@@ -62,15 +62,29 @@ func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 			return nil, fmt.Errorf("cannot claim %s: %w", name, err)
 		}
 		c.files = append(c.files, f)
-		if err := f.Truncate(0); err == nil {
-			_, err = f.WriteAt([]byte(string(run)+"\n"+name+"\n"), 0)
-			if err != nil {
-				c.release()
-				return nil, fmt.Errorf("cannot claim %s: %w", name, err)
-			}
-		}
+		writeHolder(f, string(run)+"\n"+name+"\n")
 	}
 	return c, nil
+}
+
+// openClaim opens a claim's file, and makes it where it is missing. For the lock alone a file is enough that cannot be
+// written: the state folder may be read-only.
+func openClaim(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	if NoRoom(err) {
+		if old, err := os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+			return old, nil
+		}
+	}
+	return f, err
+}
+
+// writeHolder says in a claim's file who has it. The lock is the claim; the words only help whoever it keeps out, and so
+// a disk without room for them stops nothing. The file keeps its block, which is there the next time.
+func writeHolder(f *os.File, words string) {
+	if _, err := f.WriteAt([]byte(words), 0); err == nil {
+		_ = f.Truncate(int64(len(words)))
+	}
 }
 
 // holder is the run that has the claim's lock; "" for one that does not come to
@@ -78,7 +92,7 @@ func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 func (s *Store) holder(name string) plan.RunID {
 	for try := 0; ; try++ {
 		body, _ := os.ReadFile(s.claimPath(name))
-		if id, _, said := strings.Cut(string(body), "\n"); said || try == 10 {
+		if id, _, said := strings.Cut(string(body), "\n"); said && id != "" || try == 10 {
 			return plan.RunID(id)
 		}
 		time.Sleep(5 * time.Millisecond) // it locked the file and is about to write
@@ -95,7 +109,7 @@ func (s *Store) claimPath(name string) string {
 
 func (c *claims) release() {
 	for _, f := range c.files {
-		_ = f.Truncate(0) // nobody is to be told of a holder that is none
+		writeHolder(f, "\n") // nobody is to be told of a holder that is none
 		_ = f.Close()
 	}
 	c.files = nil

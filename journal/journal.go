@@ -56,6 +56,7 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 //	events/  big-endian seq -> Entry     (history; folding it gives steps/)
 type Journal struct {
 	db      *bolt.DB
+	file    *handle
 	path    string
 	meta    Meta
 	plan    *plan.Plan
@@ -94,12 +95,13 @@ func patience(readOnly bool) time.Duration {
 }
 
 // create makes the file under a temporary name and renames it, so that a run
-// file that exists is whole. The caller holds the claims.
+// file that exists is whole. The caller holds the claims. The temporary file may
+// be there already: an empty database, from the reserve.
 func create(path string, m Meta, p *plan.Plan) (*Journal, error) {
-	tmp := path + ".new"
-	_ = os.Remove(tmp)
-	db, err := bolt.Open(tmp, 0o600, options(false))
+	tmp, file := path+".new", &handle{}
+	db, err := bolt.Open(tmp, 0o600, file.options(false))
 	if err != nil {
+		_ = os.Remove(tmp)
 		return nil, fmt.Errorf("cannot create journal: %w", err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
@@ -135,7 +137,7 @@ func create(path string, m Meta, p *plan.Plan) (*Journal, error) {
 		_ = os.Remove(tmp)
 		return nil, fmt.Errorf("cannot create journal: %w", err)
 	}
-	return start(&Journal{db: db, path: path, meta: m, plan: p, records: map[plan.StepID]Record{}}), nil
+	return start(&Journal{db: db, file: file, path: path, meta: m, plan: p, records: map[plan.StepID]Record{}}), nil
 }
 
 // open locks an existing file and reads it whole.
@@ -153,7 +155,8 @@ func open(path string, readOnly bool) (j *Journal, err error) {
 	} else if fi.Size() == 0 { // bbolt would initialise an empty file
 		return nil, &DamagedError{path, errors.New("it is empty")}
 	}
-	db, err := bolt.Open(path, 0o600, options(readOnly))
+	file := &handle{}
+	db, err := bolt.Open(path, 0o600, file.options(readOnly))
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, ErrLive
@@ -166,7 +169,7 @@ func open(path string, readOnly bool) (j *Journal, err error) {
 		}
 		return nil, &DamagedError{path, err}
 	}
-	j = &Journal{db: db, path: path, records: map[plan.StepID]Record{}}
+	j = &Journal{db: db, file: file, path: path, records: map[plan.StepID]Record{}}
 	if err := db.View(j.load); err != nil {
 		_ = db.Close()
 		return nil, err
@@ -327,7 +330,7 @@ func (j *Journal) update(all []batch) error {
 	if err != nil {
 		return fmt.Errorf("cannot write journal %s: %w", j.path, err)
 	}
-	return nil
+	return j.file.lost(j.path)
 }
 
 func write(tx *bolt.Tx, entries []encoded) error {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"snaptastic/plan"
 )
 
@@ -155,12 +157,16 @@ func TestNoLeftoversPileUp(t *testing.T) {
 	gone := []string{leave("run-0", ".sock")}
 	end(t, r, Abandoned)
 	unborn := leave("run-1", ".db.new")
-	old := time.Now().Add(-48 * time.Hour)
-	if err := os.Chtimes(unborn, old, old); err != nil {
-		t.Fatal(err)
-	}
 	gone = append(gone, unborn, leave("run-2", ".sock"))
 	beginning := leave("run-3", ".db.new")
+	f, err := os.Open(beginning)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
 	leave("run-2", ".db")
 	if _, err := s.SetAside("run-2"); err != nil {
 		t.Fatal(err)

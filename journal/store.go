@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"snaptastic/plan"
 )
 
@@ -20,6 +22,7 @@ import (
 //	STATE/runs/RUN.db      the journal of a run
 //	STATE/runs/RUN.json    its summary once it ended: a cache for listings, never the truth
 //	STATE/runs/RUN.sock    where a live run answers `status`
+//	STATE/runs/.reserve    room for a journal on a full disk
 //	STATE/claims/NAME      a lock file per claim; holds the id of the run that holds it
 //	STATE/damaged/         journals that could not be read, or of another instance
 type Store struct{ dir string }
@@ -78,7 +81,7 @@ func (s *Store) Begin(m Meta, p *plan.Plan) (*Run, error) {
 		return nil, err
 	}
 	m.Digest = p.Digest()
-	j, err := create(s.path(m.Run, ".db"), m, p)
+	j, err := s.createAnyway(m, p)
 	if err != nil {
 		c.release()
 		return nil, err
@@ -169,7 +172,9 @@ func summarize(j *Journal) Summary {
 
 func (s *Store) writeSummary(sum Summary) {
 	if body, err := json.Marshal(sum); err == nil {
-		_ = os.WriteFile(s.path(sum.Run, ".json"), body, 0o600)
+		if os.WriteFile(s.path(sum.Run, ".json"), body, 0o600) != nil {
+			_ = os.Remove(s.path(sum.Run, ".json")) // half of it
+		}
 	}
 }
 
@@ -180,10 +185,13 @@ func (s *Store) List() ([]Summary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot list runs: %w", err)
 	}
-	summaries := map[string]bool{}
+	summaries, sockets := map[string]bool{}, map[string]bool{}
 	for _, e := range entries {
 		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok {
 			summaries[id] = true
+		}
+		if id, ok := strings.CutSuffix(e.Name(), ".sock"); ok {
+			sockets[id] = true
 		}
 	}
 	var out []Summary
@@ -192,8 +200,12 @@ func (s *Store) List() ([]Summary, error) {
 		if !ok {
 			continue
 		}
-		if sum, there := s.summary(plan.RunID(id), summaries[id]); there {
+		sum, there := s.summary(plan.RunID(id), summaries[id])
+		if there {
 			out = append(out, sum)
+		}
+		if sockets[id] && (!there || sum.Outcome.Ended()) {
+			_ = os.Remove(s.Socket(plan.RunID(id))) // of a process that was killed as it ended
 		}
 	}
 	slices.SortFunc(out, func(a, b Summary) int { return strings.Compare(string(a.Run), string(b.Run)) })
@@ -256,7 +268,7 @@ func (s *Store) SetAside(run plan.RunID) (string, error) {
 // Prune removes ended runs beyond the newest keep ones that are older than
 // age. Unfinished and failed runs are never removed.
 func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
-	s.sweepUnborn(now)
+	s.sweep()
 	runs, err := s.List()
 	if err != nil {
 		return err
@@ -281,12 +293,23 @@ func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
 	return nil
 }
 
-// sweepUnborn removes the journals of processes that were killed before they had
-// made one. Making one takes moments; nobody is at it for a day.
-func (s *Store) sweepUnborn(now time.Time) {
+// sweep removes what killed processes left: journals that they had not made yet, and sockets without a journal. Who is
+// making a journal has it locked, but for the moment between opening and locking it; a journal lost then is made anew.
+func (s *Store) sweep() {
 	unborn, _ := filepath.Glob(filepath.Join(s.dir, "runs", "*.db.new"))
 	for _, p := range unborn {
-		if fi, err := os.Stat(p); err == nil && now.Sub(fi.ModTime()) > 24*time.Hour {
+		f, err := os.Open(p)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			_ = os.Remove(p)
+		}
+		_ = f.Close()
+	}
+	sockets, _ := filepath.Glob(filepath.Join(s.dir, "runs", "*.sock"))
+	for _, p := range sockets {
+		if _, err := os.Lstat(strings.TrimSuffix(p, ".sock") + ".db"); errors.Is(err, os.ErrNotExist) {
 			_ = os.Remove(p)
 		}
 	}

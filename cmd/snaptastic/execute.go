@@ -14,6 +14,7 @@ import (
 	"snaptastic/linux"
 	"snaptastic/plan"
 	"snaptastic/runner"
+	"snaptastic/steps"
 )
 
 // Ended runs are kept at least this long, and at least this many of them.
@@ -91,10 +92,20 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 	if err := run.Close(); err != nil && res.Err == nil {
 		res.Err = err
 	}
+	if res.Err == nil {
+		a.tend(store)
+	}
+	return res, a.verdict(ctx, meta.Run, res, act)
+}
+
+// tend cleans the state folder up after a run.
+func (a *app) tend(store *journal.Store) {
 	if err := store.Prune(keepRuns, keepFor, time.Now()); err != nil {
 		a.log.Warn("cannot prune old runs", "error", err)
 	}
-	return res, a.verdict(ctx, meta.Run, res, act)
+	if err := store.KeepReserve(); err != nil {
+		a.log.Warn("cannot keep room for the journal of a boot with a full disk", "error", err)
+	}
 }
 
 // tune shortens waits that only EC2's eventual consistency asks for.
@@ -133,6 +144,12 @@ func (a *app) summarize(end render.End) error {
 
 // verdict turns how a run ended into an exit code.
 func (a *app) verdict(ctx context.Context, run plan.RunID, res runner.Result, act action) error {
+	var lost *journal.LostError
+	if errors.As(res.Err, &lost) {
+		return hinted("Nobody can resume or roll back this run. Find out who deleted the state folder, then run the operation again: a mount adopts what is attached, "+
+			"and `aws ec2 describe-volumes --filters Name=tag:"+steps.TagRun+",Values="+string(run)+"` lists what the run made (describe-snapshots likewise)",
+			"run %s stopped: %w", run, res.Err)
+	}
 	if res.Err != nil {
 		return hinted("mend that (is the disk full?), then `snaptastic resume "+string(run)+"`", "run %s stopped: %w", run, res.Err)
 	}

@@ -2,6 +2,7 @@ package render
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -196,8 +197,8 @@ type nextCommand struct {
 }
 
 func (e End) commands() []nextCommand {
-	if e.Undoing {
-		return nil
+	if lost := (*journal.LostError)(nil); e.Undoing || errors.As(e.Result.Err, &lost) {
+		return nil // there is nothing to go on with
 	}
 	return commandsFor(e.Run, e.Plan, e.Result.Outcome, e.Rollback)
 }

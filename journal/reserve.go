@@ -1,0 +1,81 @@
+package journal
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+
+	"snaptastic/plan"
+)
+
+// reserveSize holds the journal of a mount of some forty volumes.
+const reserveSize = 2 << 20
+
+// The reserve is an empty journal file whose blocks are written already. On a full disk a run takes it for its journal,
+// since what is attached must be mounted at boot all the same. It lies in the folder of the runs: renaming it needs
+// neither a block nor an inode.
+func (s *Store) reserve() string { return filepath.Join(s.dir, "runs", ".reserve") }
+
+// KeepReserve makes the reserve where there is none. It is made when a run ended: a boot does not wait for it.
+func (s *Store) KeepReserve() error {
+	if _, err := os.Lstat(s.reserve()); err == nil {
+		return nil
+	}
+	tmp := s.reserve() + ".new"
+	err := writeReserve(tmp)
+	if err == nil {
+		err = os.Rename(tmp, s.reserve())
+	}
+	if err != nil {
+		_ = os.Remove(tmp) // what little room there is others need
+		return err
+	}
+	return syncDir(s.reserve())
+}
+
+func writeReserve(path string) error {
+	_ = os.Remove(path)
+	db, err := bolt.Open(path, 0o600, options(false))
+	if err != nil {
+		return err
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	// Written, not fallocated: a first write to a preallocated block may need room for the file's extents.
+	if _, err := f.Write(make([]byte, max(0, reserveSize-fi.Size()))); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// createAnyway makes a run's journal, from the reserve where the disk has no room.
+func (s *Store) createAnyway(m Meta, p *plan.Plan) (*Journal, error) {
+	path := s.path(m.Run, ".db")
+	_ = os.Remove(path + ".new")
+	j, err := create(path, m, p)
+	if errors.Is(err, os.ErrNotExist) { // somebody swept the file before it was locked
+		j, err = create(path, m, p)
+	}
+	if !NoRoom(err) || os.Rename(s.reserve(), path+".new") != nil {
+		return j, err
+	}
+	return create(path, m, p)
+}
+
+// NoRoom: the disk of the state folder is full, out of inodes, over a quota, or read-only.
+func NoRoom(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
+}
