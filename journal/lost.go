@@ -16,7 +16,13 @@ func (e *LostError) Error() string {
 }
 
 // A handle is the file that bbolt opened, so that it can be compared with what its path leads to.
-type handle struct{ file *os.File }
+type handle struct {
+	how  opener
+	file *os.File
+}
+
+// An opener is what bbolt opens its file with.
+type opener func(path string, flag int, mode os.FileMode) (*os.File, error)
 
 // options are bbolt's, for a file that h is to have.
 func (h *handle) options(readOnly bool) *bolt.Options {
@@ -26,7 +32,7 @@ func (h *handle) options(readOnly bool) *bolt.Options {
 }
 
 func (h *handle) open(name string, flag int, mode os.FileMode) (f *os.File, err error) {
-	h.file, err = os.OpenFile(name, flag, mode)
+	h.file, err = h.how(name, flag, mode)
 	return h.file, err
 }
 

@@ -65,14 +65,14 @@ func writeReserve(path string) error {
 func (s *Store) createAnyway(m Meta, p *plan.Plan) (*Journal, error) {
 	path := s.path(m.Run, ".db")
 	_ = os.Remove(path + ".new")
-	j, err := create(path, m, p)
+	j, err := create(path, m, p, createNew)
 	if errors.Is(err, os.ErrNotExist) { // somebody swept the file before it was locked
-		j, err = create(path, m, p)
+		j, err = create(path, m, p, createNew)
 	}
 	if !NoRoom(err) || os.Rename(s.reserve(), path+".new") != nil {
 		return j, err
 	}
-	return create(path, m, p)
+	return create(path, m, p, openReserved)
 }
 
 // NoRoom: the disk of the state folder is full, out of inodes, over a quota, or read-only.

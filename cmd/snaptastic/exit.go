@@ -55,6 +55,7 @@ func (a *app) exit(err error) int {
 		set     *settings.Error
 		unknown *settings.UnknownSnapshotter
 		fault   *ec2.Fault
+		damaged *journal.DamagedError
 	)
 	switch {
 	case errors.As(err, &ce):
@@ -72,6 +73,8 @@ func (a *app) exit(err error) int {
 	case errors.Is(err, context.Canceled):
 		code = exitInterrupted
 		err = errors.New("interrupted")
+	case errors.As(err, &damaged):
+		hint = damaged.Hint()
 	case errors.As(err, &fault):
 		hint = fault.Hint
 	default:

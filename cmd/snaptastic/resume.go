@@ -79,7 +79,7 @@ func (a *app) resumeAll(ctx context.Context) error {
 		switch {
 		case r.Damaged:
 			a.setAside(store, r, r.Problem)
-			worst = worse(worst, hinted("", "%s", r.Problem))
+			worst = worse(worst, hinted(journal.Traces(r.Run), "%s", r.Problem))
 			continue
 		case r.Problem != "" && !r.Live:
 			a.log.Error("cannot read the journal of a run", "run", r.Run, "error", r.Problem)

@@ -1,0 +1,243 @@
+package journal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
+
+	"snaptastic/plan"
+)
+
+// A DamagedError is a journal that cannot be trusted.
+type DamagedError struct {
+	Path string
+	Err  error
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("journal damaged: %s: %v", e.Path, e.Err) }
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Hint says what an operator does about it.
+func (e *DamagedError) Hint() string {
+	return "`snaptastic resume` sets it aside, in the folder damaged of the state folder, and goes on with the other runs. " + Traces(runOf(e.Path))
+}
+
+// Traces says how to find what a run left whose journal cannot tell.
+func Traces(run plan.RunID) string {
+	return "Volumes and snapshots that the run made have the tag snaptastic:run = " + string(run) + "; look for them in EC2, and at what is mounted"
+}
+
+// options: a map freelist that is not synced commits faster on an aged file;
+// it is rebuilt at open, which for these small files takes microseconds.
+func options(readOnly bool) *bolt.Options {
+	return &bolt.Options{
+		Timeout:        patience, // never needed: the file comes locked, or is new
+		NoFreelistSync: true,
+		FreelistType:   bolt.FreelistMapType,
+		ReadOnly:       readOnly,
+	}
+}
+
+// patience is how long a lock for writing is waited for: there may be a reader,
+// who goes soon. Whoever reads is only kept out by a live run, and does not wait.
+const patience = 2 * time.Second
+
+// create makes the file under a temporary name and renames it, so that a run
+// file that exists is whole. The caller holds the claims. The temporary file is
+// there already when it comes from the reserve: an empty database.
+func create(path string, m Meta, p *plan.Plan, how opener) (*Journal, error) {
+	tmp, file := path+".new", &handle{how: how}
+	db, err := bolt.Open(tmp, 0o600, file.options(false))
+	if err != nil {
+		_ = os.Remove(tmp)
+		return nil, fmt.Errorf("cannot create journal: %w", err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{bucketMeta, bucketPlan, bucketSteps, bucketEvents} {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		body, err := json.Marshal(p)
+		if err != nil {
+			return err
+		}
+		if err := tx.Bucket(bucketPlan).Put(keyPlan, body); err != nil {
+			return err
+		}
+		if err := tx.Bucket(bucketMeta).Put(keySchema, fmt.Append(nil, Schema)); err != nil {
+			return err
+		}
+		first, err := encode([]Entry{{Meta: &m}})
+		if err != nil {
+			return err
+		}
+		return write(tx, runOf(path), Schema, first)
+	})
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		err = syncDir(path)
+	}
+	if err != nil {
+		_ = db.Close()
+		_ = os.Remove(tmp)
+		return nil, fmt.Errorf("cannot create journal: %w", err)
+	}
+	return start(&Journal{db: db, file: file, path: path, schema: Schema, meta: m, plan: p, records: map[plan.StepID]Record{}}), nil
+}
+
+// open locks an existing file and checks it whole, before bbolt trusts it.
+func open(path string, readOnly bool) (j *Journal, err error) {
+	// The check should leave bbolt nothing to stumble over. Where it does not, a
+	// panic, or a memory fault beyond the mapped file, is damage as well.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			j, err = nil, &DamagedError{path, fmt.Errorf("%v", r)}
+		}
+	}()
+	file := &handle{how: openChecked}
+	db, err := bolt.Open(path, 0o600, file.options(readOnly))
+	var cause errDamaged
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, ErrLive
+	case errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist):
+		return nil, err
+	case errors.As(err, &cause):
+		return nil, &DamagedError{path, cause}
+	case err != nil:
+		var system syscall.Errno // says nothing of what is in the file
+		if errors.As(err, &system) {
+			return nil, fmt.Errorf("cannot read journal %s: %w", path, err)
+		}
+		return nil, &DamagedError{path, err}
+	}
+	j = &Journal{db: db, file: file, path: path, records: map[plan.StepID]Record{}}
+	if err := db.View(j.load); err != nil {
+		_ = db.Close()
+		if errors.As(err, &cause) {
+			err = &DamagedError{path, err}
+		}
+		return nil, err
+	}
+	if readOnly {
+		return j, nil
+	}
+	return start(j), nil
+}
+
+// createNew makes a file that was not there, and follows no link.
+func createNew(path string, flag int, mode os.FileMode) (*os.File, error) {
+	return os.OpenFile(path, flag|os.O_EXCL|unix.O_NOFOLLOW, mode)
+}
+
+// openReserved opens the reserve that was put in the new file's place.
+func openReserved(path string, flag int, _ os.FileMode) (*os.File, error) {
+	return os.OpenFile(path, flag&^os.O_CREATE|unix.O_NOFOLLOW, 0)
+}
+
+// openChecked locks an existing file as bbolt is about to, for as long as it is
+// open, and checks its pages: only behind the lock does it stand still.
+func openChecked(path string, flag int, _ os.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, flag&^os.O_CREATE|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	how := unix.LOCK_EX
+	if flag&(os.O_WRONLY|os.O_RDWR) == 0 {
+		how = unix.LOCK_SH
+	}
+	deadline := time.Now().Add(patience)
+	for err = lockNow(f, how); errors.Is(err, unix.EWOULDBLOCK); err = lockNow(f, how) {
+		if how == unix.LOCK_SH || time.Now().After(deadline) {
+			err = bolterrors.ErrTimeout
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err == nil {
+		err = checkFile(f)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func lockNow(f *os.File, how int) error { return unix.Flock(int(f.Fd()), how|unix.LOCK_NB) }
+
+func (j *Journal) load(tx *bolt.Tx) error {
+	for _, name := range [][]byte{bucketMeta, bucketPlan, bucketSteps, bucketEvents} {
+		if tx.Bucket(name) == nil {
+			return damagef("bucket %s is missing", name)
+		}
+	}
+	var err error
+	if j.schema, err = strconv.Atoi(string(tx.Bucket(bucketMeta).Get(keySchema))); err != nil || j.schema < 1 {
+		return damagef("its schema is not a number")
+	}
+	if j.schema > Schema {
+		return fmt.Errorf("cannot use journal %s: its schema is %d and this program knows up to %d; install the newer program", j.path, j.schema, Schema)
+	}
+	if j.schema > 1 {
+		if err := checkSeals(tx, runOf(j.path)); err != nil {
+			return err
+		}
+	}
+	if err := json.Unmarshal(tx.Bucket(bucketMeta).Get(keyMeta), &j.meta); err != nil {
+		return damagef("meta: %v", err)
+	}
+	if j.meta.Run != runOf(j.path) {
+		return damagef("it is the journal of run %s", j.meta.Run)
+	}
+	p, err := plan.Decode(tx.Bucket(bucketPlan).Get(keyPlan))
+	if err != nil {
+		return damagef("%v", err)
+	}
+	if p.Digest() != j.meta.Digest {
+		return damagef("the plan is not the one it was made for")
+	}
+	j.plan = p
+	known := make(map[plan.StepID]bool, len(p.Steps))
+	for i := range p.Steps {
+		known[p.Steps[i].ID] = true
+	}
+	return tx.Bucket(bucketSteps).ForEach(func(k, v []byte) error {
+		var r Record
+		if err := json.Unmarshal(v, &r); err != nil {
+			return damagef("record of step %s: %v", k, err)
+		}
+		if !known[plan.StepID(k)] || !r.valid() {
+			return damagef("record of step %s makes no sense", k)
+		}
+		j.records[plan.StepID(k)] = r
+		return nil
+	})
+}
+
+func (r Record) valid() bool {
+	switch r.State {
+	case Started, Done, Failed, Skipped, Uncertain:
+	default:
+		return false
+	}
+	switch r.Undo {
+	case "", UndoStarted, Undone, Kept:
+	default:
+		return false
+	}
+	return r.Generation >= 0 && r.Attempts >= 0
+}
