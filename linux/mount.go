@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 type MountRequest struct {
 	Source, Target, FileSystem string
 	Options                    []string // words of mount(8); "defaults" is none
+	LeadsTo                    string   // where Target led to when this was planned; "" where nobody looked
 }
 
 // Mounted says what Mount did.
@@ -25,15 +27,21 @@ type Mounted struct {
 	Mount         Mount    // as the kernel's table has it now
 	CreatedTarget bool     // the mount point folder was not there
 	Created       []string // all folders made for it, outermost first: RemoveCreated takes them away again
+	Already       bool     // another program had mounted this very device there a moment before
 	CoversFiles   bool     // the folder was not empty: its files are hidden while mounted
 	Notes         []string // what an operator should know: nouuid added, files covered
 }
 
 // Mount mounts a device with mount(2), making the folder where it is missing (mode 0755). The options are those of mount(8);
-// what is only for fstab is dropped. It refuses a folder on which something is mounted already. XFS whose UUID is mounted
+// what is only for fstab is dropped. It refuses a folder on which, or below which, something is mounted already, unless that
+// is the very device (Already). Symlinks that another user may have placed are refused (ErrUntrustedLink), and so is what
+// leads to a part of the system (ErrSystemPath); the folder is opened once, and mounted on through that. XFS whose UUID is mounted
 // on this host gets nouuid; btrfs then is ErrDuplicateUUID, since the kernel would mix the two devices up. Once begun it cannot be interrupted: recovering a log can take a while.
 func (h *Host) Mount(ctx context.Context, q MountRequest) (Mounted, error) {
 	m, err := h.mount(ctx, q)
+	if m.Already {
+		return m, nil
+	}
 	if err != nil {
 		h.RemoveCreated(m.Created)
 		return Mounted{}, fmt.Errorf("cannot mount %s on %s: %w", q.Source, q.Target, err)
@@ -49,32 +57,93 @@ func (h *Host) mount(ctx context.Context, q MountRequest) (done Mounted, err err
 	if err != nil {
 		return done, err
 	}
-	if done.Created, err = makeFolders(q.Target); err != nil {
-		return done, err
+	at, err := openMountPoint(q)
+	if at != nil {
+		done.Created = at.made
 	}
-	done.CreatedTarget = len(done.Created) > 0
-	target, err := resolve(q.Target)
 	if err != nil {
 		return done, err
 	}
+	defer at.close()
+	done.CreatedTarget = len(done.Created) > 0
+	target := at.path()
 	mounts, err := h.Mounts()
 	if err != nil {
 		return done, err
 	}
 	if m, taken := topmostAt(mounts, target); taken {
-		return done, fmt.Errorf("%s (%s) is mounted there already", m.Source, m.FileSystem)
+		return h.mountedMeanwhile(q, m, done)
 	}
-	if entries, err := os.ReadDir(target); err == nil && len(entries) > 0 && !onlyLostFound(entries) {
+	if inner, ok := mountedBelow(mounts, target); ok {
+		return done, fmt.Errorf("%s is mounted below it, on %s, and would be hidden: unmount that first", inner.Source, inner.Target)
+	}
+	if entries, err := os.ReadDir(at.door()); err == nil && len(entries) > 0 && !onlyLostFound(entries) {
 		done.CoversFiles = true
 		done.Notes = append(done.Notes, fmt.Sprintf("%s is not empty: its %d entries are hidden while the volume is mounted", target, len(entries)))
 	}
-	if err := h.mountOnce(q, target, flags, data, &done); err != nil {
+	if err := h.mountOnce(q, at.door(), flags, data, &done); err != nil {
+		if m, taken, lookErr := h.MountAt(target); lookErr == nil && taken {
+			if now, err := h.mountedMeanwhile(q, m, done); err == nil {
+				return now, nil
+			}
+		}
 		return done, err
 	}
-	if done.Mount, _, err = h.MountAt(target); err != nil {
+	var ok bool
+	if done.Mount, ok, err = h.MountAt(target); err != nil {
 		return done, err
+	}
+	if !ok {
+		return done, fmt.Errorf("it was mounted, and %s is not a mount point right after: something unmounted it at once, or moved the folder away", target)
 	}
 	return done, nil
+}
+
+// openMountPoint follows the way to the mount point, making what is missing, and refuses where it must not lead.
+func openMountPoint(q MountRequest) (*walked, error) {
+	if !filepath.IsAbs(q.Target) || filepath.Clean(q.Target) == "/" {
+		return nil, fmt.Errorf("mount point %q must be an absolute path, and not /", q.Target)
+	}
+	leads, err := ResolveMountPoint(q.Target) // before anything is made
+	if err != nil {
+		return nil, err
+	}
+	if q.LeadsTo != "" && leads != q.LeadsTo {
+		return nil, fmt.Errorf("%s leads to %s now, and to %s when this was planned", q.Target, leads, q.LeadsTo)
+	}
+	w, err := walk(q.Target, walkOptions{distrust: true, create: true})
+	if err != nil {
+		return w, err
+	}
+	if err := refuseSystemPath(q.Target, w.path()); err != nil || w.path() != leads {
+		w.close()
+		return w, cmp.Or(err, fmt.Errorf("%s led to %s a moment ago, and leads to %s now", q.Target, leads, w.path()))
+	}
+	return w, nil
+}
+
+// door is a path to the folder that was opened, whatever has become of its name.
+func (w *walked) door() string { return fmt.Sprintf("/proc/self/fd/%d", w.last().fd) }
+
+// mountedMeanwhile judges what is mounted at the mount point already: where it is the very device, somebody else was
+// quicker (systemd, with a line in fstab), and all is well.
+func (h *Host) mountedMeanwhile(q MountRequest, m Mount, done Mounted) (Mounted, error) {
+	dev, err := openDevice(q.Source)
+	if major, minor := m.deviceNumber(); err != nil || major != dev.Major || minor != dev.Minor {
+		return done, fmt.Errorf("%s (%s) is mounted there already", m.Source, m.FileSystem)
+	}
+	return Mounted{Mount: m, Already: true, Notes: []string{fmt.Sprintf("%s was mounted on %s by another program meanwhile (%s)", m.Source, m.Target, strings.Join(m.Options, ","))}}, nil
+}
+
+// mountedBelow finds a mount inside a folder. What another mount hides is not inside.
+func mountedBelow(mounts []Mount, target string) (Mount, bool) {
+	on, ok := mountOf(mounts, target)
+	for _, m := range mounts {
+		if ok && m.Parent == on.ID && m.ID != on.ID && m.Target != target && isUnder(m.Target, target) {
+			return m, true
+		}
+	}
+	return Mount{}, false
 }
 
 // mountOnce looks for a mounted file system with the same UUID and mounts, one at a time for each UUID.
@@ -106,38 +175,6 @@ func (h *Host) mountOnce(q MountRequest, target string, flags uintptr, data []st
 // onlyLostFound: the folder that mkfs makes covers nothing of anybody's.
 func onlyLostFound(entries []fs.DirEntry) bool {
 	return len(entries) == 1 && entries[0].Name() == "lost+found"
-}
-
-// makeFolders is MkdirAll that tells which folders it made, outermost first.
-func makeFolders(path string) (made []string, err error) {
-	if !filepath.IsAbs(path) || filepath.Clean(path) == "/" {
-		return nil, fmt.Errorf("mount point %q must be an absolute path, and not /", path)
-	}
-	var missing []string
-	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
-		info, err := os.Stat(p)
-		if err == nil && !info.IsDir() {
-			return nil, fmt.Errorf("%s is not a folder", p)
-		}
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		missing = append(missing, p)
-	}
-	slices.Reverse(missing)
-	for _, p := range missing {
-		err := os.Mkdir(p, 0o755)
-		if err != nil && !errors.Is(err, fs.ErrExist) { // another lane may make a shared parent
-			return made, err
-		}
-		if err == nil {
-			made = append(made, p)
-		}
-	}
-	return made, nil
 }
 
 // RemoveCreated removes folders that Mount made, innermost first, as far as they are empty.

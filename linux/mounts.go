@@ -69,17 +69,18 @@ func (h *Host) MountAt(target string) (Mount, bool, error) {
 	return m, ok, nil
 }
 
-// resolve follows symlinks. A mounted file system whose device is gone answers I/O errors: then the path as given is the
-// best there is, and it must still be found in order to be unmounted.
+// resolve follows symlinks. A mounted file system whose device is gone answers I/O errors: what lies on it is kept as it is
+// written, since it must still be found in order to be unmounted.
 func resolve(path string) (string, error) {
-	if !filepath.IsAbs(path) {
-		return "", fmt.Errorf("mount point %q is not an absolute path", path)
+	w, err := walk(path, walkOptions{})
+	if err != nil {
+		return "", err
 	}
-	real, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, unix.EIO) || errors.Is(err, unix.ESHUTDOWN) || errors.Is(err, unix.EUCLEAN) {
-		return filepath.Clean(path), nil
+	defer w.close()
+	if w.absent != nil && !isGone(w.absent) {
+		return "", w.absent
 	}
-	return real, err
+	return w.path(), nil
 }
 
 // topmostAt: of mounts stacked on one folder the topmost is the one that is nobody's parent there.

@@ -73,7 +73,7 @@ func (w *World) attach() plan.Funcs[AttachIn, Attached] {
 func (w *World) seeAttachment(v ec2.Volume, device string) (plan.Seen[Attached], error) {
 	a, on := v.On(w.Instance.ID)
 	switch {
-	case on && !sameDeviceName(a.Device, device):
+	case on && !SameDeviceName(a.Device, device):
 		return plan.Seen[Attached]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is attached as %s, not as %s", v.ID, a.Device, device)}, nil
 	case on && (a.State == "detaching" || a.State == "busy"):
 		return plan.Seen[Attached]{}, plan.Retry(2*time.Second, fmt.Errorf("cannot attach %s: it is being detached (%s)", v.ID, a.State))
@@ -94,7 +94,7 @@ func (w *World) explainInUse(ctx context.Context, id, device string, err error) 
 	if lookErr != nil {
 		return lookErr
 	}
-	if a, on := v.On(w.Instance.ID); on && sameDeviceName(a.Device, device) {
+	if a, on := v.On(w.Instance.ID); on && SameDeviceName(a.Device, device) {
 		return nil
 	}
 	attached, lookErr := w.Cloud.AttachedVolumes(ctx, w.Instance.ID)

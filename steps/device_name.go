@@ -7,9 +7,9 @@ import (
 	"snaptastic/linux"
 )
 
-// sameDeviceName says whether two EC2 device names take the same place: /dev/sdf, /dev/xvdf and the numbered /dev/sdf1
+// SameDeviceName says whether two EC2 device names take the same place: /dev/sdf, /dev/xvdf and the numbered /dev/sdf1
 // do, since the kernel shows them under one name.
-func sameDeviceName(a, b string) bool { return letters(a) == letters(b) }
+func SameDeviceName(a, b string) bool { return letters(a) == letters(b) }
 
 func letters(name string) string {
 	if canonical, _, err := linux.CanonicalDeviceName(name); err == nil {
@@ -17,6 +17,15 @@ func letters(name string) string {
 	}
 	name = strings.TrimPrefix(name, "/dev/")
 	return strings.TrimPrefix(strings.TrimPrefix(name, "xvd"), "sd")
+}
+
+// DeviceKey is the one spelling of a device name that claims go by: /dev/sdf for /dev/xvdf and /dev/sdf1 as well.
+func DeviceKey(name string) string {
+	key := letters(name)
+	if len(key) == 1 {
+		return "/dev/sd" + key
+	}
+	return "/dev/xvd" + key
 }
 
 // rootDevice matches the names that AMIs give their root volume.

@@ -116,7 +116,7 @@ func (o occupant) String() string {
 
 func underName(attached []ec2.Volume, instance, device string) (ec2.Volume, bool) {
 	for _, v := range attached {
-		if a, on := v.On(instance); on && sameDeviceName(a.Device, device) {
+		if a, on := v.On(instance); on && SameDeviceName(a.Device, device) {
 			return v, true
 		}
 	}

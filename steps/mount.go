@@ -22,6 +22,7 @@ type MountIn struct {
 	Device     plan.Value[DeviceNode] `json:"device"`
 	FileSystem plan.Value[FileSystem] `json:"file_system"`
 	MountPoint string                 `json:"mount_point"`
+	LeadsTo    string                 `json:"leads_to,omitempty"` // where it led to when this was planned; "" in plans of earlier versions
 	Options    []string               `json:"options,omitempty"`
 }
 
@@ -48,7 +49,7 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			case err != nil:
 				return plan.Seen[Mounted]{}, err
 			case !at.mounted:
-				return plan.Seen[Mounted]{Sight: plan.Absent, Before: beforeMount{missingFolders(in.MountPoint)}}, nil
+				return plan.Seen[Mounted]{Sight: plan.Absent, Before: beforeMount{missingFolders(linux.LeadsTo(in.MountPoint))}}, nil
 			case at.device != nil && d.is(*at.device):
 				out := Mounted{VolumeID: d.VolumeID, Source: at.mount.Source, MountPoint: in.MountPoint, FileSystem: at.mount.FileSystem}
 				return plan.Seen[Mounted]{Sight: plan.AsWanted, Out: out, Note: "mounted already"}, nil
@@ -61,13 +62,17 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			if at, err := w.occupantOf(in.MountPoint); err == nil && at.device != nil && d.is(*at.device) {
 				return out, nil
 			}
-			m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Target: in.MountPoint, FileSystem: f.FileSystem, Options: in.Options})
+			m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Target: in.MountPoint, LeadsTo: in.LeadsTo, FileSystem: f.FileSystem, Options: in.Options})
 			if errors.Is(err, linux.ErrDuplicateUUID) {
 				return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with one UUID on one host damage each other", err)
+			}
+			if errors.Is(err, linux.ErrUntrustedLink) {
+				return Mounted{}, plan.Terminal("replace the symlink by a folder, or declare the folder that it is to lead to", err)
 			}
 			if err != nil {
 				return Mounted{}, err
 			}
+			out.FileSystem = m.Mount.FileSystem // another program may have mounted it
 			for _, note := range m.Notes {
 				w.log("warn", note, "step", a.Step)
 			}

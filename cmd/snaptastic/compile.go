@@ -7,6 +7,7 @@ import (
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
+	"snaptastic/linux"
 	"snaptastic/plan"
 	"snaptastic/steps/recipe"
 )
@@ -14,7 +15,7 @@ import (
 // compile reads the settings and makes the plan of an operation on a
 // snapshotter, for this instance.
 func (a *app) compile(ctx context.Context, op, name string, o recipe.Options) (*plan.Plan, recipe.Spec, error) {
-	spec, err := a.spec(ctx, name)
+	spec, err := a.specAt(ctx, name, mountPoints(op))
 	if err != nil {
 		return nil, spec, err
 	}
@@ -31,8 +32,26 @@ func (a *app) spec(ctx context.Context, name string) (recipe.Spec, error) {
 	return a.specWarned(ctx, name, func(w *settings.Error) { a.log.Warn(w.Error()) })
 }
 
+// specAt is spec with the mount points followed to where they lead.
+func (a *app) specAt(ctx context.Context, name string, leadsTo func(string) (string, error)) (recipe.Spec, error) {
+	return a.readSpec(ctx, name, leadsTo, func(w *settings.Error) { a.log.Warn(w.Error()) })
+}
+
+// mountPoints says where mount points lead to. Only a mount minds who made the symlinks on the way, and what they lead to:
+// what is mounted somewhere can be snapshotted and unmounted.
+func mountPoints(op string) func(string) (string, error) {
+	if op == "mount" {
+		return linux.ResolveMountPoint
+	}
+	return func(p string) (string, error) { return linux.LeadsTo(p), nil }
+}
+
 // specWarned gives what was accepted but should be mended to warn.
 func (a *app) specWarned(ctx context.Context, name string, warn func(*settings.Error)) (recipe.Spec, error) {
+	return a.readSpec(ctx, name, nil, warn)
+}
+
+func (a *app) readSpec(ctx context.Context, name string, leadsTo func(string) (string, error), warn func(*settings.Error)) (recipe.Spec, error) {
 	if err := a.loadSettings(); err != nil {
 		return recipe.Spec{}, err
 	}
@@ -42,6 +61,7 @@ func (a *app) specWarned(ctx context.Context, name string, warn func(*settings.E
 	}
 	sc := settings.Context{UserData: given, UserDataFrom: "--userdata", Environ: os.Environ(),
 		Instance: func() (settings.Instance, error) { return a.settingsInstance(ctx) },
+		LeadsTo:  leadsTo,
 		Warn:     warn,
 	}
 	if given == nil {

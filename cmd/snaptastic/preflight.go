@@ -69,7 +69,7 @@ func toMake(spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) []string
 	for _, v := range spec.Volumes {
 		there := slices.ContainsFunc(attached, func(have ec2.Volume) bool {
 			at, is := have.On(self.InstanceID)
-			return is && at.Device == v.Device
+			return is && steps.SameDeviceName(at.Device, v.Device)
 		})
 		if !there {
 			needed[v.FileSystem] = true
@@ -102,7 +102,7 @@ func whatItNeeds(op string, spec recipe.Spec, attached []ec2.Volume, self ec2.Id
 	for _, v := range spec.Volumes {
 		there := false
 		for _, have := range attached {
-			if at, is := have.On(self.InstanceID); is && at.Device == v.Device {
+			if at, is := have.On(self.InstanceID); is && steps.SameDeviceName(at.Device, v.Device) {
 				on.VolumeID, on.Device, there = have.ID, at.Device, true
 			}
 		}

@@ -52,7 +52,7 @@ func Compile(op string, s Spec, t Target, o Options) (*plan.Plan, error) {
 		head.Resumption = plan.Ask
 	}
 	for _, v := range s.Volumes {
-		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: []string{"mount:" + v.MountPoint, "device:" + v.Device}})
+		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v)})
 	}
 	c := &compiler{b: plan.NewBuilder(head), op: op, spec: s, target: t, options: o, timeouts: s.Timeouts.orDefaults()}
 	cook(c)
@@ -61,6 +61,16 @@ func Compile(op string, s Spec, t Target, o Options) (*plan.Plan, error) {
 		return nil, fmt.Errorf("cannot compile %s of %q: %w", op, s.Name, err)
 	}
 	return p, nil
+}
+
+// claims are what no other unfinished run may touch: the mount point, the folder that it leads to, and the device name, in
+// the one spelling that all of its spellings have in common.
+func claims(v Volume) []string {
+	out := []string{"mount:" + v.MountPoint}
+	if v.Place() != v.MountPoint {
+		out = append(out, "mount:"+v.Place())
+	}
+	return append(out, "device:"+steps.DeviceKey(v.Device))
 }
 
 func (t Timeouts) orDefaults() Timeouts {
@@ -137,10 +147,10 @@ func outsideIn(volumes []Volume) []Volume {
 	return out
 }
 
-// parentOf returns the volume whose mount point is the nearest above v's.
+// parentOf returns the volume whose mount point is the nearest above v's, by where they lead to.
 func parentOf(v Volume, volumes []Volume) (Volume, bool) {
-	for dir := path.Dir(v.MountPoint); dir != "/" && dir != "."; dir = path.Dir(dir) {
-		if i := slices.IndexFunc(volumes, func(o Volume) bool { return o.MountPoint == dir }); i >= 0 {
+	for dir := path.Dir(v.Place()); dir != "/" && dir != "."; dir = path.Dir(dir) {
+		if i := slices.IndexFunc(volumes, func(o Volume) bool { return o.Place() == dir }); i >= 0 {
 			return volumes[i], true
 		}
 	}

@@ -59,7 +59,7 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 	if parent, nested := parentOf(v, c.spec.Volumes); nested {
 		outer = id("mount", parent)
 	}
-	mounted := plan.Add(c.b, steps.Mount, id("mount", v), steps.MountIn{Device: device, FileSystem: fileSystem, MountPoint: v.MountPoint, Options: v.MountOptions}, lane,
+	mounted := plan.Add(c.b, steps.Mount, id("mount", v), steps.MountIn{Device: device, FileSystem: fileSystem, MountPoint: v.MountPoint, LeadsTo: v.Place(), Options: v.MountOptions}, lane,
 		plan.Title("mount it on %s", v.MountPoint), plan.Within(c.timeouts.Mount), plan.After(outer))
 	plan.Add(c.b, steps.Grow, id("grow", v), steps.GrowIn{Mounted: mounted}, lane,
 		plan.Title("grow its file system to the volume"), plan.Within(c.timeouts.Mount))

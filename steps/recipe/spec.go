@@ -6,7 +6,10 @@
 // steps and nothing else of ours.
 package recipe
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // A Spec is one snapshotter as the settings file declares it, with every
 // expression evaluated. The settings package makes it; nothing later reads the
@@ -26,9 +29,10 @@ type Spec struct {
 
 // A Volume is one declared volume.
 type Volume struct {
-	Device              string   `json:"device"`      // EC2 device name, canonical: /dev/sdf
-	MountPoint          string   `json:"mount_point"` // absolute, cleaned
-	Size                int32    `json:"size"`        // GiB
+	Device              string   `json:"device"`             // EC2 device name, canonical: /dev/sdf
+	MountPoint          string   `json:"mount_point"`        // absolute, cleaned, as declared: it is what the tags say
+	LeadsTo             string   `json:"leads_to,omitempty"` // the folder it leads to, every symlink followed; "" for itself
+	Size                int32    `json:"size"`               // GiB
 	FileSystem          string   `json:"file_system"`
 	MountOptions        []string `json:"mount_options,omitempty"` // words; none for "defaults"
 	MkfsOptions         []string `json:"mkfs_options,omitempty"`  // words
@@ -42,6 +46,9 @@ type Volume struct {
 	DeviceNameOffset    int      `json:"device_name_offset,omitempty"`
 	Description         string   `json:"description"` // of its snapshots
 }
+
+// Place is the folder that the volume is mounted on: two volumes are at one place, or one inside the other, by this.
+func (v Volume) Place() string { return cmp.Or(v.LeadsTo, v.MountPoint) }
 
 // A Hook is a user's program at one of the twelve places.
 type Hook struct {

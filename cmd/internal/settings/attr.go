@@ -16,9 +16,10 @@ import (
 // methods take an attribute that may be absent (nil) or null: both mean the
 // default. ok is false for those and for a mistake, which is then noted.
 type reader struct {
-	scope *hcl.EvalContext
-	who   string // inside a dynamic block: which turn of it, since all share their lines
-	diags hcl.Diagnostics
+	scope   *hcl.EvalContext
+	leadsTo func(mountPoint string) (string, error) // see Context; may be nil
+	who     string                                  // inside a dynamic block: which turn of it, since all share their lines
+	diags   hcl.Diagnostics
 }
 
 func (r *reader) mistake(at hcl.Range, summary, detail string, args ...any) {

@@ -37,6 +37,10 @@ type Context struct {
 	// Environ is `env`, in the form of os.Environ, which is used when it is nil.
 	Environ []string
 
+	// LeadsTo, when set, says which folder a mount point leads to, or why nothing must be mounted there. Two volumes that
+	// lead to one folder are a mistake, and volumes are ordered by where they lead to.
+	LeadsTo func(mountPoint string) (string, error)
+
 	// Warn, when set, is told once what was accepted but should be mended.
 	Warn func(*Error)
 }

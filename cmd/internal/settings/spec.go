@@ -54,7 +54,7 @@ func (f *File) Spec(name string, ctx Context) (recipe.Spec, error) {
 		return recipe.Spec{}, err
 	}
 
-	r := &reader{scope: scope}
+	r := &reader{scope: scope, leadsTo: ctx.LeadsTo}
 	spec := recipe.Spec{Name: name, Consistency: "group", OnMissing: "create"}
 	f.engine.read(r, &spec)
 	content, diags := dynblock.Expand(block.Body, scope).Content(snapshotterShape.schema())

@@ -22,7 +22,7 @@ const (
 
 // volumes reads all volume blocks, the dynamic ones expanded already.
 func (r *reader) volumes(owner *hcl.Block, blocks hcl.Blocks, spec *recipe.Spec) {
-	devices, mounts := map[string]recipe.Volume{}, map[string]recipe.Volume{}
+	devices, mounts := map[string]recipe.Volume{}, map[string]declared{}
 	for _, block := range blocks {
 		before := len(r.diags)
 		r.who = turn(block, "the volume "+fmt.Sprintf("%q", block.Labels[0]))
@@ -30,12 +30,11 @@ func (r *reader) volumes(owner *hcl.Block, blocks hcl.Blocks, spec *recipe.Spec)
 		if other, twice := devices[deviceKey(v.Device)]; twice && v.Device != "" {
 			r.mistake(block.LabelRanges[0], "Duplicate device", "%s", sameDevice(v, other, block.Labels[0]))
 		}
-		if other, twice := mounts[v.MountPoint]; twice && v.MountPoint != "" {
-			r.mistake(block.DefRange, "Duplicate mount point",
-				"%s is the mount point of the volume %s already.", v.MountPoint, other.Device)
+		if other, twice := mounts[v.Place()]; twice && v.MountPoint != "" {
+			r.mistake(block.DefRange, "Duplicate mount point", "%s", sameFolder(v, other))
 		}
 		r.who = ""
-		devices[deviceKey(v.Device)], mounts[v.MountPoint] = v, v
+		devices[deviceKey(v.Device)], mounts[v.Place()] = v, declared{v, block.DefRange}
 		if !r.diags[before:].HasErrors() {
 			spec.Volumes = append(spec.Volumes, v)
 		}
@@ -44,6 +43,26 @@ func (r *reader) volumes(owner *hcl.Block, blocks hcl.Blocks, spec *recipe.Spec)
 		r.mistake(owner.DefRange, "No volumes",
 			"The snapshotter %q has no volume. Expected a block such as volume \"/dev/sdf\" { mount_point = \"/mnt/data\" }, or a dynamic one with something to iterate over.", spec.Name)
 	}
+}
+
+// declared is a volume and the line that declares it.
+type declared struct {
+	recipe.Volume
+	at hcl.Range
+}
+
+func sameFolder(v recipe.Volume, other declared) string {
+	if v.MountPoint == other.MountPoint {
+		return fmt.Sprintf("%s is the mount point of the volume %s already.", v.MountPoint, other.Device)
+	}
+	var leads []string
+	for _, one := range []recipe.Volume{v, other.Volume} {
+		if one.Place() != one.MountPoint {
+			leads = append(leads, one.MountPoint+" leads to "+one.Place())
+		}
+	}
+	return fmt.Sprintf("%s and %s, the mount point of the volume %s (%s), are one folder: %s. One volume would be hidden under the other; give each a folder of its own.",
+		v.MountPoint, other.MountPoint, other.Device, place(other.at), strings.Join(leads, ", and "))
 }
 
 func sameDevice(v, other recipe.Volume, label string) string {
@@ -75,6 +94,7 @@ func (r *reader) volume(block *hcl.Block) recipe.Volume {
 	v := recipe.Volume{FileSystem: recipe.FileSystems[0], DeleteOnTermination: true}
 	v.Device = r.device(block)
 	v.MountPoint = r.mountPoint(attrs["mount_point"])
+	v.LeadsTo = r.follow(attrs["mount_point"], v.MountPoint)
 	if word, ok := r.choice(attrs["file_system"], recipe.FileSystems...); ok {
 		v.FileSystem = word
 	}
@@ -116,9 +136,20 @@ func (r *reader) device(block *hcl.Block) string {
 	return canonical
 }
 
-// systemPaths are those over which a mounted volume would hide the running
-// system. What lies below the first three belongs to the kernel as well.
-var systemPaths = []string{"/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot"}
+// follow says where a mount point leads to; "" for itself.
+func (r *reader) follow(attr *hcl.Attribute, mountPoint string) string {
+	if r.leadsTo == nil || mountPoint == "" {
+		return ""
+	}
+	leads, err := r.leadsTo(mountPoint)
+	if err != nil {
+		r.invalid(attr, "Nothing can be mounted at %s: %v.", mountPoint, err)
+	}
+	if err != nil || leads == mountPoint {
+		return ""
+	}
+	return leads
+}
 
 func (r *reader) mountPoint(attr *hcl.Attribute) string {
 	const want = "an absolute path such as \"/mnt/data\""
@@ -128,7 +159,6 @@ func (r *reader) mountPoint(attr *hcl.Attribute) string {
 	before := len(r.diags)
 	text, ok := r.text(attr, want)
 	clean := path.Clean(text)
-	kernel := slices.ContainsFunc(systemPaths[:3], func(root string) bool { return strings.HasPrefix(clean, root+"/") })
 	switch {
 	case !ok && len(r.diags) == before:
 		r.invalid(attr, "Expected %s; got null.", want)
@@ -137,7 +167,7 @@ func (r *reader) mountPoint(attr *hcl.Attribute) string {
 		r.invalid(attr, "Expected %s; got %q.", want, text)
 	case clean == "/":
 		r.invalid(attr, "Expected %s; %q is the root of the running system.", want, text)
-	case kernel || slices.Contains(systemPaths, clean):
+	case linux.IsSystemPath(clean):
 		r.invalid(attr, "A volume mounted at %s would hide a part of the running system.", clean)
 	case strings.Contains(text, ","):
 		r.invalid(attr, "A mount point must not hold a comma; got %q.", text)

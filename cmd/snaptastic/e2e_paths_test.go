@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"snaptastic/ec2"
+	"snaptastic/ec2/sandbox"
+	"snaptastic/linux"
+)
+
+// at declares one volume of 1 GiB for each mount point, in this order.
+func (r *rig) at(mountPoints ...string) {
+	r.t.Helper()
+	r.mounts = mountPoints
+	r.hooked("")
+}
+
+func (r *rig) symlink(target, name string) string {
+	r.t.Helper()
+	p := filepath.Join(r.dir, name)
+	if err := os.Symlink(target, p); err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
+
+func (r *rig) folder(name string) string {
+	r.t.Helper()
+	p := filepath.Join(r.dir, "mnt", name)
+	if err := os.MkdirAll(p, 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
+
+func TestTwoMountPointsThatLeadToOneFolderAreRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	real := r.folder("real")
+	for name, link := range map[string]string{
+		"link": r.symlink(real, "link"), "chain": r.symlink("link", "chain"), "parent": r.symlink(filepath.Dir(real), "up") + "/real",
+	} {
+		r.at(real, link)
+		for _, verb := range []string{"plan", "run"} {
+			r.quiet(func() {
+				out := r.wants(2, "Duplicate mount point", verb, "mount", "db")
+				for _, words := range []string{link + " leads to " + real, "snaptastic.hcl:3", "line 8"} {
+					if !strings.Contains(out, words) {
+						t.Errorf("%s %s does not say %q:\n%s", verb, name, words, out)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestAMountPointThatLeadsIntoAnotherIsMountedInsideIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	srv := r.folder("srv")
+	data := r.symlink(filepath.Join(srv, "inner"), "data")
+	r.at(data, srv) // the inner one is declared first
+	r.must("run", "mount", "db")
+	outer, ok, err := linux.New(linux.Roots{}).MountAt(srv)
+	if err != nil || !ok {
+		t.Fatalf("%s is not mounted: %v", srv, err)
+	}
+	inner, ok, err := linux.New(linux.Roots{}).MountAt(data)
+	if err != nil || !ok || inner.Parent != outer.ID {
+		t.Errorf("%+v is not mounted inside %+v: %v", inner, outer, err)
+	}
+	for _, m := range []string{data, srv} {
+		if err := os.WriteFile(filepath.Join(m, "mark"), []byte(m), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.must("run", "mount", "db") // all adopted
+	r.must("run", "snapshot", "db")
+	r.wants(0, "", "volumes", "db")
+	r.must("run", "unmount", "db")
+	r.deleteDetached()
+	r.must("run", "mount", "db")
+	for _, m := range []string{data, srv} {
+		if b, err := os.ReadFile(filepath.Join(m, "mark")); string(b) != m {
+			t.Errorf("%s holds %q, %v", m, b, err)
+		}
+	}
+}
+
+func TestAMountPointThatLeadsToTheSystemOrThroughAStrangersLinkIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	if err := os.Chmod(r.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	theirs := r.folder("theirs")
+	link := filepath.Join(theirs, "link")
+	if err := os.Symlink(r.folder("real"), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{theirs, link} {
+		if err := os.Lchown(p, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for mountPoint, words := range map[string]string{
+		r.symlink("/boot", "boot"):                    "leads to /boot",
+		r.symlink("../../../../../../../etc", "etc"):  "leads to /etc",
+		r.symlink("/dev", "dev") + "/snaptastic-test": "leads to /dev/snaptastic-test",
+		link: "may have placed it",
+	} {
+		r.at(mountPoint)
+		r.quiet(func() {
+			r.wants(2, words, "plan", "mount", "db")
+			r.wants(2, words, "run", "mount", "db")
+		})
+	}
+	own := filepath.Join(theirs, "data")
+	r.at(own)
+	r.must("run", "mount", "db")
+}
+
+// EC2 keeps /dev/sdf and /dev/xvdf apart, and to a kernel they are one device: what is attached as the one is the volume
+// that is declared as the other, for the plan, for the permissions that are asked for first, and for the run.
+func TestAVolumeUnderAnotherSpellingOfItsDeviceIsAdopted(t *testing.T) {
+	t.Parallel()
+	for attached, declared := range map[string]string{"/dev/xvdf": "/dev/sdf", "/dev/sdf": "/dev/xvdf", "xvdf": "/dev/sdf", "sdf": "xvdf"} {
+		t.Run(strings.ReplaceAll(attached+" "+declared, "/", "_"), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 1, "ext4")
+			ctx := context.Background()
+			v, err := r.client.CreateVolume(ctx, ec2.CreateVolumeRequest{Zone: sandbox.Zone, Size: 1, Type: "gp3", ClientToken: "0123456789abcdef0123456789abcdef",
+				Tags: map[string]string{"role": "db", "mount_point": r.mounts[0]}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			self, err := r.client.Metadata().Identity(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.client.AttachVolume(ctx, v.ID, self.InstanceID, attached); err != nil {
+				t.Fatal(err)
+			}
+			tool(t, "mkfs.ext4", "-q", r.node(v.ID))
+			r.misbehave(sandbox.Fault{Action: "CreateVolume", Error: "UnauthorizedOperation"})
+			r.declare(fmt.Sprintf("snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n  volume %q {\n    mount_point = %q\n    size = 1\n    file_system = \"ext4\"\n  }\n}\n", declared, r.mounts[0]))
+			r.wants(0, v.ID, "plan", "mount", "db")
+			r.must("run", "mount", "db")
+			if n := r.made(); n != 1 {
+				t.Errorf("%d volumes, want the one", n)
+			}
+			r.calm()
+			r.must("run", "snapshot", "db")
+			r.must("run", "unmount", "db")
+		})
+	}
+}
