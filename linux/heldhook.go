@@ -7,10 +7,14 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // HeldHook is a program that holds something while it runs, such as a database's backup mode: it is started before a freeze,
-// says "ready" on a line of its own when it holds, lets go when its standard input ends, and exits 0.
+// says "ready" on a line of its own when it holds, lets go when its standard input ends, and exits 0. Any other end means
+// that it did not hold: an exit code other than 0 at any time, an exit before its input ended whatever the code, and an input
+// that it closed itself.
 type HeldHook struct {
 	process *hookProcess
 	stdin   *os.File
@@ -81,12 +85,45 @@ func (held *HeldHook) awaitReady(ctx context.Context, q HookRequest, ready <-cha
 	}
 }
 
+// ErrNotHeld: a held hook ended before it was released, or closed its input, so that it held nothing to the end.
+var ErrNotHeld = errors.New("it did not hold until it was released")
+
 // Exited is closed when the program has ended, asked or not: then nothing is held any more.
 func (held *HeldHook) Exited() <-chan struct{} { return held.process.exited }
 
-// Close lets the program go: its input ends, and it has timeout to exit; then its group is killed. An exit code other than 0
-// is an error. Close must be called once.
+// lost says how the hold ended before its release, nil while it holds.
+func (held *HeldHook) lost() error {
+	select {
+	case <-held.process.exited:
+		return fmt.Errorf("%w: it ended before", ErrNotHeld)
+	default:
+	}
+	if readerGone(held.stdin) {
+		return fmt.Errorf("%w: it closed its standard input, which is to tell it when", ErrNotHeld)
+	}
+	return nil
+}
+
+// readerGone says whether every reader of a pipe has closed it: poll(2) reports that as POLLERR on the writing end.
+func readerGone(pipe *os.File) bool {
+	raw, err := pipe.SyscallConn()
+	if err != nil {
+		return false
+	}
+	gone := false
+	_ = raw.Control(func(fd uintptr) {
+		ask := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(ask, 0)
+		gone = err == nil && n > 0 && ask[0].Revents&unix.POLLERR != 0
+	})
+	return gone
+}
+
+// Close releases the program: its input ends, and it has timeout to exit; then its group is killed. The error says that the
+// hold did not hold: the program had ended before (ErrNotHeld), even with exit code 0, or its exit code is not 0. Close must be
+// called once.
 func (held *HeldHook) Close(timeout time.Duration) (HookResult, error) {
+	lost := held.lost()
 	held.stdin.Close()
 	t := time.NewTimer(timeout)
 	defer t.Stop()
@@ -94,10 +131,16 @@ func (held *HeldHook) Close(timeout time.Duration) (HookResult, error) {
 	select {
 	case <-held.process.exited:
 	case <-t.C:
-		stopped = fmt.Errorf("%w: it did not end within %s of being let go", ErrHookTimedOut, timeout)
+		stopped = fmt.Errorf("%w: it did not end within %s of its release", ErrHookTimedOut, timeout)
 	}
 	result, err := held.process.finish(stopped)
 	result.Duration = time.Since(held.started)
+	switch {
+	case lost != nil && err != nil:
+		err = fmt.Errorf("%w (%w)", lost, err)
+	case lost != nil:
+		err = fmt.Errorf("%w (exit code %d)", lost, result.ExitCode)
+	}
 	if err != nil {
 		return result, fmt.Errorf("hook %s: %w%s", held.command, err, result.tailWords())
 	}

@@ -132,6 +132,7 @@ type fakeFreezer struct {
 	thawErr   error
 	broken    chan struct{}
 	owned     []guard.Thawed
+	started   func() // called by Start; may be nil
 
 	mu  sync.Mutex
 	log []string
@@ -152,6 +153,9 @@ func (f *fakeFreezer) soFar() string {
 
 func (f *fakeFreezer) Start(context.Context, plan.RunID, string, []guard.Mount, FreezeOptions) (Frozen, error) {
 	f.note("start")
+	if f.started != nil {
+		f.started()
+	}
 	return f, nil
 }
 

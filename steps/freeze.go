@@ -80,6 +80,9 @@ func (w *World) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win
 	if err := w.syncAll(ctx, mounts); err != nil { // the last thing: writers go on dirtying
 		return out, err
 	}
+	if err := win.stillHeld(); err != nil {
+		return out, err
+	}
 	if err := win.guard.Freeze(ctx); err != nil {
 		hint := ""
 		if errors.Is(err, syscall.EBUSY) {

@@ -41,10 +41,16 @@ func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {
 			case lost != nil && plan.VerdictOf(lost).Action == plan.ActOperator:
 				return out, lost
 			case !win.taken: // whatever kept the snapshots from being taken is the failure, not this
+				if lost != nil {
+					w.log("warn", "a held hook failed as well", "section", a.Section, "error", lost)
+				}
 				return out, nil
 			case !hold.Held:
 				return out, plan.Terminal("the snapshots are deleted; see whether the machine or EC2 is overloaded, or raise max_hold",
 					fmt.Errorf("the freeze did not hold until the snapshots were taken: %s", hold.Reason))
+			}
+			if lost != nil {
+				out.Held, out.Reason = false, lost.Error()
 			}
 			return out, lost
 		},

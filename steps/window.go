@@ -57,15 +57,8 @@ func (w *World) dropWindow(a plan.Attempt) {
 }
 
 // close thaws, lets the guard go and then the held hooks. It says how the freeze held; lost is what makes the snapshots
-// worthless or needs an operator, untidy what went wrong after the thaw.
+// worthless or needs an operator, untidy what went wrong after the thaw and changes nothing about them.
 func (win *window) close(ctx context.Context) (hold guard.Hold, lost, untidy error) {
-	for _, h := range win.held {
-		select {
-		case <-h.live.Exited():
-			lost = errors.Join(lost, fmt.Errorf("hook %s ended before the thaw: what it held was free during the freeze", h.name))
-		default:
-		}
-	}
 	if win.guard != nil {
 		var thawErr error
 		hold, thawErr = win.guard.Thaw(ctx)
@@ -74,20 +67,43 @@ func (win *window) close(ctx context.Context) (hold guard.Hold, lost, untidy err
 			lost = plan.NeedsOperator("thaw it: `snaptastic thaw --owned`", thawErr)
 		}
 	}
-	return hold, lost, errors.Join(untidy, win.release())
+	notHeld, tolerated := win.release()
+	if lost == nil && notHeld != nil {
+		lost = plan.Terminal("what the hook held was free while the snapshots were taken, so they are deleted: the hook's last lines say why it ended; "+
+			`on_failure = "continue" takes snapshots all the same`, notHeld)
+	}
+	return hold, lost, errors.Join(untidy, tolerated)
 }
 
-// release ends the held hooks, the last one first.
-func (win *window) release() error {
-	var err error
-	for i := len(win.held) - 1; i >= 0; i-- {
-		h := win.held[i]
-		if _, closeErr := h.live.Close(h.timeout); closeErr != nil && !h.tolerated {
-			err = errors.Join(err, closeErr)
+// release ends the held hooks, the last one first. Each says only now whether it held: a lock that was lost shows in how its
+// holder ends.
+func (win *window) release() (notHeld, tolerated error) {
+	for _, h := range slices.Backward(win.held) {
+		_, err := h.live.Close(h.timeout)
+		switch {
+		case err == nil:
+		case h.tolerated:
+			tolerated = errors.Join(tolerated, fmt.Errorf("%s is passed over: %w", h.name, err))
+		default:
+			notHeld = errors.Join(notHeld, fmt.Errorf("%s: %w", h.name, err))
 		}
 	}
 	win.held = nil
-	return err
+	return notHeld, tolerated
+}
+
+// stillHeld looks whether a hook has ended before anything is frozen.
+func (win *window) stillHeld() error {
+	for _, h := range win.held {
+		select {
+		case <-h.live.Exited():
+			if !h.tolerated {
+				return fmt.Errorf("hook %s ended before the freeze: it holds nothing", h.name)
+			}
+		default:
+		}
+	}
+	return nil
 }
 
 // A freeze writes out what is dirty while writers stand still already, so that little should be left: all is synced until

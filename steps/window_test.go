@@ -3,6 +3,9 @@ package steps
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -278,28 +281,101 @@ func TestAHookIsHeldAcrossTheFreeze(t *testing.T) {
 			t.Errorf("the hook said %q, want %q", got, want)
 		}
 	}
+}
 
-	held.Command[2] = "echo ready; cat >/dev/null; exit 3" // the snapshots are as good as before
-	if _, err := s.freeze().Do(t.Context(), s.a, in); err != nil {
-		t.Fatal(err)
+// Whenever a held hook ends otherwise than with exit code 0 after its release, what it held may have been free.
+func TestAHeldHookThatLostItsHoldMakesTheSnapshotsWorthless(t *testing.T) {
+	cases := []struct {
+		name, script string
+		ended        bool // wait for its end before the call
+		says         string
+	}{
+		{"it fails after its release", "echo ready; cat >/dev/null; exit 3", false, "exit status 3"},
+		{"it dies of a signal after its release", "echo ready; cat >/dev/null; kill -9 $$", false, "signal: killed"},
+		{"it fails under the freeze", "echo ready; read context; echo gone; exit 4", true, "exit status 4"},
+		{"it dies of a signal under the freeze", "echo ready; read context; kill -9 $$", true, "signal: killed"},
+		{"it ends well, but early", "echo ready; read context; exit 0", true, "it ended before (exit code 0)"},
+		{"it closes its input", "read context; exec <&-; echo ready; sleep 0.2", false, "it closed its standard input"},
+		{"it does not end in time", "echo ready; cat >/dev/null; exec sleep 1000", false, "did not end within 300ms of its release"},
 	}
-	if _, err := s.snapshot().Do(t.Context(), s.a, SnapshotIn{Members: s.members}); err != nil {
-		t.Fatal(err)
+	for _, c := range cases {
+		for _, tolerated := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, tolerated %v", c.name, tolerated), func(t *testing.T) {
+				s := newShutter("vol-1")
+				s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
+				goOn := filepath.Join(t.TempDir(), "go-on")
+				script := c.script
+				if c.ended { // not before the freeze, which would refuse it
+					script = strings.Replace(script, "read context;", "until test -e "+goOn+"; do sleep 0.01; done;", 1)
+				}
+				hook := HookIn{Name: "pre_snapshots", Timeout: plan.Duration(10 * time.Second), Command: []string{"/bin/sh", "-c", script}, Tolerated: tolerated}
+				if _, err := s.freeze().Do(t.Context(), s.a, FreezeIn{Mounts: s.members, Held: []HookIn{hook}}); err != nil {
+					t.Fatal(err)
+				}
+				held := &s.windowOf(s.a).held[0]
+				if strings.Contains(c.script, "sleep 1000") {
+					held.timeout = 300 * time.Millisecond
+				}
+				if c.ended {
+					if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+						t.Fatal(err)
+					}
+					<-held.live.Exited()
+				}
+				if _, err := s.snapshot().Do(t.Context(), s.a, SnapshotIn{Members: s.members}); err != nil {
+					t.Fatal(err)
+				}
+				out, err := s.thaw().Do(t.Context(), s.a, ThawIn{})
+				if tolerated {
+					if err != nil || !out.Held || !strings.Contains(out.Reason, c.says) {
+						t.Errorf("%+v, %v", out, err)
+					}
+					return
+				}
+				if err == nil || plan.VerdictOf(err).Action != plan.ActTerminal || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("%+v, %v", out, err)
+				}
+			})
+		}
 	}
-	if out, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); err != nil || !out.Held || !strings.Contains(out.Reason, "exit status 3") {
-		t.Errorf("a hook that ended badly after the thaw: %+v, %v", out, err)
-	}
+}
 
-	held.Command[2] = "echo ready; sleep 0.05" // and lets go by itself
-	if _, err := s.freeze().Do(t.Context(), s.a, in); err != nil {
-		t.Fatal(err)
+// One of two is enough.
+func TestEveryHeldHookMustHold(t *testing.T) {
+	for _, bad := range []int{0, 1} {
+		s := newShutter("vol-1")
+		s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
+		var hooks []HookIn
+		for i := range 2 {
+			end := "exit 0"
+			if i == bad {
+				end = "exit 3"
+			}
+			hooks = append(hooks, HookIn{Name: "pre_snapshot", Timeout: plan.Duration(10 * time.Second), Command: []string{"/bin/sh", "-c", "echo ready; cat >/dev/null; " + end}})
+		}
+		if _, err := s.freeze().Do(t.Context(), s.a, FreezeIn{Mounts: s.members, Held: hooks}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.snapshot().Do(t.Context(), s.a, SnapshotIn{Members: s.members}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); plan.VerdictOf(err).Action != plan.ActTerminal || !strings.Contains(err.Error(), "exit status 3") {
+			t.Errorf("hook %d of 2 lost its hold: %v", bad, err)
+		}
 	}
-	<-s.windowOf(s.a).held[0].live.Exited()
-	if _, err := s.snapshot().Do(t.Context(), s.a, SnapshotIn{Members: s.members}); err != nil {
-		t.Fatal(err)
+}
+
+func TestNothingIsFrozenWhenAHeldHookHasEndedBefore(t *testing.T) {
+	s := newShutter("vol-1")
+	s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
+	s.freezer.started = func() { <-s.windowOf(s.a).held[0].live.Exited() }
+	hook := HookIn{Name: "pre_snapshots", Timeout: plan.Duration(10 * time.Second), Command: []string{"/bin/sh", "-c", "echo ready"}}
+	_, err := s.freeze().Do(t.Context(), s.a, FreezeIn{Mounts: s.members, Held: []HookIn{hook}})
+	if err == nil || !strings.Contains(err.Error(), "ended before the freeze") || slices.Contains(s.freezer.log, "freeze") {
+		t.Errorf("%v, %v", err, s.freezer.log)
 	}
-	if _, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); err == nil || !strings.Contains(err.Error(), "pre_snapshots ended before the thaw") {
-		t.Errorf("a hook that let go early: %v", err)
+	if _, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"snaptastic/steps/recipe"
 )
@@ -148,5 +149,42 @@ func TestAHangingHookIsEndedWithItsGroup(t *testing.T) {
 	}
 	if did := mutating(r.calls()); len(did) > 0 {
 		t.Errorf("it made %v", did)
+	}
+}
+
+// A held hook that did not hold to the end: no label, no snapshot, exit 1. With on_failure = "continue" it does not count.
+func TestAHeldHookThatLostItsHoldFailsTheSnapshot(t *testing.T) {
+	for _, tt := range []struct{ name, hook, script, says string }{
+		{"fails once it is released", "pre_snapshots", "echo ready; cat >/dev/null; exit 3", "exit status 3"},
+		{"fails once it is released, of one volume", "pre_snapshot", "echo ready; cat >/dev/null; exit 3", "exit status 3"},
+		{"ends early", "pre_snapshots", "read context; echo ready; sleep 1", "ended before"},
+		{"dies of a signal", "pre_snapshots", "echo ready; cat >/dev/null; kill -TERM $$", "signal: terminated"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, 2, "ext4")
+			settings := func(more string) string {
+				return "snapshotter \"db\" {\n filter_tags = { role = \"db\" }\n" + r.volume(0, "ext4") + r.volume(1, "ext4") +
+					fmt.Sprintf("hook %q {\n command = [\"sh\", \"-c\", %q]\n hold = true\n %s }\n}\n", tt.hook, tt.script, more)
+			}
+			r.declare(settings(""))
+			r.must("run", "mount", "db")
+			r.hang("CreateSnapshots", 2*time.Second, "before")
+			code, out := r.run("run", "snapshot", "db")
+			plain(t, out)
+			if code != exitFailed || !strings.Contains(out, tt.says) || !strings.Contains(out, tt.hook) {
+				t.Errorf("exit %d, want %d and %q\n%s", code, exitFailed, tt.says, out)
+			}
+			r.restorable(0)
+			for _, m := range r.mounts {
+				r.writable(m)
+			}
+			if left := r.unfinished(); len(left) > 0 {
+				t.Errorf("unfinished: %v", left)
+			}
+
+			r.declare(settings("on_failure = \"continue\"\n"))
+			r.must("run", "snapshot", "db")
+			r.restorable(2)
+		})
 	}
 }

@@ -45,10 +45,10 @@ func (r *rig) moved(text string) string {
 }
 
 // standIn puts a program in front of PATH. It writes its name and arguments
-// into the diary, and how many of the rig's volumes are mounted; then more.
+// into the diary, on one line, and how many of the rig's volumes are mounted; then more.
 func (r *rig) standIn(name, more string) {
 	r.t.Helper()
-	r.program(name, fmt.Sprintf("echo \"$(basename $0) $* [$(grep -c ' %s/mnt/' /proc/self/mounts)]\" | sed 's#%s/mnt##g' >>%s/diary\n%s", r.dir, r.dir, r.dir, more))
+	r.program(name, fmt.Sprintf("set -f; echo $(basename $0) $* \"[$(grep -c ' %s/mnt/' /proc/self/mounts)]\" | sed 's#%s/mnt##g' >>%s/diary\n%s", r.dir, r.dir, r.dir, more))
 }
 
 // program puts a script in front of PATH.
@@ -266,9 +266,8 @@ func TestTheOriginalsPostgresExample(t *testing.T) {
 // mysqlStandIn holds its lock as long as its input is open.
 const mysqlStandIn = `
 say() { echo "$1 $(date +%s%N)" >>"$(dirname $0)/../lock"; }
-while read -r sql; do
-	case "$sql" in *"READ LOCK"*"ready"*) say lock; echo ready ;; esac
-done
+case "$*" in *"READ LOCK"*"ready"*"system cat"*) say lock; echo ready ;; esac
+cat >/dev/null
 say unlock`
 
 // The examples for databases, each with stand-ins for its programs.
@@ -288,8 +287,9 @@ func TestDatabaseExamples(t *testing.T) {
 		{file: "mysql", userdata: usualUserdata + "}", tags: map[string]string{"role": "db"}, mountPoints: 2, chownedRoots: 2,
 			programs: map[string]string{"systemctl": "", "mysql": mysqlStandIn},
 			mount:    []string{"systemctl stop mysql [0]", "systemctl start mysql [2]"},
-			snapshot: []string{"mysql --defaults-file=/etc/mysql/debian.cnf --batch --skip-column-names --unbuffered [2]"},
-			unmount:  []string{"systemctl stop mysql [2]"}},
+			snapshot: []string{"mysql --user=root --protocol=socket --batch --skip-column-names --unbuffered --skip-reconnect --execute " +
+				"SET SESSION lock_wait_timeout = 5; FLUSH TABLES WITH READ LOCK; SELECT 'ready'; system cat >/dev/null UNLOCK TABLES; [2]"},
+			unmount: []string{"systemctl stop mysql [2]"}},
 		{file: "solr", userdata: usualUserdata + "}", tags: map[string]string{"role": "db"}, mountPoints: 1, chownedRoots: 1,
 			programs: map[string]string{"systemctl": "", "curl": ""},
 			mount:    []string{"systemctl stop solr [0]", "systemctl start solr [1]"},
