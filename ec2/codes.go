@@ -38,7 +38,10 @@ var classes = map[string]Class{
 	"InvalidDevice.InUse":   InUse,
 	"InvalidSnapshot.InUse": InUse,
 
+	// Snapshots that are under way make room as they complete.
 	"SnapshotCreationPerVolumeRateExceeded": RateExceeded,
+	"PendingSnapshotLimitExceeded":          RateExceeded,
+	"ConcurrentSnapshotLimitExceeded":       RateExceeded,
 
 	"InsufficientVolumeCapacity": Limit,
 	"ResourceCountExceeded":      Limit,
@@ -71,12 +74,16 @@ var classes = map[string]Class{
 	"VolumeModificationSizeExceeded": Limit,
 }
 
-// classOfCode looks a code up, and goes by its spelling where it is not listed.
-func classOfCode(code, message string) Class {
+// classOfCode looks up the code of an answer to the action op, and goes by its spelling where it is not listed.
+func classOfCode(op, code, message string) Class {
 	if class, ok := classes[code]; ok {
 		return class
 	}
 	switch {
+	case code == "ResourceLimitExceeded" && sentOnce[op]: // too many copies or snapshots are under way
+		return RateExceeded
+	case op == "ModifyInstanceAttribute" && unmapped(code, message):
+		return SettleLater
 	case strings.HasSuffix(code, ".NotFound"):
 		return NotFound
 	case strings.HasSuffix(code, ".InUse"):
@@ -88,6 +95,17 @@ func classOfCode(code, message string) Class {
 		return InUse
 	}
 	return Invalid
+}
+
+// unmapped says that the instance does not have the device among its block devices, or not yet: an attachment shows in
+// DescribeVolumes before it shows there. EC2 says it as "InvalidInstanceAttributeValue: No device is currently mapped at
+// /dev/sdf", and as other codes about the same.
+func unmapped(code, message string) bool {
+	switch code {
+	case "InvalidInstanceAttributeValue", "InvalidBlockDeviceMapping", "InvalidAttributeValue", "InvalidDevice.NotFound":
+		return true
+	}
+	return strings.HasPrefix(code, "InvalidParameter") && strings.Contains(message, "mapped")
 }
 
 // hints say what to do, by code. Quota names are those of the Service Quotas console.

@@ -159,7 +159,7 @@ func classifyAnswer(fault *Fault, code, message string) {
 	if fault.Message == "" {
 		fault.Message = "EC2 gave no reason"
 	}
-	fault.Class = classOfCode(code, fault.Message)
+	fault.Class = classOfCode(fault.Op, code, fault.Message)
 	if fault.Class == Transient && sentOnce[fault.Op] {
 		fault.Class = Ambiguous
 	}

@@ -57,7 +57,7 @@ func TestEachErrorCodeHasItsClassAndItsAdvice(t *testing.T) {
 		{"CreateSnapshot", 503, "RequestLimitExceeded", "Request limit exceeded.", Throttled, ""},
 		{"CreateSnapshot", 400, "SnapshotCreationPerVolumeRateExceeded", "", RateExceeded, "15 seconds"},
 		{"CreateSnapshot", 400, "SnapshotLimitExceeded", "", Limit, "Snapshots per Region"},
-		{"CreateSnapshot", 400, "ConcurrentSnapshotLimitExceeded", "", Limit, "under way"},
+		{"CreateSnapshot", 400, "ConcurrentSnapshotLimitExceeded", "", RateExceeded, "under way"},
 		{"DescribeVolumes", 401, "AuthFailure", "AWS was not able to validate the provided access credentials", Denied, "clock"},
 		{"DescribeVolumes", 400, "RequestExpired", "", Denied, "clock"},
 		{"DeleteSnapshot", 400, "InvalidSnapshot.InUse", "The snapshot snap-1 is currently in use by ami-1", InUse, "deregister"},

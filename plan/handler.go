@@ -201,6 +201,7 @@ const (
 type Verdict struct {
 	Action Action
 	After  time.Duration // ActRetry, ActRestart: not before
+	Within time.Duration // ActRestart: again and again for so long, counted from the first opening; 0: a few times
 	Hint   string        // what the operator can do
 	Err    error
 }
@@ -235,7 +236,7 @@ func Skip(reason error) error { return &Verdict{Action: ActSkip, Err: reason} }
 func VerdictOf(err error) *Verdict {
 	var v *Verdict
 	if errors.As(err, &v) {
-		return &Verdict{Action: v.Action, After: v.After, Hint: v.Hint, Err: err}
+		return &Verdict{Action: v.Action, After: v.After, Within: v.Within, Hint: v.Hint, Err: err}
 	}
 	return &Verdict{Action: ActTerminal, Err: err}
 }

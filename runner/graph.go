@@ -40,7 +40,9 @@ type section struct {
 	*plan.Section
 	open, close *node
 	body        []*node
-	restarts    int
+	opened      time.Time // first in this process, monotonic
+	restarts    int       // after failures
+	waits       int       // for room at EC2: thawed, and bounded by time
 }
 
 type graph struct {

@@ -463,6 +463,53 @@ func TestTime(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a section waits closed for room at EC2, for as long as its verdict says and no longer", func(t *testing.T) {
+		for _, c := range []struct {
+			refusals int
+			outcome  journal.Outcome
+			opened   int
+		}{{10, journal.RunDone, 11}, {1000, journal.RunFailed, 0}} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				h := w.handlers()
+				delete(h, "shot")
+				refusals, opened, standing := 0, 0, time.Duration(0)
+				plan.Bind(h, shotDef, plan.Funcs[in, string]{Do: func(context.Context, plan.Attempt, in) (string, error) {
+					if !w.open {
+						t.Error("a shot while it is closed")
+					}
+					opened++
+					time.Sleep(100 * time.Millisecond)
+					standing += 100 * time.Millisecond
+					if refusals++; refusals > c.refusals {
+						return "done", nil
+					}
+					return "", &plan.Verdict{Action: plan.ActRestart, After: 15 * time.Second, Within: 10 * time.Minute, Err: errors.New("too many are under way")}
+				}})
+				var retries []Event
+				start := time.Now()
+				p := story(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c closes=x")
+				res := exec(t.Context(), p, w, func(conf *Config) {
+					conf.Handlers, conf.Settle = h, time.Second
+					conf.Observe = func(e Event) {
+						if e.What == Retrying {
+							retries = append(retries, e)
+						}
+					}
+				})
+				took := time.Since(start)
+				if res.Outcome != c.outcome || c.opened > 0 && opened != c.opened || w.open {
+					t.Errorf("%d refusals: ended as %q after opening it %d times; open: %t", c.refusals, res.Outcome, opened, w.open)
+				}
+				if c.outcome == journal.RunFailed && (took > 10*time.Minute || took < 9*time.Minute || !strings.Contains(res.Failures[0].Err.Error(), "gave up after")) {
+					t.Errorf("gave up after %s: %+v", took, res.Failures)
+				}
+				if len(retries) == 0 || retries[0].Wait < 15*time.Second || !strings.Contains(retries[0].Err.Error(), "too many") {
+					t.Errorf("what was said: %+v", retries)
+				}
+			})
+		}
+	})
 	t.Run("a hanging read ends at its time-out", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld()

@@ -30,6 +30,7 @@ func (r *run) startAtomic(n *node) {
 		return
 	}
 	n.began = time.Now()
+	sec.opened = n.began
 	if sec.untidy() {
 		r.recover(sec, func() { r.openSection(sec) })
 		return
@@ -266,12 +267,14 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 				return
 			}
 			r.tidied(sec)
-			again := v.Action == plan.ActRestart || v.Action == plan.ActRetry
-			if sec.restarts++; !again || sec.restarts > r.Restarts || r.stopped {
+			wait, again := r.restart(sec, v)
+			if !again {
+				if v.Within > 0 && !r.stopped {
+					worst = fmt.Errorf("gave up after %s: %w", time.Since(sec.opened).Round(time.Second), worst)
+				}
 				r.sectionFailed(sec, worst)
 				return
 			}
-			wait := max(v.After, r.backoff(sec.restarts))
 			r.emit(sec.open, Retrying, withErr(worst), withWait(wait))
 			r.after(wait, func() {
 				if r.stopped {
@@ -282,6 +285,21 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 			})
 		}
 	})
+}
+
+// restart says whether the section is opened again, and after which wait: a few times, or for as long as the verdict
+// says that it is worth it. Waits of the second kind do not use up the tries of the first.
+func (r *run) restart(sec *section, v *plan.Verdict) (wait time.Duration, again bool) {
+	if r.stopped || v.Action != plan.ActRestart && v.Action != plan.ActRetry {
+		return 0, false
+	}
+	if v.Within > 0 {
+		sec.waits++
+		wait = max(v.After, r.backoff(sec.waits))
+		return wait, time.Since(sec.opened)+wait <= v.Within
+	}
+	sec.restarts++
+	return max(v.After, r.backoff(sec.restarts)), sec.restarts <= r.Restarts
 }
 
 // sectionFailed fails the step whose error it is and skips the others. Records

@@ -153,7 +153,7 @@ func (w *World) mustBeFree(ctx context.Context, q linux.DeviceQuery) error {
 func (w *World) detachAndWait(ctx context.Context, a plan.Attempt, id, device string) error {
 	if err := w.Cloud.DetachVolume(ctx, id, w.Instance.ID, device); err != nil {
 		if notFound(err) {
-			return nil
+			return w.volumeGone(ctx, id, err)
 		}
 		return verdict(err)
 	}

@@ -128,7 +128,13 @@ func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolum
 		return nil
 	}
 	if a.Keep && !w.DeleteKept[out.VolumeID] {
-		if err := w.Cloud.CreateTags(ctx, []string{out.VolumeID}, map[string]string{TagDetached: stamp(time.Now())}); err != nil && !notFound(err) {
+		err := w.Cloud.CreateTags(ctx, []string{out.VolumeID}, map[string]string{TagDetached: stamp(time.Now())})
+		if notFound(err) {
+			if err = w.volumeGone(ctx, out.VolumeID, err); err == nil {
+				return nil // there is nothing to keep
+			}
+		}
+		if err != nil {
 			return verdict(err)
 		}
 		return plan.Skip(fmt.Errorf("volume %s, which was mounted on %s, remains and is billed; delete it with `aws ec2 delete-volume --volume-id %s` when nobody needs it",
@@ -141,11 +147,12 @@ func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolum
 	case err != nil && v.State != "error": // a failed volume is deleted like another
 		return verdict(err)
 	}
-	if err := w.Cloud.DeleteVolume(ctx, out.VolumeID); err != nil && !notFound(err) {
-		if ec2.ClassOf(err) == ec2.InUse {
-			return plan.Retry(2*time.Second, err)
-		}
+	switch err := w.Cloud.DeleteVolume(ctx, out.VolumeID); {
+	case notFound(err):
+		return w.volumeGone(ctx, out.VolumeID, err)
+	case ec2.ClassOf(err) == ec2.InUse:
+		return plan.Retry(2*time.Second, err)
+	default:
 		return verdict(err)
 	}
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"snaptastic/ec2"
 	"snaptastic/plan"
 )
 
@@ -44,7 +45,17 @@ func (w *World) deleteOnTermination() plan.Funcs[DeleteOnTerminationIn, DeletedO
 		},
 		// It was the other way round, or the step would have had nothing to do.
 		Undo: func(ctx context.Context, _ plan.Attempt, in DeleteOnTerminationIn, _ DeletedOnTermination) error {
-			return verdict(w.Cloud.SetDeleteOnTermination(ctx, w.Instance.ID, in.Attached.Must().Device, !in.Want))
+			at := in.Attached.Must()
+			err := w.Cloud.SetDeleteOnTermination(ctx, w.Instance.ID, at.Device, !in.Want)
+			if class := ec2.ClassOf(err); class != ec2.NotFound && class != ec2.SettleLater {
+				return verdict(err)
+			}
+			// EC2 does not see the attachment there: not yet, or it is off, and then there is nothing to set back.
+			v, lookErr := w.Cloud.Volume(ctx, at.VolumeID)
+			if _, on := v.On(w.Instance.ID); !on && (lookErr == nil || notFound(lookErr)) {
+				return nil
+			}
+			return settling(err)
 		},
 		Foresee: func(in DeleteOnTerminationIn) string { return fmt.Sprintf("set to %t", in.Want) },
 	}

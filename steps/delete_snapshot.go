@@ -55,8 +55,10 @@ func (w *World) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
 		Do: func(ctx context.Context, _ plan.Attempt, in DeleteSnapshotIn) (Deleted, error) {
 			err := w.Cloud.DeleteSnapshot(ctx, in.SnapshotID)
 			switch {
-			case err == nil || notFound(err):
+			case err == nil:
 				return Deleted{in.SnapshotID}, nil
+			case notFound(err): // a look has just shown it: look again
+				return Deleted{}, plan.Retry(time.Second, err)
 			case in.Image != "" && ec2.ClassOf(err) == ec2.InUse: // EC2 takes a moment to see that the image is gone
 				return Deleted{}, plan.Retry(2*time.Second, err)
 			}

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"time"
 
 	"snaptastic/plan"
 )
@@ -42,10 +43,11 @@ func (w *World) deleteCleanedVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 			return plan.Seen[Deleted]{Sight: plan.Absent}, standing(there, in.Stands)
 		},
 		Do: func(ctx context.Context, _ plan.Attempt, in DeleteVolumeIn) (Deleted, error) {
-			if err := w.Cloud.DeleteVolume(ctx, in.VolumeID); err != nil && !notFound(err) {
-				return Deleted{}, verdict(err)
+			err := w.Cloud.DeleteVolume(ctx, in.VolumeID)
+			if notFound(err) { // a look has just shown it: look again
+				err = plan.Retry(time.Second, err)
 			}
-			return Deleted{in.VolumeID}, nil
+			return Deleted{in.VolumeID}, verdict(err)
 		},
 		Undo: func(_ context.Context, _ plan.Attempt, in DeleteVolumeIn, _ Deleted) error {
 			return cannotBringBack(in.VolumeID)

@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"slices"
+	"time"
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
@@ -39,10 +40,11 @@ func (w *World) deregisterImage() plan.Funcs[DeregisterImageIn, Deleted] {
 			return plan.Seen[Deleted]{Sight: plan.Absent}, nil
 		},
 		Do: func(ctx context.Context, _ plan.Attempt, in DeregisterImageIn) (Deleted, error) {
-			if err := w.Cloud.DeregisterImage(ctx, in.ImageID); err != nil && !notFound(err) {
-				return Deleted{}, verdict(err)
+			err := w.Cloud.DeregisterImage(ctx, in.ImageID)
+			if notFound(err) { // a look has just shown it: look again
+				err = plan.Retry(time.Second, err)
 			}
-			return Deleted{in.ImageID}, nil
+			return Deleted{in.ImageID}, verdict(err)
 		},
 		Undo: func(_ context.Context, _ plan.Attempt, in DeregisterImageIn, _ Deleted) error {
 			return cannotBringBack(in.ImageID)

@@ -95,7 +95,7 @@ func (w *World) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ 
 	id := in.Found.Must().VolumeID
 	v, err := w.Cloud.Volume(ctx, id)
 	if err != nil {
-		return verdict(err)
+		return settling(err)
 	}
 	if at, on := v.On(w.Instance.ID); on && (at.State == "detaching" || at.State == "busy") {
 		if err := w.seeDetached(ctx, a, id); err != nil {
@@ -105,7 +105,7 @@ func (w *World) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ 
 	}
 	if _, on := v.On(w.Instance.ID); !on {
 		if _, err := w.Cloud.AttachVolume(ctx, id, w.Instance.ID, before.Device); err != nil {
-			return verdict(err)
+			return settling(err)
 		}
 	}
 	at, err := w.seeAttached(ctx, a, id, before.Device, time.Duration(in.Patience))
@@ -113,7 +113,7 @@ func (w *World) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ 
 		return err
 	}
 	if err := w.Cloud.SetDeleteOnTermination(ctx, w.Instance.ID, at.Device, before.DeleteOnTermination); err != nil {
-		return verdict(err)
+		return settling(err)
 	}
 	return verdict(w.Cloud.DeleteTags(ctx, []string{id}, []string{TagDetached}))
 }

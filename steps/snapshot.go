@@ -159,14 +159,20 @@ func (w *World) deleteSnapshots(ctx context.Context, a plan.Attempt, in Snapshot
 		return verdict(err)
 	}
 	var kept []string
+	var denied error
 	for _, s := range there {
 		if s.Tags[TagState] == Consistent {
 			kept = append(kept, s.ID)
 			continue
 		}
-		if err := w.Cloud.DeleteSnapshot(ctx, s.ID); err != nil && !notFound(err) {
+		if err := w.Cloud.DeleteSnapshot(ctx, s.ID); notFound(err) {
+			denied = err
+		} else if err != nil {
 			return verdict(err)
 		}
+	}
+	if denied != nil { // a describe has just shown it: whoever asks looks again until it shows it no more
+		return plan.Retry(time.Second, denied)
 	}
 	if len(kept) > 0 {
 		return keptSnapshots(kept)

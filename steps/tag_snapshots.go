@@ -93,7 +93,11 @@ func (in TagSnapshotsIn) tagsOf(a plan.Attempt, t Taken) map[string]string {
 func (w *World) dropStrangers(ctx context.Context, a plan.Attempt, set SnapshotSet) error {
 	for _, id := range set.Strangers {
 		w.log("warn", "deleting a snapshot of a volume that was attached meanwhile and is not in the plan", "step", a.Step, "snapshot", id)
-		if err := w.Cloud.DeleteSnapshot(ctx, id); err != nil && !notFound(err) {
+		err := w.Cloud.DeleteSnapshot(ctx, id)
+		if notFound(err) {
+			err = w.snapshotGone(ctx, id, err)
+		}
+		if err != nil {
 			return verdict(err)
 		}
 	}

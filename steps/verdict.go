@@ -13,6 +13,10 @@ import (
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (SnapshotCreationPerVolumeRateExceeded)
 const snapshotPause = 15 * time.Second
 
+// snapshotPatience is for how long a section is opened again, thawed in between, while EC2 has too many snapshots of its
+// volumes under way.
+const snapshotPatience = 15 * time.Minute
+
 // verdict turns what EC2 answered into what the runner is to do. Every call that goes through it is safe to repeat, as
 // the step looks before it acts or carries a token.
 func verdict(err error) error {
@@ -52,7 +56,7 @@ func sectionVerdict(err error) error {
 	}
 	switch fault.Class {
 	case ec2.RateExceeded:
-		return restart(max(fault.RetryAfter, snapshotPause))
+		return &plan.Verdict{Action: plan.ActRestart, After: max(fault.RetryAfter, snapshotPause), Within: snapshotPatience, Hint: fault.Hint, Err: err}
 	case ec2.Throttled, ec2.Transient, ec2.SettleLater:
 		return restart(fault.RetryAfter)
 	case ec2.Ambiguous:

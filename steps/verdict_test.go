@@ -41,6 +41,13 @@ func TestWhatEC2AnswersDecidesWhatTheRunnerDoes(t *testing.T) {
 	if v := plan.VerdictOf(sectionVerdict(&ec2.Fault{Class: ec2.RateExceeded})); v.After < snapshotPause {
 		t.Errorf("two snapshots of a volume follow each other within %s", v.After)
 	}
+	for _, code := range []string{"SnapshotCreationPerVolumeRateExceeded", "PendingSnapshotLimitExceeded", "ConcurrentSnapshotLimitExceeded", "ResourceLimitExceeded"} {
+		b := newBench(t, false, once("CreateSnapshot", code))
+		_, err := b.cloud.CreateSnapshot(t.Context(), ec2.CreateSnapshotRequest{VolumeID: "vol-0123456789abcdef0"})
+		if v := plan.VerdictOf(sectionVerdict(err)); v.Action != plan.ActRestart || v.After < snapshotPause || v.Within < 5*time.Minute {
+			t.Errorf("%s: %s after %s, for %s; want to wait thawed for minutes", code, v.Action, v.After, v.Within)
+		}
+	}
 	for _, plain := range []error{nil, errors.New("no fault"), plan.Skip(&ec2.Fault{Class: ec2.Throttled})} {
 		if got := verdict(plain); got != plain {
 			t.Errorf("%v became %v", plain, got)
