@@ -35,7 +35,9 @@ type flags struct {
 	logFormat string
 	output    string
 	yes       bool
-	noColor   bool
+
+	privateMounts bool // of commands that mount: in a mount namespace of its own all the same
+	noColor       bool
 }
 
 const (

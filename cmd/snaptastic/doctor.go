@@ -37,6 +37,7 @@ type doctor struct {
 func (a *app) doctor(ctx context.Context) error {
 	d := &doctor{app: a}
 	d.root()
+	d.namespace()
 	d.file()
 	d.instance(ctx)
 	d.snapshotters(ctx)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
@@ -159,4 +161,47 @@ func TestAVolumeUnderAnotherSpellingOfItsDeviceIsAdopted(t *testing.T) {
 			r.must("run", "unmount", "db")
 		})
 	}
+}
+
+// Whoever mounts in a mount namespace of his own reports volumes that nobody else sees.
+func TestAMountThatNobodyElseWouldSeeIsRefused(t *testing.T) {
+	t.Parallel()
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		t.Skip("needs unshare")
+	}
+	r := newRig(t, 1, "ext4")
+	apart := func(code int, words string, args ...string) {
+		t.Helper()
+		for _, propagation := range []string{"slave", "private"} {
+			cmd := r.command(args...)
+			cmd.Args = append([]string{unshare, "-m", "--propagation", propagation, r.bin}, cmd.Args[1:]...)
+			cmd.Path = unshare
+			got, stdout, stderr := r.apart(cmd)
+			if out := stdout + stderr; got != code || !strings.Contains(out, words) {
+				t.Errorf("%v: exit %d, want %d with %q:\n%s", args, got, code, words, out)
+			}
+		}
+	}
+	r.quiet(func() {
+		apart(1, "--private-mounts", "run", "mount", "db")
+		apart(0, "would be refused", "plan", "mount", "db")
+		apart(1, "mount namespace", "doctor")
+	})
+	r.must("run", "mount", "db")
+	apart(1, "mount namespace of its own", "run", "unmount", "db")
+	apart(0, "", "run", "snapshot", "db") // a freeze is the same in all of them
+	apart(0, "", "run", "mount", "db", "--private-mounts")
+	r.must("run", "unmount", "db")
+	r.hang("AttachVolume", time.Minute, "before")
+	r.strike("attach", "run", "mount", "db")
+	r.calm()
+	id := r.only()
+	for _, args := range [][]string{{"resume"}, {"resume", id}, {"rollback", id}} {
+		apart(1, "mount namespace of its own", args...)
+	}
+	if r.only() != id {
+		t.Error("the run is not what it was")
+	}
+	r.must("rollback", id)
 }

@@ -41,6 +41,9 @@ type action struct {
 // execute takes a run as far as it goes and records how it ended.
 func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Run, act action) (runner.Result, error) {
 	defer run.Close()
+	if err := a.needSharedMounts(run.Plan()); err != nil {
+		return runner.Result{}, err
+	}
 	boot, err := linux.New(a.roots()).BootID()
 	if err != nil {
 		return runner.Result{}, err

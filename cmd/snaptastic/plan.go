@@ -53,6 +53,9 @@ func (a *app) showPlan(ctx context.Context, op, name string, o recipe.Options, f
 	if err != nil {
 		return err
 	}
+	if err := a.needSharedMounts(p); err != nil {
+		a.log.Warn("`run` would be refused", "because", err)
+	}
 	seen, err := runner.Foresee(ctx, p, h)
 	if err != nil {
 		return err

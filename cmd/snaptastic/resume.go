@@ -34,6 +34,7 @@ when there is nothing to do.`,
 			}
 			return a.resumeOne(c.Context(), plan.RunID(args[0]), ids(redo), ids(done))
 		}}
+	privateMountsFlag(c, a)
 	c.Flags().StringSliceVar(&redo, "redo", nil, "do this uncertain `STEP` again")
 	c.Flags().StringSliceVar(&done, "assume-done", nil, "take this uncertain `STEP` as done")
 	return c

@@ -46,6 +46,7 @@ func rollbackCommand(a *app) *cobra.Command {
 			_, err = a.execute(c.Context(), store, run, act)
 			return err
 		}}
+	privateMountsFlag(c, a)
 	c.Flags().BoolVar(&deleteVolumes, "delete-volumes", false, "also delete volumes that the run made and that were mounted once; asks for each")
 	return c
 }

@@ -52,6 +52,9 @@ func operationCommand(a *app, op string) *cobra.Command {
 			return a.runOperation(c.Context(), op, args[0], o, onFailure == "rollback")
 		}}
 	optionFlags(c, op, &o)
+	if op != "snapshot" {
+		privateMountsFlag(c, a)
+	}
 	c.Flags().StringVar(&onFailure, "on-failure", "stop", "what to do when it fails: `stop` (resumable), or rollback")
 	return c
 }
@@ -74,6 +77,9 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 	}
 	p, spec, err := a.compile(ctx, op, name, o)
 	if err != nil {
+		return err
+	}
+	if err := a.needSharedMounts(p); err != nil {
 		return err
 	}
 	if err := a.client.Ready(ctx); err != nil { // before there is a run to be resumed
