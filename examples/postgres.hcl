@@ -24,10 +24,14 @@ snapshotter "postgres" {
     }
   }
 
+  # These run only when something is mounted: a mount that has nothing to do restarts nothing.
   hook "pre_mounts" { command = ["systemctl", "stop", "postgresql"] }
 
   # PostgreSQL starts on a folder of its own alone.
-  hook "post_mount"  { command = ["sh", "-c", "chown -R postgres:postgres \"$SNAPTASTIC_MOUNT_POINT\" && chmod 0700 \"$SNAPTASTIC_MOUNT_POINT\""] }
+  hook "post_mount" {
+    command = ["sh", "-c", "chown -R postgres:postgres \"$SNAPTASTIC_MOUNT_POINT\" && chmod 0700 \"$SNAPTASTIC_MOUNT_POINT\""]
+    when    = "changed" # not over a running database
+  }
   hook "post_mounts" { command = ["systemctl", "start", "postgresql"] }
 
   # A checkpoint before the freeze makes recovery after a restore short.

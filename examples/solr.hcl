@@ -22,7 +22,10 @@ snapshotter "solr" {
   }
 
   hook "pre_mounts"    { command = ["systemctl", "stop", "solr"] }
-  hook "post_mount"    { command = ["chown", "-R", "solr:solr", "/mnt/index"] }
+  hook "post_mount" {
+    command = ["chown", "-R", "solr:solr", "/mnt/index"]
+    when    = "changed" # not over a running Solr
+  }
   hook "post_mounts"   { command = ["systemctl", "start", "solr"] }
   hook "pre_unmounts"  { command = ["systemctl", "stop", "solr"] }
 }

@@ -23,6 +23,9 @@ type HookIn struct {
 	Snapshotter string        `json:"snapshotter"`
 	Volumes     []HookVolume  `json:"volumes"`
 	Of          string        `json:"of,omitempty"` // mount point of the one volume that a singular hook is for
+	// IfChanged: only where the mount mounts something. Pre is what a post hook's fellow did.
+	IfChanged bool                `json:"if_changed,omitempty"`
+	Pre       plan.Value[HookRan] `json:"pre,omitzero"`
 }
 
 // HookVolume is a volume as far as it is known when the hook runs.
@@ -33,22 +36,90 @@ type HookVolume struct {
 	Found      plan.Value[FoundVolume] `json:"found"`
 	Volume     plan.Value[Volume]      `json:"volume"`
 	Taken      plan.Value[SnapshotSet] `json:"taken"`
+	Mounted    plan.Value[Mounted]     `json:"mounted,omitzero"`
 }
 
 // HookRan tells how the program ended.
 type HookRan struct {
 	ExitCode int           `json:"exit_code"`
 	Took     plan.Duration `json:"took"`
+	Skipped  bool          `json:"skipped,omitempty"` // there was nothing to change
 }
+
+// String says it where it did not run.
+func (r HookRan) String() string {
+	if r.Skipped {
+		return nothingToChange
+	}
+	return ""
+}
+
+const nothingToChange = "skipped: nothing to change"
 
 func (w *World) hook() plan.Funcs[HookIn, HookRan] {
 	return plan.Funcs[HookIn, HookRan]{
 		Do: func(ctx context.Context, a plan.Attempt, in HookIn) (HookRan, error) {
+			if in.IfChanged {
+				changes, err := w.changes(in)
+				if err != nil {
+					return HookRan{}, err
+				}
+				if !changes {
+					return HookRan{Skipped: true}, nil
+				}
+			}
 			r, err := w.Host.RunHook(ctx, w.hookRequest(a, in))
 			return HookRan{ExitCode: r.ExitCode, Took: plan.Duration(r.Duration)}, err
 		},
-		Foresee: func(in HookIn) string { return fmt.Sprintf("run %q", in.Command) },
+		Foresee: HookIn.foresee,
 	}
+}
+
+// changes says whether the mount that the hook belongs to mounts anything. A pre hook goes by what was found, and by what is
+// mounted now: a reboot may lie between. A post hook runs where its fellow ran, and where a volume was mounted that had been
+// there when the pre hook looked. A volume whose lane failed or is left alone is no change.
+func (w *World) changes(in HookIn) (bool, error) {
+	if pre, known := in.Pre.Get(); known && !pre.Skipped {
+		return true, nil
+	}
+	for _, v := range in.Volumes {
+		if m, known := v.Mounted.Get(); known && m.New {
+			return true, nil
+		}
+		f, known := v.Found.Get()
+		switch {
+		case !known:
+			continue
+		case !f.Mounted:
+			return true, nil
+		}
+		if at, err := w.occupantOf(v.MountPoint); err != nil || !at.mounted {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// foresee needs to know of every volume to say that a hook will not run.
+func (in HookIn) foresee() string {
+	run := fmt.Sprintf("run %q", in.Command)
+	if !in.IfChanged {
+		return run
+	}
+	mounted := 0
+	for _, v := range in.Volumes {
+		f, known := v.Found.Get()
+		if known && !f.Mounted {
+			return run
+		}
+		if known {
+			mounted++
+		}
+	}
+	if pre, known := in.Pre.Get(); mounted == len(in.Volumes) && (!known || pre.Skipped) {
+		return nothingToChange
+	}
+	return run + " if something changes"
 }
 
 // hookContext is what a hook reads on its standard input. The names are stable.

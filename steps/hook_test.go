@@ -66,3 +66,41 @@ func TestAPluralHookIsForNoVolumeInParticular(t *testing.T) {
 		t.Errorf("stdin is %s", r.Stdin)
 	}
 }
+
+// Whether a hook of `when = "changed"` runs: something is not mounted yet, or was mounted by this run, or the pre hook ran.
+func TestAHookRunsOnlyWhenSomethingChanges(t *testing.T) {
+	mounted := func(at string) FoundVolume { return FoundVolume{Found: true, VolumeID: "vol-" + at, Mounted: true} }
+	attached := FoundVolume{Found: true, VolumeID: "vol-x"}
+	volume := func(at string, f FoundVolume) HookVolume { return HookVolume{MountPoint: at, Found: plan.Literal(f)} }
+	with := func(v HookVolume, m Mounted) HookVolume { v.Mounted = plan.Literal(m); return v }
+	ran, skipped := plan.Literal(HookRan{}), plan.Literal(HookRan{Skipped: true})
+	for _, c := range []struct {
+		name    string
+		pre     plan.Value[HookRan]
+		volumes []HookVolume
+		now     []string // mounted when the hook runs
+		runs    bool
+	}{
+		{"all is mounted", plan.Value[HookRan]{}, []HookVolume{volume("/a", mounted("a")), volume("/b", mounted("b"))}, []string{"/a", "/b"}, false},
+		{"one is attached", plan.Value[HookRan]{}, []HookVolume{volume("/a", mounted("a")), volume("/b", attached)}, []string{"/a"}, true},
+		{"one is missing", plan.Value[HookRan]{}, []HookVolume{volume("/a", FoundVolume{})}, nil, true},
+		{"a reboot came between", plan.Value[HookRan]{}, []HookVolume{volume("/a", mounted("a"))}, nil, true},
+		{"one lane failed, the other is mounted", plan.Value[HookRan]{}, []HookVolume{{MountPoint: "/a"}, volume("/b", mounted("b"))}, []string{"/b"}, false},
+		{"the pre hook ran", ran, []HookVolume{volume("/a", mounted("a"))}, []string{"/a"}, true},
+		{"the pre hook did not", skipped, []HookVolume{with(volume("/a", mounted("a")), Mounted{})}, []string{"/a"}, false},
+		{"it was unmounted after the pre hook looked", skipped, []HookVolume{with(volume("/a", mounted("a")), Mounted{New: true})}, []string{"/a"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			did, now := false, map[string]linux.Device{}
+			for _, at := range c.now {
+				now[at] = linux.Device{Path: "/dev/nvme1n1"}
+			}
+			w := &World{Host: &fakeHost{hook: func(linux.HookRequest) (linux.HookResult, error) { did = true; return linux.HookResult{}, nil },
+				mounts: now}}
+			out, err := w.hook().Do(t.Context(), attempt("hook:x"), HookIn{Command: []string{"x"}, Volumes: c.volumes, IfChanged: true, Pre: c.pre})
+			if err != nil || did != c.runs || out.Skipped == c.runs {
+				t.Errorf("ran %t, want %t; %+v, %v", did, c.runs, out, err)
+			}
+		})
+	}
+}

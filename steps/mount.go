@@ -33,6 +33,7 @@ type Mounted struct {
 	MountPoint string   `json:"mount_point"`
 	FileSystem string   `json:"file_system"`
 	Notes      []string `json:"notes,omitempty"`
+	New        bool     `json:"new,omitempty"` // this run mounted it, or may have
 }
 
 // beforeMount is what an undo has to take away again.
@@ -42,7 +43,7 @@ type beforeMount struct {
 
 func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 	return plan.Funcs[MountIn, Mounted]{
-		Observe: func(_ context.Context, _ plan.Attempt, in MountIn) (plan.Seen[Mounted], error) {
+		Observe: func(_ context.Context, a plan.Attempt, in MountIn) (plan.Seen[Mounted], error) {
 			d := in.Device.Must()
 			at, err := w.occupantOf(in.MountPoint)
 			switch {
@@ -51,14 +52,14 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			case !at.mounted:
 				return plan.Seen[Mounted]{Sight: plan.Absent, Before: beforeMount{missingFolders(linux.LeadsTo(in.MountPoint))}}, nil
 			case at.device != nil && d.is(*at.device):
-				out := Mounted{VolumeID: d.VolumeID, Source: at.mount.Source, MountPoint: in.MountPoint, FileSystem: at.mount.FileSystem}
+				out := Mounted{VolumeID: d.VolumeID, Source: at.mount.Source, MountPoint: in.MountPoint, FileSystem: at.mount.FileSystem, New: a.Resumed}
 				return plan.Seen[Mounted]{Sight: plan.AsWanted, Out: out, Note: "mounted already"}, nil
 			}
 			return plan.Seen[Mounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, and %s should be", at, in.MountPoint, d.VolumeID)}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in MountIn) (Mounted, error) {
 			d, f := in.Device.Must(), in.FileSystem.Must()
-			out := Mounted{VolumeID: d.VolumeID, Source: d.Path, MountPoint: in.MountPoint, FileSystem: f.FileSystem}
+			out := Mounted{VolumeID: d.VolumeID, Source: d.Path, MountPoint: in.MountPoint, FileSystem: f.FileSystem, New: true}
 			if at, err := w.occupantOf(in.MountPoint); err == nil && at.device != nil && d.is(*at.device) {
 				return out, nil
 			}

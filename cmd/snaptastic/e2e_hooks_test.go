@@ -188,3 +188,86 @@ func TestAHeldHookThatLostItsHoldFailsTheSnapshot(t *testing.T) {
 		})
 	}
 }
+
+// diaryLines are the hooks that ran since it was last asked; none is no error.
+func (r *rig) diaryLines() string {
+	b, _ := os.ReadFile(r.diary())
+	_ = os.Remove(r.diary())
+	return strings.Join(strings.Fields(string(b)), " ")
+}
+
+// changing is a rig of two volumes with hooks around the whole mount.
+func changing(t *testing.T, pre, post string) *rig {
+	r := newRig(t, 2, "ext4")
+	hook := r.script("hook", "echo $SNAPTASTIC_HOOK >>"+r.diary()+"\n")
+	r.hooked(fmt.Sprintf("  hook \"pre_mounts\" {\n command = [%q]\n %s\n }\n  hook \"post_mounts\" {\n command = [%q]\n %s\n }\n", hook, pre, hook, post))
+	return r
+}
+
+// A mount that finds everything mounted stops and starts nothing. After a reboot, and when one volume is missing, the hooks
+// run; and they always run where the settings say so.
+func TestAMountThatChangesNothingRunsNoHooks(t *testing.T) {
+	t.Parallel()
+	r := changing(t, "", "")
+	both := "pre_mounts post_mounts"
+	expect := func(what, want string) {
+		t.Helper()
+		if got := r.diaryLines(); got != want {
+			t.Errorf("%s ran %q, want %q", what, got, want)
+		}
+	}
+	r.must("run", "mount", "db")
+	expect("the first mount", both)
+	r.wants(0, "nothing to change", "plan", "mount", "db")
+	r.must("run", "mount", "db")
+	expect("a mount without anything to do", "")
+	r.reboot()
+	r.must("run", "mount", "db")
+	expect("the mount after a reboot", both)
+	tool(t, "umount", r.mounts[1])
+	r.must("run", "mount", "db")
+	expect("the mount of one volume", both)
+	script := filepath.Join(r.dir, "hook")
+	r.hooked(fmt.Sprintf("  hook \"pre_mounts\" {\n command = [%q]\n when = \"always\"\n }\n  hook \"post_mounts\" {\n command = [%q]\n when = \"success\"\n }\n", script, script))
+	r.must("run", "mount", "db")
+	expect("a mount with the old way", both)
+	r.hooked(fmt.Sprintf("  hook \"pre_mounts\" {\n command = [%q]\n when = \"always\"\n }\n  hook \"post_mounts\" {\n command = [%q]\n }\n", script, script))
+	r.must("run", "mount", "db")
+	expect("a post hook whose pre hook always runs", both)
+}
+
+// What the pre hook stopped is started again: by a resume after a kill between the hooks, and by a mount with mended
+// settings that takes the place of one whose post hook failed.
+func TestPostMountsRunsWherePreMountsRan(t *testing.T) {
+	t.Parallel()
+	t.Run("killed between them", func(t *testing.T) {
+		t.Parallel()
+		r := changing(t, "", "")
+		r.hang("ModifyInstanceAttribute", 60e9, "after")
+		r.strike("delete-on-termination", "run", "mount", "db")
+		r.calm()
+		r.must("resume")
+		if got := r.diaryLines(); got != "pre_mounts post_mounts" {
+			t.Errorf("ran %q", got)
+		}
+	})
+	t.Run("the post hook failed", func(t *testing.T) {
+		t.Parallel()
+		r := changing(t, "", "")
+		settings, err := os.ReadFile(r.settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.hooked(fmt.Sprintf("  hook \"pre_mounts\" { command = [%q] }\n  hook \"post_mounts\" { command = [\"false\"] }\n", filepath.Join(r.dir, "hook")))
+		r.wants(1, "post_mounts", "run", "mount", "db")
+		r.declare(string(settings))
+		r.must("run", "mount", "db")
+		if got := r.diaryLines(); !strings.HasSuffix(got, "post_mounts") {
+			t.Errorf("ran %q", got)
+		}
+		r.must("run", "mount", "db")
+		if got := r.diaryLines(); got != "" {
+			t.Errorf("and once more %q", got)
+		}
+	})
+}

@@ -35,6 +35,7 @@ type action struct {
 	lanes      []string        // rollback of these only; never empty, nil for all
 	undoNext   bool            // a failure is followed by a rollback
 	quiet      bool            // no summary: it is the prelude to something else
+	hooksOwed  bool            // a mount that was given up may have run a pre hook and not the post hook
 	deleteKept map[string]bool // rollback: volumes to delete though they were in use once
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"snaptastic/linux"
 	"snaptastic/plan"
 	"snaptastic/runner"
+	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 )
 
@@ -99,6 +101,12 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 	if err != nil {
 		return err
 	}
+	if act.hooksOwed { // what the older run's pre hook stopped is down, although all may be mounted
+		o.HooksOwed = true
+		if p, spec, err = a.compile(ctx, op, name, o); err != nil {
+			return err
+		}
+	}
 	if run == nil {
 		if err := a.preflight(ctx, op, spec); err != nil {
 			return err
@@ -136,6 +144,7 @@ func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*
 	if err != nil {
 		return nil, action{}, err
 	}
+	var act action
 	for _, r := range runs {
 		if !r.Live && r.Problem == "" && !r.Outcome.Ended() && a.ofAnotherInstance(ctx, r) {
 			a.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, p.Instance))
@@ -153,11 +162,13 @@ func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*
 		if p.Resumption == plan.Ask {
 			continue // beginning says who is in the way and what to do
 		}
-		if err := a.undoUnfinished(ctx, store, r); err != nil {
+		owed, err := a.undoUnfinished(ctx, store, r)
+		if err != nil {
 			return nil, action{}, err
 		}
+		act.hooksOwed = act.hooksOwed || owed
 	}
-	return nil, action{}, nil
+	return nil, act, nil
 }
 
 // unfinishedOf: an unfinished run, in nobody's hands, of the plan's operation
@@ -169,30 +180,43 @@ func unfinishedOf(r journal.Summary, p *plan.Plan) bool {
 
 // undoUnfinished rolls back what an older run left unfinished, so that a new
 // plan can begin: the whole of a snapshot run, the unfinished lanes of a mount
-// as far as nobody may be at work on their volumes.
-func (a *app) undoUnfinished(ctx context.Context, store *journal.Store, r journal.Summary) error {
+// as far as nobody may be at work on their volumes. It tells whether a mount had
+// begun to run its hooks.
+func (a *app) undoUnfinished(ctx context.Context, store *journal.Store, r journal.Summary) (hooksOwed bool, err error) {
 	a.log.Info("undoing what an unfinished run left", "run", r.Run, "stood", standing(r))
 	run, err := store.Resume(r.Run)
 	if err != nil {
-		return liveIsBusy(r.Run, err)
+		return false, liveIsBusy(r.Run, err)
 	}
 	unattended := run.Plan().Resumption == plan.ContinueThisBoot
 	act := action{rollback: true, quiet: true}
 	if run.Plan().Resumption == plan.Continue {
 		act.lanes = notInUse(run)
+		hooksOwed = hooksBegan(run)
 	}
 	res, err := a.execute(ctx, store, run, act)
 	if res.Outcome != journal.RolledBack && err == nil {
 		err = fmt.Errorf("it ended as %s", res.Outcome)
 	}
 	if unattended && res.Outcome == journal.RunFailed && res.Err == nil && !needsOperator(res) {
-		return a.letGo(store, r.Run, res, err)
+		return hooksOwed, a.letGo(store, r.Run, res, err)
 	}
 	if err != nil {
-		return hinted(fmt.Sprintf("`snaptastic show %s` tells what is left; `snaptastic abandon %s` lets go of it", r.Run, r.Run),
+		return false, hinted(fmt.Sprintf("`snaptastic show %s` tells what is left; `snaptastic abandon %s` lets go of it", r.Run, r.Run),
 			"cannot undo run %s, which is in the way: %w", r.Run, err)
 	}
-	return nil
+	return hooksOwed, nil
+}
+
+// hooksBegan says whether a run began to run any hook.
+func hooksBegan(run *journal.Run) bool {
+	records := run.Records()
+	return slices.ContainsFunc(run.Plan().Steps, func(s plan.Step) bool {
+		rec := records[s.ID]
+		var ran steps.HookRan
+		_ = json.Unmarshal(rec.Output, &ran) // there is none of a hook that failed
+		return s.Kind == steps.Hook.Kind && rec.Token != "" && !ran.Skipped
+	})
 }
 
 // letGo abandons a run that cannot be undone, so that the next night's snapshot

@@ -7,12 +7,21 @@ import (
 	"snaptastic/steps"
 )
 
+// What a hook's When says.
+const (
+	Always  = "always"
+	Success = "success"
+	Changed = "changed"
+)
+
 // A bracket is what a pair of hooks has between them. Where the post hook runs whatever happened, it is a section of the
 // plan; where it runs on success only, there are just edges.
 type bracket struct {
 	base    string      // mounts, mount, …: the hooks are pre_base and post_base
 	section string      // "" for none
 	pre     plan.StepID // "" without a pre hook
+	ran     plan.Value[steps.HookRan]
+	late    bool // the pre hook comes after the looks
 }
 
 // body puts a step between the hooks.
@@ -26,12 +35,20 @@ func (k bracket) body() plan.Option {
 // first puts a step between the hooks and right after the pre hook.
 func (k bracket) first() plan.Option { return together(k.body(), plan.After(k.pre)) }
 
+// begins puts a step between the hooks that a late pre hook has to be waited for in.
+func (k bracket) begins() plan.Option {
+	if k.late {
+		return k.first()
+	}
+	return k.body()
+}
+
 // open adds the pre hook, if there is one: once, or for the volume when that is given.
 func (c *compiler) open(base string, of *Volume, known []steps.HookVolume, options ...plan.Option) bracket {
 	k := bracket{base: base}
 	pre, hasPre := c.spec.Hooks["pre_"+base]
 	post, hasPost := c.spec.Hooks["post_"+base]
-	if hasPost && post.When == "always" {
+	if hasPost && post.When == Always {
 		k.section = "hooks:" + base
 		if of != nil {
 			k.section += ":" + of.MountPoint
@@ -44,7 +61,7 @@ func (c *compiler) open(base string, of *Volume, known []steps.HookVolume, optio
 	if k.section != "" {
 		options = append(options, plan.Opens(k.section))
 	}
-	k.pre = c.hook("pre_"+base, pre, of, known, options...)
+	k.pre, k.ran = c.hook("pre_"+base, pre, of, known, plan.Value[steps.HookRan]{}, options...)
 	return k
 }
 
@@ -60,10 +77,11 @@ func (c *compiler) close(k bracket, of *Volume, known []steps.HookVolume, after 
 	} else {
 		options = append(options, plan.After(after...), plan.After(k.pre))
 	}
-	return c.hook("post_"+k.base, post, of, known, options...)
+	id, _ := c.hook("post_"+k.base, post, of, known, k.ran, options...)
+	return id
 }
 
-func (c *compiler) hook(name string, h Hook, of *Volume, known []steps.HookVolume, options ...plan.Option) plan.StepID {
+func (c *compiler) hook(name string, h Hook, of *Volume, known []steps.HookVolume, pre plan.Value[steps.HookRan], options ...plan.Option) (plan.StepID, plan.Value[steps.HookRan]) {
 	step := plan.StepID("hook:" + name)
 	title := plan.Title("run the %s hook", name)
 	if of != nil {
@@ -77,8 +95,11 @@ func (c *compiler) hook(name string, h Hook, of *Volume, known []steps.HookVolum
 	if h.OnFailure == "continue" {
 		options = append(options, plan.Tolerated())
 	}
-	plan.Add(c.b, steps.Hook, step, c.hookIn(name, h, of, known), title, plan.Within(h.Timeout+hookGrace), together(options...))
-	return step
+	in := c.hookIn(name, h, of, known)
+	if in.IfChanged = h.When == Changed && !c.options.HooksOwed; in.IfChanged {
+		in.Pre = pre
+	}
+	return step, plan.Add(c.b, steps.Hook, step, in, title, plan.Within(h.Timeout+hookGrace), together(options...))
 }
 
 func (c *compiler) hookIn(name string, h Hook, of *Volume, known []steps.HookVolume) steps.HookIn {

@@ -9,37 +9,54 @@ import (
 // that it lies in.
 func (c *compiler) mount() {
 	volumes := outsideIn(c.spec.Volumes)
-	all := c.open("mounts", nil, c.hookVolumes(nil))
-	found := map[string]plan.Value[steps.FoundVolume]{}
 	find := steps.FindSnapshotIn{Search: c.search()}
-	for _, v := range volumes {
-		found[v.MountPoint] = c.findVolume(v, all.first())
-		find.Lanes = append(find.Lanes, steps.SnapshotLane{MountPoint: v.MountPoint, Found: found[v.MountPoint]})
+	found := map[string]plan.Value[steps.FoundVolume]{}
+	lookAll := func(o ...plan.Option) {
+		for _, v := range volumes {
+			found[v.MountPoint] = c.findVolume(v, o...)
+			find.Lanes = append(find.Lanes, steps.SnapshotLane{MountPoint: v.MountPoint, Found: found[v.MountPoint]})
+		}
 	}
 	looked := ids(volumes, func(v Volume) plan.StepID { return id("find-volume", v) })
+	early := c.spec.Hooks["pre_mounts"].When == Changed
+	var all bracket
+	if early { // what the volumes are decides whether the hook runs
+		lookAll()
+		all = c.open("mounts", nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) { h.Found = found[v.MountPoint] }), plan.AfterSettled(looked...))
+		all.late = true
+	} else {
+		all = c.open("mounts", nil, c.hookVolumes(nil))
+		lookAll(all.first())
+	}
 	choices := plan.Add(c.b, steps.FindSnapshot, "find-snapshot", find, plan.Title("choose the snapshots to restore from"),
 		plan.Within(look), plan.AfterSettled(looked...), all.first())
-	made := map[string]plan.Value[steps.Volume]{}
+	made, mounted := map[string]plan.Value[steps.Volume]{}, map[string]plan.Value[steps.Mounted]{}
 	var ends []plan.StepID
 	for _, v := range volumes {
 		var last []plan.StepID
-		made[v.MountPoint], last = c.mountLane(v, all, found[v.MountPoint], choices)
+		made[v.MountPoint], mounted[v.MountPoint], last = c.mountLane(v, all, found[v.MountPoint], choices)
 		ends = append(ends, last...)
 	}
-	c.close(all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) { h.Volume = made[v.MountPoint] }), ends)
+	changed := c.spec.Hooks["post_mounts"].When == Changed
+	c.close(all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) {
+		h.Volume = made[v.MountPoint]
+		if changed {
+			h.Found, h.Mounted = found[v.MountPoint], mounted[v.MountPoint]
+		}
+	}), ends)
 }
 
 // mountLane adds the lane of one volume, and returns what its last steps are.
-func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.FoundVolume], choices plan.Value[steps.Choices]) (plan.Value[steps.Volume], []plan.StepID) {
+func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.FoundVolume], choices plan.Value[steps.Choices]) (plan.Value[steps.Volume], plan.Value[steps.Mounted], []plan.StepID) {
 	lane := together(plan.InLane(v.MountPoint), all.body())
 	chosen := plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Search: c.search(), Found: found, Choices: choices},
-		lane, plan.Title("wait for the snapshot of %s", v.MountPoint), plan.Within(c.timeouts.Snapshot), plan.AfterSettled("find-snapshot"))
+		lane, all.begins(), plan.Title("wait for the snapshot of %s", v.MountPoint), plan.Within(c.timeouts.Snapshot), plan.AfterSettled("find-snapshot"))
 
 	one := c.open("mount", &v, c.hookVolumes(func(o Volume, h *steps.HookVolume) {
 		if o.MountPoint == v.MountPoint {
 			h.Found = found
 		}
-	}), all.body())
+	}), all.begins())
 	lane = together(lane, one.body())
 
 	volume := plan.Add(c.b, steps.CreateVolume, id("create-volume", v), c.volumeOf(v, found, chosen), lane, one.first(),
@@ -64,16 +81,20 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 	plan.Add(c.b, steps.Grow, id("grow", v), steps.GrowIn{Mounted: mounted}, lane,
 		plan.Title("grow its file system to the volume"), plan.Within(c.timeouts.Mount))
 
+	changed := c.spec.Hooks["post_mount"].When == Changed
 	ends := []plan.StepID{id("grow", v), id("delete-on-termination", v)}
 	post := c.close(one, &v, c.hookVolumes(func(o Volume, h *steps.HookVolume) {
 		if o.MountPoint == v.MountPoint {
 			h.Volume = volume
+			if changed {
+				h.Found, h.Mounted = found, mounted
+			}
 		}
 	}), ends, all.body())
 	if post != "" {
 		ends = append(ends, post)
 	}
-	return volume, ends
+	return volume, mounted, ends
 }
 
 // search says what there is to choose from.

@@ -74,6 +74,13 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 				}
 			}
 		}), Options{}},
+		{"mount-2-hooks-changed", "mount", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) {
+			for _, name := range []string{"pre_mounts", "pre_mount", "post_mount", "post_mounts"} {
+				h := s.Hooks[name]
+				h.When = Changed
+				s.Hooks[name] = h
+			}
+		}), Options{}},
 		{"mount-nested", "mount", spec("/mnt/a/b/c", "/mnt/a", "/mnt/other"), Options{IgnoreMounted: true}},
 		{"snapshot-1", "snapshot", spec("/mnt/solr"), Options{}},
 		{"snapshot-3", "snapshot", three(), Options{Wait: true}},

@@ -56,7 +56,7 @@ type Hook struct {
 	Timeout    time.Duration `json:"timeout"`
 	Repeatable bool          `json:"repeatable"`
 	OnFailure  string        `json:"on_failure"` // "fail" or "continue"
-	When       string        `json:"when"`       // "success" or "always"; post hooks only
+	When       string        `json:"when"`       // "success", "always", or of a mount's hooks "changed"; "" of a pre hook is "always"
 	Hold       bool          `json:"hold,omitempty"`
 }
 
@@ -95,5 +95,6 @@ type Options struct {
 	Wait          bool `json:"wait,omitempty"`           // snapshot: wait until completed
 	AllowOlder    bool `json:"allow_older,omitempty"`    // mount: an archived newest snapshot may be passed over
 	MixSets       bool `json:"mix_sets,omitempty"`       // mount: newest per mount point, whatever its set
+	HooksOwed     bool `json:"hooks_owed,omitempty"`     // mount: hooks run even if nothing changes
 	IgnoreMounted bool `json:"ignore_mounted,omitempty"` // mount: a foreign volume under the device name is left alone, its lane skipped
 }

@@ -137,6 +137,8 @@ func checkSpec(t *testing.T, spec recipe.Spec) {
 		must(slices.Contains(recipe.HookNames, name), "hook %q", name)
 		must(len(hook.Command) > 0 && hook.Command[0] != "", "hook %s runs %q", name, hook.Command)
 		must(hook.Timeout > 0 && hook.Timeout <= maxHookTimeout, "hook %s has %v", name, hook.Timeout)
-		must((hook.When != "") == strings.HasPrefix(name, "post_"), "hook %s runs when %q", name, hook.When)
+		must(hook.When == "" && strings.HasPrefix(name, "pre_") || hook.When == recipe.Success && strings.HasPrefix(name, "post_") ||
+			hook.When == recipe.Always && (strings.HasPrefix(name, "post_") || slices.Contains(mountHooks, name)) ||
+			hook.When == recipe.Changed && slices.Contains(mountHooks, name), "hook %s runs when %q", name, hook.When)
 	}
 }

@@ -59,11 +59,8 @@ func (r *reader) hook(block *hcl.Block) recipe.Hook {
 	if word, ok := r.choice(attrs["on_failure"], "fail", "continue"); ok {
 		hook.OnFailure = word
 	}
-	if word, ok := r.choice(attrs["when"], "success", "always"); ok {
-		if !strings.HasPrefix(name, "post_") {
-			r.mistake(attrs["when"].NameRange, "Unsupported argument",
-				"Only a post hook has when: %s runs before there is a success or a failure.", name)
-		}
+	if word, ok := r.choice(attrs["when"], recipe.Success, recipe.Always, recipe.Changed); ok {
+		r.when(attrs["when"], name, word)
 		hook.When = word
 	}
 	if hold, ok := r.boolean(attrs["hold"]); ok && hold {
@@ -75,15 +72,33 @@ func (r *reader) hook(block *hcl.Block) recipe.Hook {
 	return hook
 }
 
-// defaultWhen keeps to the original's ways: what a pre hook stopped for a
-// snapshot or an unmount is started again in any case; a database is not
-// started over a volume that failed to mount. Empty for pre hooks.
+// mountHooks are told before they run whether there is anything to mount.
+var mountHooks = []string{"pre_mounts", "pre_mount", "post_mount", "post_mounts"}
+
+// when checks that the hook can be run then.
+func (r *reader) when(attr *hcl.Attribute, name, word string) {
+	switch {
+	case word == recipe.Changed && !slices.Contains(mountHooks, name):
+		r.invalid(attr, "Only %s can run when something changes.", list(mountHooks, "and"))
+	case word == recipe.Success && strings.HasPrefix(name, "pre_"):
+		r.invalid(attr, "%s runs before there is a success or a failure; expected \"always\" or \"changed\".", name)
+	case word == recipe.Always && strings.HasPrefix(name, "pre_") && !slices.Contains(mountHooks, name):
+		r.mistake(attr.NameRange, "Unsupported argument", "%s always runs: only post hooks and the hooks of a mount have when.", name)
+	}
+}
+
+// defaultWhen: what a pre hook stopped for a snapshot or an unmount is started
+// again in any case; a database is not started over a volume that failed to
+// mount, and not restarted by a mount that has nothing to do. Empty for other
+// pre hooks: they always run.
 func defaultWhen(name string) string {
 	switch name {
 	case "post_snapshot", "post_snapshots", "post_unmount", "post_unmounts":
-		return "always"
-	case "post_mount", "post_mounts":
-		return "success"
+		return recipe.Always
+	case "post_mount":
+		return recipe.Success
+	case "pre_mounts", "post_mounts":
+		return recipe.Changed
 	}
 	return ""
 }

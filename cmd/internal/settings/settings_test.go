@@ -102,10 +102,10 @@ func TestTheDocumentedExamples(t *testing.T) {
 		ExpireAfter: 7 * 24 * time.Hour,
 		Consistency: "group", OnMissing: "create",
 		Hooks: map[string]recipe.Hook{
-			"pre_mounts": {Command: []string{"systemctl", "stop", "postgresql"}, Timeout: 5 * time.Minute, Repeatable: true, OnFailure: "fail"},
+			"pre_mounts": {Command: []string{"systemctl", "stop", "postgresql"}, Timeout: 5 * time.Minute, Repeatable: true, OnFailure: "fail", When: "changed"},
 			"post_mounts": {
 				Command: []string{"chown", "-R", "postgres:postgres", "/var/lib/postgresql"},
-				Timeout: 5 * time.Minute, Repeatable: true, OnFailure: "fail", When: "success",
+				Timeout: 5 * time.Minute, Repeatable: true, OnFailure: "fail", When: "changed",
 			},
 		},
 	}
@@ -242,7 +242,7 @@ snapshotter "full" {
 
 func TestDefaultsOfWhen(t *testing.T) {
 	want := map[string]string{
-		"pre_mounts": "", "pre_mount": "", "post_mount": "success", "post_mounts": "success",
+		"pre_mounts": "changed", "pre_mount": "", "post_mount": "success", "post_mounts": "changed",
 		"pre_unmounts": "", "pre_unmount": "", "post_unmount": "always", "post_unmounts": "always",
 		"pre_snapshots": "", "pre_snapshot": "", "post_snapshot": "always", "post_snapshots": "always",
 	}
