@@ -69,6 +69,12 @@ type Foreseer interface {
 	Foresee(in json.RawMessage) string
 }
 
+// An Adopter tells from an input alone that a by-token step's effect is there and was made by somebody else, so that a
+// first attempt neither records an intent nor acts.
+type Adopter interface {
+	Adopts(in json.RawMessage) (o Observation, adopts bool)
+}
+
 // A Teller says in a few words what an output means ("snap-0abc, 2 h old").
 // Bound handlers are Tellers; the words are the output's String method.
 type Teller interface {
@@ -93,6 +99,7 @@ type Funcs[In, Out any] struct {
 	Do      func(ctx context.Context, a Attempt, in In) (Out, error)
 	Undo    func(ctx context.Context, a Attempt, in In, out Out) error
 	Foresee func(in In) string
+	Adopts  func(in In) (out Out, note string, adopts bool)
 }
 
 // Bind makes a Handler from typed functions and puts it under d's kind.
@@ -164,6 +171,19 @@ func (b bound[In, Out]) Foresee(in json.RawMessage) string {
 		return ""
 	}
 	return b.f.Foresee(v)
+}
+
+func (b bound[In, Out]) Adopts(in json.RawMessage) (Observation, bool) {
+	if b.f.Adopts == nil {
+		return Observation{}, false
+	}
+	v, err := decode[In]("", in)
+	if err != nil {
+		return Observation{}, false // Do says what is wrong with it
+	}
+	out, note, adopts := b.f.Adopts(v)
+	raw, err := json.Marshal(out)
+	return Observation{Sight: AsWanted, Output: raw, Note: note}, adopts && err == nil
 }
 
 func (b bound[In, Out]) Tell(out json.RawMessage) string {

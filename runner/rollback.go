@@ -143,15 +143,20 @@ func (b *rollback) undo(n *node, again bool) {
 		a.Keep = b.graph.byID[k].rec.EverDone
 	}
 	b.work(func() func() {
-		err := undoByLook(b.effects, b.Config, n.step, a, in, again)
-		return func() { b.undid(n, err) }
+		adopted, err := undoByLook(b.effects, b.Config, n.step, a, in, again)
+		return func() { b.undid(n, adopted, err) }
 	})
 }
 
-func (b *rollback) undid(n *node, err error) {
+func (b *rollback) undid(n *node, adopted bool, err error) {
 	b.graph.inFlight--
 	rec := n.rec
 	switch v := plan.VerdictOf(err); {
+	case adopted:
+		rec.Undo, rec.Seen = "", plan.AsWanted
+		b.record(n, rec, nil)
+		b.leave(n)
+		return
 	case err == nil:
 		rec.Undo = journal.Undone
 	case v.Action == plan.ActSkip: // kept on purpose

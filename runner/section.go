@@ -121,7 +121,7 @@ func (r *run) closeAndUndo(sec *section, members []memberAttempt) error {
 		if m.n == sec.open || m.a.Token == "" {
 			continue
 		}
-		if err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, false); err != nil {
+		if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, false); err != nil {
 			return fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err)
 		}
 	}
@@ -252,7 +252,7 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 		var undo error
 		for i := len(attempts) - 2; i >= 0; i-- {
 			if m := attempts[i]; m.n != sec.open && results[i].ran {
-				if err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, false); err != nil {
+				if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, false); err != nil {
 					undo = errors.Join(undo, fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err))
 				}
 			}
@@ -344,8 +344,8 @@ func (r *run) sectionFailed(sec *section, err error) {
 // undoByLook finds a step's effect and undoes it when it is ours. An absent
 // one counts only after the settle window. again says that an undo was cut off
 // before: what it undid first may be all that a look can see, so it is called
-// whatever is seen.
-func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage, again bool) error {
+// whatever is seen. adopted says that what is there was not made by this run.
+func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage, again bool) (adopted bool, _ error) {
 	timeout := c.Timeout
 	if s.Timeout > 0 {
 		timeout = max(time.Duration(s.Timeout), c.Settle*2)
@@ -359,7 +359,7 @@ func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in 
 		present := err == nil && (o.Sight == plan.Ours || (o.Sight == plan.AsWanted && s.Look == plan.ByState))
 		if present || again && err == nil && s.Look == plan.ByState && o.Sight == plan.Absent {
 			if err = h.Undo(ctx, a, in, o.Output); err == nil {
-				return nil
+				return false, nil
 			}
 		}
 		wait := c.Settle/5 + time.Millisecond
@@ -367,19 +367,21 @@ func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in 
 		case err != nil:
 			v := plan.VerdictOf(err)
 			if v.Action != plan.ActRetry && v.Action != plan.ActRestart {
-				return err
+				return false, err
 			}
 			tries++
 			wait = max(v.After, min(c.RetryMin<<min(tries-1, 10), c.RetryMax))
-		case s.Look != plan.ByToken || o.Sight == plan.Conflict || o.Sight == plan.AsWanted || time.Since(began) >= c.Settle:
-			return nil
+		case s.Look == plan.ByToken && o.Sight == plan.AsWanted:
+			return true, nil
+		case s.Look != plan.ByToken || o.Sight == plan.Conflict || time.Since(began) >= c.Settle:
+			return false, nil
 		}
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return errors.Join(context.Cause(ctx), err)
+			return false, errors.Join(context.Cause(ctx), err)
 		}
 	}
 }

@@ -121,6 +121,12 @@ func (r *run) start(n *node) {
 		}
 		r.intend(n, in, plan.Observation{})
 	case n.step.Look == plan.ByToken && n.fresh:
+		if a, can := r.Handlers[n.step.Kind].(plan.Adopter); can {
+			if o, adopts := a.Adopts(in); adopts {
+				r.looked(n, in, o, nil)
+				return
+			}
+		}
 		r.intend(n, in, plan.Observation{Sight: plan.Absent})
 	default:
 		r.look(n, in)

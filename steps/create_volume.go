@@ -44,8 +44,8 @@ func (v Volume) String() string { return v.VolumeID }
 func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 	return plan.Funcs[CreateVolumeIn, Volume]{
 		Observe: func(ctx context.Context, a plan.Attempt, in CreateVolumeIn) (plan.Seen[Volume], error) {
-			if found := in.Found.Must(); found.Found {
-				return plan.Seen[Volume]{Sight: plan.AsWanted, Out: adopted(found), Note: found.VolumeID + " is attached already"}, nil
+			if out, note, adopts := in.adopts(); adopts {
+				return plan.Seen[Volume]{Sight: plan.AsWanted, Out: out, Note: note}, nil
 			}
 			made, err := w.made(ctx, a.Token)
 			if err != nil {
@@ -57,8 +57,8 @@ func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 			return plan.Seen[Volume]{Sight: plan.Ours, Out: created(*made)}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in CreateVolumeIn) (Volume, error) {
-			if found := in.Found.Must(); found.Found {
-				return adopted(found), nil
+			if out, _, adopts := in.adopts(); adopts {
+				return out, nil
 			}
 			c := in.Choice.Must()
 			if c.SnapshotID == "" && !c.Create {
@@ -70,7 +70,8 @@ func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 			}
 			return created(v), nil
 		},
-		Undo: w.deleteVolume,
+		Undo:   w.deleteVolume,
+		Adopts: CreateVolumeIn.adopts,
 		Foresee: func(in CreateVolumeIn) string {
 			if found, known := in.Found.Get(); known && found.Found {
 				return "adopt " + found.VolumeID
@@ -101,8 +102,10 @@ func (in CreateVolumeIn) request(a plan.Attempt, c Choice) ec2.CreateVolumeReque
 	return r
 }
 
-func adopted(f FoundVolume) Volume {
-	return Volume{VolumeID: f.VolumeID, SnapshotID: f.SnapshotID, Size: f.Size}
+// adopts: the lane's volume is there, and was before this run.
+func (in CreateVolumeIn) adopts() (Volume, string, bool) {
+	found := in.Found.Must()
+	return Volume{VolumeID: found.VolumeID, SnapshotID: found.SnapshotID, Size: found.Size}, found.VolumeID + " is attached already", found.Found
 }
 
 func created(v ec2.Volume) Volume {

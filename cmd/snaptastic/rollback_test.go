@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"snaptastic/ec2/sandbox"
 )
 
 // A rollback keeps a volume that was mounted once, unless an operator says to
@@ -47,5 +49,37 @@ func TestRollbackDeletesAVolumeThatWasInUseOnlyWhenTold(t *testing.T) {
 				t.Errorf("%d volumes are left and %v mounted", len(vs), r.mounted())
 			}
 		})
+	}
+}
+
+// What was attached and mounted before the run is told as left alone, not as undone.
+func TestARollbackTellsWhatItLeftAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 3, "ext4")
+	all := r.mounts
+	r.mounts = all[:2]
+	r.hooked("")
+	r.must("run", "mount", "db")
+	r.mounts = all
+	r.hooked("")
+	r.faulty(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded", Count: 1})
+	if code, out := r.run("run", "mount", "db"); code != exitSomeLanes {
+		t.Fatalf("exit %d, want one lane to fail:\n%s", code, out)
+	}
+	run := r.unfinished()
+	if len(run) != 1 {
+		t.Fatalf("unfinished runs: %v", run)
+	}
+	out := r.must("rollback", run[0], "--log-level", "off")
+	if got := len(r.mounted()); got != 2 {
+		t.Errorf("%d file systems are mounted after the rollback, want 2", got)
+	}
+	if strings.Count(out, "undone") != 1 || strings.Count(out, "left alone") != 2 {
+		t.Errorf("it does not say that two were left alone and one undone:\n%s", out)
+	}
+	for line := range strings.Lines(r.must("show", run[0])) {
+		if strings.Contains(line, "undone") && !strings.Contains(line, all[2]) {
+			t.Errorf("show says that something of an adopted volume was undone: %s", line)
+		}
 	}
 }

@@ -82,7 +82,7 @@ func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, no
 	})
 	v.Seconds = seconds(last.Sub(first))
 	switch v.State {
-	case "done", "undone", "unchanged", "":
+	case "done", "undone", "unchanged", "left alone", "":
 		v.Step, v.Note = "", ""
 	case "pending": // some of its steps are done, or none
 		if len(v.Steps) > 0 {
@@ -92,7 +92,7 @@ func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, no
 }
 
 // laneStates from the best to the worst; a lane is as its worst step.
-var laneStates = []string{"unchanged", "done", "undone", "kept", "pending", "running", "skipped", "failed", "needs operator"}
+var laneStates = []string{"unchanged", "left alone", "done", "undone", "kept", "pending", "running", "skipped", "failed", "needs operator"}
 
 func stateOf(s *plan.Step, r journal.Record, back bool) (state, note string) {
 	switch r.Undo {
@@ -105,6 +105,9 @@ func stateOf(s *plan.Step, r journal.Record, back bool) (state, note string) {
 		return "undone", ""
 	case journal.Kept:
 		return "kept", r.Note
+	}
+	if back && r.Adopted() { // it was so before the run
+		return "left alone", r.Note
 	}
 	if back { // nothing of the step had to be undone
 		return "unchanged", ""

@@ -93,7 +93,7 @@ func (p *page) steps(s Story, now time.Time) {
 	for i := range s.Plan.Steps {
 		st := &s.Plan.Steps[i]
 		r := s.Records[st.ID]
-		rows = append(rows, []string{string(st.ID), stepState(r), tries(r), stepTook(r, now), factsOf(r.Output).ids(), r.Token})
+		rows = append(rows, []string{string(st.ID), stepState(r, s.back()), tries(r), stepTook(r, now), factsOf(r.Output).ids(), r.Token})
 	}
 	header, rows := withoutEmpty([]string{"STEP", "STATE", "TRIES", "TOOK", "IDS", "TOKEN"}, rows)
 	p.table("", header, rows, func(r, c int) colour {
@@ -132,7 +132,7 @@ func (p *page) next(s Story) {
 }
 
 // stepState is a step's state in words, with what came of its undoing.
-func stepState(r journal.Record) string {
+func stepState(r journal.Record, back bool) string {
 	state := string(r.State)
 	switch {
 	case state == "":
@@ -141,6 +141,8 @@ func stepState(r journal.Record) string {
 		return "undoing"
 	case r.Undo != "":
 		return string(r.Undo)
+	case back && r.Adopted():
+		return "left alone"
 	case r.State == journal.Done && r.Adopted():
 		return "done (adopted)"
 	}
