@@ -16,6 +16,11 @@ type DeviceQuery struct {
 	VolumeID   string // vol-0abc; may be empty, then the name decides
 	Name       string // EC2's name, /dev/sdf; may be empty, then the volume id decides
 	NameOffset int    // letters by which a Xen kernel's xvd names are shifted
+	// Size is the volume's, in bytes: a device that tells no serial must have exactly that. 0 where it is not known.
+	Size int64
+	// Rivals are EC2 names of other volumes that this kernel may show under the names looked for, should it shift its names:
+	// with /dev/sdf beside it, /dev/sdj is not known by xvdj as long as there is no xvdf.
+	Rivals []string
 }
 
 func (q DeviceQuery) String() string {

@@ -3,6 +3,7 @@ package linux
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -35,6 +36,25 @@ func CanonicalDeviceName(name string) (canonical string, translated bool, err er
 		return m[1], true, nil
 	}
 	return "", false, fmt.Errorf("device name %q is not one that EC2 takes: use /dev/sdf to /dev/sdp", name)
+}
+
+// SameKernelName says whether a kernel that tells no serials may show both devices under one name, each moved by its offset.
+func SameKernelName(a string, offsetA int, b string, offsetB int) bool {
+	of, errA := shownNames(a, offsetA)
+	with, errB := shownNames(b, offsetB)
+	return errA == nil && errB == nil && slices.ContainsFunc(of, func(n string) bool { return slices.Contains(with, n) })
+}
+
+// shownNames are kernelNames and, for /dev/xvdf, the sdf of a kernel that emulates a disk: EC2 takes both for one place.
+func shownNames(name string, nameOffset int) ([]string, error) {
+	names, err := kernelNames(name, nameOffset)
+	if len(names) != 1 || nameOffset != 0 {
+		return names, err
+	}
+	if letter := strings.TrimPrefix(names[0], "xvd"); len(letter) == 1 {
+		names = append(names, "sd"+letter)
+	}
+	return names, nil
 }
 
 // kernelNames lists the names, without /dev/, under which a Xen or emulated kernel may show the EC2 device name: as it is,

@@ -75,7 +75,7 @@ func (h *Host) find(q DeviceQuery) (dev Device, found bool, saw []string, err er
 // (a link made by a udev rule) counts only when its serial is the wanted one. On a host with EBS serials a node without
 // serial cannot be an EBS volume, so it is passed over.
 func (h *Host) findByName(q DeviceQuery, serials map[string]string, nitro bool) (matches []Device, saw []string, err error) {
-	names, err := kernelNames(q.Name, q.NameOffset)
+	names, err := shownNames(q.Name, q.NameOffset)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -98,11 +98,46 @@ func (h *Host) findByName(q DeviceQuery, serials map[string]string, nitro bool) 
 			saw = append(saw, fmt.Sprintf("%s, which is %s (%s)", node, d.Path, d.VolumeID))
 		case nitro && d.VolumeID == "":
 			saw = append(saw, fmt.Sprintf("%s, which has no EBS serial", node))
+		case q.wrongSize(d):
+			saw = append(saw, fmt.Sprintf("%s, which tells no serial and has %d bytes, while the volume has %d", node, d.Size, q.Size))
+		case d.VolumeID == "" && h.rival(q) != "":
+			saw = append(saw, fmt.Sprintf("%s, which tells no serial and may as well be %s under a shifted name: set device_name_offset, to 0 if this kernel does not shift its names", node, h.rival(q)))
 		default:
 			matches = append(matches, d)
 		}
 	}
 	return matches, saw, nil
+}
+
+// wrongSize: without a serial the size is all that tells two volumes apart, and a shifted name is another volume's.
+func (q DeviceQuery) wrongSize(d Device) bool {
+	return d.VolumeID == "" && q.Size > 0 && d.Size > 0 && d.Size != q.Size
+}
+
+// usualShift is by how many letters kernels move names that begin at xvde: the root's /dev/sda1 is xvde1 there.
+const usualShift = 4
+
+// RivalNames returns which of others a kernel that shifts its names would show under those of name.
+func RivalNames(name string, others []string) (rivals []string) {
+	names, err := shownNames(name, 0)
+	for _, o := range others {
+		shifted, shiftErr := kernelNames(o, usualShift)
+		if err == nil && shiftErr == nil && slices.Contains(names, shifted[0]) {
+			rivals = append(rivals, o)
+		}
+	}
+	return rivals
+}
+
+// rival returns the rival that is not there under its own name, so that its own may be a shifted one; "" for none.
+func (h *Host) rival(q DeviceQuery) string {
+	for _, r := range q.Rivals {
+		names, err := shownNames(r, 0)
+		if err == nil && !slices.ContainsFunc(names, func(n string) bool { _, there := lookNode(filepath.Join(h.dev, n)); return there }) {
+			return r
+		}
+	}
+	return ""
 }
 
 // serialOf finds the NVMe serial of a device by its node, whatever the path it was reached by.

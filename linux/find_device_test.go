@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -79,6 +80,20 @@ func TestFindDevice(t *testing.T) {
 			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdf"}, b.path, "", nil},
 		{"xen with numbered name", func(w tree) { w.node("xvdf", b.path) },
 			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdf1"}, b.path, "", nil},
+		{"xen with the volume's size", func(w tree) { w.node("xvdf", b.path) },
+			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdf", Size: mib}, b.path, "", nil},
+		{"xen with another size", func(w tree) { w.node("xvdf", b.path) },
+			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdf", Size: 2 * mib}, "", "", nil},
+		{"plain sd with another size", func(w tree) { w.node("sdf", b.path) },
+			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdf", Size: mib - 1}, "", "", nil},
+		{"a serial needs no size", func(w tree) { w.nvme("nvme1n1", "vol0abc", b) },
+			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdf", Size: 2 * mib}, b.path, "vol-0abc", nil},
+		{"xen, sdj may be sdf's", func(w tree) { w.node("xvdj", a.path).node("xvdn", b.path) },
+			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdj", Size: mib, Rivals: []string{"/dev/sdf"}}, "", "", nil},
+		{"xen, sdf is there by itself", func(w tree) { w.node("xvdf", a.path).node("xvdj", b.path) },
+			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdj", Size: mib, Rivals: []string{"/dev/sdf"}}, b.path, "", nil},
+		{"declared xvdf, shown as sdf", func(w tree) { w.node("sdf", b.path) },
+			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/xvdf"}, b.path, "", nil},
 		{"xen shifted", func(w tree) { w.node("xvdf", a.path).node("xvdj", b.path) },
 			DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdf", NameOffset: 4}, b.path, "", nil},
 		{"plain sd", func(w tree) { w.node("sdf", b.path) },
@@ -100,6 +115,32 @@ func TestFindDevice(t *testing.T) {
 				t.Errorf("size %d, major %d; want a loop device (major 7) of 1 MiB", got.Size, got.Major)
 			}
 		})
+	}
+}
+
+func TestAWaitSaysWhyADeviceWithoutSerialIsNotTheVolume(t *testing.T) {
+	d := newDisk(t, mib)
+	w := newTree(t).node("xvdj", d.path)
+	for words, q := range map[string]DeviceQuery{
+		"1048576 bytes, while the volume has 3145728": {VolumeID: "vol-0abc", Name: "/dev/sdj", Size: 3 * mib},
+		"set device_name_offset":                      {VolumeID: "vol-0abc", Name: "/dev/sdj", Size: mib, Rivals: []string{"/dev/sdf"}},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := w.host.WaitDevice(ctx, q)
+		says(t, err, words, "xvdj")
+		if _, found, err := w.host.LookDevice(q); found || err != nil {
+			t.Errorf("LookDevice(%s) = %v, %v", q, found, err)
+		}
+	}
+}
+
+func TestRivalNames(t *testing.T) {
+	for name, want := range map[string]string{"/dev/sdj": "/dev/sdf", "/dev/xvdj": "/dev/sdf", "/dev/sdf": "/dev/xvdb", "/dev/sdn": "/dev/sdj", "/dev/sdb": "", "/dev/xvdbf": "/dev/xvdbb"} {
+		got := strings.Join(RivalNames(name, []string{"/dev/sdf", "/dev/xvdb", "/dev/sdj", "/dev/xvdbb", "/dev/sdz"}), " ")
+		if got != want {
+			t.Errorf("RivalNames(%s) = %q, want %q", name, got, want)
+		}
 	}
 }
 

@@ -2,7 +2,10 @@ package linux
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,16 +32,34 @@ func (h *Host) LookDevice(q DeviceQuery) (Device, bool, error) {
 	if nitro || q.Name == "" {
 		return Device{}, false, nil
 	}
-	names, err := kernelNames(q.Name, q.NameOffset)
+	names, err := shownNames(q.Name, q.NameOffset)
 	if err != nil {
 		return Device{}, false, fmt.Errorf("cannot look for the device of %s: %w", q, err)
 	}
 	for _, name := range names {
-		if d, ok := lookNode(filepath.Join(h.dev, name)); ok {
+		d, ok := lookNode(filepath.Join(h.dev, name))
+		if !ok {
+			continue
+		}
+		sized := d
+		if sized.Size = h.sizeInSysfs(d); !q.wrongSize(sized) && h.rival(q) == "" {
 			return d, true, nil
 		}
 	}
 	return Device{}, false, nil
+}
+
+// sizeInSysfs is a device's size in bytes for those who may not open it; 0 where it is not told.
+func (h *Host) sizeInSysfs(d Device) int64 {
+	b, err := os.ReadFile(filepath.Join(h.kernelSys, "dev/block", fmt.Sprintf("%d:%d", d.Major, d.Minor), "size"))
+	if err != nil {
+		return 0
+	}
+	sectors, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return sectors * 512 // whatever the device's own sectors are (block/genhd.c)
 }
 
 // lookNode is openDevice without opening.

@@ -26,7 +26,8 @@ type Attached struct {
 	VolumeID string `json:"volume_id"`
 	Device   string `json:"device"`
 	State    string `json:"state"`
-	New      bool   `json:"new,omitempty"` // this run attached it, a moment ago
+	Size     int32  `json:"size,omitempty"` // GiB
+	New      bool   `json:"new,omitempty"`  // this run attached it, a moment ago
 }
 
 func (w *World) attach() plan.Funcs[AttachIn, Attached] {
@@ -58,7 +59,7 @@ func (w *World) attach() plan.Funcs[AttachIn, Attached] {
 			return w.seeAttached(ctx, a, id, in.Device, time.Duration(in.Patience))
 		},
 		Undo: func(ctx context.Context, a plan.Attempt, in AttachIn, out Attached) error {
-			q := linux.DeviceQuery{VolumeID: in.Volume.Must().VolumeID, Name: in.Device, NameOffset: in.NameOffset}
+			q := linux.DeviceQuery{VolumeID: in.Volume.Must().VolumeID, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(in.Volume.Must().Size)}
 			if err := w.mustBeFree(ctx, q); err != nil {
 				return err
 			}
@@ -78,7 +79,7 @@ func (w *World) seeAttachment(v ec2.Volume, device string) (plan.Seen[Attached],
 	case on && (a.State == "detaching" || a.State == "busy"):
 		return plan.Seen[Attached]{}, plan.Retry(2*time.Second, fmt.Errorf("cannot attach %s: it is being detached (%s)", v.ID, a.State))
 	case on:
-		return plan.Seen[Attached]{Sight: plan.AsWanted, Out: Attached{VolumeID: v.ID, Device: a.Device, State: a.State}}, nil
+		return plan.Seen[Attached]{Sight: plan.AsWanted, Out: Attached{VolumeID: v.ID, Device: a.Device, State: a.State, Size: v.Size}}, nil
 	}
 	for _, a := range v.Attachments {
 		if a.State != "detached" && v.State == "in-use" {
@@ -133,7 +134,7 @@ func (w *World) seeAttached(ctx context.Context, a plan.Attempt, id, device stri
 		return Attached{}, settling(err)
 	}
 	at, _ := v.On(w.Instance.ID)
-	return Attached{VolumeID: id, Device: at.Device, State: at.State, New: true}, nil
+	return Attached{VolumeID: id, Device: at.Device, State: at.State, Size: v.Size, New: true}, nil
 }
 
 // mustBeFree says whether nobody on this machine has the volume's device in use, in whatever mount namespace. A volume

@@ -56,7 +56,7 @@ func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 		},
 		Do: func(ctx context.Context, _ plan.Attempt, in DetachIn) (Detached, error) {
 			id := in.Found.Must().VolumeID
-			if err := w.mustBeFree(ctx, linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset}); err != nil {
+			if err := w.mustBeFree(ctx, linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(in.Found.Must().Size)}); err != nil {
 				return Detached{}, err
 			}
 			// Before the detaching: after it a crash would leave a volume that does not say where it comes from.

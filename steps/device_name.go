@@ -28,6 +28,9 @@ func DeviceKey(name string) string {
 	return "/dev/xvd" + key
 }
 
+// RivalNames are those of others that a kernel which shifts its names would show under name's.
+func RivalNames(name string, others []string) []string { return linux.RivalNames(name, others) }
+
 // rootDevice matches the names that AMIs give their root volume.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html
 var rootDevice = regexp.MustCompile(`^(/dev/)?(sda|xvda|hda)[0-9]*$`)

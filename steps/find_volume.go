@@ -23,6 +23,7 @@ type FindVolumeIn struct {
 	For           string            `json:"for"` // mount, snapshot or unmount
 	Device        string            `json:"device"`
 	NameOffset    int               `json:"name_offset,omitempty"`
+	Rivals        []string          `json:"rivals,omitempty"` // see linux.DeviceQuery
 	MountPoint    string            `json:"mount_point"`
 	FilterTags    map[string]string `json:"filter_tags,omitempty"`
 	IgnoreForeign bool              `json:"ignore_foreign,omitempty"` // a foreign volume there: leave the lane alone
@@ -66,7 +67,8 @@ func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 			}
 			volume, found := underName(attached, w.Instance.ID, in.Device)
 			if found && at.device != nil && at.device.VolumeID == "" { // Xen tells no serial: go by the name
-				if d, ok, err := w.Host.FindDevice(ctx, linux.DeviceQuery{VolumeID: volume.ID, Name: in.Device, NameOffset: in.NameOffset}); err != nil {
+				q := linux.DeviceQuery{VolumeID: volume.ID, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(volume.Size), Rivals: in.Rivals}
+				if d, ok, err := w.Host.FindDevice(ctx, q); err != nil {
 					return FoundVolume{}, err
 				} else if ok && d.Same(*at.device) {
 					at.device.VolumeID = volume.ID

@@ -73,7 +73,7 @@ func (w *World) isVolume(at occupant, id string, in UnmountIn) bool {
 	if at.device.VolumeID != "" {
 		return at.device.VolumeID == id
 	}
-	d, ok, err := w.Host.FindDevice(context.Background(), linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset})
+	d, ok, err := w.Host.FindDevice(context.Background(), linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(in.Found.Must().Size)})
 	return err == nil && ok && d.Same(*at.device)
 }
 
@@ -87,7 +87,7 @@ func (w *World) mountAgain(ctx context.Context, a plan.Attempt, in UnmountIn, _ 
 	if err != nil || at.mounted {
 		return err
 	}
-	d, err := w.Host.WaitDevice(ctx, linux.DeviceQuery{VolumeID: in.Found.Must().VolumeID, Name: in.Device, NameOffset: in.NameOffset})
+	d, err := w.Host.WaitDevice(ctx, linux.DeviceQuery{VolumeID: in.Found.Must().VolumeID, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(in.Found.Must().Size)})
 	if err != nil {
 		return err
 	}

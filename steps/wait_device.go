@@ -1,7 +1,9 @@
 package steps
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"snaptastic/linux"
@@ -16,6 +18,7 @@ type WaitDeviceIn struct {
 	Attached   plan.Value[Attached] `json:"attached"`
 	Device     string               `json:"device"`
 	NameOffset int                  `json:"name_offset,omitempty"`
+	Rivals     []string             `json:"rivals,omitempty"` // see linux.DeviceQuery
 }
 
 // DeviceNode is a block device as this boot names it.
@@ -37,8 +40,11 @@ func (w *World) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {
 	return plan.Funcs[WaitDeviceIn, DeviceNode]{
 		Do: func(ctx context.Context, _ plan.Attempt, in WaitDeviceIn) (DeviceNode, error) {
 			id := in.Attached.Must().VolumeID
-			q := linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset}
+			q := linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset, Rivals: in.Rivals, Size: bytesOf(in.Attached.Must().Size)}
 			d, err := w.lookOrWait(ctx, q)
+			if err == nil && d.VolumeID == "" && q.Size == 0 { // recorded by an earlier version: nothing else tells that it is the one
+				d, err = w.bySize(ctx, q)
+			}
 			if err != nil {
 				return DeviceNode{}, plan.Terminal("see `lsblk -o NAME,SERIAL` and dmesg; on Xen kernels that begin at xvde, set device_name_offset", err)
 			}
@@ -47,13 +53,34 @@ func (w *World) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {
 	}
 }
 
+// bytesOf turns EC2's GiB into bytes.
+func bytesOf(gib int32) int64 { return int64(gib) << 30 }
+
+// bySize waits once more, with the volume's size.
+func (w *World) bySize(ctx context.Context, q linux.DeviceQuery) (linux.Device, error) {
+	v, err := w.Cloud.Volume(ctx, q.VolumeID)
+	if err != nil {
+		return linux.Device{}, verdict(err)
+	}
+	q.Size = bytesOf(v.Size)
+	return w.lookOrWait(ctx, q)
+}
+
 func (w *World) lookOrWait(ctx context.Context, q linux.DeviceQuery) (linux.Device, error) {
 	if !w.LookOnly {
 		return w.Host.WaitDevice(ctx, q)
 	}
 	d, there, err := w.Host.FindDevice(ctx, q)
 	if err == nil && !there {
-		err = fmt.Errorf("the device of %s is not there", q)
+		err = w.whyNot(ctx, q)
 	}
 	return d, err
+}
+
+// whyNot says what was seen instead of the device: a wait that is over before it begins knows.
+func (w *World) whyNot(ctx context.Context, q linux.DeviceQuery) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	cancel(errors.New("it is not there"))
+	_, err := w.Host.WaitDevice(ctx, q)
+	return cmp.Or(err, fmt.Errorf("the device of %s is not there", q))
 }

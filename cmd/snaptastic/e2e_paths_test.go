@@ -205,3 +205,68 @@ func TestAMountThatNobodyElseWouldSeeIsRefused(t *testing.T) {
 	}
 	r.must("rollback", id)
 }
+
+// On a Xen instance the kernel tells no serials and may move its names by four letters: what it calls xvdj is then sdf.
+func TestWithoutSerialsNoVolumeIsTakenForAnother(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		shift int
+		sizes [2]int // GiB, of sdf and sdj
+		more  string // in each volume's block
+		code  int
+		says  string
+	}{
+		{"shifted, of different sizes", 4, [2]int{1, 3}, "", 1, "bytes, while the volume has 3221225472"},
+		{"shifted, of one size", 4, [2]int{1, 1}, "", 1, "set device_name_offset"},
+		{"shifted, said so", 4, [2]int{1, 3}, "device_name_offset = 4", 0, ""},
+		{"as it should be", 0, [2]int{1, 3}, "", 0, ""},
+		{"as it should be, of one size", 0, [2]int{1, 1}, "", 0, ""},
+		{"as it should be, said so", 0, [2]int{1, 1}, "device_name_offset = 0", 0, ""},
+		{"not as the settings say", 0, [2]int{1, 3}, "device_name_offset = 4", 1, "device_name_offset"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 2, "ext4")
+			r.misbehave(sandbox.Fault{Action: "AttachVolume", Effect: "xen", At: tt.shift})
+			hcl := "snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n  timeouts { device = \"3s\" }\n"
+			for i, device := range []string{"/dev/sdf", "/dev/sdj"} {
+				hcl += fmt.Sprintf("  volume %q {\n    mount_point = %q\n    size = %d\n    file_system = \"ext4\"\n    %s\n  }\n", device, r.mounts[i], tt.sizes[i], tt.more)
+			}
+			r.declare(hcl + "}\n")
+			r.wants(tt.code, tt.says, "run", "mount", "db")
+			for mount, v := range r.volumes() {
+				node := r.xenNode(v, tt.shift)
+				if size := strings.TrimSpace(tool(t, "blockdev", "--getsize64", node)); size != fmt.Sprint(int64(v.Size)<<30) {
+					t.Errorf("%s of %s has %s bytes, the volume %d GiB", node, v.ID, size, v.Size)
+				}
+				m, mounted, err := linux.New(linux.Roots{}).MountAt(mount)
+				if err != nil || mounted != (tt.code == 0) || mounted && m.Source != node {
+					t.Errorf("%s: %+v, %v, %v; want %s of %s", mount, m, mounted, err, node, v.ID)
+				}
+				s, err := linux.New(linux.Roots{}).Probe(context.Background(), node)
+				if tt.code != 0 && (err != nil || !s.Blank()) {
+					t.Errorf("%s of %s: %v, %v", node, v.ID, s, err)
+				}
+			}
+			if tt.code != 0 {
+				return
+			}
+			r.must("run", "mount", "db")
+			r.wants(0, "", "volumes", "db")
+			r.must("run", "snapshot", "db")
+			r.must("run", "unmount", "db")
+		})
+	}
+}
+
+// xenNode is the loop device of an attached volume that tells no serial.
+func (r *rig) xenNode(v ec2.Volume, shift int) string {
+	r.t.Helper()
+	letter := v.Attachments[0].Device[len("/dev/sd")] + byte(shift)
+	p, err := filepath.EvalSymlinks(filepath.Join(sandbox.RootsOf(r.sandboxDir()).Dev, "xvd"+string(rune(letter))))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}

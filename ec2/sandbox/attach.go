@@ -34,6 +34,10 @@ func attachVolume(t *tx, q *query, out *document) error {
 		if f.Effect == "stuck" {
 			v.Attachment.Forced = "attaching"
 		}
+		if f.Effect == "xen" {
+			letter := device[len(device)-1] + byte(f.At)
+			v.Attachment.Xen = "xvd" + string(rune(letter))
+		}
 	}
 	writeAttachment(out, v.ID, v.Attachment, "attaching")
 	if !v.Attachment.Bare && v.Attachment.Forced == "" {

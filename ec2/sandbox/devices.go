@@ -50,6 +50,12 @@ func makeRoots(roots Roots) error {
 // publish shows an attached volume as a Nitro instance would. The names under
 // dev come last: who waits for them finds the rest in place.
 func publish(roots Roots, v *Volume, device string) error {
+	if v.Attachment.Xen != "" {
+		if err := link(device, filepath.Join(roots.Dev, v.Attachment.Xen)); err != nil {
+			return fmt.Errorf("cannot publish %s: %w", v.ID, err)
+		}
+		return nil
+	}
 	name := nvmeName(v.Attachment.NVMe)
 	block := filepath.Join(roots.Sys, "block", name)
 	byID := filepath.Join(roots.Dev, "disk", "by-id")
@@ -95,6 +101,12 @@ func link(target, path string) error {
 
 // unpublish removes what publish made, in the reverse order.
 func unpublish(roots Roots, v *Volume) error {
+	if v.Attachment.Xen != "" {
+		if err := os.Remove(filepath.Join(roots.Dev, v.Attachment.Xen)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
 	return removeNames(roots, nvmeName(v.Attachment.NVMe), byIDName(v.ID))
 }
 

@@ -52,10 +52,11 @@ type Fault struct {
 	When    string        `json:"when,omitempty"`    // of the hang: "before" (the default) or "after" the effect
 
 	// Effect is what becomes of what the call makes. CreateVolume: vanish, error,
-	// stuck (in creating); AttachVolume: stuck (in attaching); CreateSnapshot,
+	// stuck (in creating); AttachVolume: stuck (in attaching), xen
+	// (the device appears as on a Xen instance, without a serial); CreateSnapshot,
 	// CreateSnapshots, CopySnapshot: error, stuck (in pending), archive.
 	Effect string        `json:"effect,omitempty"`
-	At     int           `json:"at,omitempty"` // percent at which a snapshot's error comes; 50 when 0
+	At     int           `json:"at,omitempty"` // percent at which a snapshot's error comes, 50 when 0; of xen: by how many letters the kernel moves the name
 	After  time.Duration `json:"-"`            // how long after its creation a volume vanishes: "after"
 
 	place int // in the list: two equal faults count each for itself

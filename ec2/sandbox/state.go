@@ -67,6 +67,7 @@ type Attachment struct {
 	Forced              string    `json:"forced,omitempty"`
 	Bare                bool      `json:"bare,omitempty"` // only a record, no device: the root volume, another instance's
 	NVMe                int       `json:"nvme,omitempty"` // n of /dev/nvme<n>n1
+	Xen                 string    `json:"xen,omitempty"`  // its name on a kernel that tells no serials, such as xvdf; no NVMe device then
 	Published           bool      `json:"published,omitempty"`
 	Detaching           bool      `json:"detaching,omitempty"`
 	DetachedAt          time.Time `json:"detached_at,omitzero"` // set once the device is gone

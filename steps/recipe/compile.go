@@ -159,10 +159,25 @@ func parentOf(v Volume, volumes []Volume) (Volume, bool) {
 
 // findVolume adds the look that every lane begins with.
 func (c *compiler) findVolume(v Volume, options ...plan.Option) plan.Value[steps.FoundVolume] {
-	in := steps.FindVolumeIn{For: c.op, Device: v.Device, NameOffset: v.DeviceNameOffset, MountPoint: v.MountPoint,
+	in := steps.FindVolumeIn{For: c.op, Device: v.Device, NameOffset: v.DeviceNameOffset, Rivals: c.rivals(v), MountPoint: v.MountPoint,
 		FilterTags: c.spec.FilterTags, IgnoreForeign: c.op == "mount" && c.options.IgnoreMounted}
 	return plan.Add(c.b, steps.FindVolume, id("find-volume", v), in, plan.InLane(v.MountPoint), plan.Within(look),
 		plan.Title("look for the volume of %s under %s", v.MountPoint, v.Device), together(options...))
+}
+
+// rivals are the device names of other volumes that a kernel which shifts its names would show under v's; none where the
+// settings say whether it does.
+func (c *compiler) rivals(v Volume) []string {
+	if v.Unshifted || v.DeviceNameOffset != 0 {
+		return nil
+	}
+	var others []string
+	for _, o := range c.spec.Volumes {
+		if o.Device != v.Device && !o.Unshifted && o.DeviceNameOffset == 0 {
+			others = append(others, o.Device)
+		}
+	}
+	return steps.RivalNames(v.Device, others)
 }
 
 // tags are those that the volumes and snapshots of this snapshotter have in common.

@@ -65,7 +65,7 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 		plan.Title("wait until it is available"), plan.Within(c.timeouts.Volume))
 	attached := plan.Add(c.b, steps.Attach, id("attach", v), steps.AttachIn{Volume: available, Device: v.Device, NameOffset: v.DeviceNameOffset,
 		Patience: plan.Duration(c.timeouts.Attach)}, lane, plan.Title("attach it as %s", v.Device), plan.Within(c.timeouts.Attach+attachMore))
-	device := plan.Add(c.b, steps.WaitDevice, id("wait-device", v), steps.WaitDeviceIn{Attached: attached, Device: v.Device, NameOffset: v.DeviceNameOffset}, lane,
+	device := plan.Add(c.b, steps.WaitDevice, id("wait-device", v), steps.WaitDeviceIn{Attached: attached, Device: v.Device, NameOffset: v.DeviceNameOffset, Rivals: c.rivals(v)}, lane,
 		plan.Title("wait for its device"), plan.Within(c.timeouts.Device))
 	plan.Add(c.b, steps.DeleteOnTermination, id("delete-on-termination", v), steps.DeleteOnTerminationIn{Attached: attached, Want: v.DeleteOnTermination}, lane,
 		plan.Title("%s it when the instance is terminated", map[bool]string{true: "delete", false: "keep"}[v.DeleteOnTermination]), plan.Within(look))

@@ -44,7 +44,8 @@ type Volume struct {
 	InitializationRate  int32    `json:"initialization_rate,omitempty"` // MiB/s
 	DeleteOnTermination bool     `json:"delete_on_termination"`
 	DeviceNameOffset    int      `json:"device_name_offset,omitempty"`
-	Description         string   `json:"description"` // of its snapshots
+	Unshifted           bool     `json:"unshifted,omitempty"` // the settings say that the offset is 0
+	Description         string   `json:"description"`         // of its snapshots
 }
 
 // Place is the folder that the volume is mounted on: two volumes are at one place, or one inside the other, by this.

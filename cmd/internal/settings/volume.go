@@ -30,6 +30,7 @@ func (r *reader) volumes(owner *hcl.Block, blocks hcl.Blocks, spec *recipe.Spec)
 		if other, twice := devices[deviceKey(v.Device)]; twice && v.Device != "" {
 			r.mistake(block.LabelRanges[0], "Duplicate device", "%s", sameDevice(v, other, block.Labels[0]))
 		}
+		r.clash(block, v, spec.Volumes)
 		if other, twice := mounts[v.Place()]; twice && v.MountPoint != "" {
 			r.mistake(block.DefRange, "Duplicate mount point", "%s", sameFolder(v, other))
 		}
@@ -42,6 +43,18 @@ func (r *reader) volumes(owner *hcl.Block, blocks hcl.Blocks, spec *recipe.Spec)
 	if len(blocks) == 0 && !r.diags.HasErrors() { // a dynamic block that failed has its own diagnostic
 		r.mistake(owner.DefRange, "No volumes",
 			"The snapshotter %q has no volume. Expected a block such as volume \"/dev/sdf\" { mount_point = \"/mnt/data\" }, or a dynamic one with something to iterate over.", spec.Name)
+	}
+}
+
+// clash finds two volumes that a Xen kernel would show under one name, each moved by its offset.
+func (r *reader) clash(block *hcl.Block, v recipe.Volume, before []recipe.Volume) {
+	for _, o := range before {
+		if v.Device == "" || deviceKey(v.Device) == deviceKey(o.Device) || !linux.SameKernelName(v.Device, v.DeviceNameOffset, o.Device, o.DeviceNameOffset) {
+			continue
+		}
+		r.mistake(block.LabelRanges[0], "Duplicate device",
+			"With device_name_offset = %d, %s is what a Xen kernel calls %s with device_name_offset = %d (mounted at %s), too. The offset is the kernel's: give all volumes the same.",
+			v.DeviceNameOffset, v.Device, o.Device, o.DeviceNameOffset, o.MountPoint)
 	}
 }
 
@@ -109,7 +122,7 @@ func (r *reader) volume(block *hcl.Block) recipe.Volume {
 		v.DeleteOnTermination = truth
 	}
 	if offset, ok := r.whole(attrs["device_name_offset"], 0, maxOffset, ""); ok {
-		v.DeviceNameOffset = int(offset)
+		v.DeviceNameOffset, v.Unshifted = int(offset), offset == 0
 		if v.Device != "" && !offsetFits(v.Device, offset) {
 			r.invalid(attrs["device_name_offset"], "%s moved by %d letters is past the alphabet.", v.Device, offset)
 		}
