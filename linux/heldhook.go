@@ -43,6 +43,9 @@ func (h *Host) StartHeldHook(ctx context.Context, q HookRequest) (*HeldHook, err
 			output(line)
 		}
 	}
+	if q.bound = q.Timeout; q.bound == 0 {
+		q.bound = time.Minute
+	}
 	p, err := startHook(q, in)
 	if err != nil {
 		out.Close()

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +23,11 @@ type HookRequest struct {
 	Timeout time.Duration     // 0 is none
 	Output  func(line string) // gets each line of stdout and stderr as it comes; may be nil; called by one goroutine at a time
 	Dir     string            // working directory; "" is /
+
+	Run       string // the run it belongs to, for its record
+	RecordDir string // folder for the record of a running hook, which EndHooks reads; "" for none
+
+	bound time.Duration // of a held hook: how long its release may take
 }
 
 // HookResult tells how a program ended.
@@ -51,7 +55,8 @@ const tailLines = 10
 // ErrHookTimedOut: the program ran longer than its time-out and was killed with its process group.
 var ErrHookTimedOut = errors.New("timed out")
 
-// RunHook runs a program in a process group of its own and waits for it. When its time-out passes or ctx ends the whole group
+// RunHook runs a program in a process group of its own and waits for it. The group ends with this process, however that ends;
+// each signal has its default for it, whatever this process ignores. When its time-out passes or ctx ends the whole group
 // gets SIGTERM, and SIGKILL five seconds later. An exit code other than 0 is an error that carries the last lines. What the
 // program leaves running in the background after it ended well is left alone.
 func (h *Host) RunHook(ctx context.Context, q HookRequest) (HookResult, error) {
@@ -93,6 +98,7 @@ func (r HookResult) tailWords() string {
 // group, stays its own until the group has been signalled.
 type hookProcess struct {
 	cmd    *exec.Cmd
+	fence  *hookFence
 	lines  *lineWriter
 	exited chan struct{}
 }
@@ -102,20 +108,19 @@ func startHook(q HookRequest, stdin io.Reader) (*hookProcess, error) {
 		return nil, errors.New("internal error: hook without a command")
 	}
 	cmd := exec.Command(q.Command[0], q.Command[1:]...)
-	cmd.Env = append(os.Environ(), q.Env...)
-	cmd.Dir = q.Dir
-	if cmd.Dir == "" {
-		cmd.Dir = "/" // never a folder that keeps a volume from being unmounted
+	if cmd.Err != nil { // not found
+		return nil, fmt.Errorf("cannot run hook %s: %w", q.Command[0], cmd.Err)
 	}
+	cmd.Env = append(os.Environ(), q.Env...)
 	cmd.Stdin = stdin
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = pipeGrace
 	lines := &lineWriter{output: q.Output}
 	cmd.Stdout, cmd.Stderr = lines, lines
-	if err := cmd.Start(); err != nil {
+	fence, err := launchHook(cmd, q)
+	if err != nil {
 		return nil, fmt.Errorf("cannot run hook %s: %w", q.Command[0], err)
 	}
-	p := &hookProcess{cmd: cmd, lines: lines, exited: make(chan struct{})}
+	p := &hookProcess{cmd: cmd, fence: fence, lines: lines, exited: make(chan struct{})}
 	go func() {
 		defer close(p.exited)
 		for {
@@ -146,38 +151,7 @@ func (p *hookProcess) stopGroup() (gone bool) {
 
 // groupEnds waits until nothing of the group is left but corpses.
 func (p *hookProcess) groupEnds(within time.Duration) bool {
-	grace := time.NewTimer(within)
-	defer grace.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for groupAlive(p.cmd.Process.Pid) {
-		select {
-		case <-grace.C:
-			return false
-		case <-tick.C:
-		}
-	}
-	return true
-}
-
-// groupAlive looks for a member of the process group that is no zombie. kill(2) cannot tell: it finds the corpse too.
-func groupAlive(group int) bool {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return true
-	}
-	for _, e := range entries {
-		b, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-		if err != nil {
-			continue
-		}
-		// The name in parentheses may hold anything; what follows it is: state, parent, group.
-		f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-		if len(f) > 2 && f[2] == fmt.Sprint(group) && f[0] != "Z" && f[0] != "X" {
-			return true
-		}
-	}
-	return false
+	return endWithin(func() []int { return groupMembers(p.cmd.Process.Pid) }, within)
 }
 
 // finish collects how the program ended; with a reason to stop it, it is ended first.
@@ -186,6 +160,7 @@ func (p *hookProcess) finish(stop error) (HookResult, error) {
 		p.lines.flush()
 		return HookResult{ExitCode: -1, Tail: p.lines.last()}, fmt.Errorf("%w; pid %d survives SIGKILL, it waits for a device", stop, p.cmd.Process.Pid)
 	}
+	p.fence.drop()
 	err := p.reap()
 	result := HookResult{ExitCode: p.cmd.ProcessState.ExitCode(), Tail: p.lines.last()}
 	if stop != nil {

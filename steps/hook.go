@@ -200,7 +200,8 @@ func (w *World) hookRequest(a plan.Attempt, in HookIn) linux.HookRequest {
 	if err != nil { // strings only
 		panic("internal error: a hook's context does not marshal: " + err.Error())
 	}
-	r := linux.HookRequest{Command: in.Command, Env: env, Stdin: append(stdin, '\n'), Timeout: time.Duration(in.Timeout)}
+	r := linux.HookRequest{Command: in.Command, Env: env, Stdin: append(stdin, '\n'), Timeout: time.Duration(in.Timeout),
+		Run: string(a.Run), RecordDir: w.HookDir}
 	if w.HookOutput != nil {
 		r.Output = func(line string) { w.HookOutput(a.Step, line) }
 	}

@@ -120,6 +120,8 @@ type World struct {
 	Protected []linux.NamedPath
 	// Environ is added to the environment of every hook, as NAME=value.
 	Environ []string
+	// HookDir is where the records of running hooks lie, so that whoever goes on after a crash ends them; "" for none.
+	HookDir string
 	// LookOnly makes the read-only steps look once and not wait: for showing a plan.
 	LookOnly bool
 	// DeleteKept are volumes that a rollback would keep, since they were in use once, and that an operator said to delete.

@@ -50,6 +50,9 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 		return runner.Result{}, err
 	}
 	meta := run.Meta()
+	if err := a.endHooks(ctx, store, meta.Run); err != nil {
+		return runner.Result{}, err
+	}
 	handlers, err := a.handlers(ctx, store, run.Plan(), act.deleteKept)
 	if err != nil {
 		return runner.Result{}, err
@@ -110,6 +113,19 @@ func (a *app) tend(store *journal.Store) {
 	if err := store.KeepReserve(); err != nil {
 		a.log.Warn("cannot keep room for the journal of a boot with a full disk", "error", err)
 	}
+}
+
+// endHooks ends what is left of the run's hooks when the program was killed beside one: a second one must not start beside it.
+// Nobody else is at the run, as its journal is ours.
+func (a *app) endHooks(ctx context.Context, store *journal.Store, run plan.RunID) error {
+	ended, err := linux.EndHooks(ctx, hookDir(store), string(run))
+	for _, name := range ended {
+		a.log.Warn("a hook of the killed program was still running and was ended", "hook", name, "run", run)
+	}
+	if err != nil {
+		return hinted("a process that waits for a frozen or dead device cannot be killed: `snaptastic thaw --owned` frees it if it is frozen", "cannot go on with run %s: %w", run, err)
+	}
+	return nil
 }
 
 // tune shortens waits that only EC2's eventual consistency asks for.

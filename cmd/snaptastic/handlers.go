@@ -35,6 +35,7 @@ func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, 
 	g := steps.Guards{Log: func(format string, args ...any) { a.log.Warn(fmt.Sprintf(format, args...)) }}
 	if store != nil {
 		g.OwnedDir = frozenDir(store)
+		w.HookDir = hookDir(store)
 		w.Protected = a.protected(store, p)
 	}
 	w.Freezer = g

@@ -21,9 +21,6 @@ func main() {
 
 // run executes one command line and returns its exit code.
 func run(args []string) int {
-	// A closed stdout or stderr is an error of that write, not the end of a
-	// run over someone's data.
-	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := stopOnSignal(context.Background())
 	defer stop()
 	app := newApp(os.Stdin, os.Stdout, os.Stderr)

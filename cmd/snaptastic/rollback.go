@@ -118,6 +118,9 @@ func (a *app) abandon(ctx context.Context, id plan.RunID) error {
 	if err := a.confirm("abandon run "+string(id), fmt.Sprintf("End run %s as it is? It can be neither finished nor undone afterwards.", id)); err != nil {
 		return err
 	}
+	if err := a.endHooks(ctx, store, id); err != nil {
+		return err
+	}
 	m.Outcome, m.Ended = journal.Abandoned, time.Now()
 	if err := run.SetMeta(m); err != nil {
 		return err

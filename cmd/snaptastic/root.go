@@ -1,8 +1,11 @@
 package main
 
 import (
+	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +40,12 @@ cut off at any instant is finished by "snaptastic resume" or undone by
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version(),
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if !onlyLooks(c) {
+				// A closed stdout or stderr is an error of that write, not the end of a run over someone's data. `show RUN | head -1`
+				// ends like any other program.
+				signal.Ignore(syscall.SIGPIPE)
+			}
 			return a.begin()
 		},
 	}
@@ -57,6 +65,19 @@ cut off at any instant is finished by "snaptastic resume" or undone by
 	)
 	root.AddCommand(aliases(a)...)
 	return root
+}
+
+// looking are the commands that change nothing.
+var looking = []string{"plan", "status", "runs", "show", "volumes", "snapshots", "check", "doctor", "version", "help", "log"}
+
+// onlyLooks says whether a command may be cut off at any instant: nobody's data hangs on it.
+func onlyLooks(c *cobra.Command) bool {
+	for ; c != nil; c = c.Parent() {
+		if slices.Contains(looking, c.Name()) {
+			return true
+		}
+	}
+	return false
 }
 
 // unknownCommand refuses what is no command; an operation's bare name gets the

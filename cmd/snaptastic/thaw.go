@@ -15,6 +15,9 @@ import (
 // frozenDir is where guards leave word of what they may have frozen.
 func frozenDir(s *journal.Store) string { return filepath.Join(s.Dir(), "frozen") }
 
+// hookDir is where the records of running hooks lie.
+func hookDir(s *journal.Store) string { return filepath.Join(s.Dir(), "hooks") }
+
 func thawCommand(a *app) *cobra.Command {
 	var owned bool
 	c := &cobra.Command{Use: "thaw [MOUNT…]", Short: "Thaw file systems: the named ones, or what killed runs left frozen (--owned)",
