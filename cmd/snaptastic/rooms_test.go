@@ -16,11 +16,12 @@ func TestRooms(t *testing.T) {
 		"runner":                {"plan", "journal"},
 		"linux":                 {},
 		"linux/guard":           {"linux"},
-		"ec2":                   {},
-		"ec2/sandbox":           {"linux"},
+		"ec2":                   {"ec2/ebs"},
+		"ec2/ebs":               {},
+		"ec2/sandbox":           {"linux", "ec2/ebs"},
 		"steps":                 {"plan", "ec2", "linux", "linux/guard"},
 		"steps/recipe":          {"plan", "steps"},
-		"cmd/internal/settings": {"steps/recipe", "linux"},
+		"cmd/internal/settings": {"steps/recipe", "linux", "ec2/ebs"},
 		"cmd/internal/render":   {"plan", "journal", "runner"},
 		"cmd/snaptastic":        nil, // everything: it wires
 		"cmd/internal/bench":    nil, // everything: it measures

@@ -43,12 +43,13 @@ func (a *app) sandboxOrDefault() string {
 }
 
 func sandboxServe(a *app) *cobra.Command {
-	var addr, faults string
-	var filesOnly bool
+	var addr, faults, policy string
+	var hosts []string
+	var filesOnly, strict bool
 	var lat sandbox.Latency
 	c := &cobra.Command{Use: "serve", Short: "Serve EC2, instance metadata and STS on loopback until interrupted", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			conf := sandbox.Config{Dir: a.sandboxOrDefault(), FilesOnly: filesOnly, Latency: lat}
+			conf := sandbox.Config{Dir: a.sandboxOrDefault(), FilesOnly: filesOnly, Latency: lat, Strict: strict, Hosts: hosts}
 			if err := sandbox.Missing(); err != nil && !filesOnly {
 				a.log.Warn("serving the API with plain files only", "because", err)
 				conf.FilesOnly = true
@@ -67,6 +68,15 @@ func sandboxServe(a *app) *cobra.Command {
 					return usageError("cannot read faults %s: %w", faults, err)
 				}
 			}
+			if policy != "" {
+				body, err := os.ReadFile(policy)
+				if err != nil {
+					return usageError("cannot read the policy: %w", err)
+				}
+				if conf.Policy, err = sandbox.ParsePolicy(body); err != nil {
+					return usageError("cannot read the policy %s: %w", policy, err)
+				}
+			}
 			s, err := sandbox.Serve(c.Context(), conf, addr)
 			if err != nil {
 				return err
@@ -81,12 +91,15 @@ func sandboxServe(a *app) *cobra.Command {
 	f.StringVar(&addr, "listen", "127.0.0.1:0", "`address` on loopback")
 	f.BoolVar(&filesOnly, "files-only", false, "plain files instead of loop devices (no root needed)")
 	f.StringVar(&faults, "faults", "", "`file` with a JSON list of faults")
+	f.StringVar(&policy, "policy", "", "`file` with an IAM policy; what it does not allow is refused")
+	f.BoolVar(&strict, "strict", false, "one snapshot of a volume in 15 s; describes lag 500 ms, and go back in time now and then")
+	f.StringSliceVar(&hosts, "allow-host", nil, "further `name` by which clients may call it, besides loopback's")
 	f.DurationVar(&lat.Request, "latency", 0, "of every call")
 	f.DurationVar(&lat.Create, "create-time", 0, "of a volume, creating to available")
 	f.DurationVar(&lat.Attach, "attach-time", 0, "of an attachment")
 	f.DurationVar(&lat.Detach, "detach-time", 0, "of a detachment")
 	f.DurationVar(&lat.Snapshot, "snapshot-time", 0, "of a snapshot, pending to completed")
-	f.DurationVar(&lat.Lag, "lag", 0, "how long describes do not know what is new")
+	f.DurationVar(&lat.Lag, "lag", 0, "how long describes do not know what has changed")
 	return c
 }
 

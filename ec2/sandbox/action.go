@@ -1,12 +1,14 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -70,7 +72,7 @@ var errConnectionReset = errors.New("connection reset by the sandbox")
 func (w *World) api(ctx context.Context, form url.Values, authorization string) (*answer, error) {
 	q := newQuery(form)
 	q.request = rand.Text()
-	call := Call{Time: time.Now(), Service: "ec2", Action: q.action, Params: q.params(), RequestID: q.request, Process: processID}
+	call := Call{Time: time.Now(), Service: "ec2", Action: q.action, Params: q.logged(), RequestID: q.request, Process: processID}
 	switch q.action {
 	case "GetCallerIdentity":
 		call.Service = "sts"
@@ -154,6 +156,11 @@ func (w *World) act(q *query, authorization string) (*answer, error) {
 		return callerIdentity(q.request), nil
 	}
 	if q.action == "GetMetricStatistics" {
+		if policy := w.policy(); policy != nil {
+			if err := policy.check(access{action: "cloudwatch:" + q.action, arn: "*", context: requestContext(nil)}); err != nil {
+				return nil, err
+			}
+		}
 		return w.metricStatistics(q)
 	}
 	row, ok := actions[q.action]
@@ -165,6 +172,14 @@ func (w *World) act(q *query, authorization string) (*answer, error) {
 	}
 	var out document
 	err := w.transact(func(t *tx) error {
+		if err := t.authorize(q); err != nil {
+			return err
+		}
+		for _, f := range q.faults {
+			if f.Effect == "stale" && strings.HasPrefix(q.action, "Describe") {
+				t.now = t.now.Add(-cmp.Or(f.After, 5*time.Second))
+			}
+		}
 		if err := row.do(t, q, &out); err != nil {
 			return err
 		}
@@ -183,6 +198,12 @@ func (w *World) latency() Latency {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.faults.current.Latency
+}
+
+func (w *World) policy() *Policy {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.faults.current.Policy
 }
 
 // plainRefusal is the error answer of the services that speak the Query protocol in its usual form.

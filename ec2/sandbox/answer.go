@@ -61,13 +61,13 @@ func (d *document) done() {
 }
 
 // tagSet writes tags sorted by key, or nothing where there is none.
-func (d *document) tagSet(tags map[string]string) {
+func (d *document) tagSet(tags Tags) {
 	if len(tags) == 0 {
 		return
 	}
 	set(d, "tagSet", sortedKeys(tags), func(key string) {
 		d.text("key", key)
-		d.text("value", tags[key])
+		d.text("value", tags[key].Value)
 	})
 }
 

@@ -100,7 +100,7 @@ var lockFields = fields[*Snapshot]{
 
 func describeLockedSnapshots(t *tx, q *query, out *document) error {
 	snapshots, next, err := describe(t, q, listing[*Snapshot]{
-		ids: "SnapshotId", fields: lockFields, every: t.snapshots(), smallest: 5, find: t.findSnapshot,
+		ids: "SnapshotId", fields: lockFields, after: t.snapshotsAfter, smallest: 5, find: t.findSnapshot,
 		also: func(s *Snapshot) bool { return s.Lock != nil },
 	})
 	if err != nil {

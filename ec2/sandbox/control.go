@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -19,7 +20,7 @@ func (w *World) InstanceID() (id string, err error) {
 
 // SetUserData replaces the instance's user data.
 func (w *World) SetUserData(text string) error {
-	return w.transact(func(t *tx) error {
+	return w.edit(func(t *tx) error {
 		facts := t.settings()
 		facts.UserData = text
 		t.change.Settings = &facts
@@ -29,7 +30,7 @@ func (w *World) SetUserData(text string) error {
 
 // SetInstanceTags replaces the instance's tags.
 func (w *World) SetInstanceTags(tags map[string]string) error {
-	return w.transact(func(t *tx) error {
+	return w.edit(func(t *tx) error {
 		t.editInstance(t.settings().InstanceID).Tags = asTags(tags)
 		return nil
 	})
@@ -38,7 +39,7 @@ func (w *World) SetInstanceTags(tags map[string]string) error {
 // EditVolume changes the record of a volume. Its size, its device and what is
 // on the host stay as they are.
 func (w *World) EditVolume(id string, edit func(*Volume)) error {
-	return w.transact(func(t *tx) error {
+	return w.edit(func(t *tx) error {
 		if _, err := t.needVolume(id); err != nil {
 			return err
 		}
@@ -50,7 +51,7 @@ func (w *World) EditVolume(id string, edit func(*Volume)) error {
 // EditSnapshot changes the record of a snapshot: its state, progress, tier,
 // lock, tags or start time.
 func (w *World) EditSnapshot(id string, edit func(*Snapshot)) error {
-	return w.transact(func(t *tx) error {
+	return w.edit(func(t *tx) error {
 		if _, err := t.needSnapshot(id); err != nil {
 			return err
 		}
@@ -60,30 +61,48 @@ func (w *World) EditSnapshot(id string, edit func(*Snapshot)) error {
 }
 
 // AddSnapshot records a snapshot with the fields given; what is missing gets
-// EC2's values. Its content is empty. It returns the id.
+// EC2's values. Its content is empty. One with another OwnerID is one that this
+// account may use: it is seen without its owner's tags. It returns the id.
 func (w *World) AddSnapshot(s Snapshot) (string, error) {
-	s.ID = cmp.Or(s.ID, newID("snap"))
-	s.OwnerID = cmp.Or(s.OwnerID, Account)
-	s.VolumeID = cmp.Or(s.VolumeID, newID("vol"))
-	s.Size = cmp.Or(s.Size, 1)
-	if s.Started.IsZero() {
-		s.Started = time.Now()
+	ids, err := w.AddSnapshots(s)
+	return ids[0], err
+}
+
+// AddSnapshots is AddSnapshot for many.
+func (w *World) AddSnapshots(given ...Snapshot) ([]string, error) {
+	var ids []string
+	added := slices.Clone(given)
+	for i := range added {
+		s := &added[i]
+		s.ID = cmp.Or(s.ID, newID("snap"))
+		s.OwnerID = cmp.Or(s.OwnerID, Account)
+		s.VolumeID = cmp.Or(s.VolumeID, newID("vol"))
+		s.Size = cmp.Or(s.Size, 1)
+		if s.Started.IsZero() {
+			s.Started = time.Now()
+		}
+		if s.CompletedAt.IsZero() {
+			s.CompletedAt = s.Started
+		}
+		ids = append(ids, s.ID)
 	}
-	if s.CompletedAt.IsZero() {
-		s.CompletedAt = s.Started
-	}
-	err := w.transact(func(t *tx) error {
-		t.change.Snapshots[s.ID] = &s
-		return w.pool.create(s.ID, s.Size)
+	err := w.edit(func(t *tx) error {
+		for i := range added {
+			t.change.Snapshots[added[i].ID] = &added[i]
+			if err := w.pool.create(added[i].ID, added[i].Size); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return s.ID, err
+	return ids, err
 }
 
 // AddVolume attaches a new empty volume of size GiB to the instance at device,
 // as some other tool would have done. It returns the id.
 func (w *World) AddVolume(device string, size int, tags map[string]string) (string, error) {
 	v := &Volume{ID: newID("vol"), Zone: Zone, Type: "gp3", Size: size, IOPS: 3000, Throughput: 125, Tags: asTags(tags)}
-	err := w.transact(func(t *tx) error {
+	err := w.edit(func(t *tx) error {
 		i := t.instance(t.settings().InstanceID)
 		if err := t.checkAttach(v, i, device); err != nil {
 			return err
@@ -126,7 +145,7 @@ func (w *World) AddImage(i Image) (string, error) {
 	if i.Created.IsZero() {
 		i.Created = time.Now()
 	}
-	return i.ID, w.transact(func(t *tx) error { t.change.Images[i.ID] = &i; return nil })
+	return i.ID, w.edit(func(t *tx) error { t.change.Images[i.ID] = &i; return nil })
 }
 
 // AddInstance records another instance with the fields given; nothing runs. It returns the id.
@@ -136,5 +155,5 @@ func (w *World) AddInstance(i Instance) (string, error) {
 	if i.Launched.IsZero() {
 		i.Launched = time.Now()
 	}
-	return i.ID, w.transact(func(t *tx) error { t.change.Instances[i.ID] = &i; return nil })
+	return i.ID, w.edit(func(t *tx) error { t.change.Instances[i.ID] = &i; return nil })
 }

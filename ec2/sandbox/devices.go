@@ -144,7 +144,7 @@ func (w *World) device(id string) (string, error) {
 func (w *World) settle() error {
 	for id, v := range w.store.rows.Volumes {
 		switch a := v.Attachment; {
-		case a == nil || a.Bare:
+		case a == nil || a.Bare || v.Deleted:
 		case a.Detaching && a.DetachedAt.IsZero():
 			if err := w.release(id); err != nil {
 				return err
@@ -213,7 +213,7 @@ func (w *World) reconcile() error {
 	names := map[string]bool{nvmeName(0): true}
 	for _, v := range w.store.rows.Volumes {
 		a := v.Attachment
-		if a == nil || a.Bare || !a.DetachedAt.IsZero() {
+		if a == nil || a.Bare || v.Deleted || !a.DetachedAt.IsZero() {
 			continue
 		}
 		names[nvmeName(a.NVMe)] = true
@@ -241,7 +241,7 @@ func (w *World) dropStrayDevices() error {
 	}
 	for _, device := range devices {
 		v := w.store.rows.Volumes[filepath.Base(device.Backing)]
-		if v != nil && v.Attachment != nil && v.Attachment.DetachedAt.IsZero() && !device.Deleted {
+		if v != nil && !v.Deleted && v.Attachment != nil && v.Attachment.DetachedAt.IsZero() && !device.Deleted {
 			continue
 		}
 		if err := linux.LoopDetach(device.Path); err != nil && !errors.Is(err, unix.EBUSY) {
@@ -292,7 +292,7 @@ func (w *World) dropStrayFiles() error {
 	now := time.Now()
 	for _, id := range ids {
 		v := w.store.rows.Volumes[id]
-		if (v == nil || v.gone(now)) && w.store.rows.Snapshots[id] == nil {
+		if (there(v) == nil || v.gone(now)) && there(w.store.rows.Snapshots[id]) == nil {
 			if err := w.pool.remove(id); err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -23,7 +24,7 @@ type Latency struct {
 	Modify   time.Duration // a volume's modification
 	Image    time.Duration // an image from pending to available
 	Run      time.Duration // an instance from pending to running
-	Lag      time.Duration // describes do not know what is younger
+	Lag      time.Duration // describes show things as they were so long ago: what was made, changed, tagged, attached, detached, deleted
 }
 
 // Fault makes some calls go wrong. A call suffers from every fault that
@@ -54,10 +55,11 @@ type Fault struct {
 	// Effect is what becomes of what the call makes. CreateVolume: vanish, error,
 	// stuck (in creating); AttachVolume: stuck (in attaching), xen
 	// (the device appears as on a Xen instance, without a serial); CreateSnapshot,
-	// CreateSnapshots, CopySnapshot: error, stuck (in pending), archive.
+	// CreateSnapshots, CopySnapshot: error, stuck (in pending), archive. A
+	// describe: stale, it shows an older view than the one before.
 	Effect string        `json:"effect,omitempty"`
 	At     int           `json:"at,omitempty"` // percent at which a snapshot's error comes, 50 when 0; of xen: by how many letters the kernel moves the name
-	After  time.Duration `json:"-"`            // how long after its creation a volume vanishes: "after"
+	After  time.Duration `json:"-"`            // how long after its creation a volume vanishes, how old a stale view is (5s when 0): "after"
 
 	place int // in the list: two equal faults count each for itself
 }
@@ -263,11 +265,24 @@ type behaviour struct {
 	Latency  Latency
 	Faults   []Fault
 	PageSize int
+	Strict   bool
+	Policy   *Policy
 }
+
+// remembers tells whether describes may show something that is no more.
+func (b *behaviour) remembers() bool {
+	return b.Latency.Lag > 0 || slices.ContainsFunc(b.Faults, func(f Fault) bool { return f.Effect == "stale" })
+}
+
+// What a strict world adds: the lag of an ordinary moment, and now and then a
+// describe that is answered by a host that lags more.
+const strictLag = 500 * time.Millisecond
+
+var strictFault = Fault{Action: "Describe*", Every: 5, Effect: "stale", After: 2 * time.Second}
 
 // faultFile is DIR/faults.json as last read:
 //
-//	{"latency": {"create": "2s", "lag": "500ms"}, "page_size": 5,
+//	{"latency": {"create": "2s", "lag": "500ms"}, "page_size": 5, "strict": true,
 //	 "faults": [{"action": "CreateSnapshots", "nth": 2, "reset": "after"}]}
 type faultFile struct {
 	path    string
@@ -279,6 +294,8 @@ type behaviourJSON struct {
 	Latency  map[string]string `json:"latency,omitempty"`
 	Faults   []Fault           `json:"faults,omitempty"`
 	PageSize int               `json:"page_size,omitempty"`
+	Strict   bool              `json:"strict,omitempty"`
+	Policy   *Policy           `json:"policy,omitempty"`
 }
 
 // read looks whether the file has changed; what it says goes before config.
@@ -290,7 +307,7 @@ func (f *faultFile) read(config Config) (behaviour, error) {
 	if stamp == f.stamp {
 		return f.current, nil
 	}
-	next := behaviour{Latency: config.Latency, Faults: config.Faults, PageSize: config.PageSize}
+	next := behaviour{Latency: config.Latency, Faults: config.Faults, PageSize: config.PageSize, Strict: config.Strict, Policy: config.Policy}
 	if stamp != "none" {
 		content, err := os.ReadFile(f.path)
 		if err != nil {
@@ -305,6 +322,12 @@ func (f *faultFile) read(config Config) (behaviour, error) {
 		}
 		next.Faults = append(next.Faults[:len(next.Faults):len(next.Faults)], j.Faults...)
 		next.PageSize = cmp.Or(j.PageSize, next.PageSize)
+		next.Strict = next.Strict || j.Strict
+		next.Policy = cmp.Or(j.Policy, next.Policy)
+	}
+	if next.Strict {
+		next.Latency.Lag = cmp.Or(next.Latency.Lag, strictLag)
+		next.Faults = append(next.Faults[:len(next.Faults):len(next.Faults)], strictFault)
 	}
 	f.stamp, f.current = stamp, next
 	return next, nil

@@ -2,67 +2,89 @@ package sandbox
 
 import (
 	"encoding/base64"
+	"hash/fnv"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"snaptastic/ec2/ebs"
 )
 
 // resource is what every describe can filter, sort and page.
-type resource interface {
+type resource[R any] interface {
 	key() (created time.Time, id string)
-	visible(now time.Time) bool
-	tags(now time.Time) map[string]string
+	shown(now time.Time) (R, bool) // as describes show it
+	tags() Tags
 }
 
 // fields are a describe's filters: by name, the values of a resource.
-type fields[R resource] map[string]func(r R, now time.Time) []string
+type fields[R any] map[string]func(r R, now time.Time) []string
 
 // filter is a Filter.N of a request: it matches when any value does.
 type filter struct {
-	name   string
-	values []string
+	name     string
+	exact    map[string]bool
+	patterns []string
+}
+
+func newFilter(name string, values []string) filter {
+	f := filter{name: name, exact: map[string]bool{}}
+	for _, value := range values {
+		if strings.ContainsAny(value, `*?\`) {
+			f.patterns = append(f.patterns, value)
+		} else {
+			f.exact[value] = true
+		}
+	}
+	return f
+}
+
+func (f filter) takes(value string) bool {
+	return f.exact[value] || slices.ContainsFunc(f.patterns, func(pattern string) bool { return glob(pattern, value) })
 }
 
 // filters reads and checks the request's filters.
-func filters[R resource](q *query, known fields[R]) ([]filter, error) {
+func filters[R any](q *query, known fields[R]) ([]filter, error) {
 	var wanted []filter
+	total := 0
 	for _, prefix := range q.each("Filter") {
-		f := filter{name: q.str(prefix + ".Name"), values: q.list(prefix + ".Value")}
-		_, ok := known[f.name]
-		if !ok && f.name != "tag-key" && f.name != "tag-value" && !strings.HasPrefix(f.name, "tag:") {
-			return nil, refuse("InvalidParameterValue", "The filter '%s' is invalid", f.name)
+		name, values := q.str(prefix+".Name"), q.list(prefix+".Value")
+		_, ok := known[name]
+		if !ok && name != "tag-key" && name != "tag-value" && !strings.HasPrefix(name, "tag:") {
+			return nil, refuse("InvalidParameterValue", "The filter '%s' is invalid", name)
 		}
-		if len(f.values) == 0 {
+		if len(values) == 0 {
 			return nil, refuse("MissingParameter", "The request must contain the parameter %s.Value", prefix)
 		}
-		if len(f.values) > 200 {
-			return nil, refuse("FilterLimitExceeded", "The maximum number of filter values specified on a single call is 200")
-		}
-		wanted = append(wanted, f)
+		total += len(values)
+		wanted = append(wanted, newFilter(name, values))
+	}
+	if total > ebs.MaxFilterValues {
+		return nil, refuse("FilterLimitExceeded", "The maximum number of filter values specified on a single call is %d", ebs.MaxFilterValues)
+	}
+	if len(wanted) > ebs.MaxFilters {
+		return nil, refuse("FilterLimitExceeded", "The maximum number of filters specified on a single call is %d", ebs.MaxFilters)
 	}
 	return wanted, nil
 }
 
-func matches[R resource](wanted []filter, known fields[R], r R, now time.Time) bool {
+func matches[R resource[R]](wanted []filter, known fields[R], r R, now time.Time) bool {
 	return !slices.ContainsFunc(wanted, func(f filter) bool {
-		var values []string
 		if key, ok := strings.CutPrefix(f.name, "tag:"); ok {
-			if value, ok := r.tags(now)[key]; ok {
-				values = []string{value}
-			}
-		} else if f.name == "tag-key" {
-			values = sortedKeys(r.tags(now))
-		} else if f.name == "tag-value" {
-			for _, value := range r.tags(now) {
-				values = append(values, value)
-			}
-		} else {
-			values = known[f.name](r, now)
+			tag, ok := r.tags()[key]
+			return !ok || !f.takes(tag.Value)
 		}
-		return !slices.ContainsFunc(values, func(value string) bool {
-			return slices.ContainsFunc(f.values, func(pattern string) bool { return glob(pattern, value) })
-		})
+		if f.name == "tag-key" || f.name == "tag-value" {
+			for key, tag := range r.tags() {
+				if f.name == "tag-key" && f.takes(key) || f.name == "tag-value" && f.takes(tag.Value) {
+					return false
+				}
+			}
+			return true
+		}
+		return !slices.ContainsFunc(known[f.name](r, now), f.takes)
 	})
 }
 
@@ -96,18 +118,33 @@ func glob(pattern, value string) bool {
 }
 
 // listing is how one Describe action finds its resources.
-type listing[R resource] struct {
+type listing[R any] struct {
 	ids      string // the parameter that names some: VolumeId
 	find     func(id string) (R, error)
-	every    func(yield func(R) bool)
+	after    func(created time.Time, id string) iter.Seq[R] // the resources behind a place, in the order of their keys
 	fields   fields[R]
 	also     func(R) bool // a condition besides filters, or nil
 	smallest int          // least MaxResults
 }
 
+// behind makes listing.after of a short list.
+func behind[R resource[R]](every iter.Seq[R]) func(time.Time, string) iter.Seq[R] {
+	return func(created time.Time, id string) iter.Seq[R] {
+		return func(yield func(R) bool) {
+			for r := range every {
+				if itsCreated, itsID := r.key(); (id == "" || byAge(itsCreated, created, itsID, id) > 0) && !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // describe returns the page of resources that the request asks for and the
-// token of the next one. A resource is hidden while describes lag behind it.
-func describe[R resource](t *tx, q *query, l listing[R]) ([]R, string, error) {
+// token of the next one. A token names the place between two resources, so it
+// holds when some come or go; it holds for the request that it was given to
+// alone. The cost of a page is what lies between its places.
+func describe[R resource[R]](t *tx, q *query, l listing[R]) ([]R, string, error) {
 	wanted, err := filters(q, l.fields)
 	if err != nil {
 		return nil, "", err
@@ -116,67 +153,101 @@ func describe[R resource](t *tx, q *query, l listing[R]) ([]R, string, error) {
 	if len(ids) > 0 && q.has("MaxResults") {
 		return nil, "", refuse("InvalidParameterCombination", "The parameter %s cannot be used with the parameter MaxResults", l.ids)
 	}
-	var found []R
-	keep := func(r R) {
-		if r.visible(t.now) && (l.also == nil || l.also(r)) && matches(wanted, l.fields, r, t.now) {
-			found = append(found, r)
-		}
+	size, err := t.pageSize(q, l.smallest)
+	if err != nil {
+		return nil, "", err
 	}
-	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
-		r, err := l.find(id)
-		if err != nil {
+	created, id, err := q.pagePlace()
+	if err != nil {
+		return nil, "", err
+	}
+	every := l.after
+	if len(ids) > 0 {
+		if every, err = named(ids, l.find); err != nil {
 			return nil, "", err
 		}
-		keep(r)
 	}
-	if len(ids) == 0 {
-		l.every(func(r R) bool { keep(r); return true })
+	var found []R
+	for r := range every(created, id) {
+		r, ok := r.shown(t.now)
+		if !ok || l.also != nil && !l.also(r) || !matches(wanted, l.fields, r, t.now) {
+			continue
+		}
+		if size > 0 && len(found) == size {
+			return found, q.pageToken(found[size-1].key()), nil
+		}
+		found = append(found, r)
 	}
-	return page(t, q, found, l.smallest)
+	return found, "", nil
 }
 
-// page cuts the page that MaxResults and NextToken ask for. A token names the
-// place between two resources, so it holds when some come or go.
-func page[R resource](t *tx, q *query, found []R, smallest int) ([]R, string, error) {
+// named is listing.after of the resources with these ids.
+func named[R resource[R]](ids []string, find func(string) (R, error)) (func(time.Time, string) iter.Seq[R], error) {
+	var found []R
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+		r, err := find(id)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, r)
+	}
+	slices.SortFunc(found, func(a, b R) int {
+		createdA, idA := a.key()
+		createdB, idB := b.key()
+		return byAge(createdA, createdB, idA, idB)
+	})
+	return behind(slices.Values(found)), nil
+}
+
+// pageSize is how many resources a page has; 0: all of them.
+func (t *tx) pageSize(q *query, smallest int) (int, error) {
+	most := t.w.faults.current.PageSize
+	if !q.has("MaxResults") && !q.has("NextToken") {
+		return most, nil // EC2 pages only when asked to
+	}
 	size := 1000
 	if q.has("MaxResults") {
 		if size = min(q.int("MaxResults"), 1000); size < smallest {
-			return nil, "", refuse("InvalidParameterValue",
+			return 0, refuse("InvalidParameterValue",
 				"Value ( %d ) for parameter maxResults is invalid. Expecting a value greater than or equal to %d.", size, smallest)
 		}
-	} else if len(found) > 0 && !q.has("NextToken") && t.w.faults.current.PageSize == 0 {
-		return found, "", nil // EC2 pages only when asked to
 	}
-	if most := t.w.faults.current.PageSize; most > 0 {
+	if most > 0 {
 		size = min(size, most)
 	}
-	if token := q.str("NextToken"); token != "" {
-		after, id, ok := readPageToken(token)
-		if !ok {
-			return nil, "", refuse("InvalidNextToken", "The token '%s' is invalid", token)
-		}
-		found = slices.DeleteFunc(found, func(r R) bool {
-			created, itsID := r.key()
-			return byAge(created, after, itsID, id) <= 0
-		})
-	}
-	if len(found) <= size {
-		return found, "", nil
-	}
-	created, id := found[size-1].key()
-	return found[:size], pageToken(created, id), nil
+	return size, nil
 }
 
-func pageToken(after time.Time, id string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(after.UnixNano(), 10) + "/" + id))
+// pageToken is the token of the page behind a place.
+func (q *query) pageToken(created time.Time, id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(q.listed() + "/" + strconv.FormatInt(created.UnixNano(), 10) + "/" + id))
 }
 
-func readPageToken(token string) (time.Time, string, bool) {
+// pagePlace reads NextToken; without one the place is the zero place.
+func (q *query) pagePlace() (time.Time, string, error) {
+	token := q.str("NextToken")
+	if token == "" {
+		return time.Time{}, "", nil
+	}
+	refused := refuse("InvalidNextToken", "The token '%s' is invalid", token)
 	plain, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {
-		return time.Time{}, "", false
+		return time.Time{}, "", refused
 	}
-	nanos, id, ok := strings.Cut(string(plain), "/")
-	n, err := strconv.ParseInt(nanos, 10, 64)
-	return time.Unix(0, n), id, ok && err == nil
+	parts := strings.SplitN(string(plain), "/", 3)
+	if len(parts) != 3 || parts[0] != q.listed() {
+		return time.Time{}, "", refused
+	}
+	nanos, err := strconv.ParseInt(parts[1], 10, 64)
+	if err != nil {
+		return time.Time{}, "", refused
+	}
+	return time.Unix(0, nanos), parts[2], nil
+}
+
+// listed identifies what a describe asks for, whichever page of it.
+func (q *query) listed() string {
+	h := fnv.New64a()
+	h.Write([]byte(q.action + "?" + q.digest("MaxResults", "NextToken")))
+	return strconv.FormatUint(h.Sum64(), 36)
 }

@@ -5,9 +5,13 @@ import (
 	"time"
 )
 
-func (i *Image) key() (time.Time, string)             { return i.Created, i.ID }
-func (i *Image) visible(now time.Time) bool           { return !i.VisibleAt.After(now) }
-func (i *Image) tags(now time.Time) map[string]string { return i.Tags.at(now) }
+func (i *Image) key() (time.Time, string) { return i.Created, i.ID }
+func (i *Image) tags() Tags               { return i.Tags }
+
+func (i *Image) shown(now time.Time) (*Image, bool) {
+	shown := shownAt(i, now)
+	return shown, shown != nil
+}
 
 var imageFields = fields[*Image]{
 	"architecture":  just(func(*Image, time.Time) string { return "x86_64" }),
@@ -57,7 +61,7 @@ func createImage(t *tx, q *query, out *document) error {
 		return err
 	}
 	i := &Image{
-		ID: newID("ami"), OwnerID: Account, Name: q.str("Name"), Description: q.str("Description"), InstanceID: source.ID, Created: t.now, VisibleAt: t.visible(),
+		ID: newID("ami"), OwnerID: Account, Name: q.str("Name"), Description: q.str("Description"), InstanceID: source.ID, Created: t.now,
 		AvailableAt: t.now.Add(t.w.faults.current.Latency.Image), RootDevice: source.RootDevice, Tags: asTags(tags),
 	}
 	for _, v := range t.volumesOf(source.ID) {
@@ -112,14 +116,17 @@ func describeImages(t *tx, q *query, out *document) error {
 		}
 	}
 	images, next, err := describe(t, q, listing[*Image]{
-		ids: "ImageId", fields: imageFields, every: t.images(), smallest: 1,
+		ids: "ImageId", fields: imageFields, after: behind(t.everyImage()), smallest: 1,
 		also: func(i *Image) bool { return len(owners) == 0 || slices.Contains(owners, i.OwnerID) },
 		find: func(id string) (*Image, error) {
-			i, err := t.needImage(id)
-			if err == nil && !i.visible(t.now) {
+			if !wellFormed(id, "ami") {
+				return t.needImage(id)
+			}
+			i := lookUp(t.change.Images, t.rows.Images, id)
+			if _, ok := i.shown(t.now); !ok {
 				return nil, refuse("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", id)
 			}
-			return i, err
+			return i, nil
 		},
 	})
 	if err != nil {
@@ -157,5 +164,5 @@ func (t *tx) writeImage(out *document, i *Image) {
 	out.flag("enaSupport", true)
 	out.instant("creationDate", i.Created)
 	out.optional("sourceInstanceId", i.InstanceID)
-	out.tagSet(i.tags(t.now))
+	out.tagSet(i.Tags)
 }

@@ -94,8 +94,8 @@ func (t *tx) metadataAt(path string) (string, bool) {
 		"iam/info":                             `{"Code": "Success", "InstanceProfileArn": "arn:aws:iam::` + Account + `:instance-profile/` + roleName + `"}`,
 		"iam/security-credentials/" + roleName: credentials(t.now),
 	}
-	for key, value := range i.tags(t.now) {
-		leaves["tags/instance/"+key] = value
+	for key, tag := range i.Tags {
+		leaves["tags/instance/"+key] = tag.Value
 	}
 	rest = strings.TrimPrefix(rest, "/")
 	if text, ok := leaves[rest]; ok {

@@ -9,25 +9,32 @@ import (
 	"time"
 )
 
-func (i *Instance) key() (time.Time, string)             { return i.Launched, i.ID }
-func (i *Instance) visible(time.Time) bool               { return true }
-func (i *Instance) tags(now time.Time) map[string]string { return i.Tags.at(now) }
+func (i *Instance) key() (time.Time, string) { return i.Launched, i.ID }
+func (i *Instance) tags() Tags               { return i.Tags }
+
+func (i *Instance) shown(now time.Time) (*Instance, bool) {
+	shown := shownAt(i, now)
+	return shown, shown != nil
+}
 
 var instanceFields = fields[*Instance]{
-	"availability-zone":   just(func(i *Instance, _ time.Time) string { return i.Zone }),
-	"image-id":            just(func(i *Instance, _ time.Time) string { return i.ImageID }),
-	"instance-id":         just(func(i *Instance, _ time.Time) string { return i.ID }),
-	"instance-state-code": just(func(i *Instance, now time.Time) string { code, _ := i.status(now); return strconv.Itoa(code) }),
-	"instance-state-name": just(func(i *Instance, now time.Time) string { _, name := i.status(now); return name }),
-	"instance-type":       just(func(i *Instance, _ time.Time) string { return i.Type }),
-	"launch-time":         just(func(i *Instance, _ time.Time) string { return stamp(i.Launched) }),
-	"owner-id":            just(func(*Instance, time.Time) string { return Account }),
-	"root-device-name":    just(func(i *Instance, _ time.Time) string { return i.RootDevice }),
+	"availability-zone":    just(func(i *Instance, _ time.Time) string { return i.Zone }),
+	"availability-zone-id": just(func(i *Instance, _ time.Time) string { return zoneID(i.Zone) }),
+	"operator.managed":     just(func(*Instance, time.Time) string { return "false" }),
+	"operator.principal":   none[*Instance],
+	"image-id":             just(func(i *Instance, _ time.Time) string { return i.ImageID }),
+	"instance-id":          just(func(i *Instance, _ time.Time) string { return i.ID }),
+	"instance-state-code":  just(func(i *Instance, now time.Time) string { code, _ := i.status(now); return strconv.Itoa(code) }),
+	"instance-state-name":  just(func(i *Instance, now time.Time) string { _, name := i.status(now); return name }),
+	"instance-type":        just(func(i *Instance, _ time.Time) string { return i.Type }),
+	"launch-time":          just(func(i *Instance, _ time.Time) string { return stamp(i.Launched) }),
+	"owner-id":             just(func(*Instance, time.Time) string { return Account }),
+	"root-device-name":     just(func(i *Instance, _ time.Time) string { return i.RootDevice }),
 }
 
 func describeInstances(t *tx, q *query, out *document) error {
 	instances, next, err := describe(t, q, listing[*Instance]{
-		ids: "InstanceId", fields: instanceFields, every: t.instances(), smallest: 5, find: t.needInstance,
+		ids: "InstanceId", fields: instanceFields, after: behind(t.instances()), smallest: 5, find: t.needInstance,
 	})
 	if err != nil {
 		return err
@@ -63,7 +70,7 @@ func (t *tx) writeInstance(out *document, i *Instance) {
 	out.text("virtualizationType", "hvm")
 	out.text("hypervisor", "xen") // EC2 says xen for Nitro too
 	out.flag("enaSupport", true)
-	out.tagSet(i.tags(t.now))
+	out.tagSet(i.Tags)
 }
 
 func writeState(out *document, i *Instance, now time.Time) {
@@ -73,7 +80,7 @@ func writeState(out *document, i *Instance, now time.Time) {
 }
 
 func (t *tx) writeMappings(out *document, i *Instance) {
-	set(out, "blockDeviceMapping", t.volumesOf(i.ID), func(v *Volume) {
+	set(out, "blockDeviceMapping", t.shownVolumesOf(i.ID), func(v *Volume) {
 		a := v.attached(t.now)
 		out.text("deviceName", a.Device)
 		out.in("ebs", func() {
@@ -91,6 +98,19 @@ func ebsStatus(status string) string {
 		return "detaching"
 	}
 	return status
+}
+
+// shownVolumesOf is volumesOf as describes show it.
+func (t *tx) shownVolumesOf(instanceID string) []*Volume {
+	var volumes []*Volume
+	for v := range t.volumesAfter(time.Time{}, "") {
+		if v, ok := v.shown(t.now); ok {
+			if a := v.attached(t.now); a != nil && a.InstanceID == instanceID {
+				volumes = append(volumes, v)
+			}
+		}
+	}
+	return volumes
 }
 
 func (t *tx) volumesOf(instanceID string) []*Volume {

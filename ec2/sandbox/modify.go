@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
 )
 
@@ -27,6 +28,13 @@ func (m *Modification) progress(now time.Time) int {
 	return 100
 }
 
+// modifyAgain is the pause between two modifications of a volume. EC2 has come
+// to allow four of them in 24 hours where each has completed, which takes it
+// minutes to hours; some regions still hold to the pause, and what gets along
+// with it gets along with either
+// (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVolume.html).
+const modifyAgain = 6 * time.Hour
+
 func modifyVolume(t *tx, q *query, out *document) error {
 	v, err := t.needVolume(q.str("VolumeId"))
 	if err != nil {
@@ -37,6 +45,8 @@ func modifyVolume(t *tx, q *query, out *document) error {
 	}
 	if m := v.Modification; m != nil && m.status(t.now) != "completed" {
 		return refuse("IncorrectModificationState", "Volume %s current state is %s.", v.ID, m.status(t.now))
+	} else if m != nil && t.now.Sub(m.Started) < modifyAgain {
+		return refuse("VolumeModificationRateExceeded", "You've reached the maximum modification rate per volume limit. Wait at least 6 hours between modifications per EBS volume.")
 	}
 	if q.has("Size") && q.int("Size") < v.Size {
 		return refuse("InvalidParameterValue", "New size cannot be smaller than existing size")
@@ -47,7 +57,7 @@ func modifyVolume(t *tx, q *query, out *document) error {
 	hasIOPS, hasThroughput := q.has("Iops"), q.has("Throughput")
 	if v.Type != old.Type {
 		v.IOPS, v.Throughput = 0, 0
-	} else if limits := volumeTypes[v.Type]; limits.maxIOPS > 0 {
+	} else if limits := ebs.Types[v.Type]; limits.MaxIOPS > 0 {
 		hasIOPS = true
 	}
 	v.IOPS, v.Throughput = cmp.Or(q.int("Iops"), v.IOPS), cmp.Or(q.int("Throughput"), v.Throughput)
@@ -110,6 +120,8 @@ func writeModification(out *document, v *Volume, now time.Time, status string) {
 var modificationFields = fields[*Volume]{
 	"volume-id":            volumeFields["volume-id"],
 	"modification-state":   just(func(v *Volume, now time.Time) string { return v.Modification.status(now) }),
+	"original-iops":        just(func(v *Volume, _ time.Time) string { return strconv.Itoa(v.Modification.FromIOPS) }),
+	"target-iops":          just(func(v *Volume, _ time.Time) string { return strconv.Itoa(v.Modification.ToIOPS) }),
 	"original-size":        just(func(v *Volume, _ time.Time) string { return strconv.Itoa(v.Modification.FromSize) }),
 	"original-volume-type": just(func(v *Volume, _ time.Time) string { return v.Modification.FromType }),
 	"start-time":           just(func(v *Volume, _ time.Time) string { return stamp(v.Modification.Started) }),
@@ -120,19 +132,16 @@ var modificationFields = fields[*Volume]{
 func describeVolumesModifications(t *tx, q *query, out *document) error {
 	find := func(id string) (*Volume, error) {
 		v, err := t.findVolume(id)
-		if err == nil && v.Modification == nil {
+		if err != nil {
+			return nil, err
+		}
+		if shown, _ := v.shown(t.now); shown.Modification == nil {
 			return nil, refuse("InvalidVolumeModification.NotFound", "Modification for volume '%s' does not exist.", id)
 		}
-		return v, err
+		return v, nil
 	}
-	every := func(yield func(*Volume) bool) {
-		for v := range t.volumes() {
-			if v.Modification != nil && !yield(v) {
-				return
-			}
-		}
-	}
-	volumes, next, err := describe(t, q, listing[*Volume]{ids: "VolumeId", fields: modificationFields, every: every, smallest: 1, find: find})
+	volumes, next, err := describe(t, q, listing[*Volume]{ids: "VolumeId", fields: modificationFields, after: t.volumesAfter, smallest: 1, find: find,
+		also: func(v *Volume) bool { return v.Modification != nil }})
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,16 @@ package sandbox
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"snaptastic/ec2/ebs"
 )
 
 // query is a parsed request of the Query protocol: flat parameters whose lists
@@ -33,13 +37,21 @@ func newQuery(form url.Values) *query {
 	return q
 }
 
-// params are the parameters as the call log shows them.
-func (q *query) params() map[string]string {
+// logged are the parameters as the call log shows them: what may be a secret
+// is left out. User data holds whatever an operator put there.
+func (q *query) logged() map[string]string {
 	params := maps.Clone(q.values)
 	delete(params, "Action")
 	delete(params, "Version")
+	for name, value := range params {
+		if secret.MatchString(name) || name == "Value" && strings.EqualFold(q.values["Attribute"], "userData") {
+			params[name] = fmt.Sprintf("(redacted, %d bytes)", len(value))
+		}
+	}
 	return params
 }
+
+var secret = regexp.MustCompile(`(?i)user-?data|password|secret|presigned|signature|credential|security-?token`)
 
 func (q *query) has(name string) bool { _, ok := q.values[name]; return ok }
 
@@ -84,11 +96,11 @@ func (q *query) list(name string) []string {
 	return values
 }
 
-// digest identifies the parameters of an idempotent request.
-func (q *query) digest() string {
+// digest identifies the parameters of a request, but for some.
+func (q *query) digest(but ...string) string {
 	var b strings.Builder
 	for _, key := range sortedKeys(q.values) {
-		if !slices.Contains(notParameters, key) {
+		if !slices.Contains(notParameters, key) && !slices.Contains(but, key) {
 			b.WriteString(url.QueryEscape(key) + "=" + url.QueryEscape(q.values[key]) + "&")
 		}
 	}
@@ -186,6 +198,9 @@ func (q *query) tagsFor(wanted string, types ...string) (map[string]string, erro
 		if kind == wanted {
 			maps.Copy(tags, given)
 		}
+	}
+	if len(tags) > ebs.MaxTags {
+		return nil, refuse("TagLimitExceeded", "The maximum number of Tags for a resource has been reached.")
 	}
 	return tags, nil
 }

@@ -93,9 +93,14 @@ func (a *answer) headers() http.Header {
 	return h
 }
 
-// Handler serves EC2 and STS at / and IMDSv2 below /latest/.
+// Handler serves EC2 and STS at / and IMDSv2 below /latest/, to clients that
+// were pointed at it.
 func (w *World) Handler() http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if why := w.stranger(r); why != "" {
+			http.Error(rw, why, http.StatusMisdirectedRequest)
+			return
+		}
 		reply, err := w.respond(r)
 		if err != nil {
 			drop(rw)

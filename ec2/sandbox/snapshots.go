@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
+
+	"snaptastic/ec2/ebs"
 )
 
 func createSnapshot(t *tx, q *query, out *document) error {
@@ -53,7 +56,7 @@ func createSnapshots(t *tx, q *query, out *document) error {
 	for _, v := range volumes {
 		wanted := maps.Clone(tags)
 		if q.has("CopyTagsFromSource") {
-			copied := maps.Clone(v.tags(t.now))
+			copied := v.Tags.plain()
 			maps.Copy(copied, wanted)
 			wanted = copied
 		}
@@ -98,11 +101,48 @@ func (t *tx) snapshotSet(i *Instance, q *query) ([]*Volume, error) {
 	return volumes, nil
 }
 
+// maySnapshot refuses a snapshot of a volume that has too many under way, or
+// in strict worlds one that comes too soon after another.
+func (t *tx) maySnapshot(v *Volume) error {
+	if pause := ebs.SnapshotSeconds * time.Second; t.w.faults.current.Strict && t.now.Sub(v.Snapshotted) < pause {
+		return refuse("SnapshotCreationPerVolumeRateExceeded", "%s", messageOf("SnapshotCreationPerVolumeRateExceeded", ""))
+	}
+	pending := 0
+	for _, until := range v.Copying {
+		if t.now.Before(until) {
+			pending++
+		}
+	}
+	for s := range t.snapshots() {
+		if s.VolumeID == v.ID && s.status(t.now) == "pending" {
+			pending++
+		}
+	}
+	if pending >= int(ebs.Types[v.Type].Pending) {
+		return refuse("ConcurrentSnapshotLimitExceeded", "Maximum allowed in-progress snapshots for a single volume exceeded.")
+	}
+	return nil
+}
+
+func checkDescription(q *query) error {
+	if length := utf8.RuneCountInString(q.str("Description")); length > ebs.MaxDescription {
+		return refuse("InvalidParameterValue", "Value (%.20s…) for parameter description is invalid. Length exceeds maximum of %d.", q.str("Description"), ebs.MaxDescription)
+	}
+	return nil
+}
+
 // takeSnapshot copies the volume as it is now and records the snapshot.
 func (t *tx) takeSnapshot(v *Volume, q *query, tags map[string]string) (*Snapshot, error) {
+	if err := checkDescription(q); err != nil {
+		return nil, err
+	}
+	if err := t.maySnapshot(v); err != nil {
+		return nil, err
+	}
+	t.editVolume(v.ID).Snapshotted = t.now
 	s := &Snapshot{
 		ID: newID("snap"), VolumeID: v.ID, OwnerID: Account, Size: v.Size, Description: q.str("Description"), Encrypted: v.Encrypted, KMSKey: v.KMSKey,
-		Started: t.now, VisibleAt: t.visible(), CompletedAt: t.now.Add(t.w.faults.current.Latency.Snapshot), Tags: asTags(tags),
+		Started: t.now, CompletedAt: t.now.Add(t.w.faults.current.Latency.Snapshot), Tags: asTags(tags),
 	}
 	s.suffer(q.faults)
 	t.change.Snapshots[s.ID] = s
@@ -149,6 +189,7 @@ func deleteSnapshot(t *tx, q *query, out *document) error {
 	if err := t.checkDelete(s); err != nil {
 		return err
 	}
+	t.stillCopying(s)
 	t.dropSnapshot(s.ID)
 	out.done()
 	return nil
@@ -169,6 +210,16 @@ func (t *tx) checkDelete(s *Snapshot) error {
 		}
 	}
 	return nil
+}
+
+// stillCopying makes a pending snapshot that is being deleted count on against
+// its volume's limit: EC2 finishes the copy all the same.
+func (t *tx) stillCopying(s *Snapshot) {
+	if s.status(t.now) != "pending" || !t.now.Before(s.CompletedAt) || t.volume(s.VolumeID) == nil {
+		return
+	}
+	v := t.editVolume(s.VolumeID)
+	v.Copying = append(slices.DeleteFunc(v.Copying, func(until time.Time) bool { return !t.now.Before(until) }), s.CompletedAt)
 }
 
 // dropSnapshot deletes the record, and then the file.
@@ -192,10 +243,13 @@ func copySnapshot(t *tx, q *query, out *document) error {
 	if err != nil {
 		return err
 	}
+	if err := checkDescription(q); err != nil {
+		return err
+	}
 	c := &Snapshot{
 		ID: newID("snap"), VolumeID: "vol-ffffffff", // what EC2 shows for copies
 		OwnerID: Account, Size: source.Size, Description: q.str("Description"), Encrypted: source.Encrypted || q.bool("Encrypted"),
-		KMSKey: cmp.Or(q.str("KmsKeyId"), source.KMSKey), Started: t.now, VisibleAt: t.visible(),
+		KMSKey: cmp.Or(q.str("KmsKeyId"), source.KMSKey), Started: t.now,
 		CompletedAt: t.now.Add(t.w.faults.current.Latency.Snapshot), Tags: asTags(tags),
 	}
 	c.suffer(q.faults)
@@ -205,13 +259,26 @@ func copySnapshot(t *tx, q *query, out *document) error {
 		return err
 	}
 	out.text("snapshotId", c.ID)
-	out.tagSet(tags)
+	out.tagSet(c.Tags)
 	return nil
 }
 
-func (s *Snapshot) key() (time.Time, string)             { return s.Started, s.ID }
-func (s *Snapshot) visible(now time.Time) bool           { return !s.VisibleAt.After(now) }
-func (s *Snapshot) tags(now time.Time) map[string]string { return s.Tags.at(now) }
+func (s *Snapshot) key() (time.Time, string) { return s.Started, s.ID }
+
+// tags are those that this account sees. Another account's are its own affair,
+// and what we give to what it shares only we see
+// (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html).
+func (s *Snapshot) tags() Tags {
+	if s.OwnerID != Account {
+		return s.OurTags
+	}
+	return s.Tags
+}
+
+func (s *Snapshot) shown(now time.Time) (*Snapshot, bool) {
+	shown := shownAt(s, now)
+	return shown, shown != nil
+}
 
 var snapshotFields = fields[*Snapshot]{
 	"description":   just(func(s *Snapshot, _ time.Time) string { return s.Description }),
@@ -236,7 +303,7 @@ func describeSnapshots(t *tx, q *query, out *document) error {
 		}
 	}
 	snapshots, next, err := describe(t, q, listing[*Snapshot]{
-		ids: "SnapshotId", fields: snapshotFields, every: t.snapshots(), smallest: 5, find: t.findSnapshot,
+		ids: "SnapshotId", fields: snapshotFields, after: t.snapshotsAfter, smallest: 5, find: t.findSnapshot,
 		also: func(s *Snapshot) bool { return len(owners) == 0 || slices.Contains(owners, s.OwnerID) },
 	})
 	if err != nil {
@@ -249,11 +316,14 @@ func describeSnapshots(t *tx, q *query, out *document) error {
 
 // findSnapshot is needSnapshot for describes, which lag behind creates.
 func (t *tx) findSnapshot(id string) (*Snapshot, error) {
-	s, err := t.needSnapshot(id)
-	if err == nil && !s.visible(t.now) {
+	if !wellFormed(id, "snap") {
+		return t.needSnapshot(id)
+	}
+	s := lookUp(t.change.Snapshots, t.rows.Snapshots, id)
+	if _, ok := s.shown(t.now); !ok {
 		return nil, refuse("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
 	}
-	return s, err
+	return s, nil
 }
 
 // writeSnapshot writes a Snapshot, or the SnapshotInfo of CreateSnapshots,
@@ -270,7 +340,7 @@ func (t *tx) writeSnapshot(out *document, s *Snapshot, statusName, status string
 	out.text("ownerId", s.OwnerID)
 	out.number("volumeSize", s.Size)
 	out.text("description", s.Description)
-	out.tagSet(s.tags(t.now))
+	out.tagSet(s.tags())
 	out.flag("encrypted", s.Encrypted)
 	out.optional("kmsKeyId", s.KMSKey)
 	if statusName == "status" {

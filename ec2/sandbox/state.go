@@ -15,24 +15,21 @@ const (
 	amazonAccount = "137112412989" // owns Amazon Linux images
 )
 
-// TagValue is a tag's value and the instant from which describes show it.
+// TagValue is a tag's value.
 type TagValue struct {
-	Value string    `json:"value"`
-	Since time.Time `json:"since,omitzero"`
+	Value string `json:"value"`
 }
 
 // Tags are a resource's tags by key.
 type Tags map[string]TagValue
 
-// at returns the tags that a describe at now shows.
-func (t Tags) at(now time.Time) map[string]string {
-	shown := make(map[string]string, len(t))
+// plain returns the tags' values by key.
+func (t Tags) plain() map[string]string {
+	plain := make(map[string]string, len(t))
 	for key, tag := range t {
-		if !tag.Since.After(now) {
-			shown[key] = tag.Value
-		}
+		plain[key] = tag.Value
 	}
-	return shown
+	return plain
 }
 
 // Volume is an EBS volume. Sizes are GiB, throughput MiB/s.
@@ -48,13 +45,15 @@ type Volume struct {
 	SnapshotID         string        `json:"snapshot_id,omitempty"`
 	InitializationRate int           `json:"initialization_rate,omitempty"`
 	Created            time.Time     `json:"created"`
-	VisibleAt          time.Time     `json:"visible_at,omitzero"`
 	AvailableAt        time.Time     `json:"available_at,omitzero"`
 	VanishAt           time.Time     `json:"vanish_at,omitzero"` // a bad KMS key: EC2 drops the volume without a word
 	Forced             string        `json:"forced,omitempty"`   // a state that overrules the computed one
 	Tags               Tags          `json:"tags,omitempty"`
 	Attachment         *Attachment   `json:"attachment,omitempty"`
 	Modification       *Modification `json:"modification,omitempty"`
+	Snapshotted        time.Time     `json:"snapshotted,omitzero"` // when the last snapshot of it was asked for
+	Copying            []time.Time   `json:"copying,omitempty"`    // until when each snapshot goes on that was deleted while it was pending
+	version[Volume]
 }
 
 // Attachment is a volume's place on an instance.
@@ -97,14 +96,15 @@ type Snapshot struct {
 	Encrypted   bool      `json:"encrypted,omitempty"`
 	KMSKey      string    `json:"kms_key,omitempty"`
 	Started     time.Time `json:"started"`
-	VisibleAt   time.Time `json:"visible_at,omitzero"`
 	CompletedAt time.Time `json:"completed_at,omitzero"`
 	ErrorAt     int       `json:"error_at,omitempty"` // percent at which it fails
 	Forced      string    `json:"forced,omitempty"`   // pending, completed, error, recoverable, recovering
 	Tier        string    `json:"tier,omitempty"`     // "" is standard; archive
 	Restored    time.Time `json:"restored,omitzero"`  // until when an archived snapshot is restored for a while
 	Lock        *Lock     `json:"lock,omitempty"`
-	Tags        Tags      `json:"tags,omitempty"`
+	Tags        Tags      `json:"tags,omitempty"`     // its owner's
+	OurTags     Tags      `json:"our_tags,omitempty"` // those that this account gave to a snapshot that another one shares with it
+	version[Snapshot]
 }
 
 // Lock is a snapshot lock (EBS snapshot lock).
@@ -130,6 +130,7 @@ type Instance struct {
 	Token      string    `json:"token,omitempty"`
 	Tags       Tags      `json:"tags,omitempty"`
 	CPU        *float64  `json:"cpu,omitempty"` // percent, as CloudWatch tells it
+	version[Instance]
 }
 
 // Image is an AMI.
@@ -140,12 +141,12 @@ type Image struct {
 	Description string        `json:"description,omitempty"`
 	InstanceID  string        `json:"instance_id,omitempty"`
 	Created     time.Time     `json:"created"`
-	VisibleAt   time.Time     `json:"visible_at,omitzero"`
 	AvailableAt time.Time     `json:"available_at,omitzero"`
 	Forced      string        `json:"forced,omitempty"`
 	RootDevice  string        `json:"root_device"`
 	Disks       []ImageVolume `json:"disks,omitempty"`
 	Tags        Tags          `json:"tags,omitempty"`
+	version[Image]
 }
 
 // ImageVolume is one entry of an image's block device mapping.
@@ -174,6 +175,7 @@ type settings struct {
 func (v *Volume) clone() *Volume {
 	c := *v
 	c.Tags = maps.Clone(v.Tags)
+	c.Copying = slices.Clone(v.Copying)
 	if v.Attachment != nil {
 		a := *v.Attachment
 		c.Attachment = &a
@@ -187,7 +189,7 @@ func (v *Volume) clone() *Volume {
 
 func (s *Snapshot) clone() *Snapshot {
 	c := *s
-	c.Tags = maps.Clone(s.Tags)
+	c.Tags, c.OurTags = maps.Clone(s.Tags), maps.Clone(s.OurTags)
 	if s.Lock != nil {
 		l := *s.Lock
 		c.Lock = &l

@@ -69,6 +69,16 @@ type store struct {
 	read  int64  // bytes of the file folded into rows
 	lines int    // lines folded
 	rows  change // the world
+
+	volumes   ordered[Volume]
+	snapshots ordered[Snapshot]
+}
+
+// fold applies a committed change.
+func (s *store) fold(next *change) {
+	s.volumes.note(s.rows.Volumes, next.Volumes)
+	s.snapshots.note(s.rows.Snapshots, next.Snapshots)
+	s.rows.fold(next)
 }
 
 // errReset is what requests get after Reset removed the folder below them.
@@ -122,6 +132,7 @@ func (s *store) open() error {
 		return fmt.Errorf("cannot open the sandbox's state: %w", err)
 	}
 	s.file, s.read, s.lines, s.rows = file, 0, 0, newChange()
+	s.volumes, s.snapshots = ordered[Volume]{key: (*Volume).key}, ordered[Snapshot]{key: (*Snapshot).key}
 	return nil
 }
 
@@ -140,7 +151,7 @@ func (s *store) foldFrom(size int64) error {
 		if err := json.Unmarshal(line, &next); err != nil {
 			return fmt.Errorf("cannot read line %d of %s: %w", s.lines+1, s.path, err)
 		}
-		s.rows.fold(&next)
+		s.fold(&next)
 		s.read += int64(len(line)) + 1
 		s.lines++
 		content = rest
@@ -166,7 +177,7 @@ func (s *store) commit(c *change) error {
 	}
 	s.read += int64(len(line))
 	s.lines++
-	s.rows.fold(c)
+	s.fold(c)
 	return s.compact()
 }
 

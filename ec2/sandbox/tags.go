@@ -6,10 +6,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-)
 
-// mostTags is EC2's limit per resource.
-const mostTags = 50
+	"snaptastic/ec2/ebs"
+)
 
 func asTags(plain map[string]string) Tags {
 	tags := make(Tags, len(plain))
@@ -25,10 +24,10 @@ func checkTag(key, value string) error {
 		return refuse("MissingParameter", "The request must contain the parameter Tag.Key")
 	case strings.HasPrefix(strings.ToLower(key), "aws:"):
 		return refuse("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
-	case utf8.RuneCountInString(key) > 128:
-		return refuse("InvalidParameterValue", "Tag key exceeds the maximum length of 128 characters")
-	case utf8.RuneCountInString(value) > 256:
-		return refuse("InvalidParameterValue", "Tag value exceeds the maximum length of 256 characters")
+	case utf8.RuneCountInString(key) > ebs.MaxTagKey:
+		return refuse("InvalidParameterValue", "Tag key exceeds the maximum length of %d characters", ebs.MaxTagKey)
+	case utf8.RuneCountInString(value) > ebs.MaxTagValue:
+		return refuse("InvalidParameterValue", "Tag value exceeds the maximum length of %d characters", ebs.MaxTagValue)
 	}
 	return nil
 }
@@ -45,6 +44,9 @@ func (t *tx) editTags(id string) (*Tags, error) {
 	case "snap":
 		if _, err := t.needSnapshot(id); err != nil {
 			return nil, err
+		}
+		if s := t.editSnapshot(id); s.OwnerID != Account {
+			return &s.OurTags, nil
 		}
 		return &t.editSnapshot(id).Tags, nil
 	case "i":
@@ -78,9 +80,9 @@ func createTags(t *tx, q *query, out *document) error {
 			*tags = Tags{}
 		}
 		for key, value := range given {
-			(*tags)[key] = TagValue{Value: value, Since: t.visible()}
+			(*tags)[key] = TagValue{Value: value}
 		}
-		if len(*tags) > mostTags {
+		if len(*tags) > ebs.MaxTags {
 			return refuse("TagLimitExceeded", "The maximum number of tags for resource '%s' has been reached", id)
 		}
 	}
@@ -114,9 +116,9 @@ func deleteTags(t *tx, q *query, out *document) error {
 // tagRow is one tag of one resource, as DescribeTags lists them.
 type tagRow struct{ resource, kind, name, value string }
 
-func (r tagRow) key() (time.Time, string)         { return time.Unix(0, 0), r.resource + "\x00" + r.name }
-func (r tagRow) visible(time.Time) bool           { return true }
-func (r tagRow) tags(time.Time) map[string]string { return map[string]string{r.name: r.value} }
+func (r tagRow) key() (time.Time, string)       { return time.Unix(0, 0), r.resource + "\x00" + r.name }
+func (r tagRow) shown(time.Time) (tagRow, bool) { return r, true }
+func (r tagRow) tags() Tags                     { return Tags{r.name: {Value: r.value}} }
 
 var tagFields = fields[tagRow]{
 	"key":           just(func(r tagRow, _ time.Time) string { return r.name }),
@@ -126,7 +128,7 @@ var tagFields = fields[tagRow]{
 }
 
 func describeTags(t *tx, q *query, out *document) error {
-	rows, next, err := describe(t, q, listing[tagRow]{ids: "-", fields: tagFields, every: t.tagRows, smallest: 5})
+	rows, next, err := describe(t, q, listing[tagRow]{ids: "-", fields: tagFields, after: behind(t.tagRows), smallest: 5})
 	if err != nil {
 		return err
 	}
@@ -143,26 +145,30 @@ func describeTags(t *tx, q *query, out *document) error {
 // tagRows yields every visible tag, sorted by resource and key.
 func (t *tx) tagRows(yield func(tagRow) bool) {
 	var rows []tagRow
-	add := func(id, kind string, r resource) {
-		if !r.visible(t.now) {
-			return
-		}
-		tags := r.tags(t.now)
+	add := func(id, kind string, tags Tags) {
 		for _, key := range sortedKeys(tags) {
-			rows = append(rows, tagRow{id, kind, key, tags[key]})
+			rows = append(rows, tagRow{id, kind, key, tags[key].Value})
 		}
 	}
-	for i := range t.images() {
-		add(i.ID, "image", i)
+	for i := range t.everyImage() {
+		if i, ok := i.shown(t.now); ok {
+			add(i.ID, "image", i.tags())
+		}
 	}
 	for i := range t.instances() {
-		add(i.ID, "instance", i)
+		if i, ok := i.shown(t.now); ok {
+			add(i.ID, "instance", i.tags())
+		}
 	}
-	for s := range t.snapshots() {
-		add(s.ID, "snapshot", s)
+	for s := range t.snapshotsAfter(time.Time{}, "") {
+		if s, ok := s.shown(t.now); ok {
+			add(s.ID, "snapshot", s.tags())
+		}
 	}
-	for v := range t.volumes() {
-		add(v.ID, "volume", v)
+	for v := range t.volumesAfter(time.Time{}, "") {
+		if v, ok := v.shown(t.now); ok {
+			add(v.ID, "volume", v.tags())
+		}
 	}
 	slices.SortFunc(rows, func(a, b tagRow) int {
 		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.name, b.name))

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"cmp"
 	"errors"
 	"iter"
 	"slices"
@@ -12,11 +11,21 @@ import (
 // that it hands out are shared: change only what an edit method returned.
 type tx struct {
 	w       *World
-	now     time.Time
-	rows    *change // committed
-	change  change  // ours
+	now     time.Time // as a describe that goes back sees it, before the real one
+	began   time.Time // the real one
+	rows    *change   // committed
+	change  change    // ours
 	onAbort []func()
 	after   []func() error // effects that need the record to be there first
+	atOnce  bool           // describes show the changes without a lag
+}
+
+// edit is transact behind EC2's back: describes show the changes at once.
+func (w *World) edit(fn func(*tx) error) error {
+	return w.transact(func(t *tx) error {
+		t.atOnce = true
+		return fn(t)
+	})
 }
 
 // transact runs fn under the locks and commits what it changed. An error from
@@ -43,9 +52,11 @@ func (w *World) transact(fn func(*tx) error) error {
 
 // apply is transact for a caller that holds the locks.
 func (w *World) apply(fn func(*tx) error) error {
-	t := &tx{w: w, now: time.Now(), rows: &w.store.rows, change: newChange()}
+	now := time.Now()
+	t := &tx{w: w, now: now, began: now, rows: &w.store.rows, change: newChange()}
 	err := fn(t)
 	if err == nil && !t.change.empty() {
+		t.keepVersions()
 		err = w.store.commit(&t.change)
 	}
 	if err != nil {
@@ -87,13 +98,9 @@ func all[T any](changed, rows map[string]*T, order func(a, b *T) int) iter.Seq[*
 	return slices.Values(seen)
 }
 
-func byAge(a, b time.Time, idA, idB string) int {
-	return cmp.Or(a.Compare(b), cmp.Compare(idA, idB))
-}
-
 // volume returns nil for one that does not exist or that EC2 dropped.
 func (t *tx) volume(id string) *Volume {
-	v := lookUp(t.change.Volumes, t.rows.Volumes, id)
+	v := there(lookUp(t.change.Volumes, t.rows.Volumes, id))
 	if v == nil || v.gone(t.now) {
 		return nil
 	}
@@ -101,14 +108,18 @@ func (t *tx) volume(id string) *Volume {
 }
 
 func (t *tx) volumes() iter.Seq[*Volume] {
-	every := all(t.change.Volumes, t.rows.Volumes, func(a, b *Volume) int { return byAge(a.Created, b.Created, a.ID, b.ID) })
 	return func(yield func(*Volume) bool) {
-		for v := range every {
-			if !v.gone(t.now) && !yield(v) {
+		for v := range t.volumesAfter(time.Time{}, "") {
+			if !v.Deleted && !v.gone(t.now) && !yield(v) {
 				return
 			}
 		}
 	}
+}
+
+// volumesAfter yields the rows behind a place, with the marks of deleted ones.
+func (t *tx) volumesAfter(created time.Time, id string) iter.Seq[*Volume] {
+	return rowsAfter(t.change.Volumes, t.rows.Volumes, &t.w.store.volumes, created, id)
 }
 
 func (t *tx) editVolume(id string) *Volume {
@@ -121,11 +132,22 @@ func (t *tx) editVolume(id string) *Volume {
 }
 
 func (t *tx) snapshot(id string) *Snapshot {
-	return lookUp(t.change.Snapshots, t.rows.Snapshots, id)
+	return there(lookUp(t.change.Snapshots, t.rows.Snapshots, id))
 }
 
 func (t *tx) snapshots() iter.Seq[*Snapshot] {
-	return all(t.change.Snapshots, t.rows.Snapshots, func(a, b *Snapshot) int { return byAge(a.Started, b.Started, a.ID, b.ID) })
+	return func(yield func(*Snapshot) bool) {
+		for s := range t.snapshotsAfter(time.Time{}, "") {
+			if !s.Deleted && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// snapshotsAfter yields the rows behind a place, with the marks of deleted ones.
+func (t *tx) snapshotsAfter(started time.Time, id string) iter.Seq[*Snapshot] {
+	return rowsAfter(t.change.Snapshots, t.rows.Snapshots, &t.w.store.snapshots, started, id)
 }
 
 func (t *tx) editSnapshot(id string) *Snapshot {
@@ -155,10 +177,21 @@ func (t *tx) editInstance(id string) *Instance {
 }
 
 func (t *tx) image(id string) *Image {
-	return lookUp(t.change.Images, t.rows.Images, id)
+	return there(lookUp(t.change.Images, t.rows.Images, id))
 }
 
 func (t *tx) images() iter.Seq[*Image] {
+	return func(yield func(*Image) bool) {
+		for i := range t.everyImage() {
+			if !i.Deleted && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// everyImage is images with the marks of deregistered ones.
+func (t *tx) everyImage() iter.Seq[*Image] {
 	return all(t.change.Images, t.rows.Images, func(a, b *Image) int { return byAge(a.Created, b.Created, a.ID, b.ID) })
 }
 
@@ -169,12 +202,4 @@ func (t *tx) editImage(id string) *Image {
 	i := t.rows.Images[id].clone()
 	t.change.Images[id] = i
 	return i
-}
-
-// visible gives the instant from which describes show what is made now.
-func (t *tx) visible() time.Time {
-	if lag := t.w.faults.current.Latency.Lag; lag > 0 {
-		return t.now.Add(lag)
-	}
-	return time.Time{}
 }

@@ -6,26 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"snaptastic/ec2/ebs"
 )
-
-// volumeLimits are a volume type's bounds (AWS: "Amazon EBS volume types" and
-// the API reference of CreateVolume). Sizes in GiB, throughput in MiB/s.
-type volumeLimits struct {
-	minSize, maxSize                 int
-	minIOPS, maxIOPS, defaultIOPS    int // maxIOPS 0: cannot be given
-	needsIOPS                        bool
-	maxThroughput, defaultThroughput int
-}
-
-var volumeTypes = map[string]volumeLimits{
-	"gp3":      {minSize: 1, maxSize: 65536, minIOPS: 3000, maxIOPS: 80000, defaultIOPS: 3000, maxThroughput: 2000, defaultThroughput: 125},
-	"gp2":      {minSize: 1, maxSize: 16384},
-	"io1":      {minSize: 4, maxSize: 16384, minIOPS: 100, maxIOPS: 64000, needsIOPS: true},
-	"io2":      {minSize: 4, maxSize: 65536, minIOPS: 100, maxIOPS: 256000, needsIOPS: true},
-	"st1":      {minSize: 125, maxSize: 16384},
-	"sc1":      {minSize: 125, maxSize: 16384},
-	"standard": {minSize: 1, maxSize: 1024},
-}
 
 func createVolume(t *tx, q *query, out *document) error {
 	if done, err := t.repeated(q); done != nil || err != nil {
@@ -96,7 +79,7 @@ func (t *tx) newVolume(q *query) (*Volume, error) {
 	v := &Volume{
 		ID: newID("vol"), Zone: zone, Type: cmp.Or(q.str("VolumeType"), "gp2"), Size: q.int("Size"), IOPS: q.int("Iops"), Throughput: q.int("Throughput"),
 		Encrypted: q.bool("Encrypted"), KMSKey: q.str("KmsKeyId"), SnapshotID: q.str("SnapshotId"), InitializationRate: q.int("VolumeInitializationRate"),
-		Created: t.now, VisibleAt: t.visible(), AvailableAt: t.now.Add(t.w.faults.current.Latency.Create),
+		Created: t.now, AvailableAt: t.now.Add(t.w.faults.current.Latency.Create),
 	}
 	if err := t.fromSnapshot(v, q.has("Size")); err != nil {
 		return nil, err
@@ -150,8 +133,8 @@ func (t *tx) fromSnapshot(v *Volume, sized bool) error {
 	if s.tier() == "archive" && !t.now.Before(s.Restored) {
 		return refuse("IncorrectState", "The snapshot '%s' is archived. Restore it to the standard tier first.", s.ID)
 	}
-	if rate := v.InitializationRate; rate != 0 && (rate < 100 || rate > 300) {
-		return refuse("InvalidParameterValue", "VolumeInitializationRate must be between 100 and 300 MiB/s")
+	if rate := v.InitializationRate; rate != 0 && (rate < ebs.MinInitialization || rate > ebs.MaxInitialization) {
+		return refuse("InvalidParameterValue", "VolumeInitializationRate must be between %d and %d MiB/s", ebs.MinInitialization, ebs.MaxInitialization)
 	}
 	if !sized {
 		v.Size = s.Size
@@ -168,31 +151,45 @@ func (t *tx) fromSnapshot(v *Volume, sized bool) error {
 // checkPerformance checks size, IOPS and throughput against the type's limits
 // and fills in the defaults.
 func checkPerformance(v *Volume, hasIOPS, hasThroughput bool) error {
-	limits, ok := volumeTypes[v.Type]
-	switch {
-	case !ok:
+	limits, ok := ebs.Types[v.Type]
+	if !ok {
 		return refuse("UnknownVolumeType", "Unsupported volume type '%s' for volume creation.", v.Type)
-	case v.Size < limits.minSize:
-		return refuse("InvalidParameterValue", "Volume of %dGiB is too small for volume type %s; minimum is %dGiB.", v.Size, v.Type, limits.minSize)
-	case v.Size > limits.maxSize:
-		return refuse("InvalidParameterValue", "Volume of %dGiB is too large for volume type %s; maximum is %dGiB.", v.Size, v.Type, limits.maxSize)
-	case hasIOPS && limits.maxIOPS == 0:
-		return refuse("InvalidParameterCombination", "The parameter iops is not supported for %s volumes.", v.Type)
-	case !hasIOPS && limits.needsIOPS:
-		return refuse("MissingParameter", "The request must contain the parameter iops for %s volumes", v.Type)
-	case hasIOPS && (v.IOPS < limits.minIOPS || v.IOPS > limits.maxIOPS):
-		return refuse("InvalidParameterValue", "Volume iops of %d is out of range; %s takes %d to %d.", v.IOPS, v.Type, limits.minIOPS, limits.maxIOPS)
-	case hasThroughput && limits.maxThroughput == 0:
-		return refuse("InvalidParameterCombination", "The parameter throughput is not supported for %s volumes.", v.Type)
-	case hasThroughput && (v.Throughput < limits.defaultThroughput || v.Throughput > limits.maxThroughput):
-		return refuse("InvalidParameterValue", "Throughput of %d MiB/s is out of range; %s takes %d to %d.", v.Throughput, v.Type, limits.defaultThroughput, limits.maxThroughput)
 	}
-	v.IOPS = cmp.Or(v.IOPS, limits.defaultIOPS)
-	v.Throughput = cmp.Or(v.Throughput, limits.defaultThroughput)
-	if v.Type == "gp2" {
+	size, iops := int64(v.Size), int64(v.IOPS)
+	switch {
+	case size < limits.MinSize:
+		return refuse("InvalidParameterValue", "Volume of %dGiB is too small for volume type %s; minimum is %dGiB.", size, v.Type, limits.MinSize)
+	case size > limits.MaxSize:
+		return refuse("InvalidParameterValue", "Volume of %dGiB is too large for volume type %s; maximum is %dGiB.", size, v.Type, limits.MaxSize)
+	case hasIOPS && limits.MaxIOPS == 0:
+		return refuse("InvalidParameterCombination", "The parameter iops is not supported for %s volumes.", v.Type)
+	case !hasIOPS && limits.NeedsIOPS:
+		return refuse("MissingParameter", "The request must contain the parameter iops for %s volumes", v.Type)
+	case hasIOPS && (iops < limits.MinIOPS || iops > limits.MaxIOPS):
+		return refuse("InvalidParameterValue", "Volume iops of %d is out of range; %s takes %d to %d.", iops, v.Type, limits.MinIOPS, limits.MaxIOPS)
+	case hasIOPS && iops > limits.MostIOPS(size):
+		return refuse("InvalidParameterValue", "Iops to volume size ratio of %f is too high; maximum is %d", float64(iops)/float64(size), limits.IOPSPerGiB)
+	}
+	return checkThroughput(v, limits, hasThroughput)
+}
+
+func checkThroughput(v *Volume, limits ebs.Type, given bool) error {
+	switch v.Type {
+	case "gp3":
+		v.IOPS = cmp.Or(v.IOPS, ebs.GP3BaseIOPS)
+	case "gp2":
 		v.IOPS = min(max(100, 3*v.Size), 16000)
 	}
-	if v.Type == "gp3" && hasThroughput && v.Throughput*4 > v.IOPS {
+	switch {
+	case !given && limits.Throughput:
+		v.Throughput = cmp.Or(v.Throughput, ebs.MinThroughput)
+	case !given:
+	case !limits.Throughput:
+		return refuse("InvalidParameterCombination", "The parameter throughput is not supported for %s volumes.", v.Type)
+	case v.Throughput < ebs.MinThroughput || v.Throughput > ebs.MaxThroughput:
+		return refuse("InvalidParameterValue", "Throughput of %d MiB/s is out of range; %s takes %d to %d.", v.Throughput, v.Type, ebs.MinThroughput, ebs.MaxThroughput)
+	}
+	if v.Throughput*ebs.IOPSPerThroughput > v.IOPS && limits.Throughput {
 		return refuse("InvalidParameterValue", "Throughput (MiBps) to iops ratio of %f is too high; maximum is 0.250000 MiBps per iops.", float64(v.Throughput)/float64(v.IOPS))
 	}
 	return nil
@@ -237,9 +234,13 @@ func (t *tx) dropVolume(id string) {
 	t.after = append(t.after, func() error { return t.w.pool.remove(id) })
 }
 
-func (v *Volume) key() (time.Time, string)             { return v.Created, v.ID }
-func (v *Volume) visible(now time.Time) bool           { return !v.VisibleAt.After(now) }
-func (v *Volume) tags(now time.Time) map[string]string { return v.Tags.at(now) }
+func (v *Volume) key() (time.Time, string) { return v.Created, v.ID }
+func (v *Volume) tags() Tags               { return v.Tags }
+
+func (v *Volume) shown(now time.Time) (*Volume, bool) {
+	shown := shownAt(v, now)
+	return shown, shown != nil && !shown.gone(now)
+}
 
 // ofAttachment is a filter on a field of the attachment.
 func ofAttachment(field func(*Attachment, time.Time) string) func(*Volume, time.Time) []string {
@@ -256,6 +257,9 @@ func just[R any](field func(R, time.Time) string) func(R, time.Time) []string {
 	return func(r R, now time.Time) []string { return []string{field(r, now)} }
 }
 
+// none is a filter on what no resource of the sandbox has.
+func none[R any](R, time.Time) []string { return nil }
+
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 var volumeFields = fields[*Volume]{
@@ -265,6 +269,11 @@ var volumeFields = fields[*Volume]{
 	"attachment.instance-id":           ofAttachment(func(a *Attachment, _ time.Time) string { return a.InstanceID }),
 	"attachment.status":                ofAttachment(func(a *Attachment, now time.Time) string { return a.status(now) }),
 	"availability-zone":                just(func(v *Volume, _ time.Time) string { return v.Zone }),
+	"availability-zone-id":             just(func(v *Volume, _ time.Time) string { return zoneID(v.Zone) }),
+	"fast-restored":                    just(func(*Volume, time.Time) string { return "false" }),
+	"operator.managed":                 just(func(*Volume, time.Time) string { return "false" }),
+	"operator.principal":               none[*Volume],
+	"source-volume-id":                 none[*Volume], // of a volume that is a copy of another one
 	"create-time":                      just(func(v *Volume, _ time.Time) string { return stamp(v.Created) }),
 	"encrypted":                        just(func(v *Volume, _ time.Time) string { return fmt.Sprint(v.Encrypted) }),
 	"multi-attach-enabled":             just(func(*Volume, time.Time) string { return "false" }),
@@ -277,7 +286,7 @@ var volumeFields = fields[*Volume]{
 
 func describeVolumes(t *tx, q *query, out *document) error {
 	volumes, next, err := describe(t, q, listing[*Volume]{
-		ids: "VolumeId", fields: volumeFields, every: t.volumes(), smallest: 5, find: t.findVolume,
+		ids: "VolumeId", fields: volumeFields, after: t.volumesAfter, smallest: 5, find: t.findVolume,
 	})
 	if err != nil {
 		return err
@@ -289,11 +298,14 @@ func describeVolumes(t *tx, q *query, out *document) error {
 
 // findVolume is needVolume for describes, which lag behind creates.
 func (t *tx) findVolume(id string) (*Volume, error) {
-	v, err := t.needVolume(id)
-	if err == nil && !v.visible(t.now) {
+	if !wellFormed(id, "vol") {
+		return t.needVolume(id)
+	}
+	v := lookUp(t.change.Volumes, t.rows.Volumes, id)
+	if _, ok := v.shown(t.now); !ok {
 		return nil, refuse("InvalidVolume.NotFound", "The volume '%s' does not exist.", id)
 	}
-	return v, err
+	return v, nil
 }
 
 func (t *tx) writeVolume(out *document, v *Volume, status string) {
@@ -309,7 +321,7 @@ func (t *tx) writeVolume(out *document, v *Volume, status string) {
 		attachments = append(attachments, a)
 	}
 	set(out, "attachmentSet", attachments, func(a *Attachment) { writeAttachment(out, v.ID, a, a.status(t.now)) })
-	out.tagSet(v.tags(t.now))
+	out.tagSet(v.Tags)
 	out.text("volumeType", v.Type)
 	if v.IOPS > 0 {
 		out.number("iops", v.IOPS)

@@ -16,12 +16,15 @@ import (
 // Config says where a world lives and how it behaves. What DIR/faults.json
 // says goes before Latency, Faults and PageSize.
 type Config struct {
-	Dir       string  // holds everything; made when absent
-	FilesOnly bool    // no loop devices: the API only, attachments publish plain files
-	UserData  string  // the instance's user data; "" keeps what Dir has
-	Latency   Latency // how long things take
-	Faults    []Fault // how to misbehave
-	PageSize  int     // most results a describe returns at once; 0: EC2's 1000
+	Dir       string   // holds everything; made when absent
+	FilesOnly bool     // no loop devices: the API only, attachments publish plain files
+	UserData  string   // the instance's user data; "" keeps what Dir has
+	Latency   Latency  // how long things take
+	Faults    []Fault  // how to misbehave
+	PageSize  int      // most results a describe returns at once; 0: EC2's 1000
+	Strict    bool     // the limits of EC2 that cost time, and describes that lag and go back now and then
+	Policy    *Policy  // what the caller is allowed; nil: everything
+	Hosts     []string // names and addresses besides loopback's by which clients may call it
 }
 
 // World is an open sandbox. Its methods may be called concurrently, and other

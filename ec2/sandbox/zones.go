@@ -14,9 +14,9 @@ var zones = []zone{
 
 type zone struct{ name, id string }
 
-func (z zone) key() (time.Time, string)         { return time.Unix(0, 0), z.name }
-func (z zone) visible(time.Time) bool           { return true }
-func (z zone) tags(time.Time) map[string]string { return nil }
+func (z zone) key() (time.Time, string)     { return time.Unix(0, 0), z.name }
+func (z zone) shown(time.Time) (zone, bool) { return z, true }
+func (z zone) tags() Tags                   { return nil }
 
 func isZone(name string) bool { return zoneID(name) != "" }
 
@@ -49,7 +49,7 @@ var zoneFields = fields[zone]{
 func describeAvailabilityZones(t *tx, q *query, out *document) error {
 	ids := q.list("ZoneId")
 	found, _, err := describe(t, q, listing[zone]{
-		ids: "ZoneName", fields: zoneFields, every: slices.Values(zones),
+		ids: "ZoneName", fields: zoneFields, after: behind(slices.Values(zones)),
 		also: func(z zone) bool { return len(ids) == 0 || slices.Contains(ids, z.id) },
 		find: func(name string) (zone, error) {
 			if !isZone(name) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
 	"snaptastic/steps/recipe"
 )
@@ -110,7 +111,7 @@ func TestTheReferenceNamesEverySetting(t *testing.T) {
 	for _, s := range []*shape{fileShape, awsShape, snapshotterShape, volumeShape, hookShape, timeoutsShape} {
 		names = slices.Concat(names, s.needs, s.takes, slices.Collect(maps.Keys(s.blocks)))
 	}
-	names = slices.Concat(names, recipe.HookNames, recipe.FileSystems, ebsTypeNames, slices.Collect(maps.Keys(functions)), linux.SystemPaths(), foreignMounts)
+	names = slices.Concat(names, recipe.HookNames, recipe.FileSystems, ebs.TypeNames, slices.Collect(maps.Keys(functions)), linux.SystemPaths(), foreignMounts)
 	for _, name := range names {
 		if !strings.Contains(string(text), "`"+name+"`") {
 			t.Errorf("docs/settings.md does not name `%s`", name)

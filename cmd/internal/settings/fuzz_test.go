@@ -12,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
 	"snaptastic/steps/recipe"
 )
@@ -126,10 +127,10 @@ func checkSpec(t *testing.T, spec recipe.Spec) {
 		must(path.IsAbs(v.MountPoint) && path.Clean(v.MountPoint) == v.MountPoint && v.MountPoint != "/", "mount point %q", v.MountPoint)
 		must(!strings.ContainsFunc(v.MountPoint, isControl) && !strings.Contains(v.MountPoint, ","), "mount point %q", v.MountPoint)
 		must(slices.Contains(recipe.FileSystems, v.FileSystem), "file system %q", v.FileSystem)
-		limits, known := ebsTypes[v.VolumeType]
-		must(known && int64(v.Size) >= limits.minSize && int64(v.Size) <= limits.maxSize, "%d GiB of %q", v.Size, v.VolumeType)
-		must(v.IOPS == 0 && !limits.needsIOPS || limits.iopsProblem(v.VolumeType, int64(v.IOPS), int64(v.Size)) == "", "%d IOPS of %+v", v.IOPS, v)
-		must(v.Throughput == 0 || limits.throughputProblem(v.VolumeType, int64(v.Throughput), int64(v.IOPS)) == "", "%d MiB/s of %+v", v.Throughput, v)
+		limits, known := ebs.Types[v.VolumeType]
+		must(known && int64(v.Size) >= limits.MinSize && int64(v.Size) <= limits.MaxSize, "%d GiB of %q", v.Size, v.VolumeType)
+		must(v.IOPS == 0 && !limits.NeedsIOPS || iopsProblem(limits, v.VolumeType, int64(v.IOPS), int64(v.Size)) == "", "%d IOPS of %+v", v.IOPS, v)
+		must(v.Throughput == 0 || throughputProblem(limits, v.VolumeType, int64(v.Throughput), int64(v.IOPS)) == "", "%d MiB/s of %+v", v.Throughput, v)
 		must(v.KMSKeyID == "" || v.Encrypted != nil && *v.Encrypted, "a key without encryption")
 		must(v.Description != "" && utf8.RuneCountInString(v.Description) <= maxDescription && !strings.ContainsFunc(v.Description, isControl), "description %q", v.Description)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 
+	"snaptastic/ec2/ebs"
 	"snaptastic/steps/recipe"
 )
 
@@ -19,9 +20,9 @@ const (
 	minExpiry = time.Second
 	maxExpiry = 100 * 365 * 24 * time.Hour
 
-	maxDescription = 255 // characters: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshot.html
-	maxTagKey      = 128 // characters: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
-	maxTagValue    = 256
+	maxDescription = ebs.MaxDescription
+	maxTagKey      = ebs.MaxTagKey
+	maxTagValue    = ebs.MaxTagValue
 	maxFilterTags  = 35 // EC2 takes 50 on a resource; the rest is for Snaptastic's own and the operator's
 )
 

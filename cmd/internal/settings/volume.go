@@ -10,13 +10,14 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
 	"snaptastic/steps/recipe"
 )
 
 const (
 	defaultSize       = 5     // GiB
-	defaultVolumeType = "gp3" // ebsTypeNames has it first
+	defaultVolumeType = "gp3" // ebs.TypeNames has it first
 	maxOffset         = 21    // sde to sdz
 )
 
@@ -115,7 +116,7 @@ func (r *reader) volume(block *hcl.Block) recipe.Volume {
 	v.MkfsOptions = r.mkfsOptions(attrs["mkfs_options"])
 	r.capacity(attrs, block.DefRange, &v)
 	r.encryption(attrs, &v)
-	if rate, ok := r.whole(attrs["initialization_rate"], minInitialization, maxInitialization, " of MiB/s"); ok {
+	if rate, ok := r.whole(attrs["initialization_rate"], ebs.MinInitialization, ebs.MaxInitialization, " of MiB/s"); ok {
 		v.InitializationRate = int32(rate)
 	}
 	if truth, ok := r.boolean(attrs["delete_on_termination"]); ok {
@@ -254,18 +255,18 @@ func (r *reader) mkfsOptions(attr *hcl.Attribute) []string {
 
 // capacity reads size, type and rates, and holds them against each other.
 func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) {
-	name, typed := r.choice(attrs["volume_type"], ebsTypeNames...)
+	name, typed := r.choice(attrs["volume_type"], ebs.TypeNames...)
 	if !typed {
 		name = defaultVolumeType
 	}
-	limits := ebsTypes[name]
+	limits := ebs.Types[name]
 	size, sized := r.whole(attrs["size"], 1, maxSize, " of GiB")
 	if !sized {
 		size = defaultSize
 	}
 	v.VolumeType, v.Size = name, int32(size)
-	if size < limits.minSize || size > limits.maxSize {
-		problem := fmt.Sprintf("A volume of type %s has %d to %d GiB; got %d.", name, limits.minSize, limits.maxSize, size)
+	if size < limits.MinSize || size > limits.MaxSize {
+		problem := fmt.Sprintf("A volume of type %s has %d to %d GiB; got %d.", name, limits.MinSize, limits.MaxSize, size)
 		if sized {
 			r.invalid(attrs["size"], "%s", problem)
 		} else if attrs["size"] == nil {
@@ -276,7 +277,7 @@ func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) 
 	iops, asked := r.integer(attrs["iops"], "a whole number")
 	switch {
 	case asked:
-		if problem := limits.iopsProblem(name, iops, size); problem != "" {
+		if problem := iopsProblem(limits, name, iops, size); problem != "" {
 			if attrs["volume_type"] == nil {
 				problem += " Without volume_type a volume is gp3; the original Snaptastic took iops to mean io1: write volume_type = \"io1\" for that."
 			}
@@ -284,11 +285,11 @@ func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) 
 			return
 		}
 		v.IOPS = int32(iops)
-	case limits.needsIOPS && attrs["iops"] == nil:
-		r.mistake(at, "Missing iops", "A volume of type %s needs iops, %d to %d.", name, limits.minIOPS, limits.maxIOPS)
+	case limits.NeedsIOPS && attrs["iops"] == nil:
+		r.mistake(at, "Missing iops", "A volume of type %s needs iops, %d to %d.", name, limits.MinIOPS, limits.MaxIOPS)
 	}
 	if throughput, ok := r.integer(attrs["throughput"], "a whole number of MiB/s"); ok {
-		if problem := limits.throughputProblem(name, throughput, iops); problem != "" {
+		if problem := throughputProblem(limits, name, throughput, iops); problem != "" {
 			r.invalid(attrs["throughput"], "%s", problem)
 			return
 		}

@@ -1,0 +1,104 @@
+package sandbox
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"time"
+)
+
+// ordered holds a table's rows oldest first, and keeps them so as rows come
+// and go: a listing that sorted them for each of its pages would be quadratic.
+type ordered[T any] struct {
+	key    func(*T) (time.Time, string)
+	rows   []*T
+	broken bool // rows are to be gathered and sorted anew at the next use
+}
+
+// manyChanges is from how many changes at once on it is cheaper to sort anew.
+const manyChanges = 64
+
+func byAge(a, b time.Time, idA, idB string) int {
+	return cmp.Or(a.Compare(b), cmp.Compare(idA, idB))
+}
+
+func (o *ordered[T]) find(created time.Time, id string) (int, bool) {
+	return slices.BinarySearchFunc(o.rows, id, func(row *T, id string) int {
+		itsCreated, itsID := o.key(row)
+		return byAge(itsCreated, created, itsID, id)
+	})
+}
+
+// note takes the rows that a change puts or, where they are nil, deletes.
+// It is called before table has them.
+func (o *ordered[T]) note(table, changed map[string]*T) {
+	if o.broken || len(changed) > manyChanges {
+		o.broken, o.rows = true, nil
+		return
+	}
+	for id, row := range changed {
+		if old := table[id]; old != nil {
+			created, _ := o.key(old)
+			place, there := o.find(created, id)
+			if row != nil {
+				if now, _ := o.key(row); there && now.Equal(created) {
+					o.rows[place] = row
+					continue
+				}
+			}
+			if there {
+				o.rows = slices.Delete(o.rows, place, place+1)
+			}
+		}
+		if row != nil {
+			created, _ := o.key(row)
+			place, _ := o.find(created, id)
+			o.rows = slices.Insert(o.rows, place, row)
+		}
+	}
+}
+
+// after yields the rows of table behind a place, oldest first. The zero place
+// is before all of them.
+func (o *ordered[T]) after(table map[string]*T, created time.Time, id string) iter.Seq[*T] {
+	if o.broken {
+		o.rows, o.broken = make([]*T, 0, len(table)), false
+		for _, row := range table {
+			o.rows = append(o.rows, row)
+		}
+		slices.SortFunc(o.rows, o.compare)
+	}
+	place := 0
+	if id != "" {
+		var there bool
+		if place, there = o.find(created, id); there {
+			place++
+		}
+	}
+	return slices.Values(o.rows[place:])
+}
+
+func (o *ordered[T]) compare(a, b *T) int {
+	createdA, idA := o.key(a)
+	createdB, idB := o.key(b)
+	return byAge(createdA, createdB, idA, idB)
+}
+
+// rowsAfter yields the rows behind a place as a transaction with these changes
+// sees them.
+func rowsAfter[T any](changed, table map[string]*T, o *ordered[T], created time.Time, id string) iter.Seq[*T] {
+	if len(changed) == 0 {
+		return o.after(table, created, id)
+	}
+	every := all(changed, table, o.compare)
+	if id == "" {
+		return every
+	}
+	return func(yield func(*T) bool) {
+		for row := range every {
+			if itsCreated, itsID := o.key(row); byAge(itsCreated, created, itsID, id) > 0 && !yield(row) {
+				return
+			}
+		}
+	}
+}
