@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"snaptastic/ec2"
@@ -149,8 +146,8 @@ func (w *World) judgeForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volu
 	}
 	const ignore = "; --ignore-mounted leaves this volume out"
 	if out.Found && !hasTags(v.Tags, in.FilterTags, in.MountPoint) {
-		return inTheWay("detach it, or declare another device name"+ignore,
-			"%s is attached as %s and is not one of this snapshotter's: it has %s", v.ID, out.Device, tagsInWords(v.Tags))
+		return inTheWay("check filter_tags in the settings and the tags of the volume, or declare another device name"+ignore,
+			"%s is attached as %s, and its tags do not match: %s", v.ID, out.Device, Mismatch(v.Tags, in.FilterTags, in.MountPoint))
 	}
 	if at.mounted && !out.Mounted {
 		return inTheWay("unmount it, or declare another mount point"+ignore, "%s is mounted there", at)
@@ -164,7 +161,7 @@ func (w *World) judgeForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volu
 	for _, other := range attached {
 		if hasTags(other.Tags, in.FilterTags, in.MountPoint) {
 			a, _ := other.On(w.Instance.ID)
-			return inTheWay("declare "+a.Device+" in the settings, or detach it"+ignore,
+			return inTheWay("declare "+a.Device+" in the settings"+ignore,
 				"%s has the tags of this mount point and is attached as %s, not as %s", other.ID, a.Device, in.Device)
 		}
 	}
@@ -186,8 +183,8 @@ func judgeForUse(in FindVolumeIn, v ec2.Volume, out FoundVolume, at occupant) er
 	case at.mounted && !out.Found:
 		return refuse("unmount it yourself if it is in the way", "%s is mounted there, which is no volume attached as %s", at, in.Device)
 	case in.For == "unmount" && out.Found && !out.Mounted && !hasTags(v.Tags, in.FilterTags, in.MountPoint):
-		return refuse("detach it yourself if it is to go",
-			"%s is attached as %s, not mounted there, and not one of this snapshotter's: it has %s", v.ID, out.Device, tagsInWords(v.Tags))
+		return refuse("check filter_tags in the settings and the tags of the volume",
+			"%s is attached as %s, not mounted there, and its tags do not match: %s", v.ID, out.Device, Mismatch(v.Tags, in.FilterTags, in.MountPoint))
 	case in.For == "unmount": // nothing there is nothing to do
 		return nil
 	case !out.Found:
@@ -196,15 +193,4 @@ func judgeForUse(in FindVolumeIn, v ec2.Volume, out FoundVolume, at occupant) er
 		return refuse("mount it first: `snaptastic run mount`", "%s is attached as %s and not mounted", v.ID, out.Device)
 	}
 	return nil
-}
-
-func tagsInWords(tags map[string]string) string {
-	if len(tags) == 0 {
-		return "no tags"
-	}
-	var words []string
-	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		words = append(words, key+"="+tags[key])
-	}
-	return "the tags " + strings.Join(words, ", ")
 }

@@ -1,8 +1,11 @@
 package steps
 
 import (
+	"fmt"
 	"maps"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"snaptastic/plan"
@@ -39,6 +42,28 @@ func hasTags(have, filter map[string]string, mountPoint string) bool {
 		}
 	}
 	return sameMountPoint(have[TagMountPoint], mountPoint)
+}
+
+// Mismatch says which of the filter tags, or the mount point's, a volume or snapshot lacks or has another value of: in
+// words such as `role is "a", want "b"`. It is "" where all match.
+func Mismatch(have, filter map[string]string, mountPoint string) string {
+	var words []string
+	differ := func(key, want string) {
+		if got, ok := have[key]; ok {
+			words = append(words, fmt.Sprintf("%s is %q, want %q", key, got, want))
+		} else {
+			words = append(words, fmt.Sprintf("%s is missing, want %q", key, want))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(filter)) {
+		if got, ok := have[key]; !ok || got != filter[key] {
+			differ(key, filter[key])
+		}
+	}
+	if !sameMountPoint(have[TagMountPoint], mountPoint) {
+		differ(TagMountPoint, mountPoint)
+	}
+	return strings.Join(words, ", ")
 }
 
 // sameMountPoint compares as paths: the original wrote what its settings said, with a slash at the end or without.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,30 +108,26 @@ func (c checked) writeJSON(w io.Writer) error {
 
 func (c checked) text(w io.Writer, o render.Style) error {
 	var rows [][]string
+	var gaps []string
 	for _, v := range c.Verdicts {
 		state, age := "ok", "-"
 		if !v.OK {
-			state = "gap"
+			state = "GAP"
+			gaps = append(gaps, v.subjectOf()+": "+v.Problem)
 		}
 		if v.Started != nil {
 			age = render.Age(max(0, c.At.Sub(*v.Started)))
 		}
-		rows = append(rows, []string{state, v.Subject, cmp.Or(v.MountPoint, "-"), cmp.Or(v.VolumeID, "any"), cmp.Or(v.InstanceID, "-"), cmp.Or(v.SnapshotID, "-"), age})
+		rows = append(rows, []string{state, age, cmp.Or(v.MountPoint, "-"), cmp.Or(v.SnapshotID, "-"), cmp.Or(v.VolumeID, "any"), cmp.Or(v.InstanceID, "-"), v.Subject})
 	}
-	if err := render.Table(w, []string{"STATE", "SNAPSHOTTER", "MOUNT POINT", "VOLUME", "INSTANCE", "SNAPSHOT", "AGE"}, rows, o); err != nil {
+	slices.SortStableFunc(rows, func(a, b []string) int { return cmp.Compare(a[0], b[0]) }) // GAP before ok
+	if err := render.Verdicts(w, []string{"STATE", "AGE", "MOUNT POINT", "SNAPSHOT", "VOLUME", "INSTANCE", "SNAPSHOTTER"}, rows, gaps, "gap", o); err != nil {
 		return err
 	}
-	gaps := c.gaps()
-	if len(gaps) == 0 {
-		_, err := fmt.Fprintf(w, "\n%s\n", c.summary())
-		return err
+	if len(gaps) > 0 {
+		return nil
 	}
-	// In full, below the table: a line of a table is cut to the terminal.
-	lines := []string{"", plural(len(gaps), "gap") + ":"}
-	for _, v := range gaps {
-		lines = append(lines, "  "+v.subjectOf()+": "+v.Problem)
-	}
-	_, err := io.WriteString(w, strings.Join(lines, "\n")+"\n")
+	_, err := fmt.Fprintf(w, "\n%s\n", c.summary())
 	return err
 }
 

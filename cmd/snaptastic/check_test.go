@@ -141,9 +141,9 @@ func TestCheckOverTheWire(t *testing.T) {
 	r := newLookRig(t, lookSettings)
 	r.wants(1, []string{"check", "db"}, `db /mnt/a: no volume of it is in use; no snapshot of it exists`)
 	v := r.volume("/dev/sdf", dbTags("/mnt/a"))
-	r.wants(1, []string{"check", "db"}, `^gap +db +/mnt/a +`+v, `db /mnt/a `+v+` on i-[0-9a-f]+: no snapshot of it exists`)
+	r.wants(1, []string{"check", "db"}, `^GAP +- +/mnt/a +- +`+v, `db /mnt/a `+v+` on i-[0-9a-f]+: no snapshot of it exists`)
 	s := r.snapshot(v, time.Hour, dbTags("/mnt/a", labelled...))
-	r.wants(0, []string{"check", "db"}, `^ok +db +/mnt/a +`+v+` .* `+s+` +1 h$`, `1 volume in use on 1 mount point, each with a restorable snapshot of the last 26h$`, "!gap")
+	r.wants(0, []string{"check", "db"}, `^ok +1 h +/mnt/a +`+s+` +`+v+` .* db$`, `1 volume in use on 1 mount point, each with a restorable snapshot of the last 26h$`, "!gap")
 	r.wants(0, []string{"check-backups", "db", "--max-age", "61m"})
 	r.wants(1, []string{"check-backups", "db", "--max-age", "59m"}, s+` is 1h0m\d+s old, which is over 59m`)
 
@@ -169,7 +169,7 @@ func TestCheckOverTheWire(t *testing.T) {
 		s.Tags = sandbox.Tags{"environment": {Value: "test"}, "cluster": {Value: "c1"}, "role": {Value: "db"}, "mount_point": {Value: "/mnt/a/"}}
 	})
 	r.wants(0, []string{"check", "db"}) // the original's, with its slash
-	r.wants(1, []string{"check"}, `web /mnt/web: no volume of it is in use`, `^ok +db +/mnt/a`)
+	r.wants(1, []string{"check"}, `web /mnt/web: no volume of it is in use`, `^ok +0 s +/mnt/a`)
 }
 
 // TestCheckFormats reads what monitoring reads.

@@ -156,7 +156,7 @@ func (l volumeLook) volumeOf(v recipe.Volume, view *volumeView) (ec2.Volume, boo
 		return under, true
 	}
 	if found {
-		view.wrong("foreign volume: it lacks the tags")
+		view.wrong("tags do not match: %s", steps.Mismatch(under.Tags, l.filter, v.MountPoint))
 	}
 	if own >= 0 {
 		at, _ := l.attached[own].On(l.instance)
@@ -231,21 +231,28 @@ func yesNo(b bool) string {
 	return "no"
 }
 
+// showVolumes prints the table, verdict first: a table is cut at its right end. The problems follow in full.
 func (a *app) showVolumes(views []volumeView) error {
 	var rows [][]string
+	var problems []string
 	for _, v := range views {
-		row := []string{v.Device, v.MountPoint, fmt.Sprintf("%d GiB %s", v.Declared.Size, v.Declared.FileSystem), "-", "-", "-", "-", "-", "-", "-", strings.Join(v.Problems, "; ")}
+		row := []string{"ok", v.MountPoint, "-", "-", v.Device, fmt.Sprintf("%d GiB %s", v.Declared.Size, v.Declared.FileSystem), "-", "-", "-", "-", "-"}
+		if len(v.Problems) > 0 {
+			row[0] = "PROBLEM"
+			problems = append(problems, fmt.Sprintf("%s (%s): %s", v.MountPoint, v.Device, strings.Join(v.Problems, "; ")))
+		}
 		if t := v.Attached; t != nil {
-			state := t.Attachment
+			row[2], row[3] = t.VolumeID, t.Attachment
 			if t.State != "in-use" {
-				state = t.State
+				row[3] = t.State
 			}
-			row[3], row[4], row[5], row[9] = t.VolumeID, state, fmt.Sprintf("%d GiB %s", t.Size, t.Type), yesNo(t.DeleteOnTermination)
+			row[6], row[10] = fmt.Sprintf("%d GiB %s", t.Size, t.Type), yesNo(t.DeleteOnTermination)
 		}
 		if m := v.Mounted; m != nil {
-			row[6], row[7], row[8] = filepath.Base(m.Source)+" "+m.FileSystem, m.At, render.Bytes(int64(m.Used))+" of "+render.Bytes(int64(m.Total))
+			row[7], row[8], row[9] = filepath.Base(m.Source)+" "+m.FileSystem, m.At, render.Bytes(int64(m.Used))+" of "+render.Bytes(int64(m.Total))
 		}
 		rows = append(rows, row)
 	}
-	return render.Table(a.stdout, []string{"DEVICE", "MOUNT POINT", "DECLARED", "VOLUME", "STATE", "IS", "MOUNTED", "AT", "USED", "ENDS WITH INSTANCE", "WRONG"}, rows, a.style(a.stdoutFile))
+	header := []string{"STATE", "MOUNT POINT", "VOLUME", "ATTACHED", "DEVICE", "DECLARED", "ACTUAL", "MOUNTED", "AT", "USED", "DELETE ON TERMINATION"}
+	return render.Verdicts(a.stdout, header, rows, problems, "problem", a.style(a.stdoutFile))
 }
