@@ -19,14 +19,15 @@ package: ## dist/: static binaries, .deb and .rpm for amd64 and arm64
 try-package: package ## install the .deb on this machine, examine it, purge it
 	$(SUDO) env "PATH=$$PATH" packaging/try
 
-deps: ## install what the demo and the tests need and this machine lacks (Debian)
+deps: ## install what the tests need and this machine lacks (Debian)
 	@$(SUDO) packaging/deps
 
-demo: deps build ## mount, write, snapshot, destroy and restore a volume on this machine
-	@$(SUDO) examples/demo/run bin/snaptastic
+demo: build ## install the two tools it needs where they are missing; then mount, write, snapshot, destroy and restore a volume on this machine
+	@$(SUDO) packaging/deps demo
+	@$(SUDO) env DEMO="$(DEMO)" examples/demo/run bin/snaptastic
 
 clean-demo: build ## remove everything the demo made
-	@$(SUDO) examples/demo/clean bin/snaptastic
+	@$(SUDO) env DEMO="$(DEMO)" examples/demo/clean bin/snaptastic
 
 test: deps ## all tests; those that need root skip, with the reason, without it
 	go test ./...

@@ -70,9 +70,9 @@ func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 // openClaim opens a claim's file, and makes it where it is missing. For the lock alone a file is enough that cannot be
 // written: the state folder may be read-only.
 func openClaim(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	f, err := openOwn(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if NoRoom(err) {
-		if old, err := os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+		if old, err := openOwn(path, os.O_RDONLY, 0); err == nil {
 			return old, nil
 		}
 	}
@@ -91,7 +91,7 @@ func writeHolder(f *os.File, words string) {
 // say so.
 func (s *Store) holder(name string) plan.RunID {
 	for try := 0; ; try++ {
-		body, _ := os.ReadFile(s.claimPath(name))
+		body, _ := readOwn(s.claimPath(name))
 		if id, _, said := strings.Cut(string(body), "\n"); said && id != "" || try == 10 {
 			return plan.RunID(id)
 		}

@@ -110,10 +110,11 @@ func open(path string, readOnly bool) (j *Journal, err error) {
 	file := &handle{how: openChecked}
 	db, err := bolt.Open(path, 0o600, file.options(readOnly))
 	var cause errDamaged
+	var refused errRefused
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, ErrLive
-	case errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || errors.As(err, &refused):
 		return nil, err
 	case errors.As(err, &cause):
 		return nil, &DamagedError{path, cause}
@@ -138,20 +139,20 @@ func open(path string, readOnly bool) (j *Journal, err error) {
 	return start(j), nil
 }
 
-// createNew makes a file that was not there, and follows no link.
+// createNew makes a file that was not there.
 func createNew(path string, flag int, mode os.FileMode) (*os.File, error) {
-	return os.OpenFile(path, flag|os.O_EXCL|unix.O_NOFOLLOW, mode)
+	return openOwn(path, flag|os.O_EXCL, mode)
 }
 
 // openReserved opens the reserve that was put in the new file's place.
 func openReserved(path string, flag int, _ os.FileMode) (*os.File, error) {
-	return os.OpenFile(path, flag&^os.O_CREATE|unix.O_NOFOLLOW, 0)
+	return openOwn(path, flag&^os.O_CREATE, 0)
 }
 
 // openChecked locks an existing file as bbolt is about to, for as long as it is
 // open, and checks its pages: only behind the lock does it stand still.
 func openChecked(path string, flag int, _ os.FileMode) (*os.File, error) {
-	f, err := os.OpenFile(path, flag&^os.O_CREATE|unix.O_NOFOLLOW, 0)
+	f, err := openOwn(path, flag&^os.O_CREATE, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -38,14 +38,14 @@ func (s *Store) KeepReserve() error {
 
 func writeReserve(path string) error {
 	_ = os.Remove(path)
-	db, err := bolt.Open(path, 0o600, options(false))
+	db, err := bolt.Open(path, 0o600, (&handle{how: createNew}).options(false))
 	if err != nil {
 		return err
 	}
 	if err := db.Close(); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	f, err := openOwn(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,24 @@ func OpenStore(dir string) (*Store, error) {
 	return s, nil
 }
 
+// ErrNoState: there is no state folder, so no run was ever made with it.
+var ErrNoState = errors.New("there is no state")
+
+// FindStore opens a state folder for looking, and makes nothing. The error wraps
+// ErrNoState where there is none.
+func FindStore(dir string) (*Store, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.ReadDir(filepath.Join(abs, "runs")); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w in %s: no run was made with it", ErrNoState, abs)
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot use state folder %s: %w", abs, err)
+	}
+	return &Store{abs}, nil
+}
+
 // Dir is the state folder.
 func (s *Store) Dir() string { return s.dir }
 
@@ -172,10 +190,21 @@ func summarize(j *Journal) Summary {
 
 func (s *Store) writeSummary(sum Summary) {
 	if body, err := json.Marshal(sum); err == nil {
-		if os.WriteFile(s.path(sum.Run, ".json"), body, 0o600) != nil {
-			_ = os.Remove(s.path(sum.Run, ".json")) // half of it
+		path := s.path(sum.Run, ".json")
+		_ = os.Remove(path)
+		if writeNew(path, body) != nil {
+			_ = os.Remove(path) // half of it
 		}
 	}
+}
+
+func writeNew(path string, body []byte) error {
+	f, err := openOwn(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(body)
+	return errors.Join(err, f.Close())
 }
 
 // List returns all runs, oldest first: good rows, and rows whose Problem says
@@ -215,7 +244,7 @@ func (s *Store) List() ([]Summary, error) {
 // summary is one row; there is none when the file has gone meanwhile.
 func (s *Store) summary(run plan.RunID, cached bool) (sum Summary, there bool) {
 	if cached {
-		if body, err := os.ReadFile(s.path(run, ".json")); err == nil && json.Unmarshal(body, &sum) == nil && sum.Outcome.Ended() && sum.Run == run {
+		if body, err := readOwn(s.path(run, ".json")); err == nil && json.Unmarshal(body, &sum) == nil && sum.Outcome.Ended() && sum.Run == run {
 			return sum, true
 		}
 	}
@@ -298,7 +327,7 @@ func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
 func (s *Store) sweep() {
 	unborn, _ := filepath.Glob(filepath.Join(s.dir, "runs", "*.db.new"))
 	for _, p := range unborn {
-		f, err := os.Open(p)
+		f, err := openOwn(p, os.O_RDONLY, 0)
 		if err != nil {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,7 @@ import (
 	"snaptastic/ec2/sandbox"
 	"snaptastic/journal"
 	"snaptastic/linux"
+	"snaptastic/plan"
 )
 
 // flags are the global ones.
@@ -75,6 +77,7 @@ type app struct {
 	file   *settings.File
 	client *ec2.Client
 	ident  *ec2.Identity
+	ends   []render.End // of the runs of one command, for a list of them all; nil where each is written at once
 }
 
 func newApp(stdin, stdout, stderr *os.File) *app {
@@ -82,8 +85,9 @@ func newApp(stdin, stdout, stderr *os.File) *app {
 		log: hclog.NewNullLogger()}
 }
 
-// begin checks the global flags; every command runs it first.
-func (a *app) begin() error {
+// begin checks the global flags and whose the folders are; every command runs
+// it first.
+func (a *app) begin(c *cobra.Command) error {
 	level := hclog.LevelFromString(a.logLevel)
 	if level == hclog.NoLevel {
 		return usageError("--log-level %q is not one of trace, debug, info, warn, error, off", a.logLevel)
@@ -100,6 +104,44 @@ func (a *app) begin() error {
 		}
 	}
 	a.log = hclog.New(&hclog.LoggerOptions{Name: "snaptastic", Level: level, Output: a.stderr, JSONFormat: a.logFormat == "json"})
+	switch top(c).Name() {
+	case "doctor", "version", "man", "help", "completion", c.Root().Name(): // doctor says it itself
+		return nil
+	}
+	return a.trusted()
+}
+
+// top is the command right below the root.
+func top(c *cobra.Command) *cobra.Command {
+	for c.HasParent() && c.Parent().HasParent() {
+		c = c.Parent()
+	}
+	return c
+}
+
+// trusted refuses folders that others may write: what is in them is run,
+// mounted and written as root.
+func (a *app) trusted() error {
+	folders := []struct{ what, flag, path string }{
+		{"state folder", "--state-dir", a.stateDir},
+		{"state folder", "--state-dir", filepath.Join(a.stateDir, "runs")},
+		{"state folder", "--state-dir", filepath.Join(a.stateDir, "claims")},
+		{"state folder", "--state-dir", filepath.Join(a.stateDir, "frozen")},
+	}
+	if dir := a.sandboxDir(); dir != "" {
+		folders = append(folders, struct{ what, flag, path string }{"sandbox folder", "--sandbox", dir})
+	}
+	for _, f := range folders {
+		err := linux.CheckFolder(f.path)
+		var u *linux.Untrusted
+		switch {
+		case errors.As(err, &u):
+			return &codeError{code: exitUsage, err: fmt.Errorf("refusing %s %s: %w", f.what, f.path, u),
+				hint: "what is in it is run and written as root. Make it yours alone, or choose another one with " + f.flag}
+		case err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.ENOTDIR): // whoever opens it says more
+			return &codeError{code: exitUsage, err: fmt.Errorf("cannot use %s %s: %w", f.what, f.path, err)}
+		}
+	}
 	return nil
 }
 
@@ -275,7 +317,26 @@ func (a *app) loadSettings() error {
 	return nil
 }
 
-// store opens the state folder.
+// stateForLooking opens the state folder for a command that only looks: it makes
+// none. The error wraps journal.ErrNoState where there is none.
+func (a *app) stateForLooking() (*journal.Store, error) {
+	s, err := journal.FindStore(a.stateDir)
+	if err != nil {
+		return nil, hinted("check --state-dir", "%w", err)
+	}
+	return s, nil
+}
+
+// stateOf is stateForLooking for a command that was told a run.
+func (a *app) stateOf(run plan.RunID) (*journal.Store, error) {
+	s, err := a.stateForLooking()
+	if errors.Is(err, journal.ErrNoState) {
+		err = hinted("check --state-dir", "there is no run %s: %w", run, err)
+	}
+	return s, err
+}
+
+// store opens the state folder, and makes it where it is missing.
 func (a *app) store() (*journal.Store, error) {
 	s, err := journal.OpenStore(a.stateDir)
 	if err != nil {

@@ -299,7 +299,10 @@ func permitted(ctx context.Context, cloud *ec2.Client, fates []steps.Fate) error
 // mount points of those that wait for somebody: also of what they have done, for
 // a rollback undoes it.
 func unfinishedRuns(a *app) (unfinished map[string]bool, claimed map[string]string, err error) {
-	store, err := a.store()
+	store, err := a.stateForLooking()
+	if errors.Is(err, journal.ErrNoState) {
+		return map[string]bool{}, map[string]string{}, nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"snaptastic/journal"
+	"snaptastic/linux"
 	"snaptastic/linux/guard"
 	"snaptastic/plan"
 )
@@ -36,6 +37,11 @@ func (d *doctor) state() {
 	dir, err := filepath.Abs(d.stateDir)
 	if err != nil {
 		d.failed(check, err)
+		return
+	}
+	var u *linux.Untrusted
+	if err := d.trusted(); errors.As(err, &u) {
+		d.fail(check, u.Fix, "every command refuses it: %v", err)
 		return
 	}
 	fi, err := os.Stat(dir)
@@ -114,7 +120,7 @@ func (d *doctor) runs() {
 		}
 		return
 	}
-	store, err := d.store()
+	store, err := d.stateForLooking()
 	if err != nil {
 		d.failed(check, err)
 		return

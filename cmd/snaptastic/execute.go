@@ -156,6 +156,10 @@ func (a *app) recordOutcome(run *journal.Run, res runner.Result, act action) err
 }
 
 func (a *app) summarize(end render.End) error {
+	if a.json() && a.ends != nil {
+		a.ends = append(a.ends, end)
+		return nil
+	}
 	if a.json() {
 		return render.SummaryJSON(a.stdout, end)
 	}

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -73,10 +71,7 @@ func (a *app) showPlan(ctx context.Context, op, name string, o recipe.Options, f
 // noteUnfinished says when `run` would not begin anew. It only reads, and makes
 // no state folder.
 func (a *app) noteUnfinished(p *plan.Plan) error {
-	if _, err := os.Stat(filepath.Join(a.stateDir, "runs")); err != nil {
-		return nil
-	}
-	store, err := a.store()
+	store, err := a.stateForLooking()
 	if err != nil {
 		return nil // `run` will say it
 	}

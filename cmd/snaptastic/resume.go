@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
 	"snaptastic/linux"
 	"snaptastic/linux/guard"
@@ -62,7 +63,11 @@ func (a *app) resumeAll(ctx context.Context) error {
 	if err := needRoot("resume"); err != nil {
 		return err
 	}
-	store, err := a.store()
+	store, err := a.stateForLooking()
+	if errors.Is(err, journal.ErrNoState) { // at the first boot
+		a.log.Info(err.Error())
+		return a.resumed(nil, 0)
+	}
 	if err != nil {
 		return err
 	}
@@ -71,11 +76,26 @@ func (a *app) resumeAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var worst error
-	resumed := 0
+	a.ends = []render.End{}
+	resumed, worst := a.resumeEach(ctx, store, runs)
+	return a.resumed(worst, resumed)
+}
+
+// resumed ends a resume of all runs: for programs a list of what each came to.
+func (a *app) resumed(worst error, n int) error {
+	switch {
+	case a.json():
+		return errors.Join(worst, render.SummariesJSON(a.stdout, a.ends))
+	case n == 0 && worst == nil:
+		fmt.Fprintln(a.stdout, "nothing to resume")
+	}
+	return worst
+}
+
+func (a *app) resumeEach(ctx context.Context, store *journal.Store, runs []journal.Summary) (resumed int, worst error) {
 	for _, r := range runs {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return resumed, context.Cause(ctx)
 		}
 		switch {
 		case r.Damaged:
@@ -103,10 +123,7 @@ func (a *app) resumeAll(ctx context.Context) error {
 		}
 		worst = worse(worst, err)
 	}
-	if resumed == 0 && worst == nil {
-		fmt.Fprintln(a.stdout, "nothing to resume")
-	}
-	return worst
+	return resumed, worst
 }
 
 // saidAlready: a summary has told it.
@@ -175,7 +192,7 @@ func (a *app) resumeOne(ctx context.Context, id plan.RunID, redo, done []plan.St
 	if err := needRoot("resume"); err != nil {
 		return err
 	}
-	store, err := a.store()
+	store, err := a.stateOf(id)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func rollbackCommand(a *app) *cobra.Command {
 			if err := needRoot("roll back"); err != nil {
 				return err
 			}
-			store, err := a.store()
+			store, err := a.stateOf(plan.RunID(args[0]))
 			if err != nil {
 				return err
 			}
@@ -101,7 +101,7 @@ func abandonCommand(a *app) *cobra.Command {
 }
 
 func (a *app) abandon(ctx context.Context, id plan.RunID) error {
-	store, err := a.store()
+	store, err := a.stateOf(id)
 	if err != nil {
 		return err
 	}

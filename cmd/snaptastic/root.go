@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"snaptastic/cmd/internal/render"
 )
 
 // fastPoll suits the sandbox, whose states change in milliseconds.
@@ -46,7 +48,7 @@ cut off at any instant is finished by "snaptastic resume" or undone by
 				// ends like any other program.
 				signal.Ignore(syscall.SIGPIPE)
 			}
-			return a.begin()
+			return a.begin(c)
 		},
 	}
 	a.flags.register(root.PersistentFlags())
@@ -128,6 +130,9 @@ func aliases(a *app) []*cobra.Command {
 func versionCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if a.json() {
+				return render.JSON(a.stdout, map[string]string{"version": version()})
+			}
 			c.Println("snaptastic " + version())
 			return nil
 		}}

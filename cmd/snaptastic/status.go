@@ -29,7 +29,10 @@ func runsCommand(a *app) *cobra.Command {
 
 // listRuns prints the runs that are wanted, or the word for none.
 func (a *app) listRuns(wanted func(journal.Summary) bool, none string) error {
-	store, err := a.store()
+	store, err := a.stateForLooking()
+	if errors.Is(err, journal.ErrNoState) {
+		return a.noState(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -53,6 +56,17 @@ func (a *app) listRuns(wanted func(journal.Summary) bool, none string) error {
 	return render.Runs(a.stdout, runs, time.Now(), a.style(a.stdoutFile))
 }
 
+// noState says that there is none, which is not the same as that all is well. On
+// a machine that has not run yet it is no failure.
+func (a *app) noState(err error) error {
+	if !a.json() {
+		_, err := fmt.Fprintf(a.stdout, "%v\n", err)
+		return err
+	}
+	fmt.Fprintf(a.stderr, "%v\n", err)
+	return render.JSON(a.stdout, []int{})
+}
+
 // fill asks a live run for what its locked journal cannot tell.
 func fill(store *journal.Store, r journal.Summary) journal.Summary {
 	if !r.Live {
@@ -67,7 +81,7 @@ func fill(store *journal.Store, r journal.Summary) journal.Summary {
 func showCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "show RUN", Short: "One run: its steps, states, attempts, durations, errors and ids", Args: exactly("RUN"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			store, err := a.store()
+			store, err := a.stateOf(plan.RunID(args[0]))
 			if err != nil {
 				return err
 			}

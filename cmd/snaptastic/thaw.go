@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
 	"snaptastic/linux/guard"
 )
@@ -34,30 +35,62 @@ func thawCommand(a *app) *cobra.Command {
 	return c
 }
 
+// thawView is what became of one mount point, for programs.
+type thawView struct {
+	MountPoint string        `json:"mount_point"`
+	Outcome    guard.Outcome `json:"outcome"`
+	Run        string        `json:"run,omitempty"`
+	Section    string        `json:"section,omitempty"`
+	Error      string        `json:"error,omitempty"`
+}
+
 func (a *app) thaw(c *cobra.Command, mounts []string, owned bool) error {
-	var failed error
+	thawed, failed := []guard.Thawed{}, error(nil)
+	none := "no run left anything frozen"
 	if owned {
-		store, err := a.store()
-		if err != nil {
+		store, err := a.stateForLooking()
+		switch {
+		case errors.Is(err, journal.ErrNoState):
+			none = err.Error()
+		case err != nil:
 			return err
+		default:
+			thawed, failed = guard.ThawOwned(c.Context(), frozenDir(store), false)
 		}
-		thawed, err := guard.ThawOwned(c.Context(), frozenDir(store), false)
-		for _, t := range thawed {
-			fmt.Fprintf(a.stdout, "%s: %s (run %s)\n", t.Path, t.Outcome, t.Run)
-		}
-		if len(thawed) == 0 && err == nil {
-			fmt.Fprintln(a.stdout, "no run left anything frozen")
-		}
-		failed = err
 	}
+	silent := owned && len(thawed) == 0 && failed == nil
 	for _, m := range mounts {
+		t := guard.Thawed{Path: m, Outcome: guard.WasFrozen}
 		switch err := guard.ThawMount(m); {
 		case err == nil:
-			fmt.Fprintf(a.stdout, "%s: thawed\n", m)
 		case errors.Is(err, syscall.EINVAL):
-			fmt.Fprintf(a.stdout, "%s: not frozen\n", m)
+			t.Outcome = guard.WasNotFrozen
 		default:
+			t.Outcome, t.Err = guard.NotThawed, err
 			failed = errors.Join(failed, err)
+		}
+		thawed = append(thawed, t)
+	}
+	views := []thawView{}
+	for _, t := range thawed {
+		v := thawView{MountPoint: t.Path, Outcome: t.Outcome, Run: t.Run, Section: t.Section}
+		if t.Err != nil {
+			v.Error = t.Err.Error()
+		}
+		views = append(views, v)
+	}
+	if a.json() {
+		return errors.Join(render.JSON(a.stdout, views), failed)
+	}
+	if silent {
+		fmt.Fprintln(a.stdout, none)
+	}
+	for _, v := range views {
+		switch {
+		case v.Run != "":
+			fmt.Fprintf(a.stdout, "%s: %s (run %s)\n", v.MountPoint, v.Outcome, v.Run)
+		case v.Outcome != guard.NotThawed: // else the error says it
+			fmt.Fprintf(a.stdout, "%s: %s\n", v.MountPoint, v.Outcome)
 		}
 	}
 	return failed

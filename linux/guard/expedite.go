@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"snaptastic/linux"
 )
 
 // expeditedKnob makes the kernel's RCU grace periods short at the cost of interrupting every CPU
@@ -139,12 +142,12 @@ func sweepClaims(dir, boot string) (original string, live bool, err error) {
 		return "", false, err
 	}
 	for _, name := range claims {
-		f, err := os.Open(name)
+		f, err := linux.OpenOwn(name, os.O_RDONLY, 0)
 		if err != nil {
 			continue
 		}
 		var r claimRecord
-		b, _ := os.ReadFile(name)
+		b, _ := io.ReadAll(f)
 		if json.Unmarshal(b, &r) == nil && r.Boot == boot {
 			original = r.Original
 		}
@@ -163,7 +166,7 @@ func lockClaims(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, ".rcu.lock"), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	f, err := linux.OpenOwn(filepath.Join(dir, ".rcu.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"snaptastic/linux"
 )
 
 // ownedFile names what a guard may have frozen. It is locked (flock) through one open file that parent and guard
@@ -108,7 +110,7 @@ func (o *ownedFile) drop() {
 // readOwned opens and reads an owned file. free says that neither parent nor guard holds its lock; the caller then
 // holds it until it closes the file. A file without a readable record was killed in the making, before any freeze.
 func readOwned(path string) (f *os.File, r ownedRecord, free bool, err error) {
-	f, err = os.Open(path)
+	f, err = linux.OpenOwn(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, r, false, err
 	}

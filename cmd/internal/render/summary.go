@@ -242,7 +242,18 @@ type failureView struct {
 }
 
 // SummaryJSON writes the same facts for programs.
-func SummaryJSON(w io.Writer, e End) error {
+func SummaryJSON(w io.Writer, e End) error { return JSON(w, e.view()) }
+
+// SummariesJSON writes those of several runs.
+func SummariesJSON(w io.Writer, ends []End) error {
+	views := []endView{}
+	for _, e := range ends {
+		views = append(views, e.view())
+	}
+	return JSON(w, views)
+}
+
+func (e End) view() endView {
 	v := endView{
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
 		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
@@ -259,5 +270,5 @@ func SummaryJSON(w io.Writer, e End) error {
 		}
 		v.Failures = append(v.Failures, fv)
 	}
-	return JSON(w, v)
+	return v
 }

@@ -7,9 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 	"unicode/utf8"
+
+	"snaptastic/linux"
 )
 
 // MaxBytes is the size that a settings file may have.
@@ -78,40 +79,18 @@ func checkText(path string, src []byte) error {
 }
 
 // checkWriters refuses a file that others than root and the running user
-// could have written, or that sits in a folder where anybody may swap it:
-// its hooks run with the rights of whoever runs Snaptastic.
+// could have written, or could put another in the place of: its hooks run with
+// the rights of whoever runs Snaptastic.
 func checkWriters(path string, info fs.FileInfo) error {
-	if err := checkOwner(path, info); err != nil {
-		return err
-	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Errorf("refusing settings %s: others than its owner may write it (mode %04o), and its hooks run as %s; run: chmod go-w %s",
-			path, mode, runsAs(), path)
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
+	err := linux.CheckFile(path, info)
+	var u *linux.Untrusted
+	switch {
+	case errors.As(err, &u) && u.Path == path:
+		return fmt.Errorf("refusing settings %s: %s, and its hooks run as %s; run: %s", path, u.Reason, runsAs(), u.Fix)
+	case errors.As(err, &u):
+		return fmt.Errorf("refusing settings %s: %w", path, u)
+	case err != nil:
 		return cannotRead(path, err)
-	}
-	folder := filepath.Dir(real)
-	dir, err := os.Stat(folder)
-	if err != nil {
-		return cannotRead(path, err)
-	}
-	if dir.Mode().Perm()&0o002 != 0 && dir.Mode()&fs.ModeSticky == 0 {
-		return fmt.Errorf("refusing settings %s: anybody may replace files in its folder %s (mode %04o); run: chmod o-w %s",
-			path, folder, dir.Mode().Perm(), folder)
-	}
-	return nil
-}
-
-func checkOwner(path string, info fs.FileInfo) error {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fmt.Errorf("internal error: no owner known of %s", path)
-	}
-	if me := os.Geteuid(); stat.Uid != 0 && int64(stat.Uid) != int64(me) {
-		return fmt.Errorf("refusing settings %s: it is owned by uid %d, and its hooks run as %s; run: chown %d %s",
-			path, stat.Uid, runsAs(), me, path)
 	}
 	return nil
 }
