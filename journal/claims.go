@@ -132,7 +132,7 @@ func (s *Store) conflict(self plan.RunID, names []string) error {
 			continue // a live run holds lock files: claim would have met it
 		}
 		for _, c := range r.Claims {
-			if want[c] {
+			if want[c] && !r.idle {
 				return &BusyError{Claim: c, Run: r.Run, State: r.Outcome}
 			}
 		}
@@ -140,16 +140,35 @@ func (s *Store) conflict(self plan.RunID, names []string) error {
 	return nil
 }
 
-// claimsOf lists what a run still holds.
+// claimsOf lists what a run still holds, and whoever goes on with it takes.
 func claimsOf(j *Journal) []string {
-	switch j.meta.Outcome {
-	case RunDone, RolledBack, Abandoned:
+	switch {
+	case j.meta.Outcome.Ended():
 		return nil
-	case RunFailed:
+	case j.meta.Outcome == RunFailed:
 		return j.plan.Claims(unfinishedLanes(j)...)
 	}
 	return j.plan.Claims()
 }
+
+// idle says that a run was cut off before its first intent, and that only an
+// operator goes on with it: nothing is to be found again, so it is in nobody's
+// way.
+func idle(j *Journal) bool {
+	if j.meta.Outcome == RunFailed || j.meta.RollingBack || j.plan.Resumption != plan.Ask {
+		return false
+	}
+	for _, r := range j.records {
+		if r.Token != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// Idle says that the run was cut off before its first intent, and that only an
+// operator would go on with it.
+func (j *Journal) Idle() bool { return idle(j) }
 
 // unfinishedLanes are those with a step that is not done; "-" stands for none,
 // since no lanes at all means every lane.

@@ -59,6 +59,19 @@ type Record struct {
 // undone.
 func (r Record) Adopted() bool { return r.Seen == plan.AsWanted }
 
+// Effect says whether the step may have changed anything that a rollback would
+// have to undo or an operator to decide on. A hook that ran to its end has not:
+// nobody undoes it, and its closing hook has run.
+func (r Record) Effect(s *plan.Step, atomic bool) bool {
+	switch {
+	case s.ReadOnly:
+		return false
+	case s.Look == plan.Blind && !atomic:
+		return r.State == Started || r.State == Uncertain
+	}
+	return r.Began() || r.EverDone && !r.Adopted()
+}
+
 // Began says whether the step's effect may exist because of this run.
 func (r Record) Began() bool { return r.Token != "" && r.Seen != plan.AsWanted }
 
@@ -72,10 +85,13 @@ const (
 	RunDone     Outcome = "done"
 	RolledBack  Outcome = "rolled-back"
 	Abandoned   Outcome = "abandoned"
+	Aborted     Outcome = "aborted" // failed, or was stopped, before it changed anything
 )
 
 // Ended says that nothing will ever be done for the run again.
-func (o Outcome) Ended() bool { return o == RunDone || o == RolledBack || o == Abandoned }
+func (o Outcome) Ended() bool {
+	return o == RunDone || o == RolledBack || o == Abandoned || o == Aborted
+}
 
 // Meta describes a run.
 type Meta struct {

@@ -182,10 +182,11 @@ type Summary struct {
 	Claims      []string `json:"claims,omitempty"` // still held
 	Problem     string   `json:"problem,omitempty"`
 	Damaged     bool     `json:"damaged,omitempty"`
+	idle        bool     // see idle: its claims keep nobody out
 }
 
 func summarize(j *Journal) Summary {
-	return Summary{Meta: j.meta, Operation: j.plan.Operation, Snapshotter: j.plan.Snapshotter, Claims: claimsOf(j)}
+	return Summary{Meta: j.meta, Operation: j.plan.Operation, Snapshotter: j.plan.Snapshotter, Claims: claimsOf(j), idle: idle(j)}
 }
 
 func (s *Store) writeSummary(sum Summary) {

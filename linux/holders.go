@@ -20,6 +20,9 @@ type Holder struct {
 	How     string // cwd, root, exe, fd, mmap, nested mount, swap, loop backing file, mount namespace, used by
 }
 
+// NestedMount is how a mount inside another one holds it.
+const NestedMount = "nested mount"
+
 func (h Holder) String() string {
 	if h.PID == 0 {
 		return h.How + " " + h.Path
@@ -44,7 +47,7 @@ func (h *Host) Holders(target string) ([]Holder, error) {
 	var holders []Holder
 	for _, o := range mounts {
 		if o.Parent == m.ID && o.ID != m.ID {
-			holders = append(holders, Holder{How: "nested mount", Path: o.Target})
+			holders = append(holders, Holder{How: NestedMount, Path: o.Target})
 		}
 	}
 	holders = append(holders, h.kernelHolders(mounts, m)...)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -20,6 +21,7 @@ type Mount struct {
 	Major, Minor               uint32   // of the super block: for btrfs an anonymous number, not the device's
 	ID, Parent                 int
 	Root                       string // what of the file system is mounted here: "/" unless bind or subvolume
+	shared, master             int    // peer group, and the one that it receives from; 0 for none (mount_namespaces(7))
 }
 
 // HasOption says whether the mount has the option, such as ro.
@@ -41,6 +43,7 @@ func (h *Host) mountsSeenBy(pid string) ([]Mount, error) {
 	mounts := make([]Mount, 0, len(infos))
 	for _, i := range infos {
 		m := Mount{Target: i.Mountpoint, Source: i.Source, FileSystem: i.FSType, Major: uint32(i.Major), Minor: uint32(i.Minor), ID: i.ID, Parent: i.Parent, Root: i.Root}
+		m.shared, m.master = propagation(i.Optional)
 		for o := range strings.SplitSeq(i.Options+","+i.VFSOptions, ",") {
 			if o != "" && !slices.Contains(m.Options, o) {
 				m.Options = append(m.Options, o)
@@ -49,6 +52,22 @@ func (h *Host) mountsSeenBy(pid string) ([]Mount, error) {
 		mounts = append(mounts, m)
 	}
 	return mounts, nil
+}
+
+// propagation reads the optional fields of a mount: "shared:7 master:1".
+func propagation(optional string) (shared, master int) {
+	for _, field := range strings.Fields(optional) {
+		name, number, _ := strings.Cut(field, ":")
+		n, err := strconv.Atoi(number)
+		switch {
+		case err != nil:
+		case name == "shared":
+			shared = n
+		case name == "master":
+			master = n
+		}
+	}
+	return shared, master
 }
 
 // MountAt returns the topmost mount exactly at target, whose symlinks are resolved. A target that does not exist is no

@@ -40,6 +40,9 @@ func (e *BusyError) Unwrap() error {
 	return e.kind
 }
 
+// InUse is the error of a mount point that has users (see Users).
+func InUse(target string, users []Holder) error { return &BusyError{Target: target, Holders: users} }
+
 // Unmount takes the topmost mount at target away: never lazily, never by force. ErrNotMountPoint; *BusyError names the
 // processes, mounts and files that hold it. The kernel writes everything out first, which can take a while and cannot be
 // interrupted.

@@ -63,6 +63,10 @@ func Once() Option { return func(_ *Builder, s *Step) { s.Once = true } }
 // Tolerated marks a step whose failure does not count.
 func Tolerated() Option { return func(_ *Builder, s *Step) { s.Tolerated = true } }
 
+// Commits marks a step after which, once all that are marked so are done, a
+// failure no longer undoes the run.
+func Commits() Option { return func(_ *Builder, s *Step) { s.Commits = true } }
+
 // KeptBy forbids destroying the step's effect once the other was ever done.
 func KeptBy(id StepID) Option { return func(_ *Builder, s *Step) { s.KeptBy = id } }
 

@@ -223,7 +223,10 @@ type Verdict struct {
 	After  time.Duration // ActRetry, ActRestart: not before
 	Within time.Duration // ActRestart: again and again for so long, counted from the first opening; 0: a few times
 	Hint   string        // what the operator can do
-	Err    error
+	// Unchanged: the try is known to have changed nothing, so that its intent
+	// is no sign of an effect.
+	Unchanged bool
+	Err       error
 }
 
 func (v *Verdict) Error() string { return v.Err.Error() }
@@ -244,6 +247,12 @@ func Terminal(hint string, err error) error {
 	return &Verdict{Action: ActTerminal, Hint: hint, Err: err}
 }
 
+// Refused fails the lane like Terminal, and vouches that the try has changed
+// nothing.
+func Refused(hint string, err error) error {
+	return &Verdict{Action: ActTerminal, Hint: hint, Unchanged: true, Err: err}
+}
+
 // NeedsOperator stops until a person decided.
 func NeedsOperator(hint string, err error) error {
 	return &Verdict{Action: ActOperator, Hint: hint, Err: err}
@@ -256,7 +265,7 @@ func Skip(reason error) error { return &Verdict{Action: ActSkip, Err: reason} }
 func VerdictOf(err error) *Verdict {
 	var v *Verdict
 	if errors.As(err, &v) {
-		return &Verdict{Action: v.Action, After: v.After, Within: v.Within, Hint: v.Hint, Err: err}
+		return &Verdict{Action: v.Action, After: v.After, Within: v.Within, Hint: v.Hint, Unchanged: v.Unchanged, Err: err}
 	}
 	return &Verdict{Action: ActTerminal, Err: err}
 }

@@ -73,7 +73,9 @@ type Plan struct {
 	Instance    string     `json:"instance"` // EC2 instance id it was compiled for
 	Resumption  Resumption `json:"resumption"`
 	// UndoOnFailure: a run that fails undoes itself and ends (a snapshot run:
-	// unlabelled snapshots are worth nothing).
+	// unlabelled snapshots are worth nothing; a group of which one volume
+	// cannot be unmounted stays mounted). Where steps are marked Commits, only
+	// until all of them are done.
 	UndoOnFailure bool `json:"undo_on_failure,omitempty"`
 	// Irreversible: what the run does cannot be undone (a clean-up), so a
 	// rollback is refused.
@@ -115,6 +117,9 @@ type Step struct {
 	// Idempotent (ByToken only): doing it again under the same token is safe
 	// at any time (EC2's ClientToken), so nothing waits for a settle window.
 	Idempotent bool `json:"idempotent,omitempty"`
+	// Commits: once all steps marked so are done, a failure no longer undoes
+	// the run (Plan.UndoOnFailure).
+	Commits bool `json:"commits,omitempty"`
 	// KeptBy names a step; once that was ever done, undoing this one may
 	// only let go of its effect and must not destroy it (Attempt.Keep).
 	KeptBy StepID `json:"kept_by,omitempty"`

@@ -147,6 +147,41 @@ func (g *graph) records() map[plan.StepID]journal.Record {
 	return m
 }
 
+// touched says whether the run has, or may have, changed anything that somebody
+// has to undo, to finish or to decide on.
+func (g *graph) touched() bool {
+	for _, n := range g.nodes {
+		if n.rec.Effect(n.step, n.atomic != nil) {
+			return true
+		}
+	}
+	return false
+}
+
+// intended says whether any step ever meant to change anything, hooks too.
+func (g *graph) intended() bool {
+	for _, n := range g.nodes {
+		if n.rec.Token != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// committed: there are steps after which nothing is undone, and all are done.
+func (g *graph) committed() bool {
+	any := false
+	for _, n := range g.nodes {
+		if n.step.Commits {
+			any = true
+			if n.state != journal.Done {
+				return false
+			}
+		}
+	}
+	return any
+}
+
 func (g *graph) failed() bool {
 	for _, n := range g.nodes {
 		if n.settledBadly() {

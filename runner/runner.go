@@ -41,6 +41,9 @@ type Config struct {
 	// Observe is told what happens, in order, from one goroutine; nothing
 	// while an atomic section is open. It must not block for long.
 	Observe func(Event)
+	// Undoing is called before a failed run undoes itself, so that whoever goes
+	// on with it after a crash goes on undoing; an error leaves it as it is.
+	Undoing func() error
 	// Window is told when the first atomic section opens and when the last
 	// one closed, so that logs can wait in memory meanwhile.
 	Window func(open bool)
@@ -78,6 +81,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Observe == nil {
 		c.Observe = func(Event) {}
+	}
+	if c.Undoing == nil {
+		c.Undoing = func() error { return nil }
 	}
 	if c.Window == nil {
 		c.Window = func(bool) {}
@@ -161,7 +167,11 @@ func Execute(ctx context.Context, c Config) Result {
 	r.seed()
 	r.loop()
 	res := r.result()
-	if res.Outcome == journal.RunFailed && r.Plan.UndoOnFailure && !needsOperator(res) {
+	if res.Outcome == journal.RunFailed && r.Plan.UndoOnFailure && !r.graph.committed() && !needsOperator(res) {
+		if err := r.Undoing(); err != nil {
+			res.Err = err
+			return res
+		}
 		c.Records, c.Lanes = res.Records, nil
 		undone := Rollback(ctx, c)
 		undone.Failures = append(res.Failures, undone.Failures...)
@@ -318,11 +328,15 @@ func (r *run) result() Result {
 	res := Result{Failures: r.failures, Records: r.graph.records(), Err: r.fatal}
 	res.Done, res.Unwell = r.graph.lanes()
 	switch {
+	case r.fatal == nil && r.stopped && !r.graph.allSettled() && r.Plan.Resumption == plan.Ask && !r.graph.intended():
+		res.Outcome = journal.Aborted // nobody would go on with it, and there is nothing to go on with
 	case r.fatal != nil, r.stopped && !r.graph.allSettled():
 		res.Outcome = journal.Interrupted
 	case !r.graph.allSettled():
 		res.Outcome = journal.Interrupted
 		res.Err = errors.New("internal error: the run came to rest before every step settled")
+	case r.graph.failed() && !r.graph.touched() && !needsOperator(res):
+		res.Outcome = journal.Aborted
 	case r.graph.failed():
 		res.Outcome = journal.RunFailed
 	default:

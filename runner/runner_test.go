@@ -59,6 +59,8 @@ func story(t *testing.T, sections map[string]plan.SectionKind, lines ...string) 
 				opts = append(opts, plan.Closes(v))
 			case "once":
 				opts = append(opts, plan.Once())
+			case "commits":
+				opts = append(opts, plan.Commits())
 			case "tolerated":
 				opts = append(opts, plan.Tolerated())
 			case "within":
@@ -113,7 +115,7 @@ func TestStories(t *testing.T) {
 			states: "a=failed b=skipped c=done d=done", unwell: "1"},
 		{name: "a conflict fails the lane and touches nothing",
 			steps: []string{"state:a", "state:b after=a"}, things: map[string]string{"a": "enemy"},
-			outcome: journal.RunFailed, states: "a=failed b=skipped", log: ""},
+			outcome: journal.Aborted, states: "a=failed b=skipped", log: ""},
 		{name: "what is there already is adopted",
 			steps: []string{"state:a", "state:b after=a"}, things: map[string]string{"a": "somebody"},
 			outcome: journal.RunDone, states: "a=done b=done", log: "b:do"},
@@ -128,7 +130,7 @@ func TestStories(t *testing.T) {
 			outcome: journal.RunFailed, states: "a=done c=failed z=done", log: "a:do c:do z:do"},
 		{name: "close runs although open failed",
 			steps: []string{"hook:a opens=b", "state:c in=b", "hook:z closes=b"}, fail: map[string]error{"a:do": boom},
-			outcome: journal.RunFailed, states: "a=failed c=skipped z=done", log: "a:do z:do"},
+			outcome: journal.Aborted, states: "a=failed c=skipped z=done", log: "a:do z:do"},
 		{name: "close does not run when the section never began",
 			steps: []string{"state:first", "hook:a opens=b after=first", "state:c in=b", "hook:z closes=b"}, fail: map[string]error{"first:do": boom},
 			outcome: journal.RunFailed, states: "a=skipped c=skipped first=failed z=skipped", log: "first:do"},
@@ -152,7 +154,7 @@ func TestStories(t *testing.T) {
 			outcome: journal.RunDone, states: "a=skipped c=skipped d=done", log: "", unwell: "1"},
 		{name: "a step that tolerates runs after a failed one",
 			steps: []string{"read:a lane=1", "read:f settled=a"}, fail: map[string]error{"a:do": boom},
-			outcome: journal.RunFailed, states: "a=failed f=done", log: "a:do f:do", unwell: "1"},
+			outcome: journal.Aborted, states: "a=failed f=done", log: "a:do f:do", unwell: "1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -520,7 +522,7 @@ func TestTime(t *testing.T) {
 			}})
 			start := time.Now()
 			res := exec(t.Context(), story(t, nil, "read:a within=3m"), w, func(c *Config) { c.Handlers = h })
-			if res.Outcome != journal.RunFailed || time.Since(start) != 3*time.Minute || !strings.Contains(res.Failures[0].Err.Error(), "time-out") {
+			if res.Outcome != journal.Aborted || time.Since(start) != 3*time.Minute || !strings.Contains(res.Failures[0].Err.Error(), "time-out") {
 				t.Errorf("ended as %q after %s: %+v", res.Outcome, time.Since(start), res.Failures)
 			}
 		})

@@ -352,6 +352,9 @@ func (r *run) finish(n *node, rec journal.Record, out json.RawMessage) {
 func (r *run) fail(n *node, err error) {
 	v := plan.VerdictOf(err)
 	rec := n.rec
+	if v.Unchanged && !rec.EverDone && n.atomic == nil {
+		rec.Token, rec.Seen, rec.Before, rec.Input = "", "", nil, nil // its intent came to nothing
+	}
 	rec.State, rec.Error, rec.Hint, rec.EndedAt = journal.Failed, err.Error(), v.Hint, time.Now()
 	if rec.StartedAt.IsZero() {
 		rec.StartedAt = n.began

@@ -107,7 +107,7 @@ func (w *World) unmountNow(ctx context.Context, mountPoint string) error {
 	case errors.Is(err, linux.ErrNotMountPoint):
 		return nil
 	case errors.Is(err, linux.ErrBusy):
-		return plan.Terminal("stop what uses it, then go on with the run", err)
+		return plan.Refused("stop what uses it, then try again", err)
 	}
 	return err
 }

@@ -51,6 +51,7 @@ type Host interface {
 	Format(ctx context.Context, q linux.FormatRequest) error
 	Mount(ctx context.Context, q linux.MountRequest) (linux.Mounted, error)
 	Unmount(ctx context.Context, target string) error
+	Users(mountPoints []string) (map[string][]linux.Holder, error)
 	RemoveCreated(created []string)
 	DeviceFree(ctx context.Context, path string) error
 	Growable(ctx context.Context, dev linux.Device, m linux.Mount) (bool, error)
@@ -161,6 +162,7 @@ func Handlers(w *World) plan.Handlers {
 	plan.Bind(h, Snapshot, w.snapshot())
 	plan.Bind(h, Thaw, w.thaw())
 	plan.Bind(h, TagSnapshots, w.tagSnapshots())
+	plan.Bind(h, CheckInUse, w.checkInUse())
 	plan.Bind(h, Unmount, w.unmount())
 	plan.Bind(h, Detach, w.detach())
 	plan.Bind(h, WaitDetached, w.waitDetached())

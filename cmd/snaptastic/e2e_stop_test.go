@@ -224,10 +224,11 @@ func TestASecondRunIsRefusedAsBusy(t *testing.T) {
 	r.settled(1)
 }
 
-// A mount that somebody uses is left alone and the holder named; the other
-// lane is unmounted.
+// Of volumes that go each by itself, one that somebody uses is left alone and
+// the holder named; the other one is unmounted.
 func TestABusyMountNamesItsHolderAndFailsOnlyItsLane(t *testing.T) {
 	r := newRig(t, 2, "ext4")
+	r.hooked("  consistency = \"volume\"\n")
 	r.must("run", "mount", "db")
 	holder := exec.Command("sleep", "300")
 	holder.Dir = r.mounts[0]

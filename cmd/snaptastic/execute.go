@@ -57,11 +57,11 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 	if err != nil {
 		return runner.Result{}, err
 	}
-	if act.rollback && (!meta.RollingBack || !slices.Equal(meta.UndoLanes, act.lanes)) {
-		meta.RollingBack, meta.UndoLanes = true, act.lanes // whoever goes on with it keeps to them
-		if err := run.SetMeta(meta); err != nil {
+	if act.rollback {
+		if err := startRollingBack(run, act.lanes); err != nil {
 			return runner.Result{}, err
 		}
+		meta = run.Meta()
 	}
 	live := serveStatus(store.Socket(meta.Run), meta, run.Plan(), run.Records())
 	defer live.close()
@@ -69,6 +69,7 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 	began := time.Now()
 	conf := runner.Config{Plan: run.Plan(), Run: meta.Run, Records: run.Records(), Journal: run, Handlers: handlers, BootID: boot,
 		AssumeDone: act.done, Redo: act.redo, Lanes: act.lanes,
+		Undoing: func() error { return startRollingBack(run, nil) },
 		Observe: func(e runner.Event) { live.event(e); progress.Event(e) },
 		Window: func(open bool) {
 			progress.Window(open)
@@ -128,6 +129,17 @@ func (a *app) endHooks(ctx context.Context, store *journal.Store, run plan.RunID
 	return nil
 }
 
+// startRollingBack makes durable that the run is being undone, and in which
+// lanes: whoever goes on with it keeps to that.
+func startRollingBack(run *journal.Run, lanes []string) error {
+	m := run.Meta()
+	if m.RollingBack && slices.Equal(m.UndoLanes, lanes) {
+		return nil
+	}
+	m.RollingBack, m.UndoLanes = true, lanes
+	return run.SetMeta(m)
+}
+
 // tune shortens waits that only EC2's eventual consistency asks for.
 func (a *app) tune(c *runner.Config) {
 	if a.sandboxDir() == "" {
@@ -183,7 +195,7 @@ func (a *app) verdict(ctx context.Context, run plan.RunID, res runner.Result, ac
 		}
 	}
 	switch {
-	case res.Outcome == journal.Interrupted:
+	case res.Outcome == journal.Interrupted, res.Outcome == journal.Aborted && len(res.Failures) == 0:
 		err := context.Cause(ctx)
 		if err == nil || errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")
@@ -191,7 +203,7 @@ func (a *app) verdict(ctx context.Context, run plan.RunID, res runner.Result, ac
 		return &codeError{code: exitInterrupted, err: err, said: true}
 	case len(res.Failures) == 0:
 		return nil
-	case !act.rollback && res.Outcome == journal.RunFailed && len(res.Done) > 0 &&
+	case !act.rollback && (res.Outcome == journal.RunFailed || res.Outcome == journal.Aborted) && len(res.Done) > 0 &&
 		!slices.ContainsFunc(res.Failures, func(f runner.Failure) bool { return f.Lane == "" }): // that one was for all
 		return &codeError{code: exitSomeLanes, err: res.Failures[0].Err, said: true}
 	}

@@ -83,6 +83,7 @@ type kernel struct {
 	mounts map[string]string // target -> device path
 	frozen map[string]bool   // target -> by us
 	formed int               // mkfs runs
+	busy   string            // a mount point that somebody has entered since the check
 	boot   string
 }
 
@@ -258,11 +259,15 @@ func (h host) Unmount(_ context.Context, target string) error {
 				return fmt.Errorf("%s is mounted below %s", other, target)
 			}
 		}
+		if target == h.busy {
+			return linux.InUse(target, nil)
+		}
 		delete(h.mounts, target)
 		return nil
 	})
 }
 
+func (h host) Users([]string) (map[string][]linux.Holder, error) { return nil, nil }
 func (h host) RemoveCreated([]string) {}
 
 func (h host) DeviceFree(_ context.Context, path string) error {

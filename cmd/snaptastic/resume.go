@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -176,6 +177,9 @@ func (a *app) resumeUnattended(ctx context.Context, store *journal.Store, r jour
 	act := action{rollback: r.RollingBack, lanes: run.Meta().UndoLanes}
 	switch run.Plan().Resumption {
 	case plan.Ask:
+		if run.Idle() {
+			return false, a.endIdle(run)
+		}
 		_ = run.Close()
 		a.log.Warn("an interrupted run waits for an operator", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter,
 			"finish", "snaptastic resume "+string(r.Run), "undo", "snaptastic rollback "+string(r.Run))
@@ -186,6 +190,15 @@ func (a *app) resumeUnattended(ctx context.Context, store *journal.Store, r jour
 	a.log.Info("resuming", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter, "undo", act.rollback)
 	_, err = a.execute(ctx, store, run, act)
 	return true, err
+}
+
+// endIdle ends a run that was cut off before it changed anything.
+func (a *app) endIdle(run *journal.Run) error {
+	defer run.Close()
+	m := run.Meta()
+	m.Outcome, m.Ended = journal.Aborted, time.Now()
+	a.log.Info("an interrupted run had changed nothing, and has ended", "run", m.Run, "operation", run.Plan().Operation, "snapshotter", run.Plan().Snapshotter)
+	return run.SetMeta(m)
 }
 
 func (a *app) resumeOne(ctx context.Context, id plan.RunID, redo, done []plan.StepID) error {
@@ -239,6 +252,9 @@ func (a *app) openRun(ctx context.Context, store *journal.Store, id plan.RunID) 
 	if m.Outcome.Ended() {
 		_ = run.Close()
 		hint := ""
+		if m.Outcome == journal.Aborted && run.Plan().Snapshotter != "" {
+			hint = fmt.Sprintf("it had changed no volume: `snaptastic run %s %s` begins anew", run.Plan().Operation, run.Plan().Snapshotter)
+		}
 		if m.Outcome == journal.RunDone && run.Plan().Operation == "mount" {
 			hint = fmt.Sprintf("a finished mount is undone by `snaptastic run unmount %s`", run.Plan().Snapshotter)
 		}

@@ -50,6 +50,7 @@ func Compile(op string, s Spec, t Target, o Options) (*plan.Plan, error) {
 		head.Resumption, head.UndoOnFailure = plan.ContinueThisBoot, true
 	case "unmount": // interrupted last month, it must not detach anything at today's boot
 		head.Resumption = plan.Ask
+		head.UndoOnFailure = unmountsTogether(s)
 	}
 	for _, v := range s.Volumes {
 		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v)})

@@ -95,6 +95,7 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 		}), Options{}},
 		{"unmount-1", "unmount", spec("/mnt/solr"), Options{}},
 		{"unmount-3-hooks", "unmount", hooked(three()), Options{}},
+		{"unmount-2-volume", "unmount", with(spec("/mnt/a", "/mnt/b"), func(s *Spec) { s.Consistency = "volume" }), Options{}},
 		{"unmount-nested", "unmount", spec("/mnt/a", "/mnt/a/b", "/mnt/a/b/c"), Options{}},
 	}
 	for _, c := range cases {
@@ -305,9 +306,60 @@ func TestHooksRunInTheOriginalsOrder(t *testing.T) {
 	}
 }
 
+// No volume of a group is unmounted before nothing uses any of them, and none is detached before all are unmounted. Whatever
+// the hooks stop, they have stopped before the check.
+func TestAGroupIsUnmountedTogetherOrNotAtAll(t *testing.T) {
+	for _, hooks := range []bool{false, true} {
+		s := spec("/mnt/a", "/mnt/a/b", "/mnt/c")
+		if hooks {
+			s = hooked(s)
+		}
+		p, err := Compile("unmount", s, target, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !p.UndoOnFailure {
+			t.Error("what was unmounted is not mounted again when another volume cannot be")
+		}
+		for _, v := range s.Volumes {
+			if !after(p, "check-in-use", id("find-volume", v)) || hooks && !after(p, "check-in-use", id("hook:pre_unmount", v)) {
+				t.Errorf("the check does not come after the hooks of %s", v.MountPoint)
+			}
+			if !after(p, id("unmount", v), "check-in-use") {
+				t.Errorf("%s is unmounted before the check", v.MountPoint)
+			}
+			for _, o := range s.Volumes {
+				if !after(p, id("detach", v), id("unmount", o)) {
+					t.Errorf("%s may be detached while %s is mounted", v.MountPoint, o.MountPoint)
+				}
+			}
+		}
+		for _, step := range p.Steps {
+			if want := step.Kind == "unmount"; step.Commits != want {
+				t.Errorf("%s commits: %t", step.ID, step.Commits)
+			}
+		}
+	}
+	for _, alone := range []Spec{spec("/mnt/a"), with(three(), func(s *Spec) { s.Consistency = "volume" })} {
+		p, err := Compile("unmount", alone, target, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range alone.Volumes {
+			if p.UndoOnFailure || !after(p, id("unmount", v), id("check-in-use", v)) {
+				t.Errorf("%s does not go by itself after a check of its own", v.MountPoint)
+			}
+		}
+	}
+}
+
 func TestALaneWaitsForNoOther(t *testing.T) {
 	for _, op := range []string{"mount", "unmount"} {
-		p, err := Compile(op, hooked(three()), target, Options{})
+		s := hooked(three())
+		if op == "unmount" { // a group's volumes go together
+			s.Consistency = "volume"
+		}
+		p, err := Compile(op, s, target, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,44 +7,118 @@ import (
 	"snaptastic/steps"
 )
 
-// unmount: each lane by itself, what is nested before what it lies in.
+// unmount: what is nested before what it lies in. With consistency = "group" the volumes go together: nothing is unmounted
+// while anything uses one of them, and nothing is detached before all are unmounted.
 func (c *compiler) unmount() {
 	volumes := outsideIn(c.spec.Volumes)
-	all := c.open("unmounts", nil, c.hookVolumes(nil))
-	found := map[string]plan.Value[steps.FoundVolume]{}
-	for _, v := range volumes {
-		found[v.MountPoint] = c.findVolume(v, all.first())
-	}
 	slices.Reverse(volumes)
-	var ends []plan.StepID
-	for _, v := range volumes {
-		ends = append(ends, c.unmountLane(v, all, found[v.MountPoint])...)
+	all := c.open("unmounts", nil, c.hookVolumes(nil))
+	lanes := make([]unmountLane, len(volumes))
+	for i, v := range slices.Backward(volumes) {
+		lanes[i] = unmountLane{Volume: v, found: c.findVolume(v, all.first())}
 	}
-	c.close(all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) { h.Found = found[v.MountPoint] }), ends)
+	for i := range lanes {
+		l := &lanes[i]
+		l.hooks = c.open("unmount", &l.Volume, c.aboutLane(*l), all.body())
+	}
+	asGroup := unmountsTogether(c.spec)
+	var free plan.StepID
+	if asGroup {
+		free = c.checkInUse("check-in-use", lanes, all.body(), plan.Title("check that nothing uses the volumes"))
+	}
+	unmounts := ids(lanes, func(l unmountLane) plan.StepID { return id("unmount", l.Volume) })
+	for _, l := range lanes {
+		if !asGroup {
+			free = c.checkInUse(id("check-in-use", l.Volume), []unmountLane{l}, plan.InLane(l.MountPoint), all.body(), plan.Title("check that nothing uses it"))
+		}
+		options := []plan.Option{c.body(l, all), plan.After(free), plan.After(c.inner(l.Volume)...)}
+		if asGroup {
+			options = append(options, plan.Commits())
+		}
+		c.unmountStep(l, options...)
+	}
+	var ends []plan.StepID
+	for _, l := range lanes {
+		after := plan.After(id("unmount", l.Volume))
+		if asGroup {
+			after = plan.After(unmounts...)
+		}
+		ends = append(ends, c.detachSteps(l, all, after)...)
+	}
+	c.close(all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) {
+		h.Found = lanes[slices.IndexFunc(lanes, func(l unmountLane) bool { return l.MountPoint == v.MountPoint })].found
+	}), ends)
 }
 
-func (c *compiler) unmountLane(v Volume, all bracket, found plan.Value[steps.FoundVolume]) []plan.StepID {
-	known := c.hookVolumes(func(o Volume, h *steps.HookVolume) {
-		if o.MountPoint == v.MountPoint {
-			h.Found = found
+// unmountsTogether: should one of the volumes turn out to be in use after all, the others are mounted again.
+func unmountsTogether(s Spec) bool { return len(s.Volumes) > 1 && s.Consistency != "volume" }
+
+// unmountLane is the lane of one volume as far as it is compiled.
+type unmountLane struct {
+	Volume
+	found plan.Value[steps.FoundVolume]
+	hooks bracket
+}
+
+// aboutLane is what a hook of one volume is told.
+func (c *compiler) aboutLane(l unmountLane) []steps.HookVolume {
+	return c.hookVolumes(func(o Volume, h *steps.HookVolume) {
+		if o.MountPoint == l.MountPoint {
+			h.Found = l.found
 		}
 	})
-	one := c.open("unmount", &v, known, all.body())
-	lane := together(plan.InLane(v.MountPoint), all.body(), one.body())
-	var inner []plan.StepID
+}
+
+func (c *compiler) body(l unmountLane, all bracket) plan.Option {
+	return together(plan.InLane(l.MountPoint), all.body(), l.hooks.body())
+}
+
+// inner are the unmount steps of what is mounted right inside v.
+func (c *compiler) inner(v Volume) (inner []plan.StepID) {
 	for _, o := range c.spec.Volumes {
 		if parent, nested := parentOf(o, c.spec.Volumes); nested && parent.MountPoint == v.MountPoint {
 			inner = append(inner, id("unmount", o))
 		}
 	}
-	plan.Add(c.b, steps.Unmount, id("unmount", v), steps.UnmountIn{Found: found, MountPoint: v.MountPoint, Device: v.Device, NameOffset: v.DeviceNameOffset,
-		Options: v.MountOptions}, lane, one.first(), plan.After(inner...), plan.Title("unmount %s", v.MountPoint), plan.Within(write))
-	detached := plan.Add(c.b, steps.Detach, id("detach", v), steps.DetachIn{Found: found, MountPoint: v.MountPoint, Device: v.Device, NameOffset: v.DeviceNameOffset,
-		Patience: plan.Duration(c.timeouts.Attach)}, lane, plan.After(id("unmount", v)), plan.Title("detach its volume, which remains"), plan.Within(c.timeouts.Detach))
-	plan.Add(c.b, steps.WaitDetached, id("wait-detached", v), steps.WaitDetachedIn{Detached: detached}, lane,
+	return inner
+}
+
+// checkInUse adds the check of these lanes, after their hooks, which may stop what uses them. It is in no lane's bracket: a
+// post hook answers for what came of an unmount, and a check that refuses has begun none.
+func (c *compiler) checkInUse(step plan.StepID, lanes []unmountLane, options ...plan.Option) plan.StepID {
+	in := steps.CheckInUseIn{AlsoUnmounted: mountPoints(c.spec.Volumes)}
+	for _, l := range slices.Backward(lanes) {
+		in.Volumes = append(in.Volumes, steps.InUseVolume{Found: l.found, MountPoint: l.MountPoint, Device: l.Device, NameOffset: l.DeviceNameOffset})
+		options = append(options, plan.After(l.hooks.pre))
+	}
+	_, all := c.spec.Hooks["pre_unmounts"]
+	_, one := c.spec.Hooks["pre_unmount"]
+	in.AfterHooks = all || one
+	plan.Add(c.b, steps.CheckInUse, step, in, together(options...), plan.Within(look))
+	return step
+}
+
+func mountPoints(volumes []Volume) (out []string) {
+	for _, v := range volumes {
+		out = append(out, v.MountPoint)
+	}
+	return out
+}
+
+func (c *compiler) unmountStep(l unmountLane, options ...plan.Option) {
+	plan.Add(c.b, steps.Unmount, id("unmount", l.Volume), steps.UnmountIn{Found: l.found, MountPoint: l.MountPoint, Device: l.Device, NameOffset: l.DeviceNameOffset,
+		Options: l.MountOptions}, together(options...), plan.Title("unmount %s", l.MountPoint), plan.Within(write))
+}
+
+// detachSteps adds what comes after the unmounting, and returns the lane's last steps.
+func (c *compiler) detachSteps(l unmountLane, all bracket, after plan.Option) []plan.StepID {
+	in := c.body(l, all)
+	detached := plan.Add(c.b, steps.Detach, id("detach", l.Volume), steps.DetachIn{Found: l.found, MountPoint: l.MountPoint, Device: l.Device, NameOffset: l.DeviceNameOffset,
+		Patience: plan.Duration(c.timeouts.Attach)}, in, after, plan.Title("detach its volume, which remains"), plan.Within(c.timeouts.Detach))
+	plan.Add(c.b, steps.WaitDetached, id("wait-detached", l.Volume), steps.WaitDetachedIn{Detached: detached}, in,
 		plan.Title("wait until it is off"), plan.Within(c.timeouts.Detach))
-	ends := []plan.StepID{id("wait-detached", v)}
-	if post := c.close(one, &v, known, ends, all.body()); post != "" {
+	ends := []plan.StepID{id("wait-detached", l.Volume)}
+	if post := c.close(l.hooks, &l.Volume, c.aboutLane(l), ends, all.body()); post != "" {
 		ends = append(ends, post)
 	}
 	return ends

@@ -174,20 +174,31 @@ func (e End) sentence() (string, colour) {
 		return "was interrupted", yellow
 	case journal.Abandoned:
 		return "is abandoned", yellow
+	case journal.Aborted:
+		const unchanged = "; no volume was changed, and the run has ended"
+		if !failed {
+			return "was interrupted" + unchanged, yellow
+		}
+		return e.howMuchFailed() + unchanged, red
 	case journal.RunFailed:
 		if e.Rollback {
 			return "could not be rolled back in full", red
 		}
-		if well := len(e.Result.Done); well > 0 {
-			what := count(len(e.Plan.Lanes), "volume", "volumes")
-			if e.Plan.Irreversible {
-				what = fmt.Sprint(len(e.Plan.Lanes))
-			}
-			return fmt.Sprintf("failed (%d of %s done)", well, what), red
-		}
-		return "failed", red
+		return e.howMuchFailed(), red
 	}
 	return "is not finished", yellow
+}
+
+func (e End) howMuchFailed() string {
+	well := len(e.Result.Done)
+	if well == 0 {
+		return "failed"
+	}
+	what := count(len(e.Plan.Lanes), "volume", "volumes")
+	if e.Plan.Irreversible {
+		what = fmt.Sprint(len(e.Plan.Lanes))
+	}
+	return fmt.Sprintf("failed (%d of %s done)", well, what)
 }
 
 // A nextCommand is one thing the operator can do about a run.
