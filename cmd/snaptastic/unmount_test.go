@@ -12,8 +12,8 @@ import (
 	"snaptastic/journal"
 )
 
-// user starts a process that lives in a folder until it is killed.
-func user(t *testing.T, dir string, words ...string) *exec.Cmd {
+// livesIn starts a process that lives in a folder until it is killed.
+func livesIn(t *testing.T, dir string, words ...string) *exec.Cmd {
 	t.Helper()
 	if words == nil {
 		words = []string{"sleep", "300"}
@@ -39,7 +39,7 @@ func TestAGroupInUseIsLeftAsItIs(t *testing.T) {
 		name string
 		use  func(t *testing.T) (says string)
 	}{
-		{"working directory", func(t *testing.T) string { return fmt.Sprint("pid ", user(t, last).Process.Pid) }},
+		{"working directory", func(t *testing.T) string { return fmt.Sprint("pid ", livesIn(t, last).Process.Pid) }},
 		{"mount inside", func(t *testing.T) string {
 			dir := filepath.Join(last, "inside")
 			if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -52,7 +52,7 @@ func TestAGroupInUseIsLeftAsItIs(t *testing.T) {
 		{"another mount namespace", func(t *testing.T) string {
 			// It lets go at once of the mounts of tests that run beside this one.
 			alone := fmt.Sprintf(`awk -v keep=%s 'index($5, "/tmp/") && index($5, keep) != 1 { print $5 }' /proc/self/mountinfo | xargs -r umount -l; exec sleep 300`, r.dir)
-			in := user(t, "/", "unshare", "-m", "--propagation", "private", "sh", "-c", alone)
+			in := livesIn(t, "/", "unshare", "-m", "--propagation", "private", "sh", "-c", alone)
 			r.eventually("namespace", func() bool {
 				b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", in.Process.Pid))
 				return err == nil && string(b) == "sleep\n"
@@ -94,7 +94,7 @@ func TestTheCheckComesAfterTheHooksThatStopTheUsers(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 2, "ext4")
 			r.must("run", "mount", "db")
-			u := user(t, r.mounts[1])
+			u := livesIn(t, r.mounts[1])
 			over := make(chan struct{})
 			go func() { _ = u.Wait(); close(over) }() // reaped, as init would
 			after := strings.Replace(hook, "pre", "post", 1)
