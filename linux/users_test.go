@@ -29,7 +29,9 @@ func TestUsersOfAMountAreFoundWhateverTheyAre(t *testing.T) {
 	run(t, "dd", "if=/dev/zero", "of="+target+"/file", "bs=1M", "count=8", "status=none")
 
 	process := func(script string) func(*testing.T) string {
-		return func(t *testing.T) string { return "pid " + strconv.Itoa(holding(t, strings.ReplaceAll(script, "MNT", target), nil)) }
+		return func(t *testing.T) string {
+			return "pid " + strconv.Itoa(holding(t, strings.ReplaceAll(script, "MNT", target), nil))
+		}
 	}
 	// A new namespace holds the mounts of all tests that run beside this one: it lets them go at once.
 	alone := `awk -v keep=` + shared + ` "index(\$5, \"/tmp/\") && index(\$5, keep) != 1 { print \$5 }" /proc/self/mountinfo | xargs -r umount -l; `

@@ -268,7 +268,7 @@ func (h host) Unmount(_ context.Context, target string) error {
 }
 
 func (h host) Users([]string) (map[string][]linux.Holder, error) { return nil, nil }
-func (h host) RemoveCreated([]string) {}
+func (h host) RemoveCreated([]string)                            {}
 
 func (h host) DeviceFree(_ context.Context, path string) error {
 	h.mu.Lock()
