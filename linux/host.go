@@ -39,11 +39,12 @@ var (
 )
 
 // Roots says where this machine's /dev, /sys, /proc and boot id are. Zero fields mean the real ones.
-type Roots struct{ Dev, Sys, Proc, BootID string }
+// Fstab is /etc/fstab.
+type Roots struct{ Dev, Sys, Proc, BootID, Fstab string }
 
 // Host is one machine. It may be used concurrently.
 type Host struct {
-	dev, sys, proc, bootID string
+	dev, sys, proc, bootID, fstab string
 	// kernelSys and kernelDev are the running kernel's own /sys and /dev whatever Roots says: a sandbox volume is a real
 	// loop device, and only there is its backing file to be found.
 	kernelSys, kernelDev string
@@ -61,6 +62,7 @@ func New(r Roots) *Host {
 		return filepath.Clean(s)
 	}
 	h := &Host{dev: or(r.Dev, "/dev"), sys: or(r.Sys, "/sys"), proc: or(r.Proc, "/proc"), kernelSys: "/sys", kernelDev: "/dev"}
+	h.fstab = or(r.Fstab, "/etc/fstab")
 	h.bootID = or(r.BootID, filepath.Join(h.proc, "sys/kernel/random/boot_id"))
 	return h
 }

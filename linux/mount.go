@@ -94,7 +94,7 @@ func (h *Host) mount(ctx context.Context, q MountRequest) (done Mounted, err err
 		return done, err
 	}
 	if !ok {
-		return done, fmt.Errorf("it was mounted, and %s is not a mount point right after: something unmounted it at once, or moved the folder away", target)
+		return done, fmt.Errorf("right after it was mounted %s is %w", target, ErrNotMountPoint)
 	}
 	return done, nil
 }

@@ -16,14 +16,14 @@ import (
 // seed settles what the journal says is done and still holds, and queues what
 // is ready. Failure is never memoised: whatever is not done is pending.
 func (r *run) seed() {
-	stale := r.stale()
+	stale, doubted := r.stale(), r.doubted()
 	for _, n := range r.graph.nodes {
 		if slices.Contains(r.AssumeDone, n.step.ID) && InDoubt(n.step, n.rec) {
 			rec := n.rec
 			rec.State, rec.EverDone, rec.BootID, rec.Note = journal.Done, true, r.BootID, "an operator said that it is done"
 			r.record(n, rec, nil)
 		}
-		if n.rec.State == journal.Done && !r.revoked(n) && !stale[n] {
+		if n.rec.State == journal.Done && !r.revoked(n) && !stale[n] && !doubted[n] {
 			n.phase, n.state = settled, journal.Done
 			r.graph.unsettled--
 			for _, b := range n.blocks {
@@ -53,6 +53,18 @@ func (r *run) stale() map[*node]bool {
 		}
 		built[n] = b
 		out[n] = n.step.ReadOnly && n.rec.State == journal.Done && !b && len(n.blocks) > 0
+	}
+	return out
+}
+
+// doubted are done steps of this boot whose effect may be gone by now, such as a mount, and which a step that is still to
+// come builds on: they are looked at again, and done again where it is gone.
+func (r *run) doubted() map[*node]bool {
+	out := map[*node]bool{}
+	for _, n := range r.graph.nodes {
+		if n.step.Look == plan.ByState && n.step.Scope == plan.Boot && !n.step.ReadOnly && n.rec.State == journal.Done {
+			out[n] = slices.ContainsFunc(n.blocks, func(b *node) bool { return b.rec.State != journal.Done })
+		}
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,9 @@ func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in GrowIn) (Grown, error) {
 			d, m, err := w.Host.VolumeOf(in.Mounted.Must().MountPoint)
+			if errors.Is(err, linux.ErrNotMountPoint) {
+				return Grown{}, cmp.Or(w.stillMounted(ctx, in.Mounted.Must(), 0), err)
+			}
 			if err != nil {
 				return Grown{}, err
 			}

@@ -68,6 +68,9 @@ func (w *World) hook() plan.Funcs[HookIn, HookRan] {
 					return HookRan{Skipped: true}, nil
 				}
 			}
+			if err := w.hooksMounts(ctx, in); err != nil {
+				return HookRan{}, err
+			}
 			r, err := w.Host.RunHook(ctx, w.hookRequest(a, in))
 			return HookRan{ExitCode: r.ExitCode, Took: plan.Duration(r.Duration)}, err
 		},

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,12 +68,16 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			if errors.Is(err, linux.ErrDuplicateUUID) {
 				return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with one UUID on one host damage each other", err)
 			}
+			if errors.Is(err, linux.ErrNotMountPoint) {
+				return Mounted{}, cmp.Or(w.stillMounted(ctx, out, 0), err)
+			}
 			if errors.Is(err, linux.ErrUntrustedLink) {
 				return Mounted{}, plan.Terminal("replace the symlink by a folder, or declare the folder that it is to lead to", err)
 			}
 			if err != nil {
 				return Mounted{}, err
 			}
+			w.remember(in.MountPoint)
 			out.FileSystem = m.Mount.FileSystem // another program may have mounted it
 			for _, note := range m.Notes {
 				w.log("warn", note, "step", a.Step)

@@ -127,13 +127,16 @@ type World struct {
 	LookOnly bool
 	// DeleteKept are volumes that a rollback would keep, since they were in use once, and that an operator said to delete.
 	DeleteKept map[string]bool
+	// Fstab finds the line of fstab for a mount point; nil finds none.
+	Fstab func(mountPoint string) (linux.FstabLine, bool)
 	// Log takes what an operator should know; nil drops it.
 	Log func(level, message string, keysAndValues ...any)
 	// HookOutput takes each line that a hook writes; nil drops it.
 	HookOutput func(step plan.StepID, line string)
 
-	mu      sync.Mutex
-	windows map[string]*window // live freezes, by run and section
+	mu        sync.Mutex
+	windows   map[string]*window   // live freezes, by run and section
+	mountedAt map[string]time.Time // by mount point: what this process has mounted
 }
 
 func (w *World) log(level, message string, keysAndValues ...any) {
@@ -156,6 +159,7 @@ func Handlers(w *World) plan.Handlers {
 	plan.Bind(h, DeleteOnTermination, w.deleteOnTermination())
 	plan.Bind(h, MkfsOrSkip, w.mkfsOrSkip())
 	plan.Bind(h, Mount, w.mount())
+	plan.Bind(h, ConfirmMount, w.confirmMount())
 	plan.Bind(h, Grow, w.grow())
 	plan.Bind(h, Sync, w.sync())
 	plan.Bind(h, Freeze, w.freeze())

@@ -180,13 +180,13 @@ func (a *app) sandboxDir() string {
 func (a *app) roots() linux.Roots {
 	dir := a.sandboxDir()
 	if dir == "" {
-		return linux.Roots{}
+		return linux.Roots{Fstab: os.Getenv("LIBMOUNT_FSTAB")} // as mount(8) has it
 	}
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
 	r := sandbox.RootsOf(dir)
-	return linux.Roots{Dev: r.Dev, Sys: r.Sys, BootID: r.BootID}
+	return linux.Roots{Dev: r.Dev, Sys: r.Sys, BootID: r.BootID, Fstab: os.Getenv("LIBMOUNT_FSTAB")}
 }
 
 // cloud is the client of EC2: Amazon's, or the sandbox's inside this process.

@@ -46,6 +46,7 @@ func (a *app) doctor(ctx context.Context) error {
 	d.clock(ctx)
 	d.tools()
 	d.hooks()
+	d.fstab()
 	d.state()
 	d.runs()
 	d.frozen(ctx)

@@ -7,8 +7,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
@@ -269,4 +272,91 @@ func (r *rig) xenNode(v ec2.Volume, shift int) string {
 		r.t.Fatal(err)
 	}
 	return p
+}
+
+// unmountsAtOnce plays systemd with a stale line in fstab: whatever is mounted there is unmounted, until stop.
+func (r *rig) unmountsAtOnce(target string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done, h := make(chan struct{}), linux.New(linux.Roots{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if _, mounted, err := h.MountAt(target); err == nil && mounted {
+				_ = unix.Unmount(target, 0)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	r.t.Cleanup(stop)
+	return stop
+}
+
+// A volume that something unmounts right after it was mounted is a failure with a reason, its post hooks do not write to the
+// root disk, and the next run mounts it again.
+func TestAVolumeThatIsUnmountedAtOnceIsNotDone(t *testing.T) {
+	t.Parallel()
+	for _, hook := range []string{"", "post_mount", "post_mounts"} {
+		for _, when := range []string{"", "when = \"always\""} {
+			if hook == "" && when != "" {
+				continue
+			}
+			t.Run(hook+when, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, 1, "ext4")
+				if hook != "" {
+					r.hooked(fmt.Sprintf("  hook %q {\n    command = [\"touch\", %q]\n    %s\n  }\n", hook, filepath.Join(r.mounts[0], "written"), when))
+				}
+				if err := os.MkdirAll(r.mounts[0], 0o755); err != nil { // what the run makes it takes away again
+					t.Fatal(err)
+				}
+				stop := r.unmountsAtOnce(r.mounts[0])
+				out := r.wants(1, "is not mounted on "+r.mounts[0]+" any more", "run", "mount", "db")
+				if !strings.Contains(out, "/etc/fstab") {
+					t.Errorf("it does not say where to look:\n%s", out)
+				}
+				stop()
+				if e := entries(t, r.mounts[0]); len(e) > 1 {
+					t.Errorf("the hook wrote to the root disk: %v", e)
+				}
+				id := r.only()
+				r.must("resume", id)
+				if m := r.mounted(); len(m) != 1 {
+					t.Errorf("mounted: %v", m)
+				}
+				if e := entries(t, r.mounts[0]); hook != "" && len(e) != 2 {
+					t.Errorf("the hook has not run on the volume: %v", e)
+				}
+			})
+		}
+	}
+}
+
+// What is unmounted while the last hook runs is seen at the end.
+func TestAVolumeThatIsUnmountedDuringTheLastHookIsNotDone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	r.hooked(fmt.Sprintf("  hook \"post_mounts\" {\n    command    = [\"umount\", %q]\n    on_failure = \"continue\"\n  }\n", r.mounts[0]))
+	r.wants(1, "is not mounted on "+r.mounts[0]+" any more", "run", "mount", "db")
+	r.must("resume", r.only()) // the mount was done, and is looked at again
+	if m := r.mounted(); len(m) != 1 {
+		t.Errorf("mounted: %v", m)
+	}
+}
+
+func TestDoctorAndARunNameTheLineOfFstab(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	fstab := filepath.Join(r.dir, "fstab")
+	if err := os.WriteFile(fstab, []byte("# none\nUUID=stale "+r.mounts[0]+" ext4 nofail 0 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.env = append(r.env, "LIBMOUNT_FSTAB="+fstab)
+	if _, out := r.run("doctor"); !strings.Contains(out, fstab+":2 names "+r.mounts[0]) {
+		t.Errorf("doctor does not name the line:\n%s", out)
+	}
+	stop := r.unmountsAtOnce(r.mounts[0])
+	r.wants(1, fstab+":2 names this mount point", "run", "mount", "db")
+	stop()
+	r.must("run", "mount", "db")
 }

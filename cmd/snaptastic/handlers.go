@@ -24,8 +24,9 @@ func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, 
 	if err != nil && p.Instance != "" { // a clean-up is of no instance
 		return nil, err
 	}
+	host := linux.New(a.roots())
 	w := &steps.World{
-		Cloud: cloud, Host: linux.New(a.roots()), Version: version(), LookOnly: store == nil, DeleteKept: deleteKept,
+		Cloud: cloud, Host: host, Fstab: host.FstabLine, Version: version(), LookOnly: store == nil, DeleteKept: deleteKept,
 		Instance: steps.Instance{ID: id.InstanceID, Zone: id.Zone, Region: id.Region, Account: id.AccountID},
 		Log:      a.logAt,
 		HookOutput: func(step plan.StepID, line string) {

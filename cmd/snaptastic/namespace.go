@@ -36,6 +36,23 @@ func (a *app) needSharedMounts(p *plan.Plan) error {
 	return nil
 }
 
+// fstab looks for lines that make systemd mount and unmount where a volume is declared.
+func (d *doctor) fstab() {
+	const check = "fstab"
+	host, found := linux.New(d.roots()), false
+	for _, s := range d.specs {
+		for _, v := range s.Volumes {
+			if line, there := host.FstabLine(v.MountPoint); there {
+				found = true
+				d.warn(check, "remove the line, then `systemctl daemon-reload`", "%s names %s, a mount point of %s: systemd mounts and unmounts there by itself (%s)", line.Place, v.MountPoint, s.Name, line.Text)
+			}
+		}
+	}
+	if !found && len(d.specs) > 0 {
+		d.ok(check, "names no declared mount point")
+	}
+}
+
 // namespace looks whether others see what is mounted here.
 func (d *doctor) namespace() {
 	const check = "mount namespace"

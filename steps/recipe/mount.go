@@ -32,18 +32,23 @@ func (c *compiler) mount() {
 		plan.Within(look), plan.AfterSettled(looked...), all.first())
 	made, mounted := map[string]plan.Value[steps.Volume]{}, map[string]plan.Value[steps.Mounted]{}
 	var ends []plan.StepID
+	lasts := map[string][]plan.StepID{}
 	for _, v := range volumes {
 		var last []plan.StepID
 		made[v.MountPoint], mounted[v.MountPoint], last = c.mountLane(v, all, found[v.MountPoint], choices)
-		ends = append(ends, last...)
+		ends, lasts[v.MountPoint] = append(ends, last...), last
 	}
 	changed := c.spec.Hooks["post_mounts"].When == Changed
-	c.close(all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) {
-		h.Volume = made[v.MountPoint]
+	post := c.close(all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) {
+		h.Volume, h.Mounted = made[v.MountPoint], mounted[v.MountPoint]
 		if changed {
-			h.Found, h.Mounted = found[v.MountPoint], mounted[v.MountPoint]
+			h.Found = found[v.MountPoint]
 		}
 	}), ends)
+	for _, v := range volumes { // at the end of all: whatever happens meanwhile may unmount
+		plan.Add(c.b, steps.ConfirmMount, id("confirm-mount", v), steps.ConfirmMountIn{Mounted: mounted[v.MountPoint]}, plan.InLane(v.MountPoint),
+			plan.Title("see that it is still mounted"), plan.Within(look), plan.AfterSettled(post), plan.AfterSettled(lasts[v.MountPoint]...))
+	}
 }
 
 // mountLane adds the lane of one volume, and returns what its last steps are.
@@ -85,9 +90,9 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 	ends := []plan.StepID{id("grow", v), id("delete-on-termination", v)}
 	post := c.close(one, &v, c.hookVolumes(func(o Volume, h *steps.HookVolume) {
 		if o.MountPoint == v.MountPoint {
-			h.Volume = volume
+			h.Volume, h.Mounted = volume, mounted
 			if changed {
-				h.Found, h.Mounted = found, mounted
+				h.Found = found
 			}
 		}
 	}), ends, all.body())
