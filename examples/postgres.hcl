@@ -3,6 +3,15 @@
 #
 #   snaptastic run mount postgres --settings postgres.hcl --userdata @postgres.userdata.json
 
+# Declare every volume of the cluster: data, write-ahead log (pg_wal) and each
+# tablespace. One that is left out is not frozen with the others and not restored
+# with them: after a restore PostgreSQL finds it empty, or of another moment. It
+# may start all the same, and then has tables that cannot be read or rows and
+# index entries that contradict each other. `run unmount` does not look at it
+# either. This lists them:
+#
+#   SELECT spcname, pg_tablespace_location(oid) FROM pg_tablespace;
+
 snapshotter "postgres" {
   filter_tags  = { group = userdata.group }
   description  = "${userdata.cluster} snapshot of ${volume.mount_point}"

@@ -93,6 +93,7 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 	if !act.quiet {
 		end := render.End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: time.Since(began), Now: time.Now(), Rollback: act.rollback,
 			Undoing: act.undoNext && res.Outcome == journal.RunFailed && res.Err == nil}
+		end.Notes = systemdNotes(ctx, end)
 		if err := a.summarize(end); err != nil {
 			a.log.Warn("cannot print the summary", "error", err)
 		}

@@ -121,3 +121,30 @@ func TestUnitsKeepWhatTheFreezeRestsOn(t *testing.T) {
 		}
 	}
 }
+
+// A service that requires the mount unit must not start over the empty folder
+// when the unit is active and its volume was unmounted since.
+func TestTheExampleDropInAssertsEachMountPointItNeeds(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(unitsDir, "example.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := func(key string) (out []string) {
+		for line := range strings.Lines(string(raw)) {
+			if v, is := strings.CutPrefix(strings.TrimSpace(line), key+"="); is {
+				out = append(out, v)
+			}
+		}
+		return out
+	}
+	needed, asserted := values("RequiresMountsFor"), values("AssertPathIsMountPoint")
+	if len(needed) == 0 || strings.Join(needed, " ") != strings.Join(asserted, " ") {
+		t.Errorf("it needs %q and asserts %q", needed, asserted)
+	}
+	dir, names := unitsFor(t, func(_, text string) string {
+		return strings.ReplaceAll(text, "AssertPathIsMountPoint=", "AssertPathIsMountpoint=")
+	})
+	if len(verify(t, dir, names)) == 0 {
+		t.Error("systemd does not know the assertion by its name, and would not have told")
+	}
+}

@@ -196,3 +196,31 @@ func TestAnUnmountKilledBeforeItBeganHoldsNothing(t *testing.T) {
 	r.calm()
 	r.wants(exitBusy, "interrupted", "run", "snapshot", "db")
 }
+
+// systemd calls the mount unit active whatever became of the mounts: an unmount
+// says which unit to stop. Where the unit is not active it says nothing.
+func TestAnUnmountNamesTheUnitThatIsStillActive(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	r.script("bin/systemctl", fmt.Sprintf("echo \"$@\" >> %s/asked\n[ -e %s/active ] || { echo inactive; exit 3; }\necho active\n", r.dir, r.dir))
+	r.pathFirst(filepath.Join(r.dir, "bin"))
+	r.must("run", "mount", "db")
+	if out := r.must("run", "unmount", "db"); strings.Contains(out, "systemctl") {
+		t.Errorf("it names a unit that is not active:\n%s", out)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "active"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := r.must("run", "mount", "db"); strings.Contains(out, "systemctl") {
+		t.Errorf("a mount speaks of units:\n%s", out)
+	}
+	out := r.must("run", "unmount", "db")
+	for _, want := range []string{"systemctl stop snaptastic-mount@db.service", "systemctl restart snaptastic-mount@db.service"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	if asked, _ := os.ReadFile(filepath.Join(r.dir, "asked")); !strings.Contains(string(asked), "is-active -- snaptastic-mount@db.service") {
+		t.Errorf("asked: %s", asked)
+	}
+}

@@ -24,6 +24,8 @@ type End struct {
 	Now     time.Time
 	// Undoing: a rollback follows by itself, so there is nothing to advise.
 	Undoing bool
+	// Notes are sentences about the whole run that an operator should read.
+	Notes []string
 	// Rollback: a rollback ended, not the operation itself.
 	Rollback bool
 }
@@ -76,6 +78,9 @@ func Summary(w io.Writer, e End, o Style) error {
 		for _, k := range kept {
 			p.lines("  ", cleanLines(strings.Replace(k, ", remains and is billed", "", 1)))
 		}
+	}
+	for _, n := range e.Notes {
+		p.lines("", "\n"+p.style.paint(yellow, "note")+"  "+cleanLines(n))
 	}
 	if p.Len() > 0 {
 		p.text("")
@@ -241,6 +246,7 @@ type endView struct {
 	Lanes       []laneView      `json:"lanes"`
 	Failures    []failureView   `json:"failures"`
 	Kept        []string        `json:"kept"`
+	Notes       []string        `json:"notes,omitempty"`
 	Next        []nextCommand   `json:"next"`
 }
 
@@ -268,7 +274,7 @@ func (e End) view() endView {
 	v := endView{
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
 		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
-		Lanes: list(atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))), Kept: list(e.kept()), Next: list(e.commands()),
+		Lanes: list(atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))), Kept: list(e.kept()), Notes: e.Notes, Next: list(e.commands()),
 		Failures: []failureView{},
 	}
 	if e.Result.Err != nil {

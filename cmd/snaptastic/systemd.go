@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"snaptastic/cmd/internal/render"
+	"snaptastic/journal"
+)
+
+// systemdNotes say what systemd does not know of after an unmount: the mount
+// unit is a service that has run, and stays active. Whatever requires it could
+// then be started over the empty folder.
+func systemdNotes(ctx context.Context, e render.End) []string {
+	if e.Plan.Operation != "unmount" || e.Rollback || e.Result.Outcome != journal.RunDone {
+		return nil
+	}
+	unit := "snaptastic-mount@" + e.Plan.Snapshotter + ".service"
+	if !unitActive(ctx, unit) {
+		return nil
+	}
+	return []string{fmt.Sprintf("systemd still takes %s for active, and would start services that require it over the empty folders. "+
+		"Run `systemctl stop %s` to stop it and them, or `systemctl restart %s` to mount the volumes again", unit, unit, unit)}
+}
+
+// unitActive says whether systemd runs here and calls the unit active.
+func unitActive(ctx context.Context, unit string) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "systemctl", "is-active", "--", unit).Output()
+	return err == nil && strings.TrimSpace(string(out)) == "active"
+}
