@@ -167,17 +167,17 @@ func pids(all []int) string {
 }
 
 func readHookGroup(name string) (g hookGroup, err error) {
-	if fi, err := os.Lstat(name); err != nil || !fi.Mode().IsRegular() {
-		if err == nil {
-			err = fmt.Errorf("cannot read %s: not a regular file", name)
-		}
+	if fi, err := os.Lstat(name); err != nil {
 		return g, err
+	} else if !fi.Mode().IsRegular() { // to open a device may do anything
+		return g, fmt.Errorf("refusing %s: it is not a regular file, and so not of this program; remove it", name)
 	}
-	b, err := os.ReadFile(name)
+	f, err := OpenOwn(name, os.O_RDONLY, 0)
 	if err != nil {
 		return g, err
 	}
-	if err := json.Unmarshal(b, &g); err != nil || g.Group < 2 || g.Start == 0 {
+	defer f.Close()
+	if err := json.NewDecoder(f).Decode(&g); err != nil || g.Group < 2 || g.Start == 0 {
 		return g, fmt.Errorf("cannot read %s: it is not the record of a hook", name)
 	}
 	return g, nil

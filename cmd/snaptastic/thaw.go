@@ -41,6 +41,8 @@ type thawView struct {
 	Outcome    guard.Outcome `json:"outcome"`
 	Run        string        `json:"run,omitempty"`
 	Section    string        `json:"section,omitempty"`
+	Parent     int           `json:"pid,omitempty"`       // of a live run's process
+	Guard      int           `json:"guard_pid,omitempty"` // and of its guard
 	Error      string        `json:"error,omitempty"`
 }
 
@@ -74,6 +76,9 @@ func (a *app) thaw(c *cobra.Command, mounts []string, owned bool) error {
 	views := []thawView{}
 	for _, t := range thawed {
 		v := thawView{MountPoint: t.Path, Outcome: t.Outcome, Run: t.Run, Section: t.Section}
+		if t.Outcome == guard.IsLive {
+			v.Parent, v.Guard = t.Parent, t.Guard
+		}
 		if t.Err != nil {
 			v.Error = t.Err.Error()
 		}
@@ -87,6 +92,8 @@ func (a *app) thaw(c *cobra.Command, mounts []string, owned bool) error {
 	}
 	for _, v := range views {
 		switch {
+		case v.Outcome == guard.IsLive:
+			fmt.Fprintf(a.stdout, "%s: %s (run %s, pid %d, guard %d)\n", v.MountPoint, v.Outcome, v.Run, v.Parent, v.Guard)
 		case v.Run != "":
 			fmt.Fprintf(a.stdout, "%s: %s (run %s)\n", v.MountPoint, v.Outcome, v.Run)
 		case v.Outcome != guard.NotThawed: // else the error says it

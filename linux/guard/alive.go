@@ -29,6 +29,12 @@ func (p identity) alive() bool {
 	return err == nil && st.start == p.Start && !st.dead() && !killPending(p.PID)
 }
 
+// stopped says whether a signal or a debugger keeps the process from running.
+func (p identity) stopped() bool {
+	st, err := processStat(p.PID)
+	return err == nil && st.start == p.Start && (st.state == 'T' || st.state == 't')
+}
+
 // gone says whether the process has left the kernel altogether, its hanging threads too. Only then can no freeze of
 // its come about any more.
 func (p identity) gone() bool {

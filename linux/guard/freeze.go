@@ -51,6 +51,12 @@ func (g *Guard) Freeze(ctx context.Context) error {
 		defer g.mu.Unlock()
 		return fmt.Errorf("cannot freeze: the guard died: %s", g.lost)
 	}
+	if g.owned != nil { // before the first freeze, so that whoever finds the file later knows when it is stale
+		if err := g.owned.begin(g.record, g.o.MaxHold); err != nil {
+			g.mu.Unlock()
+			return fmt.Errorf("cannot freeze: %w", err)
+		}
+	}
 	g.begun = true
 	g.orderAt = monotonic()
 	for i := range g.state {

@@ -40,6 +40,7 @@ type Guard struct {
 	mounts  []held
 	o       Options
 	owned   *ownedFile
+	record  ownedRecord // what is in owned
 	claim   *expedite
 	conn    *os.File
 	cmd     *exec.Cmd
@@ -220,7 +221,7 @@ func (g *Guard) awaitReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := ownedRecord{Schema: ownedSchema, Run: g.o.Run, Section: g.o.Section, Boot: boot}
+	r := ownedRecord{Schema: ownedSchema, Run: g.o.Run, Section: g.o.Section, Boot: boot, Deadline: noDeadline}
 	if r.Parent, err = identify(os.Getpid()); err != nil {
 		return err
 	}
@@ -230,6 +231,7 @@ func (g *Guard) awaitReady(ctx context.Context) error {
 	for _, m := range g.mounts {
 		r.Mounts = append(r.Mounts, ownedMount{Path: m.path, Dev: m.dev})
 	}
+	g.record = r
 	return g.owned.write(r)
 }
 

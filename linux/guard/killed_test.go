@@ -17,6 +17,7 @@ import (
 func parentRole() int {
 	paths := strings.Split(os.Getenv("GUARD_TEST_MOUNTS"), "\n")
 	o := Options{OwnedDir: os.Getenv("GUARD_TEST_OWNED"), Run: "run-7", Section: "freeze", Expedite: os.Getenv("GUARD_TEST_EXPEDITE") != ""}
+	o.MaxHold, _ = time.ParseDuration(os.Getenv("GUARD_TEST_HOLD"))
 	var mounts []Mount
 	for _, p := range paths {
 		mounts = append(mounts, Mount{Path: p})

@@ -34,16 +34,16 @@ func Left(ctx context.Context, dir string) ([]Thawed, error) {
 			}
 			continue
 		}
+		outcome := Outcome("")
+		if !free && r.Boot == boot && r.custody() != stuck && r.live(ctx, func() bool { return !isStill(f, name) }) {
+			outcome = IsLive
+		}
 		f.Close()
 		if r.Boot != boot {
 			continue
 		}
-		outcome := Outcome("")
-		if !free && r.live(ctx) {
-			outcome = IsLive
-		}
 		for _, m := range r.Mounts {
-			left = append(left, Thawed{Run: r.Run, Section: r.Section, Path: m.Path, Outcome: outcome})
+			left = append(left, r.about(m, outcome))
 		}
 	}
 	return left, errors.Join(problems...)

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +34,10 @@ type ownedRecord struct {
 	Parent  identity     `json:"parent"`
 	Guard   identity     `json:"guard"`
 	Mounts  []ownedMount `json:"mounts"`
+	// Deadline is when the freeze has ended if its guard does its work, in nanoseconds of CLOCK_BOOTTIME, which counts a
+	// suspended machine's time and no change of the clock. It always has the same length, so that it is written over in place;
+	// noDeadline until the freeze begins.
+	Deadline string `json:"deadline,omitempty"`
 }
 
 type ownedMount struct {
@@ -43,22 +50,81 @@ const (
 	ownedSuffix = ".owned.json"
 )
 
-// createOwned makes an empty, locked file: empty means that nothing is frozen yet.
+// createOwned makes an empty, locked file: empty means that nothing is frozen yet. It gets its name only once it is locked:
+// whoever finds a file by that name whose lock is free knows that its owners are dead.
 func createOwned(dir, run, section string) (*ownedFile, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of frozen file systems: %w", err)
 	}
-	name := fileName(run) + "-" + fileName(section) + "-*" + ownedSuffix
-	f, err := os.CreateTemp(dir, name) // 0600
+	f, err := createLocked(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot name what is about to be frozen in %s: %w", dir, err)
 	}
-	o := &ownedFile{file: f, path: f.Name()}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	born := f.Name()
+	o := &ownedFile{file: f, path: filepath.Join(dir, fmt.Sprintf("%s-%s-%s%s", fileName(run), fileName(section), strings.TrimPrefix(filepath.Base(born), newPrefix), ownedSuffix))}
+	if err := os.Rename(born, o.path); err != nil {
+		o.path = born
 		o.drop()
-		return nil, fmt.Errorf("cannot lock %s: %w", o.path, err)
+		return nil, fmt.Errorf("cannot name what is about to be frozen in %s: %w", dir, err)
 	}
 	return o, nil
+}
+
+// newPrefix begins the name of a file that may not be locked yet.
+const newPrefix = ".new-"
+
+// createLocked makes a file that nobody looks at, and locks it. One that a killed process left may be cleared away at any time,
+// and so may ours until it is locked.
+func createLocked(dir string) (*os.File, error) {
+	for {
+		f, err := os.CreateTemp(dir, newPrefix+"*") // 0600
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil && isStill(f, f.Name()) {
+			return f, nil
+		}
+		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+			_ = os.Remove(f.Name())
+			f.Close()
+			return nil, fmt.Errorf("cannot lock %s: %w", f.Name(), err)
+		}
+		f.Close() // cleared away between the two: once more
+	}
+}
+
+// isStill says whether a path leads to the open file. Only a file of which that is so after it was locked is the one that its
+// owner has named.
+func isStill(f *os.File, path string) bool {
+	ours, err1 := f.Stat()
+	there, err2 := os.Lstat(path)
+	return err1 == nil && err2 == nil && os.SameFile(ours, there)
+}
+
+// clearNewborn removes what processes left that were killed while they made an owned file.
+func clearNewborn(dir string) {
+	names, _ := filepath.Glob(filepath.Join(dir, newPrefix+"*"))
+	for _, name := range names {
+		f, err := openRegular(name)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && isStill(f, name) {
+			_ = os.Remove(name)
+		}
+		f.Close()
+	}
+}
+
+// openRegular opens a file of the program's own for reading, and nothing else: to open a FIFO or a device may hang or do anything.
+func openRegular(path string) (*os.File, error) {
+	if fi, err := os.Lstat(path); err != nil {
+		return nil, err
+	} else if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("refusing %s: it is not a regular file, and so not of this program; remove it", path)
+	}
+	return linux.OpenOwn(path, os.O_RDONLY, 0)
 }
 
 // fileName keeps of an id what is safe in a file's name.
@@ -70,6 +136,39 @@ func fileName(id string) string {
 		return '_'
 	}, id)
 }
+
+const noDeadline = "00000000000000000000"
+
+// begin writes the deadline of the freeze that begins now. Without fsync: it matters while this kernel runs.
+func (o *ownedFile) begin(r ownedRecord, maxHold time.Duration) error {
+	r.Deadline = fmt.Sprintf("%020d", sinceBoot()+maxHold.Nanoseconds())
+	b, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("internal error: %w", err)
+	}
+	if _, err := o.file.WriteAt(append(b, '\n'), 0); err != nil {
+		return fmt.Errorf("cannot write when the freeze has to end into %s: %w", o.path, err)
+	}
+	return nil
+}
+
+// overdue says that the freeze should have ended some time ago. A record without a deadline has begun no freeze, or is of an
+// older version.
+func (r ownedRecord) overdue() bool {
+	at := r.deadline()
+	return at != 0 && sinceBoot() > at+overdueAfter.Nanoseconds()
+}
+
+func (r ownedRecord) deadline() int64 {
+	at, err := strconv.ParseInt(r.Deadline, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return at
+}
+
+// overdueAfter is what a guard may take to thaw when its time has come: it does so at once, or never.
+const overdueAfter = time.Second
 
 // write puts the record on disk, and the file's name too.
 func (o *ownedFile) write(r ownedRecord) error {
@@ -110,7 +209,7 @@ func (o *ownedFile) drop() {
 // readOwned opens and reads an owned file. free says that neither parent nor guard holds its lock; the caller then
 // holds it until it closes the file. A file without a readable record was killed in the making, before any freeze.
 func readOwned(path string) (f *os.File, r ownedRecord, free bool, err error) {
-	f, err = linux.OpenOwn(path, os.O_RDONLY, 0)
+	f, err = openRegular(path)
 	if err != nil {
 		return nil, r, false, err
 	}
@@ -120,6 +219,10 @@ func readOwned(path string) (f *os.File, r ownedRecord, free bool, err error) {
 	case !errors.Is(err, unix.EWOULDBLOCK):
 		f.Close()
 		return nil, r, false, fmt.Errorf("cannot lock %s: %w", path, err)
+	}
+	if !isStill(f, path) { // its owner has removed it between our open and our lock
+		f.Close()
+		return nil, r, false, fs.ErrNotExist
 	}
 	b, err := io.ReadAll(f)
 	if err != nil {

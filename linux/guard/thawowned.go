@@ -27,6 +27,8 @@ const (
 // Thawed is what became of one mount point that an owned file names.
 type Thawed struct {
 	Run, Section string
+	Parent       int    // pid of the process that ordered the freeze, dead or not
+	Guard        int    // pid of its guard
 	Path         string // where it was thawed: the file system may have been mounted elsewhere meanwhile
 	Outcome      Outcome
 	Err          error // with NotThawed and WasRemoved
@@ -36,7 +38,8 @@ type Thawed struct {
 const orphanPatience = 2 * time.Second
 
 // ThawOwned thaws what guards left frozen that were killed together with their parents. It reads every owned file in
-// dir, leaves those of live runs alone unless force is set, thaws each file system named that is still the same device
+// dir, leaves those of live runs alone unless force is set or the freeze should have ended long ago (who should have thawed is
+// stopped), thaws each file system named that is still the same device
 // in the same boot, and removes the file; where one is not mounted any more the file stays for as long as this boot
 // lasts, since a file system unmounted while frozen comes back frozen. It is idempotent; a missing dir is nothing to do. It waits, as long as ctx
 // allows, for a dying guard whose freeze is still under way, and thaws that even after ctx ends, if the process lasts.
@@ -65,6 +68,7 @@ func ThawOwned(ctx context.Context, dir string, force bool) ([]Thawed, error) {
 			problems = append(problems, fmt.Errorf("cannot thaw %s: %w", t.Path, t.Err))
 		}
 	}
+	clearNewborn(dir)
 	if err := clearExpedite(dir); err != nil {
 		problems = append(problems, err)
 	}
@@ -91,17 +95,22 @@ func thawFile(ctx context.Context, name string, force bool) ([]Thawed, error) {
 	if r.Boot != boot {
 		return nil, os.Remove(name)
 	}
-	live := !free && r.live(ctx)
+	live := false
+	if !free {
+		if live = r.live(ctx, func() bool { return !isStill(f, name) }); !isStill(f, name) {
+			return nil, fs.ErrNotExist
+		}
+	}
 	all := make([]Thawed, len(r.Mounts))
 	var mounts sync.WaitGroup
 	for i, m := range r.Mounts {
-		all[i] = Thawed{Run: r.Run, Section: r.Section, Path: m.Path, Outcome: IsLive}
+		all[i] = r.about(m, IsLive)
 		if !live || force {
 			mounts.Go(func() { all[i].thaw(ctx, m, r.Guard) })
 		}
 	}
 	mounts.Wait()
-	if live { // its file goes with it
+	if live || !free && r.Parent.alive() { // its file goes with it
 		return all, nil
 	}
 	for _, t := range all {
@@ -112,26 +121,57 @@ func thawFile(ctx context.Context, name string, force bool) ([]Thawed, error) {
 	return all, os.Remove(name)
 }
 
+func (r ownedRecord) about(m ownedMount, outcome Outcome) Thawed {
+	return Thawed{Run: r.Run, Section: r.Section, Parent: r.Parent.PID, Guard: r.Guard.PID, Path: m.Path, Outcome: outcome}
+}
+
+// custody is who there is to thaw what a record names.
+type custody int
+
+const (
+	nobody   custody = iota // both dead, or the freeze should have ended long ago: somebody stopped them
+	healthy                 // the parent lives, and its guard does its work, or nothing is frozen yet
+	orphaned                // the parent is dead; its guard thaws, which takes a moment
+	stuck                   // the parent lives, its guard is dead or stopped: it thaws, if it is not stopped itself
+)
+
+func (r ownedRecord) custody() custody {
+	parent, guard := r.Parent.alive(), r.Guard.alive()
+	switch {
+	case !parent && !guard, r.overdue():
+		return nobody
+	case !parent:
+		return orphaned
+	case guard && !r.Guard.stopped(), r.deadline() == 0:
+		return healthy
+	}
+	return stuck
+}
+
 // live says whether somebody is there who will thaw: the parent, which thaws when the guard dies, or a guard, which
-// thaws when the parent dies and is given a moment to do so.
-func (r ownedRecord) live(ctx context.Context) bool {
+// thaws when the parent dies and is given a moment to do so. Where both may hang it waits, for the deadline at most.
+func (r ownedRecord) live(ctx context.Context, gone func() bool) bool {
 	patience := time.NewTimer(orphanPatience)
 	defer patience.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	tired := false
 	for {
-		if r.Parent.alive() {
-			return true
-		}
-		if !r.Guard.alive() {
+		switch c := r.custody(); {
+		case c == nobody:
 			return false
+		case c == healthy || gone():
+			return true
+		case c == orphaned && (tired || ctx.Err() != nil): // stopped, perhaps: nobody wants the freeze any more
+			return false
+		case ctx.Err() != nil:
+			return true
 		}
 		select {
 		case <-tick.C:
-		case <-patience.C: // stopped, perhaps: nobody wants the freeze any more
-			return false
+		case <-patience.C:
+			tired = true
 		case <-ctx.Done():
-			return false
 		}
 	}
 }

@@ -2,7 +2,12 @@ package guard
 
 import (
 	"context"
+	"errors"
+	"net"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -198,5 +203,129 @@ func TestThawOwnedFindsTheFileSystemWhereverItIsMounted(t *testing.T) {
 	}
 	if errno := thawPath(d.path); errno != 0 {
 		t.Errorf("it thawed another device (%v)", errno)
+	}
+}
+
+// Parent stopped, guard killed: nobody thaws, and both seem to be there. The deadline in the file tells.
+func TestThawOwnedThawsWhatAStoppedParentLeftPastItsDeadline(t *testing.T) {
+	for name, stop := range map[string]func(v *victim){
+		"its guard killed":  func(v *victim) { _ = syscall.Kill(v.guard.PID, syscall.SIGKILL) },
+		"its guard stopped": func(v *victim) { _ = syscall.Kill(v.guard.PID, syscall.SIGSTOP) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			disks := makeDisks(t, "ext4", 2)
+			v := startVictim(t, disks, "GUARD_TEST_HOLD=2s")
+			if l := v.line(); l != "frozen" {
+				t.Fatal(l)
+			}
+			parent := v.identity()
+			_ = syscall.Kill(parent.PID, syscall.SIGSTOP)
+			eventually(t, 10*time.Second, "the parent stops", parent.stopped)
+			stop(v)
+			eventually(t, 10*time.Second, "the guard does nothing", func() bool { return v.guard.stopped() || !v.guard.alive() })
+			done, err := ThawOwned(t.Context(), v.owned, false)
+			if err != nil || len(done) != 2 || done[0].Outcome != WasFrozen || done[1].Outcome != WasFrozen || done[0].Parent != parent.PID || done[0].Guard != v.guard.PID {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			for _, d := range disks {
+				if frozenNow(t, d.path) {
+					t.Errorf("%s is still frozen", d.path)
+				}
+			}
+			// Whoever comes back learns that its freeze was broken.
+			_ = syscall.Kill(v.guard.PID, syscall.SIGCONT)
+			_ = syscall.Kill(parent.PID, syscall.SIGCONT)
+			v.kill()
+			_ = v.cmd.Wait()
+			eventually(t, 10*time.Second, "the guard leaves", v.guard.gone)
+			if _, err := ThawOwned(t.Context(), v.owned, false); err != nil || len(ownedFiles(t, v.owned)) != 0 {
+				t.Errorf("afterwards: %v, left %v", err, ownedFiles(t, v.owned))
+			}
+		})
+	}
+}
+
+// A guard is made while another process cleans up, again and again: its file is never taken for a dead one's.
+func TestANewbornOwnedFileIsNotClearedAway(t *testing.T) {
+	dir := t.TempDir()
+	over := make(chan struct{})
+	var cleaners sync.WaitGroup
+	for range 2 {
+		cleaners.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if _, err := ThawOwned(t.Context(), dir, false); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 2000 {
+		o, err := createOwned(dir, "run", "freeze")
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if !isStill(o.file, o.path) {
+			t.Error("a newborn file was removed")
+			break
+		}
+		o.drop()
+	}
+	close(over)
+	cleaners.Wait()
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left are %v", left)
+	}
+}
+
+// What is no regular file is none of ours: it neither hangs a thaw nor is removed, and the others are thawed.
+func TestThawOwnedLeavesAloneWhatIsNoFile(t *testing.T) {
+	d := makeDisks(t, "ext4", 1)[0]
+	owned := t.TempDir()
+	boot, err := bootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := createOwned(owned, "run", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := identity{PID: os.Getpid(), Start: 1}
+	if err := o.write(ownedRecord{Schema: 1, Boot: boot, Parent: dead, Guard: dead, Mounts: []ownedMount{{Path: d.path, Dev: d.dev}}}); err != nil {
+		t.Fatal(err)
+	}
+	o.file.Close()
+	path := func(name string) string { return filepath.Join(owned, name+ownedSuffix) }
+	target := filepath.Join(t.TempDir(), "target")
+	if err := errors.Join(os.WriteFile(target, nil, 0o600), unix.Mkfifo(path("fifo"), 0o600), unix.Mkfifo(filepath.Join(owned, newPrefix+"fifo"), 0o600),
+		os.Mkdir(path("dir"), 0o700), os.Symlink(target, path("link")), os.Symlink(path("fifo"), path("link-to-fifo")),
+		unix.Mknod(path("device"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5)))); err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Listen("unix", path("s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	freezePath(t, d.path)
+	t.Cleanup(func() { thawPath(d.path) })
+	left, err := Left(t.Context(), owned)
+	if len(left) != 1 || err == nil || strings.Count(err.Error(), "it is not a regular file") != 6 {
+		t.Errorf("Left = %+v, %v", left, err)
+	}
+	done, err := ThawOwned(t.Context(), owned, false)
+	if len(done) != 1 || done[0].Outcome != WasFrozen || err == nil || strings.Count(err.Error(), "it is not a regular file") != 6 {
+		t.Errorf("ThawOwned = %+v, %v", done, err)
+	}
+	if entries, _ := os.ReadDir(owned); len(entries) != 7 {
+		t.Errorf("left are %v", entries)
+	}
+	if _, err := os.Stat(target); err != nil {
+		t.Error(err)
 	}
 }
