@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"snaptastic/ec2"
@@ -54,11 +55,7 @@ func (f FoundVolume) String() string {
 func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 	return plan.Funcs[FindVolumeIn, FoundVolume]{
 		Do: func(ctx context.Context, _ plan.Attempt, in FindVolumeIn) (FoundVolume, error) {
-			attached, err := w.Cloud.AttachedVolumes(ctx, w.Instance.ID)
-			if err != nil {
-				return FoundVolume{}, verdict(err)
-			}
-			at, err := w.occupantOf(in.MountPoint)
+			attached, at, err := w.agreed(ctx, in)
 			if err != nil {
 				return FoundVolume{}, err
 			}
@@ -81,6 +78,50 @@ func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 		},
 		Foresee: func(in FindVolumeIn) string { return "look at " + in.Device + " and " + in.MountPoint },
 	}
+}
+
+// How long EC2 is asked again when it disagrees with the kernel about what is attached. Its describes lag behind an
+// attach and a detach of a moment ago, and one may show an older view than the one before it:
+// https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+const (
+	disagreement      = 5 * time.Second
+	disagreementPause = 500 * time.Millisecond
+)
+
+// agreed returns what EC2 shows attached and what is mounted at the lane's mount point, once the two agree, or else as
+// they stand.
+func (w *World) agreed(ctx context.Context, in FindVolumeIn) ([]ec2.Volume, occupant, error) {
+	for deadline := time.Now().Add(disagreement); ; {
+		attached, err := w.Cloud.AttachedVolumes(ctx, w.Instance.ID)
+		if err != nil {
+			return nil, occupant{}, verdict(err)
+		}
+		at, err := w.occupantOf(in.MountPoint)
+		if err != nil {
+			return nil, occupant{}, err
+		}
+		if w.agree(ctx, in, attached, at) || time.Now().After(deadline) {
+			return attached, at, nil
+		}
+		select {
+		case <-time.After(disagreementPause):
+		case <-ctx.Done():
+			return nil, occupant{}, context.Cause(ctx)
+		}
+	}
+}
+
+// agree: a volume that is mounted is attached, and one that has been attached under the lane's name is a device.
+func (w *World) agree(ctx context.Context, in FindVolumeIn, attached []ec2.Volume, at occupant) bool {
+	if at.device != nil && at.device.VolumeID != "" && !slices.ContainsFunc(attached, func(v ec2.Volume) bool { return v.ID == at.device.VolumeID }) {
+		return false
+	}
+	v, found := underName(attached, w.Instance.ID, in.Device)
+	if a, _ := v.On(w.Instance.ID); !found || a.State != "attached" || at.mounted {
+		return true
+	}
+	_, there, err := w.Host.FindDevice(ctx, linux.DeviceQuery{VolumeID: v.ID, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(v.Size), Rivals: in.Rivals})
+	return there || err != nil // who may open no device cannot tell
 }
 
 // occupant is what is mounted at a mount point.

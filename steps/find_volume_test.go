@@ -2,9 +2,11 @@ package steps
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"snaptastic/ec2"
@@ -65,7 +67,7 @@ func TestWhatIsFoundUnderADeviceName(t *testing.T) {
 		{"unmount: something else is mounted", "unmount", false, nil, map[string]linux.Device{"/mnt/a": {}}, "", plan.ActTerminal, "no volume attached as /dev/sdf"},
 	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
+		synctestRun(t, c.name, func(t *testing.T) {
 			w := &World{Cloud: &fakeCloud{attached: c.cloud}, Host: &fakeHost{mounts: c.mounts}, Instance: Instance{ID: "i-1"}}
 			got, err := w.findVolume().Do(t.Context(), attempt("find-volume:/mnt/a"),
 				FindVolumeIn{For: c.op, Device: "/dev/sdf", MountPoint: "/mnt/a", FilterTags: lane, IgnoreForeign: c.flag})
@@ -91,6 +93,55 @@ func TestWhatIsFoundUnderADeviceName(t *testing.T) {
 			}
 			if v.Action == plan.ActTerminal && v.Hint == "" {
 				t.Error("the error does not say what to do")
+			}
+		})
+	}
+}
+
+// synctestRun is a subtest in virtual time.
+func synctestRun(t *testing.T, name string, f func(*testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
+// lagging shows one view after the other, and the last one from then on.
+type lagging struct {
+	fakeCloud
+	views [][]ec2.Volume
+}
+
+func (l *lagging) AttachedVolumes(context.Context, string) ([]ec2.Volume, error) {
+	view := l.views[0]
+	if len(l.views) > 1 {
+		l.views = l.views[1:]
+	}
+	return view, nil
+}
+
+func TestAViewOfEC2ThatDisagreesWithTheKernelIsNotBelievedAtOnce(t *testing.T) {
+	ours := onInstance("vol-1", "/dev/sdf", merged(lane, map[string]string{TagMountPoint: "/mnt/a", TagToken: "t"}))
+	device := linux.Device{Path: "/dev/nvme1n1", Major: 259, Minor: 1, VolumeID: "vol-1"}
+	mounted := map[string]linux.Device{"/mnt/a": device}
+	nothing, attached := []ec2.Volume(nil), []ec2.Volume{ours}
+	for _, c := range []struct {
+		name, op string
+		views    [][]ec2.Volume
+		mounts   map[string]linux.Device
+		nitro    map[string]linux.Device
+		found    string
+	}{
+		{"snapshot right after a mount", "snapshot", [][]ec2.Volume{nothing, nothing, attached}, mounted, nil, "vol-1"},
+		{"unmount right after a mount", "unmount", [][]ec2.Volume{nothing, attached}, mounted, nil, "vol-1"},
+		{"mount right after a mount", "mount", [][]ec2.Volume{nothing, attached}, mounted, nil, "vol-1"},
+		{"mount right after an unmount", "mount", [][]ec2.Volume{attached, attached, nothing}, nil, nil, ""},
+		{"unmount right after an unmount", "unmount", [][]ec2.Volume{attached, nothing}, nil, nil, ""},
+		{"attached and not mounted", "mount", [][]ec2.Volume{attached, nothing}, nil, map[string]linux.Device{"vol-1": device}, "vol-1"},
+		{"attached for good without a device", "mount", [][]ec2.Volume{attached}, nil, nil, "vol-1"},
+	} {
+		synctestRun(t, c.name, func(t *testing.T) {
+			w := &World{Cloud: &lagging{views: c.views}, Host: &fakeHost{mounts: c.mounts, nitro: c.nitro}, Instance: Instance{ID: "i-1"}}
+			got, err := w.findVolume().Do(t.Context(), attempt("find-volume:/mnt/a"), FindVolumeIn{For: c.op, Device: "/dev/sdf", MountPoint: "/mnt/a", FilterTags: lane})
+			if err != nil || got.VolumeID != c.found {
+				t.Errorf("found %q, %v; want %q", got.VolumeID, err, c.found)
 			}
 		})
 	}

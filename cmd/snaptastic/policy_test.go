@@ -107,11 +107,12 @@ snapshotter "one" {
 }
 `
 
-// The policy holds every action that the commands use, and no other; and its
-// conditions let through what they do.
+// The policy holds every action that the commands use, and no other; and a
+// sandbox that enforces it lets through what they do.
 func TestThePolicyIsTheLeast(t *testing.T) {
 	r := newRig(t, 2, "ext4")
 	r.declare(strings.ReplaceAll(policySettings, "DIR", r.dir))
+	r.restrict(false)
 	r.everyCommand()
 	p := readPolicy(t)
 	if got, want := used(r.calls(), false), p.actions(); !slices.Equal(got, want) {
@@ -167,6 +168,22 @@ func (r *rig) everyCommand() {
 	r.must("clean", "images", "--all-mine")
 	for _, what := range []string{"volumes", "snapshots", "instances", "all"} {
 		r.must("clean", what)
+	}
+}
+
+// restrict makes the sandbox enforce docs/iam-policy.json, and be strict on demand.
+func (r *rig) restrict(strict bool) {
+	r.t.Helper()
+	text, err := os.ReadFile(filepath.Join(repository, "docs/iam-policy.json"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	policy, err := sandbox.ParsePolicy(text)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := sandbox.Restrict(r.sandboxDir(), strict, policy); err != nil {
+		r.t.Fatal(err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -118,17 +119,35 @@ func (w *World) AddVolume(device string, size int, tags map[string]string) (stri
 
 // Misbehave writes DIR/faults.json, which every process that serves the
 // sandbox follows from its next request on. Only the latencies that are not
-// zero are written. Misbehave(dir, Latency{}) ends all faults of the file.
+// zero are written. Misbehave(dir, Latency{}) ends all faults of the file;
+// that it is strict and its policy stay.
 func Misbehave(dir string, latency Latency, faults ...Fault) error {
-	named := map[string]string{}
-	for name, d := range latency.fields() {
-		if *d != 0 {
-			named[name] = d.String()
+	return rewrite(dir, func(j *behaviourJSON) {
+		j.Latency, j.Faults = map[string]string{}, faults
+		for name, d := range latency.fields() {
+			if *d != 0 {
+				j.Latency[name] = d.String()
+			}
 		}
+	})
+}
+
+// Restrict writes into DIR/faults.json whether the world is strict and what
+// policy it enforces; nil: none.
+func Restrict(dir string, strict bool, policy *Policy) error {
+	return rewrite(dir, func(j *behaviourJSON) { j.Strict, j.Policy = strict, policy })
+}
+
+func rewrite(dir string, edit func(*behaviourJSON)) error {
+	path := filepath.Join(dir, "faults.json")
+	var j behaviourJSON
+	if content, err := os.ReadFile(path); err == nil {
+		_ = strictly(content, &j) // one that cannot be read is replaced
 	}
-	text, err := json.MarshalIndent(behaviourJSON{Latency: named, Faults: faults}, "", "  ")
+	edit(&j)
+	text, err := json.MarshalIndent(j, "", "  ")
 	if err == nil {
-		err = writeFile(filepath.Join(dir, "faults.json"), string(text)+"\n")
+		err = writeFile(path, string(text)+"\n")
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write the sandbox's faults: %w", err)
