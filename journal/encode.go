@@ -81,6 +81,7 @@ func (r *Record) append(b []byte) []byte {
 		b = append(b, `,"ever_done":true`...)
 	}
 	text(`,"undo":`, string(r.Undo))
+	text(`,"discarded":`, r.Discarded)
 	return append(b, '}')
 }
 

@@ -53,6 +53,8 @@ type Record struct {
 	EndedAt    time.Time       `json:"ended_at,omitzero"`
 	EverDone   bool            `json:"ever_done,omitempty"` // in any generation
 	Undo       Undo            `json:"undo,omitempty"`
+	// Discarded says why the effect of an earlier generation was of no use and undone.
+	Discarded string `json:"discarded,omitempty"`
 }
 
 // Adopted says that the effect was there before the step began: it is never

@@ -50,6 +50,7 @@ type Attempt struct {
 	Resumed    bool            // an earlier attempt of this generation had started
 	Before     json.RawMessage // recorded with the intent
 	Keep       bool            // undo: let go of the effect, do not destroy it
+	Discard    bool            // undo: the effect is of no use; what cannot be removed is marked and left
 	Report     func(Progress)  // never nil
 }
 
@@ -212,6 +213,7 @@ type Action string
 const (
 	ActRetry    Action = "retry"           // try again after a while, within the step's time-out
 	ActRestart  Action = "restart-section" // close the atomic section, undo its body, open it anew
+	ActRedo     Action = "redo"            // undo the step that this one's Redoes names, and do it anew
 	ActTerminal Action = "terminal"        // fail the lane now
 	ActOperator Action = "needs-operator"  // stop; a person must decide
 	ActSkip     Action = "skip"            // leave this lane alone; that is not a failure
@@ -240,6 +242,12 @@ func Retry(after time.Duration, err error) error {
 // RestartSection asks to close the section, undo its body and open it again.
 func RestartSection(after time.Duration, err error) error {
 	return &Verdict{Action: ActRestart, After: after, Err: err}
+}
+
+// Redo asks to undo the step that this one's Redoes names and to do it anew: what it made is of no use. hint is for when that
+// does not help either.
+func Redo(hint string, err error) error {
+	return &Verdict{Action: ActRedo, Hint: hint, Err: err}
 }
 
 // Terminal fails the lane; hint says what to do.

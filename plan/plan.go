@@ -123,6 +123,9 @@ type Step struct {
 	// KeptBy names a step; once that was ever done, undoing this one may
 	// only let go of its effect and must not destroy it (Attempt.Keep).
 	KeptBy StepID `json:"kept_by,omitempty"`
+	// Redoes names an earlier step that this one depends on. When this one finds
+	// its effect to be of no use, it is undone and done anew.
+	Redoes StepID `json:"redoes,omitempty"`
 }
 
 // SectionKind tells the two kinds of section apart.

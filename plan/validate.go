@@ -38,6 +38,11 @@ func (p *Plan) Validate() error {
 				return fmt.Errorf("step %s is kept by %s, which is not in the plan", p.Steps[i].ID, k)
 			}
 		}
+		if r := p.Steps[i].Redoes; r != "" {
+			if at, ok := index[r]; !ok || at >= i {
+				return fmt.Errorf("step %s redoes %s, which is not before it", p.Steps[i].ID, r)
+			}
+		}
 	}
 	return p.validateSections(index)
 }

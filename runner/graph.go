@@ -33,7 +33,14 @@ type node struct {
 
 	began    time.Time // first try in this process, monotonic
 	tries    int
+	redos    int       // times that its effect was discarded, in this process
 	firstGap time.Time // first time its effect was seen absent, monotonic
+}
+
+// reset makes a step begin anew, as its next generation where it had one.
+func (n *node) reset() {
+	n.fresh, n.resumed, n.tries = true, false, 0
+	n.began, n.firstGap = time.Time{}, time.Time{}
 }
 
 type section struct {

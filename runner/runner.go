@@ -55,6 +55,7 @@ type Config struct {
 	RetryMin   time.Duration // first wait between tries; default 1 s, doubling with jitter
 	RetryMax   time.Duration // default 30 s
 	Restarts   int           // of an atomic section; default 3
+	Redos      int           // of a step whose effect was of no use; default 3
 	Workers    int           // steps under way at once; default 64
 	AssumeDone []plan.StepID // an operator vouches for these uncertain steps
 	Redo       []plan.StepID // an operator wants these uncertain steps again
@@ -75,6 +76,9 @@ func (c Config) withDefaults() Config {
 	def(&c.RetryMax, 30*time.Second)
 	if c.Restarts == 0 {
 		c.Restarts = 3
+	}
+	if c.Redos == 0 {
+		c.Redos = 3
 	}
 	if c.Workers == 0 {
 		c.Workers = 64

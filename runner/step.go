@@ -23,7 +23,7 @@ func (r *run) seed() {
 			rec.State, rec.EverDone, rec.BootID, rec.Note = journal.Done, true, r.BootID, "an operator said that it is done"
 			r.record(n, rec, nil)
 		}
-		if n.rec.State == journal.Done && !r.revoked(n) && !stale[n] && !doubted[n] {
+		if n.rec.State == journal.Done && !n.discarding() && !r.revoked(n) && !stale[n] && !doubted[n] {
 			n.phase, n.state = settled, journal.Done
 			r.graph.unsettled--
 			for _, b := range n.blocks {
@@ -31,7 +31,7 @@ func (r *run) seed() {
 			}
 			continue
 		}
-		n.fresh = n.rec.Token == "" || r.revoked(n)
+		n.fresh = n.rec.Token == "" || r.revoked(n) || n.discarded()
 		n.resumed = !n.fresh
 	}
 	for _, n := range r.graph.nodes {
@@ -47,7 +47,7 @@ func (r *run) seed() {
 func (r *run) stale() map[*node]bool {
 	out, built := map[*node]bool{}, map[*node]bool{}
 	for _, n := range slices.Backward(r.graph.nodes) {
-		b := n.rec.Token != "" && !n.step.ReadOnly && n.step.Look != plan.Blind
+		b := n.rec.Token != "" && !n.step.ReadOnly && n.step.Look != plan.Blind && !n.discarded()
 		for _, d := range n.blocks {
 			b = b || built[d]
 		}
@@ -113,6 +113,10 @@ func (r *run) start(n *node) {
 		r.skip(n, fmt.Sprintf("%s did not succeed", id))
 		return
 	}
+	if n.discarding() {
+		r.goOnDiscarding(n)
+		return
+	}
 	if n.began.IsZero() {
 		n.began = time.Now()
 	}
@@ -159,7 +163,7 @@ func (r *run) inputOf(n *node) (json.RawMessage, error) {
 func (r *run) newRecord(n *node, in json.RawMessage) journal.Record {
 	rec := n.rec
 	if n.fresh {
-		rec = journal.Record{Generation: rec.Generation + 1, EverDone: rec.EverDone, Attempts: rec.Attempts}
+		rec = journal.Record{Generation: rec.Generation + 1, EverDone: rec.EverDone, Attempts: rec.Attempts, Discarded: rec.Discarded}
 		rec.Token = Token(r.Run, n.step.ID, rec.Generation)
 		rec.Input = in
 		n.fresh = n.step.ReadOnly // reads again from its present input
@@ -319,7 +323,7 @@ func (r *run) failedTry(n *node, err error) {
 	n.tries = max(n.tries, 1) // a look that failed counts
 	v := plan.VerdictOf(err)
 	r.stopped = r.stopped || r.ctx.Err() != nil // the news may still be on its way
-	if r.stopped && (v.Action == plan.ActRetry || cutOff(err)) {
+	if r.stopped && (v.Action == plan.ActRetry || v.Action == plan.ActRedo || cutOff(err)) {
 		n.phase = waiting // neither done nor failed: a resume finds out
 		r.graph.inFlight--
 		return
@@ -333,6 +337,8 @@ func (r *run) failedTry(n *node, err error) {
 		}
 		r.emit(n, Retrying, withErr(err), withWait(wait))
 		r.again(n, wait)
+	case plan.ActRedo:
+		r.redo(n, err)
 	case plan.ActSkip:
 		r.skip(n, err.Error())
 	default:

@@ -54,7 +54,7 @@ func (w *World) attach() plan.Funcs[AttachIn, Attached] {
 				err = w.explainInUse(ctx, id, in.Device, err)
 			}
 			if err != nil {
-				return Attached{}, settling(err)
+				return Attached{}, w.explainDead(ctx, in.Volume.Must(), err)
 			}
 			return w.seeAttached(ctx, a, id, in.Device, time.Duration(in.Patience))
 		},
@@ -67,6 +67,18 @@ func (w *World) attach() plan.Funcs[AttachIn, Attached] {
 		},
 		Foresee: func(in AttachIn) string { return "attach as " + in.Device },
 	}
+}
+
+// explainDead: a volume that this run made may have died between available and attach. One that is well is asked for again.
+func (w *World) explainDead(ctx context.Context, v Volume, err error) error {
+	class := ec2.ClassOf(err)
+	if !v.Created || class != ec2.NotFound && class != ec2.SettleLater {
+		return settling(err)
+	}
+	if _, dead := w.seeBorn(ctx, v.VolumeID, nil); plan.VerdictOf(dead).Action == plan.ActRedo {
+		return dead
+	}
+	return settling(err)
 }
 
 // seeAttachment judges a volume as it is. One that is still attaching counts as there: its undo has to find it, and

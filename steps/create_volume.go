@@ -155,7 +155,18 @@ func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolum
 		return w.volumeGone(ctx, out.VolumeID, err)
 	case ec2.ClassOf(err) == ec2.InUse:
 		return plan.Retry(2*time.Second, err)
+	case a.Discard && plan.VerdictOf(verdict(err)).Action == plan.ActTerminal && err != nil:
+		return w.leaveDead(ctx, a, out.VolumeID, err)
 	default:
 		return verdict(err)
 	}
+}
+
+// leaveDead marks a volume that died at birth and cannot be deleted: it must not keep a boot from going on.
+func (w *World) leaveDead(ctx context.Context, a plan.Attempt, id string, why error) error {
+	w.log("warn", "a volume of no use remains; delete it with `aws ec2 delete-volume --volume-id "+id+"`", "step", a.Step, "volume", id, "error", why)
+	if err := w.Cloud.CreateTags(ctx, []string{id}, map[string]string{TagFailed: stamp(time.Now())}); err != nil && !notFound(err) {
+		w.log("warn", "it cannot be tagged either", "step", a.Step, "volume", id, "error", err)
+	}
+	return nil
 }

@@ -26,6 +26,7 @@ const (
 	TagMembers  = "snaptastic:members"  // how many snapshots the set has
 	TagState    = "snaptastic:state"    // of snapshots; a volume never has it, so that copied volume tags show
 	TagDetached = "snaptastic:detached" // when a volume was let go of
+	TagFailed   = "snaptastic:failed"   // when a volume that died at birth could not be deleted
 )
 
 // Values of TagState.

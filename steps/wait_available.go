@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -23,21 +24,33 @@ func (w *World) waitAvailable() plan.Funcs[WaitAvailableIn, Volume] {
 			if !v.Created { // it is attached
 				return v, nil
 			}
-			// The state error and a volume that vanishes end the wait with the likely cause: its KMS key.
-			now, err := w.Cloud.WaitVolume(ctx, v.VolumeID, func(now ec2.Volume) (bool, error) {
-				switch now.State {
-				case "available", "in-use":
-					return true, nil
-				case "deleting", "deleted":
-					return false, plan.Terminal("", fmt.Errorf("cannot use %s: somebody deletes it (%s)", now.ID, now.State))
-				}
-				return false, nil
-			}, func(now ec2.Volume) { a.Report(plan.Progress{Percent: -1, Text: now.ID + " " + now.State}) })
+			now, err := w.seeBorn(ctx, v.VolumeID, func(now ec2.Volume) { a.Report(plan.Progress{Percent: -1, Text: now.ID + " " + now.State}) })
 			if err != nil {
-				return Volume{}, startOver(verdict(err))
+				return Volume{}, err
 			}
 			v.Size = now.Size
 			return v, nil
 		},
 	}
 }
+
+// seeBorn waits until a volume that this run made can be attached. One that ends in the state error, vanishes or is deleted
+// before that is of no use: with the likely cause, its KMS key, another one is asked for.
+func (w *World) seeBorn(ctx context.Context, id string, progress func(ec2.Volume)) (ec2.Volume, error) {
+	now, err := w.Cloud.WaitVolume(ctx, id, func(now ec2.Volume) (bool, error) {
+		switch now.State {
+		case "available", "in-use":
+			return true, nil
+		case "deleting", "deleted":
+			return false, plan.Redo(diedAtBirth, fmt.Errorf("cannot use %s: it is being deleted (%s) before it was attached", now.ID, now.State))
+		}
+		return false, nil
+	}, progress)
+	if fault, ok := asFault(err); ok && (fault.Class == ec2.NotFound || now.State == "error") {
+		return now, plan.Redo(cmp.Or(fault.Hint, diedAtBirth), err)
+	}
+	return now, verdict(err)
+}
+
+const diedAtBirth = "an encrypted volume dies like this when its KMS key cannot be used: check that the key is enabled and that the role may use it " +
+	"(kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext). Then resume the run: it makes a new volume"

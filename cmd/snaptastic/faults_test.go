@@ -297,22 +297,93 @@ func TestFaultAmbiguousCreateSnapshot(t *testing.T) {
 	r.check(true)
 }
 
-// A volume that EC2 made and that vanishes, as one does whose KMS key cannot be
-// used: the time is bounded, the key is named, and nothing is in the way of a
-// new beginning.
+// Every volume that EC2 makes is in error, as when its KMS key cannot be
+// used: a new one is made a few times, then the key is named, nothing is left,
+// and a resume with a key that works goes on.
 func TestFaultKMSGhostVolume(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
-	r.misbehave(sandbox.Fault{Action: "CreateVolume", Effect: "vanish", After: 50 * time.Millisecond})
-	out := r.wants(1, "KMS", "run", "mount", "db")
-	if !strings.Contains(out, "run mount again") {
-		t.Errorf("it does not say what to do:\n%s", out)
+	r.misbehave(sandbox.Fault{Action: "CreateVolume", Effect: "error"})
+	r.wants(1, "KMS", "run", "mount", "db")
+	if n := r.made(); n != 4 {
+		t.Errorf("%d volumes were made, want 4", n)
+	}
+	if left := r.volumes(); len(left) > 0 {
+		t.Errorf("left are %v", left)
 	}
 	r.calm()
-	r.must("abandon", r.only())
-	r.must("run", "mount", "db")
+	r.must("resume", r.only())
 	r.precious()
 	r.check(true)
+}
+
+// A volume that died before anything was built on it is given up and made anew, without an operator: one that ends in
+// error while it is made, one that vanishes, and one that was available and is in error before it is attached. Nothing is
+// left of it, and the run tells why.
+func TestFaultAVolumeThatDiedAtBirthIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		from  string
+		fault sandbox.Fault
+	}{
+		{"error while it is made", "empty", sandbox.Fault{Effect: "error", Count: 1}},
+		{"error while it is made, twice", "snapshot", sandbox.Fault{Effect: "error", Count: 2}},
+		{"vanishes", "empty", sandbox.Fault{Effect: "vanish", Count: 1}},
+		{"error before it is attached", "empty", sandbox.Fault{Effect: "error", After: 250 * time.Millisecond, Count: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			from, fault := c.from, c.fault
+			fault.Action = "CreateVolume"
+			t.Parallel()
+			r := newRig(t, 2, "ext4")
+			if from == "snapshot" {
+				r.must("run", "mount", "db")
+				r.mark("old")
+				r.must("run", "snapshot", "db")
+				r.lose()
+			}
+			before := r.made()
+			faults := []sandbox.Fault{fault}
+			if fault.After > 0 {
+				faults = append(faults, sandbox.Fault{Action: "AttachVolume", Latency: time.Second})
+			}
+			r.misbehave(faults...)
+			r.wants(0, "made anew", "run", "mount", "db")
+			if n := r.made() - before; n != 2+fault.Count {
+				t.Errorf("%d volumes were made", n)
+			}
+			if from == "snapshot" && r.marks() != "old old" {
+				t.Errorf("restored is %q", r.marks())
+			}
+			if all, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db"}); err != nil || len(all) != 2 {
+				t.Errorf("the account has %v, %v", all, err)
+			}
+			r.precious()
+			r.check(true)
+			runs := r.journals()
+			id := strings.TrimSuffix(filepath.Base(runs[len(runs)-1]), ".db")
+			r.wants(0, "made anew", "show", id)
+		})
+	}
+}
+
+// Not even marking a dead volume keeps a boot from going on.
+func TestFaultADeadVolumeThatCannotBeDeletedIsLeft(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	r.misbehave(sandbox.Fault{Action: "CreateVolume", Effect: "error", Count: 1}, sandbox.Fault{Action: "DeleteVolume", Error: "UnauthorizedOperation"})
+	r.wants(0, "a volume of no use remains", "run", "mount", "db")
+	r.precious()
+	all, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
+	if err != nil || len(all) != 2 {
+		t.Fatalf("the account has %v, %v", all, err)
+	}
+	for _, v := range all {
+		if dead := v.State == "error"; dead != (v.Tags["snaptastic:failed"] != "") {
+			t.Errorf("%s is %s, tags %v", v.ID, v.State, v.Tags)
+		}
+	}
 }
 
 // The device does not show: bounded, said, and resumable when it does.

@@ -267,17 +267,26 @@ func (u *universe) detachedAll() {
 // scenario is one row of the matrix: how the world stands before, and what
 // must hold after a resume and after a rollback.
 type scenario struct {
-	name   string
-	op     string
-	before func(u *universe)
-	after  func(u *universe)                // resumed
-	undone func(u *universe, killed string) // rolled back
+	oneLane bool // more would add nothing
+	name    string
+	op      string
+	before  func(u *universe)
+	after   func(u *universe)                // resumed
+	undone  func(u *universe, killed string) // rolled back
 }
 
 func scenarios() []scenario {
 	mounted := func(u *universe) { u.done("mount"); u.write("one") }
 	return []scenario{
 		{name: "mount of new volumes", op: "mount",
+			after:  func(u *universe) { u.mountedOnce(); u.data("") },
+			undone: func(u *universe, _ string) { u.nothingButKept() }},
+		{name: "mount of a volume that dies at birth", op: "mount", oneLane: true,
+			before: func(u *universe) {
+				if err := sandbox.Misbehave(u.k.dir, sandbox.Latency{}, sandbox.Fault{Action: "CreateVolume", Effect: "error", Count: 1}); err != nil {
+					u.t.Fatal(err)
+				}
+			},
 			after:  func(u *universe) { u.mountedOnce(); u.data("") },
 			undone: func(u *universe, _ string) { u.nothingButKept() }},
 		{name: "mount from snapshots", op: "mount",
@@ -353,6 +362,9 @@ func TestCrashMatrix(t *testing.T) {
 	total := 0
 	for _, sc := range scenarios() {
 		for _, n := range lanes {
+			if sc.oneLane && n > 1 {
+				continue
+			}
 			probe := newUniverse(t, n)
 			probe.prepare(sc)
 			_, f := probe.process(sc.op, false, 0)

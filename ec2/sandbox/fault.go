@@ -59,7 +59,7 @@ type Fault struct {
 	// describe: stale, it shows an older view than the one before.
 	Effect string        `json:"effect,omitempty"`
 	At     int           `json:"at,omitempty"` // percent at which a snapshot's error comes, 50 when 0; of xen: by how many letters the kernel moves the name
-	After  time.Duration `json:"-"`            // how long after its creation a volume vanishes, how old a stale view is (5s when 0): "after"
+	After  time.Duration `json:"-"`            // how long after its creation a volume vanishes or is in error, how old a stale view is (5s when 0): "after"
 
 	place int // in the list: two equal faults count each for itself
 }

@@ -47,6 +47,7 @@ type Volume struct {
 	Created            time.Time     `json:"created"`
 	AvailableAt        time.Time     `json:"available_at,omitzero"`
 	VanishAt           time.Time     `json:"vanish_at,omitzero"` // a bad KMS key: EC2 drops the volume without a word
+	ErrorAt            time.Time     `json:"error_at,omitzero"`  // from then on its state is error, unless it is attached
 	Forced             string        `json:"forced,omitempty"`   // a state that overrules the computed one
 	Tags               Tags          `json:"tags,omitempty"`
 	Attachment         *Attachment   `json:"attachment,omitempty"`
@@ -229,6 +230,8 @@ func (v *Volume) status(now time.Time) string {
 	switch {
 	case v.Forced != "":
 		return v.Forced
+	case v.Attachment == nil && !v.ErrorAt.IsZero() && !now.Before(v.ErrorAt):
+		return "error"
 	case now.Before(v.AvailableAt):
 		return "creating"
 	case v.attached(now) != nil:

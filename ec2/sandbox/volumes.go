@@ -104,7 +104,9 @@ func (t *tx) newVolume(q *query) (*Volume, error) {
 			v.VanishAt = t.now.Add(max(f.After, time.Nanosecond))
 			v.AvailableAt = v.VanishAt.Add(time.Hour) // it never gets there
 		case "error":
-			v.Forced = "error"
+			if v.ErrorAt = t.now.Add(f.After); f.After == 0 {
+				v.Forced = "error"
+			}
 		case "stuck":
 			v.Forced = "creating"
 		}

@@ -67,9 +67,10 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 	volume := plan.Add(c.b, steps.CreateVolume, id("create-volume", v), c.volumeOf(v, found, chosen), lane, one.first(),
 		plan.Title("create the volume of %s", v.MountPoint), plan.Within(c.timeouts.Volume), plan.KeptBy(id("mount", v)))
 	available := plan.Add(c.b, steps.WaitAvailable, id("wait-available", v), steps.WaitAvailableIn{Volume: volume}, lane,
-		plan.Title("wait until it is available"), plan.Within(c.timeouts.Volume))
+		plan.Title("wait until it is available"), plan.Within(c.timeouts.Volume), plan.Redoes(id("create-volume", v)))
 	attached := plan.Add(c.b, steps.Attach, id("attach", v), steps.AttachIn{Volume: available, Device: v.Device, NameOffset: v.DeviceNameOffset,
-		Patience: plan.Duration(c.timeouts.Attach)}, lane, plan.Title("attach it as %s", v.Device), plan.Within(c.timeouts.Attach+attachMore))
+		Patience: plan.Duration(c.timeouts.Attach)}, lane, plan.Title("attach it as %s", v.Device), plan.Within(c.timeouts.Attach+attachMore),
+		plan.Redoes(id("create-volume", v)))
 	device := plan.Add(c.b, steps.WaitDevice, id("wait-device", v), steps.WaitDeviceIn{Attached: attached, Device: v.Device, NameOffset: v.DeviceNameOffset, Rivals: c.rivals(v)}, lane,
 		plan.Title("wait for its device"), plan.Within(c.timeouts.Device))
 	plan.Add(c.b, steps.DeleteOnTermination, id("delete-on-termination", v), steps.DeleteOnTerminationIn{Attached: attached, Want: v.DeleteOnTermination}, lane,

@@ -105,13 +105,17 @@ func (p *page) steps(s Story, now time.Time) {
 	for i := range s.Plan.Steps {
 		st := &s.Plan.Steps[i]
 		r := s.Records[st.ID]
-		if r.Error == "" && r.Note == "" {
+		anew := r.Discarded != "" && r.State == journal.Done && r.Undo == ""
+		if r.Error == "" && r.Note == "" && !anew {
 			continue
 		}
 		p.lines("", "\n"+clean(string(st.ID)))
 		if r.Error != "" {
 			p.lines("  ", p.style.paint(red, cleanLines(r.Error)))
 			p.hint("  ", r.Hint)
+		}
+		if anew {
+			p.lines("  ", "the first one was of no use and was made anew: "+cleanLines(r.Discarded))
 		}
 		if r.Note != "" {
 			p.lines("  ", cleanLines(r.Note))

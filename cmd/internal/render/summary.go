@@ -119,6 +119,9 @@ func (p *page) remarks(e End, views []laneView) {
 		if s.Tolerated && r.State == journal.Failed {
 			remark("warning", string(s.ID), r.Error+" (its failure does not count)")
 		}
+		if r.State == journal.Done && r.Discarded != "" && r.Undo == "" {
+			remark("note", cmp.Or(s.Lane, string(s.ID)), "the first one was of no use and was made anew: "+r.Discarded)
+		}
 		if f := factsOf(r.Output); r.State == journal.Done {
 			if f.Frozen != "" {
 				remark("frozen", cmp.Or(s.Lane, "all file systems together"), "for "+f.Frozen)
