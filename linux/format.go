@@ -19,6 +19,7 @@ type FormatRequest struct {
 	UUID       string // see UUIDFromToken
 	Label      string
 	Options    []string // words given to mkfs before the device
+	Root       RootAttributes
 }
 
 // Format makes a file system with the given UUID. It probes again right before, whatever the caller probed, and refuses
@@ -39,6 +40,10 @@ func (h *Host) format(ctx context.Context, q FormatRequest) error {
 	if missing := MissingTools(q.FileSystem); len(missing) > 0 {
 		return fmt.Errorf("%s is missing: install the package %s", missing[0].Command, missing[0].Package)
 	}
+	root, err := q.Root.resolve()
+	if err != nil {
+		return err
+	}
 	if err := h.readyForMkfs(ctx, q); err != nil {
 		return err
 	}
@@ -50,7 +55,7 @@ func (h *Host) format(ctx context.Context, q FormatRequest) error {
 			return err
 		}
 	}
-	return nil
+	return setRoot(q.Device, q.FileSystem, root)
 }
 
 // mkfsArgs: no questions asked (we probed), no discard, and the UUID, in the words of each mkfs.

@@ -21,6 +21,14 @@ type MkfsOrSkipIn struct {
 	Found      plan.Value[FoundVolume] `json:"found"`
 	FileSystem string                  `json:"file_system"`
 	Options    []string                `json:"options,omitempty"` // words for mkfs
+	Root       *RootFolder             `json:"root,omitempty"`    // of a new file system
+}
+
+// RootFolder says whose the root folder of a new file system is: names or numbers, and an octal mode. "" leaves what mkfs makes.
+type RootFolder struct {
+	Owner string `json:"owner,omitempty"`
+	Group string `json:"group,omitempty"`
+	Mode  string `json:"mode,omitempty"`
 }
 
 // FileSystem is what the device carries.
@@ -48,7 +56,7 @@ func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 			}
 			uuid := linux.UUIDFromToken(a.Token)
 			// Format looks once more and refuses unless the device is blank or bears this UUID.
-			err = w.Host.Format(ctx, linux.FormatRequest{Device: d.Path, FileSystem: in.FileSystem, UUID: uuid, Options: in.Options})
+			err = w.Host.Format(ctx, linux.FormatRequest{Device: d.Path, FileSystem: in.FileSystem, UUID: uuid, Options: in.Options, Root: in.root()})
 			if err != nil {
 				return FileSystem{}, err
 			}
@@ -68,6 +76,14 @@ func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 			return "mkfs " + in.FileSystem + ": new and empty"
 		},
 	}
+}
+
+// root: it is set before this step is done, so that nobody ever sees another one, and a crash in between formats again.
+func (in MkfsOrSkipIn) root() linux.RootAttributes {
+	if in.Root == nil {
+		return linux.RootAttributes{}
+	}
+	return linux.RootAttributes(*in.Root)
 }
 
 // nodeNow is the volume's device as this boot names it. The input is the one of the first try, which may have been under

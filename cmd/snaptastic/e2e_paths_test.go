@@ -360,3 +360,45 @@ func TestDoctorAndARunNameTheLineOfFstab(t *testing.T) {
 	stop()
 	r.must("run", "mount", "db")
 }
+
+// owner, group and mode are those of a new file system alone, and a run that is killed after mkfs has them as well.
+func TestOwnerGroupAndModeAreOfANewFileSystem(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	declare := func(owner string) {
+		v := strings.TrimSuffix(r.volume(0, "ext4"), "  }\n")
+		r.declare("snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n" + v + fmt.Sprintf("    owner = %q\n    group = 1234\n    mode = \"0750\"\n  }\n}\n", owner))
+	}
+	is := func(uid, gid uint32, mode os.FileMode) {
+		t.Helper()
+		var st unix.Stat_t
+		if err := unix.Stat(r.mounts[0], &st); err != nil || st.Uid != uid || st.Gid != gid || os.FileMode(st.Mode&0o7777) != mode {
+			t.Errorf("it is %d:%d %o, %v; want %d:%d %o", st.Uid, st.Gid, st.Mode, err, uid, gid, mode)
+		}
+	}
+	declare("nobody")
+	mkfs, err := exec.LookPath("mkfs.ext4")
+	if err != nil {
+		t.Skip("needs mkfs.ext4")
+	}
+	made := filepath.Join(r.dir, "made")
+	wrapper := r.script("bin/mkfs.ext4", fmt.Sprintf("%s \"$@\" && touch %s && exec sleep 60\n", mkfs, made))
+	r.pathFirst(filepath.Dir(wrapper))
+	r.strikeWhen("mkfs", func() bool { _, err := os.Stat(made); return err == nil }, "run", "mount", "db")
+	if err := os.Remove(wrapper); err != nil {
+		t.Fatal(err)
+	}
+	r.must("resume")
+	is(65534, 1234, 0o750)
+	if err := os.Chown(r.mounts[0], 77, 77); err != nil {
+		t.Fatal(err)
+	}
+	declare("4321")
+	r.must("run", "mount", "db") // adopted
+	is(77, 77, 0o750)
+	r.must("run", "snapshot", "db")
+	r.must("run", "unmount", "db")
+	r.deleteDetached()
+	r.must("run", "mount", "db") // restored
+	is(77, 77, 0o750)
+}

@@ -76,7 +76,7 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 	plan.Add(c.b, steps.DeleteOnTermination, id("delete-on-termination", v), steps.DeleteOnTerminationIn{Attached: attached, Want: v.DeleteOnTermination}, lane,
 		plan.Title("%s it when the instance is terminated", map[bool]string{true: "delete", false: "keep"}[v.DeleteOnTermination]), plan.Within(look))
 	fileSystem := plan.Add(c.b, steps.MkfsOrSkip, id("mkfs-or-skip", v), steps.MkfsOrSkipIn{Volume: available, Device: device, Choice: chosen, Found: found,
-		FileSystem: v.FileSystem, Options: v.MkfsOptions}, lane, plan.Title("make %s on it if it is new and blank", v.FileSystem), plan.Within(c.timeouts.Mkfs))
+		FileSystem: v.FileSystem, Options: v.MkfsOptions, Root: rootFolder(v)}, lane, plan.Title("make %s on it if it is new and blank", v.FileSystem), plan.Within(c.timeouts.Mkfs))
 
 	var outer plan.StepID
 	if parent, nested := parentOf(v, c.spec.Volumes); nested {
@@ -101,6 +101,14 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 		ends = append(ends, post)
 	}
 	return volume, mounted, ends
+}
+
+// rootFolder is nil where the settings say nothing of it.
+func rootFolder(v Volume) *steps.RootFolder {
+	if r := (steps.RootFolder{Owner: v.Owner, Group: v.Group, Mode: v.Mode}); r != (steps.RootFolder{}) {
+		return &r
+	}
+	return nil
 }
 
 // search says what there is to choose from.

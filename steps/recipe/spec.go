@@ -36,6 +36,9 @@ type Volume struct {
 	FileSystem          string   `json:"file_system"`
 	MountOptions        []string `json:"mount_options,omitempty"` // words; none for "defaults"
 	MkfsOptions         []string `json:"mkfs_options,omitempty"`  // words
+	Owner               string   `json:"owner,omitempty"`         // of the root of a new file system: a name or a number
+	Group               string   `json:"group,omitempty"`
+	Mode                string   `json:"mode,omitempty"` // octal
 	VolumeType          string   `json:"volume_type"`
 	IOPS                int32    `json:"iops,omitempty"`
 	Throughput          int32    `json:"throughput,omitempty"` // MiB/s

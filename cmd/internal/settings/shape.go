@@ -29,7 +29,7 @@ var (
 		label: "device", dynamic: true,
 		needs: []string{"mount_point"},
 		takes: []string{"size", "file_system", "mount_options", "mkfs_options", "volume_type", "iops", "throughput",
-			"encrypted", "kms_key_id", "initialization_rate", "delete_on_termination", "device_name_offset"},
+			"encrypted", "kms_key_id", "initialization_rate", "delete_on_termination", "device_name_offset", "owner", "group", "mode"},
 	}
 	hookShape = &shape{
 		label: "name", dynamic: true,

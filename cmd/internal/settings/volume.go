@@ -114,6 +114,9 @@ func (r *reader) volume(block *hcl.Block) recipe.Volume {
 	}
 	v.MountOptions = r.mountOptions(attrs["mount_options"])
 	v.MkfsOptions = r.mkfsOptions(attrs["mkfs_options"])
+	v.Owner = r.matching(attrs["owner"], userName, "a user's name or number, such as \"postgres\"")
+	v.Group = r.matching(attrs["group"], userName, "a group's name or number, such as \"postgres\"")
+	v.Mode = r.matching(attrs["mode"], octalMode, "an octal mode such as \"0750\"")
 	r.capacity(attrs, block.DefRange, &v)
 	r.encryption(attrs, &v)
 	if rate, ok := r.whole(attrs["initialization_rate"], ebs.MinInitialization, ebs.MaxInitialization, " of MiB/s"); ok {
@@ -222,6 +225,22 @@ func (r *reader) mountOptions(attr *hcl.Attribute) []string {
 		}
 	}
 	return options
+}
+
+// userName is what useradd(8) takes, or a number; octalMode what chmod(1) takes in octal.
+var (
+	userName  = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{1,9})$`)
+	octalMode = regexp.MustCompile(`^0?[0-7]{3,4}$`)
+)
+
+// matching reads a text of one form.
+func (r *reader) matching(attr *hcl.Attribute, form *regexp.Regexp, want string) string {
+	text, ok := r.text(attr, want)
+	if ok && !form.MatchString(text) {
+		r.invalid(attr, "Expected %s; got %q.", want, text)
+		return ""
+	}
+	return text
 }
 
 // otherDevice is the log, journal or realtime device of xfs and ext4.
