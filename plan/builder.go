@@ -40,6 +40,9 @@ func Title(format string, a ...any) Option {
 	return func(_ *Builder, s *Step) { s.Title = fmt.Sprintf(format, a...) }
 }
 
+// Holding names the programs that run from this step to the section's close.
+func Holding(held ...Held) Option { return func(_ *Builder, s *Step) { s.Held = held } }
+
 // InLane puts the step into a lane.
 func InLane(id string) Option { return func(_ *Builder, s *Step) { s.Lane = id } }
 

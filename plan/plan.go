@@ -126,6 +126,19 @@ type Step struct {
 	// Redoes names an earlier step that this one depends on. When this one finds
 	// its effect to be of no use, it is undone and done anew.
 	Redoes StepID `json:"redoes,omitempty"`
+	// Held (the open step of an atomic section) are the programs that it
+	// starts and that run until the section is closed. For people: the step's
+	// input is what counts.
+	Held []Held `json:"held,omitempty"`
+}
+
+// Held is a program that holds something across an atomic section, such as a
+// table lock.
+type Held struct {
+	Hook      string   `json:"hook"`
+	Of        string   `json:"of,omitempty"` // the lane that it is for; "" for all
+	Command   []string `json:"command"`
+	Tolerated bool     `json:"tolerated,omitempty"` // its failure does not count
 }
 
 // SectionKind tells the two kinds of section apart.

@@ -161,3 +161,11 @@ func (c *compiler) held(volumes []Volume, plural bool, tell func(Volume, *steps.
 	}
 	return in, longest
 }
+
+// shownHeld is what the plan shows of held hooks.
+func shownHeld(hooks []steps.HookIn) (out []plan.Held) {
+	for _, h := range hooks {
+		out = append(out, plan.Held{Hook: h.Name, Of: h.Of, Command: h.Command, Tolerated: h.Tolerated})
+	}
+	return out
+}

@@ -171,6 +171,9 @@ func outline(p *plan.Plan) []byte {
 		if len(s.Needs) > 0 {
 			fmt.Fprintf(&b, "  needs   %s\n", join(s.Needs))
 		}
+		for _, h := range s.Held {
+			fmt.Fprintf(&b, "  holds   %s %s: %q\n", h.Hook, h.Of, h.Command)
+		}
 		if len(s.Settled) > 0 {
 			fmt.Fprintf(&b, "  settled %s\n", join(s.Settled))
 		}

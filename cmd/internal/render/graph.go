@@ -30,7 +30,7 @@ func PlanDot(w io.Writer, p *plan.Plan) error {
 			if p.Steps[n].ReadOnly {
 				shape = ", style=dashed"
 			}
-			fmt.Fprintf(&b, "%ss%d [label=%s%s];\n", indent, n, dotString(string(p.Steps[n].ID)), shape)
+			fmt.Fprintf(&b, "%ss%d [label=%s%s];\n", indent, n, dotString(labelOf(&p.Steps[n])), shape)
 		}
 		if group.title != "" {
 			b.WriteString("  }\n")
@@ -64,7 +64,7 @@ func PlanMermaid(w io.Writer, p *plan.Plan) error {
 			if p.Steps[n].ReadOnly {
 				left, right = "([", "])"
 			}
-			fmt.Fprintf(&b, "%ss%d%s%s%s\n", indent, n, left, mermaidString(string(p.Steps[n].ID)), right)
+			fmt.Fprintf(&b, "%ss%d%s%s%s\n", indent, n, left, mermaidString(labelOf(&p.Steps[n])), right)
 		}
 		if group.title != "" {
 			b.WriteString("  end\n")
@@ -79,6 +79,15 @@ func PlanMermaid(w io.Writer, p *plan.Plan) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// labelOf is a step's id, with the hooks that are held from there on.
+func labelOf(s *plan.Step) string {
+	label := string(s.ID)
+	for _, h := range s.Held {
+		label += " + held " + heldName(h)
+	}
+	return label
 }
 
 func dotString(s string) string {

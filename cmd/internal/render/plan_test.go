@@ -141,3 +141,38 @@ func TestOutputThatFailsIsAnErrorAndNoPanic(t *testing.T) {
 		}
 	}
 }
+
+// What is held across a freeze is no step, and is part of the plan all the same, in every form.
+func TestAPlanShowsHeldHooksInTheirSection(t *testing.T) {
+	p := snapshotPlan(t)
+	for i := range p.Steps {
+		if p.Steps[i].ID == p.Sections[0].Open {
+			p.Steps[i].Held = []plan.Held{{Hook: "pre_snapshots", Command: []string{"mysql", "-e", "FLUSH\nTABLES"}},
+				{Hook: "pre_snapshot", Of: "/srv", Command: []string{"lock"}, Tolerated: true}}
+		}
+	}
+	for name, c := range map[string]struct {
+		write func(io.Writer) error
+		want  []string
+	}{
+		"tree": {func(w io.Writer) error { return PlanTree(w, p, nil, Style{}) }, []string{
+			`hook:pre_snapshots `, `held until the section is closed: run ["mysql" "-e" "FLUSH\nTABLES"]`, `hook:pre_snapshot:/srv`, `(may fail): run ["lock"]`}},
+		"dot":     {func(w io.Writer) error { return PlanDot(w, p) }, []string{"freeze + held hook:pre_snapshots + held hook:pre_snapshot:/srv"}},
+		"mermaid": {func(w io.Writer) error { return PlanMermaid(w, p) }, []string{"freeze + held hook:pre_snapshots + held hook:pre_snapshot:/srv"}},
+		"json":    {func(w io.Writer) error { return PlanJSON(w, p, nil) }, []string{`"held": [`, `"hook": "pre_snapshots"`, `"of": "/srv"`, `"tolerated": true`}},
+	} {
+		var b bytes.Buffer
+		if err := c.write(&b); err != nil {
+			t.Fatal(err)
+		}
+		at := 0
+		for _, want := range c.want {
+			i := strings.Index(b.String()[at:], want)
+			if i < 0 {
+				t.Errorf("%s does not say %q, or not in order:\n%s", name, want, b.String())
+				break
+			}
+			at += i
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -191,7 +192,28 @@ func (t *tree) add(prefix string, nodes []*node) {
 	}
 }
 
+// addHeld shows the programs that a step starts and that run until its section is closed.
+func (t *tree) addHeld(branch string, s *plan.Step) {
+	for _, h := range s.Held {
+		text := fmt.Sprintf("held until the section is closed: run %q", h.Command)
+		if h.Tolerated {
+			text = strings.Replace(text, ":", " (may fail):", 1)
+		}
+		t.rows = append(t.rows, row{branch: strings.ReplaceAll(strings.ReplaceAll(branch, "└", "├"), "`", "|"), name: []span{t.style.glyph(Run), {text: " "}, {heldName(h), plain}},
+			text: []span{{clean(text), plain}}})
+	}
+}
+
+// heldName is a held hook's, as those of other hooks' steps are.
+func heldName(h plan.Held) string {
+	if h.Of != "" {
+		return clean("hook:" + h.Hook + ":" + h.Of)
+	}
+	return clean("hook:" + h.Hook)
+}
+
 func (t *tree) addStep(branch, below string, s *plan.Step) {
+	t.addHeld(branch, s)
 	a := actionOf(t.previews, s)
 	g := t.style.glyph(a)
 	pv := t.previews[s.ID]
