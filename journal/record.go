@@ -106,6 +106,10 @@ type Meta struct {
 	Ended      time.Time  `json:"ended,omitzero"`
 	Outcome    Outcome    `json:"outcome"`
 	Error      string     `json:"error,omitempty"` // first failure, in a sentence
+	// ActiveSeconds is how long processes were at work on the run, without the time that it lay idle or the machine was down.
+	ActiveSeconds float64 `json:"active_seconds,omitempty"`
+	// Kept is what a rollback left, in sentences: volumes that were in use, snapshots that were labelled.
+	Kept []string `json:"kept,omitempty"`
 	// RollingBack: a rollback began; only a rollback may go on with the run.
 	RollingBack bool `json:"rolling_back,omitempty"`
 	// UndoLanes are those that the rollback keeps to; none means every lane.

@@ -174,7 +174,6 @@ func (b *rollback) undid(n *node, adopted bool, err error) {
 		b.leave(n)
 		return
 	}
-	rec.EndedAt = time.Now()
 	b.record(n, rec, nil)
 	b.emit(n, UndidStep)
 	b.leave(n)

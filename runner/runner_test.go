@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -597,6 +598,25 @@ func TestTime(t *testing.T) {
 				t.Error("it was made under another token")
 			}
 		})
+	})
+	t.Run("the time between two processes belongs to no step", func(t *testing.T) {
+		for _, rollback := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				p := story(t, nil, "token:v")
+				rec := journal.Record{State: journal.Started, Generation: 1, Token: Token("r", "v", 1), Input: p.Steps[0].In, Seen: plan.Absent, BootID: "b", StartedAt: time.Now()}
+				w.things["v@"+rec.Token] = rec.Token
+				time.Sleep(time.Hour) // the machine was down
+				do := Execute
+				if rollback {
+					do = Rollback
+				}
+				res := do(t.Context(), Config{Plan: p, Run: "r", Records: map[plan.StepID]journal.Record{"v": rec}, Journal: nowhere{}, Handlers: w.handlers(), BootID: "b"})
+				if got := journal.Active(maps.Values(res.Records), time.Time{}); got > time.Minute || res.Err != nil || len(res.Failures) > 0 {
+					t.Errorf("rollback %v: the step took %s: %+v", rollback, got, res)
+				}
+			})
+		}
 	})
 }
 

@@ -170,10 +170,7 @@ func (r *run) newRecord(n *node, in json.RawMessage) journal.Record {
 	}
 	rec.State, rec.Error, rec.Hint, rec.Note, rec.Undo = journal.Started, "", "", "", ""
 	rec.BootID = r.BootID
-	if rec.StartedAt.IsZero() {
-		rec.StartedAt = time.Now()
-	}
-	rec.EndedAt = time.Time{}
+	rec.StartedAt, rec.EndedAt = n.began, time.Time{} // by this process: the time that a run lay idle is nobody's
 	return rec
 }
 
@@ -332,7 +329,7 @@ func (r *run) failedTry(n *node, err error) {
 	case plan.ActRetry, plan.ActRestart:
 		wait := max(v.After, r.backoff(n.tries))
 		if time.Since(n.began)+wait > r.timeout(n) {
-			r.fail(n, plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("gave up after %s and %d tries: %w", r.timeout(n), n.tries, err)))
+			r.fail(n, plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("gave up after %s and %d tries: %w", time.Since(n.began).Round(time.Second), n.tries, err)))
 			return
 		}
 		r.emit(n, Retrying, withErr(err), withWait(wait))

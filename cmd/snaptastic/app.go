@@ -73,11 +73,12 @@ type app struct {
 	stderr     *render.Hold
 	log        hclog.Logger
 
-	server *sandbox.Server
-	file   *settings.File
-	client *ec2.Client
-	ident  *ec2.Identity
-	ends   []render.End // of the runs of one command, for a list of them all; nil where each is written at once
+	server  *sandbox.Server
+	file    *settings.File
+	client  *ec2.Client
+	ident   *ec2.Identity
+	waiting int          // runs that a resume left to an operator
+	ends    []render.End // of the runs of one command, for a list of them all; nil where each is written at once
 }
 
 func newApp(stdin, stdout, stderr *os.File) *app {
@@ -103,7 +104,7 @@ func (a *app) begin(c *cobra.Command) error {
 			return usageError("--endpoint-url %q is no URL such as http://127.0.0.1:4566", a.endpoint)
 		}
 	}
-	a.log = hclog.New(&hclog.LoggerOptions{Name: "snaptastic", Level: level, Output: a.stderr, JSONFormat: a.logFormat == "json"})
+	a.log = render.NewLogger(a.stderr, level, a.logFormat == "json", render.ToJournal(a.stderrFile, os.Getenv))
 	switch top(c).Name() {
 	case "doctor", "version", "man", "help", "completion", c.Root().Name(): // doctor says it itself
 		return nil

@@ -247,7 +247,7 @@ func TestADiskThatFillsUpStopsTheRunAndResumeFinishesIt(t *testing.T) {
 	if err := os.MkdirAll(r.state(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", r.state())
+	tool(t, "mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", r.state())
 	t.Cleanup(func() { _ = unix.Unmount(r.state(), 0) })
 	cmd := r.command("run", "mount", "db")
 	var out bytes.Buffer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,8 +66,11 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 	}
 	live := serveStatus(store.Socket(meta.Run), meta, run.Plan(), run.Records())
 	defer live.close()
-	progress := a.progress(run.Plan(), run.Records())
-	began := time.Now()
+	log := a.log.With("run", meta.Run, "operation", run.Plan().Operation, "snapshotter", run.Plan().Snapshotter)
+	log.Info("run begins", "undo", act.rollback)
+	progress := a.progress(meta.Run, run.Plan(), run.Records())
+	began, before := time.Now(), journal.Active(maps.Values(run.Records()), time.Time{})
+	before = max(before, time.Duration(meta.ActiveSeconds*float64(time.Second)))
 	conf := runner.Config{Plan: run.Plan(), Run: meta.Run, Records: run.Records(), Journal: run, Handlers: handlers, BootID: boot,
 		AssumeDone: act.done, Redo: act.redo, Lanes: act.lanes,
 		Undoing: func() error { return startRollingBack(run, nil) },
@@ -87,11 +91,13 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 		res = runner.Execute(ctx, conf)
 	}
 	progress.Close()
-	if err := a.recordOutcome(run, res, act); err != nil && res.Err == nil {
+	log.Info("run ends", "outcome", res.Outcome, "duration", time.Since(began).Round(time.Millisecond).String())
+	took := before + time.Since(began)
+	if err := a.recordOutcome(run, res, act, took); err != nil && res.Err == nil {
 		res.Err = err
 	}
 	if !act.quiet {
-		end := render.End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: time.Since(began), Now: time.Now(), Rollback: act.rollback,
+		end := render.End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: took, Now: time.Now(), Rollback: act.rollback,
 			Undoing: act.undoNext && res.Outcome == journal.RunFailed && res.Err == nil}
 		end.Notes = systemdNotes(ctx, end)
 		if err := a.summarize(end); err != nil {
@@ -152,8 +158,9 @@ func (a *app) tune(c *runner.Config) {
 	}
 }
 
-func (a *app) recordOutcome(run *journal.Run, res runner.Result, act action) error {
+func (a *app) recordOutcome(run *journal.Run, res runner.Result, act action, took time.Duration) error {
 	m := run.Meta()
+	m.ActiveSeconds, m.Kept = took.Round(time.Millisecond).Seconds(), res.Kept
 	m.Outcome = res.Outcome
 	m.Ended = time.Now()
 	if len(res.Failures) > 0 && m.Error == "" {
@@ -212,11 +219,11 @@ func (a *app) verdict(ctx context.Context, run plan.RunID, res runner.Result, ac
 }
 
 // progress shows a live run: bars on a terminal, log lines otherwise.
-func (a *app) progress(p *plan.Plan, records map[plan.StepID]journal.Record) render.Progress {
+func (a *app) progress(run plan.RunID, p *plan.Plan, records map[plan.StepID]journal.Record) render.Progress {
 	if _, live := render.Detect(a.stderrFile, os.Getenv); live && a.logFormat == "text" && !a.json() {
 		return render.NewTerminal(a.stderr, p, records, a.style(a.stderrFile))
 	}
-	return render.NewLog(a.log, p)
+	return render.NewLog(a.log, run)
 }
 
 // protected are paths that must stay writable while file systems are frozen.

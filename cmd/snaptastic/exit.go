@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 
 	"snaptastic/cmd/internal/render"
@@ -49,6 +51,10 @@ func (a *app) exit(err error) int {
 		return exitDone
 	}
 	code, hint := exitFailed, ""
+	var stderr io.Writer = a.stderr
+	if render.ToJournal(a.stderrFile, os.Getenv) {
+		stderr = render.AsErrors(stderr)
+	}
 	var (
 		ce      *codeError
 		busy    *journal.BusyError
@@ -66,7 +72,7 @@ func (a *app) exit(err error) int {
 	case errors.As(err, &busy):
 		code = exitBusy
 	case errors.As(err, &set):
-		_ = set.Render(a.stderr, 0, a.style(a.stderrFile).Color)
+		_ = set.Render(stderr, 0, a.style(a.stderrFile).Color)
 		return exitUsage
 	case errors.As(err, &unknown), errors.Is(err, settings.ErrNotFound):
 		code = exitUsage
@@ -81,9 +87,9 @@ func (a *app) exit(err error) int {
 		hint = plan.VerdictOf(err).Hint
 	}
 	if code != exitFailed || !strings.Contains(err.Error(), hint) {
-		render.Error(a.stderr, err, hint, a.style(a.stderrFile))
+		render.Error(stderr, err, hint, a.style(a.stderrFile))
 	} else {
-		render.Error(a.stderr, err, "", a.style(a.stderrFile))
+		render.Error(stderr, err, "", a.style(a.stderrFile))
 	}
 	return code
 }

@@ -87,6 +87,8 @@ func (a *app) resumed(worst error, n int) error {
 	switch {
 	case a.json():
 		return errors.Join(worst, render.SummariesJSON(a.stdout, a.ends))
+	case n == 0 && worst == nil && a.waiting > 0:
+		fmt.Fprintf(a.stdout, "nothing to resume unattended; %s for an operator: `snaptastic status` lists them\n", plural(a.waiting, "run")+map[bool]string{true: " waits", false: " wait"}[a.waiting == 1])
 	case n == 0 && worst == nil:
 		fmt.Fprintln(a.stdout, "nothing to resume")
 	}
@@ -181,6 +183,7 @@ func (a *app) resumeUnattended(ctx context.Context, store *journal.Store, r jour
 			return false, a.endIdle(run)
 		}
 		_ = run.Close()
+		a.waiting++
 		a.log.Warn("an interrupted run waits for an operator", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter,
 			"finish", "snaptastic resume "+string(r.Run), "undo", "snaptastic rollback "+string(r.Run))
 		return false, nil

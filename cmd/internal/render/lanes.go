@@ -18,7 +18,7 @@ type laneView struct {
 	State   string      `json:"state"` // one of laneStates, "unfinished" or "interrupted"
 	Step    plan.StepID `json:"step,omitempty"`
 	Note    string      `json:"note,omitempty"`
-	Seconds float64     `json:"seconds"` // from its first start to its last end
+	Seconds float64     `json:"seconds"` // in which any of its steps was under way
 	Steps   []timeView  `json:"steps"`
 }
 
@@ -29,7 +29,7 @@ type timeView struct {
 }
 
 // lanesOf reads the lanes' states out of the records; steps of the whole plan
-// come last. back: the run is rolled back, or on its way there.
+// come last. now is zero for a run that no process is at. back: the run is rolled back, or on its way there.
 func lanesOf(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time, back bool) []laneView {
 	known := laneFacts(p, records)
 	var views []laneView
@@ -58,7 +58,7 @@ func atRest(views []laneView) []laneView {
 
 func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time, back bool) {
 	v.Steps = []timeView{}
-	var first, last time.Time
+	var began []journal.Record
 	worst := -1
 	each(p, records, v.Lane, func(s *plan.Step, r journal.Record) {
 		state, note := stateOf(s, r, back)
@@ -68,19 +68,10 @@ func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, no
 		if r.StartedAt.IsZero() {
 			return
 		}
-		end := r.EndedAt
-		if end.IsZero() {
-			end = now
-		}
-		if first.IsZero() || r.StartedAt.Before(first) {
-			first = r.StartedAt
-		}
-		if end.After(last) {
-			last = end
-		}
-		v.Steps = append(v.Steps, timeView{Step: s.ID, Seconds: seconds(end.Sub(r.StartedAt)), name: shortName(s)})
+		began = append(began, r)
+		v.Steps = append(v.Steps, timeView{Step: s.ID, Seconds: seconds(active(r, now)), name: shortName(s)})
 	})
-	v.Seconds = seconds(last.Sub(first))
+	v.Seconds = seconds(journal.Active(slices.Values(began), now))
 	switch v.State {
 	case "done", "undone", "unchanged", "left alone", "":
 		v.Step, v.Note = "", ""
@@ -129,6 +120,11 @@ func stateOf(s *plan.Step, r journal.Record, back bool) (state, note string) {
 	default:
 		return "done", ""
 	}
+}
+
+// active is how long a step was under way.
+func active(r journal.Record, now time.Time) time.Duration {
+	return journal.Active(slices.Values([]journal.Record{r}), now)
 }
 
 func (v laneView) took() time.Duration { return duration(v.Seconds) }

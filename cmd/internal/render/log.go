@@ -12,8 +12,9 @@ import (
 
 // NewLog writes one line per event that is worth one: started, done, failed,
 // retry, skipped, undone. Looks and progress are for debugging.
-func NewLog(log hclog.Logger, _ *plan.Plan) Progress {
-	return &logProgress{log: log, began: map[plan.StepID]time.Time{}}
+// Every line names the run: several may write to one log.
+func NewLog(log hclog.Logger, run plan.RunID) Progress {
+	return &logProgress{log: log.With("run", string(run)), began: map[plan.StepID]time.Time{}}
 }
 
 type logProgress struct {

@@ -300,7 +300,7 @@ func TestLogHasALinePerEventWorthOne(t *testing.T) {
 	for name, level := range map[string]hclog.Level{"log-info.txt": hclog.Info, "log-debug.txt": hclog.Debug} {
 		golden(t, name, func(w io.Writer) error {
 			p := mountPlan(t)
-			log := NewLog(hclog.New(&hclog.LoggerOptions{Output: w, Level: level, DisableTime: true}), p)
+			log := NewLog(hclog.New(&hclog.LoggerOptions{Output: w, Level: level, DisableTime: true}), "R")
 			y := &player{t, p, log, t0}
 			y.failingMount()
 			y.rest()
@@ -315,7 +315,7 @@ func TestLogHasALinePerEventWorthOne(t *testing.T) {
 
 func TestALogThatFailsDoesNotPanic(t *testing.T) {
 	p := mountPlan(t)
-	log := NewLog(hclog.New(&hclog.LoggerOptions{Output: &failing{}}), p)
+	log := NewLog(hclog.New(&hclog.LoggerOptions{Output: &failing{}}), "R")
 	y := &player{t, p, log, t0}
 	y.failingMount()
 	y.rest()

@@ -24,16 +24,23 @@ func runState(s journal.Summary) string {
 	case journal.Unfinished:
 		return "interrupted"
 	case journal.RolledBack:
+		if len(s.Kept) > 0 {
+			return "rolled back, kept some"
+		}
 		return "rolled back"
 	}
 	return string(s.Outcome)
 }
 
+// runTook is how long processes were at work on a run that came to rest.
 func runTook(m journal.Meta) string {
-	if m.Ended.IsZero() || m.Created.IsZero() {
+	switch {
+	case m.Ended.IsZero() || m.Created.IsZero():
 		return "-"
+	case m.ActiveSeconds > 0:
+		return Took(duration(m.ActiveSeconds))
 	}
-	return Took(m.Ended.Sub(m.Created))
+	return Took(m.Ended.Sub(m.Created)) // of a build that did not write it down
 }
 
 // Runs lists runs in the order given.

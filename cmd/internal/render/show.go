@@ -78,6 +78,9 @@ func (p *page) head(s Story, now time.Time) {
 	for _, c := range s.Claims {
 		field("claims", c, plain)
 	}
+	for _, k := range s.Kept {
+		field("kept", k, yellow)
+	}
 	if s.Error != "" {
 		p.lines("", p.style.paint(dim, pad("error", 12))+p.style.paint(red, clean(s.Error)))
 	}
@@ -93,7 +96,7 @@ func (p *page) steps(s Story, now time.Time) {
 	for i := range s.Plan.Steps {
 		st := &s.Plan.Steps[i]
 		r := s.Records[st.ID]
-		rows = append(rows, []string{string(st.ID), stepState(r, s.back()), tries(r), stepTook(r, now), factsOf(r.Output).ids(), r.Token})
+		rows = append(rows, []string{string(st.ID), stepState(r, s.back()), tries(r), stepTook(r, s.clock(now)), factsOf(r.Output).ids(), r.Token})
 	}
 	header, rows := withoutEmpty([]string{"STEP", "STATE", "TRIES", "TOOK", "IDS", "TOKEN"}, rows)
 	p.table("", header, rows, func(r, c int) colour {
@@ -164,13 +167,10 @@ func tries(r journal.Record) string {
 }
 
 func stepTook(r journal.Record, now time.Time) string {
-	switch {
-	case r.StartedAt.IsZero():
+	if r.StartedAt.IsZero() || r.EndedAt.IsZero() && now.IsZero() { // cut off: nobody knows when
 		return ""
-	case r.EndedAt.IsZero():
-		return Took(now.Sub(r.StartedAt))
 	}
-	return Took(r.EndedAt.Sub(r.StartedAt))
+	return Took(active(r, now))
 }
 
 type storyView struct {
@@ -197,8 +197,16 @@ type storyStep struct {
 // ShowJSON writes the same facts for programs.
 func ShowJSON(w io.Writer, s Story, now time.Time) error { return JSON(w, s.view(now)) }
 
+// clock is the time until which steps without an end are under way: none in a run that no process is at.
+func (s Story) clock(now time.Time) time.Time {
+	if s.Live {
+		return now
+	}
+	return time.Time{}
+}
+
 func (s Story) lanes(now time.Time) []laneView {
-	views := lanesOf(s.Plan, s.Records, now, s.back())
+	views := lanesOf(s.Plan, s.Records, s.clock(now), s.back())
 	if s.Live {
 		return views
 	}
@@ -219,13 +227,7 @@ func (s Story) view(now time.Time) storyView {
 		if r.State == "" {
 			step.State = "pending"
 		}
-		if !r.StartedAt.IsZero() {
-			end := r.EndedAt
-			if end.IsZero() {
-				end = now
-			}
-			step.Seconds = seconds(end.Sub(r.StartedAt))
-		}
+		step.Seconds = seconds(active(r, s.clock(now)))
 		v.Steps = append(v.Steps, step)
 	}
 	return v

@@ -20,7 +20,7 @@ type End struct {
 	Plan    *plan.Plan
 	Result  runner.Result
 	Records map[plan.StepID]journal.Record // nil for the result's own
-	Took    time.Duration                  // of this process's part of it
+	Took    time.Duration                  // at work on it, by this process and earlier ones
 	Now     time.Time
 	// Undoing: a rollback follows by itself, so there is nothing to advise.
 	Undoing bool
@@ -173,6 +173,9 @@ func (e End) sentence() (string, colour) {
 	case journal.RolledBack:
 		if failed && !e.Rollback {
 			return "failed and was rolled back", red
+		}
+		if len(e.Result.Kept) > 0 {
+			return "is rolled back, except for what it kept", yellow
 		}
 		return "is rolled back", green
 	case journal.Interrupted:
