@@ -63,7 +63,7 @@ func TestWhatIsFoundUnderADeviceName(t *testing.T) {
 		{"unmount: nothing", "unmount", false, nil, nil, "", "", ""},
 		{"unmount: mounted", "unmount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", theirs)}, map[string]linux.Device{"/mnt/a": nvme("vol-1")}, "vol-1+", "", ""},
 		{"unmount: attached only", "unmount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, nil, "vol-1", "", ""},
-		{"unmount: another's, attached only", "unmount", false, []ec2.Volume{onInstance("vol-2", "/dev/sdf", theirs)}, nil, "vol-2", plan.ActTerminal, "not one of this snapshotter's"},
+		{"unmount: another's, attached only", "unmount", false, []ec2.Volume{onInstance("vol-2", "/dev/sdf", theirs)}, nil, "vol-2", plan.ActTerminal, "its tags do not match"},
 		{"unmount: something else is mounted", "unmount", false, nil, map[string]linux.Device{"/mnt/a": {}}, "", plan.ActTerminal, "no volume attached as /dev/sdf"},
 	}
 	for _, c := range cases {
