@@ -119,7 +119,7 @@ func (c *claims) release() {
 // interrupted one holds all of its own, a failed one those of its unfinished
 // lanes. The caller holds the lock files, so no new run can slip in between.
 func (s *Store) conflict(self plan.RunID, names []string) error {
-	runs, err := s.List()
+	runs, err := s.Unfinished()
 	if err != nil {
 		return err
 	}

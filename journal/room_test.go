@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -176,4 +177,50 @@ func TestListingTakesTheSocketsOfEndedRuns(t *testing.T) {
 		t.Errorf("the live run lost its socket: %v", err)
 	}
 	end(t, live, RunFailed)
+}
+
+// What ended costs nothing any more: none of these files could be read.
+func TestRunsThatEndedAreNotOpenedForWhatIsUnfinished(t *testing.T) {
+	s := testStore(t)
+	now := time.Now()
+	for n := range 2000 {
+		id := NewRunID(now.Add(-time.Duration(n) * time.Minute))
+		for _, ext := range []string{".db", ".json"} {
+			if err := os.WriteFile(s.path(id, ext), []byte("unreadable"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	left := begin(t, s, "unfinished", testPlan(t, "v"))
+	left.Close()
+	runs, err := s.Unfinished()
+	if err != nil || len(runs) != 1 || runs[0].Run != "unfinished" {
+		t.Errorf("unfinished are %+v, %v", runs, err)
+	}
+	var busy *BusyError
+	if err := s.conflict("another", []string{"mount:v"}); !errors.As(err, &busy) || busy.Run != "unfinished" {
+		t.Errorf("in the way is %v", err)
+	}
+	if err := s.Prune(200, 30*24*time.Hour, now); err != nil {
+		t.Error(err)
+	}
+	if names, _, err := s.names(); err != nil || len(names) != 2001 {
+		t.Errorf("%d journals are left, %v", len(names), err)
+	}
+}
+
+func TestARunThatIsGoneOnWithIsUnfinishedAgain(t *testing.T) {
+	s := testStore(t)
+	begin(t, s, "run-1", testPlan(t, "v")).Close()
+	if err := os.WriteFile(s.path("run-1", ".json"), []byte("{}"), 0o600); err != nil { // as of a run that had ended
+		t.Fatal(err)
+	}
+	r, err := s.Resume("run-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if runs, err := s.Unfinished(); err != nil || len(runs) != 1 {
+		t.Errorf("unfinished are %+v, %v", runs, err)
+	}
 }

@@ -151,6 +151,8 @@ func (s *Store) resume(run plan.RunID, claims []string) (*Run, error) {
 		c.release()
 		return nil, err
 	}
+	// A run that is gone on with is not one that ended, whatever it was.
+	_ = os.Remove(s.path(run, ".json"))
 	return &Run{Journal: j, store: s, claims: c}, nil
 }
 
@@ -210,36 +212,48 @@ func writeNew(path string, body []byte) error {
 
 // List returns all runs, oldest first: good rows, and rows whose Problem says
 // why the journal could not be read.
-func (s *Store) List() ([]Summary, error) {
-	entries, err := os.ReadDir(filepath.Join(s.dir, "runs"))
+func (s *Store) List() ([]Summary, error) { return s.list(true) }
+
+// Unfinished is List without the runs that ended, at a cost that does not grow
+// with their number: only an ended run has a summary beside its journal.
+func (s *Store) Unfinished() ([]Summary, error) { return s.list(false) }
+
+func (s *Store) list(ended bool) ([]Summary, error) {
+	journals, files, err := s.names()
 	if err != nil {
-		return nil, fmt.Errorf("cannot list runs: %w", err)
-	}
-	summaries, sockets := map[string]bool{}, map[string]bool{}
-	for _, e := range entries {
-		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok {
-			summaries[id] = true
-		}
-		if id, ok := strings.CutSuffix(e.Name(), ".sock"); ok {
-			sockets[id] = true
-		}
+		return nil, err
 	}
 	var out []Summary
-	for _, e := range entries {
-		id, ok := strings.CutSuffix(e.Name(), ".db")
-		if !ok {
+	for _, id := range journals {
+		if !ended && files[id+".json"] && !files[id+".sock"] {
 			continue
 		}
-		sum, there := s.summary(plan.RunID(id), summaries[id])
-		if there {
+		sum, there := s.summary(plan.RunID(id), files[id+".json"])
+		if there && (ended || !sum.Outcome.Ended()) {
 			out = append(out, sum)
 		}
-		if sockets[id] && (!there || sum.Outcome.Ended()) {
+		if files[id+".sock"] && (!there || sum.Outcome.Ended()) {
 			_ = os.Remove(s.Socket(plan.RunID(id))) // of a process that was killed as it ended
 		}
 	}
-	slices.SortFunc(out, func(a, b Summary) int { return strings.Compare(string(a.Run), string(b.Run)) })
 	return out, nil
+}
+
+// names returns the ids of all runs, oldest first, and what else is in their folder.
+func (s *Store) names() (journals []string, files map[string]bool, err error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "runs"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot list runs: %w", err)
+	}
+	files = make(map[string]bool, len(entries))
+	for _, e := range entries { // sorted by name
+		files[e.Name()] = true
+		if id, ok := strings.CutSuffix(e.Name(), ".db"); ok {
+			journals = append(journals, id)
+		}
+	}
+	slices.Sort(journals)
+	return journals, files, nil
 }
 
 // summary is one row; there is none when the file has gone meanwhile.
@@ -296,31 +310,42 @@ func (s *Store) SetAside(run plan.RunID) (string, error) {
 }
 
 // Prune removes ended runs beyond the newest keep ones that are older than
-// age. Unfinished and failed runs are never removed.
+// age. Unfinished and failed runs are never removed. A run's age is looked up
+// only where its id is old: the id is made of the time.
 func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
 	s.sweep()
-	runs, err := s.List()
+	journals, files, err := s.names()
 	if err != nil {
 		return err
 	}
-	ended := runs[:0:0]
-	for _, r := range runs {
-		if r.Problem == "" && r.Outcome.Ended() {
-			ended = append(ended, r)
-		}
-	}
+	ended := slices.DeleteFunc(journals, func(id string) bool { return !files[id+".json"] })
 	for i := 0; i < len(ended)-keep; i++ {
-		if now.Sub(ended[i].Created) < age {
+		if made, ok := madeAt(ended[i]); ok && now.Sub(made) < age {
+			break // the others are younger
+		}
+		run := plan.RunID(ended[i])
+		r, there := s.summary(run, true)
+		if !there || r.Problem != "" || !r.Outcome.Ended() || now.Sub(r.Created) < age {
 			continue
 		}
 		// The journal last: a summary without one lists nothing.
-		_ = os.Remove(s.path(ended[i].Run, ".json"))
-		_ = os.Remove(s.path(ended[i].Run, ".sock"))
-		if err := os.Remove(s.path(ended[i].Run, ".db")); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("cannot prune run %s: %w", ended[i].Run, err)
+		_ = os.Remove(s.path(run, ".json"))
+		_ = os.Remove(s.path(run, ".sock"))
+		if err := os.Remove(s.path(run, ".db")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("cannot prune run %s: %w", run, err)
 		}
 	}
 	return nil
+}
+
+// madeAt is the time in an id that NewRunID made.
+func madeAt(id string) (time.Time, bool) {
+	const layout = "20060102T150405"
+	if len(id) < len(layout) {
+		return time.Time{}, false
+	}
+	made, err := time.Parse(layout, id[:len(layout)])
+	return made, err == nil
 }
 
 // sweep removes what killed processes left: journals that they had not made yet, and sockets without a journal. Who is

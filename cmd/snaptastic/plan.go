@@ -75,7 +75,7 @@ func (a *app) noteUnfinished(p *plan.Plan) error {
 	if err != nil {
 		return nil // `run` will say it
 	}
-	runs, err := store.List()
+	runs, err := store.Unfinished()
 	if err != nil {
 		return nil
 	}

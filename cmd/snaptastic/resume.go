@@ -73,7 +73,7 @@ func (a *app) resumeAll(ctx context.Context) error {
 		return err
 	}
 	a.thawOwned(ctx, store)
-	runs, err := store.List()
+	runs, err := store.Unfinished()
 	if err != nil {
 		return err
 	}

@@ -140,7 +140,7 @@ func (a *app) beginRun(store *journal.Store, p *plan.Plan) (*journal.Run, error)
 // undone in the lanes that it left unfinished. Nothing of a live run is
 // touched: beginning the new one will say that it is busy.
 func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*journal.Run, action, error) {
-	runs, err := store.List()
+	runs, err := store.Unfinished()
 	if err != nil {
 		return nil, action{}, err
 	}
