@@ -67,6 +67,19 @@ func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 	return c, nil
 }
 
+// Hold takes claims without a journal, for what needs none; the caller releases them. An unfinished run keeps its own.
+func (s *Store) Hold(run plan.RunID, names []string) (release func(), err error) {
+	c, err := s.claim(run, names)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.conflict(run, names); err != nil {
+		c.release()
+		return nil, err
+	}
+	return c.release, nil
+}
+
 // openClaim opens a claim's file, and makes it where it is missing. For the lock alone a file is enough that cannot be
 // written: the state folder may be read-only.
 func openClaim(path string) (*os.File, error) {

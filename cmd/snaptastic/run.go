@@ -77,14 +77,18 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 	if os.Geteuid() != 0 {
 		return hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op, name)
 	}
+	adopted := op == "mount" && a.adoptOffline(ctx, name)
 	p, spec, err := a.compile(ctx, op, name, o)
+	if err == nil {
+		err = a.needSharedMounts(p)
+	}
+	if err == nil {
+		err = a.client.Ready(ctx) // before there is a run to be resumed
+	}
+	if err != nil && adopted && !a.answers(ctx) {
+		return a.unreconciled(name, err)
+	}
 	if err != nil {
-		return err
-	}
-	if err := a.needSharedMounts(p); err != nil {
-		return err
-	}
-	if err := a.client.Ready(ctx); err != nil { // before there is a run to be resumed
 		return err
 	}
 	store, err := a.store()
@@ -109,6 +113,9 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 	}
 	if run == nil {
 		if err := a.preflight(ctx, op, spec); err != nil {
+			if adopted && !a.answers(ctx) {
+				return a.unreconciled(name, err)
+			}
 			return err
 		}
 		if run, err = a.beginRun(store, p); err != nil {

@@ -38,7 +38,7 @@ var (
 	}
 	snapshotterShape = &shape{
 		label:  "name",
-		takes:  []string{"filter_tags", "description", "expire_after", "consistency", "on_missing", "max_hold", "freeze_expedite"},
+		takes:  []string{"filter_tags", "description", "expire_after", "consistency", "on_missing", "offline", "max_hold", "freeze_expedite"},
 		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "timeouts": timeoutsShape},
 		once:   []string{"timeouts"},
 	}

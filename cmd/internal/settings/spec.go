@@ -89,6 +89,7 @@ func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data us
 	if word, ok := r.choice(attrs["on_missing"], "create", "fail"); ok {
 		spec.OnMissing = word
 	}
+	_, _ = r.choice(attrs["offline"], "allow", "refuse") // read by Offline, when there is no instance to ask
 	r.volumes(block, content.Blocks.OfType("volume"), spec)
 	for i, before := 0, len(r.diags); i < len(spec.Volumes) && len(r.diags) == before; i++ {
 		spec.Volumes[i].Description = r.description(attrs["description"], data, spec.Name, spec.Volumes[i])

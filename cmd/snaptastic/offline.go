@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/journal"
+	"snaptastic/linux"
+	"snaptastic/plan"
+	"snaptastic/runner"
+	"snaptastic/steps"
+	"snaptastic/steps/recipe"
+)
+
+// firstAnswer is how long a boot waits for EC2 before it mounts what it knows.
+const firstAnswer = 5 * time.Second
+
+// adoptOffline mounts what the last finished mount of the snapshotter had mounted and what is plugged in now, when EC2 does
+// not answer. Nothing is made, formatted, tagged or detached that way. It tells whether all of that mount's volumes are
+// mounted then. What keeps it from doing so is never an error: the mount that follows asks EC2.
+func (a *app) adoptOffline(ctx context.Context, name string) (whole bool) {
+	if os.Geteuid() != 0 || a.loadSettings() != nil || !a.file.Offline(name) {
+		return false
+	}
+	store, err := a.store()
+	if err != nil {
+		return false
+	}
+	last := a.lastMount(store, name)
+	if last == nil {
+		return false
+	}
+	defer last.Close()
+	input := func(id plan.StepID) json.RawMessage {
+		if r := last.Records()[id]; r.State == journal.Done {
+			return r.Input
+		}
+		return nil
+	}
+	known, err := recipe.Record(last.Plan(), input)
+	if err != nil {
+		a.log.Debug("cannot use the record of the last mount", "run", last.Meta().Run, "error", err)
+		return false
+	}
+	host := linux.New(a.roots())
+	lanes, mounted := a.pluggedIn(ctx, host, known)
+	if a.otherMachine(last.Meta().InstanceID) {
+		return false
+	}
+	if len(lanes) == 0 {
+		return mounted == len(last.Plan().Lanes)
+	}
+	if a.answers(ctx) {
+		return false
+	}
+	p, err := recipe.Offline(last.Plan(), lanes, input)
+	if err != nil {
+		a.log.Warn("cannot mount without EC2", "error", err)
+		return false
+	}
+	done := a.mountOffline(ctx, store, host, p, last.Meta())
+	return done+mounted == len(last.Plan().Lanes)
+}
+
+// lastMount is the journal of the newest finished mount of the snapshotter, when no unmount came after it.
+func (a *app) lastMount(store *journal.Store, name string) *journal.Journal {
+	runs, err := store.List()
+	if err != nil {
+		return nil
+	}
+	for _, r := range slices.Backward(runs) {
+		switch {
+		case r.Snapshotter != name || r.Problem != "" || r.Operation != "mount" && r.Operation != "unmount":
+			continue
+		case r.Operation == "unmount":
+			return nil
+		case r.Outcome != journal.RunDone:
+			continue
+		}
+		j, err := store.Read(r.Run)
+		if err != nil {
+			return nil
+		}
+		return j
+	}
+	return nil
+}
+
+// pluggedIn are the lanes whose volume this machine shows by its serial, and that are not mounted; and how many are.
+func (a *app) pluggedIn(ctx context.Context, host *linux.Host, known []recipe.Recorded) (lanes []recipe.Recorded, mounted int) {
+	for _, r := range known {
+		d, there, err := host.FindDevice(ctx, linux.DeviceQuery{VolumeID: r.VolumeID(), Name: r.Device.Device, NameOffset: r.Device.NameOffset})
+		if err != nil || !there || d.VolumeID != r.VolumeID() { // a name alone proves nothing
+			continue
+		}
+		if on, _, err := host.VolumeOf(r.Where()); err == nil && on.Same(d) {
+			mounted++
+			continue
+		}
+		if _, taken, err := host.MountAt(r.Where()); err != nil || taken {
+			continue
+		}
+		lanes = append(lanes, r)
+	}
+	return lanes, mounted
+}
+
+// otherMachine: the firmware of a Nitro instance tells its id.
+func (a *app) otherMachine(id string) bool {
+	sys := a.roots().Sys
+	if sys == "" {
+		sys = "/sys"
+	}
+	b, err := os.ReadFile(filepath.Join(sys, "devices/virtual/dmi/id/board_asset_tag"))
+	tag := strings.TrimSpace(string(b))
+	return err == nil && strings.HasPrefix(tag, "i-") && tag != id
+}
+
+// answers asks the metadata and EC2 once, for a short time. A refusal is an answer, too.
+func (a *app) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, firstAnswer)
+	defer cancel()
+	id, err := a.identity(ctx)
+	if err != nil {
+		return false
+	}
+	_, err = a.client.AttachedVolumes(ctx, id.InstanceID)
+	switch ec2.ClassOf(err) {
+	case ec2.Throttled, ec2.Transient, ec2.Canceled, ec2.Ambiguous:
+		return false
+	}
+	return !errors.Is(err, context.DeadlineExceeded)
+}
+
+// mountOffline executes the plan under its claims, and says what it mounted. It has no journal: a mount of this boot that is
+// looked for before it is made needs none to be found again, and the mount that follows records it as adopted.
+func (a *app) mountOffline(ctx context.Context, store *journal.Store, host *linux.Host, p *plan.Plan, last journal.Meta) (done int) {
+	boot, err := host.BootID()
+	if err == nil {
+		err = a.needSharedMounts(p)
+	}
+	if err != nil {
+		a.log.Warn("nothing is mounted without EC2", "because", err)
+		return 0
+	}
+	id := journal.NewRunID(time.Now())
+	release, err := store.Hold(id, p.Claims())
+	if err != nil {
+		a.log.Warn("nothing is mounted without EC2", "because", err)
+		return 0
+	}
+	defer release()
+	w := &steps.World{Host: host, Fstab: host.FstabLine, Version: version(), Instance: steps.Instance{ID: p.Instance}, Log: a.logAt, HookDir: hookDir(store),
+		HookOutput: func(step plan.StepID, line string) { a.log.Info(line, "step", step) }}
+	a.log.Warn("EC2 does not answer: the volumes of the last mount that are plugged in are mounted without asking it", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
+	progress := a.progress(id, p, nil)
+	conf := runner.Config{Plan: p, Run: id, Journal: unwritten{}, Handlers: steps.Handlers(w), BootID: boot, Observe: progress.Event}
+	a.tune(&conf)
+	res := runner.Execute(ctx, conf)
+	progress.Close()
+	for _, l := range res.Done {
+		a.log.Warn("mounted; EC2 was not asked", "mount_point", l)
+	}
+	for _, f := range res.Failures {
+		a.log.Error("cannot mount without EC2", "step", f.Step, "error", f.Err, "hint", f.Hint)
+	}
+	if len(res.Failures) > 0 && len(res.Done) == len(p.Lanes) { // a hook around them all
+		return 0
+	}
+	return len(res.Done)
+}
+
+// unwritten is the journal of what needs none.
+type unwritten struct{}
+
+func (unwritten) Commit(_ []journal.Entry, done func(error)) { done(nil) }
+
+// unreconciled is the end of a mount that adopted all its volumes without EC2 and had no answer after that either: the
+// machine has what it had, and the next mount compares it with EC2.
+func (a *app) unreconciled(name string, err error) error {
+	a.log.Warn("EC2 still does not answer; all volumes of the last mount are mounted, and nothing was compared with EC2", "error", err,
+		"when_it_answers", "snaptastic run mount "+name)
+	return nil
+}
