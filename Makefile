@@ -5,10 +5,10 @@ LDFLAGS  = -s -w -X main.stamp=$(VERSION)
 GOFLAGS += -trimpath
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help build demo clean-demo test lint fuzz torture bench deps clean package try-package
+.PHONY: help build demo clean-demo test test-databases lint fuzz torture bench deps clean package try-package
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/snaptastic, a static binary
 	CGO_ENABLED=0 go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/snaptastic ./cmd/snaptastic
@@ -33,6 +33,10 @@ test: deps ## all tests; those that need root skip, with the reason, without it
 	go test ./...
 	go test -race ./plan ./journal ./runner ./ec2 ./linux/guard ./steps/... ./cmd/internal/...
 	go test -race -run '^TestCrashMatrix$$' ./cmd/snaptastic
+
+test-databases: deps ## PostgreSQL, MariaDB and Redis under load: snapshot, kill -9, restore (Debian, as root)
+	@$(SUDO) packaging/deps-databases
+	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_DATABASES=1 go test -count=1 -timeout 15m -v -run '^(TestDatabase(PostgreSQL|MariaDB|Redis)|TestTheMySQLExample|TestALockThat)' ./cmd/snaptastic
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
