@@ -29,6 +29,7 @@ func cleanInstances(a *app) *cobra.Command {
 			return j.report(c.Context())
 		}}
 	cpuFlag(c, &j.cpuBelow)
+	c.Flags().BoolVar(&j.dryRun, "dry-run", false, "accepted as by the other clean-ups; this one changes nothing anyway")
 	return c
 }
 

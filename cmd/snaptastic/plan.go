@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -60,12 +61,22 @@ func (a *app) showPlan(ctx context.Context, op, name string, o recipe.Options, f
 	}
 	previews := render.Previews(p, seen)
 	if a.json() {
-		return render.PlanJSON(a.stdout, p, previews)
+		return errors.Join(render.PlanJSON(a.stdout, p, previews), wouldFail(p, seen))
 	}
 	if err := render.PlanTree(a.stdout, p, previews, a.style(a.stdoutFile)); err != nil {
 		return err
 	}
-	return a.noteUnfinished(p)
+	return errors.Join(a.noteUnfinished(p), wouldFail(p, seen))
+}
+
+// wouldFail is the error of a plan of which a step would fail as things are now. The plan has shown it.
+func wouldFail(p *plan.Plan, seen map[plan.StepID]runner.Preview) error {
+	for i := range p.Steps {
+		if v := seen[p.Steps[i].ID]; v.Err != nil && !v.Skip && !p.Steps[i].Tolerated {
+			return &codeError{code: exitSomeLanes, err: v.Err, said: true}
+		}
+	}
+	return nil
 }
 
 // noteUnfinished says when `run` would not begin anew. It only reads, and makes

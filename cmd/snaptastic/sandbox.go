@@ -64,7 +64,7 @@ func sandboxServe(a *app) *cobra.Command {
 				if err != nil {
 					return usageError("cannot read faults: %w", err)
 				}
-				if err := json.Unmarshal(body, &conf.Faults); err != nil {
+				if err := conf.ReadFaults(body); err != nil {
 					return usageError("cannot read faults %s: %w", faults, err)
 				}
 			}
@@ -90,7 +90,7 @@ func sandboxServe(a *app) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&addr, "listen", "127.0.0.1:0", "`address` on loopback")
 	f.BoolVar(&filesOnly, "files-only", false, "plain files instead of loop devices (no root needed)")
-	f.StringVar(&faults, "faults", "", "`file` with a JSON list of faults")
+	f.StringVar(&faults, "faults", "", "`file` with faults, as faults.json in the sandbox's folder, or a JSON list of them")
 	f.StringVar(&policy, "policy", "", "`file` with an IAM policy; what it does not allow is refused")
 	f.BoolVar(&strict, "strict", false, "one snapshot of a volume in 15 s; describes lag 500 ms, and go back in time now and then")
 	f.StringSliceVar(&hosts, "allow-host", nil, "further `name` by which clients may call it, besides loopback's")

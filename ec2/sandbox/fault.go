@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -313,17 +314,9 @@ func (f *faultFile) read(config Config) (behaviour, error) {
 		if err != nil {
 			return next, fmt.Errorf("cannot read the faults: %w", err)
 		}
-		var j behaviourJSON
-		if err := strictly(content, &j); err != nil {
+		if err := next.add(content); err != nil {
 			return next, fmt.Errorf("cannot read %s: %w", f.path, err)
 		}
-		if err := next.Latency.set(j.Latency); err != nil {
-			return next, fmt.Errorf("cannot read %s: %w", f.path, err)
-		}
-		next.Faults = append(next.Faults[:len(next.Faults):len(next.Faults)], j.Faults...)
-		next.PageSize = cmp.Or(j.PageSize, next.PageSize)
-		next.Strict = next.Strict || j.Strict
-		next.Policy = cmp.Or(j.Policy, next.Policy)
 	}
 	if next.Strict {
 		next.Latency.Lag = cmp.Or(next.Latency.Lag, strictLag)
@@ -346,4 +339,36 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// add takes what the JSON of a fault file says, or a list of faults alone.
+func (b *behaviour) add(content []byte) error {
+	var j behaviourJSON
+	var err error
+	if bytes.HasPrefix(bytes.TrimSpace(content), []byte("[")) {
+		err = strictly(content, &j.Faults)
+	} else {
+		err = strictly(content, &j)
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.Latency.set(j.Latency); err != nil {
+		return err
+	}
+	b.Faults = append(b.Faults[:len(b.Faults):len(b.Faults)], j.Faults...)
+	b.PageSize = cmp.Or(j.PageSize, b.PageSize)
+	b.Strict = b.Strict || j.Strict
+	b.Policy = cmp.Or(j.Policy, b.Policy)
+	return nil
+}
+
+// ReadFaults adds to the config what a fault file says: JSON like that of DIR/faults.json, or a list of faults alone.
+func (c *Config) ReadFaults(content []byte) error {
+	b := behaviour{Latency: c.Latency, Faults: c.Faults, PageSize: c.PageSize, Strict: c.Strict, Policy: c.Policy}
+	if err := b.add(content); err != nil {
+		return err
+	}
+	c.Latency, c.Faults, c.PageSize, c.Strict, c.Policy = b.Latency, b.Faults, b.PageSize, b.Strict, b.Policy
+	return nil
 }
