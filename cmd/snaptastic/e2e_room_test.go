@@ -64,6 +64,21 @@ func TestFaultFullRootDiskAtBoot(t *testing.T) {
 	}
 }
 
+// A state folder that became read-only: what the last mount had is mounted without a journal, and it is said.
+func TestFaultReadOnlyStateFolderAtBoot(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.smallState("size=8m")
+	r.must("run", "mount", "db")
+	r.precious()
+	r.reboot()
+	if err := unix.Mount("none", r.state(), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.wants(0, "without a journal", "run", "mount", "db")
+	r.check(true)
+}
+
 // Somebody deletes the state folder while a run writes its journal there. The run stops and says so.
 func TestFaultStateFolderDeletedDuringARun(t *testing.T) {
 	t.Parallel()

@@ -29,6 +29,21 @@ func (a *app) adoptOffline(ctx context.Context, name string) (whole bool) {
 	if os.Geteuid() != 0 || a.loadSettings() != nil || !a.file.Offline(name) {
 		return false
 	}
+	return a.adoptRecorded(ctx, name, "EC2 does not answer", func() bool { return !a.answers(ctx) })
+}
+
+// withoutJournal is the end of a mount whose journal cannot be made, on a full or read-only disk: what the last mount had is
+// mounted without one.
+func (a *app) withoutJournal(ctx context.Context, name string, err error) error {
+	if !a.adoptRecorded(ctx, name, "the journal cannot be made", func() bool { return true }) {
+		return err
+	}
+	a.log.Warn("all volumes of the last mount are mounted, without a journal and without EC2", "error", err, "hint", "make room for "+a.stateDir+", then run the mount again")
+	return nil
+}
+
+// adoptRecorded mounts what the last finished mount had, if so says that there is a reason.
+func (a *app) adoptRecorded(ctx context.Context, name, why string, so func() bool) (whole bool) {
 	store, err := a.store()
 	if err != nil {
 		return false
@@ -57,7 +72,7 @@ func (a *app) adoptOffline(ctx context.Context, name string) (whole bool) {
 	if len(lanes) == 0 {
 		return mounted == len(last.Plan().Lanes)
 	}
-	if a.answers(ctx) {
+	if !so() {
 		return false
 	}
 	p, err := recipe.Offline(last.Plan(), lanes, input)
@@ -65,7 +80,7 @@ func (a *app) adoptOffline(ctx context.Context, name string) (whole bool) {
 		a.log.Warn("cannot mount without EC2", "error", err)
 		return false
 	}
-	done := a.mountOffline(ctx, store, host, p, last.Meta())
+	done := a.mountOffline(ctx, store, host, p, last.Meta(), why)
 	return done+mounted == len(last.Plan().Lanes)
 }
 
@@ -141,7 +156,7 @@ func (a *app) answers(ctx context.Context) bool {
 
 // mountOffline executes the plan under its claims, and says what it mounted. It has no journal: a mount of this boot that is
 // looked for before it is made needs none to be found again, and the mount that follows records it as adopted.
-func (a *app) mountOffline(ctx context.Context, store *journal.Store, host *linux.Host, p *plan.Plan, last journal.Meta) (done int) {
+func (a *app) mountOffline(ctx context.Context, store *journal.Store, host *linux.Host, p *plan.Plan, last journal.Meta, why string) (done int) {
 	boot, err := host.BootID()
 	if err == nil {
 		err = a.needSharedMounts(p)
@@ -159,7 +174,7 @@ func (a *app) mountOffline(ctx context.Context, store *journal.Store, host *linu
 	defer release()
 	w := &steps.World{Host: host, Fstab: host.FstabLine, Version: version(), Instance: steps.Instance{ID: p.Instance}, Log: a.logAt, HookDir: hookDir(store),
 		HookOutput: func(step plan.StepID, line string) { a.log.Info(line, "step", step) }}
-	a.log.Warn("EC2 does not answer: the volumes of the last mount that are plugged in are mounted without asking it", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
+	a.log.Warn(why+": the volumes of the last mount that are plugged in are mounted without asking it", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
 	progress := a.progress(id, p, nil)
 	conf := runner.Config{Plan: p, Run: id, Journal: unwritten{}, Handlers: steps.Handlers(w), BootID: boot, Observe: progress.Event}
 	a.tune(&conf)

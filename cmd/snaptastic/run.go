@@ -118,7 +118,11 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 			}
 			return err
 		}
-		if run, err = a.beginRun(store, p); err != nil {
+		run, err = a.beginRun(store, p)
+		if op == "mount" && journal.NoRoom(err) {
+			return a.withoutJournal(ctx, name, err)
+		}
+		if err != nil {
 			return err
 		}
 	}
