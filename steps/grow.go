@@ -55,6 +55,9 @@ func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 			if err != nil {
 				return Grown{}, err
 			}
+			if err := w.refuseFrozen(ctx, a, "grow", m.Target); err != nil {
+				return Grown{}, err
+			}
 			r, err := w.Host.Grow(ctx, d, m)
 			if errors.Is(err, linux.ErrCannotGrow) { // it serves as it is; that it is smaller is no reason to stop the lane
 				w.log("warn", "the file system stays smaller than its volume", "step", a.Step, "error", err)

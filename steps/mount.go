@@ -64,6 +64,9 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			if at, err := w.occupantOf(in.MountPoint); err == nil && at.device != nil && d.is(*at.device) {
 				return out, nil
 			}
+			if err := w.refuseFrozenElsewhere(ctx, a, d.Path); err != nil {
+				return Mounted{}, err
+			}
 			m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Target: in.MountPoint, LeadsTo: in.LeadsTo, FileSystem: f.FileSystem, Options: in.Options})
 			if errors.Is(err, linux.ErrDuplicateUUID) {
 				return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with one UUID on one host damage each other", err)
@@ -91,7 +94,7 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 				return err
 			}
 			if at.device != nil && in.Device.Must().is(*at.device) {
-				if err := w.unmountNow(ctx, in.MountPoint); err != nil {
+				if err := w.unmountNow(ctx, a, in.MountPoint); err != nil {
 					return err
 				}
 			}
@@ -106,7 +109,10 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 }
 
 // unmountNow unmounts; somebody who works there is named, and never cut off.
-func (w *World) unmountNow(ctx context.Context, mountPoint string) error {
+func (w *World) unmountNow(ctx context.Context, a plan.Attempt, mountPoint string) error {
+	if err := w.refuseFrozen(ctx, a, "unmount", mountPoint); err != nil {
+		return err
+	}
 	err := w.Host.Unmount(ctx, mountPoint)
 	switch {
 	case errors.Is(err, linux.ErrNotMountPoint):

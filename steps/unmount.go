@@ -48,8 +48,8 @@ func (w *World) unmount() plan.Funcs[UnmountIn, Unmounted] {
 			}
 			return plan.Seen[Unmounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, which is not the lane's volume", at, in.MountPoint)}, nil
 		},
-		Do: func(ctx context.Context, _ plan.Attempt, in UnmountIn) (Unmounted, error) {
-			return in.out(), w.unmountNow(ctx, in.MountPoint)
+		Do: func(ctx context.Context, a plan.Attempt, in UnmountIn) (Unmounted, error) {
+			return in.out(), w.unmountNow(ctx, a, in.MountPoint)
 		},
 		Undo: w.mountAgain,
 		Foresee: func(in UnmountIn) string {

@@ -368,8 +368,14 @@ func TestEveryHeldHookMustHold(t *testing.T) {
 func TestNothingIsFrozenWhenAHeldHookHasEndedBefore(t *testing.T) {
 	s := newShutter("vol-1")
 	s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
-	s.freezer.started = func() { <-s.windowOf(s.a).held[0].live.Exited() }
-	hook := HookIn{Name: "pre_snapshots", Timeout: plan.Duration(10 * time.Second), Command: []string{"/bin/sh", "-c", "echo ready"}}
+	goOn := filepath.Join(t.TempDir(), "go-on")
+	s.freezer.started = func() {
+		if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+			t.Error(err)
+		}
+		<-s.windowOf(s.a).held[0].live.Exited()
+	}
+	hook := HookIn{Name: "pre_snapshots", Timeout: plan.Duration(10 * time.Second), Command: []string{"/bin/sh", "-c", "echo ready; until test -e " + goOn + "; do sleep 0.01; done"}}
 	_, err := s.freeze().Do(t.Context(), s.a, FreezeIn{Mounts: s.members, Held: []HookIn{hook}})
 	if err == nil || !strings.Contains(err.Error(), "ended before the freeze") || slices.Contains(s.freezer.log, "freeze") {
 		t.Errorf("%v, %v", err, s.freezer.log)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,4 +128,55 @@ func TestASnapshotCallThatGoesWrongLeavesNothingDoubtful(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Unmounted while frozen, a file system stays frozen on a device that nobody can name or thaw.
+func TestWhatSomebodyElseFrozeIsNotUnmounted(t *testing.T) {
+	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
+		t.Run(fs, func(t *testing.T) {
+			r := newRig(t, 1, fs)
+			r.must("run", "mount", "db")
+			tool(t, "fsfreeze", "-f", r.mounts[0])
+			t.Cleanup(func() { _ = guard.ThawMount(r.mounts[0]) })
+			code, out := r.run("run", "unmount", "db")
+			plain(t, out)
+			if code == exitDone || !strings.Contains(out, "the file system is frozen") || !strings.Contains(out, "snaptastic thaw "+r.mounts[0]) {
+				t.Errorf("exit %d\n%s", code, out)
+			}
+			if len(r.mounted()) != 1 || !isFrozen(r.mounts[0]) {
+				t.Errorf("mounted %v, frozen %v", r.mounted(), isFrozen(r.mounts[0]))
+			}
+			r.must("thaw", r.mounts[0])
+			if left := r.unfinished(); len(left) > 0 {
+				r.must("resume", left[0])
+			} else {
+				r.must("run", "unmount", "db")
+			}
+			if len(r.mounted()) != 0 {
+				t.Errorf("mounted %v", r.mounted())
+			}
+		})
+	}
+}
+
+// A volume that somebody mounted elsewhere and froze there: the same file system at its own mount point would hang whoever writes.
+func TestWhatIsFrozenElsewhereIsNotMountedOnceMore(t *testing.T) {
+	r := newRig(t, 1, "ext4")
+	r.must("run", "mount", "db")
+	var node string
+	for _, v := range r.volumes() {
+		node = r.node(v.ID)
+	}
+	other := t.TempDir()
+	tool(t, "mount", node, other)
+	t.Cleanup(func() { _ = guard.ThawMount(other); _ = syscall.Unmount(other, 0) })
+	tool(t, "umount", r.mounts[0])
+	tool(t, "fsfreeze", "-f", other)
+	code, out := r.run("run", "mount", "db")
+	if code == exitDone || !strings.Contains(out, "the file system is frozen") || !strings.Contains(out, "snaptastic thaw "+other) || len(r.mounted()) != 0 {
+		t.Errorf("exit %d, mounted %v\n%s", code, r.mounted(), out)
+	}
+	r.must("thaw", other)
+	r.must("run", "mount", "db")
+	r.writable(r.mounts[0])
 }
