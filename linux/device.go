@@ -40,6 +40,8 @@ type Device struct {
 	Size         int64  // bytes
 	Serial       string // NVMe serial as the kernel tells it, trimmed; empty where there is none
 	VolumeID     string // vol-0abc, from the serial; empty on Xen
+	// Mounted, from VolumeOf, is the only partition of the device, which is what is mounted; nil where that is the device itself.
+	Mounted *Partition
 }
 
 // Same says whether both are one device of the kernel.

@@ -16,6 +16,8 @@ type LoopOptions struct {
 	// DirectIO lets the device bypass the page cache of its backing file. The
 	// kernel quietly falls back to buffered I/O where the file cannot do it.
 	DirectIO bool
+	// Partitions makes the kernel show the partitions of what is on it, as it does with an EBS volume.
+	Partitions bool
 }
 
 // LoopDevice is an attached loop device.
@@ -67,6 +69,9 @@ func LoopAttach(file string, opts LoopOptions) (string, error) {
 		path := fmt.Sprintf("/dev/loop%d", number)
 		err = loopConfigure(path, number, backing, opts)
 		if err == nil {
+			if opts.Partitions {
+				showPartitions(path)
+			}
 			return path, nil
 		}
 		if !errors.Is(err, unix.EBUSY) {
@@ -88,6 +93,9 @@ func loopConfigure(path string, number int, backing *os.File, opts LoopOptions) 
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], backing.Name())
 	if opts.DirectIO {
 		config.Info.Flags |= unix.LO_FLAGS_DIRECT_IO
+	}
+	if opts.Partitions {
+		config.Info.Flags |= unix.LO_FLAGS_PARTSCAN
 	}
 	return unix.IoctlLoopConfigure(int(device.Fd()), &config)
 }

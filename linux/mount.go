@@ -19,6 +19,7 @@ import (
 type MountRequest struct {
 	Source, Target, FileSystem string
 	Options                    []string // words of mount(8); "defaults" is none
+	Partition                  int      // of Source; 0 for Source itself
 	LeadsTo                    string   // where Target led to when this was planned; "" where nobody looked
 }
 
@@ -56,6 +57,13 @@ func (h *Host) mount(ctx context.Context, q MountRequest) (done Mounted, err err
 	flags, data, err := splitMountOptions(q.Options)
 	if err != nil {
 		return done, err
+	}
+	if q.Partition != 0 {
+		p, err := h.partition(q.Source, q.Partition)
+		if err != nil {
+			return done, err
+		}
+		q.Source = p.Path
 	}
 	at, err := openMountPoint(q)
 	if at != nil {

@@ -140,7 +140,11 @@ func (h *Host) MountsOf(dev Device) ([]Mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mountsOf(mounts, dev), nil
+	of := mountsOf(mounts, dev)
+	for _, p := range h.partitionsOf(dev.Major, dev.Minor) {
+		of = append(of, mountsOf(mounts, p.Device)...)
+	}
+	return of, nil
 }
 
 func mountsOf(mounts []Mount, dev Device) (of []Mount) {
@@ -167,7 +171,8 @@ func (m Mount) deviceNumber() (major, minor uint32) {
 
 // VolumeOf goes from a mount point to the device that is mounted there, with its serial where the kernel tells it: what is
 // frozen must be what is snapshotted. On Xen VolumeID is empty; compare the device with FindDevice's by Same.
-// Errors: ErrNotMountPoint; ErrNotVolume for a partition, a bind mount's or an assembled device, and tmpfs and the like.
+// The only partition of a device stands for it (Mounted).
+// Errors: ErrNotMountPoint; ErrNotVolume for one of several partitions, a bind mount's or an assembled device, and tmpfs and the like.
 func (h *Host) VolumeOf(mountPoint string) (Device, Mount, error) {
 	fail := func(err error) (Device, Mount, error) {
 		return Device{}, Mount{}, fmt.Errorf("cannot tell the volume of %s: %w", mountPoint, err)
@@ -184,8 +189,19 @@ func (h *Host) VolumeOf(mountPoint string) (Device, Mount, error) {
 		return fail(fmt.Errorf("%s (%s): %w", m.Source, m.FileSystem, ErrNotVolume))
 	}
 	block := filepath.Join(h.kernelSys, "dev/block", fmt.Sprintf("%d:%d", major, minor))
-	if _, err := os.Stat(filepath.Join(block, "partition")); err == nil {
-		return fail(fmt.Errorf("%s is a partition: %w", m.Source, ErrNotVolume))
+	if wholeMajor, wholeMinor, count, is := h.wholeOf(major, minor); is {
+		if count != 1 { // the others would be in a snapshot as they happen to be
+			return fail(fmt.Errorf("%s is one of %d partitions: %w", m.Source, count, ErrNotVolume))
+		}
+		dev, err := h.deviceByNumber(wholeMajor, wholeMinor, m.Source)
+		if err != nil {
+			return fail(err)
+		}
+		only := h.partitionsOf(wholeMajor, wholeMinor)
+		if len(only) == 1 {
+			dev.Mounted = &only[0]
+		}
+		return dev, m, nil
 	}
 	if slaves, _ := os.ReadDir(filepath.Join(block, "slaves")); len(slaves) > 0 {
 		return fail(fmt.Errorf("%s is made of %s (LVM, RAID or encryption): %w", m.Source, slaves[0].Name(), ErrNotVolume))

@@ -34,6 +34,11 @@ type Signature struct {
 	UUID   string // lower case
 	Label  string
 	Offset int64 // bytes from the start of the device to the signature
+
+	// Of a partition table: how many partitions the kernel shows, and of a single one its number and what it carries.
+	Partitions int
+	OnlyNumber int
+	Only       *Signature
 }
 
 // Blank says that nothing at all was found.
@@ -76,10 +81,13 @@ func (h *Host) Probe(ctx context.Context, path string) (Signature, error) {
 	if err != nil {
 		return Signature{}, fmt.Errorf("cannot probe %s: %w", path, err)
 	}
-	defer f.Close()
 	s, err := probeFile(f)
+	f.Close() // its partitions are in use as long as it is open alone
 	if err != nil {
 		return Signature{}, fmt.Errorf("cannot probe %s: %w", path, err)
+	}
+	if s.Class == ClassPartitionTable {
+		h.lookInto(ctx, path, &s)
 	}
 	return s, nil
 }

@@ -154,6 +154,14 @@ func (o occupant) String() string {
 	return fmt.Sprintf("%s (%s)", o.mount.Source, o.mount.FileSystem)
 }
 
+// partition is the number of the partition that is mounted; 0 for the whole device.
+func (o occupant) partition() int {
+	if o.device == nil || o.device.Mounted == nil {
+		return 0
+	}
+	return o.device.Mounted.Number
+}
+
 func underName(attached []ec2.Volume, instance, device string) (ec2.Volume, bool) {
 	for _, v := range attached {
 		if a, on := v.On(instance); on && SameDeviceName(a.Device, device) {
@@ -172,6 +180,9 @@ func (w *World) describeFound(v ec2.Volume, found bool, at occupant) FoundVolume
 	if at.device != nil && at.device.VolumeID == v.ID {
 		out.Mounted, out.Node, out.FileSystem = true, at.device.Path, at.mount.FileSystem
 		out.Dev = fmt.Sprintf("%d:%d", at.device.Major, at.device.Minor)
+		if p := at.device.Mounted; p != nil {
+			out.Node, out.Dev = p.Path, fmt.Sprintf("%d:%d", p.Major, p.Minor)
+		}
 	}
 	return out
 }

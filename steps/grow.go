@@ -36,6 +36,9 @@ func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 			if err != nil {
 				return plan.Seen[Grown]{}, err
 			}
+			if p := d.Mounted; p != nil {
+				return plan.Seen[Grown]{Sight: plan.AsWanted, Note: fmt.Sprintf("%s is on partition %d and stays as large as that: `growpart %s %d` makes it larger", m.Target, p.Number, d.Path, p.Number)}, nil
+			}
 			growable, err := w.Host.Growable(ctx, d, m)
 			switch {
 			case errors.Is(err, linux.ErrCannotGrow):
@@ -54,6 +57,9 @@ func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 			}
 			if err != nil {
 				return Grown{}, err
+			}
+			if d.Mounted != nil {
+				return Grown{Reason: "it is on a partition"}, nil
 			}
 			if err := w.refuseFrozen(ctx, a, "grow", m.Target); err != nil {
 				return Grown{}, err

@@ -36,6 +36,7 @@ type FileSystem struct {
 	Formatted  bool   `json:"formatted"`
 	FileSystem string `json:"file_system"`
 	UUID       string `json:"uuid,omitempty"`
+	Partition  int    `json:"partition,omitempty"` // its number, where the volume has a partition table with this one alone
 	Why        string `json:"reason"`
 }
 
@@ -144,7 +145,39 @@ func (w *World) seeFileSystem(ctx context.Context, a plan.Attempt, in MkfsOrSkip
 		return seen, plan.Terminal("if it was left behind by an earlier run: detach and delete it, and run mount again",
 			fmt.Errorf("cannot use %s: it carries no file system (%s), and it is not formatted, since this run did not make it", v.VolumeID, s))
 	}
-	return plan.Seen[FileSystem]{Sight: plan.Conflict, Note: fmt.Sprintf("%s (%s) carries %s, which is no file system", v.VolumeID, d.Path, s)}, nil
+	if s.Class == linux.ClassPartitionTable && s.Only != nil && s.Only.Class == linux.ClassFileSystem {
+		why := fmt.Sprintf("%s; it is on partition %d, the only one of its %s table", keeps(v, s.Only.Type, in.FileSystem), s.OnlyNumber, s.Type)
+		return plan.Seen[FileSystem]{Sight: plan.AsWanted, Note: why, Out: FileSystem{FileSystem: s.Only.Type, UUID: s.Only.UUID, Partition: s.OnlyNumber, Why: why}}, nil
+	}
+	what, todo := notAFileSystem(s, d.Path)
+	return seen, plan.Terminal(todo, fmt.Errorf("cannot use %s (%s): it carries %s, which is no file system", v.VolumeID, d.Path, what))
+}
+
+// notAFileSystem says what is on a volume that cannot be mounted, and what to do about it.
+func notAFileSystem(s linux.Signature, device string) (what, todo string) {
+	const elsewhere = "; or declare another device name, and detach this volume"
+	switch s.Class {
+	case linux.ClassPartitionTable:
+		what = fmt.Sprintf("a partition table (%s) with %d partitions", s, s.Partitions)
+		switch {
+		case s.Only != nil:
+			what = fmt.Sprintf("a partition table (%s) whose only partition carries %s", s, s.Only)
+		case s.Partitions == 1:
+			what = fmt.Sprintf("a partition table (%s) whose only partition cannot be looked into", s)
+		case s.Partitions == 0:
+			return what, "look with `lsblk " + device + "`; if the kernel has not seen its partitions: `partprobe " + device + "`" + elsewhere
+		}
+		return what, "look with `lsblk -f " + device + "`; a volume is mounted whole, or from its only partition: copy what is needed to a new volume" + elsewhere
+	case linux.ClassLVM:
+		return s.String() + " (LVM or the like)", "look with `pvs` and `lvs`; a volume here is one file system by itself: copy the data to a new volume" + elsewhere
+	case linux.ClassLUKS:
+		return s.String() + " (encrypted)", "open it with `cryptsetup open " + device + " NAME` and copy the data to a new volume; EBS encrypts by itself (encrypted = true)" + elsewhere
+	case linux.ClassRAID:
+		return s.String() + " (a member of a RAID)", "look with `mdadm --examine " + device + "`; a volume here is one file system by itself: copy the data to a new volume" + elsewhere
+	case linux.ClassSwap:
+		return s.String() + " (swap space)", "if it is not needed, detach and delete it, and run mount again" + elsewhere
+	}
+	return s.String(), "look with `blkid -p " + device + "` and `hexdump -C " + device + " | head`; nothing on it is overwritten" + elsewhere
 }
 
 // seeMountedFileSystem: a mounted device cannot be probed exclusively, and needs not be.

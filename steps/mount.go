@@ -67,7 +67,7 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			if err := w.refuseFrozenElsewhere(ctx, a, d.Path); err != nil {
 				return Mounted{}, err
 			}
-			m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Target: in.MountPoint, LeadsTo: in.LeadsTo, FileSystem: f.FileSystem, Options: in.Options})
+			m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Partition: f.Partition, Target: in.MountPoint, LeadsTo: in.LeadsTo, FileSystem: f.FileSystem, Options: in.Options})
 			if errors.Is(err, linux.ErrDuplicateUUID) {
 				return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with one UUID on one host damage each other", err)
 			}

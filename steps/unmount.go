@@ -31,6 +31,7 @@ type Unmounted struct {
 type beforeUnmount struct {
 	FileSystem string   `json:"file_system"`
 	Options    []string `json:"options,omitempty"`
+	Partition  int      `json:"partition,omitempty"` // its number, where the volume has one
 }
 
 func (w *World) unmount() plan.Funcs[UnmountIn, Unmounted] {
@@ -44,7 +45,7 @@ func (w *World) unmount() plan.Funcs[UnmountIn, Unmounted] {
 			case !at.mounted:
 				return plan.Seen[Unmounted]{Sight: plan.AsWanted, Out: in.out()}, nil
 			case found.Found && w.isVolume(at, found.VolumeID, in):
-				return plan.Seen[Unmounted]{Sight: plan.Absent, Before: beforeUnmount{at.mount.FileSystem, at.mount.Options}}, nil
+				return plan.Seen[Unmounted]{Sight: plan.Absent, Before: beforeUnmount{at.mount.FileSystem, at.mount.Options, at.partition()}}, nil
 			}
 			return plan.Seen[Unmounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, which is not the lane's volume", at, in.MountPoint)}, nil
 		},
@@ -91,7 +92,7 @@ func (w *World) mountAgain(ctx context.Context, a plan.Attempt, in UnmountIn, _ 
 	if err != nil {
 		return err
 	}
-	r := linux.MountRequest{Source: d.Path, Target: in.MountPoint, FileSystem: before.FileSystem, Options: before.Options}
+	r := linux.MountRequest{Source: d.Path, Partition: before.Partition, Target: in.MountPoint, FileSystem: before.FileSystem, Options: before.Options}
 	if _, err = w.Host.Mount(ctx, r); err == nil {
 		return nil
 	}

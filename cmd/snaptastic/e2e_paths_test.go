@@ -402,3 +402,120 @@ func TestOwnerGroupAndModeAreOfANewFileSystem(t *testing.T) {
 	r.must("run", "mount", "db") // restored
 	is(77, 77, 0o750)
 }
+
+// carries attaches a volume with the rig's tags, and puts something on its device.
+func (r *rig) carries(put func(node string)) string {
+	r.t.Helper()
+	ctx := context.Background()
+	v, err := r.client.CreateVolume(ctx, ec2.CreateVolumeRequest{Zone: sandbox.Zone, Size: 1, Type: "gp3", ClientToken: "0123456789abcdef0123456789abcdef",
+		Tags: map[string]string{"role": "db", "mount_point": r.mounts[0]}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	self, err := r.client.Metadata().Identity(ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := r.client.AttachVolume(ctx, v.ID, self.InstanceID, "/dev/sdf"); err != nil {
+		r.t.Fatal(err)
+	}
+	put(r.node(v.ID))
+	return v.ID
+}
+
+func (r *rig) partition(node, script string) {
+	r.t.Helper()
+	path, err := exec.LookPath("sfdisk")
+	if err != nil {
+		r.t.Skip("needs sfdisk")
+	}
+	cmd := exec.Command(path, "-q", node)
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		r.t.Fatalf("sfdisk: %v: %s", err, out)
+	}
+}
+
+func TestAVolumeThatCarriesNoFileSystemIsRefusedWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		put  func(r *rig, node string)
+		says []string
+	}{
+		"two partitions": {func(r *rig, node string) { r.partition(node, "label: gpt\n,100M\n,\n") }, []string{"a partition table (gpt", "with 2 partitions", "lsblk -f"}},
+		"an empty one":   {func(r *rig, node string) { r.partition(node, "label: dos\n,\n") }, []string{"whose only partition carries blank", "lsblk -f"}},
+		"swap":           {func(r *rig, node string) { tool(t, "mkswap", node) }, []string{"swap space", "detach and delete it"}},
+		"LVM": {func(_ *rig, node string) {
+			put(t, node, 512, "LABELONE\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x20\x00\x00\x00LVM2 001")
+		}, []string{"LVM", "pvs"}},
+		"LUKS": {func(_ *rig, node string) { put(t, node, 0, "LUKS\xba\xbe\x00\x02") }, []string{"encrypted", "cryptsetup open"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 1, "ext4")
+			id := r.carries(func(node string) { tt.put(r, node) })
+			before := sum(t, r.node(id))
+			out := r.wants(1, "cannot use "+id, "run", "mount", "db")
+			for _, words := range tt.says {
+				if !strings.Contains(out, words) {
+					t.Errorf("it does not say %q:\n%s", words, out)
+				}
+			}
+			if strings.Contains(out, "cannot make ext4") {
+				t.Errorf("it says that it would make a file system:\n%s", out)
+			}
+			if sum(t, r.node(id)) != before {
+				t.Error("something was written to it")
+			}
+		})
+	}
+}
+
+func put(t *testing.T, node string, at int64, text string) {
+	t.Helper()
+	f, err := os.OpenFile(node, os.O_WRONLY|os.O_SYNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte(text), at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A volume whose one partition holds a file system is mounted from that, frozen, unmounted and restored as any other.
+func TestAVolumeWithOnePartitionIsMountedFromIt(t *testing.T) {
+	t.Parallel()
+	for _, label := range []string{"gpt", "dos"} {
+		t.Run(label, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 1, "ext4")
+			id := r.carries(func(node string) {
+				r.partition(node, "label: "+label+"\n,500M\n")
+				_ = exec.Command("partx", "--add", node).Run() // where the kernel knows no tables
+				tool(t, "mkfs.ext4", "-q", node+"p1")
+			})
+			r.wants(0, "on partition 1, the only one", "plan", "mount", "db")
+			r.must("run", "mount", "db")
+			m, mounted, err := linux.New(linux.Roots{}).MountAt(r.mounts[0])
+			if err != nil || !mounted || m.Source != r.node(id)+"p1" {
+				t.Fatalf("%+v, %v, %v", m, mounted, err)
+			}
+			r.must("run", "mount", "db") // adopted
+			r.wants(0, "", "volumes", "db")
+			r.precious()
+			r.must("run", "snapshot", "db")
+			r.must("run", "unmount", "db")
+			r.deleteDetached()
+			r.must("run", "mount", "db")
+			m, mounted, err = linux.New(linux.Roots{}).MountAt(r.mounts[0])
+			if err != nil || !mounted || !strings.HasSuffix(m.Source, "p1") {
+				t.Errorf("restored: %+v, %v, %v", m, mounted, err)
+			}
+			if e := entries(t, r.mounts[0]); len(e) < 2 {
+				t.Errorf("restored: %v", e)
+			}
+			r.must("run", "unmount", "db")
+		})
+	}
+}

@@ -136,7 +136,7 @@ func (w *World) device(id string) (string, error) {
 	if w.config.FilesOnly {
 		return w.pool.path(id), nil
 	}
-	return linux.LoopAttach(w.pool.path(id), linux.LoopOptions{})
+	return linux.LoopAttach(w.pool.path(id), linux.LoopOptions{Partitions: true})
 }
 
 // settle does to the host what the records ask for: devices that are to appear,
