@@ -39,11 +39,15 @@ type FoundVolume struct {
 	Dev                 string `json:"dev,omitempty"`     // major:minor, when mounted
 	Node                string `json:"node,omitempty"`    // device node, when mounted
 	FileSystem          string `json:"file_system,omitempty"`
+	// Note is what an operator should know of it before it is snapshotted.
+	Note string `json:"note,omitempty"`
 }
 
 // String says what was found.
 func (f FoundVolume) String() string {
 	switch {
+	case f.Mounted && f.Note != "":
+		return f.VolumeID + " is attached as " + f.Device + " and " + f.Note
 	case f.Mounted:
 		return f.VolumeID + " is attached as " + f.Device + " and mounted"
 	case f.Found:
@@ -69,6 +73,10 @@ func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 				}
 			}
 			out := w.describeFound(volume, found, at)
+			if in.For == "snapshot" && out.Mounted && at.mount.HasOption("ro") {
+				out.Note = "mounted read-only: its snapshot is what was written before"
+				w.log("warn", "the volume to snapshot is mounted read-only; after an error the kernel does that, and `dmesg` says so", "mount_point", in.MountPoint)
+			}
 			if in.For == "mount" {
 				err = w.judgeForMount(in, attached, volume, out, at)
 			} else {
@@ -243,6 +251,8 @@ func judgeForUse(in FindVolumeIn, v ec2.Volume, out FoundVolume, at occupant) er
 		return refuse("mount it first: `snaptastic run mount`", "no volume is attached as %s", in.Device)
 	case !out.Mounted:
 		return refuse("mount it first: `snaptastic run mount`", "%s is attached as %s and not mounted", v.ID, out.Device)
+	case at.mount.HasOption("emergency_ro"), at.mount.HasOption("shutdown"): // ext4 and xfs after an error, in kernels that say so
+		return refuse("see `dmesg`; unmount it, and let fsck or xfs_repair mend it", "the kernel has found an error in its file system and lets nobody write")
 	}
 	return nil
 }

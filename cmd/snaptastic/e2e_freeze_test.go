@@ -180,3 +180,30 @@ func TestWhatIsFrozenElsewhereIsNotMountedOnceMore(t *testing.T) {
 	r.must("run", "mount", "db")
 	r.writable(r.mounts[0])
 }
+
+// A volume that is mounted read-only, by an operator or by the kernel after an error, is snapshotted as it is, and that is said
+// wherever somebody looks.
+func TestAReadOnlyMountIsSaid(t *testing.T) {
+	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
+		t.Run(fs, func(t *testing.T) {
+			r := newRig(t, 1, fs)
+			r.must("run", "mount", "db")
+			tool(t, "mount", "-o", "remount,ro", r.mounts[0])
+			for _, args := range [][]string{{"plan", "snapshot", "db"}, {"plan", "snapshot", "db", "-o", "json"}, {"volumes", "db"}, {"run", "snapshot", "db"}} {
+				if out := r.must(append([]string{"--log-level", "error"}, args...)...); !strings.Contains(out, "mounted read-only") {
+					t.Errorf("%v does not say it:\n%s", args, out)
+				}
+			}
+			r.restorable(1)
+			if out := r.must("volumes", "db", "-o", "json"); !strings.Contains(out, `"read_only": true`) {
+				t.Errorf("JSON does not say it:\n%s", out)
+			}
+			tool(t, "mount", "-o", "remount,rw", r.mounts[0])
+			for _, args := range [][]string{{"plan", "snapshot", "db"}, {"volumes", "db"}} {
+				if out := r.must(args...); strings.Contains(out, "read-only") {
+					t.Errorf("%v says it of one that is not:\n%s", args, out)
+				}
+			}
+		})
+	}
+}

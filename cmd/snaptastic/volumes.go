@@ -50,6 +50,7 @@ type mountedView struct {
 	At         string `json:"at"`
 	Source     string `json:"source"`
 	FileSystem string `json:"file_system"`
+	ReadOnly   bool   `json:"read_only"`
 	Used       uint64 `json:"used"`  // bytes
 	Total      uint64 `json:"total"` // bytes
 }
@@ -198,6 +199,9 @@ func (l volumeLook) mountOf(v recipe.Volume, device linux.Device, view *volumeVi
 	}
 	m := of[here]
 	view.Mounted = &mountedView{At: m.Target, Source: cmp.Or(device.Path, m.Source), FileSystem: m.FileSystem}
+	if view.Mounted.ReadOnly = m.HasOption("ro"); view.Mounted.ReadOnly && !slices.Contains(v.MountOptions, "ro") {
+		view.wrong("mounted read-only")
+	}
 	total, free, err := l.host.Usage(m.Target)
 	if err != nil { // of a device that is gone
 		view.wrong("%v", err)
