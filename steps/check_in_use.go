@@ -82,7 +82,7 @@ func (w *World) inUse(ctx context.Context, in CheckInUseIn) (busy []error, err e
 		case there:
 			mounted = append(mounted, v.MountPoint)
 		default:
-			err := w.mustBeFree(ctx, linux.DeviceQuery{VolumeID: found.VolumeID, Name: v.Device, NameOffset: v.NameOffset})
+			err := w.mustBeFree(ctx, linux.DeviceQuery{VolumeID: found.VolumeID, Name: v.Device, NameOffset: v.NameOffset, Size: bytesOf(found.Size)})
 			if errors.Is(err, linux.ErrDeviceBusy) {
 				busy = append(busy, err)
 			} else if err != nil {
@@ -97,9 +97,13 @@ func (w *World) inUse(ctx context.Context, in CheckInUseIn) (busy []error, err e
 	if err != nil {
 		return nil, err
 	}
+	var also []string // the kernel names what is mounted by where it is
+	for _, mountPoint := range in.AlsoUnmounted {
+		also = append(also, linux.LeadsTo(mountPoint))
+	}
 	for _, mountPoint := range mounted {
 		left := slices.DeleteFunc(users[mountPoint], func(h linux.Holder) bool {
-			return h.PID == 0 && h.How == linux.NestedMount && slices.Contains(in.AlsoUnmounted, h.Path)
+			return h.PID == 0 && h.How == linux.NestedMount && slices.Contains(also, h.Path)
 		})
 		if len(left) > 0 {
 			busy = append(busy, linux.InUse(mountPoint, left))
