@@ -25,7 +25,7 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	loaded := c.loaded
 	loaded.Region = c.region
 	api := sts.NewFromConfig(loaded, func(o *sts.Options) {
-		o.Credentials = namedCredentials{c.loaded.Credentials}
+		o.Credentials = c.credentials()
 		o.HTTPClient = c.httpClient()
 		// An endpoint of Amazon's is EC2's alone; any other serves all there is.
 		if at, err := url.Parse(c.config.EndpointURL); err == nil && at.Host != "" && !strings.Contains(at.Host, "amazonaws.com") {

@@ -23,7 +23,8 @@ const DefaultPollMin = 200 * time.Millisecond
 type Config struct {
 	Region      string // empty: the SDK's own sources (AWS_REGION, profile), then the instance's region from metadata
 	EndpointURL string // empty: EC2's own for the region (or AWS_ENDPOINT_URL)
-	MetadataURL string // empty: http://169.254.169.254 (or AWS_EC2_METADATA_SERVICE_ENDPOINT)
+	MetadataURL string // empty: as AWS_EC2_METADATA_SERVICE_ENDPOINT or …_ENDPOINT_MODE say, or http://169.254.169.254
+	Profile     string // empty: AWS_PROFILE, or the default one
 
 	// Credentials are static ones. When its ID is empty the SDK's default chain finds some: environment, profile, role.
 	Credentials Credentials
@@ -39,6 +40,10 @@ type Config struct {
 	// SettleWindow is how long a thing that EC2 does not show counts as not visible yet; 0: 30 s. EC2 is eventually
 	// consistent: https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 	SettleWindow time.Duration
+
+	// PatientUntil is until when a refusal that may come of a machine's having just booted, such as AuthFailure, counts as
+	// a passing failure. Zero: never.
+	PatientUntil time.Time
 
 	UserAgent string // added to the SDK's, such as snaptastic/1.0
 	PageSize  int32  // results per page of a describe; 0: 1000, EC2's most
@@ -133,6 +138,9 @@ func load(ctx context.Context, cfg Config, metadata *Metadata) (aws.Config, erro
 		config.WithHTTPClient(newPool()), // the SDK adds the roots of AWS_CA_BUNDLE
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = metadata.client }),
 	}
+	if cfg.Profile != "" {
+		options = append(options, config.WithSharedConfigProfile(cfg.Profile))
+	}
 	if cfg.Region != "" {
 		options = append(options, config.WithRegion(cfg.Region))
 	}
@@ -169,7 +177,7 @@ func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
 	loaded := c.loaded
 	loaded.Region = c.region
 	c.connected = sdk.NewFromConfig(loaded, func(o *sdk.Options) {
-		o.Credentials = namedCredentials{c.loaded.Credentials}
+		o.Credentials = c.credentials()
 		o.HTTPClient = c.httpClient()
 		if c.config.EndpointURL != "" {
 			o.BaseEndpoint = aws.String(c.config.EndpointURL)
@@ -205,26 +213,40 @@ func call[In, Out any](ctx context.Context, c *Client, op, doing string, send me
 	tries := &tries{op: op, pace: c.paces.of(op), log: c.config.Log}
 	out, err := send(api, ctx, in, func(o *sdk.Options) { o.Retryer = tries })
 	if err != nil {
-		return nil, tries.fault(ctx, err).as(doing)
+		return nil, c.lenient(tries.fault(ctx, err).as(doing))
 	}
 	return out, nil
 }
 
 // credentialsError marks a failure to come by credentials, which the SDK reports like any other.
-type credentialsError struct{ err error }
+type credentialsError struct {
+	err  error
+	late bool // the instance's role may have some soon
+
+	// What the metadata service said last, where it was asked for this one.
+	status  int
+	failure error
+	token   bool
+}
 
 func (e *credentialsError) Error() string { return "no credentials: " + e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
-type namedCredentials struct{ inner aws.CredentialsProvider }
+type namedCredentials struct {
+	inner aws.CredentialsProvider
+	late  bool // they come from the instance's role
+}
 
 func (n namedCredentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if n.inner == nil {
-		return aws.Credentials{}, &credentialsError{errors.New("none are configured")}
+		return aws.Credentials{}, &credentialsError{err: errors.New("none are configured")}
 	}
-	found, err := n.inner.Retrieve(ctx)
+	var heard heard
+	found, err := n.inner.Retrieve(context.WithValue(ctx, heardKey{}, &heard))
 	if err != nil {
-		return found, &credentialsError{err}
+		failed := &credentialsError{err: err, late: n.late}
+		failed.status, failed.failure, failed.token = heard.last()
+		return found, failed
 	}
 	return found, nil
 }

@@ -88,7 +88,7 @@ func (c *Client) askCloudWatch(ctx context.Context, form url.Values, into *stati
 		return refuse(op, inWords(op), err.Error())
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-	keys, err := namedCredentials{c.loaded.Credentials}.Retrieve(ctx)
+	keys, err := c.credentials().Retrieve(ctx)
 	if err != nil {
 		return Classify(op, err)
 	}

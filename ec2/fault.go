@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -68,6 +69,7 @@ type Fault struct {
 	Class      Class         // what may be done about it
 	Hint       string        // what to do about it; empty when there is nothing but trying again
 	RetryAfter time.Duration // how long to leave EC2 alone before asking again; 0 when asking again is no use
+	Late       bool          // a machine that has just booted may be told so: asked again in a while, it may go well
 	repeated   bool          // an attempt before may have had its effect
 	cause      error
 }
@@ -145,8 +147,23 @@ func classifyCredentials(fault *Fault, missing *credentialsError) {
 		fault.Class = Canceled
 		return
 	}
-	fault.Class = Denied
+	fault.Class, fault.Late = Denied, missing.late
 	fault.Hint = "attach a role to the instance, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+	if !missing.late {
+		return
+	}
+	switch {
+	case missing.failure != nil || errors.Is(missing.err, context.DeadlineExceeded):
+		fault.Class, fault.Message = Transient, "no usable AWS credentials: the metadata service does not answer"
+		fault.Hint = metadataHint
+	case missing.status == http.StatusNotFound && !missing.token:
+		fault.Message = "no usable AWS credentials: the instance's metadata shows no role"
+	case missing.status >= 300:
+		fault.Message = fmt.Sprintf("no usable AWS credentials: the metadata service answers HTTP %d", missing.status)
+		if missing.status >= 500 {
+			fault.Class = Transient
+		}
+	}
 }
 
 // classifyAnswer classifies a proper answer of EC2.
@@ -163,6 +180,7 @@ func classifyAnswer(fault *Fault, code, message string) {
 	if fault.Class == Transient && sentOnce[fault.Op] {
 		fault.Class = Ambiguous
 	}
+	fault.Late = isLateCode(code)
 	fault.Hint = hint(fault)
 }
 
@@ -213,7 +231,7 @@ func classifyConnection(fault *Fault, err error) {
 	fault.Message = lastWords(err)
 	switch {
 	case isUntrusted(err):
-		fault.Class = Invalid
+		fault.Class, fault.Late = Invalid, true // the clock may not be set yet
 		fault.Hint = "check the endpoint URL, the machine's clock and its CA certificates"
 	case isForeign(err):
 		fault.Class = Transient

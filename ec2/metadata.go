@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	metadataPatience = 1800 * time.Millisecond // for one question, retries included
-	mostMetadata     = 1 << 20                 // bytes of one answer; EC2's userdata has 16 KiB at most
+	// For one question, retries included. One that is asked patiently doubles it from try to try.
+	metadataTime     = 1800 * time.Millisecond
+	mostMetadataTime = 10 * time.Second
+	mostMetadata     = 1 << 20 // bytes of one answer; EC2's userdata has 16 KiB at most
 )
 
 // Metadata is the instance metadata service, version 2 only: a session token goes with each request, and there is no
@@ -47,6 +49,9 @@ func NewMetadata(cfg Config) *Metadata {
 	if address == "" {
 		address = os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")
 	}
+	if address == "" && strings.EqualFold(os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"), "IPv6") {
+		address = "http://[fd00:ec2::254]"
+	}
 	if address == "" {
 		address = "http://169.254.169.254"
 	}
@@ -70,8 +75,9 @@ func (m *Metadata) Identity(ctx context.Context) (Identity, error) {
 		AccountID: out.AccountID, Architecture: out.Architecture, PrivateIP: out.PrivateIP, ImageID: out.ImageID,
 	}
 	if identity.InstanceID == "" || identity.Region == "" {
-		return Identity{}, refuse("GetInstanceIdentityDocument", "read the instance's identity",
-			"the answer of "+m.url+" names no instance or no region")
+		fault := refuse("GetInstanceIdentityDocument", "read the instance's identity", "the answer of "+m.url+" names no instance or no region")
+		fault.Late = true
+		return Identity{}, fault
 	}
 	return identity, nil
 }
@@ -134,17 +140,21 @@ func (m *Metadata) text(ctx context.Context, path string) (string, error) {
 // ask bounds one question and turns its failure into a Fault.
 func (m *Metadata) ask(ctx context.Context, op, doing string, question func(context.Context) error) error {
 	var heard heard
-	bounded, cancel := context.WithTimeout(context.WithValue(ctx, heardKey{}, &heard), metadataPatience)
+	bounded, cancel := context.WithTimeout(context.WithValue(ctx, heardKey{}, &heard), min(metadataTime<<min(tryOf(ctx), 4), mostMetadataTime))
 	defer cancel()
 	err := question(bounded)
 	if err == nil {
 		return nil
 	}
-	fault := &Fault{Op: op, Doing: doing, cause: err}
-	status, failure := heard.last()
+	fault := &Fault{Op: op, Doing: doing, Late: true, cause: err}
+	status, failure, token := heard.last()
 	switch {
 	case ctx.Err() != nil:
 		return canceled(ctx, op, doing, "")
+	case status == http.StatusNotFound && token: // says nothing of the entry
+		fault.Class = Transient
+		fault.Message = fmt.Sprintf("the metadata service at %s has no session tokens (HTTP 404)", m.url)
+		fault.Hint = metadataHint
 	case status == http.StatusNotFound:
 		fault.Class, fault.Message = NotFound, "the metadata service has no such entry"
 	case status == http.StatusForbidden || status == http.StatusUnauthorized || status == http.StatusMethodNotAllowed:
@@ -158,9 +168,9 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, question func(cont
 		fault.Class = Transient
 		why := strings.TrimPrefix(lastWords(failure), m.url+": ") // it names the address itself
 		fault.Message = fmt.Sprintf("the metadata service at %s does not answer: %s", m.url, why)
-		fault.Hint = "is this an EC2 instance? In a container its hop limit must be 2 or more; elsewhere use --sandbox"
+		fault.Hint = metadataHint
 	case status == 0 && strings.Contains(err.Error(), "AWS_EC2_METADATA_DISABLED"):
-		fault.Class = Denied
+		fault.Class, fault.Late = Denied, false
 		fault.Message = "AWS_EC2_METADATA_DISABLED forbids to ask the metadata service"
 		fault.Hint = "unset it: which instance this is, only its metadata tells"
 	default:
@@ -169,6 +179,8 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, question func(cont
 	}
 	return fault
 }
+
+const metadataHint = "is this an EC2 instance? In a container its hop limit must be 2 or more; elsewhere use --sandbox"
 
 func isAbsent(err error) bool {
 	fault, ok := errors.AsType[*Fault](err)
@@ -185,14 +197,15 @@ type heard struct {
 	mu     sync.Mutex
 	status int
 	err    error
+	token  bool // it was asked for a session token
 }
 
 type heardKey struct{}
 
-func (h *heard) last() (status int, err error) {
+func (h *heard) last() (status int, err error, token bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.status, h.err
+	return h.status, h.err, h.token
 }
 
 type metadataHTTP struct{ inner *http.Client }
@@ -206,6 +219,7 @@ func (m metadataHTTP) Do(request *http.Request) (*http.Response, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.token = request.URL.Path == "/latest/api/token"
 	if h.status, h.err = 0, err; err == nil {
 		h.status = answer.StatusCode
 	}
@@ -213,11 +227,11 @@ func (m metadataHTTP) Do(request *http.Request) (*http.Response, error) {
 }
 
 // newMetadataHTTP never goes through a proxy: the address is the link's own. The service is near, and where it is not
-// there the dial may never be answered, so both time-outs are short.
+// there the dial may never be answered, so its time-out is short. An answer may take long while the machine boots.
 func newMetadataHTTP(transport http.RoundTripper) metadataHTTP {
 	if transport == nil {
 		dialer := &net.Dialer{Timeout: 500 * time.Millisecond}
-		transport = &http.Transport{DialContext: dialer.DialContext, ResponseHeaderTimeout: time.Second, IdleConnTimeout: 5 * time.Second}
+		transport = &http.Transport{DialContext: dialer.DialContext, ResponseHeaderTimeout: mostMetadataTime, IdleConnTimeout: 5 * time.Second}
 	}
 	return metadataHTTP{&http.Client{Transport: transport}}
 }

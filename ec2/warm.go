@@ -19,7 +19,7 @@ const freshFor = 2 * time.Minute
 func (c *Client) Warm(ctx context.Context) error {
 	const doing = "open a connection to EC2"
 	if err := c.refresh(ctx); err != nil {
-		return Classify("DescribeVolumes", err).as(doing)
+		return c.lenient(Classify("DescribeVolumes", err).as(doing))
 	}
 	_, err := call(ctx, c, "DescribeVolumes", doing, (*sdk.Client).DescribeVolumes, &sdk.DescribeVolumesInput{
 		MaxResults: aws.Int32(5), Filters: []types.Filter{filterOf("volume-id", "vol-00000000000000000")},
@@ -33,14 +33,14 @@ func (c *Client) Warm(ctx context.Context) error {
 // Ready returns a *Fault when there are no credentials to call EC2 with. It asks nobody but their source.
 func (c *Client) Ready(ctx context.Context) error {
 	if err := c.refresh(ctx); err != nil {
-		return Classify("DescribeVolumes", err).as("call EC2")
+		return c.lenient(Classify("DescribeVolumes", err).as("call EC2"))
 	}
 	return nil
 }
 
 // refresh renews credentials that would expire soon, outside the freeze.
 func (c *Client) refresh(ctx context.Context) error {
-	source := namedCredentials{c.loaded.Credentials}
+	source := c.credentials()
 	have, err := source.Retrieve(ctx)
 	if err != nil {
 		return err

@@ -1,0 +1,222 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// roundTrips answers requests in the caller's goroutine, so that time can be virtual.
+type roundTrips func(*http.Request) (*http.Response, error)
+
+func (f roundTrips) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func answered(r *http.Request, status int) *http.Response {
+	h := http.Header{}
+	h.Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "300")
+	return &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: h, Body: http.NoBody, Request: r, ContentLength: 0,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+}
+
+// lateInstance is a metadata service that misbehaves at the first requests of some paths.
+type lateInstance struct {
+	t     *testing.T
+	path  string // part of it; "" for all
+	times int    // how often it misbehaves; -1 for ever
+	wrong func(*http.Request) (*http.Response, error)
+	asked int
+}
+
+func (l *lateInstance) RoundTrip(r *http.Request) (*http.Response, error) {
+	l.asked++
+	if strings.Contains(r.URL.Path, l.path) && l.times != 0 {
+		l.times--
+		return l.wrong(r)
+	}
+	ok := answered(r, 200)
+	if r.Method != http.MethodPut && r.Header.Get("X-Aws-Ec2-Metadata-Token") != "session" {
+		return answered(r, http.StatusUnauthorized), nil
+	}
+	text := map[string]string{"/latest/api/token": "session", "/latest/dynamic/instance-identity/document": document(l.t),
+		"/latest/meta-data/iam/security-credentials/":     "role",
+		"/latest/meta-data/iam/security-credentials/role": `{"Code":"Success","AccessKeyId":"AKIA","SecretAccessKey":"s","Token":"t","Expiration":"2100-01-01T00:00:00Z"}`,
+	}[r.URL.Path]
+	if text == "" {
+		ok.StatusCode = 404
+	}
+	ok.Body = io.NopCloser(strings.NewReader(text))
+	return ok, nil
+}
+
+func says(status int) func(*http.Request) (*http.Response, error) {
+	return func(r *http.Request) (*http.Response, error) { return answered(r, status), nil }
+}
+
+func hangs(d time.Duration, then func(*http.Request) (*http.Response, error)) func(*http.Request) (*http.Response, error) {
+	return func(r *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(d):
+			if then == nil {
+				return nil, errors.New("connection reset by peer")
+			}
+			return then(r)
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+}
+
+func text(body string) func(*http.Request) (*http.Response, error) {
+	return func(r *http.Request) (*http.Response, error) {
+		ok := answered(r, 200)
+		ok.Body = io.NopCloser(strings.NewReader(body))
+		return ok, nil
+	}
+}
+
+// lateness is all that a metadata service may do before it is itself.
+var lateness = []struct {
+	name  string
+	wrong func(*http.Request) (*http.Response, error)
+}{
+	{"hangs", hangs(time.Hour, nil)},
+	{"hangs for 3 s", hangs(3*time.Second, says(500))},
+	{"is refused", func(*http.Request) (*http.Response, error) { return nil, errors.New("connect: connection refused") }},
+	{"says 400", says(400)}, {"says 401", says(401)}, {"says 403", says(403)}, {"says 404", says(404)}, {"says 405", says(405)},
+	{"says 429", says(429)}, {"says 500", says(500)}, {"says 503", says(503)},
+	{"says nothing", text("")}, {"says garbage", text("<html>")}, {"says half of it", text(`{"instanceId": "i-`)}, {"says no instance", text("{}")},
+}
+
+func TestAMetadataServiceThatComesLateIsWaitedFor(t *testing.T) {
+	for _, path := range []string{"api/token", "instance-identity", ""} {
+		for _, c := range lateness {
+			t.Run(path+" "+c.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l := &lateInstance{t: t, path: path, times: 12, wrong: c.wrong}
+					m := NewMetadata(Config{Transport: l, MetadataURL: "http://metadata.invalid"})
+					var told []string
+					p := Patience{Until: time.Now().Add(5 * time.Minute), Say: func(f *Fault, left time.Duration) { told = append(told, fmt.Sprint(f.Message, "; ", left)) }}
+					var id Identity
+					err := p.Ask(t.Context(), func(ctx context.Context) (err error) {
+						id, err = m.Identity(ctx)
+						return err
+					})
+					if err != nil || id.InstanceID != "i-0c2d" || len(told) == 0 {
+						t.Errorf("%+v: %v; told %q", id, err, told)
+					}
+				})
+			})
+		}
+	}
+}
+
+// What never comes is waited for to the end, with a line every 15 s, and then said.
+func TestWhatNeverComesIsWaitedForToTheEndAndSaid(t *testing.T) {
+	for _, c := range lateness {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := NewMetadata(Config{Transport: &lateInstance{t: t, times: -1, wrong: c.wrong}, MetadataURL: "http://metadata.invalid"})
+				told, begun := 0, time.Now()
+				p := Patience{Until: begun.Add(5 * time.Minute), Say: func(f *Fault, left time.Duration) { told++ }}
+				err := p.Ask(t.Context(), func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
+				took := time.Since(begun)
+				if err == nil || !strings.Contains(err.Error(), "asked for 5m0s") || took < 5*time.Minute || took > 5*time.Minute+2*time.Second {
+					t.Errorf("after %s: %v", took, err)
+				}
+				if told < 19 || told > 21 {
+					t.Errorf("told %d times in 5 min", told)
+				}
+			})
+		})
+	}
+}
+
+// noEnvironment leaves the instance's role as the only source of credentials.
+func noEnvironment(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_CONFIG_FILE", t.TempDir()+"/none")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", t.TempDir()+"/none")
+}
+
+func TestCredentialsOfARoleThatComeLateAreWaitedFor(t *testing.T) {
+	noEnvironment(t)
+	for _, path := range []string{"api/token", "security-credentials/", "security-credentials/role"} {
+		for _, c := range lateness {
+			t.Run(path+" "+c.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					l := &lateInstance{t: t, path: path, times: 12, wrong: c.wrong}
+					client, err := New(t.Context(), Config{Transport: l, MetadataURL: "http://metadata.invalid", Region: "eu-west-1"})
+					if err != nil {
+						t.Fatal(err)
+					}
+					once := client.Ready(t.Context())
+					if fault, ok := errors.AsType[*Fault](once); !ok || !fault.passes() {
+						t.Errorf("asked once: %v; want a fault that passes", once)
+					}
+					if err := (Patience{Until: time.Now().Add(5 * time.Minute)}).Ask(t.Context(), client.Ready); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestADefiniteRefusalIsNotAskedAgain(t *testing.T) {
+	for _, err := range []error{
+		&Fault{Class: Denied, Code: "UnauthorizedOperation"}, &Fault{Class: Denied, Code: "SignatureDoesNotMatch"}, &Fault{Class: Invalid},
+		errors.New("no fault"), &Fault{Class: NotFound},
+	} {
+		asked := 0
+		got := Patience{Until: time.Now().Add(time.Hour)}.Ask(t.Context(), func(context.Context) error { asked++; return err })
+		if asked != 1 || !errors.Is(got, err) {
+			t.Errorf("%v: asked %d times, %v", err, asked, got)
+		}
+	}
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	m := NewMetadata(Config{MetadataURL: "http://127.0.0.1:1"})
+	err := Patience{Until: time.Now().Add(time.Hour)}.Ask(t.Context(), func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
+	if ClassOf(err) != Denied || !strings.Contains(err.Error(), "AWS_EC2_METADATA_DISABLED") {
+		t.Error(err)
+	}
+}
+
+func TestAStopEndsAPatientQuestionAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(30*time.Second, cancel)
+		begun := time.Now()
+		m := NewMetadata(Config{Transport: &lateInstance{t: t, times: -1, wrong: hangs(time.Hour, nil)}, MetadataURL: "http://metadata.invalid"})
+		err := Patience{Until: begun.Add(5 * time.Minute)}.Ask(ctx, func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
+		if !errors.Is(err, context.Canceled) || time.Since(begun) != 30*time.Second {
+			t.Errorf("after %s: %v", time.Since(begun), err)
+		}
+	})
+}
+
+// IAM is eventually consistent, and the clock of a machine that boots may not be set yet.
+func TestARefusalOfTheCredentialsPassesWhileTheClientIsPatient(t *testing.T) {
+	for _, code := range []string{"AuthFailure", "InvalidClientTokenId", "RequestExpired", "ExpiredToken", "UnrecognizedClientException", "SignatureDoesNotMatch", "UnauthorizedOperation"} {
+		definite := code == "SignatureDoesNotMatch" || code == "UnauthorizedOperation"
+		for _, patient := range []time.Duration{0, time.Hour} {
+			client := always(refusal(400, code, "no")).client(t, func(c *Config) { c.PatientUntil = time.Now().Add(patient) })
+			_, err := client.AttachedVolumes(t.Context(), "i-1")
+			fault, _ := errors.AsType[*Fault](err)
+			want := Denied
+			if patient > 0 && !definite {
+				want = Transient
+			}
+			if fault == nil || fault.Class != want || fault.Late == definite || fault.Code != code {
+				t.Errorf("%s, patient for %s: %v, class %s, late %t", code, patient, err, ClassOf(err), fault != nil && fault.Late)
+			}
+		}
+	}
+}
