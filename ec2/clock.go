@@ -34,6 +34,12 @@ func (c *clock) read() (skew time.Duration, known bool) {
 	return c.skew, c.known
 }
 
+// Heard says whether EC2 has answered anything yet, a refusal too.
+func (c *Client) Heard() bool {
+	_, known := c.clock.read()
+	return known
+}
+
 // Skew returns how far EC2's clock is ahead of this machine's (negative: behind it), to about a second, by the Date
 // header of the answer that came last. A machine whose clock is wrong is told so even where EC2 refuses the request for
 // it. EC2 is asked when it was not before.

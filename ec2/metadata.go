@@ -149,7 +149,7 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, question func(cont
 	fault := &Fault{Op: op, Doing: doing, Late: true, cause: err}
 	status, failure, token := heard.last()
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && (!errors.Is(ctx.Err(), context.DeadlineExceeded) || status == 0 && failure == nil):
 		return canceled(ctx, op, doing, "")
 	case status == http.StatusNotFound && token: // says nothing of the entry
 		fault.Class = Transient
@@ -166,6 +166,9 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, question func(cont
 		fault.Message = fmt.Sprintf("the metadata service at %s answers HTTP %d", m.url, status)
 	case failure != nil:
 		fault.Class = Transient
+		if errors.Is(failure, context.DeadlineExceeded) {
+			failure = errors.New("no answer in time")
+		}
 		why := strings.TrimPrefix(lastWords(failure), m.url+": ") // it names the address itself
 		fault.Message = fmt.Sprintf("the metadata service at %s does not answer: %s", m.url, why)
 		fault.Hint = metadataHint

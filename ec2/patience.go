@@ -48,7 +48,7 @@ func (p Patience) Ask(ctx context.Context, question func(context.Context) error)
 		case cutOff && last != nil: // says less than the try before
 		case cutOff && !isFault:
 			last = &Fault{Op: "Describe", Doing: "ask", Class: Transient, Message: "no answer came in time"}
-		case !isFault || !cutOff && !fault.passes():
+		case !isFault || !cutOff && !fault.Passes():
 			return err
 		default:
 			last = fault
@@ -93,8 +93,11 @@ func tryOf(ctx context.Context) int {
 
 // stopped is what a question ends with whose context ended: where that was a time-out, the last failure says more.
 func stopped(ctx context.Context, last *Fault, err error) error {
-	if last != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	switch {
+	case last != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return last
+	case last != nil && !errors.Is(err, context.Canceled): // it was between two tries
+		return canceled(ctx, last.Op, last.Doing, "")
 	}
 	return err
 }
@@ -107,8 +110,8 @@ func gaveUp(last *Fault, asked time.Duration) error {
 	return &fault
 }
 
-// passes says whether the same question may well be answered soon.
-func (f *Fault) passes() bool {
+// Passes says whether the same question may well be answered soon.
+func (f *Fault) Passes() bool {
 	return f.Late || f.Class == Transient || f.Class == Throttled || f.Class == SettleLater
 }
 

@@ -114,6 +114,17 @@ type Meta struct {
 	RollingBack bool `json:"rolling_back,omitempty"`
 	// UndoLanes are those that the rollback keeps to; none means every lane.
 	UndoLanes []string `json:"undo_lanes,omitempty"`
+	// Reach is how the run came to its EC2; nil in runs that did not record it.
+	Reach *Reach `json:"reach,omitempty"`
+}
+
+// A Reach is what it takes to come to an EC2. There are no credentials in it.
+type Reach struct {
+	Region      string            `json:"region,omitempty"`
+	EndpointURL string            `json:"endpoint_url,omitempty"`
+	MetadataURL string            `json:"metadata_url,omitempty"`
+	Profile     string            `json:"profile,omitempty"`
+	Environ     map[string]string `json:"environ,omitempty"` // of the SDK's variables, those that were set
 }
 
 // An Entry is one thing to write down: a step's new record, or the run's new

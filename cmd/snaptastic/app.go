@@ -33,6 +33,7 @@ type flags struct {
 	sandbox   string
 	region    string
 	endpoint  string
+	metadata  string
 	logLevel  string
 	logFormat string
 	output    string
@@ -54,7 +55,8 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.sandbox, "sandbox", "", "use a local EC2 whose volumes are loop devices, with its state in `DIR` (default STATE/sandbox)")
 	set.Lookup("sandbox").NoOptDefVal = sandboxInState
 	set.StringVar(&f.region, "region", "", "AWS `region` (default: the settings', the environment's, the instance's own)")
-	set.StringVar(&f.endpoint, "endpoint-url", "", "EC2 and metadata endpoint `URL`, such as that of `snaptastic sandbox serve`")
+	set.StringVar(&f.endpoint, "endpoint-url", "", "EC2 endpoint `URL`, such as that of `snaptastic sandbox serve`")
+	set.StringVar(&f.metadata, "metadata-url", "", "instance metadata `URL` (default: $AWS_EC2_METADATA_SERVICE_ENDPOINT, or the instance's own)")
 	set.StringVar(&f.logLevel, "log-level", "info", "`level` of the log: trace, debug, info, warn, error, off")
 	set.StringVar(&f.logFormat, "log-format", "text", "`format` of the log: text or json")
 	set.StringVarP(&f.output, "output", "o", "text", "`format` of the output: text or json")
@@ -72,6 +74,9 @@ type app struct {
 	stdout     *render.Hold // nothing is written while file systems are frozen
 	stderr     *render.Hold
 	log        hclog.Logger
+
+	patience patience
+	recorded *journal.Reach // of the run that this command goes on with
 
 	server  *sandbox.Server
 	file    *settings.File
@@ -99,9 +104,9 @@ func (a *app) begin(c *cobra.Command) error {
 	if a.output != "text" && a.output != "json" {
 		return usageError("--output %q is neither text nor json", a.output)
 	}
-	if a.endpoint != "" {
-		if u, err := url.Parse(a.endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return usageError("--endpoint-url %q is no URL such as http://127.0.0.1:4566", a.endpoint)
+	for flag, value := range map[string]string{"endpoint-url": a.endpoint, "metadata-url": a.metadata} {
+		if u, err := url.Parse(value); value != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			return usageError("--%s %q: invalid URL; expected something like http://127.0.0.1:4566", flag, value)
 		}
 	}
 	a.log = render.NewLogger(a.stderr, level, a.logFormat == "json", render.ToJournal(a.stderrFile, os.Getenv))
@@ -177,6 +182,9 @@ func (a *app) sandboxDir() string {
 	return a.sandbox
 }
 
+// bootID is the kernel's, or the sandbox's.
+func (a *app) bootID() (string, error) { return linux.New(a.roots()).BootID() }
+
 // roots are where /dev, /sys and the boot id are.
 func (a *app) roots() linux.Roots {
 	dir := a.sandboxDir()
@@ -195,7 +203,8 @@ func (a *app) cloud(ctx context.Context) (*ec2.Client, error) {
 	if a.client != nil {
 		return a.client, nil
 	}
-	conf := ec2.Config{Region: a.region, EndpointURL: a.endpoint, MetadataURL: a.endpoint, UserAgent: "snaptastic/" + version(),
+	way := a.way()
+	conf := ec2.Config{Region: way.Region, EndpointURL: way.EndpointURL, MetadataURL: way.MetadataURL, Profile: way.Profile, UserAgent: "snaptastic/" + version(),
 		Log: func(level, message string, kv ...any) {
 			if level == "warn" {
 				a.log.Warn(message, kv...)
@@ -203,24 +212,14 @@ func (a *app) cloud(ctx context.Context) (*ec2.Client, error) {
 				a.log.Debug(message, kv...)
 			}
 		}}
-	if a.file != nil {
-		aws := a.file.AWS()
-		if conf.Region == "" {
-			conf.Region = aws.Region
-		}
-		if conf.EndpointURL == "" {
-			conf.EndpointURL = aws.EndpointURL
-		}
-		if aws.Profile != "" && os.Getenv("AWS_PROFILE") == "" {
-			_ = os.Setenv("AWS_PROFILE", aws.Profile) // the SDK's own way in
-		}
-	}
 	if dir := a.sandboxDir(); dir != "" {
 		if err := a.embed(ctx, dir); err != nil {
 			return nil, err
 		}
 		if a.server != nil {
 			conf.EndpointURL, conf.MetadataURL = a.server.URL(), a.server.URL()
+		} else if conf.MetadataURL == "" && os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT") == "" {
+			conf.MetadataURL = conf.EndpointURL // a sandbox serves both
 		}
 		conf.Region = sandbox.Region
 		conf.Credentials = ec2.Credentials{ID: "sandbox", Secret: "sandbox"}
@@ -229,10 +228,14 @@ func (a *app) cloud(ctx context.Context) (*ec2.Client, error) {
 			conf.PollMin = d
 		}
 	}
+	if until := a.patientUntil(); a.patience.unattended {
+		conf.PatientUntil = until
+	}
 	c, err := ec2.New(ctx, conf)
 	if err != nil {
 		return nil, err
 	}
+	a.mustAnswer(c)
 	a.client = c
 	return c, nil
 }
@@ -269,12 +272,31 @@ func (a *app) identity(ctx context.Context) (ec2.Identity, error) {
 	if err != nil {
 		return ec2.Identity{}, err
 	}
-	id, err := c.Metadata().Identity(ctx)
-	if err != nil {
+	var id ec2.Identity
+	if err := a.patiently(ctx, func(ctx context.Context) (err error) {
+		id, err = c.Metadata().Identity(ctx)
+		return err
+	}); err != nil {
 		return id, err
 	}
 	a.ident = &id
 	return id, nil
+}
+
+// identityNow is identity for those who would not wait for it.
+func (a *app) identityNow(ctx context.Context) (ec2.Identity, error) {
+	if a.ident != nil {
+		return *a.ident, nil
+	}
+	c, err := a.cloud(ctx)
+	if err != nil {
+		return ec2.Identity{}, err
+	}
+	id, err := c.Metadata().Identity(ctx)
+	if err == nil {
+		a.ident = &id
+	}
+	return id, err
 }
 
 // userdataFlag is what --userdata gives; nil without the flag.

@@ -45,12 +45,13 @@ those of a Nagios plugin: 0 OK, 2 CRITICAL (a gap), 3 UNKNOWN (could not look).`
 			if len(args) > 0 {
 				name = args[0]
 			}
-			err := a.check(c.Context(), name, o)
+			err := a.timeUp(c.Context(), a.check(c.Context(), name, o))
 			if o.format == "nagios" {
 				return a.nagiosUnknown(err)
 			}
 			return err
 		}}
+	a.timeoutFlag(c, checkTime)
 	f := c.Flags()
 	f.StringVar(&o.maxAge, "max-age", "26h", "`age` from which a snapshot is too old: 30s, 15m, 26h, 7d, 2w")
 	f.StringVar(&o.format, "format", "text", "`format`: text, nagios or prometheus (the textfile collector's)")
@@ -214,7 +215,11 @@ func (a *app) bearing(ctx context.Context, tags map[string]string) ([]ec2.Volume
 	if err != nil {
 		return nil, nil, time.Time{}, err
 	}
-	volumes, err := c.VolumesByTag(ctx, tags)
+	var volumes []ec2.Volume
+	err = a.patiently(ctx, func(ctx context.Context) (err error) {
+		volumes, err = c.VolumesByTag(ctx, tags)
+		return err
+	})
 	if err != nil {
 		return nil, nil, time.Time{}, err
 	}

@@ -213,7 +213,7 @@ func (j *cleaning) carryOut(ctx context.Context, cloud *ec2.Client, fates []step
 		return err
 	}
 	target := recipe.Target{}
-	if id, err := a.identity(ctx); err == nil { // it can be done from elsewhere than an instance
+	if id, err := a.identityNow(ctx); err == nil { // it can be done from elsewhere than an instance
 		target.InstanceID = id.InstanceID
 	}
 	p, err := recipe.Clean(j.what, j.name, target, fates)
@@ -227,7 +227,7 @@ func (j *cleaning) carryOut(ctx context.Context, cloud *ec2.Client, fates []step
 	if err := a.confirm("clean "+j.what, fmt.Sprintf("Delete %s? Nothing brings it back.", tally(fates))); err != nil {
 		return err
 	}
-	run, err := a.beginRun(store, p)
+	run, err := a.beginRun(ctx, store, p)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,9 @@ func (a *app) compile(ctx context.Context, op, name string, o recipe.Options) (*
 		return nil, spec, err
 	}
 	id, err := a.identity(ctx)
+	if err == nil {
+		err = a.ownRegion(ctx, id)
+	}
 	if err != nil {
 		return nil, spec, err
 	}
@@ -71,7 +74,12 @@ func (a *app) readSpec(ctx context.Context, name string, leadsTo func(string) (s
 			if err != nil {
 				return nil, err
 			}
-			return c.Metadata().UserData(ctx)
+			var data []byte
+			err = a.patiently(ctx, func(ctx context.Context) (err error) {
+				data, err = c.Metadata().UserData(ctx)
+				return err
+			})
+			return data, err
 		}
 	}
 	spec, err := a.file.Spec(name, sc)
@@ -98,8 +106,11 @@ func (a *app) settingsInstance(ctx context.Context) (settings.Instance, error) {
 	if err != nil {
 		return settings.Instance{}, err
 	}
-	tags, err := c.Metadata().Tags(ctx)
-	if err != nil {
+	var tags map[string]string
+	if err := a.patiently(ctx, func(ctx context.Context) (err error) {
+		tags, err = c.Metadata().Tags(ctx)
+		return err
+	}); err != nil {
 		return settings.Instance{}, err
 	}
 	return settings.Instance{ID: id.InstanceID, Type: id.Type, Region: id.Region, AvailabilityZone: id.Zone, AccountID: id.AccountID, Tags: tags}, nil

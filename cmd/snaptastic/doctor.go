@@ -14,7 +14,7 @@ import (
 )
 
 func doctorCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "doctor", Aliases: []string{"test"}, Args: exactly(),
+	c := &cobra.Command{Use: "doctor", Aliases: []string{"test"}, Args: exactly(),
 		Short: "Look at settings, credentials, permissions, metadata, tools and state; change nothing",
 		Long: `Look at everything that a run needs and say in one line each whether it is
 there, and what mends it. Nothing is changed: permissions are tried with EC2's
@@ -23,6 +23,8 @@ DryRun, the freeze guard is started and freezes nothing.
 It works without root and without settings, and says what it could not look at.
 It exits with 1 when something fails.`,
 		RunE: func(c *cobra.Command, _ []string) error { return a.doctor(c.Context()) }}
+	a.timeoutFlag(c, lookTime)
+	return c
 }
 
 // doctor is one examination.
@@ -50,9 +52,12 @@ func (a *app) doctor(ctx context.Context) error {
 	d.state()
 	d.runs()
 	d.frozen(ctx)
-	d.guard(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	d.guard(context.WithoutCancel(ctx)) // it asks nobody else, and has its own bound
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errTimeUp), errors.Is(cause, errSilent):
+		d.fail("time", "--timeout gives it more time", "not all was looked at: %s", cause)
+	case cause != nil:
+		return cause
 	}
 	if err := d.print(); err != nil {
 		return err

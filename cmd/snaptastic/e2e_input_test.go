@@ -81,7 +81,7 @@ func TestBadInputIsOneSentenceAndChangesNothing(t *testing.T) {
 			says: []string{"ud.hcl", "line 2", "userdata", "JSON"}, long: true},
 		{name: "userdata that is not JSON and not needed", cmd: r.flagged("--settings", r.settings, "--userdata", "{role: db", "run", "mount", "db"), code: 2, says: []string{"--userdata is not JSON", "at byte 2"}},
 		{name: "userdata file that is not there", cmd: r.flagged("--settings", r.settings, "--userdata", "@/nowhere/userdata", "run", "mount", "db"), code: 2, says: []string{"/nowhere/userdata"}},
-		{name: "endpoint down", cmd: r.bare("--state-dir", r.state(), "--settings", r.settings, "--region", "eu-west-1", "--endpoint-url", closed, "run", "mount", "db"), code: 1,
+		{name: "endpoint down", cmd: r.bare("--state-dir", r.state(), "--settings", r.settings, "--region", "eu-west-1", "--endpoint-url", closed, "--metadata-url", closed, "run", "mount", "db", "--patience", "0s"), code: 1,
 			says: []string{closed[len("http://"):], "refused"}},
 		{name: "endpoint that is no URL", cmd: r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", "::", "run", "mount", "db"), says: []string{"::"}, code: 2},
 		{name: "state folder that is a file", cmd: r.bare("--state-dir", r.settings, "--sandbox="+r.sandboxDir(), "--endpoint-url", r.url, "--settings", r.settings, "run", "mount", "db"), code: 1,

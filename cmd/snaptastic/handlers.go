@@ -20,8 +20,15 @@ func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, 
 	if err != nil {
 		return nil, err
 	}
-	id, err := a.identity(ctx)
-	if err != nil && p.Instance != "" { // a clean-up is of no instance
+	ask := a.identity
+	if p.Instance == "" { // a clean-up is of no instance, and may run elsewhere
+		ask = a.identityNow
+	}
+	id, err := ask(ctx)
+	if err == nil && p.Instance != "" {
+		err = a.ownRegion(ctx, id)
+	}
+	if err != nil && p.Instance != "" {
 		return nil, err
 	}
 	host := linux.New(a.roots())

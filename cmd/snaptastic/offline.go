@@ -142,7 +142,7 @@ func (a *app) otherMachine(id string) bool {
 func (a *app) answers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()
-	id, err := a.identity(ctx)
+	id, err := a.identityNow(ctx)
 	if err != nil {
 		return false
 	}

@@ -29,6 +29,7 @@ func planOperation(a *app, op string) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.showPlan(c.Context(), op, args[0], o, format)
 		}}
+	a.timeoutFlag(c, lookTime)
 	optionFlags(c, op, &o)
 	c.Flags().StringVar(&format, "format", "tree", "`format`: tree, dot or mermaid (the last two without looking)")
 	return c
@@ -48,6 +49,9 @@ func (a *app) showPlan(ctx context.Context, op, name string, o recipe.Options, f
 	case "mermaid":
 		return render.PlanMermaid(a.stdout, p)
 	}
+	if err := a.patiently(ctx, a.client.Ready); err != nil {
+		return err
+	}
 	h, err := a.handlers(ctx, nil, p, nil)
 	if err != nil {
 		return err
@@ -56,6 +60,9 @@ func (a *app) showPlan(ctx context.Context, op, name string, o recipe.Options, f
 		a.log.Warn("`run` would be refused", "because", err)
 	}
 	seen, err := runner.Foresee(ctx, p, h)
+	if err == nil {
+		err = context.Cause(ctx) // what was seen may be half of it
+	}
 	if err != nil {
 		return err
 	}

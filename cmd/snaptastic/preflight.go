@@ -37,12 +37,12 @@ func (a *app) preflight(ctx context.Context, op string, spec recipe.Spec) error 
 	if err != nil {
 		return err
 	}
+	attached, err := a.attachedPatiently(ctx, c, op, spec.Name, self.InstanceID)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, preflightTime)
 	defer cancel()
-	attached, err := c.AttachedVolumes(ctx, self.InstanceID)
-	if err != nil {
-		return refused(op, spec.Name, err)
-	}
 	if op == "mount" {
 		for _, lack := range lacks(toMake(spec, attached, self), spec.OnMissing == "create", linux.KernelSupports, linux.MissingTools) {
 			a.log.Warn("this machine may not be ready", "because", lack)
@@ -61,6 +61,24 @@ func (a *app) preflight(ctx context.Context, op string, spec recipe.Spec) error 
 		}
 	}
 	return nil
+}
+
+// attachedPatiently is the first that a new run asks of EC2: while it does not answer there is no run to be resumed. A no
+// is left to the plan's own look, which tells it lane by lane, unless it is about the permission.
+func (a *app) attachedPatiently(ctx context.Context, c *ec2.Client, op, name, instance string) (attached []ec2.Volume, err error) {
+	err = a.patiently(ctx, func(ctx context.Context) (err error) {
+		attached, err = c.AttachedVolumes(ctx, instance)
+		return err
+	})
+	fault, isFault := errors.AsType[*ec2.Fault](err)
+	if isFault && !fault.Passes() && fault.Class != ec2.Canceled {
+		a.answered()
+		return nil, refused(op, name, err)
+	}
+	if err == nil {
+		a.answered()
+	}
+	return attached, err
 }
 
 // toMake are the file systems of the volumes that are not attached yet.

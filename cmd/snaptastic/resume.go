@@ -12,7 +12,6 @@ import (
 
 	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
-	"snaptastic/linux"
 	"snaptastic/linux/guard"
 	"snaptastic/plan"
 	"snaptastic/runner"
@@ -37,6 +36,7 @@ when there is nothing to do.`,
 			return a.resumeOne(c.Context(), plan.RunID(args[0]), ids(redo), ids(done))
 		}}
 	privateMountsFlag(c, a)
+	a.patienceFlag(c)
 	c.Flags().StringSliceVar(&redo, "redo", nil, "do this uncertain `STEP` again")
 	c.Flags().StringSliceVar(&done, "assume-done", nil, "take this uncertain `STEP` as done")
 	return c
@@ -73,6 +73,7 @@ func (a *app) resumeAll(ctx context.Context) error {
 		return err
 	}
 	a.thawOwned(ctx, store)
+	a.settingsIfAny() // for the patience that they ask for
 	runs, err := store.Unfinished()
 	if err != nil {
 		return err
@@ -100,24 +101,7 @@ func (a *app) resumeEach(ctx context.Context, store *journal.Store, runs []journ
 		if ctx.Err() != nil {
 			return resumed, context.Cause(ctx)
 		}
-		switch {
-		case r.Damaged:
-			a.setAside(store, r, r.Problem)
-			worst = worse(worst, hinted(journal.Traces(r.Run), "%s", r.Problem))
-			continue
-		case r.Problem != "" && !r.Live:
-			a.log.Error("cannot read the journal of a run", "run", r.Run, "error", r.Problem)
-			worst = worse(worst, hinted("", "%s", r.Problem))
-			continue
-		case r.Live || r.Outcome.Ended():
-			continue
-		case a.ofAnotherInstance(ctx, r):
-			a.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, a.ident.InstanceID))
-			continue
-		case r.Outcome == journal.RunFailed && !r.RollingBack:
-			continue
-		}
-		did, err := a.resumeUnattended(ctx, store, r)
+		did, err := a.resumeNext(ctx, store, r)
 		if did {
 			resumed++
 		}
@@ -127,6 +111,29 @@ func (a *app) resumeEach(ctx context.Context, store *journal.Store, runs []journ
 		worst = worse(worst, err)
 	}
 	return resumed, worst
+}
+
+// resumeNext does with one run of the list what a boot may do, the way that the run came to its EC2.
+func (a *app) resumeNext(ctx context.Context, store *journal.Store, r journal.Summary) (did bool, err error) {
+	switch {
+	case r.Damaged:
+		a.setAside(store, r, r.Problem)
+		return false, hinted(journal.Traces(r.Run), "%s", r.Problem)
+	case r.Problem != "" && !r.Live:
+		a.log.Error("cannot read the journal of a run", "run", r.Run, "error", r.Problem)
+		return false, hinted("", "%s", r.Problem)
+	case r.Live || r.Outcome.Ended():
+		return false, nil
+	}
+	defer a.goTheWayOf(r.Reach)()
+	switch {
+	case a.ofAnotherInstance(ctx, r):
+		a.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, a.ident.InstanceID))
+		return false, nil
+	case r.Outcome == journal.RunFailed && !r.RollingBack:
+		return false, nil
+	}
+	return a.resumeUnattended(ctx, store, r)
 }
 
 // saidAlready: a summary has told it.
@@ -155,7 +162,11 @@ func (a *app) setAside(store *journal.Store, r journal.Summary, why string) {
 // ofAnotherInstance: a failed run of it counts as well, since its claims would
 // be in the way for ever. False where nobody can say.
 func (a *app) ofAnotherInstance(ctx context.Context, r journal.Summary) bool {
-	id, err := a.identity(ctx)
+	ask := a.identity
+	if r.Outcome == journal.RunFailed && !r.RollingBack { // nobody goes on with it now: it is not worth a wait
+		ask = a.identityNow
+	}
+	id, err := ask(ctx)
 	return err == nil && r.InstanceID != "" && id.InstanceID != r.InstanceID
 }
 
@@ -171,7 +182,7 @@ func (a *app) resumeUnattended(ctx context.Context, store *journal.Store, r jour
 	if err != nil {
 		return false, err
 	}
-	boot, err := linux.New(a.roots()).BootID()
+	boot, err := a.bootID()
 	if err != nil {
 		_ = run.Close()
 		return false, err
@@ -189,6 +200,10 @@ func (a *app) resumeUnattended(ctx context.Context, store *journal.Store, r jour
 		return false, nil
 	case plan.ContinueThisBoot:
 		act.rollback = act.rollback || r.BootID != boot
+	}
+	if err := a.reach(ctx); err != nil {
+		_ = run.Close()
+		return false, err
 	}
 	a.log.Info("resuming", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter, "undo", act.rollback)
 	_, err = a.execute(ctx, store, run, act)
@@ -252,6 +267,7 @@ func (a *app) openRun(ctx context.Context, store *journal.Store, id plan.RunID) 
 		return nil, liveIsBusy(id, err)
 	}
 	m := run.Meta()
+	a.goTheWayOf(m.Reach)
 	if m.Outcome.Ended() {
 		_ = run.Close()
 		hint := ""
@@ -269,6 +285,9 @@ func (a *app) openRun(ctx context.Context, store *journal.Store, id plan.RunID) 
 	self, err := a.identity(ctx)
 	if err == nil && self.InstanceID != m.InstanceID {
 		err = hinted("it came with an image; `snaptastic resume` sets it aside", "run %s is of instance %s and this is %s", id, m.InstanceID, self.InstanceID)
+	}
+	if err == nil {
+		err = a.reach(ctx)
 	}
 	if err != nil {
 		_ = run.Close()

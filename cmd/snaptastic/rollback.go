@@ -47,6 +47,7 @@ func rollbackCommand(a *app) *cobra.Command {
 			return err
 		}}
 	privateMountsFlag(c, a)
+	a.patienceFlag(c)
 	c.Flags().BoolVar(&deleteVolumes, "delete-volumes", false, "also delete volumes that the run made and that were mounted once; asks for each")
 	return c
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"snaptastic/journal"
-	"snaptastic/linux"
 	"snaptastic/plan"
 	"snaptastic/runner"
 	"snaptastic/steps"
@@ -53,6 +52,7 @@ func operationCommand(a *app, op string) *cobra.Command {
 			}
 			return a.runOperation(c.Context(), op, args[0], o, onFailure == "rollback")
 		}}
+	a.patienceFlag(c)
 	optionFlags(c, op, &o)
 	if op != "snapshot" {
 		privateMountsFlag(c, a)
@@ -78,12 +78,15 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 		return hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op, name)
 	}
 	adopted := op == "mount" && a.adoptOffline(ctx, name)
+	if adopted && a.patience.flag == "" { // all is mounted: nobody has to wait for what EC2 says of it
+		a.patience.until = time.Now().Add(lookPatience)
+	}
 	p, spec, err := a.compile(ctx, op, name, o)
 	if err == nil {
 		err = a.needSharedMounts(p)
 	}
 	if err == nil {
-		err = a.client.Ready(ctx) // before there is a run to be resumed
+		err = a.patiently(ctx, a.client.Ready) // before there is a run to be resumed
 	}
 	if err != nil && adopted && !a.answers(ctx) {
 		return a.unreconciled(name, err)
@@ -118,7 +121,7 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 			}
 			return err
 		}
-		run, err = a.beginRun(store, p)
+		run, err = a.beginRun(ctx, store, p)
 		if op == "mount" && journal.NoRoom(err) {
 			return a.withoutJournal(ctx, name, err)
 		}
@@ -136,13 +139,13 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 }
 
 // beginRun makes the journal of a new run.
-func (a *app) beginRun(store *journal.Store, p *plan.Plan) (*journal.Run, error) {
-	boot, err := linux.New(a.roots()).BootID()
+func (a *app) beginRun(ctx context.Context, store *journal.Store, p *plan.Plan) (*journal.Run, error) {
+	boot, err := a.bootID()
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	m := journal.Meta{Run: journal.NewRunID(now), Version: version(), InstanceID: p.Instance, BootID: boot, Created: now}
+	m := journal.Meta{Run: journal.NewRunID(now), Version: version(), InstanceID: p.Instance, BootID: boot, Created: now, Reach: a.recordWay(ctx)}
 	return store.Begin(m, p)
 }
 
@@ -166,6 +169,9 @@ func (a *app) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*
 		}
 		same := r.Digest == p.Digest() && !r.RollingBack
 		if same && p.Resumption == plan.Continue || same && p.Resumption == plan.Ask {
+			if err := a.reach(ctx); err != nil {
+				return nil, action{}, err
+			}
 			a.log.Info("taking up an unfinished run", "run", r.Run, "stood", standing(r))
 			run, err := store.Resume(r.Run)
 			return run, action{}, liveIsBusy(r.Run, err)
@@ -194,6 +200,9 @@ func unfinishedOf(r journal.Summary, p *plan.Plan) bool {
 // as far as nobody may be at work on their volumes. It tells whether a mount had
 // begun to run its hooks.
 func (a *app) undoUnfinished(ctx context.Context, store *journal.Store, r journal.Summary) (hooksOwed bool, err error) {
+	if err := a.reach(ctx); err != nil {
+		return false, err
+	}
 	a.log.Info("undoing what an unfinished run left", "run", r.Run, "stood", standing(r))
 	run, err := store.Resume(r.Run)
 	if err != nil {

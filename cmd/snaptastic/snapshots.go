@@ -57,6 +57,7 @@ func snapshotsCommand(a *app) *cobra.Command {
 			}
 			return a.showStock(stock)
 		}}
+	a.timeoutFlag(c, lookTime)
 	c.Flags().BoolVar(&o.AllowOlder, "allow-older", false, `choose as "run mount --allow-older" would`)
 	c.Flags().BoolVar(&o.MixSets, "mix-sets", false, `choose as "run mount --mix-sets" would`)
 	return c
@@ -70,6 +71,9 @@ func (a *app) stock(ctx context.Context, name string, o recipe.Options, now time
 		return stockView{}, err
 	}
 	c, err := a.cloud(ctx)
+	if err == nil {
+		err = a.patiently(ctx, c.Ready)
+	}
 	if err != nil {
 		return stockView{}, err
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -108,10 +110,20 @@ func TestUnitsKeepWhatTheFreezeRestsOn(t *testing.T) {
 				settings[key] = value
 			}
 		}
-		for key, want := range map[string]string{"Type": "oneshot", "KillMode": "process", "TimeoutStartSec": "infinity",
+		for key, want := range map[string]string{"Type": "oneshot", "KillMode": "process", "TimeoutStartSec": "infinity", "Restart": "on-failure",
 			"ExecStopPost": "-/usr/bin/snaptastic thaw --owned"} {
 			if settings[key] != want {
 				t.Errorf("%s: %s=%s, want %s", filepath.Base(path), key, settings[key], want)
+			}
+		}
+		for _, key := range []string{"RestartSec", "StartLimitIntervalSec", "StartLimitBurst"} {
+			if settings[key] == "" {
+				t.Errorf("%s: no %s: it would be tried again without an end", filepath.Base(path), key)
+			}
+		}
+		for _, code := range []string{fmt.Sprint(exitUsage), fmt.Sprint(exitOperator)} {
+			if !slices.Contains(strings.Fields(settings["RestartPreventExitStatus"]), code) {
+				t.Errorf("%s: exit %s, which only a person can mend, is tried again", filepath.Base(path), code)
 			}
 		}
 		for _, key := range []string{"PrivateTmp", "PrivateMounts", "ProtectSystem", "ProtectHome", "MountFlags", "CapabilityBoundingSet", "DynamicUser"} {

@@ -56,7 +56,7 @@ type mountedView struct {
 }
 
 func volumesCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "volumes NAME", Aliases: []string{"list-volumes"}, Args: exactly("NAME"),
+	c := &cobra.Command{Use: "volumes NAME", Aliases: []string{"list-volumes"}, Args: exactly("NAME"),
 		Short: "What is declared, attached and mounted, and where these disagree",
 		RunE: func(c *cobra.Command, args []string) error {
 			views, err := a.volumeViews(c.Context(), args[0])
@@ -68,6 +68,8 @@ func volumesCommand(a *app) *cobra.Command {
 			}
 			return a.showVolumes(views)
 		}}
+	a.timeoutFlag(c, lookTime)
+	return c
 }
 
 // volumeViews looks at all declared volumes with one DescribeVolumes. It needs
@@ -85,7 +87,11 @@ func (a *app) volumeViews(ctx context.Context, name string) ([]volumeView, error
 	if err != nil {
 		return nil, err
 	}
-	attached, err := c.AttachedVolumes(ctx, id.InstanceID)
+	var attached []ec2.Volume
+	err = a.patiently(ctx, func(ctx context.Context) (err error) {
+		attached, err = c.AttachedVolumes(ctx, id.InstanceID)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -133,6 +133,9 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 		if f.Skew != 0 {
 			reply.skew += f.Skew
 		}
+		if f.Body != nil && call.Service == "imds" {
+			reply.body = []byte(*f.Body)
+		}
 		if f.When == "after" {
 			if err := sleep(ctx, f.Hang); err != nil {
 				call.Lost = true

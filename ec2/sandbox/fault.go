@@ -51,6 +51,7 @@ type Fault struct {
 	Reset   string        `json:"reset,omitempty"`   // "before" or "after" the effect the connection is reset
 	Hang    time.Duration `json:"-"`                 // it hangs so long: "hang"
 	Skew    time.Duration `json:"-"`                 // its Date header is so far ahead of this machine's clock: "skew"
+	Body    *string       `json:"body,omitempty"`    // of a metadata answer: this instead of its own, "" for none
 	When    string        `json:"when,omitempty"`    // of the hang: "before" (the default) or "after" the effect
 
 	// Effect is what becomes of what the call makes. CreateVolume: vanish, error,
@@ -207,6 +208,8 @@ func (f *Fault) word() string {
 		return f.Effect
 	case f.Skew != 0:
 		return "skew"
+	case f.Body != nil:
+		return "body"
 	}
 	return "latency"
 }

@@ -3,10 +3,14 @@ package settings
 import (
 	"net/url"
 	"regexp"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 )
+
+// maxPatience bounds for how long an unattended command asks on.
+const maxPatience = 24 * time.Hour
 
 var regionName = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
 
@@ -44,6 +48,11 @@ func decodeAWS(block *hcl.Block, environ []string) (AWS, hcl.Diagnostics) {
 			r.invalid(attr, "Expected %s; got an empty string.", wantProfile)
 		}
 		aws.Profile = text
+	}
+	if attr := content.Attributes["patience"]; attr != nil {
+		if span, ok := r.span(attr, 0, maxPatience); ok {
+			aws.Patience = &span
+		}
 	}
 	return aws, r.diags
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -34,6 +35,7 @@ type AWS struct {
 	Region      string
 	EndpointURL string
 	Profile     string
+	Patience    *time.Duration // of what runs unattended; nil: not said
 }
 
 // Load reads and parses paths as one body of settings. It checks names and

@@ -42,7 +42,7 @@ var (
 		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "timeouts": timeoutsShape},
 		once:   []string{"timeouts"},
 	}
-	awsShape  = &shape{takes: []string{"region", "endpoint_url", "profile"}}
+	awsShape  = &shape{takes: []string{"region", "endpoint_url", "profile", "patience"}}
 	fileShape = &shape{
 		takes:  []string{"max_hold", "freeze_expedite"},
 		blocks: map[string]*shape{"aws": awsShape, "snapshotter": snapshotterShape, "timeouts": timeoutsShape},
