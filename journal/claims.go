@@ -207,3 +207,26 @@ func unfinishedLanes(j *Journal) []string {
 // UnfinishedLanes are the lanes with a step that is not done, as the file had
 // it when it was opened; never empty: ["-"] names no lane.
 func (j *Journal) UnfinishedLanes() []string { return unfinishedLanes(j) }
+
+// Held tells, by lane, which unfinished run keeps lanes of a plan from being worked on. What a live run holds only
+// beginning finds out.
+func (s *Store) Held(p *plan.Plan) (map[string]*BusyError, error) {
+	runs, err := s.Unfinished()
+	if err != nil {
+		return nil, err
+	}
+	held := map[string]*BusyError{}
+	for _, r := range runs {
+		if r.Live || r.Outcome.Ended() || r.idle {
+			continue
+		}
+		for _, lane := range p.Lanes {
+			for _, c := range lane.Claims {
+				if slices.Contains(r.Claims, c) {
+					held[lane.ID] = &BusyError{Claim: c, Run: r.Run, State: r.Outcome}
+				}
+			}
+		}
+	}
+	return held, nil
+}

@@ -108,6 +108,7 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 	if err != nil {
 		return err
 	}
+	var left error     // of a snapshot: why some volumes are left out
 	if act.hooksOwed { // what the older run's pre hook stopped is down, although all may be mounted
 		o.HooksOwed = true
 		if p, spec, err = a.compile(ctx, op, name, o); err != nil {
@@ -121,7 +122,11 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 			}
 			return err
 		}
-		run, err = a.beginRun(ctx, store, p)
+		if op == "snapshot" {
+			run, left, err = a.beginSnapshot(ctx, store, p, spec, o)
+		} else {
+			run, err = a.beginRun(ctx, store, p)
+		}
 		if op == "mount" && journal.NoRoom(err) {
 			return a.withoutJournal(ctx, name, err)
 		}
@@ -135,7 +140,7 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 	if rollback && !act.rollback && res.Outcome == journal.RunFailed && res.Err == nil {
 		return a.rollbackAfter(ctx, store, id, err)
 	}
-	return err
+	return a.leftOut(left, err)
 }
 
 // beginRun makes the journal of a new run.
