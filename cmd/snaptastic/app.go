@@ -51,8 +51,8 @@ const (
 func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.settings, "settings", "", "settings `file` (default: $SNAPTASTIC_SETTINGS, ./snaptastic.hcl, /etc/snaptastic.hcl, /etc/snaptastic/*.hcl)")
 	set.StringVar(&f.userdata, "userdata", "", "instance userdata, as `JSON` or @FILE, instead of the instance's own")
-	set.StringVar(&f.stateDir, "state-dir", defaultStateDir, "`folder` of the journals")
-	set.StringVar(&f.sandbox, "sandbox", "", "use a local EC2 whose volumes are loop devices, with its state in `DIR` (default STATE/sandbox)")
+	set.StringVar(&f.stateDir, "state-dir", defaultStateDir, "`folder` of the journals (also $SNAPTASTIC_STATE_DIR)")
+	set.StringVar(&f.sandbox, "sandbox", "", "use a local EC2 whose volumes are loop devices, with its state in `DIR` (default STATE/sandbox; also $SNAPTASTIC_SANDBOX)")
 	set.Lookup("sandbox").NoOptDefVal = sandboxInState
 	set.StringVar(&f.region, "region", "", "AWS `region` (default: the settings', the environment's, the instance's own)")
 	set.StringVar(&f.endpoint, "endpoint-url", "", "EC2 endpoint `URL`, such as that of `snaptastic sandbox serve`")
@@ -78,12 +78,13 @@ type app struct {
 	patience patience
 	recorded *journal.Reach // of the run that this command goes on with
 
-	server  *sandbox.Server
-	file    *settings.File
-	client  *ec2.Client
-	ident   *ec2.Identity
-	waiting int          // runs that a resume left to an operator
-	ends    []render.End // of the runs of one command, for a list of them all; nil where each is written at once
+	server   *sandbox.Server
+	file     *settings.File
+	client   *ec2.Client
+	ident    *ec2.Identity
+	repeated render.Flags // of this invocation that another command needs as well
+	waiting  int          // runs that a resume left to an operator
+	ends     []render.End // of the runs of one command, for a list of them all; nil where each is written at once
 }
 
 func newApp(stdin, stdout, stderr *os.File) *app {
@@ -109,12 +110,36 @@ func (a *app) begin(c *cobra.Command) error {
 			return usageError("--%s %q: invalid URL; expected something like http://127.0.0.1:4566", flag, value)
 		}
 	}
+	a.fromEnvironment(c.Flags())
 	a.log = render.NewLogger(a.stderr, level, a.logFormat == "json", render.ToJournal(a.stderrFile, os.Getenv))
 	switch top(c).Name() {
 	case "doctor", "version", "man", "help", "completion", c.Root().Name(): // doctor says it itself
 		return nil
 	}
 	return a.trusted()
+}
+
+// fromEnvironment takes for flags that are not given what the environment says, and keeps those that are given.
+func (a *app) fromEnvironment(set *pflag.FlagSet) {
+	given := func(name, value string) string {
+		if set.Changed(name) {
+			return value
+		}
+		return ""
+	}
+	sandbox := given("sandbox", a.sandbox)
+	if sandbox == sandboxInState {
+		sandbox = a.sandboxDir()
+	}
+	a.repeated = render.FlagsOf([2]string{"--state-dir ", given("state-dir", a.stateDir)}, [2]string{"--settings ", given("settings", a.settings)},
+		[2]string{"--sandbox=", sandbox}, [2]string{"--endpoint-url ", given("endpoint-url", a.endpoint)}, [2]string{"--metadata-url ", given("metadata-url", a.metadata)},
+		[2]string{"--region ", given("region", a.region)})
+	for name, flag := range map[string]*string{"state-dir": &a.stateDir, "sandbox": &a.sandbox} {
+		value := os.Getenv("SNAPTASTIC_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+		if value != "" && !set.Changed(name) {
+			*flag = value
+		}
+	}
 }
 
 // top is the command right below the root.
@@ -163,6 +188,7 @@ func (a *app) json() bool { return a.output == "json" }
 func (a *app) style(f *os.File) render.Style {
 	s, _ := render.Detect(f, os.Getenv)
 	s.Color = s.Color && !a.noColor
+	s.Flags = a.repeated
 	return s
 }
 

@@ -72,7 +72,7 @@ func (a *app) doctor(ctx context.Context) error {
 
 func (d *doctor) print() error {
 	if d.json() {
-		return render.FindingsJSON(d.stdout, d.findings)
+		return render.FindingsJSON(d.stdout, d.findings, d.repeated)
 	}
 	return render.Findings(d.stdout, d.findings, d.style(d.stdoutFile))
 }

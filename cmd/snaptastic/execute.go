@@ -97,7 +97,7 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 		res.Err = err
 	}
 	if !act.quiet {
-		end := render.End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: took, Now: time.Now(), Rollback: act.rollback,
+		end := render.End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: took, Now: time.Now(), Rollback: act.rollback, Flags: a.repeated,
 			Undoing: act.undoNext && res.Outcome == journal.RunFailed && res.Err == nil}
 		end.Notes = systemdNotes(ctx, end)
 		if err := a.summarize(end); err != nil {

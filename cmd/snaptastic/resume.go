@@ -196,7 +196,7 @@ func (a *app) resumeUnattended(ctx context.Context, store *journal.Store, r jour
 		_ = run.Close()
 		a.waiting++
 		a.log.Warn("an interrupted run waits for an operator", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter,
-			"finish", "snaptastic resume "+string(r.Run), "undo", "snaptastic rollback "+string(r.Run))
+			"finish", a.repeated.After("snaptastic resume "+string(r.Run)), "undo", a.repeated.After("snaptastic rollback "+string(r.Run)))
 		return false, nil
 	case plan.ContinueThisBoot:
 		act.rollback = act.rollback || r.BootID != boot

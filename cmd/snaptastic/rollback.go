@@ -126,7 +126,7 @@ func (a *app) abandon(ctx context.Context, id plan.RunID) error {
 	if err := run.SetMeta(m); err != nil {
 		return err
 	}
-	story := storyOf(m, run.Plan(), run.Records())
+	story := a.storyOf(m, run.Plan(), run.Records())
 	if a.json() {
 		return render.ShowJSON(a.stdout, story, time.Now())
 	}

@@ -85,7 +85,7 @@ func showCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := view(store, plan.RunID(args[0]))
+			v, err := a.view(store, plan.RunID(args[0]))
 			if err != nil {
 				return err
 			}
@@ -97,14 +97,14 @@ func showCommand(a *app) *cobra.Command {
 }
 
 // view reads a run from its journal, or asks the process that holds it.
-func view(store *journal.Store, id plan.RunID) (render.Story, error) {
+func (a *app) view(store *journal.Store, id plan.RunID) (render.Story, error) {
 	j, err := store.Read(id)
 	if errors.Is(err, journal.ErrLive) {
 		s, err := askStatus(store.Socket(id))
 		if err != nil {
 			return render.Story{}, hinted("try again", "run %s is live and does not answer yet: %w", id, err)
 		}
-		story := storyOf(s.Meta, s.Plan, s.Records)
+		story := a.storyOf(s.Meta, s.Plan, s.Records)
 		story.Live = true
 		return story, nil
 	}
@@ -112,9 +112,9 @@ func view(store *journal.Store, id plan.RunID) (render.Story, error) {
 		return render.Story{}, err
 	}
 	defer j.Close()
-	return storyOf(j.Meta(), j.Plan(), j.Records()), nil
+	return a.storyOf(j.Meta(), j.Plan(), j.Records()), nil
 }
 
-func storyOf(m journal.Meta, p *plan.Plan, records map[plan.StepID]journal.Record) render.Story {
-	return render.Story{Summary: journal.Summary{Meta: m, Operation: p.Operation, Snapshotter: p.Snapshotter}, Plan: p, Records: records}
+func (a *app) storyOf(m journal.Meta, p *plan.Plan, records map[plan.StepID]journal.Record) render.Story {
+	return render.Story{Summary: journal.Summary{Meta: m, Operation: p.Operation, Snapshotter: p.Snapshotter}, Plan: p, Records: records, Flags: a.repeated}
 }

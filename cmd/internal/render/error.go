@@ -14,14 +14,14 @@ func Error(w io.Writer, err error, hint string, o Style) error {
 	if hint == "" {
 		hint = plan.VerdictOf(err).Hint
 	}
-	p.lines("", o.paint(red, "error:")+" "+cleanLines(err.Error()))
+	p.lines("", o.paint(red, "error:")+" "+o.Flags.Repeat(cleanLines(err.Error())))
 	p.hint("  ", hint)
 	return p.writeTo(w)
 }
 
 // hint adds what the operator can do, its later lines under its first.
 func (p *page) hint(indent, hint string) {
-	if hint = cleanLines(hint); hint == "" {
+	if hint = p.style.Flags.Repeat(cleanLines(hint)); hint == "" {
 		return
 	}
 	hint = strings.ReplaceAll(hint, "\n", "\n      ")

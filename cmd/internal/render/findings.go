@@ -27,7 +27,7 @@ func Findings(w io.Writer, all []Finding, o Style) error {
 		c := map[string]colour{"ok": green, "warn": yellow, "fail": red}[f.Level]
 		line := []span{{pad(f.Level, 4) + "  ", c}, {text: pad(clean(f.Check), widest) + "  "}, {text: clean(f.Says)}}
 		if f.Mend != "" {
-			line = append(line, span{o.pick(" → ", " -> "), cyan}, span{text: clean(f.Mend)})
+			line = append(line, span{o.pick(" → ", " -> "), cyan}, span{text: o.Flags.Repeat(clean(f.Mend))})
 		}
 		p.full(line...)
 	}
@@ -36,9 +36,10 @@ func Findings(w io.Writer, all []Finding, o Style) error {
 }
 
 // FindingsJSON writes the same for programs.
-func FindingsJSON(w io.Writer, all []Finding) error {
-	if all == nil {
-		all = []Finding{}
+func FindingsJSON(w io.Writer, all []Finding, flags Flags) error {
+	all = append([]Finding{}, all...)
+	for i := range all {
+		all[i].Mend = flags.Repeat(all[i].Mend)
 	}
 	return JSON(w, all)
 }

@@ -14,6 +14,7 @@ type Story struct {
 	journal.Summary
 	Plan    *plan.Plan
 	Records map[plan.StepID]journal.Record
+	Flags   Flags // to be repeated in the commands that go on with it
 }
 
 // Show prints everything about one run: its head, its volumes, and each step
@@ -130,7 +131,7 @@ func (p *page) next(s Story) {
 	if s.Live || s.Damaged {
 		return
 	}
-	for i, cmd := range commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack) {
+	for i, cmd := range commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack, s.Flags) {
 		if i == 0 {
 			p.text("")
 		}
@@ -218,7 +219,7 @@ func (s Story) view(now time.Time) storyView {
 		Lanes: list(s.lanes(now)), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
-		v.Next = list(commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack))
+		v.Next = list(commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack, s.Flags))
 	}
 	for i := range s.Plan.Steps {
 		st := &s.Plan.Steps[i]

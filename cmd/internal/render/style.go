@@ -22,6 +22,7 @@ type Style struct {
 	Color   bool
 	Width   int // columns; longer lines are cut, never wrapped; 0 for no limit
 	Unicode bool
+	Flags   Flags // to be repeated in commands that an operator is told to type
 }
 
 // Detect finds the style for a file from what it is and from the environment

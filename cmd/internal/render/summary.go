@@ -26,6 +26,7 @@ type End struct {
 	Undoing bool
 	// Notes are sentences about the whole run that an operator should read.
 	Notes []string
+	Flags Flags // to be repeated in the commands that go on with it
 	// Rollback: a rollback ended, not the operation itself.
 	Rollback bool
 }
@@ -146,7 +147,7 @@ func (p *page) failures(e End) {
 		}
 		p.lines("", p.style.paint(red, what)+"  "+where+clean(string(f.Step)))
 		if f.Err != nil {
-			p.lines("  ", cleanLines(f.Err.Error()))
+			p.lines("  ", p.style.Flags.Repeat(cleanLines(f.Err.Error())))
 		}
 		p.hint("  ", f.Hint)
 	}
@@ -222,12 +223,14 @@ func (e End) commands() []nextCommand {
 	if lost := (*journal.LostError)(nil); e.Undoing || errors.As(e.Result.Err, &lost) {
 		return nil // there is nothing to go on with
 	}
-	return commandsFor(e.Run, e.Plan, e.Result.Outcome, e.Rollback)
+	return commandsFor(e.Run, e.Plan, e.Result.Outcome, e.Rollback, e.Flags)
 }
 
-func commandsFor(run plan.RunID, p *plan.Plan, outcome journal.Outcome, rollingBack bool) []nextCommand {
-	resume := nextCommand{"finish it", "snaptastic resume " + clean(string(run))}
-	undo := nextCommand{"undo it", "snaptastic rollback " + clean(string(run))}
+func commandsFor(run plan.RunID, p *plan.Plan, outcome journal.Outcome, rollingBack bool, flags Flags) []nextCommand {
+	command := func(what, verb string) nextCommand {
+		return nextCommand{what, flags.After("snaptastic " + verb + " " + clean(string(run)))}
+	}
+	resume, undo := command("finish it", "resume"), command("undo it", "rollback")
 	switch {
 	case outcome.Ended():
 		return nil
@@ -235,7 +238,7 @@ func commandsFor(run plan.RunID, p *plan.Plan, outcome journal.Outcome, rollingB
 		undo.What = "go on"
 		return []nextCommand{undo}
 	case p != nil && p.Irreversible:
-		return []nextCommand{resume, {"let go", "snaptastic abandon " + clean(string(run))}}
+		return []nextCommand{resume, command("let go", "abandon")}
 	}
 	return []nextCommand{resume, undo}
 }
@@ -287,7 +290,7 @@ func (e End) view() endView {
 		v.Error = e.Result.Err.Error()
 	}
 	for _, f := range e.Result.Failures {
-		fv := failureView{Step: f.Step, Lane: f.Lane, Hint: f.Hint, NeedsOperator: f.NeedsOperator}
+		fv := failureView{Step: f.Step, Lane: f.Lane, Hint: e.Flags.Repeat(f.Hint), NeedsOperator: f.NeedsOperator}
 		if f.Err != nil {
 			fv.Error = f.Err.Error()
 		}
