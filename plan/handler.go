@@ -82,6 +82,12 @@ type Teller interface {
 	Tell(out json.RawMessage) string
 }
 
+// A Warner says what an output holds that an operator should know before anything is done. Bound handlers are Warners;
+// the sentences are those of the output's Warnings method.
+type Warner interface {
+	Warn(out json.RawMessage) []string
+}
+
 // Handlers binds kinds to handlers, in one place.
 type Handlers map[Kind]Handler
 
@@ -193,6 +199,14 @@ func (b bound[In, Out]) Tell(out json.RawMessage) string {
 		return s.String()
 	}
 	return ""
+}
+
+func (b bound[In, Out]) Warn(out json.RawMessage) []string {
+	v, err := decode[Out]("", out)
+	if w, ok := any(v).(interface{ Warnings() []string }); ok && err == nil {
+		return w.Warnings()
+	}
+	return nil
 }
 
 func decode[T any](step StepID, raw json.RawMessage) (T, error) {

@@ -18,6 +18,8 @@ type Preview struct {
 	Skip  bool        // it would not run
 	Err   error       // it would fail
 	Out   json.RawMessage
+
+	Warnings []string // what an operator should know before anything is done
 }
 
 // Foresee tells what each step of a plan would do, without doing it: read-only
@@ -125,6 +127,9 @@ func look(ctx context.Context, s *plan.Step, h plan.Handler, in json.RawMessage)
 		v := Preview{Out: out}
 		if t, ok := h.(plan.Teller); ok {
 			v.Text = t.Tell(out)
+		}
+		if w, ok := h.(plan.Warner); ok {
+			v.Warnings = w.Warn(out)
 		}
 		return v
 	}

@@ -3,13 +3,10 @@ package steps
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/steps/snapset"
 )
 
 // The rules of cleaning up: pure functions from what EC2 shows to the fate of each thing. They err on the side of
@@ -36,6 +33,9 @@ type Fate struct {
 	Size       int32             `json:"size,omitempty"` // GiB
 	Made       time.Time         `json:"made,omitzero"`
 	Snapshots  []string          `json:"snapshots,omitempty"` // of an image: those that go with it
+
+	// Hint says what an operator can do for it to go.
+	Hint string `json:"hint,omitempty"`
 
 	// Notable: it would go, were it not for the reason given.
 	Notable bool `json:"-"`
@@ -75,65 +75,15 @@ const (
 	settledAge = 24 * time.Hour
 	// naiveGrace is added to an expiry date without a zone: it was some machine's local time.
 	naiveGrace = 24 * time.Hour
-	// copiedVolume is what EC2 shows as the volume of a snapshot that CopySnapshot made.
-	// Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopySnapshot.html
-	copiedVolume = "vol-ffffffff"
 )
 
 // mine says whether a thing bears the tags that cleaning is limited to.
-func (w CleanWorld) mine(tags map[string]string) bool {
-	for key, value := range w.Filter {
-		if got, ok := tags[key]; !ok || got != value {
-			return false
-		}
-	}
-	return true
-}
-
-// FilterTagsOf are the tags that tell one snapshotter's things from another's: all that neither we nor AWS wrote.
-func FilterTagsOf(tags map[string]string) map[string]string {
-	out := map[string]string{}
-	for key, value := range tags {
-		switch {
-		case key == TagMountPoint || key == TagInstance || key == TagCreated || key == TagExpires:
-		case strings.HasPrefix(key, "snaptastic:") || strings.HasPrefix(key, "aws:"):
-		default:
-			out[key] = value
-		}
-	}
-	return out
-}
-
-// inOrder writes tags as one text, the same for the same tags.
-func inOrder(tags map[string]string) string {
-	var b strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		fmt.Fprintf(&b, "%q=%q ", key, tags[key])
-	}
-	return b.String()
-}
+func (w CleanWorld) mine(tags map[string]string) bool { return snapset.HasTags(tags, w.Filter) }
 
 // TagDigest identifies a set of tags.
 func TagDigest(tags map[string]string) string {
-	sum := sha256.Sum256([]byte(inOrder(tags)))
+	sum := sha256.Sum256([]byte(snapset.InOrder(tags)))
 	return hex.EncodeToString(sum[:8])
 }
 
-// readTime reads a tag's time. The original wrote local time without a zone; which zone is not known, so naive times
-// are read as UTC and said to be naive.
-func readTime(text string) (t time.Time, naive, ok bool) {
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, false, true
-	}
-	for _, layout := range []string{time.DateTime, "2006-01-02T15:04:05", time.DateOnly} { // fractions of a second are read, too
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, true, true
-		}
-	}
-	return time.Time{}, false, false
-}
-
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-// HasTags says whether a thing bears all of the filter's tags.
-func HasTags(tags, filter map[string]string) bool { return CleanWorld{Filter: filter}.mine(tags) }

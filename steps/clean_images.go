@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"snaptastic/ec2"
+	"snaptastic/steps/snapset"
 )
 
 // ImageFates decides on each of the account's images that bears the filter's tags. One goes when no instance in any
@@ -23,7 +24,7 @@ func ImageFates(w CleanWorld) []Fate {
 		if !w.mine(i.Tags) {
 			continue
 		}
-		f := Fate{Thing: ImageThing, ID: i.ID, Name: i.Name, FilterTags: FilterTagsOf(i.Tags), Made: i.Created, Tags: TagDigest(i.Tags)}
+		f := Fate{Thing: ImageThing, ID: i.ID, Name: i.Name, FilterTags: snapset.OtherTags(i.Tags), Made: i.Created, Tags: TagDigest(i.Tags)}
 		user, used := users[i.ID]
 		switch {
 		case used:
@@ -54,6 +55,7 @@ func (w CleanWorld) addSnapshots(f *Fate, image ec2.Image) {
 		}
 		s := w.Snapshots[at]
 		_, ours := maker(s)
+		ours = ours || snapset.OriginOf(s) == snapset.OriginConsistent // a copy of ours
 		shared := slices.ContainsFunc(w.Images, func(o ec2.Image) bool { return o.ID != image.ID && slices.Contains(o.SnapshotIDs, id) })
 		if ours || shared || w.Locked[id] != "" {
 			stay = append(stay, id)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/steps/snapset"
 )
 
 var today = time.Date(2026, 3, 29, 12, 0, 0, 0, time.UTC) // a day on which clocks change in Europe
@@ -134,6 +135,64 @@ func TestWhichSnapshotsGo(t *testing.T) {
 	}
 }
 
+func TestATagOfAnotherToolStopsNoRetention(t *testing.T) {
+	recorded := " snaptastic:filter-keys=role"
+	for _, c := range []struct {
+		name      string
+		filter    map[string]string
+		snapshots []string
+		goes      string
+		hint      string // the snapshots that have one
+	}{
+		{"what was recorded counts", nil, []string{"a 9 /a R1/1 scan=1" + recorded, "b 8 /a R2/1 scan=2" + recorded, "c 7 /a R3/1 scan=3" + recorded}, "a b", ""},
+		{"by name", map[string]string{"role": "db"}, []string{"a 9 /a R1/1 scan=1", "b 8 /a R2/1 scan=2 original", "c 7 /a R3/1 scan=3"}, "a b", ""},
+		{"of older ones without a name each may be the newest of its kind", nil, []string{"a 9 /a R1/1 scan=1", "b 8 /a R2/1 scan=2", "c 7 /a R3/1 scan=3"}, "", "a b c"},
+		{"of one volume, a newer one tells", nil, []string{"a 9 /a R1/1 scan=1", "b 8 /a R2/1 scan=2", "c 7 /a R3/1 scan=3" + recorded}, "a b", ""},
+		{"members of a set differ in no filter tag", nil, []string{"a 9 /a R1/2 scan=1", "b 9 /b R1/2 scan=2", "c 8 /a R2/2 scan=3", "d 8 /b R2/2 scan=4"}, "a b", ""},
+		{"a snapshotter with more filter tags keeps its own, by name too", map[string]string{"role": "db"},
+			[]string{"a 9 /a R1/1 zone=x snaptastic:filter-keys=role,zone", "b 8 /a R2/1" + recorded}, "", ""},
+		{"other filter tags, recorded", nil, []string{"a 9 /a R1/1" + recorded, "b 8 /a R2/1 role=web" + recorded}, "", ""},
+		{"tags that the older ones alone have", nil, []string{"a 9 /a R1/1 scan=1 scan2=x" + recorded, "b 8 /a R2/1" + recorded}, "a", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fates := SnapshotFates(CleanWorld{Now: today, Filter: c.filter, Snapshots: litter(t, c.snapshots...)})
+			var hint []string
+			for _, f := range fates {
+				if f.Hint != "" && !f.Goes {
+					hint = append(hint, f.ID)
+				}
+			}
+			if got := going(fates); got != c.goes || strings.Join(hint, " ") != c.hint {
+				t.Errorf("%q go, want %q; %q have a hint, want %q", got, c.goes, hint, c.hint)
+			}
+		})
+	}
+}
+
+func TestACopyNeitherGoesNorMakesASetOlder(t *testing.T) {
+	copied := func(s []ec2.Snapshot, at ...int) []ec2.Snapshot {
+		for _, i := range at {
+			s[i].VolumeID, s[i].Started = "vol-ffffffff", today.Add(-time.Hour)
+		}
+		return s
+	}
+	for _, c := range []struct {
+		name      string
+		snapshots []ec2.Snapshot
+		goes      string
+	}{
+		{"a copy of the oldest is no reason for the newest to go", copied(litter(t, "copy 9 /a R1/1", "a 9 /a R1/1", "b 8 /a R2/1"), 0), "a"},
+		{"a set of an original and a copy is the newest", copied(litter(t, "a 9 /a R1/2", "b 9 /b R1/2", "c 8 /a R2/2", "d 8 /b R2/2"), 3), "a b"},
+		{"the copies of a set that lost its originals", copied(litter(t, "a 9 /a R1/1", "b 8 /a R2/1"), 1), "a"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := going(SnapshotFates(CleanWorld{Now: today, Snapshots: c.snapshots})); got != c.goes {
+				t.Errorf("%q go, want %q", got, c.goes)
+			}
+		})
+	}
+}
+
 // Whatever goes, a mount of any of the declarations that ever made a set chooses the same as before.
 func TestWhatGoesChangesNoMount(t *testing.T) {
 	points := []string{"/a", "/b", "/c"}
@@ -172,9 +231,9 @@ func TestWhatGoesChangesNoMount(t *testing.T) {
 		gone := going(SnapshotFates(CleanWorld{Now: today, Snapshots: all}))
 		left := slices.DeleteFunc(slices.Clone(all), func(s ec2.Snapshot) bool { return slices.Contains(strings.Fields(gone), s.ID) })
 		for _, mounted := range append(combinations, points) {
-			wish := Wish{MountPoints: mounted, Group: true, MayCreate: true}
-			for i, before := range choose(wish, all) {
-				after := choose(wish, left)[i]
+			request := snapset.Request{MountPoints: mounted, Group: true, MayCreate: true}
+			for i, before := range snapset.Choose(request, all) {
+				after := snapset.Choose(request, left)[i]
 				if before.SnapshotID != "" && after.SnapshotID != before.SnapshotID || before.Create != after.Create {
 					t.Fatalf("%v: of %v went %q; before %+v, after %+v", lines, mounted, gone, before, after)
 				}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/steps/snapset"
 )
 
 // VolumeFates decides on each volume that a run of ours made and that is attached nowhere. Snapshots that go, too, save
@@ -24,7 +25,7 @@ func VolumeFates(w CleanWorld, policy CleanPolicy, going map[string]bool) []Fate
 		if v.State != "available" || v.Tags[TagToken] == "" || !w.mine(v.Tags) {
 			continue
 		}
-		f := Fate{Thing: VolumeThing, ID: v.ID, MountPoint: v.Tags[TagMountPoint], FilterTags: FilterTagsOf(v.Tags), Size: v.Size, Made: v.Created, Tags: TagDigest(v.Tags)}
+		f := Fate{Thing: VolumeThing, ID: v.ID, MountPoint: v.Tags[TagMountPoint], FilterTags: snapset.OtherTags(v.Tags), Size: v.Size, Made: v.Created, Tags: TagDigest(v.Tags)}
 		w.judgeVolume(&f, v, policy, going)
 		fates = append(fates, f)
 	}
@@ -34,7 +35,7 @@ func VolumeFates(w CleanWorld, policy CleanPolicy, going map[string]bool) []Fate
 
 func (w CleanWorld) judgeVolume(f *Fate, v ec2.Volume, policy CleanPolicy, going map[string]bool) {
 	text, letGo := v.Tags[TagDetached]
-	detached, naive, readable := readTime(text)
+	detached, naive, readable := snapset.ReadTime(text)
 	_, stated := v.Tags[TagState]
 	switch {
 	case v.Tags[TagRun] == "" || stated: // a volume of ours has a run and no state: somebody copied tags onto this one

@@ -256,7 +256,7 @@ func TestASnapshotThatWasLabelledIsKeptWhateverIsShown(t *testing.T) {
 	if plan.VerdictOf(err).Action != plan.ActSkip || !strings.Contains(err.Error(), set.Snapshots[0].SnapshotID) {
 		t.Errorf("undoing a set that the journal has as labelled: %v, want it kept", err)
 	}
-	if all, err := b.world.snapshotsOf(t.Context(), set.Token); len(all) != 1 || err != nil {
+	if all, err := b.world.snapshotsOf(t.Context(), a.Run, set.Token); len(all) != 1 || err != nil {
 		t.Errorf("%d snapshots are left, %v", len(all), err)
 	}
 }

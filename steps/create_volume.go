@@ -8,6 +8,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // CreateVolume makes a lane's volume, unless there is one.
@@ -81,7 +82,7 @@ func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 			case !known || c.Problem != "":
 				return ""
 			case c.SnapshotID != "":
-				return fmt.Sprintf("create %d GiB %s from %s (%s)", max(in.Size, c.Size), in.Type, c.SnapshotID, ago(c.Created))
+				return fmt.Sprintf("create %d GiB %s from %s (%s)", max(in.Size, c.Size), in.Type, c.SnapshotID, snapset.Ago(c.Created))
 			}
 			return fmt.Sprintf("create %d GiB %s, empty", in.Size, in.Type)
 		},

@@ -8,6 +8,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // DeleteSnapshot deletes a snapshot that a clean-up decided on, unless things have changed since.
@@ -78,7 +79,7 @@ func standing(there map[string]ec2.Snapshot, stands []string) error {
 		if !exists {
 			return changed("%s, which was to be restored in its stead, is gone", id)
 		}
-		if fit, _ := kindOf(s.Tags); !fit || s.State != "completed" || dormant(s) != "" {
+		if !snapset.OriginOf(s).Restorable() || s.State != "completed" || snapset.Dormant(s) != "" {
 			return changed("%s, which was to be restored in its stead, cannot be any more", id)
 		}
 	}

@@ -3,9 +3,17 @@ package steps
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
+)
+
+// What snapset decides, under the names that the steps' inputs and outputs have.
+type (
+	Choice  = snapset.Choice
+	Choices = snapset.Choices
 )
 
 // FindSnapshot chooses, in one look for all lanes, what each volume is made from.
@@ -52,13 +60,13 @@ func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 			if err != nil {
 				return nil, err
 			}
-			return chooseBeside(in.Search.wish(wished), unsure, snapshots), nil
+			return w.warnOfMisses(ctx, in, snapshots, chooseBeside(in.Search.request(wished), unsure, snapshots)), nil
 		},
 	}
 }
 
-func (s Search) wish(mountPoints []string) Wish {
-	return Wish{MountPoints: mountPoints, Group: s.Group, AllowOlder: s.AllowOlder, MixSets: s.MixSets, MayCreate: s.MayCreate}
+func (s Search) request(mountPoints []string) snapset.Request {
+	return snapset.Request{MountPoints: mountPoints, Group: s.Group, AllowOlder: s.AllowOlder, MixSets: s.MixSets, MayCreate: s.MayCreate}
 }
 
 // candidates are all snapshots that bear the filter tags, of one describe.
@@ -73,20 +81,56 @@ func (w *World) candidates(ctx context.Context, s Search) ([]ec2.Snapshot, error
 
 // chooseBeside chooses for the wished mount points, and for the unsure ones as far as that changes nothing for those:
 // they may never need it, and two sets are never mixed.
-func chooseBeside(wish Wish, unsure []string, snapshots []ec2.Snapshot) []Choice {
+func chooseBeside(wish snapset.Request, unsure []string, snapshots []ec2.Snapshot) []Choice {
 	both := wish
 	both.MountPoints = slices.Concat(wish.MountPoints, unsure)
-	all := choose(both, snapshots)
+	all := snapset.Choose(both, snapshots)
 	if len(wish.MountPoints) == 0 || len(unsure) == 0 {
 		return all
 	}
-	chosen := choose(wish, snapshots)
+	chosen := snapset.Choose(wish, snapshots)
 	if slices.EqualFunc(chosen, all[:len(chosen)], func(a, b Choice) bool { return a.SnapshotID == b.SnapshotID }) {
 		return all
 	}
 	for _, mountPoint := range unsure {
 		chosen = append(chosen, Choice{MountPoint: mountPoint, Problem: "the others are restored from a set that has none of it",
-			Hint: "let go of the run with `snaptastic abandon`; " + mixHint})
+			Hint: "let go of the run with `snaptastic abandon`; " + snapset.MixHint})
 	}
 	return chosen
+}
+
+// warnOfMisses looks, where a mount point has no snapshot at all, for those that were perhaps meant: with one call for all
+// such mount points. That it cannot look is no reason not to go on.
+func (w *World) warnOfMisses(ctx context.Context, in FindSnapshotIn, snapshots []ec2.Snapshot, chosen Choices) Choices {
+	unknown := snapset.Unknowns(chosen)
+	if len(unknown) == 0 {
+		return chosen
+	}
+	near, err := w.Cloud.Snapshots(ctx, MissQuery(unknown))
+	if err != nil {
+		w.log("warn", "cannot look for snapshots that miss these mount points by a tag", "mount_points", strings.Join(unknown, " "), "error", err)
+	}
+	var declared []string
+	for _, lane := range in.Lanes {
+		declared = append(declared, lane.MountPoint)
+	}
+	snapset.AddMisses(chosen, in.Search.FilterTags, declared, slices.Concat(snapshots, near))
+	if !w.LookOnly { // a plan shows them itself
+		for _, warning := range chosen.Warnings() {
+			w.log("warn", warning)
+		}
+	}
+	return chosen
+}
+
+// MissQuery asks for the snapshots of mount points, whoever's they are.
+func MissQuery(mountPoints []string) ec2.SnapshotQuery {
+	var values []string
+	for _, mp := range mountPoints {
+		values = append(values, ec2.Literal(mp))
+		if !strings.HasSuffix(mp, "/") {
+			values = append(values, ec2.Literal(mp)+"/") // as the original wrote what had a slash at the end
+		}
+	}
+	return ec2.SnapshotQuery{Tags: map[string][]string{TagMountPoint: values}}
 }

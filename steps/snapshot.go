@@ -11,6 +11,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // Snapshot is the one EC2 call inside a freeze.
@@ -20,6 +21,7 @@ var Snapshot = plan.Def[SnapshotIn, SnapshotSet]{Kind: "snapshot", Look: plan.By
 type SnapshotIn struct {
 	Members     []Member `json:"members"`
 	Description string   `json:"description"`
+	FilterKeys  []string `json:"filter_keys"` // which of the tags that they will have are filter tags
 }
 
 // SnapshotSet is the snapshots of one moment.
@@ -60,7 +62,7 @@ func (s SnapshotSet) ids() []string {
 func (w *World) snapshot() plan.Funcs[SnapshotIn, SnapshotSet] {
 	return plan.Funcs[SnapshotIn, SnapshotSet]{
 		Observe: func(ctx context.Context, a plan.Attempt, in SnapshotIn) (plan.Seen[SnapshotSet], error) {
-			there, err := w.snapshotsOf(ctx, a.Token)
+			there, err := w.snapshotsOf(ctx, a.Run, a.Token)
 			if err != nil {
 				return plan.Seen[SnapshotSet]{}, verdict(err)
 			}
@@ -108,7 +110,7 @@ func (w *World) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *wi
 		case <-done:
 		}
 	}()
-	tags := map[string]string{TagToken: a.Token, TagRun: string(a.Run), TagMembers: strconv.Itoa(len(in.Members)), TagState: Unverified}
+	tags := in.tags(a, w.Cloud.Now())
 	var made []ec2.Snapshot
 	var err error
 	if len(in.Members) == 1 {
@@ -144,7 +146,22 @@ func (in SnapshotIn) set(a plan.Attempt, made []ec2.Snapshot) SnapshotSet {
 	return out
 }
 
-func (w *World) snapshotsOf(ctx context.Context, token string) ([]ec2.Snapshot, error) {
+// tags are those that snapshots have from their creation on. What tells whose they are and when their data was so stands
+// in tags that no volume has: those of volumes may be copied onto snapshots by anybody.
+func (in SnapshotIn) tags(a plan.Attempt, now time.Time) map[string]string {
+	return map[string]string{
+		TagToken: a.Token, TagRun: string(a.Run), TagMembers: strconv.Itoa(len(in.Members)), TagState: Unverified,
+		snapset.TagSet: snapset.SetID(string(a.Run), a.Token), snapset.TagDataTime: snapset.DataStamp(now),
+		snapset.TagFilterKeys: snapset.JoinFilterKeys(in.FilterKeys),
+	}
+}
+
+// snapshotsOf finds what an attempt made: by the set, and by the token where an older build made it.
+func (w *World) snapshotsOf(ctx context.Context, run plan.RunID, token string) ([]ec2.Snapshot, error) {
+	there, err := w.Cloud.Snapshots(ctx, ec2.SnapshotQuery{Tags: map[string][]string{snapset.TagSet: {snapset.SetID(string(run), token)}}})
+	if err != nil || len(there) > 0 {
+		return there, err
+	}
 	return w.Cloud.Snapshots(ctx, ec2.SnapshotQuery{Tags: map[string][]string{TagToken: {token}}})
 }
 
@@ -154,7 +171,7 @@ func (w *World) deleteSnapshots(ctx context.Context, a plan.Attempt, in Snapshot
 	if a.Keep {
 		return keptSnapshots(out.ids())
 	}
-	there, err := w.snapshotsOf(ctx, a.Token)
+	there, err := w.snapshotsOf(ctx, a.Run, a.Token)
 	if err != nil {
 		return verdict(err)
 	}

@@ -31,7 +31,7 @@ func (w *World) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 	return plan.Funcs[TagSnapshotsIn, SnapshotSet]{
 		Observe: func(ctx context.Context, _ plan.Attempt, in TagSnapshotsIn) (plan.Seen[SnapshotSet], error) {
 			set := in.Set.Must()
-			there, err := w.snapshotsOf(ctx, set.Token)
+			there, err := w.snapshotsOf(ctx, plan.RunID(set.Run), set.Token)
 			if err != nil {
 				return plan.Seen[SnapshotSet]{}, verdict(err)
 			}

@@ -3,46 +3,33 @@ package steps
 import (
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
-// The tags that the original Snaptastic wrote: snapshots of its making are found by them.
+// The tags that volumes and snapshots bear; what each is for is told in snapset.
 const (
-	TagMountPoint = "mount_point"
-	TagInstance   = "instance_id"
-	TagCreated    = "created" // RFC 3339 in UTC; the original wrote local time without a zone
-	TagExpires    = "expires" // likewise; on snapshots only
-)
-
-// The tags of our own.
-const (
-	TagToken    = "snaptastic:token"    // of the attempt that made it
-	TagRun      = "snaptastic:run"      // of volumes and snapshots
-	TagMembers  = "snaptastic:members"  // how many snapshots the set has
-	TagState    = "snaptastic:state"    // of snapshots; a volume never has it, so that copied volume tags show
-	TagDetached = "snaptastic:detached" // when a volume was let go of
-	TagFailed   = "snaptastic:failed"   // when a volume that died at birth could not be deleted
-)
-
-// Values of TagState.
-const (
-	Unverified = "unverified" // the file systems may not have held still
-	Consistent = "consistent" // restorable
+	TagMountPoint = snapset.TagMountPoint
+	TagInstance   = snapset.TagInstance
+	TagCreated    = snapset.TagCreated
+	TagExpires    = snapset.TagExpires
+	TagToken      = snapset.TagToken
+	TagRun        = snapset.TagRun
+	TagDetached   = snapset.TagDetached // when a volume was let go of
+	TagMembers    = snapset.TagMembers
+	TagState      = snapset.TagState
+	TagFailed     = "snaptastic:failed" // when a volume that died at birth could not be deleted
+	Unverified    = snapset.Unverified
+	Consistent    = snapset.Consistent
 )
 
 // hasTags says whether a volume or snapshot bears the filter tags and the mount point.
 func hasTags(have, filter map[string]string, mountPoint string) bool {
-	for key, value := range filter {
-		if got, ok := have[key]; !ok || got != value {
-			return false
-		}
-	}
-	return sameMountPoint(have[TagMountPoint], mountPoint)
+	return snapset.HasTags(have, filter) && snapset.SameMountPoint(have[TagMountPoint], mountPoint)
 }
 
 // Mismatch says which of the filter tags, or the mount point's, a volume or snapshot lacks or has another value of: in
@@ -61,15 +48,10 @@ func Mismatch(have, filter map[string]string, mountPoint string) string {
 			differ(key, filter[key])
 		}
 	}
-	if !sameMountPoint(have[TagMountPoint], mountPoint) {
+	if !snapset.SameMountPoint(have[TagMountPoint], mountPoint) {
 		differ(TagMountPoint, mountPoint)
 	}
 	return strings.Join(words, ", ")
-}
-
-// sameMountPoint compares as paths: the original wrote what its settings said, with a slash at the end or without.
-func sameMountPoint(tag, mountPoint string) bool {
-	return tag != "" && path.Clean(tag) == path.Clean(mountPoint)
 }
 
 func merged(sets ...map[string]string) map[string]string {

@@ -7,6 +7,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // WaitSnapshot waits until a lane's snapshot is completed: the one chosen to restore from, or the one just taken.
@@ -69,7 +70,7 @@ func (w *World) chooseAgain(ctx context.Context, in WaitSnapshotIn, was Choice, 
 	if err != nil {
 		return was, false, err
 	}
-	now := choose(in.Search.wish(mountPoints), snapshots)
+	now := snapset.Choose(in.Search.request(mountPoints), snapshots)
 	for i, c := range now {
 		if before[i].Problem == "" && (c.SnapshotID != before[i].SnapshotID || c.Create != before[i].Create) {
 			return was, false, startOver(problem)
@@ -109,7 +110,7 @@ func (in WaitSnapshotIn) choice() (c Choice, wait bool, err error) {
 	if !known {
 		return c, false, plan.Skip(errors.New("the snapshots could not be looked at"))
 	}
-	c, ok := choiceOf(choices, in.MountPoint)
+	c, ok := choices.Of(in.MountPoint)
 	switch {
 	case !ok:
 		return c, false, fmt.Errorf("internal error: nothing was chosen for %s", in.MountPoint)

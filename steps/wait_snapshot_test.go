@@ -2,11 +2,13 @@ package steps
 
 import (
 	"context"
+	"reflect"
 	"strings"
 	"testing"
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // snapshotCloud has snapshots, and waits for none.
@@ -45,7 +47,7 @@ func TestAProblemThatWasMendedIsSeenOnResume(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			in := WaitSnapshotIn{MountPoint: "/mnt/b", Search: Search{Group: true}, Found: plan.Literal(FoundVolume{}),
-				Choices: plan.Literal(Choices(choose(Wish{MountPoints: []string{"/mnt/a", "/mnt/b"}, Group: true}, then)))}
+				Choices: plan.Literal(Choices(snapset.Choose(snapset.Request{MountPoints: []string{"/mnt/a", "/mnt/b"}, Group: true}, then)))}
 			w := &World{Cloud: &snapshotCloud{all: c.now}}
 			got, err := w.waitSnapshot().Do(t.Context(), attempt("wait-snapshot"), in)
 			said := got.SnapshotID
@@ -86,7 +88,7 @@ func TestWhatALaneWaitsFor(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cloud := &snapshotCloud{failed: c.fails}
 			got, err := (&World{Cloud: cloud}).waitSnapshot().Do(t.Context(), attempt("wait-snapshot"), c.in)
-			if got != c.want || strings.Join(cloud.waits, " ") != c.waits || cloud.looks > 0 {
+			if !reflect.DeepEqual(got, c.want) || strings.Join(cloud.waits, " ") != c.waits || cloud.looks > 0 {
 				t.Errorf("%+v after waiting for %v and %d looks; want %+v after %q", got, cloud.waits, cloud.looks, c.want, c.waits)
 			}
 			if (err != nil) != (c.err != "") || (err != nil && plan.VerdictOf(err).Action != c.err) {

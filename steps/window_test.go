@@ -36,6 +36,8 @@ type shutterCloud struct {
 	log      []string
 }
 
+func (*shutterCloud) Now() time.Time { return time.Now() }
+
 func (c *shutterCloud) AttachedVolumes(context.Context, string) ([]ec2.Volume, error) {
 	c.log = append(c.log, "attached")
 	return c.attached, nil

@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -38,6 +37,8 @@ type Cloud interface {
 	CreateTags(ctx context.Context, ids []string, tags map[string]string) error
 	DeleteTags(ctx context.Context, ids []string, keys []string) error
 	Warm(ctx context.Context) error
+	// Now is the time by EC2's clock, as far as that is known; it asks nothing.
+	Now() time.Time
 }
 
 // Host is what the steps ask of this machine; *linux.Host has it.
@@ -174,20 +175,4 @@ func Handlers(w *World) plan.Handlers {
 	plan.Bind(h, DeleteVolume, w.deleteCleanedVolume())
 	plan.Bind(h, DeregisterImage, w.deregisterImage())
 	return h
-}
-
-// ago says how long something is past, in the one unit that matters.
-func ago(t time.Time) string {
-	d := time.Since(t)
-	switch {
-	case t.IsZero():
-		return "of unknown age"
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0f s old", max(d, 0).Seconds())
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0f min old", d.Minutes())
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%.0f h old", d.Hours())
-	}
-	return fmt.Sprintf("%.0f days old", d.Hours()/24)
 }

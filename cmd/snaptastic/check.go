@@ -15,6 +15,7 @@ import (
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
 	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 // checkFlags are those of check.
@@ -140,7 +141,7 @@ func (a *app) checkSettings(ctx context.Context, name string, maxAge time.Durati
 		if err != nil {
 			return nil, err
 		}
-		s := backupScope{Name: n, Tags: spec.FilterTags, Group: spec.Consistency != "volume"}
+		s := snapset.Scope{Name: n, Tags: spec.FilterTags, Group: spec.Consistency != "volume"}
 		for _, v := range spec.Volumes {
 			s.Declared = append(s.Declared, v.MountPoint)
 		}
@@ -188,15 +189,15 @@ func (a *app) checkTags(ctx context.Context, tags map[string]string, maxAge time
 	}
 	type kin struct{ environment, cluster, role string }
 	of := func(tags map[string]string) kin { return kin{tags["environment"], tags["cluster"], tags["role"]} }
-	families := map[kin]backupScope{}
+	families := map[kin]snapset.Scope{}
 	for _, v := range volumes {
-		if _, on := inUse(v); on && v.Tags[steps.TagMountPoint] != "" {
+		if _, on := snapset.InUse(v); on && v.Tags[steps.TagMountPoint] != "" {
 			k := of(v.Tags)
-			families[k] = backupScope{Group: true, Name: tagWords(map[string]string{"environment": k.environment, "cluster": k.cluster, "role": k.role})}
+			families[k] = snapset.Scope{Group: true, Name: tagWords(map[string]string{"environment": k.environment, "cluster": k.cluster, "role": k.role})}
 		}
 	}
 	if len(families) == 0 {
-		return []verdict{{Subject: tagWords(tags), Problem: "no volume in use has these tags"}}, nil
+		return []verdict{{snapset.Finding{Subject: tagWords(tags), Problem: "no volume in use has these tags"}}}, nil
 	}
 	var all []verdict
 	for k, s := range families {

@@ -9,6 +9,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 const hour = time.Hour
@@ -119,7 +120,7 @@ func TestWhichSnapshotsCover(t *testing.T) {
 		{"a volume without our tag", []ec2.Volume{{ID: "vol-root", Attachments: a.Attachments}}, "", false, nil, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := backupScope{Name: "db", Group: !c.each}
+			s := snapset.Scope{Name: "db", Group: !c.each}
 			for mp := range strings.FieldsSeq(c.declared) {
 				s.Declared = append(s.Declared, "/mnt/"+mp)
 			}
@@ -195,7 +196,7 @@ func TestAgesAreExact(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			snaps := snapsAt(c.snapshot, "0s vol-a a R1/1")
-			got := judge(backupScope{Declared: []string{"/mnt/a"}, Group: true}, []ec2.Volume{usedAs("vol-a", "a", "attached")}, snaps, c.now, c.max)
+			got := judge(snapset.Scope{Declared: []string{"/mnt/a"}, Group: true}, []ec2.Volume{usedAs("vol-a", "a", "attached")}, snaps, c.now, c.max)
 			want := map[bool]string{true: "/mnt/a ok, vol-a ok", false: "/mnt/a gap, vol-a gap"}[c.ok]
 			if short(got) != want {
 				t.Errorf("got %s, want %s: %s", short(got), want, got[0].Problem)
@@ -208,8 +209,8 @@ func TestToTheSecond(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		26 * hour: "26h", 26*hour + 1: "26h0m1s", 90 * time.Minute: "1h30m", 30 * time.Second: "30s", 168 * hour: "168h", 0: "0s", 20 * time.Minute: "20m",
 	} {
-		if got := toTheSecond(d); got != want {
-			t.Errorf("toTheSecond(%d) = %s, want %s", d, got, want)
+		if got := snapset.ToTheSecond(d); got != want {
+			t.Errorf("snapset.ToTheSecond(%d) = %s, want %s", d, got, want)
 		}
 	}
 }

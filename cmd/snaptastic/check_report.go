@@ -12,6 +12,7 @@ import (
 	"snaptastic/cmd/internal/render"
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
+	"snaptastic/steps/snapset"
 )
 
 // Exit codes of a Nagios plugin.
@@ -53,10 +54,10 @@ func (c checked) inUse() (volumes, mountPoints int) {
 func (c checked) summary() string {
 	gaps := c.gaps()
 	if len(gaps) > 0 {
-		return plural(len(gaps), "gap") + " in " + toTheSecond(c.MaxAge)
+		return plural(len(gaps), "gap") + " in " + snapset.ToTheSecond(c.MaxAge)
 	}
 	volumes, points := c.inUse()
-	return fmt.Sprintf("%s in use on %s, each with a restorable snapshot of the last %s", plural(volumes, "volume"), plural(points, "mount point"), toTheSecond(c.MaxAge))
+	return fmt.Sprintf("%s in use on %s, each with a restorable snapshot of the last %s", plural(volumes, "volume"), plural(points, "mount point"), snapset.ToTheSecond(c.MaxAge))
 }
 
 func plural(n int, what string) string {
@@ -115,8 +116,8 @@ func (c checked) text(w io.Writer, o render.Style) error {
 			state = "GAP"
 			gaps = append(gaps, v.subjectOf()+": "+v.Problem)
 		}
-		if v.Started != nil {
-			age = render.Age(max(0, c.At.Sub(*v.Started)))
+		if v.DataTime != nil {
+			age = render.Age(max(0, c.At.Sub(*v.DataTime)))
 		}
 		rows = append(rows, []string{state, age, cmp.Or(v.MountPoint, "-"), cmp.Or(v.SnapshotID, "-"), cmp.Or(v.VolumeID, "any"), cmp.Or(v.InstanceID, "-"), v.Subject})
 	}
@@ -212,15 +213,15 @@ func (c checked) prometheus(w io.Writer) error {
 		return 0, true
 	}
 	newest := func(v verdict) (int64, bool) {
-		if v.Started == nil {
+		if v.DataTime == nil {
 			return 0, false
 		}
-		return v.Started.Unix(), true
+		return v.DataTime.Unix(), true
 	}
 	each("snaptastic_mount_point_ok", "1 if the mount point is in use and has a recent restorable snapshot.", false, ok)
-	each("snaptastic_mount_point_newest_snapshot_timestamp_seconds", "Start of the mount point's newest restorable snapshot; absent without one.", false, newest)
+	each("snaptastic_mount_point_newest_snapshot_timestamp_seconds", "Time of the data of the mount point's newest restorable snapshot; absent without one.", false, newest)
 	each("snaptastic_volume_ok", "1 if the volume has a recent restorable snapshot.", true, ok)
-	each("snaptastic_volume_newest_snapshot_timestamp_seconds", "Start of the volume's newest restorable snapshot; absent without one.", true, newest)
+	each("snaptastic_volume_newest_snapshot_timestamp_seconds", "Time of the data of the volume's newest restorable snapshot; absent without one.", true, newest)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"snaptastic/cmd/internal/render"
 	"snaptastic/ec2"
 	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 // overADay is the time that an instance's CPU is looked at.
@@ -65,7 +66,7 @@ func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now t
 	}
 	found, running, unknown := []idle{}, 0, 0
 	for _, i := range all {
-		if i.State != "running" || !steps.HasTags(i.Tags, filter) {
+		if i.State != "running" || !snapset.HasTags(i.Tags, filter) {
 			continue
 		}
 		running++

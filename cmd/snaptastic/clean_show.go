@@ -37,6 +37,12 @@ func (j *cleaning) show(fates []steps.Fate, now time.Time) error {
 			courses[fmt.Sprintf("%s %s", f.Thing, f.Class)]++
 		}
 	}
+	var hints []string
+	for _, f := range fates {
+		if f.Notable && f.Hint != "" && !slices.Contains(hints, f.Hint) {
+			hints = append(hints, f.Hint)
+		}
+	}
 	style := a.style(a.stdoutFile)
 	for _, part := range []struct {
 		head string
@@ -53,6 +59,15 @@ func (j *cleaning) show(fates []steps.Fate, now time.Time) error {
 	for _, course := range slices.Sorted(maps.Keys(courses)) {
 		thing, class, _ := strings.Cut(course, " ")
 		fmt.Fprintf(a.stdout, "%s stay: %s\n", number(courses[course], thing), class)
+	}
+	for _, hint := range hints {
+		var of []string
+		for _, f := range fates {
+			if f.Notable && f.Hint == hint {
+				of = append(of, f.ID)
+			}
+		}
+		fmt.Fprintf(a.stdout, "note: of what stays, %s: %s\n", someOf(of), hint)
 	}
 	if j.what == "all" && !j.images() {
 		fmt.Fprintln(a.stdout, "images are left out: name a snapshotter, or say --all-mine")
@@ -125,4 +140,13 @@ func number(n int, thing string) string {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// someOf names a few, and counts the others.
+func someOf(ids []string) string {
+	const enough = 3
+	if len(ids) <= enough {
+		return strings.Join(ids, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(ids[:enough], ", "), len(ids)-enough)
 }

@@ -15,33 +15,39 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
+	"snaptastic/steps/snapset"
 )
 
 // A stockView is all snapshots of a snapshotter, and what a mount would make
 // of them. Its JSON is part of the command line's contract.
 type stockView struct {
-	Snapshots []snapshotView `json:"snapshots"` // newest first, those of a set together
-	Choices   []steps.Choice `json:"choices"`   // one for each declared mount point
+	Snapshots []snapshotView  `json:"snapshots"` // newest first, those of a set together
+	Choices   snapset.Choices `json:"choices"`   // one for each declared mount point
 }
 
 type snapshotView struct {
-	SnapshotID  string       `json:"snapshot_id"`
-	MountPoint  string       `json:"mount_point"`
-	VolumeID    string       `json:"volume_id"`
-	Started     time.Time    `json:"started"`
-	AgeSeconds  int64        `json:"age_seconds"`
-	Size        int32        `json:"size"` // GiB
-	State       string       `json:"state"`
-	Progress    int          `json:"progress"` // percent
-	Tier        string       `json:"tier"`
-	Expires     *time.Time   `json:"expires,omitempty"`
-	Overdue     bool         `json:"overdue,omitempty"`
-	Consistency steps.Origin `json:"consistency"`
-	Run         string       `json:"run,omitempty"` // whose set it belongs to
-	Members     string       `json:"members,omitempty"`
-	Declared    bool         `json:"declared"` // the settings have its mount point
-	Chosen      bool         `json:"chosen"`   // a mount would take it
-	Reason      string       `json:"reason,omitempty"`
+	SnapshotID  string         `json:"snapshot_id"`
+	MountPoint  string         `json:"mount_point"`
+	VolumeID    string         `json:"volume_id"`
+	Started     time.Time      `json:"started"`             // of this snapshot, which may be a copy
+	DataTime    *time.Time     `json:"data_time,omitempty"` // when the data was so; missing where that is not known
+	AgeSeconds  int64          `json:"age_seconds"`         // of the data
+	Size        int32          `json:"size"`                // GiB
+	State       string         `json:"state"`
+	Progress    int            `json:"progress"` // percent
+	Tier        string         `json:"tier"`
+	Expires     *time.Time     `json:"expires,omitempty"`
+	Overdue     bool           `json:"overdue,omitempty"`
+	Consistency snapset.Origin `json:"consistency"`
+	Copy        bool           `json:"copy,omitempty"`
+	Set         string         `json:"set,omitempty"` // the same for all snapshots of one moment
+	Run         string         `json:"run,omitempty"` // that made it
+	Members     string         `json:"members,omitempty"`
+	Declared    bool           `json:"declared"` // the settings have its mount point
+	Chosen      bool           `json:"chosen"`   // a mount would take it
+	Reason      string         `json:"reason,omitempty"`
+
+	now time.Time // when it was looked at
 }
 
 func snapshotsCommand(a *app) *cobra.Command {
@@ -81,27 +87,38 @@ func (a *app) stock(ctx context.Context, name string, o recipe.Options, now time
 	if err != nil {
 		return stockView{}, err
 	}
-	wish := steps.Wish{Group: spec.Consistency != "volume", AllowOlder: o.AllowOlder, MixSets: o.MixSets, MayCreate: spec.OnMissing != "fail"}
+	r := snapset.Request{Group: spec.Consistency != "volume", AllowOlder: o.AllowOlder, MixSets: o.MixSets, MayCreate: spec.OnMissing != "fail"}
 	for _, v := range spec.Volumes {
-		wish.MountPoints = append(wish.MountPoints, v.MountPoint)
+		r.MountPoints = append(r.MountPoints, v.MountPoint)
 	}
-	return stockOf(snapshots, wish, now), nil
+	stock := stockOf(snapshots, r, now)
+	if unknown := snapset.Unknowns(stock.Choices); len(unknown) > 0 {
+		near, err := c.Snapshots(ctx, steps.MissQuery(unknown))
+		if err != nil {
+			return stockView{}, err
+		}
+		snapset.AddMisses(stock.Choices, spec.FilterTags, r.MountPoints, slices.Concat(snapshots, near))
+	}
+	return stock, nil
 }
 
 // stockOf is the view; it is pure.
-func stockOf(snapshots []ec2.Snapshot, wish steps.Wish, now time.Time) stockView {
-	stock := stockView{Snapshots: []snapshotView{}, Choices: steps.Choose(wish, snapshots)}
+func stockOf(snapshots []ec2.Snapshot, r snapset.Request, now time.Time) stockView {
+	stock := stockView{Snapshots: []snapshotView{}, Choices: snapset.Choose(r, snapshots)}
 	for _, s := range bySet(snapshots) {
 		mp := s.Tags[steps.TagMountPoint]
-		v := snapshotView{SnapshotID: s.ID, MountPoint: mp, VolumeID: s.VolumeID, Started: s.Started.UTC(), AgeSeconds: int64(now.Sub(s.Started) / time.Second),
-			Size: s.VolumeSize, State: s.State, Progress: s.Progress, Tier: s.StorageTier, Consistency: steps.OriginOf(s.Tags),
-			Run: s.Tags[steps.TagRun], Members: s.Tags[steps.TagMembers]}
+		v := snapshotView{now: now, SnapshotID: s.ID, MountPoint: mp, VolumeID: s.VolumeID, Started: s.Started.UTC(),
+			Size: s.VolumeSize, State: s.State, Progress: s.Progress, Tier: s.StorageTier, Consistency: snapset.OriginOf(s), Copy: snapset.IsCopy(s),
+			Set: s.Tags[snapset.TagSet], Run: snapset.RunOf(s.Tags), Members: s.Tags[snapset.TagMembers]}
+		if at := snapset.DataTime(s).UTC(); !at.IsZero() {
+			v.DataTime, v.AgeSeconds = &at, int64(now.Sub(at)/time.Second)
+		}
 		if at, ok := steps.Expires(s.Tags); ok {
 			at = at.UTC()
 			v.Expires, v.Overdue = &at, now.After(at)
 		}
-		for _, mountPoint := range wish.MountPoints {
-			v.Declared = v.Declared || samePath(mp, mountPoint)
+		for _, mountPoint := range r.MountPoints {
+			v.Declared = v.Declared || snapset.SameMountPoint(mp, mountPoint)
 		}
 		for _, choice := range stock.Choices {
 			if choice.SnapshotID == s.ID {
@@ -116,13 +133,8 @@ func stockOf(snapshots []ec2.Snapshot, wish steps.Wish, now time.Time) stockView
 // bySet sorts newest first; the snapshots of a set stand together, at the
 // place of its newest.
 func bySet(snapshots []ec2.Snapshot) []ec2.Snapshot {
-	out := newestFirst(snapshots)
-	key := func(s ec2.Snapshot) string {
-		if s.Tags[steps.TagRun] == "" {
-			return s.ID
-		}
-		return s.Tags[steps.TagRun] + " " + s.Tags[steps.TagToken]
-	}
+	out := snapset.NewestFirst(snapshots)
+	key := func(s ec2.Snapshot) string { return cmp.Or(snapset.IDOf(s), s.ID) }
 	place := map[string]int{}
 	for i, s := range out {
 		if _, known := place[key(s)]; !known {
@@ -157,6 +169,11 @@ func (a *app) showStock(stock stockView) error {
 			return err
 		}
 	}
+	for _, w := range stock.Choices.Warnings() {
+		if _, err := fmt.Fprintf(a.stdout, "warning: %s\n", w); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -171,13 +188,13 @@ func (v snapshotView) row(last string) []string {
 	}
 	age := time.Duration(v.AgeSeconds) * time.Second
 	if v.Expires != nil {
-		left := v.Expires.Sub(v.Started.Add(age))
+		left := v.Expires.Sub(v.now)
 		expires = "in " + render.Age(max(0, left))
 		if v.Overdue {
 			expires = "overdue " + render.Age(max(0, -left))
 		}
 	}
-	if v.Members != "" && v.Consistency != steps.OriginCopied {
+	if v.Members != "" && v.Consistency != snapset.OriginCopied {
 		set = "of " + v.Members
 	}
 	if v.Run != "" && v.Run == last {
@@ -187,5 +204,12 @@ func (v snapshotView) row(last string) []string {
 	if !v.Declared && v.MountPoint != "" {
 		mountPoint = path.Clean(v.MountPoint) + " (not declared)"
 	}
-	return []string{mark, mountPoint, v.SnapshotID, render.Age(max(0, age)), fmt.Sprintf("%d GiB", v.Size), state, cmp.Or(v.Tier, "-"), expires, string(v.Consistency), set, run}
+	old, consistency := "unknown", string(v.Consistency)
+	if v.DataTime != nil {
+		old = render.Age(max(0, age))
+	}
+	if v.Copy && v.Consistency.Restorable() {
+		consistency += ", a copy"
+	}
+	return []string{mark, mountPoint, v.SnapshotID, old, fmt.Sprintf("%d GiB", v.Size), state, cmp.Or(v.Tier, "-"), expires, consistency, set, run}
 }

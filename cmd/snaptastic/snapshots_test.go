@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 // TestStock is the table of snapshots at one clock, as "id mark" and the cells
@@ -21,7 +22,7 @@ func TestStock(t *testing.T) {
 	snaps[1].Tags[steps.TagExpires] = "2026-06-08T12:00:01Z"
 	snaps[7].Tags[steps.TagExpires] = "2026-06-01 15:00:00.123456" // the original's: no zone
 	snaps[6].Tags[steps.TagExpires] = "next week"
-	stock := stockOf(snaps, steps.Wish{MountPoints: []string{"/mnt/a", "/mnt/b", "/mnt/c"}, Group: true, MayCreate: true}, now)
+	stock := stockOf(snaps, snapset.Request{MountPoints: []string{"/mnt/a", "/mnt/b", "/mnt/c"}, Group: true, MayCreate: true}, now)
 	var lines []string
 	last := ""
 	for _, v := range stock.Snapshots {

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -101,7 +102,7 @@ func (c *compiler) shoot(volumes []Volume, s shot, name func(kind string) plan.S
 	synced := ids(volumes, func(v Volume) plan.StepID { return id("sync", v) })
 	plan.Add(c.b, steps.Freeze, name("freeze"), steps.FreezeIn{Mounts: members, MaxHold: plan.Duration(c.spec.MaxHold), Expedite: c.spec.Expedite, Held: held},
 		plan.Opens(section), plan.Holding(shownHeld(held)...), inside, plan.After(synced...), plan.Title("freeze %s", strings.Join(mounts, ", ")), plan.Within(look+patience))
-	set := plan.Add(c.b, steps.Snapshot, name("snapshot"), steps.SnapshotIn{Members: members, Description: describe(volumes)},
+	set := plan.Add(c.b, steps.Snapshot, name("snapshot"), steps.SnapshotIn{Members: members, Description: describe(volumes), FilterKeys: slices.Sorted(maps.Keys(c.spec.FilterTags))},
 		plan.In(section), inside, plan.Title("snapshot while all stand still"), plan.Within(hold+attachMore), plan.KeptBy(name("tag-snapshots")))
 	plan.Add(c.b, steps.Thaw, name("thaw"), steps.ThawIn{Mounts: mounts},
 		plan.Closes(section), inside, plan.Title("thaw %s", strings.Join(mounts, ", ")), plan.Within(look))

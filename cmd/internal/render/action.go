@@ -29,6 +29,8 @@ type Preview struct {
 	Action  Action      `json:"action"`
 	Text    string      `json:"text,omitempty"`
 	Problem string      `json:"problem,omitempty"`
+
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // actions in the order a summary counts them, with their glyphs. Steps that

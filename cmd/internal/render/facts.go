@@ -22,6 +22,7 @@ type facts struct {
 	Path     string `json:"path,omitempty"`        // the kernel's: /dev/nvme1n1; also read from "node"
 	Mount    string `json:"mount_point,omitempty"` // absolute
 	Reason   string `json:"reason,omitempty"`      // what a step chose, and why; also read from "note" and "notes"
+	Warning  string `json:"warning,omitempty"`     // what should be looked at; read from "warnings"
 	Frozen   string `json:"frozen,omitempty"`      // how long it stood still
 	Remains  string `json:"-"`                     // what is left over and billed, in words
 }
@@ -30,7 +31,7 @@ type facts struct {
 func (f *facts) merge(o facts) {
 	for _, x := range []struct{ to, from *string }{
 		{&f.Volume, &o.Volume}, {&f.Snapshot, &o.Snapshot}, {&f.Device, &o.Device},
-		{&f.Path, &o.Path}, {&f.Mount, &o.Mount}, {&f.Frozen, &o.Frozen},
+		{&f.Path, &o.Path}, {&f.Mount, &o.Mount}, {&f.Frozen, &o.Frozen}, {&f.Warning, &o.Warning},
 	} {
 		if *x.from != "" {
 			*x.to = *x.from
@@ -105,6 +106,10 @@ func shallow(m map[string]json.RawMessage) facts {
 	if json.Unmarshal(m["notes"], &notes) == nil && f.Reason == "" {
 		f.Reason = strings.Join(notes, "; ")
 	}
+	var warnings []string
+	if json.Unmarshal(m["warnings"], &warnings) == nil {
+		f.Warning = strings.Join(warnings, "; ")
+	}
 	if d, err := time.ParseDuration(get("frozen")); err == nil && d > 0 {
 		f.Frozen = fmt.Sprintf("%d ms", d.Milliseconds())
 	}
@@ -125,7 +130,7 @@ func laneFacts(p *plan.Plan, records map[plan.StepID]journal.Record) map[string]
 		each(p, records, lane.ID, func(s *plan.Step, _ journal.Record) { f.gather(s.In, true, f.merge) })
 		each(p, records, lane.ID, func(_ *plan.Step, r journal.Record) { f.gather(r.Input, true, f.merge) })
 		each(p, records, lane.ID, func(_ *plan.Step, r journal.Record) { f.gather(r.Output, true, f.merge) })
-		f.Snapshot, f.Reason = "", ""
+		f.Snapshot, f.Reason, f.Warning = "", "", ""
 		known := false
 		for i := range p.Steps {
 			s := &p.Steps[i]
@@ -134,7 +139,7 @@ func laneFacts(p *plan.Plan, records map[plan.StepID]journal.Record) map[string]
 			}
 			f.gather(records[s.ID].Output, s.Lane != "", func(o facts) {
 				if known && o.Volume == "" && o.Snapshot != "" {
-					o.Snapshot, o.Reason = "", ""
+					o.Snapshot, o.Reason, o.Warning = "", "", ""
 				}
 				f.merge(o)
 				known = known || (s.Lane != "" && o.Volume != "")

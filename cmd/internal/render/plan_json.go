@@ -18,6 +18,7 @@ type planView struct {
 	Sections    []plan.Section `json:"sections"`
 	Steps       []stepView     `json:"steps"`
 	Summary     map[Action]int `json:"summary"`
+	Warnings    []string       `json:"warnings,omitempty"` // of all steps
 }
 
 type stepView struct {
@@ -36,6 +37,7 @@ func PlanJSON(w io.Writer, p *plan.Plan, previews map[plan.StepID]Preview) error
 	for i, s := range p.Steps {
 		pv := previews[s.ID]
 		v.Steps[i] = stepView{Step: s, Action: actionOf(previews, &s), Text: pv.Text, Problem: pv.Problem}
+		v.Warnings = append(v.Warnings, pv.Warnings...)
 	}
 	return JSON(w, v)
 }

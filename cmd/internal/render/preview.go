@@ -15,7 +15,7 @@ func Previews(p *plan.Plan, seen map[plan.StepID]runner.Preview) map[plan.StepID
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		v := seen[s.ID]
-		pv := Preview{Step: s.ID, Action: previewAction(s, v), Text: v.Text}
+		pv := Preview{Step: s.ID, Action: previewAction(s, v), Text: v.Text, Warnings: v.Warnings}
 		switch {
 		case v.Err != nil && !v.Skip:
 			pv.Text, pv.Problem = "", v.Err.Error()

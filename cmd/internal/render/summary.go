@@ -112,6 +112,7 @@ func (p *page) remarks(e End, views []laneView) {
 		}
 		if !e.back() {
 			remark("note", v.Lane, v.Reason)
+			remark("warning", v.Lane, v.Warning)
 		}
 	}
 	for i := range e.Plan.Steps {

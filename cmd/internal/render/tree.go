@@ -17,6 +17,7 @@ func PlanTree(w io.Writer, p *plan.Plan, previews map[plan.StepID]Preview, o Sty
 	t := tree{plan: p, previews: previews, style: o, sections: sectionsOf(p)}
 	t.add("", t.grow())
 	t.print(&out)
+	t.warn(&out)
 	out.text("")
 	out.full(o.tally(counts(p, previews))...)
 	return out.writeTo(w)
@@ -263,6 +264,20 @@ func (t *tree) stepNote(s *plan.Step) string {
 		return ""
 	}
 	return "(" + strings.Join(notes, "; ") + ")"
+}
+
+// warn prints in full what an operator should know before anything is done.
+func (t *tree) warn(out *page) {
+	gap := true
+	for i := range t.plan.Steps {
+		for _, w := range t.previews[t.plan.Steps[i].ID].Warnings {
+			if gap {
+				out.text("")
+				gap = false
+			}
+			out.lines("", out.style.paint(yellow, "warning")+"  "+clean(w))
+		}
+	}
 }
 
 // print aligns the text column.

@@ -1,4 +1,4 @@
-package steps
+package snapset
 
 import (
 	"fmt"
@@ -56,20 +56,20 @@ func said(c Choice) string {
 }
 
 func TestWhatIsRestored(t *testing.T) {
-	group := Wish{Group: true, MayCreate: true}
-	each := Wish{MayCreate: true}
-	older := func(w Wish) Wish { w.AllowOlder = true; return w }
-	mixed := func(w Wish) Wish { w.MixSets = true; return w }
+	group := Request{Group: true, MayCreate: true}
+	each := Request{MayCreate: true}
+	older := func(w Request) Request { w.AllowOlder = true; return w }
+	mixed := func(w Request) Request { w.MixSets = true; return w }
 	cases := []struct {
-		name   string
-		wish   Wish
-		mounts string
-		snaps  []ec2.Snapshot
-		want   string // by mount point, with " | " between
-		reason string // part of the first one's
+		name    string
+		request Request
+		mounts  string
+		snaps   []ec2.Snapshot
+		want    string // by mount point, with " | " between
+		reason  string // part of the first one's
 	}{
 		{"nothing at all", group, "a b", nil, "new | new", "no snapshot of it exists"},
-		{"nothing, and empty is not allowed", Wish{Group: true}, "a", nil, `! no snapshot of it exists, and on_missing is "fail"`, ""},
+		{"nothing, and empty is not allowed", Request{Group: true}, "a", nil, `! no snapshot of it exists, and on_missing is "fail"`, ""},
 		{"one volume, newest first", group, "a", snaps("1 a R1/1", "3 a R3/1", "2 a R2/1"), "snap-2", ""},
 		{"a set", group, "a b", snaps("1 a R1/2", "1 b R1/2"), "snap-1 | snap-2", ""},
 		{"the newest of two sets", group, "a b", snaps("1 a R1/2", "1 b R1/2", "5 a R2/2", "5 b R2/2"), "snap-3 | snap-4", ""},
@@ -107,15 +107,15 @@ func TestWhatIsRestored(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			wish := c.wish
+			request := c.request
 			for m := range strings.FieldsSeq(c.mounts) {
-				wish.MountPoints = append(wish.MountPoints, "/mnt/"+m)
+				request.MountPoints = append(request.MountPoints, "/mnt/"+m)
 			}
-			chosen := choose(wish, c.snaps)
+			chosen := Choose(request, c.snaps)
 			var got []string
 			for i, one := range chosen {
-				if one.MountPoint != wish.MountPoints[i] {
-					t.Errorf("choice %d is of %q, want %q", i, one.MountPoint, wish.MountPoints[i])
+				if one.MountPoint != request.MountPoints[i] {
+					t.Errorf("choice %d is of %q, want %q", i, one.MountPoint, request.MountPoints[i])
 				}
 				if one.Problem != "" && one.Hint == "" {
 					t.Errorf("%q comes without a word on what to do", one.Problem)
@@ -135,7 +135,7 @@ func TestWhatIsRestored(t *testing.T) {
 func TestAMountPointTagWithASlashAtTheEndIsTheSame(t *testing.T) {
 	s := snaps("1 a original")
 	s[0].Tags[TagMountPoint] = "/mnt/a/"
-	if got := choose(Wish{MountPoints: []string{"/mnt/a"}, Group: true}, s); got[0].SnapshotID != "snap-1" {
+	if got := Choose(Request{MountPoints: []string{"/mnt/a"}, Group: true}, s); got[0].SnapshotID != "snap-1" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -145,7 +145,7 @@ func TestManyBrokenSetsMakeAShortReason(t *testing.T) {
 	for i := range 50 {
 		lines = append(lines, fmt.Sprintf("%d a S%d/2", i+1, i))
 	}
-	c := choose(Wish{MountPoints: []string{"/mnt/a", "/mnt/b"}, Group: true}, snaps(lines...))[0]
+	c := Choose(Request{MountPoints: []string{"/mnt/a", "/mnt/b"}, Group: true}, snaps(lines...))[0]
 	if c.SnapshotID != "snap-1" || !strings.Contains(c.Reason, "and 47 more") || len(c.Reason) > 400 {
 		t.Errorf("%s because %s", c.SnapshotID, c.Reason)
 	}
@@ -156,7 +156,7 @@ func TestTwoTriesOfOneRunAreTwoSets(t *testing.T) {
 	for i := range 2 { // the first try: labelled, and one of it lost since
 		s[i].Tags[TagToken] = "token-of-first-try"
 	}
-	got := choose(Wish{MountPoints: []string{"/mnt/a", "/mnt/b"}, Group: true}, s[1:])
+	got := Choose(Request{MountPoints: []string{"/mnt/a", "/mnt/b"}, Group: true}, s[1:])
 	if got[0].SnapshotID != "snap-3" || got[1].SnapshotID != "snap-4" {
 		t.Errorf("got %s and %s, want snap-3 and snap-4", said(got[0]), said(got[1]))
 	}

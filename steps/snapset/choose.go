@@ -1,0 +1,351 @@
+package snapset
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/ec2"
+)
+
+// A Choice is the snapshot that a mount point's volume is made from, or that it is made empty, or why it cannot be made.
+type Choice struct {
+	MountPoint string    `json:"mount_point"`
+	SnapshotID string    `json:"snapshot_id,omitempty"`
+	Size       int32     `json:"size,omitempty"`   // GiB
+	Created    time.Time `json:"created,omitzero"` // when the data was so; never when a copy of it was made
+	Run        string    `json:"run,omitempty"`    // that made it; empty for the original's
+	Pending    bool      `json:"pending,omitempty"`
+	Create     bool      `json:"create,omitempty"`   // no snapshot in any state: a new empty volume
+	Reason     string    `json:"reason,omitempty"`   // what an operator should know about it
+	Problem    string    `json:"problem,omitempty"`  // why there is no volume for this mount point
+	Hint       string    `json:"hint,omitempty"`     // what to do about the problem
+	Unknown    bool      `json:"unknown,omitempty"`  // no snapshot of it exists in any state
+	Warnings   []string  `json:"warnings,omitempty"` // snapshots that were perhaps meant, in words
+	Misses     []Miss    `json:"misses,omitempty"`   // and as facts
+}
+
+// String says what the volume will be made from.
+func (c Choice) String() string {
+	with := func(text string) string { return strings.TrimSuffix(text+"; "+c.Reason, "; ") }
+	switch {
+	case c.Problem != "":
+		return c.Problem
+	case c.Pending:
+		return with(c.SnapshotID + ", still pending, " + Ago(c.Created))
+	case c.SnapshotID != "":
+		return with(c.SnapshotID + ", " + Ago(c.Created))
+	case c.Create:
+		return "a new empty volume: " + c.Reason
+	}
+	return "nothing to restore: the volume is there"
+}
+
+// Choices are those of all mount points.
+type Choices []Choice
+
+// String counts them.
+func (c Choices) String() string {
+	restored, empty, problems := 0, 0, 0
+	for _, one := range c {
+		switch {
+		case one.Problem != "":
+			problems++
+		case one.Create:
+			empty++
+		default:
+			restored++
+		}
+	}
+	var words []string
+	for _, n := range []struct {
+		count int
+		what  string
+	}{{restored, "to restore"}, {empty, "to create empty"}, {problems, "that cannot be made"}} {
+		if n.count > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n.count, n.what))
+		}
+	}
+	if len(words) == 0 {
+		return "every volume is there"
+	}
+	return strings.Join(words, ", ")
+}
+
+// Warnings are those of all mount points, each with its own.
+func (c Choices) Warnings() []string {
+	var all []string
+	for _, one := range c {
+		for _, w := range one.Warnings {
+			all = append(all, one.MountPoint+": "+w)
+		}
+	}
+	return all
+}
+
+// Of finds a mount point's choice.
+func (c Choices) Of(mountPoint string) (Choice, bool) {
+	i := slices.IndexFunc(c, func(c Choice) bool { return path.Clean(c.MountPoint) == path.Clean(mountPoint) })
+	if i < 0 {
+		return Choice{}, false
+	}
+	return c[i], true
+}
+
+// A Request says what a mount asks for. Whatever an operator may say about which snapshots to take belongs here, and is
+// heeded by Choose alone.
+type Request struct {
+	MountPoints []string
+	Group       bool // the snapshots of one set restore together
+	AllowOlder  bool // an archived or recoverable newest snapshot may be passed over
+	MixSets     bool // the newest of each mount point, whatever its set
+	MayCreate   bool // a mount point without any snapshot gets a new empty volume
+}
+
+const (
+	vouchHint = "to restore it all the same, give it the tag " + TagState + "=" + Consistent + "; to begin empty, take its " + TagMountPoint + " tag away"
+	olderHint = "restore it from the archive or the recycle bin, or pass it over with --allow-older"
+
+	// MixHint says what helps where no set is whole.
+	MixHint = "--mix-sets restores the newest snapshot of each mount point; they are not of one moment"
+)
+
+// Choose decides, for each mount point, what its volume is made from. Snapshots are all that bear the filter tags, in any
+// state and order. It is the only place where that is decided: a mount, and every command that tells what a mount would
+// do, ask here.
+func Choose(r Request, snapshots []ec2.Snapshot) []Choice {
+	sets := Sets(snapshots)
+	groups := groupsOf(r.MountPoints, sets, snapshots)
+	chosen := make([]Choice, len(groups))
+	if r.Group && !r.MixSets {
+		chooseSet(r, groups, sets, chosen)
+	} else {
+		for i, g := range groups {
+			if len(g.fit) > 0 {
+				chosen[i] = newestOf(g, r, g.fit)
+			}
+		}
+	}
+	for i, g := range groups {
+		if len(g.fit) == 0 {
+			chosen[i] = withoutSnapshot(g, r)
+		}
+		chosen[i].MountPoint = g.mountPoint
+	}
+	return chosen
+}
+
+// candidates are what there is of one mount point, newest first.
+type candidates struct {
+	mountPoint string
+	fit        []*Member      // ours or the original's, in any EC2 state
+	unverified []ec2.Snapshot // the file systems may not have held still
+	copied     []ec2.Snapshot // another tool's, with a volume's tags copied
+}
+
+func groupsOf(mountPoints []string, sets []*Set, snapshots []ec2.Snapshot) []*candidates {
+	groups, byPoint := make([]*candidates, len(mountPoints)), map[string]*candidates{}
+	for i, mp := range mountPoints {
+		groups[i] = &candidates{mountPoint: mp}
+		byPoint[path.Clean(mp)] = groups[i]
+	}
+	for _, one := range sets {
+		for _, m := range one.Members {
+			if g := byPoint[m.MountPoint]; g != nil {
+				g.fit = append(g.fit, m)
+			}
+		}
+	}
+	var others []ec2.Snapshot
+	for _, s := range snapshots {
+		if mp := s.Tags[TagMountPoint]; mp != "" && byPoint[path.Clean(mp)] != nil && !OriginOf(s).Restorable() {
+			others = append(others, s)
+		}
+	}
+	for _, s := range NewestFirst(others) {
+		g := byPoint[path.Clean(s.Tags[TagMountPoint])]
+		if OriginOf(s) == OriginUnverified {
+			g.unverified = append(g.unverified, s)
+		} else {
+			g.copied = append(g.copied, s)
+		}
+	}
+	return groups
+}
+
+// withoutSnapshot: only where nothing at all is known of a mount point may it begin empty.
+func withoutSnapshot(g *candidates, r Request) (c Choice) {
+	switch {
+	case len(g.unverified) > 0:
+		c.Problem = fmt.Sprintf("its only snapshot %s is not labelled %s: the run that took it did not finish", g.unverified[0].ID, Consistent)
+		c.Hint = vouchHint
+	case len(g.copied) > 0:
+		c.Problem = fmt.Sprintf("its only snapshot %s was made by another tool that copied our tags", g.copied[0].ID)
+		c.Hint = vouchHint
+	case !r.MayCreate:
+		c.Unknown = true
+		c.Problem = `no snapshot of it exists, and on_missing is "fail"`
+		c.Hint = `set on_missing = "create" for a first start, or check the filter tags`
+	default:
+		c.Unknown, c.Create, c.Reason = true, true, "no snapshot of it exists"
+	}
+	return c
+}
+
+// newestOf takes the newest usable of some snapshots of one mount point.
+func newestOf(g *candidates, r Request, from []*Member) Choice {
+	notes := passedOver(g)
+	for _, m := range from {
+		snap := m.Best()
+		switch asleep := Dormant(snap); {
+		case snap.State == "error":
+			notes = append(notes, snap.ID+" is in error"+because(snap))
+		case asleep != "" && !r.AllowOlder:
+			return Choice{Problem: fmt.Sprintf("its newest snapshot %s is %s", snap.ID, asleep), Hint: olderHint}
+		case asleep != "":
+			notes = append(notes, snap.ID+" is "+asleep)
+		default:
+			return take(m, notes)
+		}
+	}
+	return Choice{Problem: "none of its snapshots is usable: " + strings.Join(notes, "; "),
+		Hint: "a new empty volume is made only where no snapshot exists in any state: delete what is of no use"}
+}
+
+// passedOver notes newer snapshots that are never candidates.
+func passedOver(g *candidates) (notes []string) {
+	newer := func(s ec2.Snapshot) bool { return len(g.fit) == 0 || DataTime(s).After(g.fit[0].Set.DataTime) }
+	for _, s := range g.unverified {
+		if newer(s) {
+			notes = append(notes, s.ID+" is newer and not labelled "+Consistent)
+		}
+	}
+	for _, s := range g.copied {
+		if newer(s) {
+			notes = append(notes, s.ID+" is newer and another tool's, with our tags copied")
+		}
+	}
+	return notes
+}
+
+func take(m *Member, notes []string) Choice {
+	s := m.Best()
+	if IsCopy(s) {
+		notes = append(notes, "it is a copy")
+	}
+	return Choice{SnapshotID: s.ID, Size: s.VolumeSize, Created: m.Set.DataTime, Run: m.Set.Run,
+		Pending: s.State == "pending", Reason: strings.Join(notes, "; ")}
+}
+
+// lacks says what keeps a set from being restored; "" when it is complete. What a set lost may be a mount point that is
+// declared no more, or one that is: so every member counts.
+func (s *Set) lacks(groups []*candidates, r Request) string {
+	for _, m := range s.Members {
+		switch best := m.Best(); {
+		case best.State == "error":
+			return best.ID + " of it is in error" + because(best)
+		case Dormant(best) != "" && r.AllowOlder:
+			return best.ID + " of it is " + Dormant(best)
+		}
+	}
+	if why := s.lost(); why != "" {
+		return why
+	}
+	for _, g := range groups {
+		if len(g.fit) > 0 && s.Of(g.mountPoint) == nil {
+			return "it has none of " + g.mountPoint
+		}
+	}
+	return ""
+}
+
+// chooseSet takes all from the newest set that is complete for every mount point that has any snapshot.
+func chooseSet(r Request, groups []*candidates, sets []*Set, chosen []Choice) {
+	var notes []string
+	for _, one := range sets {
+		if !slices.ContainsFunc(groups, func(g *candidates) bool { return one.Of(g.mountPoint) != nil }) {
+			continue
+		}
+		if why := one.lacks(groups, r); why != "" {
+			notes = append(notes, fmt.Sprintf("not %s: %s", one, why))
+			continue
+		}
+		for i, g := range groups {
+			if m := one.Of(g.mountPoint); m != nil {
+				chosen[i] = fromSet(m, slices.Concat(brief(notes), passedOver(g)))
+			}
+		}
+		return
+	}
+	chooseWithoutSet(r, groups, notes, chosen)
+}
+
+// brief keeps the first of many notes.
+func brief(notes []string) []string {
+	const enough = 3
+	if len(notes) <= enough {
+		return notes
+	}
+	return append(slices.Clone(notes[:enough]), fmt.Sprintf("and %d more", len(notes)-enough))
+}
+
+func fromSet(m *Member, notes []string) Choice {
+	if asleep := Dormant(m.Best()); asleep != "" {
+		return Choice{Problem: fmt.Sprintf("its snapshot %s of the newest set is %s", m.Best().ID, asleep), Hint: olderHint}
+	}
+	return take(m, notes)
+}
+
+// chooseWithoutSet: snapshots that belong to no set of several (the original's) restore each by itself, as the original
+// did. Those of a broken set are not put together with others.
+func chooseWithoutSet(r Request, groups []*candidates, notes []string, chosen []Choice) {
+	alone := make([][]*Member, len(groups))
+	everyHas := true // each mount point that has a snapshot has one outside of all sets
+	for i, g := range groups {
+		for _, m := range g.fit {
+			if m.Set.Size == 1 {
+				alone[i] = append(alone[i], m)
+			}
+		}
+		everyHas = everyHas && (len(g.fit) == 0 || len(alone[i]) > 0)
+	}
+	for i, g := range groups {
+		switch {
+		case len(g.fit) == 0:
+		case len(alone[i]) < len(g.fit) && !everyHas:
+			chosen[i] = Choice{Problem: "no set of its snapshots is complete: " + strings.Join(brief(notes), "; "), Hint: MixHint}
+		default:
+			chosen[i] = newestOf(g, r, alone[i])
+			if chosen[i].Problem == "" {
+				reason := "no set of one moment exists: the newest of this mount point"
+				if len(alone[i]) < len(g.fit) {
+					reason = "no set is complete: the newest that belongs to none"
+				}
+				chosen[i].Reason = strings.TrimSuffix(reason+"; "+chosen[i].Reason, "; ")
+			}
+		}
+	}
+}
+
+// Ago says how long something is past, in the one unit that matters.
+func Ago(t time.Time) string {
+	if t.IsZero() {
+		return "of unknown age"
+	}
+	return Rough(time.Since(t)) + " old"
+}
+
+// Rough writes a duration in the one unit that matters.
+func Rough(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f min", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f h", d.Hours())
+	}
+	return fmt.Sprintf("%.0f days", d.Hours()/24)
+}

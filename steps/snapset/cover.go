@@ -1,0 +1,218 @@
+package snapset
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/ec2"
+)
+
+// A Scope is what is judged together: the volumes and snapshots that bear the same filter tags.
+type Scope struct {
+	Name     string            // the snapshotter's, or the tags in words
+	Tags     map[string]string // filter tags
+	Declared []string          // mount points; none when no settings are at hand
+	Group    bool              // sets restore as a whole
+}
+
+// A Finding is about one mount point, or about one volume in use.
+type Finding struct {
+	Subject    string     `json:"snapshotter"`
+	MountPoint string     `json:"mount_point"`
+	VolumeID   string     `json:"volume_id,omitempty"` // empty: about the mount point
+	InstanceID string     `json:"instance_id,omitempty"`
+	Device     string     `json:"device,omitempty"`
+	OK         bool       `json:"ok"`
+	SnapshotID string     `json:"snapshot_id,omitempty"` // the newest that counts
+	Started    *time.Time `json:"started,omitempty"`     // when it was begun, or copied
+	DataTime   *time.Time `json:"data_time,omitempty"`   // when its data was so
+	AgeSeconds *int64     `json:"age_seconds,omitempty"` // of its data
+	Problem    string     `json:"problem,omitempty"`
+}
+
+// clockSlack is how far ahead of the clock a snapshot may have begun. Beyond it the clock is wrong, and then no age can
+// be told.
+const clockSlack = 5 * time.Minute
+
+// Covered says, for each mount point and for each volume in use, whether there is a completed, restorable snapshot of it
+// whose data is not older than maxAge. Now and the snapshots' times are instants, so neither time zones nor
+// daylight-saving days matter.
+func Covered(s Scope, volumes []ec2.Volume, snapshots []ec2.Snapshot, now time.Time, maxAge time.Duration) []Finding {
+	c := coverage{Scope: s, now: now, maxAge: maxAge, all: NewestFirst(snapshots)}
+	for _, snap := range c.all {
+		if !OriginOf(snap).Restorable() || Unready(snap) == "" {
+			c.countable = append(c.countable, snap)
+		}
+	}
+	c.whole = WholeOf(c.countable)
+	for _, v := range volumes {
+		if a, on := InUse(v); on && v.Tags[TagMountPoint] != "" {
+			c.used = append(c.used, usedVolume{v, a})
+		}
+	}
+	slices.SortFunc(c.used, func(a, b usedVolume) int {
+		return cmp.Or(strings.Compare(a.Tags[TagMountPoint], b.Tags[TagMountPoint]), strings.Compare(a.ID, b.ID))
+	})
+	var out []Finding
+	choices := c.choices()
+	for _, choice := range choices {
+		out = append(out, c.mountPoint(choice))
+		for _, v := range c.used {
+			if SameMountPoint(v.Tags[TagMountPoint], choice.MountPoint) {
+				out = append(out, c.volume(v))
+			}
+		}
+	}
+	return out
+}
+
+type usedVolume struct {
+	ec2.Volume
+	at ec2.Attachment
+}
+
+// InUse says whether the volume is attached to an instance; one on its way there or off is not.
+func InUse(v ec2.Volume) (ec2.Attachment, bool) {
+	i := slices.IndexFunc(v.Attachments, func(a ec2.Attachment) bool { return a.State == "attached" || a.State == "busy" })
+	if i < 0 {
+		return ec2.Attachment{}, false
+	}
+	return v.Attachments[i], true
+}
+
+// coverage holds what the findings are made from.
+type coverage struct {
+	Scope
+	now       time.Time
+	maxAge    time.Duration
+	all       []ec2.Snapshot // newest first
+	countable []ec2.Snapshot // without those that are not completed, or asleep
+	whole     map[string]bool
+	used      []usedVolume
+}
+
+// choices are what a mount would take of the completed snapshots: for the declared mount points together, for others
+// that are in use each by itself.
+func (c *coverage) choices() []Choice {
+	out := Choose(Request{MountPoints: c.Declared, Group: c.Group}, c.countable)
+	for _, v := range c.used {
+		mp := v.Tags[TagMountPoint]
+		if slices.ContainsFunc(out, func(o Choice) bool { return SameMountPoint(o.MountPoint, mp) }) {
+			continue
+		}
+		out = append(out, Choose(Request{MountPoints: []string{path.Clean(mp)}, Group: c.Group}, c.countable)...)
+	}
+	return out
+}
+
+func (c *coverage) mountPoint(choice Choice) Finding {
+	f := Finding{Subject: c.Name, MountPoint: choice.MountPoint}
+	of := c.of(func(s ec2.Snapshot) bool { return SameMountPoint(s.Tags[TagMountPoint], choice.MountPoint) })
+	i := slices.IndexFunc(of, func(s ec2.Snapshot) bool { return s.ID == choice.SnapshotID })
+	f.decide(c, of, i)
+	if !slices.ContainsFunc(c.used, func(u usedVolume) bool { return SameMountPoint(u.Tags[TagMountPoint], choice.MountPoint) }) {
+		f.OK, f.Problem = false, strings.TrimSuffix("no volume of it is in use; "+f.Problem, "; ")
+	}
+	return f
+}
+
+// volume: what covers it is a snapshot of it, or the one that it was made from: as long as that one is recent, little was
+// written since.
+func (c *coverage) volume(u usedVolume) Finding {
+	f := Finding{Subject: c.Name, MountPoint: path.Clean(u.Tags[TagMountPoint]), VolumeID: u.ID, InstanceID: u.at.InstanceID, Device: u.at.Device}
+	of := c.of(func(s ec2.Snapshot) bool {
+		return SameMountPoint(s.Tags[TagMountPoint], f.MountPoint) && (s.VolumeID == u.ID || s.ID == u.SnapshotID || copyOf(s, u))
+	})
+	f.decide(c, of, slices.IndexFunc(of, func(s ec2.Snapshot) bool { return c.uncounted(s) == "" }))
+	return f
+}
+
+// copyOf says whether a copy is of a snapshot of the volume: EC2 does not say which volume that was of, but its tags say
+// of which instance, and when.
+func copyOf(s ec2.Snapshot, u usedVolume) bool {
+	return IsCopy(s) && s.Tags[TagInstance] == u.at.InstanceID && !u.Created.IsZero() && DataTime(s).After(u.Created)
+}
+
+func (c *coverage) of(is func(ec2.Snapshot) bool) []ec2.Snapshot {
+	return slices.DeleteFunc(slices.Clone(c.all), func(s ec2.Snapshot) bool { return !is(s) })
+}
+
+// uncounted says why a snapshot does not count, whatever its age.
+func (c *coverage) uncounted(s ec2.Snapshot) string {
+	switch origin, unready := OriginOf(s), Unready(s); {
+	case origin == OriginUnverified:
+		return "not labelled " + Consistent
+	case origin == OriginCopied:
+		return "another tool's, with our tags copied"
+	case unready != "":
+		return unready
+	case c.Group && !c.whole[s.ID]:
+		return "of a set that is not complete"
+	}
+	return ""
+}
+
+// decide judges by the age of the best of some snapshots; best is -1 where none counts.
+func (f *Finding) decide(c *coverage, of []ec2.Snapshot, best int) {
+	switch {
+	case len(of) == 0:
+		f.Problem = "no snapshot of it exists"
+		return
+	case best < 0:
+		f.Problem = "no snapshot of it counts: " + c.passedOver(of)
+		return
+	}
+	s := of[best]
+	began, at := s.Started.UTC(), DataTime(s).UTC()
+	f.SnapshotID, f.Started = s.ID, &began
+	if at.IsZero() {
+		f.Problem = fmt.Sprintf("its newest snapshot %s is a copy and does not say how old its data is", s.ID)
+		return
+	}
+	age := c.now.Sub(at)
+	seconds := int64(age / time.Second)
+	f.DataTime, f.AgeSeconds = &at, &seconds
+	switch {
+	case age < -clockSlack:
+		f.Problem = fmt.Sprintf("%s began %s in the future: a clock is wrong", s.ID, ToTheSecond(-age))
+	case age > c.maxAge:
+		f.Problem = fmt.Sprintf("its newest snapshot %s is %s old, which is over %s", s.ID, ToTheSecond(age), ToTheSecond(c.maxAge))
+		if newer := c.passedOver(of[:best]); newer != "" {
+			f.Problem += "; newer: " + newer
+		}
+	default:
+		f.OK = true
+	}
+}
+
+// passedOver says of the newest few why they do not count.
+func (c *coverage) passedOver(of []ec2.Snapshot) string {
+	const enough = 3
+	var words []string
+	for _, s := range of[:min(len(of), enough)] {
+		words = append(words, s.ID+" is "+cmp.Or(c.uncounted(s), "not of the newest complete set"))
+	}
+	if more := len(of) - enough; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(words, ", ")
+}
+
+// ToTheSecond writes a duration to the second, rounded up so that what is over a limit also reads so: 26h, 26h1s, 90m.
+func ToTheSecond(d time.Duration) string {
+	if rest := d % time.Second; rest > 0 {
+		d += time.Second - rest
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
