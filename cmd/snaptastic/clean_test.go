@@ -91,6 +91,9 @@ func (a *account) add(age time.Duration, tags map[string]string, edit ...func(*s
 	a.t.Helper()
 	s := sandbox.Snapshot{Started: time.Now().Add(-age), Tags: sandbox.Tags{}}
 	for key, value := range tags {
+		if value == whenBegun {
+			value = s.Started.UTC().Format(time.RFC3339)
+		}
 		s.Tags[key] = sandbox.TagValue{Value: value}
 	}
 	for _, f := range edit {
@@ -134,9 +137,12 @@ func (a *account) deletions() int {
 
 const oneDay = 24 * time.Hour
 
+// whenBegun stands for the start of the snapshot that gets the tag.
+const whenBegun = "when it was begun"
+
 // ours are the tags of a labelled snapshot that expired (or will expire) so long ago.
 func ours(mountPoint, run string, expiredFor time.Duration) map[string]string {
-	return map[string]string{"role": "db", "mount_point": mountPoint, "instance_id": "i-1", "created": "2026-01-01T00:00:00Z",
+	return map[string]string{"role": "db", "mount_point": mountPoint, "instance_id": "i-1", "created": whenBegun,
 		"expires": time.Now().Add(-expiredFor).UTC().Format(time.RFC3339), "snaptastic:token": "t" + run, "snaptastic:run": run,
 		"snaptastic:members": "1", "snaptastic:state": "consistent"}
 }

@@ -450,9 +450,10 @@ func TestTheOriginalsSnapshotsAndFlags(t *testing.T) {
 			t.Errorf("the volume of %s has the tags %v", m, v.Tags)
 		}
 	}
-	// As the original would have left it: naive dates, no tag of ours.
+	// As the original would have left it: naive dates of some zone, no tag of ours.
+	zone := made[0].Started.UTC().Add(-7 * time.Hour)
 	theirs := map[string]string{"role": "solr", "cluster": "solr", "environment": "aws", "instance_id": "i-12345678",
-		"mount_point": r.dir + "/mnt/solr", "created": "2013-01-01 03:00:00.123456", "expires": "2013-01-08 03:00:00.123456"}
+		"mount_point": r.dir + "/mnt/solr", "created": zone.Format("2006-01-02 15:04:05.000000"), "expires": zone.AddDate(0, 0, 7).Format("2006-01-02 15:04:05.000000")}
 	if err := r.client.DeleteTags(context.Background(), []string{made[0].ID}, slices.Collect(maps.Keys(made[0].Tags))); err != nil {
 		t.Fatal(err)
 	}

@@ -181,8 +181,9 @@ func (f *Finding) decide(c *coverage, of []ec2.Snapshot, best int) {
 		f.Problem = fmt.Sprintf("%s began %s in the future: a clock is wrong", s.ID, ToTheSecond(-age))
 	case age > c.maxAge:
 		f.Problem = fmt.Sprintf("its newest snapshot %s is %s old, which is over %s", s.ID, ToTheSecond(age), ToTheSecond(c.maxAge))
-		if newer := c.passedOver(of[:best]); newer != "" {
-			f.Problem += "; newer: " + newer
+		newer := slices.DeleteFunc(slices.Clone(of[:best]), func(s ec2.Snapshot) bool { return !DataTime(s).After(at) }) // a copy is as old
+		if len(newer) > 0 {
+			f.Problem += "; newer: " + c.passedOver(newer)
 		}
 	default:
 		f.OK = true
