@@ -51,15 +51,24 @@ func serve() int {
 	}
 	// Every thread in an ioctl keeps its P until sysmon notices: with fewer Ps than threads the freezes would queue.
 	runtime.GOMAXPROCS(len(cfg.Paths) + 4)
+	counters := openCounters(cfg.Counters)
 	h := &hold{
 		mounts:  len(cfg.Paths),
 		maxHold: cfg.MaxHold,
-		freeze:  func(i int) syscall.Errno { return freezeFS(mountFD + i) },
-		thaw:    func(i int) syscall.Errno { return thawFS(mountFD + i) },
-		now:     monotonic,
-		tell:    tell,
-		open:    cfg.Expedite.begin,
-		shut:    cfg.Expedite.end,
+		freeze: func(i int) syscall.Errno {
+			errno := freezeFS(mountFD + i)
+			counters.froze(i)
+			return errno
+		},
+		thaw: func(i int) syscall.Errno {
+			counters.thaws(i)
+			return thawFS(mountFD + i)
+		},
+		wrote: counters.between,
+		now:   monotonic,
+		tell:  tell,
+		open:  cfg.Expedite.begin,
+		shut:  cfg.Expedite.end,
 	}
 	h.prepare()
 	go listen(commands)

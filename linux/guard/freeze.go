@@ -203,6 +203,8 @@ func (g *Guard) breach(s progress, path string) string {
 		return "somebody else thawed " + path
 	case s.thawing < g.thawCall || s.errno != 0:
 		return g.why()
+	case s.wrote > 0:
+		return fmt.Sprintf("%d KiB were written to %s while it was frozen: somebody else thawed it and froze it again", (s.wrote+1)/2, path)
 	}
 	return ""
 }

@@ -3,9 +3,11 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -372,5 +374,83 @@ func TestStartFailsWithoutAGuardProgram(t *testing.T) {
 	}
 	if left := ownedFiles(t, owned); len(left) != 0 {
 		t.Errorf("left behind: %s", left)
+	}
+}
+
+// anyDevice leaves out the device: of a btrfs stat(2) tells another than the mount table.
+func anyDevice(disks []disk) (all []Mount) {
+	for _, d := range disks {
+		all = append(all, Mount{Path: d.path})
+	}
+	return all
+}
+
+// Another tool thaws and freezes again inside our window: our thaw succeeds as if nothing had been, and what was written in
+// between tells.
+func TestAThawAndAFreezeBySomebodyElseBreakTheHold(t *testing.T) {
+	for _, kind := range []string{"ext4", "xfs", "btrfs"} {
+		t.Run(kind, func(t *testing.T) {
+			disks := makeDisks(t, kind, 2)
+			g := startGuard(t, anyDevice(disks), Options{})
+			if err := g.Freeze(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := ThawMount(disks[1].path); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(disks[1].path, "written"), []byte("in between"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			freezePath(t, disks[1].path)
+			h, err := g.Thaw(t.Context())
+			if err != nil || h.Held || !strings.Contains(h.Reason, disks[1].path) || !strings.Contains(h.Reason, "froze it again") {
+				t.Errorf("hold %+v, %v", h, err)
+			}
+		})
+	}
+}
+
+// Nothing that a busy file system does by itself is taken for somebody else's thaw.
+func TestNoFreezeUnderLoadIsTakenForBroken(t *testing.T) {
+	for _, kind := range []string{"ext4", "xfs", "btrfs"} {
+		t.Run(kind, func(t *testing.T) {
+			disks := makeDisks(t, kind, 1)
+			over := make(chan struct{})
+			var writers sync.WaitGroup
+			defer writers.Wait()
+			defer close(over)
+			for n := range 3 {
+				writers.Go(func() {
+					for i := 0; ; i++ {
+						select {
+						case <-over:
+							return
+						default:
+						}
+						name := filepath.Join(disks[0].path, fmt.Sprintf("%d-%d", n, i%20))
+						if f, err := os.Create(name); err == nil {
+							_, _ = f.Write(make([]byte, 64<<10))
+							if i%3 == 0 {
+								_ = f.Sync()
+							}
+							f.Close()
+						}
+					}
+				})
+			}
+			for range 15 {
+				g := startGuard(t, anyDevice(disks), Options{})
+				if err := g.Freeze(t.Context()); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(20 * time.Millisecond) // as long as a call to EC2
+				if h, err := g.Thaw(t.Context()); err != nil || !h.Held {
+					t.Errorf("hold %+v, %v", h, err)
+				}
+				if err := g.Release(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
 }

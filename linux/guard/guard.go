@@ -72,6 +72,7 @@ type progress struct {
 	frozen  int64         // FIFREEZE returned
 	thawing int64         // FITHAW
 	thawed  int64         // FITHAW returned
+	wrote   int64         // sectors that reached its device from the freeze to the thaw
 }
 
 // Start opens every mount point, starts the guard and returns when it is ready: descriptors open, memory locked, its
@@ -144,6 +145,7 @@ func (g *Guard) launch() error {
 	}
 	for _, m := range g.mounts {
 		cfg.Paths = append(cfg.Paths, m.path)
+		cfg.Counters = append(cfg.Counters, m.counter)
 		g.cmd.ExtraFiles = append(g.cmd.ExtraFiles, m.dir)
 	}
 	if g.owned != nil {

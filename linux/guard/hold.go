@@ -2,6 +2,7 @@ package guard
 
 import (
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -18,6 +19,7 @@ type hold struct {
 	maxHold time.Duration
 	freeze  func(index int) syscall.Errno
 	thaw    func(index int) syscall.Errno
+	wrote   func(index int) int64 // sectors written while it was frozen; nil is none
 	now     func() int64
 	tell    func(message)
 	open    func() // before the first freeze
@@ -89,6 +91,9 @@ func (h *hold) work(index int, ready chan<- struct{}) {
 			}
 		}
 		m.returned = h.now()
+		if m.kind == isThawed && h.wrote != nil {
+			m.text = strconv.FormatInt(h.wrote(index), 10)
+		}
 		h.results <- m
 	}
 }

@@ -130,9 +130,10 @@ func (e mountEntry) isOn(dev string) bool {
 
 // held is a mount that this process keeps open.
 type held struct {
-	path string
-	dev  string
-	dir  *os.File
+	path    string
+	dev     string
+	dir     *os.File
+	counter string // file of the kernel's count of what is written to its device; "" without one
 }
 
 // openAll opens every mount point and refuses what must never be frozen together, or at all.
@@ -159,7 +160,7 @@ func openAll(mounts []Mount) (all []held, err error) {
 		if err != nil {
 			return all, fmt.Errorf("cannot prepare to freeze %s: %w", m.Path, err)
 		}
-		all = append(all, held{path: m.Path, dev: e.dev, dir: dir})
+		all = append(all, held{path: m.Path, dev: e.dev, dir: dir, counter: counterOf(e)})
 		switch {
 		case e.dev == root:
 			return all, fmt.Errorf("cannot prepare to freeze %s: it is the root file system", m.Path)

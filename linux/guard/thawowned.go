@@ -155,12 +155,16 @@ func (r ownedRecord) live(ctx context.Context, gone func() bool) bool {
 	defer patience.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	tired := false
+	tired, well := false, 0
 	for {
-		switch c := r.custody(); {
+		c := r.custody()
+		if well++; c != healthy {
+			well = 0
+		}
+		switch {
 		case c == nobody:
 			return false
-		case c == healthy || gone():
+		case well == 2 || gone(): // twice, since a process that is being killed looks well for an instant
 			return true
 		case c == orphaned && (tired || ctx.Err() != nil): // stopped, perhaps: nobody wants the freeze any more
 			return false

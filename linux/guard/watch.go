@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -69,6 +70,7 @@ func (g *Guard) take(m message) {
 	case isThawed:
 		if s.phase != thawed || s.errno != 0 { // the parent may have been there first, or beside it
 			s.phase, s.errno, s.thawing, s.thawed = thawed, m.errno, m.issued, m.returned
+			s.wrote, _ = strconv.ParseInt(m.text, 10, 64)
 		}
 	}
 	g.change()

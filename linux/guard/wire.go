@@ -18,7 +18,7 @@ const (
 	isReady   kind = 'r' // guard: ready; the text holds warnings, or what makes it useless when errno is set
 	isFrozen  kind = 'f' // guard: mount index is frozen
 	isRefused kind = 'e' // guard: FIFREEZE of mount index failed with errno
-	isThawed  kind = 't' // guard: mount index is thawed; errno EINVAL: it was not frozen any more
+	isThawed  kind = 't' // guard: mount index is thawed; errno EINVAL: it was not frozen any more; the text is how many sectors were written meanwhile
 	isStuck   kind = 's' // guard: FITHAW of mount index failed with errno; it goes on trying
 	isEnding  kind = 'x' // guard: it thaws from now on, for cause
 )
@@ -77,6 +77,7 @@ func decode(b []byte) (m message, ok bool) {
 // expedite claim, from descriptor 3 on.
 type config struct {
 	Paths    []string
+	Counters []string // of each path: the kernel's count of what is written to its device; "" without one
 	MaxHold  time.Duration
 	Owned    string    // path of the owned file; "" without one
 	Expedite *expedite // nil: leave rcu_expedited alone
