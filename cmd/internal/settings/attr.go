@@ -38,29 +38,8 @@ func (r *reader) caution(at hcl.Range, summary, detail string, args ...any) {
 func (r *reader) invalid(attr *hcl.Attribute, detail string, args ...any) {
 	r.mistake(attr.Expr.Range(), "Invalid "+attr.Name, detail, args...)
 	last := r.diags[len(r.diags)-1]
-	last.Detail = withoutEnv(last.Detail, attr.Expr, r.scope)
+	discreet(last, attr.Expr, r.scope)
 	last.Expression, last.EvalContext = attr.Expr, r.scope // for the values of its variables
-}
-
-// withoutEnv takes the values of environment variables, which often are
-// secrets, out of a message about an expression that uses them.
-func withoutEnv(text string, expr hcl.Expression, scope *hcl.EvalContext) string {
-	for _, path := range expr.Variables() {
-		if path.RootName() != "env" {
-			continue
-		}
-		value, diags := path.TraverseAbs(scope)
-		values := map[string]cty.Value{traversalText(path): value}
-		if value.Type().IsObjectType() { // env[…]: any of them
-			values = value.AsValueMap()
-		}
-		for name, value := range values {
-			if !diags.HasErrors() && value.Type() == cty.String && len(value.AsString()) > 3 {
-				text = strings.ReplaceAll(text, value.AsString(), "("+name+")")
-			}
-		}
-	}
-	return text
 }
 
 // value evaluates an attribute.
@@ -69,7 +48,14 @@ func (r *reader) value(attr *hcl.Attribute) (cty.Value, bool) {
 		return cty.NilVal, false
 	}
 	value, diags := attr.Expr.Value(r.scope)
-	r.diags = append(r.diags, diags...)
+	for _, diag := range diags {
+		diag := *diag
+		explain(&diag)
+		if secrets := secretsIn(attr.Expr, r.scope); len(secrets) > 0 {
+			diag.Detail = without(diag.Detail, secrets)
+		}
+		r.diags = append(r.diags, &diag)
+	}
 	if diags.HasErrors() || value.IsNull() {
 		return cty.NilVal, false
 	}
@@ -87,6 +73,12 @@ func (r *reader) primitive(attr *hcl.Attribute, ty cty.Type, want string) (cty.V
 	value, ok := r.value(attr)
 	if !ok {
 		return cty.NilVal, false
+	}
+	if value.Type() == cty.String && ty == cty.Number {
+		if number, err := cty.ParseNumberVal(value.AsString()); err == nil && !sensible(number.AsBigFloat()) {
+			r.invalid(attr, "Expected %s; got a number with an exponent above %d.", want, maxExponent)
+			return cty.NilVal, false
+		}
 	}
 	converted, err := convert.Convert(value, ty)
 	if err != nil || converted.IsNull() {
@@ -218,6 +210,17 @@ func (r *reader) words(attr *hcl.Attribute, split func(string) ([]string, error)
 		words = append(words, word.AsString())
 	}
 	return words, true
+}
+
+// kindOf is describe without the value itself.
+func kindOf(value cty.Value) string {
+	switch value.Type() {
+	case cty.String:
+		return "a string"
+	case cty.Number:
+		return "a number"
+	}
+	return describe(value)
 }
 
 // describe names a value's kind, and a short string itself.

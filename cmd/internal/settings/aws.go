@@ -21,6 +21,12 @@ func decodeAWS(block *hcl.Block, environ []string) (AWS, hcl.Diagnostics) {
 		Variables: map[string]cty.Value{"env": environValue(environ)},
 		Functions: functions,
 	}}
+	var aws AWS
+	diags := within(r.scope, func() hcl.Diagnostics { aws = r.aws(block); return r.diags })
+	return aws, diags
+}
+
+func (r *reader) aws(block *hcl.Block) AWS {
 	content, diags := block.Body.Content(awsShape.schema())
 	r.diags = append(r.diags, diags...)
 	var aws AWS
@@ -54,5 +60,5 @@ func decodeAWS(block *hcl.Block, environ []string) (AWS, hcl.Diagnostics) {
 			aws.Patience = &span
 		}
 	}
-	return aws, r.diags
+	return aws
 }

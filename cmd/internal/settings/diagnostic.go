@@ -16,6 +16,8 @@ import (
 const (
 	maxShown  = 20
 	maxSource = 4096 // bytes of source lines shown for one mistake
+
+	maxExplained = 5 * maxShown // the same mistake is said once
 )
 
 // An Error is what is wrong with the settings, each mistake with its place in
@@ -106,8 +108,12 @@ func (f *File) fail(diags hcl.Diagnostics) error {
 }
 
 func (f *File) report(diags hcl.Diagnostics) *Error {
-	for _, diag := range diags {
-		explain(diag)
+	for i, diag := range diags {
+		if i < maxExplained {
+			explain(diag)
+		} else if diag.Expression != nil { // nobody reads that far
+			diag.Detail, diag.Expression, diag.EvalContext = "", nil, nil
+		}
 	}
 	diags = distinct(diags)
 	sort.SliceStable(diags, func(a, b int) bool { return before(diags[a].Subject, diags[b].Subject) })
@@ -177,10 +183,15 @@ func quoted(words []string) []string {
 	return out
 }
 
+const maxWord = 100 // bytes; the comparison takes the product of two
+
 // nearest is the known word that a mistyped one most likely meant, or "".
 func nearest(word string, known []string) string {
 	best, bestDistance := "", 3
 	for _, candidate := range known {
+		if len(word) > maxWord || len(candidate) > maxWord {
+			continue
+		}
 		if distance := levenshtein.Distance(word, candidate, nil); distance < bestDistance {
 			best, bestDistance = candidate, distance
 		}

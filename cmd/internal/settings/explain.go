@@ -17,6 +17,17 @@ func explain(diag *hcl.Diagnostic) {
 	if diag.Expression == nil || diag.EvalContext == nil {
 		return
 	}
+	defer func() {
+		if r := recover(); r != nil {
+			if _, is := r.(exhausted); !is {
+				panic(r)
+			}
+			diag.Detail, diag.Expression, diag.EvalContext = "", nil, nil
+		}
+	}()
+	if b := budgetOf(diag.EvalContext); b != nil {
+		b.start = cpuTime()
+	}
 	switch expr := hcl.UnwrapExpression(diag.Expression).(type) {
 	case *hclsyntax.ScopeTraversalExpr:
 		if diag.Summary == "Unknown variable" {
@@ -27,7 +38,7 @@ func explain(diag *hcl.Diagnostic) {
 	case *hclsyntax.IndexExpr:
 		owner, ownerDiags := expr.Collection.Value(diag.EvalContext)
 		key, keyDiags := expr.Key.Value(diag.EvalContext)
-		if !ownerDiags.HasErrors() && !keyDiags.HasErrors() && key.Type() == cty.String && key.IsKnown() && !key.IsNull() {
+		if !ownerDiags.HasErrors() && !keyDiags.HasErrors() && key.Type() == cty.String && key.IsKnown() && !key.IsNull() && !isSecret(expr.Key, key.AsString(), diag.EvalContext) {
 			missingKey(diag, owner, key.AsString(), "The value")
 		}
 	case *hclsyntax.RelativeTraversalExpr:
@@ -36,11 +47,9 @@ func explain(diag *hcl.Diagnostic) {
 			missingKey(diag, owner, key, "The value")
 		}
 	}
-	for _, used := range diag.Expression.Variables() {
-		if used.RootName() == "env" {
-			diag.Expression, diag.EvalContext = nil, nil
-			return
-		}
+	if len(secretive(diag.Expression)) > 0 {
+		discreet(diag, diag.Expression, diag.EvalContext)
+		diag.Expression, diag.EvalContext = nil, nil
 	}
 }
 
@@ -52,7 +61,9 @@ func explainVariable(diag *hcl.Diagnostic, name string) {
 	known := map[string]bool{}
 	for ctx := diag.EvalContext; ctx != nil; ctx = ctx.Parent() {
 		for variable := range ctx.Variables {
-			known[variable] = true
+			if variable != budgetName {
+				known[variable] = true
+			}
 		}
 	}
 	detail := fmt.Sprintf("There is no variable named %q. Expressions here know %s.", name, list(sortedKeys(known), "and"))
@@ -90,7 +101,7 @@ func missingKey(diag *hcl.Diagnostic, owner cty.Value, key, ownerName string) {
 	if !ok || slices.Contains(keys, key) {
 		return
 	}
-	diag.Detail = fmt.Sprintf("%s has no key %q. It has %s.", ownerName, key, list(quoted(keys), "and"))
+	diag.Detail = fmt.Sprintf("%s has no key %q. It has %s.", ownerName, shortened(key), list(quoted(keys), "and"))
 	if near := nearest(key, keys); near != "" {
 		diag.Detail += fmt.Sprintf(" Did you mean %q?", near)
 	}
@@ -144,7 +155,18 @@ func keysOf(value cty.Value) ([]string, bool) {
 	if len(keys) > maxKeys {
 		keys = keys[:maxKeys]
 	}
+	for i, key := range keys {
+		keys[i] = shortened(key)
+	}
 	return keys, true
+}
+
+// shortened is a key as a message shows it.
+func shortened(key string) string {
+	if short := firstRunes(key, maxWord); short != key {
+		return short + "…"
+	}
+	return key
 }
 
 func traversalText(path hcl.Traversal) string {

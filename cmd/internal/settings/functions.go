@@ -10,7 +10,15 @@ import (
 // functions are what expressions may call: enough to shape userdata, none
 // that reads files, clocks or chance, so that the same instance always gets
 // the same plan.
-var functions = map[string]function.Function{
+var functions = func() map[string]function.Function {
+	all := map[string]function.Function{}
+	for name, f := range unguarded {
+		all[name] = guarded(name, f)
+	}
+	return all
+}()
+
+var unguarded = map[string]function.Function{
 	"can":        tryfunc.CanFunc,
 	"coalesce":   stdlib.CoalesceFunc,
 	"concat":     stdlib.ConcatFunc,

@@ -25,7 +25,11 @@ func (r *reader) hooks(blocks hcl.Blocks, spec *recipe.Spec) {
 	for _, block := range blocks {
 		name, at := block.Labels[0], block.LabelRanges[0]
 		r.who = turn(block, fmt.Sprintf("the hook %q", name))
-		if !slices.Contains(recipe.HookNames, name) {
+		switch known := slices.Contains(recipe.HookNames, name); {
+		case !known && r.who != "":
+			r.who = "a hook without a name" // the label may be anything of the userdata
+			r.mistake(at, "Unknown hook", "The label that is made here is not one of %s.", list(recipe.HookNames, "and"))
+		case !known:
 			hint := ""
 			if near := nearest(name, recipe.HookNames); near != "" {
 				hint = fmt.Sprintf(" Did you mean %q?", near)

@@ -91,6 +91,9 @@ func (f *File) parse(name string, src []byte) hcl.Diagnostics {
 	}
 	parsed, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	f.sources[name] = parsed
+	if body, ok := parsed.Body.(*hclsyntax.Body); ok && !diags.HasErrors() {
+		countBody(body)
+	}
 	return diags
 }
 

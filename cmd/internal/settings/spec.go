@@ -55,18 +55,21 @@ func (f *File) Spec(name string, ctx Context) (recipe.Spec, error) {
 		return recipe.Spec{}, err
 	}
 
-	r := &reader{scope: scope, leadsTo: ctx.LeadsTo}
 	spec := recipe.Spec{Name: name, Consistency: "group", OnMissing: "create"}
-	f.engine.read(r, &spec)
-	content, diags := dynblock.Expand(block.Body, scope).Content(snapshotterShape.schema())
-	r.diags = append(r.diags, diags...)
-	r.snapshotter(block, content, data, &spec)
+	diags = within(scope, func() hcl.Diagnostics {
+		r := &reader{scope: scope, leadsTo: ctx.LeadsTo}
+		f.engine.read(r, &spec)
+		content, diags := dynblock.Expand(block.Body, scope).Content(snapshotterShape.schema())
+		r.diags = append(r.diags, diags...)
+		r.snapshotter(block, content, data, &spec)
+		return r.diags
+	})
 
-	if err := f.fail(r.diags); err != nil {
+	if err := f.fail(diags); err != nil {
 		return recipe.Spec{}, err
 	}
-	if ctx.Warn != nil && len(r.diags) > 0 {
-		ctx.Warn(f.report(r.diags))
+	if ctx.Warn != nil && len(diags) > 0 {
+		ctx.Warn(f.report(diags))
 	}
 	return spec, nil
 }
@@ -150,7 +153,7 @@ func (r *reader) userdataTags(at hcl.Range, data userdata) map[string]string {
 		}
 		text, err := convert.Convert(value, cty.String)
 		if err != nil {
-			r.mistake(at, "Invalid userdata", "userdata.%s is to be a filter tag, and it is %s. Expected a string, or a filter_tags setting.", key, describe(value))
+			r.mistake(at, "Invalid userdata", "userdata.%s is to be a filter tag, and it is %s. Expected a string, or a filter_tags setting.", key, kindOf(value))
 			continue
 		}
 		if problem := tagProblem(key, text.AsString()); problem != "" {

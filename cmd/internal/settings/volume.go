@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
@@ -26,7 +27,11 @@ func (r *reader) volumes(owner *hcl.Block, blocks hcl.Blocks, spec *recipe.Spec)
 	devices, mounts := map[string]recipe.Volume{}, map[string]declared{}
 	for _, block := range blocks {
 		before := len(r.diags)
-		r.who = turn(block, "the volume "+fmt.Sprintf("%q", block.Labels[0]))
+		who := fmt.Sprintf("the volume %q", block.Labels[0])
+		if _, _, err := linux.CanonicalDeviceName(block.Labels[0]); err != nil {
+			who = "a volume without a device name" // the label may be anything of the userdata
+		}
+		r.who = turn(block, who)
 		v := r.volume(block)
 		if other, twice := devices[deviceKey(v.Device)]; twice && v.Device != "" {
 			r.mistake(block.LabelRanges[0], "Duplicate device", "%s", sameDevice(v, other, block.Labels[0]))
@@ -94,7 +99,7 @@ func sameDevice(v, other recipe.Volume, label string) string {
 func turn(block *hcl.Block, name string) string {
 	content, _, _ := block.Body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "mount_point"}, {Name: "command"}}})
 	for _, attr := range content.Attributes {
-		if hcl.UnwrapExpression(attr.Expr) != attr.Expr {
+		if _, written := attr.Expr.(hclsyntax.Expression); !written { // wrapped for its turn
 			return name
 		}
 	}
@@ -139,6 +144,9 @@ func (r *reader) device(block *hcl.Block) string {
 	label, at := block.Labels[0], block.LabelRanges[0]
 	canonical, translated, err := linux.CanonicalDeviceName(label)
 	switch {
+	case err != nil && r.who != "":
+		r.mistake(at, "Invalid device name", "The label that is made here is not a device name that EC2 takes: use /dev/sdf to /dev/sdp.")
+		return ""
 	case err != nil:
 		text := err.Error()
 		r.mistake(at, "Invalid device name", "%s.", strings.ToUpper(text[:1])+text[1:])
