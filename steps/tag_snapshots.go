@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"snaptastic/ec2"
 	"snaptastic/plan"
 )
 
@@ -31,13 +31,13 @@ func (w *World) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 	return plan.Funcs[TagSnapshotsIn, SnapshotSet]{
 		Observe: func(ctx context.Context, _ plan.Attempt, in TagSnapshotsIn) (plan.Seen[SnapshotSet], error) {
 			set := in.Set.Must()
-			there, err := w.snapshotsOf(ctx, plan.RunID(set.Run), set.Token)
+			there, err := w.Cloud.Snapshots(ctx, ec2.SnapshotQuery{IDs: set.ids()})
 			if err != nil {
 				return plan.Seen[SnapshotSet]{}, verdict(err)
 			}
 			labelled := 0
 			for _, s := range there {
-				if s.Tags[TagState] == Consistent && slices.Contains(set.ids(), s.ID) {
+				if s.Tags[TagState] == Consistent {
 					labelled++
 				}
 			}
