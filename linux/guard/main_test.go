@@ -30,7 +30,7 @@ type disk struct {
 
 // watchdogAfter is how long a test's file systems may stay frozen before a child process thaws them, so that a test
 // that hangs does not leave processes asleep for good.
-const watchdogAfter = 30 * time.Second
+const watchdogAfter = time.Minute
 
 // makeDisks makes n file systems of a kind. On every way out each is thawed before it is unmounted.
 func makeDisks(t testing.TB, kind string, n int) []disk {
@@ -77,7 +77,7 @@ func makeDisksIn(t testing.TB, dir, kind string, n int) []disk {
 		command(t, "mount", d.loop, d.path)
 		t.Cleanup(func() {
 			thawPath(d.path)
-			for range 100 { // a writer that was just thawed may still be leaving
+			for range 500 { // a writer that was just thawed may still be leaving
 				if unix.Unmount(d.path, 0) == nil {
 					return
 				}
@@ -246,7 +246,7 @@ func (w *writer) moments() (all []int64) {
 
 func (w *writer) waitFor(condition func([]int64) bool) []int64 {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if m := w.moments(); condition(m) {
 			return m
 		}
@@ -255,20 +255,22 @@ func (w *writer) waitFor(condition func([]int64) bool) []int64 {
 	return nil
 }
 
+// longest is the longest span between two writes, of which the second was after the moment, and when that was.
+func (w *writer) longest(since int64) (longest time.Duration, until int64) {
+	var last int64
+	for _, m := range w.moments() {
+		if span := time.Duration(m - last); m > since && last != 0 && span > longest {
+			longest, until = span, m
+		}
+		last = m
+	}
+	return longest, until
+}
+
 // standsStill waits until the writer has not written for a while.
 func (w *writer) standsStill() {
 	w.t.Helper()
 	w.waitFor(func(all []int64) bool { return monotonic()-all[len(all)-1] > int64(200*time.Millisecond) })
-}
-
-// between says whether a write returned inside the span.
-func between(moments []int64, from, to int64) bool {
-	for _, m := range moments {
-		if m > from && m < to {
-			return true
-		}
-	}
-	return false
 }
 
 // after returns the first write that returned after the moment, waiting for it.

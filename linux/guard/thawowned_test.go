@@ -29,10 +29,11 @@ func TestThawOwnedFreesWhatBothLeft(t *testing.T) {
 			if l := v.line(); l != "frozen" {
 				t.Fatal(l)
 			}
-			frozeBy := monotonic()
+			w.standsStill()
+			frozeBy := len(w.moments())
 			v.killBoth()
 			time.Sleep(50 * time.Millisecond)
-			if between(w.moments(), frozeBy+int64(20*time.Millisecond), monotonic()) {
+			if len(w.moments()) != frozeBy {
 				t.Fatal("the writer went on before anybody thawed")
 			}
 			done, err := ThawOwned(t.Context(), v.owned, false)
@@ -72,7 +73,7 @@ func TestThawOwnedFreesWhatBothLeftInMidFreeze(t *testing.T) {
 		}
 		if !v.guard.gone() {
 			_ = v.cmd.Wait()
-			eventually(t, 5*time.Second, "the guard is gone", v.guard.gone)
+			eventually(t, slowly, "the guard is gone", v.guard.gone)
 		}
 		for _, d := range disks {
 			if errno := thawPath(d.path); errno != syscall.EINVAL {
@@ -93,13 +94,13 @@ func TestThawOwnedWaitsForTheDeadGuardsLateFreeze(t *testing.T) {
 	t.Cleanup(func() { thawPath(under.path) })
 	w.standsStill()
 	v.killBoth()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	done, err := ThawOwned(ctx, v.owned, false)
 	if err == nil || len(done) != 2 || done[0].Outcome != WasFrozen || done[1].Outcome != NotThawed {
 		t.Fatalf("%+v, %v", done, err)
 	}
-	time.AfterFunc(100*time.Millisecond, func() { thawPath(under.path) })
+	time.AfterFunc(500*time.Millisecond, func() { thawPath(under.path) })
 	done, err = ThawOwned(t.Context(), v.owned, false)
 	if err != nil || len(done) != 2 || done[0].Outcome != WasNotFrozen || done[1].Outcome == NotThawed {
 		t.Errorf("%+v, %v", done, err) // the first call's thaw still waits in this process and may be the one that did it
@@ -141,13 +142,13 @@ func TestThawOwnedOfAStoppedGuardWithoutParent(t *testing.T) {
 	parent := v.identity()
 	_ = syscall.Kill(v.guard.PID, syscall.SIGSTOP)
 	v.kill()
-	eventually(t, 5*time.Second, "the parent dies", func() bool { return !parent.alive() })
+	eventually(t, slowly, "the parent dies", func() bool { return !parent.alive() })
 	done, err := ThawOwned(t.Context(), v.owned, false)
 	if err != nil || len(done) != 1 || done[0].Outcome != WasFrozen {
 		t.Errorf("%+v, %v", done, err)
 	}
 	_ = syscall.Kill(v.guard.PID, syscall.SIGCONT)
-	eventually(t, 5*time.Second, "the guard leaves", v.guard.gone)
+	eventually(t, slowly, "the guard leaves", v.guard.gone)
 }
 
 func TestThawOwnedFindsTheFileSystemWhereverItIsMounted(t *testing.T) {
