@@ -156,7 +156,7 @@ func (c checked) nagios(w io.Writer) error {
 
 // nagiosText keeps a text on one line, out of the performance data.
 func nagiosText(s string) string {
-	return strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "|", "/")
+	return strings.ReplaceAll(render.Clean(s), "|", "/")
 }
 
 // nagiosLabel: a quoted label may hold neither = nor '.
@@ -228,7 +228,8 @@ func (c checked) prometheus(w io.Writer) error {
 
 func (v verdict) labels() string {
 	// The format's escapes are those three.
-	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace
+	replace := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace
+	escape := func(s string) string { return replace(render.Clean(s)) }
 	text := fmt.Sprintf(`snapshotter="%s",mount_point="%s"`, escape(v.Subject), escape(v.MountPoint))
 	if v.VolumeID != "" {
 		text += fmt.Sprintf(`,volume_id="%s",instance_id="%s"`, escape(v.VolumeID), escape(v.InstanceID))

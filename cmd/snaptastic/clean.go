@@ -224,7 +224,7 @@ func (j *cleaning) carryOut(ctx context.Context, cloud *ec2.Client, fates []step
 	if err != nil {
 		return err
 	}
-	if err := a.confirm("clean "+j.what, fmt.Sprintf("Delete %s? Nothing brings it back.", tally(fates))); err != nil {
+	if err := a.confirm(ctx, "clean "+j.what, fmt.Sprintf("Delete %s? Nothing brings it back.", tally(fates))); err != nil {
 		return err
 	}
 	run, err := a.beginRun(ctx, store, p)

@@ -38,7 +38,7 @@ func rollbackCommand(a *app) *cobra.Command {
 			}
 			act := action{rollback: true}
 			if deleteVolumes {
-				if act.deleteKept, err = a.mayDelete(run); err != nil {
+				if act.deleteKept, err = a.mayDelete(c.Context(), run); err != nil {
 					_ = run.Close()
 					return err
 				}
@@ -54,7 +54,7 @@ func rollbackCommand(a *app) *cobra.Command {
 
 // mayDelete asks for each volume that the run made and that a rollback would
 // otherwise keep, since somebody may have written to it.
-func (a *app) mayDelete(run *journal.Run) (map[string]bool, error) {
+func (a *app) mayDelete(ctx context.Context, run *journal.Run) (map[string]bool, error) {
 	records, out := run.Records(), map[string]bool{}
 	for _, s := range run.Plan().Steps {
 		r := records[s.ID]
@@ -68,7 +68,7 @@ func (a *app) mayDelete(run *journal.Run) (map[string]bool, error) {
 		if json.Unmarshal(r.Output, &made) != nil || !made.Created {
 			continue
 		}
-		switch err := a.confirm("delete "+made.VolumeID, fmt.Sprintf("Delete %s, which was mounted on %s, with all that was written to it?", made.VolumeID, s.Lane)); {
+		switch err := a.confirm(ctx, "delete "+made.VolumeID, fmt.Sprintf("Delete %s, which was mounted on %s, with all that was written to it?", made.VolumeID, s.Lane)); {
 		case err == nil:
 			out[made.VolumeID] = true
 		case !errors.Is(err, errDeclined):
@@ -116,7 +116,7 @@ func (a *app) abandon(ctx context.Context, id plan.RunID) error {
 	if m.Outcome.Ended() {
 		return hinted("", "run %s is over: %s", id, m.Outcome)
 	}
-	if err := a.confirm("abandon run "+string(id), fmt.Sprintf("End run %s as it is? It can be neither finished nor undone afterwards.", id)); err != nil {
+	if err := a.confirm(ctx, "abandon run "+string(id), fmt.Sprintf("End run %s as it is? It can be neither finished nor undone afterwards.", id)); err != nil {
 		return err
 	}
 	if err := a.endHooks(ctx, store, id); err != nil {

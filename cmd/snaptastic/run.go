@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
 	"snaptastic/plan"
 	"snaptastic/runner"
@@ -99,7 +100,7 @@ func (a *app) runOperation(ctx context.Context, op, name string, o recipe.Option
 		return err
 	}
 	if op == "unmount" {
-		if err := a.confirm("unmount "+name, fmt.Sprintf("Unmount and detach %s of %s (what is detached remains and is billed)?", volumes(len(p.Lanes)), name)); err != nil {
+		if err := a.confirm(ctx, "unmount "+name, fmt.Sprintf("Unmount and detach %s of %s (what is detached remains and is billed)?", volumes(len(p.Lanes)), name)); err != nil {
 			return err
 		}
 	}
@@ -298,16 +299,30 @@ func volumes(n int) string {
 }
 
 // confirm asks on the terminal before it does what; without one, --yes is
-// needed.
-func (a *app) confirm(what, question string) error {
+// needed. A signal at the question ends it: what is typed after that counts for
+// nothing.
+func (a *app) confirm(ctx context.Context, what, question string) error {
 	if a.yes {
 		return nil
 	}
 	if !a.terminal(a.stdin) {
 		return &codeError{code: exitUsage, err: fmt.Errorf("cannot %s: it asks first, and nobody is at a terminal to answer", what), hint: "say --yes to do it unasked"}
 	}
-	fmt.Fprint(a.stderr, question+" [y/N] ")
-	line, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	fmt.Fprint(a.stderr, render.Clean(question)+" [y/N] ")
+	answer := make(chan string, 1)
+	go func() { // a read of a terminal cannot be ended; after a signal the program is
+		line, _ := bufio.NewReader(a.stdin).ReadString('\n')
+		answer <- line
+	}()
+	var line string
+	select {
+	case line = <-answer:
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(a.stderr)
+		return context.Cause(ctx)
+	}
 	if s := strings.ToLower(strings.TrimSpace(line)); s != "y" && s != "yes" {
 		return &codeError{code: exitFailed, err: errDeclined}
 	}

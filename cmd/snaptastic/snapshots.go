@@ -165,7 +165,7 @@ func (a *app) showStock(stock stockView) error {
 		if c.Hint != "" {
 			what += "; " + c.Hint
 		}
-		if _, err := fmt.Fprintf(a.stdout, "  %s: %s\n", c.MountPoint, what); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "  %s: %s\n", render.Clean(c.MountPoint), render.Clean(what)); err != nil {
 			return err
 		}
 	}

@@ -60,10 +60,10 @@ func (a *app) listRuns(wanted func(journal.Summary) bool, none string) error {
 // a machine that has not run yet it is no failure.
 func (a *app) noState(err error) error {
 	if !a.json() {
-		_, err := fmt.Fprintf(a.stdout, "%v\n", err)
+		_, err := fmt.Fprintf(a.stdout, "%s\n", render.Clean(err.Error()))
 		return err
 	}
-	fmt.Fprintf(a.stderr, "%v\n", err)
+	fmt.Fprintf(a.stderr, "%s\n", render.Clean(err.Error()))
 	return render.JSON(a.stdout, []int{})
 }
 

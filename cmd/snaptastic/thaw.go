@@ -88,16 +88,16 @@ func (a *app) thaw(c *cobra.Command, mounts []string, owned bool) error {
 		return errors.Join(render.JSON(a.stdout, views), failed)
 	}
 	if silent {
-		fmt.Fprintln(a.stdout, none)
+		fmt.Fprintln(a.stdout, render.Clean(none))
 	}
 	for _, v := range views {
 		switch {
 		case v.Outcome == guard.IsLive:
 			fmt.Fprintf(a.stdout, "%s: %s (run %s, pid %d, guard %d)\n", v.MountPoint, v.Outcome, v.Run, v.Parent, v.Guard)
 		case v.Run != "":
-			fmt.Fprintf(a.stdout, "%s: %s (run %s)\n", v.MountPoint, v.Outcome, v.Run)
+			fmt.Fprintf(a.stdout, "%s: %s (run %s)\n", render.Clean(v.MountPoint), v.Outcome, render.Clean(v.Run))
 		case v.Outcome != guard.NotThawed: // else the error says it
-			fmt.Fprintf(a.stdout, "%s: %s\n", v.MountPoint, v.Outcome)
+			fmt.Fprintf(a.stdout, "%s: %s\n", render.Clean(v.MountPoint), v.Outcome)
 		}
 	}
 	return failed

@@ -37,6 +37,9 @@ func ToJournal(f *os.File, getenv func(string) string) bool {
 
 // NewLogger writes to w: lines for people, or JSON. For the journal, each line says its priority instead of a time.
 func NewLogger(w io.Writer, level hclog.Level, json, journal bool) hclog.Logger {
+	if !json {
+		w = Cleaned(w)
+	}
 	o := &hclog.LoggerOptions{Name: "snaptastic", Level: level, Output: w, JSONFormat: json}
 	if journal {
 		o.DisableTime = true

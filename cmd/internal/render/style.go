@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/mattn/go-runewidth"
 	"golang.org/x/sys/unix"
@@ -113,8 +114,11 @@ func (o Style) cut(s string, to int) string {
 	return columns.Truncate(s, to, mark)
 }
 
-// clean makes foreign text (an error of EC2, a word of a hook) fit for one
-// line: no control character reaches the terminal.
+// Clean makes foreign text (a tag, an error of EC2, a word of a hook) fit for one
+// line of any format but JSON, which escapes by itself: nothing in it moves a
+// cursor, turns the direction of what follows, hides, or begins a line.
+func Clean(s string) string { return clean(s) }
+
 func clean(s string) string {
 	return strings.Join(strings.Fields(strings.Map(printable, s)), " ")
 }
@@ -129,16 +133,37 @@ func cleanLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+// printable drops what is not, and gives a blank for what would end a line. Bytes
+// that are not UTF-8 come as U+FFFD.
 func printable(r rune) rune {
 	switch {
-	case r == '\n' || r == '\t' || r == '\r':
+	case r == '\n' || r == '\t' || r == '\r' || r == 0x85 || unicode.In(r, unicode.Zl, unicode.Zp):
 		return ' '
 	case r < ' ' || (r >= 0x7f && r < 0xa0): // C0, DEL, C1
 		return -1
-	case r == 0x200e || r == 0x200f || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069):
-		return -1 // these turn the direction of what follows
+	case r != 0x200c && r != 0x200d && unicode.Is(unicode.Cf, r): // bidi controls, tags; the two joiners are part of words
+		return -1
 	}
 	return r
+}
+
+// Cleaned passes on to w what is written of a log, whose lines are its own and
+// whose values are not.
+func Cleaned(w io.Writer) io.Writer { return cleaned{w} }
+
+type cleaned struct{ w io.Writer }
+
+func (c cleaned) Write(b []byte) (int, error) {
+	text := strings.Map(func(r rune) rune {
+		if r == '\n' {
+			return r
+		}
+		return printable(r)
+	}, string(b))
+	if _, err := io.WriteString(c.w, text); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // A span is text in one colour; a line is cut as text and painted afterwards,

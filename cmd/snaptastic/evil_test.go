@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"snaptastic/cmd/internal/render"
+	"snaptastic/plan"
+	"snaptastic/steps/snapset"
+)
+
+// evil is a tag that turns lines round, moves the cursor, forges a line and is
+// not even text.
+const evil = "/mnt\n/a\r\x1b[2J\u009b31m\u0085\u2028\u202eb\u2066\u200f\u061c\U000e0041\x00\x7f\xff|'=\"\\x"
+
+// Tags are written by whoever may. In no format does one do more than show.
+func TestNothingPrintedMovesTurnsOrForgesALine(t *testing.T) {
+	at := time.Unix(1e9, 0)
+	age := int64(5)
+	check := func(mp string) checked {
+		return checked{At: at, MaxAge: time.Hour, Verdicts: []verdict{
+			{snapset.Finding{Subject: mp, MountPoint: mp, SnapshotID: mp, DataTime: &at, AgeSeconds: &age, OK: true}},
+			{snapset.Finding{Subject: mp, MountPoint: mp, VolumeID: mp, InstanceID: mp, Problem: mp}},
+		}}
+	}
+	p := func(mp string) *plan.Plan {
+		b := plan.NewBuilder(plan.Plan{Operation: "mount", Snapshotter: mp, Instance: "i-1", Resumption: plan.Continue, Lanes: []plan.Lane{{ID: mp}}})
+		plan.Add(b, plan.Def[string, string]{Kind: "thing", Look: plan.ByState, Scope: plan.Cloud}, "thing", mp, plan.InLane(mp), plan.Title("mount it on %s", mp))
+		out, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	for name, write := range map[string]func(w *bytes.Buffer, mp string) error{
+		"text":       func(w *bytes.Buffer, mp string) error { return check(mp).text(w, render.Style{}) },
+		"nagios":     func(w *bytes.Buffer, mp string) error { return check(mp).nagios(w) },
+		"prometheus": func(w *bytes.Buffer, mp string) error { return check(mp).prometheus(w) },
+		"dot":        func(w *bytes.Buffer, mp string) error { return render.PlanDot(w, p(mp)) },
+		"mermaid":    func(w *bytes.Buffer, mp string) error { return render.PlanMermaid(w, p(mp)) },
+		"tree":       func(w *bytes.Buffer, mp string) error { return render.PlanTree(w, p(mp), nil, render.Style{}) },
+		"table": func(w *bytes.Buffer, mp string) error {
+			return render.Table(w, []string{"A", "B"}, [][]string{{mp, mp}}, render.Style{})
+		},
+		"log": func(w *bytes.Buffer, mp string) error {
+			render.NewLogger(w, 1, false, false).Warn("it "+strings.ReplaceAll(mp, "\n", ""), "mount_point", strings.ReplaceAll(mp, "\n", ""))
+			return nil
+		},
+	} {
+		var bad, good bytes.Buffer
+		if err := write(&bad, evil); err != nil {
+			t.Fatal(err)
+		}
+		if err := write(&good, "/mnt"); err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Count(bad.Bytes(), []byte("\n")) != bytes.Count(good.Bytes(), []byte("\n")) {
+			t.Errorf("%s: it makes lines of its own:\n%q", name, bad.String())
+		}
+		for _, r := range bad.String() {
+			if r != '\n' && (unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)) || !utf8.Valid(bad.Bytes()) {
+				t.Errorf("%s: %U comes out:\n%q", name, r, bad.String())
+				break
+			}
+		}
+	}
+}
