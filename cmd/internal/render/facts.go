@@ -16,15 +16,16 @@ import (
 // facts is what a summary says about a volume. They are read from the inputs
 // and outputs of the steps by these field names, whatever the step kind.
 type facts struct {
-	Volume   string `json:"volume_id,omitempty"`
-	Snapshot string `json:"snapshot_id,omitempty"`
-	Device   string `json:"device,omitempty"`      // EC2's name for it: /dev/sdf
-	Path     string `json:"path,omitempty"`        // the kernel's: /dev/nvme1n1; also read from "node"
-	Mount    string `json:"mount_point,omitempty"` // absolute
-	Reason   string `json:"reason,omitempty"`      // what a step chose, and why; also read from "note" and "notes"
-	Warning  string `json:"warning,omitempty"`     // what should be looked at; read from "warnings"
-	Frozen   string `json:"frozen,omitempty"`      // how long it stood still
-	Remains  string `json:"-"`                     // what is left over and billed, in words
+	Volume   string  `json:"volume_id,omitempty"`
+	Snapshot string  `json:"snapshot_id,omitempty"`
+	Device   string  `json:"device,omitempty"`      // EC2's name for it: /dev/sdf
+	Path     string  `json:"path,omitempty"`        // the kernel's: /dev/nvme1n1; also read from "node"
+	Mount    string  `json:"mount_point,omitempty"` // absolute
+	Reason   string  `json:"reason,omitempty"`      // what a step chose, and why; also read from "note" and "notes"
+	Warning  string  `json:"warning,omitempty"`     // what should be looked at; read from "warnings"
+	Frozen   string  `json:"-"`                     // how long it stood still, in words
+	Still    float64 `json:"frozen_seconds,omitempty"`
+	Remains  string  `json:"-"` // what is left over and billed, in words
 }
 
 // merge takes what o knows.
@@ -36,6 +37,9 @@ func (f *facts) merge(o facts) {
 		if *x.from != "" {
 			*x.to = *x.from
 		}
+	}
+	if o.Still > 0 {
+		f.Still = o.Still
 	}
 	// What one step has to say does not unsay what another had: that an older
 	// snapshot was taken, and that the volume was restored from it.
@@ -111,7 +115,7 @@ func shallow(m map[string]json.RawMessage) facts {
 		f.Warning = strings.Join(warnings, "; ")
 	}
 	if d, err := time.ParseDuration(get("frozen")); err == nil && d > 0 {
-		f.Frozen = fmt.Sprintf("%d ms", d.Milliseconds())
+		f.Frozen, f.Still = fmt.Sprintf("%d ms", d.Milliseconds()), d.Seconds()
 	}
 	if !strings.HasPrefix(f.Path, "/") {
 		f.Path = ""
@@ -201,4 +205,23 @@ func (f *facts) gatherNested(raw json.RawMessage, mine bool, take func(facts)) {
 			f.gatherNested(v, mine && len(items) == 1, take)
 		}
 	}
+}
+
+// A freezeView is one freeze: of a lane's file system, or of all together.
+type freezeView struct {
+	Step    plan.StepID `json:"step"` // that thawed
+	Lane    string      `json:"lane,omitempty"`
+	Seconds float64     `json:"frozen_seconds"`
+}
+
+// freezesOf are the freezes of a run that are over.
+func freezesOf(p *plan.Plan, records map[plan.StepID]journal.Record) []freezeView {
+	out := []freezeView{}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		if f := factsOf(records[s.ID].Output); f.Still > 0 {
+			out = append(out, freezeView{s.ID, s.Lane, f.Still})
+		}
+	}
+	return out
 }

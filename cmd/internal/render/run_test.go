@@ -52,6 +52,21 @@ func TestSummary(t *testing.T) {
 			"tag-snapshots":  done(2, 1, "", ""),
 		}}}
 	golden(t, "summary-snapshot.txt", func(w io.Writer) error { return Summary(w, snap, pretty) })
+
+	// How long all stood still is a number in the JSON.
+	var out strings.Builder
+	if err := SummaryJSON(&out, snap); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Freezes []struct {
+			Step    string  `json:"step"`
+			Seconds float64 `json:"frozen_seconds"`
+		} `json:"freezes"`
+	}
+	if err := json.Unmarshal([]byte(out.String()), &got); err != nil || len(got.Freezes) != 1 || got.Freezes[0].Step != "thaw" || got.Freezes[0].Seconds != 0.1234 {
+		t.Errorf("freezes are %+v, %v", got.Freezes, err)
+	}
 }
 
 func TestWhatTheOperatorIsToldToTypeNext(t *testing.T) {

@@ -179,6 +179,7 @@ type storyView struct {
 	State    string         `json:"state"`
 	Instance string         `json:"instance"`
 	Lanes    []laneView     `json:"lanes"`
+	Freezes  []freezeView   `json:"freezes,omitempty"`
 	Steps    []storyStep    `json:"steps"`
 	Sections []plan.Section `json:"sections"`
 	Next     []nextCommand  `json:"next"`
@@ -216,7 +217,7 @@ func (s Story) lanes(now time.Time) []laneView {
 
 func (s Story) view(now time.Time) storyView {
 	v := storyView{Summary: s.Summary, State: runState(s.Summary), Instance: s.Plan.Instance,
-		Lanes: list(s.lanes(now)), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
+		Lanes: list(s.lanes(now)), Freezes: freezesOf(s.Plan, s.Records), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
 		v.Next = list(commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack, s.Flags))

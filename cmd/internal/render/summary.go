@@ -254,6 +254,7 @@ type endView struct {
 	Error       string          `json:"error,omitempty"`
 	Seconds     float64         `json:"seconds"`
 	Lanes       []laneView      `json:"lanes"`
+	Freezes     []freezeView    `json:"freezes,omitempty"`
 	Failures    []failureView   `json:"failures"`
 	Kept        []string        `json:"kept"`
 	Notes       []string        `json:"notes,omitempty"`
@@ -284,7 +285,7 @@ func (e End) view() endView {
 	v := endView{
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
 		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
-		Lanes: list(atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))), Kept: list(e.kept()), Notes: e.Notes, Next: list(e.commands()),
+		Lanes: list(atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))), Freezes: freezesOf(e.Plan, e.records()), Kept: list(e.kept()), Notes: e.Notes, Next: list(e.commands()),
 		Failures: []failureView{},
 	}
 	if e.Result.Err != nil {
