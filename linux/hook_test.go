@@ -48,13 +48,14 @@ func alive(pid int) bool {
 }
 
 func TestAHangingHookIsKilledWithItsGrandchildren(t *testing.T) {
+	graces(t, time.Minute, 5*time.Second) // far longer than the hook has to take
 	h := New(Roots{})
 	var pids []int
 	start := time.Now()
 	_, err := h.RunHook(t.Context(), HookRequest{
 		// The hook ends on SIGTERM; the sleeping grandchild does too, and both have the pipe.
 		Command: []string{"sh", "-c", `sleep 1000 & echo $!; echo $$; wait`},
-		Timeout: 300 * time.Millisecond,
+		Timeout: 2 * time.Second,
 		Output: func(l string) {
 			if pid, err := strconv.Atoi(l); err == nil {
 				pids = append(pids, pid)
@@ -64,7 +65,7 @@ func TestAHangingHookIsKilledWithItsGrandchildren(t *testing.T) {
 	if !errors.Is(err, ErrHookTimedOut) || time.Since(start) > termGrace {
 		t.Errorf("RunHook = %v after %s", err, time.Since(start))
 	}
-	says(t, err, "timed out after 300ms")
+	says(t, err, "timed out after 2s")
 	if len(pids) != 2 || alive(pids[0]) || alive(pids[1]) {
 		t.Errorf("still alive, or never seen: %v", pids)
 	}
@@ -91,7 +92,7 @@ func TestAHookThatIgnoresSIGTERMIsKilled(t *testing.T) {
 			cancel(stop)
 		},
 	})
-	if took := time.Since(start); !errors.Is(err, stop) || took < termGrace || took > termGrace+5*time.Second {
+	if took := time.Since(start); !errors.Is(err, stop) || took < termGrace || took > termGrace+20*time.Second {
 		t.Errorf("RunHook = %v after %s", err, took)
 	}
 	if pid == 0 || alive(pid) {
@@ -121,10 +122,10 @@ func TestAnUnkillableHookDoesNotHangItsCaller(t *testing.T) {
 	})
 	must(t, unix.IoctlSetInt(int(folder.Fd()), uint(iowr('X', 119, 4)), 0)) // FIFREEZE
 	start := time.Now()
-	_, err = h.RunHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "echo before; : >" + target + "/file"}, Timeout: 200 * time.Millisecond})
+	_, err = h.RunHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "echo before; : >" + target + "/file"}, Timeout: 2 * time.Second})
 	took := time.Since(start)
 	thaw()
-	if !errors.Is(err, ErrHookTimedOut) || took > 5*time.Second {
+	if !errors.Is(err, ErrHookTimedOut) || took > 20*time.Second {
 		t.Errorf("RunHook = %v after %s", err, took)
 	}
 	says(t, err, "survives SIGKILL", "before")
@@ -134,7 +135,7 @@ func TestAGrandchildWithThePipeDoesNotHangTheHook(t *testing.T) {
 	h := New(Roots{})
 	start := time.Now()
 	r, err := h.RunHook(t.Context(), HookRequest{Command: []string{"sh", "-c", `sleep 1000 & echo $!`}})
-	if err != nil || time.Since(start) > 5*time.Second {
+	if err != nil || time.Since(start) > 20*time.Second {
 		t.Fatalf("RunHook = %+v, %v after %s", r, err, time.Since(start))
 	}
 	pid, _ := strconv.Atoi(r.Tail[0])

@@ -309,6 +309,7 @@ func TestAWrongClockStopsACleanUp(t *testing.T) {
 }
 
 func TestARefusalDoesNotStopACleanUp(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	var ids []string
 	for i := range 20 {

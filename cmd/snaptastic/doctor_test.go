@@ -14,6 +14,7 @@ import (
 // Without root and without settings the doctor says what it could not look
 // at, and looks at the rest.
 func TestDoctorWorksForAnybody(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to become somebody else")
 	}

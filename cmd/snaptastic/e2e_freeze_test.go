@@ -92,6 +92,7 @@ func (r *rig) restorable(want int) {
 // A call that fails, or lasts longer than the hold may, or whose answer is
 // lost: everything is thawed, and no snapshot stays that is not of one moment.
 func TestASnapshotCallThatGoesWrongLeavesNothingDoubtful(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		fault sandbox.Fault
@@ -105,9 +106,7 @@ func TestASnapshotCallThatGoesWrongLeavesNothingDoubtful(t *testing.T) {
 		{"connection lost", sandbox.Fault{Action: "CreateSnapshots", Reset: "before", Count: 1}, exitDone, 2, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if testing.Short() && tt.code == exitDone {
-				t.Skip("short: a section is tried again after 15 s")
-			}
+			t.Parallel() // a section is tried again after 15 s
 			r := newRig(t, 2, "ext4")
 			r.declare("snapshotter \"db\" {\n filter_tags = { role = \"db\" }\n max_hold = \"2s\"\n" + r.volume(0, "ext4") + r.volume(1, "ext4") + "}\n")
 			r.must("run", "mount", "db")

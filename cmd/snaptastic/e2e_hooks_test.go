@@ -126,6 +126,7 @@ func TestPostSnapshotHooksRunAfterAFailure(t *testing.T) {
 
 // A hook that hangs is ended at its time-out, with all that it started.
 func TestAHangingHookIsEndedWithItsGroup(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	pids := filepath.Join(r.dir, "pids")
 	script := fmt.Sprintf(`trap '' TERM; sleep 300 & echo $! >>%s; echo $$ >>%s; wait; sleep 300`, pids, pids)
@@ -154,6 +155,7 @@ func TestAHangingHookIsEndedWithItsGroup(t *testing.T) {
 
 // A held hook that did not hold to the end: no label, no snapshot, exit 1. With on_failure = "continue" it does not count.
 func TestAHeldHookThatLostItsHoldFailsTheSnapshot(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, hook, script, says string }{
 		{"fails once it is released", "pre_snapshots", "echo ready; cat >/dev/null; exit 3", "exit status 3"},
 		{"fails once it is released, of one volume", "pre_snapshot", "echo ready; cat >/dev/null; exit 3", "exit status 3"},
@@ -161,6 +163,7 @@ func TestAHeldHookThatLostItsHoldFailsTheSnapshot(t *testing.T) {
 		{"dies of a signal", "pre_snapshots", "echo ready; cat >/dev/null; kill -TERM $$", "signal: terminated"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, 2, "ext4")
 			settings := func(more string) string {
 				return "snapshotter \"db\" {\n filter_tags = { role = \"db\" }\n" + r.volume(0, "ext4") + r.volume(1, "ext4") +

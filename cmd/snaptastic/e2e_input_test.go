@@ -115,6 +115,7 @@ func TestBadInputIsOneSentenceAndChangesNothing(t *testing.T) {
 // Without credentials EC2 cannot be asked, and that is what is said; likewise
 // where metadata must not be asked.
 func TestMissingCredentialsAreSaid(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	// Metadata answers, except for the role's credentials: the instance has none.
 	to, err := url.Parse(r.url)
@@ -132,7 +133,7 @@ func TestMissingCredentialsAreSaid(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	r.quiet(func() {
-		code, _, stderr := r.apart(r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", server.URL, "run", "mount", "db"))
+		code, _, stderr := r.apart(r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", server.URL, "run", "mount", "db", "--patience", "2s"))
 		if code != 1 || !strings.Contains(stderr, "no usable AWS credentials") || !strings.Contains(stderr, "attach a role") {
 			t.Errorf("exit %d", code)
 		}
@@ -140,7 +141,7 @@ func TestMissingCredentialsAreSaid(t *testing.T) {
 		t.Logf("it says: %s", stderr)
 	})
 	r.quiet(func() {
-		cmd := r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", r.url, "run", "mount", "db")
+		cmd := r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", r.url, "run", "mount", "db", "--patience", "2s")
 		cmd.Env = append(cmd.Env, "AWS_EC2_METADATA_DISABLED=true")
 		code, _, stderr := r.apart(cmd)
 		if code != 1 || !strings.Contains(stderr, "AWS_EC2_METADATA_DISABLED forbids") {
@@ -203,8 +204,8 @@ func TestStateThatCannotBeWrittenIsRefusedBeforeTheFirstEffect(t *testing.T) {
 		name, options string
 		full          bool
 	}{
-		{"read-only", "size=1m,ro", false},
-		{"full", "size=64k", true},
+		{"read-only", "size=1m,mode=0700,ro", false},
+		{"full", "size=64k,mode=0700", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, 1, "ext4")

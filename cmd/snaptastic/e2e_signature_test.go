@@ -56,8 +56,10 @@ var signatures = []struct {
 // before its turn. Where the signature is a file system and the tags are ours,
 // it is mounted as it is.
 func TestNoDeviceWithASignatureIsEverFormatted(t *testing.T) {
+	t.Parallel()
 	for _, tt := range signatures {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, 3, "ext4", "--create-time=700ms")
 			w := r.world()
 			foreign, err := w.AddVolume("/dev/sdf", 1, map[string]string{"role": "other"})

@@ -54,9 +54,11 @@ func (s *started) signal(sig syscall.Signal) {
 // A signal in the middle of a mount: nothing new is started, the run says how
 // it goes on, exits 130 and is finished by resume. Nothing is made twice.
 func TestASignalLeavesAResumableMount(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
-			r := newRig(t, 2, "ext4", "--create-time=3s")
+			t.Parallel()
+			r := newRig(t, 2, "ext4", "--create-time=12s")
 			s := r.start("run", "mount", "db")
 			r.await("CreateVolume")
 			began := time.Now()
@@ -65,7 +67,7 @@ func TestASignalLeavesAResumableMount(t *testing.T) {
 			if code != exitInterrupted || !strings.Contains(out, "was interrupted") || !strings.Contains(out, "snaptastic resume ") {
 				t.Errorf("exit %d\n%s", code, out)
 			}
-			if took := time.Since(began); took > 2*time.Second {
+			if took := time.Since(began); took > 9*time.Second { // it did not wait for the volumes
 				t.Errorf("it took %s to stop", took)
 			}
 			if n := count(r.calls())["AttachVolume"]; n != 0 {
@@ -100,6 +102,7 @@ func (r *rig) settled(want int) {
 // A signal while file systems are frozen: the section is finished, so that
 // they are thawed at once and the snapshot is either whole or gone.
 func TestASignalDuringASnapshotFinishesTheSection(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.must("run", "mount", "db")
 	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: time.Second}); err != nil {
@@ -159,6 +162,7 @@ func isFrozen(m string) bool {
 // A second signal ends the program at once, and even so nothing stays frozen:
 // the guard thaws.
 func TestASecondSignalDuringAFreezeStillThaws(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.must("run", "mount", "db")
 	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: 4 * time.Second}); err != nil {
@@ -193,6 +197,7 @@ func TestASecondSignalDuringAFreezeStillThaws(t *testing.T) {
 // A second run of what is being worked on is refused at once with the id of
 // the first; the first one does not notice.
 func TestASecondRunIsRefusedAsBusy(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4", "--create-time=2s")
 	s := r.start("run", "mount", "db")
 	r.await("CreateVolume")

@@ -79,7 +79,7 @@ func (w *stopwatch) freed() (time.Time, time.Duration) {
 	return w.until, w.longest
 }
 
-const standsStill = 150 * time.Millisecond
+const standsStill = 400 * time.Millisecond
 
 func (w *stopwatch) standsStill() bool { return w.blocked() > standsStill }
 func (w *stopwatch) goesOn() bool      { return w.blocked() < 20*time.Millisecond }
@@ -103,58 +103,55 @@ func guardOf(t *testing.T, run int) int {
 
 // standstill begins a snapshot that hangs in its one call, and returns it when
 // everything stands still.
-func (r *rig) standstill(w *stopwatch) *exec.Cmd {
+func (r *rig) standstill(w *stopwatch, hang time.Duration) *exec.Cmd {
 	r.t.Helper()
-	r.hang("CreateSnapshot*", 20*time.Second, "before")
+	r.hang("CreateSnapshot*", hang, "before")
 	cmd := r.background("run", "snapshot", "db")
 	r.eventually("freeze", w.standsStill)
 	return cmd
 }
 
-// A killed run or a killed guard: whoever is left thaws at once. Three tries,
-// since the machine may be busy with something else for a tenth of a second.
-func TestAWriterGoesOnWithin100msOfAKill(t *testing.T) {
+// A killed run or a killed guard: whoever is left thaws at once, and not when
+// the hold ends or EC2 answers, which is far later.
+func TestAWriterGoesOnSoonAfterAKill(t *testing.T) {
+	t.Parallel()
 	for _, victim := range []string{"the run", "the guard"} {
 		t.Run(victim, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, 2, "ext4")
+			r.hooked("  max_hold = \"50s\"\n")
 			r.must("run", "mount", "db")
 			r.precious()
-			const promptly = 100 * time.Millisecond
-			var late time.Duration
-			for range 3 {
-				w := startStopwatch(t, r.mounts[1])
-				cmd := r.standstill(w)
-				pid := cmd.Process.Pid
-				if victim == "the guard" {
-					pid = guardOf(t, pid)
-				}
-				killed := time.Now()
-				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-					t.Fatal(err)
-				}
-				r.eventually("thaw", w.goesOn)
-				until, _ := w.freed()
-				late = until.Sub(killed)
-				t.Logf("the writer went on %s after %s was killed", late, victim)
-				r.calm()
-				err := cmd.Wait()
-				if err == nil {
-					t.Fatal("the run succeeded")
-				}
-				for _, s := range r.snapshots() {
-					if s.Tags["snaptastic:state"] != "unverified" || victim == "the guard" {
-						t.Errorf("snapshot %s is left %s", s.ID, s.Tags["snaptastic:state"])
-					}
-				}
-				for _, id := range r.unfinished() {
-					r.must("rollback", id)
-				}
-				r.check(true)
-				if late < promptly {
-					return
+			w := startStopwatch(t, r.mounts[1])
+			cmd := r.standstill(w, time.Minute)
+			pid := cmd.Process.Pid
+			if victim == "the guard" {
+				pid = guardOf(t, pid)
+			}
+			killed := time.Now()
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			r.eventually("thaw", w.goesOn)
+			until, _ := w.freed()
+			late := until.Sub(killed)
+			t.Logf("the writer went on %s after %s was killed", late, victim)
+			if late > 20*time.Second {
+				t.Errorf("the writer went on %s after the kill", late)
+			}
+			r.calm()
+			if err := cmd.Wait(); err == nil {
+				t.Fatal("the run succeeded")
+			}
+			for _, s := range r.snapshots() {
+				if s.Tags["snaptastic:state"] != "unverified" || victim == "the guard" {
+					t.Errorf("snapshot %s is left %s", s.ID, s.Tags["snaptastic:state"])
 				}
 			}
-			t.Errorf("the writer went on %s after the kill", late)
+			for _, id := range r.unfinished() {
+				r.must("rollback", id)
+			}
+			r.check(true)
 		})
 	}
 }
@@ -171,13 +168,13 @@ func TestFaultCreateSnapshotHangs(t *testing.T) {
 			r.must("run", "mount", "db")
 			r.precious()
 			w := startStopwatch(t, r.mounts[0])
-			r.hang("CreateSnapshot*", 4*time.Second, when)
+			r.hang("CreateSnapshot*", 9*time.Second, when)
 			out := r.wants(1, "the freeze ended before EC2 had answered", "run", "snapshot", "db")
 			if !strings.Contains(out, "max_hold") {
 				t.Errorf("it does not say what to do:\n%s", out)
 			}
-			if _, longest := w.freed(); longest < 500*time.Millisecond || longest > 1300*time.Millisecond {
-				t.Errorf("the writer was blocked for %s, want max_hold, 1s", longest)
+			if _, longest := w.freed(); longest < 500*time.Millisecond || longest > 6*time.Second {
+				t.Errorf("the writer was blocked for %s, want max_hold, 1s, and not the 9s until EC2 answers", longest)
 			}
 			r.calm()
 			if s := r.snapshots(); len(s) > 0 {
@@ -199,7 +196,7 @@ func TestFaultKilledWhileFrozen(t *testing.T) {
 			r.must("run", "mount", "db")
 			r.precious()
 			w := startStopwatch(t, r.mounts[0])
-			cmd := r.standstill(w)
+			cmd := r.standstill(w, 20*time.Second)
 			both := []int{cmd.Process.Pid, guardOf(t, cmd.Process.Pid)}
 			for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} { // neither sees the other die
 				for _, pid := range both {
@@ -216,9 +213,7 @@ func TestFaultKilledWhileFrozen(t *testing.T) {
 			if by != "resume" && !strings.Contains(out, r.mounts[1]+": thawed") {
 				t.Errorf("it does not say what it thawed:\n%s", out)
 			}
-			if !w.goesOn() {
-				t.Error("the writer still stands still")
-			}
+			r.eventually("thaw", w.goesOn)
 			r.must("resume")
 			if n := len(r.snapshots()); n != 2 {
 				t.Errorf("%d snapshots", n)

@@ -34,7 +34,7 @@ func within(t *testing.T, most time.Duration, do func()) {
 }
 
 func TestARunWaitsForWhatComesLateAtBoot(t *testing.T) {
-	r := newRig(t, 1, "ext4")
+	t.Parallel()
 	half := `{"instanceId": "i-`
 	for _, c := range []struct {
 		name  string
@@ -55,7 +55,8 @@ func TestARunWaitsForWhatComesLateAtBoot(t *testing.T) {
 		{name: "EC2 is not reachable yet", fault: sandbox.Fault{Action: "DescribeVolumes", Reset: "before", Count: 12}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r.must("run", "unmount", "db") // what is mounted nobody waits for
+			t.Parallel()
+			r := newRig(t, 1, "ext4")
 			r.misbehave(c.fault)
 			defer r.calm()
 			if code, out := r.run("run", "mount", "db"); code != 0 || len(r.mounted()) != 1 {
@@ -79,6 +80,7 @@ func TestADefiniteNoEndsARunAtOnce(t *testing.T) {
 
 // What never comes is said, begins no run, and is not waited for twice in one boot.
 func TestOneBootWaitsOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	boot := func() *bootBudget {
 		id, err := os.ReadFile(sandbox.RootsOf(r.sandboxDir()).BootID)
@@ -179,8 +181,8 @@ func TestABudgetCountsForItsBootAndForAWhile(t *testing.T) {
 }
 
 func TestLookingCommandsEndWithTheirTime(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
-	r.must("run", "mount", "db")
 	hang := sandbox.Fault{Hang: time.Hour}
 	for _, c := range []struct {
 		name  string
@@ -200,6 +202,9 @@ func TestLookingCommandsEndWithTheirTime(t *testing.T) {
 		{"metadata", imds("", hang), 1, "does not answer", []string{"check", "--timeout", "3s"}},
 	} {
 		t.Run(c.name+" "+c.args[0], func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 1, "ext4")
+			r.must("run", "mount", "db")
 			if c.args[0] == "check" && c.name == "metadata" {
 				r.declare(fmt.Sprintf("snapshotter \"db\" {\n  filter_tags = { role = \"db\", id = instance.id }\n%s}\n", r.volume(0, "ext4")))
 			}
@@ -228,6 +233,7 @@ func (r *rig) with(environ []string, args ...string) *exec.Cmd {
 }
 
 func TestTheEndpointIsEC2sAloneAndTheMetadataHasItsOwn(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	const nobody = "http://127.0.0.1:1"
 	for _, c := range []struct {
@@ -290,6 +296,7 @@ func TestARegionThatIsNotTheInstancesOwnIsRefusedEarly(t *testing.T) {
 
 // A boot knows neither the flags nor the environment nor the settings that a run was begun with.
 func TestAResumeReachesEC2AsItsRunDid(t *testing.T) {
+	t.Parallel()
 	const profile = "[profile house]\nregion = " + sandbox.Region + "\n"
 	for _, c := range []struct {
 		name    string

@@ -21,7 +21,7 @@ func TestGlob(t *testing.T) {
 		if got := glob(test.pattern, test.value); got != test.want {
 			t.Errorf("glob(%q, %q) = %t", test.pattern, test.value, got)
 		}
-		if took := time.Since(began); took > time.Second {
+		if took := time.Since(began); took > 20*time.Second { // an exponential one takes years
 			t.Errorf("glob(%q, %q) took %v", test.pattern, test.value, took)
 		}
 	}
