@@ -30,6 +30,7 @@ func TestCallsOfOperations(t *testing.T) {
 				ticks := ticksIn(realistic.Create) + ticksIn(realistic.Attach)
 				u.calls(t, "mount", map[string]int{"CreateVolume": n, "AttachVolume": n, "ModifyInstanceAttribute": n, "DescribeVolumes": 1 + ticks,
 					"DescribeSnapshots": 2}) // the second for snapshots that miss by a tag, since there are none
+				time.Sleep(2 * realistic.Lag)                             // until every host of EC2 shows what was set
 				u.calls(t, "mount", map[string]int{"DescribeVolumes": 1}) // it is mounted
 				snapshot, tags := "CreateSnapshots", n+1
 				if n == 1 {

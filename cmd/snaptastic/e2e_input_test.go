@@ -133,7 +133,7 @@ func TestMissingCredentialsAreSaid(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	r.quiet(func() {
-		code, _, stderr := r.apart(r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", server.URL, "run", "mount", "db", "--patience", "2s"))
+		code, _, stderr := r.apart(r.bare("--state-dir", r.state(), "--settings", r.settings, "--log-level", "off", "--endpoint-url", server.URL, "--metadata-url", server.URL, "run", "mount", "db", "--patience", "2s"))
 		if code != 1 || !strings.Contains(stderr, "no usable AWS credentials") || !strings.Contains(stderr, "attach a role") {
 			t.Errorf("exit %d", code)
 		}
@@ -141,7 +141,7 @@ func TestMissingCredentialsAreSaid(t *testing.T) {
 		t.Logf("it says: %s", stderr)
 	})
 	r.quiet(func() {
-		cmd := r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", r.url, "run", "mount", "db", "--patience", "2s")
+		cmd := r.bare("--state-dir", r.state(), "--settings", r.settings, "--log-level", "off", "--endpoint-url", r.url, "run", "mount", "db", "--patience", "2s")
 		cmd.Env = append(cmd.Env, "AWS_EC2_METADATA_DISABLED=true")
 		code, _, stderr := r.apart(cmd)
 		if code != 1 || !strings.Contains(stderr, "AWS_EC2_METADATA_DISABLED forbids") {
