@@ -31,9 +31,9 @@ type FindVolumeIn struct {
 type FoundVolume struct {
 	Found               bool   `json:"found"`
 	VolumeID            string `json:"volume_id,omitempty"`
-	Device              string `json:"device,omitempty"` // the name it is attached as
-	SnapshotID          string `json:"snapshot_id,omitempty"`
-	Size                int32  `json:"size,omitempty"` // GiB
+	Device              string `json:"device,omitempty"`           // the name it is attached as
+	SnapshotID          string `json:"from_snapshot_id,omitempty"` // that the volume was made from
+	Size                int32  `json:"size,omitempty"`             // GiB
 	DeleteOnTermination bool   `json:"delete_on_termination,omitempty"`
 	Mounted             bool   `json:"mounted,omitempty"` // at the lane's mount point
 	Dev                 string `json:"dev,omitempty"`     // major:minor, when mounted

@@ -194,8 +194,8 @@ func (w *World) seeMountedFileSystem(v Volume, d DeviceNode, busy error) (seen p
 }
 
 func keeps(v Volume, has, declared string) string {
-	from := "it was there before"
-	if v.SnapshotID != "" {
+	from := "adopted " + v.VolumeID
+	if v.Created {
 		from = "restored from " + v.SnapshotID
 	}
 	if has == declared {

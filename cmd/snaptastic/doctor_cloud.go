@@ -122,6 +122,8 @@ func (d *doctor) permission(action string, err error, onOurs bool) {
 		d.ok(check, "allowed")
 	case fault == nil:
 		d.failed(check, err)
+	case action == "DeregisterImage" && (fault.Class == ec2.NotFound || fault.Class == ec2.Invalid || strings.Contains(fault.Message, nowhere)):
+		return // it was tried on an image that does not exist: what EC2 says to that tells nothing
 	case fault.Class == ec2.Denied && (conditional[action] && !onOurs || strings.Contains(fault.Message, nowhere)):
 		d.warn(check, tryItLater, "%s", nothingOfOurs)
 	case fault.Class == ec2.Denied && cleanOnly[action]:
