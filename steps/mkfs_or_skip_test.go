@@ -54,7 +54,7 @@ func TestWhatIsFormattedAndWhatIsNot(t *testing.T) {
 		{"adopted, LUKS", adopted, sig(linux.ClassLUKS, "crypto_LUKS", ""), nil, false, nil, "", "cannot use vol-1"},
 		{"restored, swap", restored, sig(linux.ClassSwap, "swap", ""), nil, false, nil, "", "swap space"},
 		{"adopted, RAID", adopted, sig(linux.ClassRAID, "linux_raid_member", ""), nil, false, nil, "", "a member of a RAID"},
-		{"adopted", adopted, xfs, nil, false, nil, plan.AsWanted, "there before"},
+		{"adopted", adopted, xfs, nil, false, nil, plan.AsWanted, "adopted vol-1"},
 		{"adopted and blank", adopted, linux.Signature{}, nil, false, nil, "", "this run did not make it"},
 		{"adopted, another run's unfinished work", adopted, sig(linux.ClassUnfinished, "xfs", "other"), nil, false, nil, "", "this run did not make it"},
 		{"mounted", adopted, linux.Signature{}, &linux.BusyError{Target: "/dev/nvme1n1"}, false, mounted, plan.AsWanted, "mounted on /mnt/a"},
