@@ -88,6 +88,16 @@ func (h *Host) MountAt(target string) (Mount, bool, error) {
 	return m, ok, nil
 }
 
+// MountedBelow returns a mount inside the folder that target leads to, which a mount on target would hide.
+func (h *Host) MountedBelow(target string) (Mount, bool, error) {
+	mounts, err := h.Mounts()
+	if err != nil {
+		return Mount{}, false, err
+	}
+	m, ok := mountedBelow(mounts, LeadsTo(target))
+	return m, ok, nil
+}
+
 // resolve follows symlinks. A mounted file system whose device is gone answers I/O errors: what lies on it is kept as it is
 // written, since it must still be found in order to be unmounted.
 func resolve(path string) (string, error) {

@@ -81,6 +81,15 @@ func (h *fakeHost) MountAt(target string) (linux.Mount, bool, error) {
 	return m, ok, nil
 }
 
+func (h *fakeHost) MountedBelow(target string) (linux.Mount, bool, error) {
+	for inner := range h.mounts {
+		if strings.HasPrefix(inner, target+"/") {
+			return h.MountAt(inner)
+		}
+	}
+	return linux.Mount{}, false, nil
+}
+
 func (h *fakeHost) VolumeOf(target string) (linux.Device, linux.Mount, error) {
 	m, ok, _ := h.MountAt(target)
 	switch {

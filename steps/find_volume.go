@@ -212,6 +212,15 @@ func (w *World) judgeForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volu
 	if at.mounted && !out.Mounted {
 		return inTheWay("unmount it, or declare another mount point"+ignore, "%s is mounted there", at)
 	}
+	if !at.mounted {
+		inner, hides, err := w.Host.MountedBelow(in.MountPoint)
+		if err != nil {
+			return err
+		}
+		if hides {
+			return inTheWay("unmount that first"+ignore, "%s is mounted below it, on %s, and would be hidden", inner.Source, inner.Target)
+		}
+	}
 	if out.Found {
 		if a, _ := v.On(w.Instance.ID); a.State == "detaching" || a.State == "busy" {
 			return plan.Retry(2*time.Second, fmt.Errorf("cannot adopt %s: it is still being detached (%s)", v.ID, a.State))

@@ -47,6 +47,7 @@ type Host interface {
 	WaitDevice(ctx context.Context, q linux.DeviceQuery) (linux.Device, error)
 	VolumeOf(mountPoint string) (linux.Device, linux.Mount, error)
 	MountAt(target string) (linux.Mount, bool, error)
+	MountedBelow(target string) (linux.Mount, bool, error)
 	MountsOf(dev linux.Device) ([]linux.Mount, error)
 	Probe(ctx context.Context, path string) (linux.Signature, error)
 	Format(ctx context.Context, q linux.FormatRequest) error

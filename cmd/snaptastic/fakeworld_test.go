@@ -191,6 +191,17 @@ func (h host) MountAt(target string) (linux.Mount, bool, error) {
 	return h.mountOf(target, src), true, nil
 }
 
+func (h host) MountedBelow(target string) (linux.Mount, bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for other, src := range h.mounts {
+		if strings.HasPrefix(other, target+"/") {
+			return h.mountOf(other, src), true, nil
+		}
+	}
+	return linux.Mount{}, false, nil
+}
+
 func (h host) mountOf(target, src string) linux.Mount {
 	fs := "?"
 	if d, err := readDisk(src); err == nil && d != nil {
