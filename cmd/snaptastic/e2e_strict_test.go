@@ -12,7 +12,6 @@ import (
 // clean-up against an EC2 that limits, lags, goes back in time and allows
 // nothing but the policy of the documentation.
 func TestALifeUnderStrictLimits(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.restrict(true)
 	r.must("run", "mount", "db")
