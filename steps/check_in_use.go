@@ -46,10 +46,13 @@ func (n NotInUse) String() string {
 
 func (w *World) checkInUse() plan.Funcs[CheckInUseIn, NotInUse] {
 	return plan.Funcs[CheckInUseIn, NotInUse]{
-		Do: func(ctx context.Context, _ plan.Attempt, in CheckInUseIn) (NotInUse, error) {
+		Do: func(ctx context.Context, a plan.Attempt, in CheckInUseIn) (NotInUse, error) {
 			busy, err := w.inUse(ctx, in)
-			if err != nil || len(busy) == 0 {
+			if err != nil {
 				return NotInUse{}, err
+			}
+			if len(busy) == 0 {
+				return NotInUse{}, w.refuseAnyFrozen(ctx, a, in)
 			}
 			var words []string
 			for _, b := range busy {
@@ -110,4 +113,22 @@ func (w *World) inUse(ctx context.Context, in CheckInUseIn) (busy []error, err e
 		}
 	}
 	return busy, nil
+}
+
+// refuseAnyFrozen looks whether somebody else has frozen one of them: it would not be unmounted, so the others stay as well.
+// A plan that is only shown does not ask, since the only way to ask is to freeze.
+func (w *World) refuseAnyFrozen(ctx context.Context, a plan.Attempt, in CheckInUseIn) error {
+	if w.LookOnly {
+		return nil
+	}
+	for _, v := range in.Volumes {
+		if _, mounted, err := w.Host.MountAt(v.MountPoint); err != nil {
+			return err
+		} else if mounted && v.Found.Must().Found {
+			if err := w.refuseFrozen(ctx, a, "unmount", v.MountPoint); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

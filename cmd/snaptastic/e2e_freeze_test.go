@@ -158,6 +158,31 @@ func TestWhatSomebodyElseFrozeIsNotUnmounted(t *testing.T) {
 	}
 }
 
+// Of a group, none is unmounted when one of them is frozen.
+func TestAGroupOfWhichOneIsFrozenIsLeftAsItIs(t *testing.T) {
+	r := newRig(t, 3, "ext4")
+	r.must("run", "mount", "db")
+	frozen := r.mounts[2] // the one that would come last
+	tool(t, "fsfreeze", "-f", frozen)
+	t.Cleanup(func() { _ = guard.ThawMount(frozen) })
+	before := len(r.calls())
+	code, out := r.run("run", "unmount", "db")
+	if code == exitDone || !strings.Contains(out, "snaptastic thaw "+frozen) {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if len(r.mounted()) != 3 || !isFrozen(frozen) || strings.Contains(out, "mounted again") {
+		t.Errorf("mounted %v, frozen %v\n%s", r.mounted(), isFrozen(frozen), out)
+	}
+	if did := mutating(r.calls()[before:]); len(did) > 0 {
+		t.Errorf("it made %v", did)
+	}
+	if left := r.unfinished(); len(left) > 0 {
+		t.Errorf("unfinished runs %v", left)
+	}
+	r.must("thaw", frozen)
+	r.must("run", "unmount", "db")
+}
+
 // A volume that somebody mounted elsewhere and froze there: the same file system at its own mount point would hang whoever writes.
 func TestWhatIsFrozenElsewhereIsNotMountedOnceMore(t *testing.T) {
 	r := newRig(t, 1, "ext4")
