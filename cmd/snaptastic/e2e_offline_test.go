@@ -95,7 +95,7 @@ func TestWhatIsNotMountedWithoutEC2(t *testing.T) {
 			c.change(r)
 			want := c.want(r)
 			r.down()
-			if code, out := r.run("run", "mount", "db"); code == 0 {
+			if code, out := r.run("run", "mount", "db", "--patience", "5s"); code == 0 {
 				t.Errorf("exit 0\n%s", out)
 			}
 			if got := r.mounted(); fmt.Sprint(got) != fmt.Sprint(want) {
