@@ -23,6 +23,30 @@ type looks[T any] struct {
 	open map[string]*gathering[T] // by filter: calls not yet sent
 }
 
+// Shared lets those who ask the same at about the same time share one answer, which nobody may change.
+type Shared[T any] struct {
+	looks looks[T]
+}
+
+// NewShared makes one from what asks. Equal questions are the same question.
+func NewShared[T any](ask func(ctx context.Context, question string) (T, error)) *Shared[T] {
+	s := &Shared[T]{}
+	s.looks.describe = func(ctx context.Context, question string, _ []string) ([]T, error) {
+		answer, err := ask(ctx, question)
+		return []T{answer}, err
+	}
+	return s
+}
+
+// Ask returns an answer that is not older than the question. doing says what for, should it fail.
+func (s *Shared[T]) Ask(ctx context.Context, doing, question string) (answer T, err error) {
+	found, err := s.looks.ask(ctx, doing, question, "")
+	if err != nil {
+		return answer, err
+	}
+	return found[0], nil
+}
+
 // gathering is one call on behalf of several.
 type gathering[T any] struct {
 	values []string

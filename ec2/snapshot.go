@@ -68,6 +68,16 @@ func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot
 	return found, nil
 }
 
+// EachSnapshot is [Client.Snapshots] for lists that may be too long to be kept: visit is given one snapshot after the
+// other, in no order, and keeps of each what it needs. It is called in the caller's goroutine, also before a failure.
+func (c *Client) EachSnapshot(ctx context.Context, query SnapshotQuery, visit func(Snapshot)) error {
+	err := c.visitSnapshots(ctx, query, visit)
+	if fault, ok := err.(*Fault); ok {
+		return fault.as("look for snapshots")
+	}
+	return err
+}
+
 func (c *Client) describeSnapshotsLike(ctx context.Context, text string, _ []string) ([]Snapshot, error) {
 	var query SnapshotQuery
 	if err := json.Unmarshal([]byte(text), &query); err != nil {
@@ -76,8 +86,17 @@ func (c *Client) describeSnapshotsLike(ctx context.Context, text string, _ []str
 	return c.describeSnapshots(ctx, query)
 }
 
-// describeSnapshots goes through all pages, and splits lists that are longer than a filter takes.
 func (c *Client) describeSnapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot, error) {
+	var found []Snapshot
+	err := c.visitSnapshots(ctx, query, func(s Snapshot) { found = append(found, s) })
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// visitSnapshots goes through all pages, and splits lists that are longer than a filter takes.
+func (c *Client) visitSnapshots(ctx context.Context, query SnapshotQuery, visit func(Snapshot)) error {
 	filters := []types.Filter{}
 	if len(query.States) > 0 {
 		filters = append(filters, filterOf("status", query.States...))
@@ -88,7 +107,6 @@ func (c *Client) describeSnapshots(ctx context.Context, query SnapshotQuery) ([]
 	for _, key := range slices.Sorted(maps.Keys(query.Tags)) {
 		filters = append(filters, filterOf("tag:"+key, query.Tags[key]...))
 	}
-	var found []Snapshot
 	for _, ids := range chunksOrNone(query.IDs) {
 		for _, volumes := range chunksOrNone(query.VolumeIDs) {
 			all := slices.Clone(filters)
@@ -99,31 +117,27 @@ func (c *Client) describeSnapshots(ctx context.Context, query SnapshotQuery) ([]
 			if len(volumes) > 0 {
 				all = append(all, filterOf("volume-id", volumes...))
 			}
-			some, err := c.describeSnapshotPages(ctx, all)
-			if err != nil {
-				return nil, err
+			if err := c.visitSnapshotPages(ctx, all, visit); err != nil {
+				return err
 			}
-			found = append(found, some...)
 		}
 	}
-	return found, nil
+	return nil
 }
 
-func (c *Client) describeSnapshotPages(ctx context.Context, filters []types.Filter) ([]Snapshot, error) {
-	var found []Snapshot
+func (c *Client) visitSnapshotPages(ctx context.Context, filters []types.Filter, visit func(Snapshot)) error {
 	in := &sdk.DescribeSnapshotsInput{OwnerIds: []string{"self"}, MaxResults: aws.Int32(c.config.PageSize), Filters: filters}
-	err := eachPage(func() (*string, error) {
+	return eachPage(func() (*string, error) {
 		out, err := call(ctx, c, "DescribeSnapshots", "describe snapshots", (*sdk.Client).DescribeSnapshots, in)
 		if err != nil {
 			return nil, err
 		}
 		for _, s := range out.Snapshots {
-			found = append(found, snapshotFrom(s))
+			visit(snapshotFrom(s))
 		}
 		in.NextToken = out.NextToken
 		return out.NextToken, nil
 	})
-	return found, err
 }
 
 // CreateSnapshotsRequest asks for snapshots of one moment of all volumes of an instance but those excluded.

@@ -61,6 +61,14 @@ func (c *fakeCloud) Snapshots(_ context.Context, q ec2.SnapshotQuery) ([]ec2.Sna
 	return c.snapshots(q)
 }
 
+func (c *fakeCloud) EachSnapshot(ctx context.Context, q ec2.SnapshotQuery, visit func(ec2.Snapshot)) error {
+	all, err := c.Snapshots(ctx, q)
+	for _, s := range all {
+		visit(s)
+	}
+	return err
+}
+
 // fakeHost is a machine whose mounts are given by mount point.
 type fakeHost struct {
 	Host

@@ -2,6 +2,8 @@ package steps
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -69,26 +71,44 @@ func (s Search) request(mountPoints []string) snapset.Request {
 	return snapset.Request{MountPoints: mountPoints, Group: s.Group, AllowOlder: s.AllowOlder, MixSets: s.MixSets, MayCreate: s.MayCreate}
 }
 
-// candidates are all snapshots that bear the filter tags, of one describe.
-func (w *World) candidates(ctx context.Context, s Search) ([]ec2.Snapshot, error) {
+// candidates are all snapshots that bear the filter tags, of one describe, which lanes that ask together share.
+func (w *World) candidates(ctx context.Context, s Search) (*snapset.Index, error) {
+	tags, err := json.Marshal(s.FilterTags) // in the order of its keys
+	if err != nil {
+		return nil, fmt.Errorf("internal error: %w", err)
+	}
+	w.mu.Lock()
+	if w.indexes == nil {
+		w.indexes = ec2.NewShared(w.indexOf)
+	}
+	w.mu.Unlock()
+	snapshots, err := w.indexes.Ask(ctx, "look for snapshots", string(tags))
+	return snapshots, verdict(err)
+}
+
+func (w *World) indexOf(ctx context.Context, filterTags string) (*snapset.Index, error) {
+	var tags map[string]string
+	if err := json.Unmarshal([]byte(filterTags), &tags); err != nil {
+		return nil, fmt.Errorf("internal error: %w", err)
+	}
 	query := ec2.SnapshotQuery{Tags: map[string][]string{}}
-	for key, value := range s.FilterTags {
+	for key, value := range tags {
 		query.Tags[key] = []string{ec2.Literal(value)}
 	}
-	snapshots, err := w.Cloud.Snapshots(ctx, query)
-	return snapshots, verdict(err)
+	index := snapset.NewIndex()
+	return index, w.Cloud.EachSnapshot(ctx, query, index.Add)
 }
 
 // chooseBeside chooses for the wished mount points, and for the unsure ones as far as that changes nothing for those:
 // they may never need it, and two sets are never mixed.
-func chooseBeside(wish snapset.Request, unsure []string, snapshots []ec2.Snapshot) []Choice {
+func chooseBeside(wish snapset.Request, unsure []string, snapshots *snapset.Index) []Choice {
 	both := wish
 	both.MountPoints = slices.Concat(wish.MountPoints, unsure)
-	all := snapset.Choose(both, snapshots)
+	all := snapshots.Choose(both)
 	if len(wish.MountPoints) == 0 || len(unsure) == 0 {
 		return all
 	}
-	chosen := snapset.Choose(wish, snapshots)
+	chosen := snapshots.Choose(wish)
 	if slices.EqualFunc(chosen, all[:len(chosen)], func(a, b Choice) bool { return a.SnapshotID == b.SnapshotID }) {
 		return all
 	}
@@ -101,20 +121,20 @@ func chooseBeside(wish snapset.Request, unsure []string, snapshots []ec2.Snapsho
 
 // warnOfMisses looks, where a mount point has no snapshot at all, for those that were perhaps meant: with one call for all
 // such mount points. That it cannot look is no reason not to go on.
-func (w *World) warnOfMisses(ctx context.Context, in FindSnapshotIn, snapshots []ec2.Snapshot, chosen Choices) Choices {
+func (w *World) warnOfMisses(ctx context.Context, in FindSnapshotIn, snapshots *snapset.Index, chosen Choices) Choices {
 	unknown := snapset.Unknowns(chosen)
 	if len(unknown) == 0 {
 		return chosen
-	}
-	near, err := w.Cloud.Snapshots(ctx, MissQuery(unknown))
-	if err != nil {
-		w.log("warn", "cannot look for snapshots that miss these mount points by a tag", "mount_points", strings.Join(unknown, " "), "error", err)
 	}
 	var declared []string
 	for _, lane := range in.Lanes {
 		declared = append(declared, lane.MountPoint)
 	}
-	snapset.AddMisses(chosen, in.Search.FilterTags, declared, slices.Concat(snapshots, near))
+	misses := snapset.MissesOf(chosen, in.Search.FilterTags, declared, snapshots)
+	if err := w.Cloud.EachSnapshot(ctx, MissQuery(unknown), misses.Add); err != nil {
+		w.log("warn", "cannot look for snapshots that miss these mount points by a tag", "mount_points", strings.Join(unknown, " "), "error", err)
+	}
+	misses.Warn()
 	if !w.LookOnly { // a plan shows them itself
 		for _, warning := range chosen.Warnings() {
 			w.log("warn", warning)

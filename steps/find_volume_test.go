@@ -199,7 +199,7 @@ func TestALaneWhoseLookFailedIsChosenForBesideTheOthers(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, c := range chooseBeside(snapset.Request{Group: true, MayCreate: true, MountPoints: tt.sure}, tt.unsure, tt.snapshots) {
+			for _, c := range chooseBeside(snapset.Request{Group: true, MayCreate: true, MountPoints: tt.sure}, tt.unsure, snapset.IndexOf(tt.snapshots)) {
 				got = append(got, cmp.Or(c.SnapshotID, "none"))
 				if c.SnapshotID == "" && (c.Problem == "" || c.Hint == "" || c.Create) {
 					t.Errorf("%s: no snapshot, and no word why: %+v", c.MountPoint, c)

@@ -1,11 +1,6 @@
 package steps
 
-import (
-	"time"
-
-	"snaptastic/ec2"
-	"snaptastic/steps/snapset"
-)
+import "snaptastic/ec2"
 
 // What follows is for commands that only look: they see volumes as a mount does. How they see snapshots, snapset says.
 
@@ -17,11 +12,4 @@ func AttachedAs(attached []ec2.Volume, instance, device string) (ec2.Volume, boo
 // Bears says whether a volume or snapshot has the filter tags and the mount point.
 func Bears(have, filter map[string]string, mountPoint string) bool {
 	return hasTags(have, filter, mountPoint)
-}
-
-// Expires reads when a snapshot expires. The original wrote its dates without a zone: they are taken for UTC.
-// ok is false for a snapshot without the tag, or with one that is no date.
-func Expires(tags map[string]string) (at time.Time, ok bool) {
-	at, _, ok = snapset.ReadTime(tags[TagExpires])
-	return at, ok
 }

@@ -7,7 +7,6 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
-	"snaptastic/steps/snapset"
 )
 
 // WaitSnapshot waits until a lane's snapshot is completed: the one chosen to restore from, or the one just taken.
@@ -70,7 +69,7 @@ func (w *World) chooseAgain(ctx context.Context, in WaitSnapshotIn, was Choice, 
 	if err != nil {
 		return was, false, err
 	}
-	now := snapset.Choose(in.Search.request(mountPoints), snapshots)
+	now := snapshots.Choose(in.Search.request(mountPoints))
 	for i, c := range now {
 		if before[i].Problem == "" && (c.SnapshotID != before[i].SnapshotID || c.Create != before[i].Create) {
 			return was, false, startOver(problem)

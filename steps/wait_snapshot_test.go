@@ -20,9 +20,12 @@ type snapshotCloud struct {
 	waits  []string
 }
 
-func (c *snapshotCloud) Snapshots(context.Context, ec2.SnapshotQuery) ([]ec2.Snapshot, error) {
+func (c *snapshotCloud) EachSnapshot(_ context.Context, _ ec2.SnapshotQuery, visit func(ec2.Snapshot)) error {
 	c.looks++
-	return c.all, nil
+	for _, s := range c.all {
+		visit(s)
+	}
+	return nil
 }
 
 func (c *snapshotCloud) WaitSnapshot(_ context.Context, id string, _ func(ec2.Snapshot) (bool, error), _ func(ec2.Snapshot)) (ec2.Snapshot, error) {

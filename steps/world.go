@@ -9,6 +9,7 @@ import (
 	"snaptastic/linux"
 	"snaptastic/linux/guard"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // Cloud is what the steps ask of EC2; *ec2.Client has it.
@@ -24,6 +25,7 @@ type Cloud interface {
 	SetDeleteOnTermination(ctx context.Context, instanceID, device string, on bool) error
 
 	Snapshots(ctx context.Context, query ec2.SnapshotQuery) ([]ec2.Snapshot, error)
+	EachSnapshot(ctx context.Context, query ec2.SnapshotQuery, visit func(ec2.Snapshot)) error
 	WaitSnapshot(ctx context.Context, id string, done func(ec2.Snapshot) (bool, error), progress func(ec2.Snapshot)) (ec2.Snapshot, error)
 	CreateSnapshots(ctx context.Context, r ec2.CreateSnapshotsRequest) ([]ec2.Snapshot, error)
 	CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotRequest) (ec2.Snapshot, error)
@@ -137,8 +139,9 @@ type World struct {
 	HookOutput func(step plan.StepID, line string)
 
 	mu        sync.Mutex
-	windows   map[string]*window   // live freezes, by run and section
-	mountedAt map[string]time.Time // by mount point: what this process has mounted
+	indexes   *ec2.Shared[*snapset.Index] // made when first asked; see candidates
+	windows   map[string]*window          // live freezes, by run and section
+	mountedAt map[string]time.Time        // by mount point: what this process has mounted
 }
 
 func (w *World) log(level, message string, keysAndValues ...any) {

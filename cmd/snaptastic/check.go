@@ -145,7 +145,12 @@ func (a *app) checkSettings(ctx context.Context, name string, maxAge time.Durati
 		for _, v := range spec.Volumes {
 			s.Declared = append(s.Declared, v.MountPoint)
 		}
-		volumes, snapshots, now, err := a.bearing(ctx, s.Tags)
+		volumes, err := a.volumesBearing(ctx, s.Tags)
+		if err != nil {
+			return nil, err
+		}
+		snapshots := snapset.NewIndex()
+		now, err := a.snapshotsBearing(ctx, s.Tags, snapshots.Add)
 		if err != nil {
 			return nil, err
 		}
@@ -183,53 +188,72 @@ func (a *app) declaredByOthers(ctx context.Context, name string) map[string]bool
 // several snapshotters, which the original's three tags tell apart; whether
 // these restore whole sets is not known here, so sets are held to be whole.
 func (a *app) checkTags(ctx context.Context, tags map[string]string, maxAge time.Duration) ([]verdict, error) {
-	volumes, snapshots, now, err := a.bearing(ctx, tags)
+	volumes, err := a.volumesBearing(ctx, tags)
 	if err != nil {
 		return nil, err
 	}
 	type kin struct{ environment, cluster, role string }
+	type family struct {
+		snapset.Scope
+		volumes   []ec2.Volume
+		snapshots *snapset.Index
+	}
 	of := func(tags map[string]string) kin { return kin{tags["environment"], tags["cluster"], tags["role"]} }
-	families := map[kin]snapset.Scope{}
+	families := map[kin]*family{}
 	for _, v := range volumes {
-		if _, on := snapset.InUse(v); on && v.Tags[steps.TagMountPoint] != "" {
-			k := of(v.Tags)
-			families[k] = snapset.Scope{Group: true, Name: tagWords(map[string]string{"environment": k.environment, "cluster": k.cluster, "role": k.role})}
+		if _, on := snapset.InUse(v); !on || v.Tags[steps.TagMountPoint] == "" {
+			continue
 		}
+		k := of(v.Tags)
+		if families[k] == nil {
+			name := tagWords(map[string]string{"environment": k.environment, "cluster": k.cluster, "role": k.role})
+			families[k] = &family{Scope: snapset.Scope{Group: true, Name: name}, snapshots: snapset.NewIndex()}
+		}
+		families[k].volumes = append(families[k].volumes, v)
 	}
 	if len(families) == 0 {
 		return []verdict{{snapset.Finding{Subject: tagWords(tags), Problem: "no volume in use has these tags"}}}, nil
 	}
+	now, err := a.snapshotsBearing(ctx, tags, func(s ec2.Snapshot) {
+		if f := families[of(s.Tags)]; f != nil {
+			f.snapshots.Add(s)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
 	var all []verdict
-	for k, s := range families {
-		here := slices.DeleteFunc(slices.Clone(volumes), func(v ec2.Volume) bool { return of(v.Tags) != k })
-		theirs := slices.DeleteFunc(slices.Clone(snapshots), func(s ec2.Snapshot) bool { return of(s.Tags) != k })
-		all = append(all, judge(s, here, theirs, now, maxAge)...)
+	for _, f := range families {
+		all = append(all, judge(f.Scope, f.volumes, f.snapshots, now, maxAge)...)
 	}
 	slices.SortStableFunc(all, func(a, b verdict) int { return strings.Compare(a.Subject, b.Subject) })
 	return all, nil
 }
 
-// bearing asks for the volumes and snapshots that bear the tags, and for the
-// time at which it was told.
-func (a *app) bearing(ctx context.Context, tags map[string]string) ([]ec2.Volume, []ec2.Snapshot, time.Time, error) {
+// volumesBearing asks for the volumes that bear the tags.
+func (a *app) volumesBearing(ctx context.Context, tags map[string]string) (volumes []ec2.Volume, err error) {
 	c, err := a.cloud(ctx)
 	if err != nil {
-		return nil, nil, time.Time{}, err
+		return nil, err
 	}
-	var volumes []ec2.Volume
 	err = a.patiently(ctx, func(ctx context.Context) (err error) {
 		volumes, err = c.VolumesByTag(ctx, tags)
 		return err
 	})
+	return volumes, err
+}
+
+// snapshotsBearing visits the snapshots that bear the tags, and says at which
+// time it was told.
+func (a *app) snapshotsBearing(ctx context.Context, tags map[string]string, visit func(ec2.Snapshot)) (time.Time, error) {
+	c, err := a.cloud(ctx)
 	if err != nil {
-		return nil, nil, time.Time{}, err
+		return time.Time{}, err
 	}
-	snapshots, err := c.Snapshots(ctx, ec2.SnapshotQuery{Tags: literally(tags)})
-	if err != nil {
-		return nil, nil, time.Time{}, err
+	if err := c.EachSnapshot(ctx, ec2.SnapshotQuery{Tags: literally(tags)}, visit); err != nil {
+		return time.Time{}, err
 	}
-	now, err := a.cloudTime(ctx)
-	return volumes, snapshots, now, err
+	return a.cloudTime(ctx)
 }
 
 // literally makes tags a query for just these values.

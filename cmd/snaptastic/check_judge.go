@@ -11,7 +11,7 @@ import (
 type verdict struct{ snapset.Finding }
 
 // judge finds what is covered; see snapset.Covered.
-func judge(s snapset.Scope, volumes []ec2.Volume, snapshots []ec2.Snapshot, now time.Time, maxAge time.Duration) []verdict {
+func judge(s snapset.Scope, volumes []ec2.Volume, snapshots *snapset.Index, now time.Time, maxAge time.Duration) []verdict {
 	var out []verdict
 	for _, f := range snapset.Covered(s, volumes, snapshots, now, maxAge) {
 		out = append(out, verdict{f})

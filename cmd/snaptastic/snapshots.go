@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -18,13 +19,19 @@ import (
 	"snaptastic/steps/snapset"
 )
 
-// A stockView is all snapshots of a snapshotter, and what a mount would make
-// of them. Its JSON is part of the command line's contract.
-type stockView struct {
-	Snapshots []snapshotView  `json:"snapshots"` // newest first, those of a set together
-	Choices   snapset.Choices `json:"choices"`   // one for each declared mount point
+// A stock is all snapshots of a snapshotter, and what a mount would make of
+// them. There may be many thousand, so that what is said of one is made when it
+// is written.
+type stock struct {
+	snapshots []*snapset.Row    // newest first, those of a set together
+	choices   snapset.Choices   // one for each declared mount point
+	chosen    map[string]string // why, by the id of a snapshot
+	declared  map[string]bool   // mount points
+	now       time.Time
 }
 
+// A snapshotView is what is said of one. Its JSON is part of the command
+// line's contract.
 type snapshotView struct {
 	SnapshotID  string         `json:"snapshot_id"`
 	MountPoint  string         `json:"mount_point"`
@@ -59,7 +66,7 @@ func snapshotsCommand(a *app) *cobra.Command {
 				return err
 			}
 			if a.json() {
-				return render.JSON(a.stdout, stock)
+				return render.LongJSON(a.stdout, "snapshots", stock.views(), "choices", stock.choices)
 			}
 			return a.showStock(stock)
 		}}
@@ -71,96 +78,109 @@ func snapshotsCommand(a *app) *cobra.Command {
 
 // stock looks at the snapshots with one DescribeSnapshots, and chooses as a
 // mount of all volumes would.
-func (a *app) stock(ctx context.Context, name string, o recipe.Options, now time.Time) (stockView, error) {
+func (a *app) stock(ctx context.Context, name string, o recipe.Options, now time.Time) (stock, error) {
 	spec, err := a.spec(ctx, name)
 	if err != nil {
-		return stockView{}, err
+		return stock{}, err
 	}
 	c, err := a.cloud(ctx)
 	if err == nil {
 		err = a.patiently(ctx, c.Ready)
 	}
 	if err != nil {
-		return stockView{}, err
+		return stock{}, err
 	}
-	snapshots, err := c.Snapshots(ctx, ec2.SnapshotQuery{Tags: literally(spec.FilterTags)})
-	if err != nil {
-		return stockView{}, err
+	snapshots := snapset.NewIndex()
+	if err := c.EachSnapshot(ctx, ec2.SnapshotQuery{Tags: literally(spec.FilterTags)}, snapshots.Add); err != nil {
+		return stock{}, err
 	}
 	r := snapset.Request{Group: spec.Consistency != "volume", AllowOlder: o.AllowOlder, MixSets: o.MixSets, MayCreate: spec.OnMissing != "fail"}
 	for _, v := range spec.Volumes {
 		r.MountPoints = append(r.MountPoints, v.MountPoint)
 	}
 	stock := stockOf(snapshots, r, now)
-	if unknown := snapset.Unknowns(stock.Choices); len(unknown) > 0 {
-		near, err := c.Snapshots(ctx, steps.MissQuery(unknown))
-		if err != nil {
-			return stockView{}, err
+	if unknown := snapset.Unknowns(stock.choices); len(unknown) > 0 {
+		misses := snapset.MissesOf(stock.choices, spec.FilterTags, r.MountPoints, snapshots)
+		if err := c.EachSnapshot(ctx, steps.MissQuery(unknown), misses.Add); err != nil {
+			return stock, err
 		}
-		snapset.AddMisses(stock.Choices, spec.FilterTags, r.MountPoints, slices.Concat(snapshots, near))
+		misses.Warn()
 	}
 	return stock, nil
 }
 
-// stockOf is the view; it is pure.
-func stockOf(snapshots []ec2.Snapshot, r snapset.Request, now time.Time) stockView {
-	stock := stockView{Snapshots: []snapshotView{}, Choices: snapset.Choose(r, snapshots)}
-	for _, s := range bySet(snapshots) {
-		mp := s.Tags[steps.TagMountPoint]
-		v := snapshotView{now: now, SnapshotID: s.ID, MountPoint: mp, VolumeID: s.VolumeID, Started: s.Started.UTC(),
-			Size: s.VolumeSize, State: s.State, Progress: s.Progress, Tier: s.StorageTier, Consistency: snapset.OriginOf(s), Copy: snapset.IsCopy(s),
-			Set: s.Tags[snapset.TagSet], Run: snapset.RunOf(s.Tags), Members: s.Tags[snapset.TagMembers]}
-		if at := snapset.DataTime(s).UTC(); !at.IsZero() {
-			v.DataTime, v.AgeSeconds = &at, int64(now.Sub(at)/time.Second)
+// stockOf is pure.
+func stockOf(snapshots *snapset.Index, r snapset.Request, now time.Time) stock {
+	s := stock{snapshots: bySet(snapshots), choices: snapshots.Choose(r), chosen: map[string]string{}, declared: map[string]bool{}, now: now}
+	for _, c := range s.choices {
+		if c.SnapshotID != "" {
+			s.chosen[c.SnapshotID] = cmp.Or(c.Reason, "the newest")
 		}
-		if at, ok := steps.Expires(s.Tags); ok {
-			at = at.UTC()
-			v.Expires, v.Overdue = &at, now.After(at)
-		}
-		for _, mountPoint := range r.MountPoints {
-			v.Declared = v.Declared || snapset.SameMountPoint(mp, mountPoint)
-		}
-		for _, choice := range stock.Choices {
-			if choice.SnapshotID == s.ID {
-				v.Chosen, v.Reason = true, cmp.Or(choice.Reason, "the newest")
+	}
+	for _, mp := range r.MountPoints {
+		s.declared[path.Clean(mp)] = true
+	}
+	return s
+}
+
+func (s stock) views() iter.Seq[snapshotView] {
+	return func(yield func(snapshotView) bool) {
+		for _, r := range s.snapshots {
+			if !yield(s.view(r)) {
+				return
 			}
 		}
-		stock.Snapshots = append(stock.Snapshots, v)
 	}
-	return stock
+}
+
+func (s stock) view(r *snapset.Row) snapshotView {
+	v := snapshotView{now: s.now, SnapshotID: r.ID, MountPoint: r.MountPoint, VolumeID: r.VolumeID, Started: r.Started(),
+		Size: r.Size, State: r.State, Progress: r.Progress, Tier: r.Tier, Consistency: r.Origin, Copy: r.Copy,
+		Set: r.SetTag(), Run: r.Run(), Members: r.Members, Declared: r.MountPoint != "" && s.declared[path.Clean(r.MountPoint)]}
+	if at := r.DataTime(); !at.IsZero() {
+		v.DataTime, v.AgeSeconds = &at, int64(s.now.Sub(at)/time.Second)
+	}
+	if at := r.Expires(); !at.IsZero() {
+		v.Expires, v.Overdue = &at, s.now.After(at)
+	}
+	v.Reason, v.Chosen = s.chosen[r.ID]
+	return v
 }
 
 // bySet sorts newest first; the snapshots of a set stand together, at the
 // place of its newest.
-func bySet(snapshots []ec2.Snapshot) []ec2.Snapshot {
-	out := snapset.NewestFirst(snapshots)
-	key := func(s ec2.Snapshot) string { return cmp.Or(snapset.IDOf(s), s.ID) }
+func bySet(snapshots *snapset.Index) []*snapset.Row {
+	out := snapshots.NewestFirst()
+	key := func(r *snapset.Row) string { return cmp.Or(r.SetID, r.ID) }
 	place := map[string]int{}
-	for i, s := range out {
-		if _, known := place[key(s)]; !known {
-			place[key(s)] = i
+	for i, r := range out {
+		if _, known := place[key(r)]; !known {
+			place[key(r)] = i
 		}
 	}
-	slices.SortStableFunc(out, func(a, b ec2.Snapshot) int {
-		return cmp.Or(place[key(a)]-place[key(b)], strings.Compare(a.Tags[steps.TagMountPoint], b.Tags[steps.TagMountPoint]))
+	slices.SortStableFunc(out, func(a, b *snapset.Row) int {
+		return cmp.Or(place[key(a)]-place[key(b)], strings.Compare(a.MountPoint, b.MountPoint))
 	})
 	return out
 }
 
-func (a *app) showStock(stock stockView) error {
-	var rows [][]string
-	last := ""
-	for _, v := range stock.Snapshots {
-		rows = append(rows, v.row(last))
-		last = v.Run
+func (a *app) showStock(s stock) error {
+	rows := func(yield func([]string) bool) {
+		last := ""
+		for v := range s.views() {
+			if !yield(v.row(last)) {
+				return
+			}
+			last = v.Run
+		}
 	}
-	if len(rows) == 0 {
+	if len(s.snapshots) == 0 {
 		fmt.Fprintln(a.stdout, "no snapshots")
-	} else if err := render.Table(a.stdout, []string{" ", "MOUNT POINT", "SNAPSHOT", "AGE", "SIZE", "STATE", "TIER", "EXPIRES", "CONSISTENCY", "SET", "RUN"}, rows, a.style(a.stdoutFile)); err != nil {
+	} else if err := render.LongTable(a.stdout, []string{" ", "MOUNT POINT", "SNAPSHOT", "AGE", "SIZE", "STATE", "TIER", "EXPIRES", "CONSISTENCY", "SET", "RUN"}, rows, a.style(a.stdoutFile)); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.stdout, "\na mount of all volumes takes (*):")
-	for _, c := range stock.Choices {
+	for _, c := range s.choices {
 		what := c.String()
 		if c.Hint != "" {
 			what += "; " + c.Hint
@@ -169,8 +189,8 @@ func (a *app) showStock(stock stockView) error {
 			return err
 		}
 	}
-	for _, w := range stock.Choices.Warnings() {
-		if _, err := fmt.Fprintf(a.stdout, "warning: %s\n", w); err != nil {
+	for _, w := range s.choices.Warnings() {
+		if _, err := fmt.Fprintf(a.stdout, "warning: %s\n", render.Clean(w)); err != nil {
 			return err
 		}
 	}

@@ -112,15 +112,17 @@ const (
 	MixHint = "--mix-sets restores the newest snapshot of each mount point; they are not of one moment"
 )
 
-// Choose decides, for each mount point, what its volume is made from. Snapshots are all that bear the filter tags, in any
-// state and order. It is the only place where that is decided: a mount, and every command that tells what a mount would
-// do, ask here.
-func Choose(r Request, snapshots []ec2.Snapshot) []Choice {
-	sets := Sets(snapshots)
-	groups := groupsOf(r.MountPoints, sets, snapshots)
+// Choose decides, for each mount point, what its volume is made from; see [Index.Choose].
+func Choose(r Request, snapshots []ec2.Snapshot) []Choice { return IndexOf(snapshots).Choose(r) }
+
+// Choose decides, for each mount point, what its volume is made from. It is the only place where that is decided: a
+// mount, and every command that tells what a mount would do, ask here. It costs what the mount points' own snapshots do.
+func (x *Index) Choose(r Request) []Choice {
+	x.build()
+	groups := x.groupsOf(r.MountPoints)
 	chosen := make([]Choice, len(groups))
 	if r.Group && !r.MixSets {
-		chooseSet(r, groups, sets, chosen)
+		chooseSet(r, groups, chosen)
 	} else {
 		for i, g := range groups {
 			if len(g.fit) > 0 {
@@ -140,37 +142,23 @@ func Choose(r Request, snapshots []ec2.Snapshot) []Choice {
 // candidates are what there is of one mount point, newest first.
 type candidates struct {
 	mountPoint string
-	fit        []*Member      // ours or the original's, in any EC2 state
-	unverified []ec2.Snapshot // the file systems may not have held still
-	copied     []ec2.Snapshot // another tool's, with a volume's tags copied
+	fit        []*Member // ours or the original's, in any EC2 state
+	unverified []*Row    // the file systems may not have held still
+	copied     []*Row    // another tool's, with a volume's tags copied
 }
 
-func groupsOf(mountPoints []string, sets []*Set, snapshots []ec2.Snapshot) []*candidates {
-	groups, byPoint := make([]*candidates, len(mountPoints)), map[string]*candidates{}
+func (x *Index) groupsOf(mountPoints []string) []*candidates {
+	groups := make([]*candidates, len(mountPoints))
 	for i, mp := range mountPoints {
-		groups[i] = &candidates{mountPoint: mp}
-		byPoint[path.Clean(mp)] = groups[i]
-	}
-	for _, one := range sets {
-		for _, m := range one.Members {
-			if g := byPoint[m.MountPoint]; g != nil {
-				g.fit = append(g.fit, m)
+		g := &candidates{mountPoint: mp, fit: x.fit[path.Clean(mp)]}
+		for _, r := range x.others[path.Clean(mp)] {
+			if r.Origin == OriginUnverified {
+				g.unverified = append(g.unverified, r)
+			} else {
+				g.copied = append(g.copied, r)
 			}
 		}
-	}
-	var others []ec2.Snapshot
-	for _, s := range snapshots {
-		if mp := s.Tags[TagMountPoint]; mp != "" && byPoint[path.Clean(mp)] != nil && !OriginOf(s).Restorable() {
-			others = append(others, s)
-		}
-	}
-	for _, s := range NewestFirst(others) {
-		g := byPoint[path.Clean(s.Tags[TagMountPoint])]
-		if OriginOf(s) == OriginUnverified {
-			g.unverified = append(g.unverified, s)
-		} else {
-			g.copied = append(g.copied, s)
-		}
+		groups[i] = g
 	}
 	return groups
 }
@@ -199,9 +187,9 @@ func newestOf(g *candidates, r Request, from []*Member) Choice {
 	notes := passedOver(g)
 	for _, m := range from {
 		snap := m.Best()
-		switch asleep := Dormant(snap); {
+		switch asleep := snap.dormant(); {
 		case snap.State == "error":
-			notes = append(notes, snap.ID+" is in error"+because(snap))
+			notes = append(notes, snap.ID+" is in error"+snap.because())
 		case asleep != "" && !r.AllowOlder:
 			return Choice{Problem: fmt.Sprintf("its newest snapshot %s is %s", snap.ID, asleep), Hint: olderHint}
 		case asleep != "":
@@ -216,7 +204,7 @@ func newestOf(g *candidates, r Request, from []*Member) Choice {
 
 // passedOver notes newer snapshots that are never candidates.
 func passedOver(g *candidates) (notes []string) {
-	newer := func(s ec2.Snapshot) bool { return len(g.fit) == 0 || DataTime(s).After(g.fit[0].Set.DataTime) }
+	newer := func(r *Row) bool { return len(g.fit) == 0 || r.data > g.fit[0].Set.data }
 	for _, s := range g.unverified {
 		if newer(s) {
 			notes = append(notes, s.ID+" is newer and not labelled "+Consistent)
@@ -232,10 +220,10 @@ func passedOver(g *candidates) (notes []string) {
 
 func take(m *Member, notes []string) Choice {
 	s := m.Best()
-	if IsCopy(s) {
+	if s.Copy {
 		notes = append(notes, "it is a copy")
 	}
-	return Choice{SnapshotID: s.ID, Size: s.VolumeSize, Created: m.Set.DataTime, Run: m.Set.Run,
+	return Choice{SnapshotID: s.ID, Size: s.Size, Created: m.Set.data.time(), Run: m.Best().Run(),
 		Pending: s.State == "pending", Reason: strings.Join(notes, "; ")}
 }
 
@@ -245,9 +233,9 @@ func (s *Set) lacks(groups []*candidates, r Request) string {
 	for _, m := range s.Members {
 		switch best := m.Best(); {
 		case best.State == "error":
-			return best.ID + " of it is in error" + because(best)
-		case Dormant(best) != "" && r.AllowOlder:
-			return best.ID + " of it is " + Dormant(best)
+			return best.ID + " of it is in error" + best.because()
+		case best.dormant() != "" && r.AllowOlder:
+			return best.ID + " of it is " + best.dormant()
 		}
 	}
 	if why := s.lost(); why != "" {
@@ -262,12 +250,9 @@ func (s *Set) lacks(groups []*candidates, r Request) string {
 }
 
 // chooseSet takes all from the newest set that is complete for every mount point that has any snapshot.
-func chooseSet(r Request, groups []*candidates, sets []*Set, chosen []Choice) {
+func chooseSet(r Request, groups []*candidates, chosen []Choice) {
 	var notes []string
-	for _, one := range sets {
-		if !slices.ContainsFunc(groups, func(g *candidates) bool { return one.Of(g.mountPoint) != nil }) {
-			continue
-		}
+	for _, one := range setsWith(groups) {
 		if why := one.lacks(groups, r); why != "" {
 			notes = append(notes, fmt.Sprintf("not %s: %s", one, why))
 			continue
@@ -292,7 +277,7 @@ func brief(notes []string) []string {
 }
 
 func fromSet(m *Member, notes []string) Choice {
-	if asleep := Dormant(m.Best()); asleep != "" {
+	if asleep := m.Best().dormant(); asleep != "" {
 		return Choice{Problem: fmt.Sprintf("its snapshot %s of the newest set is %s", m.Best().ID, asleep), Hint: olderHint}
 	}
 	return take(m, notes)

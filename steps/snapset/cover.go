@@ -3,6 +3,7 @@ package snapset
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -40,31 +41,28 @@ const clockSlack = 5 * time.Minute
 
 // Covered says, for each mount point and for each volume in use, whether there is a completed, restorable snapshot of it
 // whose data is not older than maxAge. Now and the snapshots' times are instants, so neither time zones nor
-// daylight-saving days matter.
-func Covered(s Scope, volumes []ec2.Volume, snapshots []ec2.Snapshot, now time.Time, maxAge time.Duration) []Finding {
-	c := coverage{Scope: s, now: now, maxAge: maxAge, all: NewestFirst(snapshots)}
-	for _, snap := range c.all {
-		if !OriginOf(snap).Restorable() || Unready(snap) == "" {
-			c.countable = append(c.countable, snap)
-		}
-	}
-	c.whole = WholeOf(c.countable)
+// daylight-saving days matter. It costs what there are volumes and snapshots, not their product.
+func Covered(s Scope, volumes []ec2.Volume, snapshots *Index, now time.Time, maxAge time.Duration) []Finding {
+	c := coverage{Scope: s, now: now, maxAge: maxAge, used: map[string][]*usedVolume{}, of: map[string][]*Row{},
+		countable: snapshots.only(func(r *Row) bool { return !r.Origin.Restorable() || r.Unready() == "" })}
+	c.whole = c.countable.whole()
 	for _, v := range volumes {
 		if a, on := InUse(v); on && v.Tags[TagMountPoint] != "" {
-			c.used = append(c.used, usedVolume{v, a})
+			point := path.Clean(v.Tags[TagMountPoint])
+			c.used[point] = append(c.used[point], &usedVolume{Volume: v, at: a})
 		}
 	}
-	slices.SortFunc(c.used, func(a, b usedVolume) int {
-		return cmp.Or(strings.Compare(a.Tags[TagMountPoint], b.Tags[TagMountPoint]), strings.Compare(a.ID, b.ID))
-	})
+	for _, used := range c.used {
+		slices.SortFunc(used, func(a, b *usedVolume) int {
+			return cmp.Or(strings.Compare(a.Tags[TagMountPoint], b.Tags[TagMountPoint]), strings.Compare(a.ID, b.ID))
+		})
+	}
+	c.sort(snapshots.NewestFirst())
 	var out []Finding
-	choices := c.choices()
-	for _, choice := range choices {
+	for _, choice := range c.choices() {
 		out = append(out, c.mountPoint(choice))
-		for _, v := range c.used {
-			if SameMountPoint(v.Tags[TagMountPoint], choice.MountPoint) {
-				out = append(out, c.volume(v))
-			}
+		for _, v := range c.used[path.Clean(choice.MountPoint)] {
+			out = append(out, c.volume(v))
 		}
 	}
 	return out
@@ -73,6 +71,7 @@ func Covered(s Scope, volumes []ec2.Volume, snapshots []ec2.Snapshot, now time.T
 type usedVolume struct {
 	ec2.Volume
 	at ec2.Attachment
+	of []*Row // what may cover it, newest first
 }
 
 // InUse says whether the volume is attached to an instance; one on its way there or off is not.
@@ -89,75 +88,107 @@ type coverage struct {
 	Scope
 	now       time.Time
 	maxAge    time.Duration
-	all       []ec2.Snapshot // newest first
-	countable []ec2.Snapshot // without those that are not completed, or asleep
-	whole     map[string]bool
-	used      []usedVolume
+	of        map[string][]*Row // all of a mount point, newest first
+	countable *Index            // without those that are not completed, or asleep
+	whole     map[*Row]bool
+	used      map[string][]*usedVolume // by mount point
+}
+
+// sort gives each mount point and each volume in use its snapshots. What covers a volume is a snapshot of it, or the one
+// that it was made from: as long as that one is recent, little was written since.
+func (c *coverage) sort(newestFirst []*Row) {
+	type key struct{ point, id string }
+	of, from, on := map[key][]*usedVolume{}, map[key][]*usedVolume{}, map[key][]*usedVolume{}
+	for point, used := range c.used {
+		for _, u := range used {
+			of[key{point, u.ID}] = append(of[key{point, u.ID}], u)
+			from[key{point, u.SnapshotID}] = append(from[key{point, u.SnapshotID}], u)
+			on[key{point, u.at.InstanceID}] = append(on[key{point, u.at.InstanceID}], u)
+		}
+	}
+	for _, r := range newestFirst {
+		point := r.point()
+		if point == "" {
+			continue
+		}
+		c.of[point] = append(c.of[point], r)
+		for _, u := range of[key{point, r.VolumeID}] {
+			u.add(r)
+		}
+		for _, u := range from[key{point, r.ID}] {
+			u.add(r)
+		}
+		if r.Copy {
+			for _, u := range on[key{point, r.Instance}] {
+				if copyOf(r, u) {
+					u.add(r)
+				}
+			}
+		}
+	}
+}
+
+func (u *usedVolume) add(r *Row) {
+	if n := len(u.of); n == 0 || u.of[n-1] != r {
+		u.of = append(u.of, r)
+	}
+}
+
+// copyOf says whether a copy is of a snapshot of the volume: EC2 does not say which volume that was of, but its tags say
+// of which instance, and when.
+func copyOf(r *Row, u *usedVolume) bool {
+	return r.Copy && r.Instance == u.at.InstanceID && !u.Created.IsZero() && r.DataTime().After(u.Created)
 }
 
 // choices are what a mount would take of the completed snapshots: for the declared mount points together, for others
 // that are in use each by itself.
 func (c *coverage) choices() []Choice {
-	out := Choose(Request{MountPoints: c.Declared, Group: c.Group}, c.countable)
-	for _, v := range c.used {
-		mp := v.Tags[TagMountPoint]
-		if slices.ContainsFunc(out, func(o Choice) bool { return SameMountPoint(o.MountPoint, mp) }) {
-			continue
+	out := c.countable.Choose(Request{MountPoints: c.Declared, Group: c.Group})
+	declared := map[string]bool{}
+	for _, mp := range c.Declared {
+		declared[path.Clean(mp)] = true
+	}
+	for _, point := range slices.Sorted(maps.Keys(c.used)) {
+		if !declared[point] {
+			out = append(out, c.countable.Choose(Request{MountPoints: []string{point}, Group: c.Group})...)
 		}
-		out = append(out, Choose(Request{MountPoints: []string{path.Clean(mp)}, Group: c.Group}, c.countable)...)
 	}
 	return out
 }
 
 func (c *coverage) mountPoint(choice Choice) Finding {
 	f := Finding{Subject: c.Name, MountPoint: choice.MountPoint}
-	of := c.of(func(s ec2.Snapshot) bool { return SameMountPoint(s.Tags[TagMountPoint], choice.MountPoint) })
-	i := slices.IndexFunc(of, func(s ec2.Snapshot) bool { return s.ID == choice.SnapshotID })
-	f.decide(c, of, i)
-	if !slices.ContainsFunc(c.used, func(u usedVolume) bool { return SameMountPoint(u.Tags[TagMountPoint], choice.MountPoint) }) {
+	of := c.of[path.Clean(choice.MountPoint)]
+	f.decide(c, of, slices.IndexFunc(of, func(r *Row) bool { return r.ID == choice.SnapshotID }))
+	if len(c.used[path.Clean(choice.MountPoint)]) == 0 {
 		f.OK, f.Problem = false, strings.TrimSuffix("no volume of it is in use; "+f.Problem, "; ")
 	}
 	return f
 }
 
-// volume: what covers it is a snapshot of it, or the one that it was made from: as long as that one is recent, little was
-// written since.
-func (c *coverage) volume(u usedVolume) Finding {
+func (c *coverage) volume(u *usedVolume) Finding {
 	f := Finding{Subject: c.Name, MountPoint: path.Clean(u.Tags[TagMountPoint]), VolumeID: u.ID, InstanceID: u.at.InstanceID, Device: u.at.Device}
-	of := c.of(func(s ec2.Snapshot) bool {
-		return SameMountPoint(s.Tags[TagMountPoint], f.MountPoint) && (s.VolumeID == u.ID || s.ID == u.SnapshotID || copyOf(s, u))
-	})
-	f.decide(c, of, slices.IndexFunc(of, func(s ec2.Snapshot) bool { return c.uncounted(s) == "" }))
+	f.decide(c, u.of, slices.IndexFunc(u.of, func(r *Row) bool { return c.uncounted(r) == "" }))
 	return f
 }
 
-// copyOf says whether a copy is of a snapshot of the volume: EC2 does not say which volume that was of, but its tags say
-// of which instance, and when.
-func copyOf(s ec2.Snapshot, u usedVolume) bool {
-	return IsCopy(s) && s.Tags[TagInstance] == u.at.InstanceID && !u.Created.IsZero() && DataTime(s).After(u.Created)
-}
-
-func (c *coverage) of(is func(ec2.Snapshot) bool) []ec2.Snapshot {
-	return slices.DeleteFunc(slices.Clone(c.all), func(s ec2.Snapshot) bool { return !is(s) })
-}
-
 // uncounted says why a snapshot does not count, whatever its age.
-func (c *coverage) uncounted(s ec2.Snapshot) string {
-	switch origin, unready := OriginOf(s), Unready(s); {
-	case origin == OriginUnverified:
+func (c *coverage) uncounted(r *Row) string {
+	switch unready := r.Unready(); {
+	case r.Origin == OriginUnverified:
 		return "not labelled " + Consistent
-	case origin == OriginCopied:
+	case r.Origin == OriginCopied:
 		return "another tool's, with our tags copied"
 	case unready != "":
 		return unready
-	case c.Group && !c.whole[s.ID]:
+	case c.Group && !c.whole[r]:
 		return "of a set that is not complete"
 	}
 	return ""
 }
 
 // decide judges by the age of the best of some snapshots; best is -1 where none counts.
-func (f *Finding) decide(c *coverage, of []ec2.Snapshot, best int) {
+func (f *Finding) decide(c *coverage, of []*Row, best int) {
 	switch {
 	case len(of) == 0:
 		f.Problem = "no snapshot of it exists"
@@ -167,7 +198,7 @@ func (f *Finding) decide(c *coverage, of []ec2.Snapshot, best int) {
 		return
 	}
 	s := of[best]
-	began, at := s.Started.UTC(), DataTime(s).UTC()
+	began, at := s.Started(), s.DataTime()
 	f.SnapshotID, f.Started = s.ID, &began
 	if at.IsZero() {
 		f.Problem = fmt.Sprintf("its newest snapshot %s is a copy and does not say how old its data is", s.ID)
@@ -181,7 +212,7 @@ func (f *Finding) decide(c *coverage, of []ec2.Snapshot, best int) {
 		f.Problem = fmt.Sprintf("%s began %s in the future: a clock is wrong", s.ID, ToTheSecond(-age))
 	case age > c.maxAge:
 		f.Problem = fmt.Sprintf("its newest snapshot %s is %s old, which is over %s", s.ID, ToTheSecond(age), ToTheSecond(c.maxAge))
-		newer := slices.DeleteFunc(slices.Clone(of[:best]), func(s ec2.Snapshot) bool { return !DataTime(s).After(at) }) // a copy is as old
+		newer := slices.DeleteFunc(slices.Clone(of[:best]), func(r *Row) bool { return r.data <= s.data }) // a copy is as old
 		if len(newer) > 0 {
 			f.Problem += "; newer: " + c.passedOver(newer)
 		}
@@ -191,7 +222,7 @@ func (f *Finding) decide(c *coverage, of []ec2.Snapshot, best int) {
 }
 
 // passedOver says of the newest few why they do not count.
-func (c *coverage) passedOver(of []ec2.Snapshot) string {
+func (c *coverage) passedOver(of []*Row) string {
 	const enough = 3
 	var words []string
 	for _, s := range of[:min(len(of), enough)] {

@@ -27,16 +27,85 @@ type Miss struct {
 // mostMisses is how many kinds are named for one mount point, the newest first.
 const mostMisses = 3
 
-// AddMisses adds to the choices of mount points of which no snapshot exists those snapshots that were perhaps meant: with
-// the filter tags for a mount point that is not declared, or of this mount point with all filter tags but one. The
-// snapshots are those with the filter tags and those of the mount points, in any order; some may be given twice.
-func AddMisses(choices []Choice, filter map[string]string, declared []string, snapshots []ec2.Snapshot) {
+// Misses gathers, for mount points of which no snapshot exists, those snapshots that were perhaps meant: with the filter
+// tags for a mount point that is not declared, or of this mount point with all filter tags but one. Of each kind only the
+// newest and their number are kept.
+type Misses struct {
+	filter   map[string]string
+	declared []string
+	choices  []*Choice // the unknown ones
+	kinds    []map[Miss]*Miss
+	seen     map[string]bool
+}
+
+// MissesOf begins with what has the filter tags. Those of the mount points are added.
+func MissesOf(choices []Choice, filter map[string]string, declared []string, with *Index) *Misses {
+	ms := &Misses{filter: filter, declared: declared, seen: map[string]bool{}}
 	for i := range choices {
-		c := &choices[i]
-		if !c.Unknown {
-			continue
+		if choices[i].Unknown {
+			ms.choices, ms.kinds = append(ms.choices, &choices[i]), append(ms.kinds, map[Miss]*Miss{})
 		}
-		all := missesOf(c.MountPoint, filter, declared, snapshots)
+	}
+	if len(ms.choices) == 0 {
+		return ms
+	}
+	for _, r := range with.rows {
+		if ms.new(r.ID, r.Origin) && r.point() != "" && ms.undeclared(r.point()) {
+			for i, c := range ms.choices {
+				ms.count(i, Miss{Tag: TagMountPoint, Want: c.MountPoint, Have: r.point()}, r.ID, r.DataTime())
+			}
+		}
+	}
+	return ms
+}
+
+// Add adds a snapshot, which may be among those with the filter tags.
+func (ms *Misses) Add(s ec2.Snapshot) {
+	if !ms.new(s.ID, OriginOf(s)) {
+		return
+	}
+	for i, c := range ms.choices {
+		if kind, is := ms.missOf(s, c.MountPoint); is {
+			ms.count(i, kind, s.ID, DataTime(s))
+		}
+	}
+}
+
+func (ms *Misses) new(id string, origin Origin) bool {
+	if ms.seen[id] || !origin.Restorable() {
+		return false
+	}
+	ms.seen[id] = true
+	return true
+}
+
+func (ms *Misses) undeclared(point string) bool {
+	return !slices.ContainsFunc(ms.declared, func(d string) bool { return path.Clean(d) == point })
+}
+
+func (ms *Misses) count(choice int, kind Miss, id string, at time.Time) {
+	m := ms.kinds[choice][kind]
+	if m == nil {
+		m = new(Miss)
+		*m = kind
+		ms.kinds[choice][kind] = m
+	}
+	m.Count++
+	if m.SnapshotID == "" || at.After(m.DataTime) || at.Equal(m.DataTime) && id > m.SnapshotID {
+		m.SnapshotID, m.DataTime = id, at
+	}
+}
+
+// Warn adds what was gathered to the choices.
+func (ms *Misses) Warn() {
+	for i, c := range ms.choices {
+		var all []Miss
+		for _, m := range ms.kinds[i] {
+			all = append(all, *m)
+		}
+		slices.SortFunc(all, func(a, b Miss) int {
+			return cmp.Or(b.DataTime.Compare(a.DataTime), strings.Compare(b.SnapshotID, a.SnapshotID), strings.Compare(a.Tag, b.Tag))
+		})
 		c.Misses = all[:min(len(all), mostMisses)]
 		for _, m := range c.Misses {
 			c.Warnings = append(c.Warnings, m.String())
@@ -57,47 +126,15 @@ func Unknowns(choices []Choice) (mountPoints []string) {
 	return mountPoints
 }
 
-func missesOf(mountPoint string, filter map[string]string, declared []string, snapshots []ec2.Snapshot) []Miss {
-	byTag, seen := map[Miss]*Miss{}, map[string]bool{}
-	var all []*Miss
-	for _, s := range snapshots {
-		if seen[s.ID] || !OriginOf(s).Restorable() {
-			continue
-		}
-		seen[s.ID] = true
-		kind, is := missOf(s, mountPoint, filter, declared)
-		if !is {
-			continue
-		}
-		m := byTag[kind]
-		if m == nil {
-			m = &kind
-			byTag[kind], all = m, append(all, m)
-		}
-		m.Count++
-		if at := DataTime(s); m.SnapshotID == "" || at.After(m.DataTime) || at.Equal(m.DataTime) && s.ID > m.SnapshotID {
-			m.SnapshotID, m.DataTime = s.ID, at
-		}
-	}
-	slices.SortFunc(all, func(a, b *Miss) int {
-		return cmp.Or(b.DataTime.Compare(a.DataTime), strings.Compare(b.SnapshotID, a.SnapshotID))
-	})
-	out := make([]Miss, len(all))
-	for i, m := range all {
-		out[i] = *m
-	}
-	return out
-}
-
 // missOf says by which one tag a snapshot misses the mount point.
-func missOf(s ec2.Snapshot, mountPoint string, filter map[string]string, declared []string) (Miss, bool) {
+func (ms *Misses) missOf(s ec2.Snapshot, mountPoint string) (Miss, bool) {
+	filter := ms.filter
 	if s.Tags[TagMountPoint] == "" {
 		return Miss{}, false
 	}
 	point := path.Clean(s.Tags[TagMountPoint])
 	if HasTags(s.Tags, filter) {
-		is := !slices.ContainsFunc(declared, func(d string) bool { return path.Clean(d) == point })
-		return Miss{Tag: TagMountPoint, Want: mountPoint, Have: point}, is
+		return Miss{Tag: TagMountPoint, Want: mountPoint, Have: point}, ms.undeclared(point)
 	}
 	if !SameMountPoint(point, mountPoint) {
 		return Miss{}, false

@@ -39,7 +39,7 @@ func TestSnapshotsThatMissByOneTagAreNamed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			choices := Choose(Request{MountPoints: []string{"/mnt/new", "/mnt/b"}, MayCreate: true}, nil)
-			AddMisses(choices, filter, []string{"/mnt/new", "/mnt/b"}, c.snapshots)
+			addMisses(choices, filter, []string{"/mnt/new", "/mnt/b"}, c.snapshots)
 			got := strings.Join(choices[0].Warnings, "\n")
 			if (got == "") != (c.want == "") || (got == "") != (len(choices[0].Misses) == 0) {
 				t.Fatalf("it warns %q, want %q", got, c.want)
@@ -63,7 +63,22 @@ func TestWhatIsRestoredBringsNoWarning(t *testing.T) {
 	old := made(TagState+"="+Consistent, TagMembers+"=1")
 	old.ID, old.Tags[TagMountPoint] = "snap-2", "/old"
 	choices := Choose(Request{MountPoints: []string{"/a"}}, []ec2.Snapshot{s, old})
-	if AddMisses(choices, map[string]string{"role": "db"}, []string{"/a"}, []ec2.Snapshot{s, old}); len(choices[0].Warnings) > 0 {
+	if addMisses(choices, map[string]string{"role": "db"}, []string{"/a"}, []ec2.Snapshot{s, old}); len(choices[0].Warnings) > 0 {
 		t.Errorf("it warns %q", choices[0].Warnings)
 	}
+}
+
+// addMisses adds those with the filter tags first and then all, as a look does whose second answer has the first.
+func addMisses(choices []Choice, filter map[string]string, declared []string, snapshots []ec2.Snapshot) {
+	with := NewIndex()
+	for _, s := range snapshots {
+		if HasTags(s.Tags, filter) {
+			with.Add(s)
+		}
+	}
+	misses := MissesOf(choices, filter, declared, with)
+	for _, s := range snapshots {
+		misses.Add(s)
+	}
+	misses.Warn()
 }

@@ -127,8 +127,11 @@ func notAfterStart(s ec2.Snapshot, at time.Time) time.Time {
 }
 
 // membersOf is how many snapshots the set of this one has; 0 when it does not say.
-func membersOf(s ec2.Snapshot) int {
-	n, err := strconv.Atoi(s.Tags[TagMembers])
+func membersOf(s ec2.Snapshot) int { return sizeOf(s.Tags[TagMembers]) }
+
+// sizeOf reads TagMembers.
+func sizeOf(members string) int {
+	n, err := strconv.Atoi(members)
 	if err != nil || n < 1 {
 		return 0
 	}

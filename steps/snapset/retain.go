@@ -123,22 +123,25 @@ func Retain(g Groups, snapshots []ec2.Snapshot) map[string]*Retained {
 	}
 	all := map[string]*Retained{}
 	for _, group := range groups {
-		r := retention{groups: g, all: all, sets: Sets(group)}
+		r := retention{points: map[string]string{}, all: all, sets: setsOf(IndexOf(group).rows)}
+		every := map[string]bool{}
 		for _, s := range group {
-			if key := g.Point(s); all[key] == nil {
+			key := g.Point(s)
+			r.points[s.ID], every[key] = key, true
+			if all[key] == nil {
 				all[key] = &Retained{Guarded: map[string]bool{}}
 			}
 		}
-		ready := func(s ec2.Snapshot) bool { return s.State == "completed" && Dormant(s) == "" }
+		ready := func(s *Row) bool { return s.State == "completed" && s.dormant() == "" }
 		any := func(*Set) bool { return true }
 		r.guardSets(ready, true)
-		r.guardSets(func(s ec2.Snapshot) bool { return s.State != "error" }, false)
+		r.guardSets(func(s *Row) bool { return s.State != "error" }, false)
 		r.guardSingles(any, ready, true)
-		if !slices.ContainsFunc(r.sets, func(one *Set) bool { return one.Whole(ready) && includes(r.pointsOf(one), r.points(group)) }) {
+		if !slices.ContainsFunc(r.sets, func(one *Set) bool { return one.Whole(ready) && includes(r.pointsOf(one), every) }) {
 			// Some declaration may find no whole set: then a mount takes what belongs to none.
 			alone := func(one *Set) bool { return one.Size == 1 }
 			r.guardSingles(alone, ready, true)
-			r.guardSingles(alone, func(ec2.Snapshot) bool { return true }, false)
+			r.guardSingles(alone, func(*Row) bool { return true }, false)
 		}
 	}
 	return all
@@ -146,29 +149,21 @@ func Retain(g Groups, snapshots []ec2.Snapshot) map[string]*Retained {
 
 // retention is that of one snapshotter.
 type retention struct {
-	groups Groups
+	points map[string]string // of each snapshot, by Groups.Point
 	all    map[string]*Retained
 	sets   []*Set // newest first
-}
-
-func (r retention) points(snaps []ec2.Snapshot) map[string]bool {
-	keys := map[string]bool{}
-	for _, s := range snaps {
-		keys[r.groups.Point(s)] = true
-	}
-	return keys
 }
 
 func (r retention) pointsOf(one *Set) map[string]bool {
 	keys := map[string]bool{}
 	for _, m := range one.Members {
-		keys[r.groups.Point(m.Best())] = true
+		keys[r.points[m.Best().ID]] = true
 	}
 	return keys
 }
 
 // guardSets guards each whole set of usable snapshots of which no newer one has all mount points, with all copies of it.
-func (r retention) guardSets(usable func(ec2.Snapshot) bool, instead bool) {
+func (r retention) guardSets(usable func(*Row) bool, instead bool) {
 	var combinations []map[string]bool
 	for _, one := range r.sets {
 		if !one.Whole(usable) {
@@ -208,11 +203,11 @@ func includes(all, some map[string]bool) bool {
 }
 
 // guardSingles guards the newest usable snapshot of each mount point, whatever its set lost.
-func (r retention) guardSingles(of func(*Set) bool, usable func(ec2.Snapshot) bool, instead bool) {
+func (r retention) guardSingles(of func(*Set) bool, usable func(*Row) bool, instead bool) {
 	done := map[string]bool{}
 	for _, one := range r.sets {
 		for _, m := range one.Members {
-			key := r.groups.Point(m.Best())
+			key := r.points[m.Best().ID]
 			i := slices.IndexFunc(m.Snapshots, usable)
 			if done[key] || i < 0 || !of(one) {
 				continue

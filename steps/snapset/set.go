@@ -6,111 +6,109 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"snaptastic/ec2"
 )
 
 // A Set is the snapshots of one moment. Its members may be originals and copies, side by side or in each other's place.
 type Set struct {
-	ID       string // the same for all that belong to it; the snapshot's own for one that belongs to none
-	Run      string // that made it; "" for the original's
-	Size     int    // how many members it had; 0 when they do not say
-	DataTime time.Time
-	Members  []*Member // by mount point
+	Size    int       // how many members it had; 0 when they do not say
+	Members []*Member // by mount point
 
-	begun time.Time // the earliest start
+	begun moment // the earliest start
+	data  moment // when its data was so
+	rank  int    // its place among all, newest first
 }
 
 // A Member is what there is of one mount point in a set.
 type Member struct {
 	Set        *Set
 	MountPoint string
-	Snapshots  []ec2.Snapshot // the one to take first; more than one where there are copies
+	Snapshots  []*Row // the one to take first; more than one where there are copies
 }
 
 // Best is the snapshot to take.
-func (m *Member) Best() ec2.Snapshot { return m.Snapshots[0] }
+func (m *Member) Best() *Row { return m.Snapshots[0] }
+
+// How the identities of sets begin.
+const (
+	setPrefix = "set "
+	runPrefix = "run "
+)
 
 // IDOf is the identity of a snapshot's set; "" for one that belongs to none. Sets of older builds go by run and token.
 func IDOf(s ec2.Snapshot) string {
 	if id := s.Tags[TagSet]; id != "" {
-		return "set " + id
+		return setPrefix + id
 	}
 	if run, token := s.Tags[TagRun], s.Tags[TagToken]; (run != "" || token != "") && membersOf(s) > 0 {
-		return "run " + run + " " + token
+		return runPrefix + run + " " + token
 	}
 	return ""
 }
 
-// Sets puts the restorable ones of some snapshots together, newest first.
-func Sets(snapshots []ec2.Snapshot) []*Set {
+// setsOf puts the restorable ones of some snapshots together, newest first.
+func setsOf(rows []*Row) []*Set {
 	var sets []*Set
 	byID := map[string]*Set{}
-	for _, s := range snapshots {
-		if !OriginOf(s).Restorable() {
+	for _, r := range rows {
+		if !r.Origin.Restorable() {
 			continue
 		}
-		id := cmp.Or(IDOf(s), s.ID)
+		id := cmp.Or(r.SetID, r.ID)
 		one := byID[id]
 		if one == nil {
-			one = &Set{ID: id, Run: RunOf(s.Tags), DataTime: DataTime(s), begun: s.Started}
+			one = &Set{data: r.data, begun: r.started}
 			byID[id], sets = one, append(sets, one)
 		}
-		one.add(s)
+		one.add(r)
 	}
 	for _, one := range sets {
 		one.order()
 	}
 	slices.SortFunc(sets, func(a, b *Set) int {
-		return cmp.Or(b.DataTime.Compare(a.DataTime), b.begun.Compare(a.begun), strings.Compare(b.Members[0].Best().ID, a.Members[0].Best().ID))
+		return cmp.Or(cmp.Compare(b.data, a.data), cmp.Compare(b.begun, a.begun), strings.Compare(b.Members[0].Best().ID, a.Members[0].Best().ID))
 	})
 	return sets
 }
 
-func (s *Set) add(snap ec2.Snapshot) {
-	size := membersOf(snap)
-	if IDOf(snap) == "" {
+func (s *Set) add(r *Row) {
+	size := sizeOf(r.Members)
+	if r.SetID == "" {
 		size = 1
 	}
 	s.Size = max(s.Size, size)
 	// They are of one moment: where tags were changed so that they differ, none is newer than the oldest says.
-	if at := DataTime(snap); at.Before(s.DataTime) {
-		s.DataTime = at
-	}
-	if snap.Started.Before(s.begun) {
-		s.begun = snap.Started
-	}
-	name := snap.ID // without a mount point it is nobody's copy
-	if mp := snap.Tags[TagMountPoint]; mp != "" {
-		name = path.Clean(mp)
-	}
+	s.data = min(s.data, r.data)
+	s.begun = min(s.begun, r.started)
+	// Without a mount point it is nobody's copy.
+	name := cmp.Or(r.point(), r.ID)
 	for _, m := range s.Members {
 		if m.MountPoint == name {
-			m.Snapshots = append(m.Snapshots, snap)
+			m.Snapshots = append(m.Snapshots, r)
 			return
 		}
 	}
-	s.Members = append(s.Members, &Member{Set: s, MountPoint: name, Snapshots: []ec2.Snapshot{snap}})
+	s.Members = append(s.Members, &Member{Set: s, MountPoint: name, Snapshots: []*Row{r}})
 }
 
 // order puts what can be taken first, and an original before its copies.
 func (s *Set) order() {
 	for _, m := range s.Members {
-		slices.SortFunc(m.Snapshots, func(a, b ec2.Snapshot) int {
-			return cmp.Or(readiness(a)-readiness(b), later(IsCopy(a))-later(IsCopy(b)), a.Started.Compare(b.Started), strings.Compare(a.ID, b.ID))
+		slices.SortFunc(m.Snapshots, func(a, b *Row) int {
+			return cmp.Or(readiness(a)-readiness(b), later(a.Copy)-later(b.Copy), cmp.Compare(a.started, b.started), strings.Compare(a.ID, b.ID))
 		})
 	}
 	slices.SortFunc(s.Members, func(a, b *Member) int { return strings.Compare(a.MountPoint, b.MountPoint) })
 }
 
-func readiness(s ec2.Snapshot) int {
+func readiness(r *Row) int {
 	switch {
-	case s.State == "error":
+	case r.State == "error":
 		return 3
-	case Dormant(s) != "":
+	case r.dormant() != "":
 		return 2
-	case s.State != "completed":
+	case r.State != "completed":
 		return 1
 	}
 	return 0
@@ -134,16 +132,19 @@ func (s *Set) Of(mountPoint string) *Member {
 	return nil
 }
 
+// Run is the one that made it; "" for the original's.
+func (s *Set) Run() string { return s.Members[0].Best().Run() }
+
 // String names the set.
 func (s *Set) String() string {
-	if s.Run != "" {
-		return "the set of run " + s.Run
+	if run := s.Run(); run != "" {
+		return "the set of run " + run
 	}
 	return s.Members[0].Best().ID
 }
 
 // Whole says whether of each of its members there is a usable snapshot.
-func (s *Set) Whole(usable func(ec2.Snapshot) bool) bool {
+func (s *Set) Whole(usable func(*Row) bool) bool {
 	there := 0
 	for _, m := range s.Members {
 		if slices.ContainsFunc(m.Snapshots, usable) {
@@ -162,42 +163,4 @@ func (s *Set) lost() string {
 		return fmt.Sprintf("%d of its %d snapshots are gone", s.Size-len(s.Members), s.Size)
 	}
 	return ""
-}
-
-// WholeOf returns the ids of those restorable snapshots that are ready and whose set has all its members among the ready
-// ones of those given.
-func WholeOf(snapshots []ec2.Snapshot) map[string]bool {
-	ready := func(s ec2.Snapshot) bool { return Unready(s) == "" }
-	whole := map[string]bool{}
-	for _, one := range Sets(snapshots) {
-		if !one.Whole(ready) {
-			continue
-		}
-		for _, m := range one.Members {
-			for _, s := range m.Snapshots {
-				whole[s.ID] = ready(s)
-			}
-		}
-	}
-	return whole
-}
-
-// NewestFirst sorts snapshots by the age of their data; those of one moment by their start.
-func NewestFirst(snapshots []ec2.Snapshot) []ec2.Snapshot {
-	type aged struct {
-		ec2.Snapshot
-		at time.Time
-	}
-	all := make([]aged, len(snapshots))
-	for i, s := range snapshots {
-		all[i] = aged{s, DataTime(s)}
-	}
-	slices.SortFunc(all, func(a, b aged) int {
-		return cmp.Or(b.at.Compare(a.at), b.Started.Compare(a.Started), strings.Compare(b.ID, a.ID))
-	})
-	out := make([]ec2.Snapshot, len(all))
-	for i, s := range all {
-		out[i] = s.Snapshot
-	}
-	return out
 }

@@ -37,65 +37,86 @@ func Verdicts(w io.Writer, header []string, rows [][]string, problems []string, 
 
 // table adds a table; paintCell, when not nil, chooses the colour of a cell.
 func (p *page) table(indent string, header []string, rows [][]string, paintCell func(row, col int) colour) {
-	widths := make([]int, len(header))
-	for i, h := range header {
-		widths[i] = width(h)
+	l := layoutOf(header)
+	for _, row := range rows {
+		l.widen(row)
 	}
-	cells := make([][]string, len(rows))
+	l.squeeze(width(indent), header, p.style)
+	p.header(l, indent, header)
 	for r, row := range rows {
-		cells[r] = make([]string, len(header))
-		for i := range min(len(row), len(header)) {
-			cells[r][i] = clean(row[i])
-			widths[i] = max(widths[i], width(cells[r][i]))
+		var paint func(int) colour
+		if paintCell != nil {
+			paint = func(c int) colour { return paintCell(r, c) }
 		}
-	}
-	gap := "  "
-	if p.style.Width > 0 {
-		gap = p.squeeze(width(indent), width(header[len(header)-1]), widths, cells)
-	}
-	head := []span{{text: indent}}
-	for i, h := range header {
-		head = append(head, span{pad(h, widths[i]) + gap, dim})
-	}
-	p.line(head...)
-	for r, row := range cells {
-		line := []span{{text: indent}}
-		for i, cell := range row {
-			c := plain
-			if paintCell != nil {
-				c = paintCell(r, i)
-			}
-			blanks := strings.Repeat(" ", widths[i]-width(cell))
-			line = append(line, span{cell, c}, span{text: blanks + gap})
-		}
-		p.line(line...)
+		p.row(l, indent, row, paint)
 	}
 }
 
-// squeeze makes a table fit the style's width as far as it can and returns the gap between its columns. The last column,
-// usually free text, is cut first; then the columns close up; then long cells, paths mostly, lose their middle.
-func (p *page) squeeze(indent, last int, widths []int, cells [][]string) (gap string) {
+// layout is how wide the columns of a table are.
+type layout struct {
+	widths []int
+	gap    string // between columns
+}
+
+func layoutOf(header []string) *layout {
+	l := &layout{widths: make([]int, len(header)), gap: "  "}
+	for i, h := range header {
+		l.widths[i] = width(h)
+	}
+	return l
+}
+
+// widen makes room for a row.
+func (l *layout) widen(row []string) {
+	for i := range min(len(row), len(l.widths)) {
+		l.widths[i] = max(l.widths[i], width(clean(row[i])))
+	}
+}
+
+// squeeze makes a table fit the style's width as far as it can. The last column, usually free text, is cut first; then
+// the columns close up; then long cells, paths mostly, lose their middle.
+func (l *layout) squeeze(indent int, header []string, o Style) {
+	last := len(l.widths) - 1
 	total := func(gap int) int {
-		sum := indent + last
-		for _, w := range widths[:len(widths)-1] {
+		sum := indent + width(header[last])
+		for _, w := range l.widths[:last] {
 			sum += w + gap
 		}
 		return sum
 	}
-	if total(2) <= p.style.Width {
-		return "  "
+	if o.Width <= 0 || total(2) <= o.Width {
+		return
 	}
-	for c, w := range widths[:len(widths)-1] {
-		excess := total(1) - p.style.Width
-		if excess <= 0 || w <= longCell {
-			continue
-		}
-		widths[c] = max(longCell, w-excess)
-		for _, row := range cells {
-			row[c] = p.style.middle(row[c], widths[c])
+	for c, w := range l.widths[:last] {
+		if excess := total(1) - o.Width; excess > 0 && w > longCell {
+			l.widths[c] = max(longCell, w-excess)
 		}
 	}
-	return " "
+	l.gap = " "
+}
+
+func (p *page) header(l *layout, indent string, header []string) {
+	head := []span{{text: indent}}
+	for i, h := range header {
+		head = append(head, span{pad(h, l.widths[i]) + l.gap, dim})
+	}
+	p.line(head...)
+}
+
+// row adds a row; paint, when not nil, chooses the colour of a cell.
+func (p *page) row(l *layout, indent string, row []string, paint func(col int) colour) {
+	line := []span{{text: indent}}
+	for i, to := range l.widths {
+		cell, c := "", plain
+		if i < len(row) {
+			cell = p.style.middle(clean(row[i]), to)
+		}
+		if paint != nil {
+			c = paint(i)
+		}
+		line = append(line, span{cell, c}, span{text: strings.Repeat(" ", max(0, to-width(cell))) + l.gap})
+	}
+	p.line(line...)
 }
 
 // longCell is how wide a cell may always be: an id of EC2's is never shortened.

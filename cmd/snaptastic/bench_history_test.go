@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"snaptastic/ec2/sandbox"
+	"snaptastic/steps"
+	"snaptastic/steps/snapset"
+)
+
+// A long history costs little memory: what is kept of a snapshot is small, and
+// no list of them is written from one piece.
+func TestFiftyThousandSnapshotsFitInto64MiB(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: makes 50,000 snapshots")
+	}
+	needRig(t)
+	bin := program(t)
+	r := newRig(t, 1, "ext4") // of all histories the one with the most sets
+	r.must("run", "mount", "db")
+	r.must("run", "snapshot", "db")
+	r.bin = bin
+	age(t, r.world(), 50_000, r.mounts[0])
+	for _, c := range []struct {
+		code  int
+		wants string
+		args  []string
+	}{
+		{0, "done", []string{"run", "mount", "db"}},
+		{0, "each with a restorable snapshot", []string{"check", "db"}},
+		{0, "a mount of all volumes takes", []string{"snapshots", "db"}},
+		{0, `"choices": [`, []string{"snapshots", "db", "-o", "json"}},
+		{0, "done", []string{"run", "unmount", "db"}},
+		{0, "snap-", []string{"plan", "mount", "db"}},
+		{0, "done", []string{"run", "mount", "db"}},
+		{0, "a new empty volume", []string{"snapshots", "other"}}, // looks for what it perhaps means
+	} {
+		if c.args[1] == "other" {
+			r.declare(fmt.Sprintf("snapshotter \"other\" {\n  filter_tags = { role = \"other\" }\n%s}\n", r.volume(0, "ext4")))
+		}
+		peak, cpu, code, out := r.peak(c.args...)
+		t.Logf("%v: %.1f MiB, %v of CPU, %d bytes written", c.args, float64(peak)/1024, cpu, len(out))
+		if code != c.code || !strings.Contains(out, c.wants) {
+			t.Errorf("%v: exit %d, %q is not in\n%.2000s", c.args, code, c.wants, out)
+		}
+		if peak == 0 || peak >= 64*1024 {
+			t.Errorf("%v: the peak is %d KiB", c.args, peak)
+		}
+	}
+}
+
+// peak runs the program and returns its largest resident set in KiB, and its
+// time on the processor. What it writes is read at the end only, so that it
+// cannot end unseen.
+func (r *rig) peak(args ...string) (kib int, cpu time.Duration, code int, out string) {
+	r.t.Helper()
+	cmd := r.command(args...)
+	file, err := os.CreateTemp(r.dir, "out-*")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer file.Close()
+	cmd.Stdout, cmd.Stderr = file, file
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	over := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(over) }()
+	for done := false; !done; {
+		select {
+		case <-over:
+			done = true
+		case <-time.After(2 * time.Millisecond):
+			kib = max(kib, highWater(cmd.Process.Pid))
+		}
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		r.t.Fatal(err)
+	}
+	text, err := io.ReadAll(file)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	use := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return kib, time.Duration(use.Utime.Nano() + use.Stime.Nano()), cmd.ProcessState.ExitCode(), string(text)
+}
+
+// age gives a world the snapshots of many hourly runs, each of a volume of its own.
+func age(t *testing.T, w *sandbox.World, runs int, mountPoint string) {
+	t.Helper()
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	var rows []sandbox.Snapshot
+	for i := range runs {
+		at := now.Add(-time.Duration(i+1) * time.Hour)
+		run, token := fmt.Sprintf("%s-%04x", at.Format("20060102T150405000"), i&0xffff), fmt.Sprintf("%032x", i)
+		s := sandbox.Snapshot{VolumeID: fmt.Sprintf("vol-%017x", i), Size: 1, Started: at, Description: "snaptastic: " + mountPoint + " of run " + run, Tags: sandbox.Tags{}}
+		for key, value := range map[string]string{"role": "db", "environment": "production", "Name": "db " + mountPoint, "cost-center": "4711",
+			steps.TagMountPoint: mountPoint, steps.TagInstance: "i-0123456789abcdef0", steps.TagCreated: at.Format(time.RFC3339),
+			steps.TagExpires: at.Add(14 * 24 * time.Hour).Format(time.RFC3339), steps.TagRun: run, steps.TagToken: token,
+			steps.TagMembers: "1", steps.TagState: steps.Consistent, snapset.TagSet: snapset.SetID(run, token),
+			snapset.TagDataTime: snapset.DataStamp(at), snapset.TagFilterKeys: "role"} {
+			s.Tags[key] = sandbox.TagValue{Value: value}
+		}
+		rows = append(rows, s)
+		if len(rows) == 5000 || i == runs-1 {
+			if _, err := w.AddSnapshots(rows...); err != nil {
+				t.Fatal(err)
+			}
+			rows = nil
+		}
+	}
+}
