@@ -86,7 +86,7 @@ func (w *World) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win
 	if err := win.guard.Freeze(ctx); err != nil {
 		hint := ""
 		if errors.Is(err, syscall.EBUSY) {
-			hint = "somebody else has frozen it: wait until that is over, or thaw it with `snaptastic thaw MOUNT`"
+			hint = "somebody else has frozen it: wait until that is over, or end it with `snaptastic thaw` and the mount point (`fsfreeze -u` does it as well)"
 		}
 		return out, plan.Terminal(hint, err)
 	}

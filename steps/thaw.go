@@ -46,7 +46,11 @@ func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {
 				}
 				return out, nil
 			case !hold.Held:
-				return out, plan.Terminal("the snapshots are deleted; see whether the machine or EC2 is overloaded, or raise max_hold",
+				hint := "see whether the machine or EC2 is overloaded, or raise max_hold"
+				if hold.Others {
+					hint = "see what else freezes and thaws it, such as another backup tool at the same hour"
+				}
+				return out, plan.Terminal("the snapshots are deleted; "+hint,
 					fmt.Errorf("the freeze did not hold until the snapshots were taken: %s", hold.Reason))
 			}
 			if lost != nil {

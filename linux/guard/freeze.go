@@ -24,6 +24,7 @@ type Hold struct {
 	Frozen time.Duration // from the first freeze issued to the last thaw returned
 	Held   bool          // every file system was frozen by us, unbroken, from the last freeze's return until Thaw was called
 	Reason string        // why Held is false
+	Others bool          // another program's thaw is why
 	Mounts []MountHold
 }
 
@@ -170,8 +171,8 @@ func (g *Guard) hold() Hold {
 		}
 		to = max(to, s.frozen, s.thawed)
 		h.Mounts = append(h.Mounts, m)
-		if reason := g.breach(s, m.Path); reason != "" && h.Held {
-			h.Held, h.Reason = false, reason
+		if reason, others := g.breach(s, m.Path); reason != "" && h.Held {
+			h.Held, h.Reason, h.Others = false, reason, others
 		}
 	}
 	select {
@@ -190,23 +191,24 @@ func (g *Guard) hold() Hold {
 	return h
 }
 
-// breach says how one file system failed to be frozen until Thaw was called, "" when it was.
-func (g *Guard) breach(s progress, path string) string {
+// breach says how one file system failed to be frozen until Thaw was called, "" when it was, and whether another program is
+// why.
+func (g *Guard) breach(s progress, path string) (reason string, others bool) {
 	switch {
 	case s.phase == refused:
-		return fmt.Sprintf("%s did not freeze: %v", path, explain(s.errno, isRefused))
+		return fmt.Sprintf("%s did not freeze: %v", path, explain(s.errno, isRefused)), false
 	case s.phase != thawed:
-		return path + " is still frozen"
+		return path + " is still frozen", false
 	case s.frozen == 0:
-		return fmt.Sprintf("the guard died before %s was frozen: %s", path, g.lost)
+		return fmt.Sprintf("the guard died before %s was frozen: %s", path, g.lost), false
 	case s.errno == syscall.EINVAL && g.lost == "":
-		return "somebody else thawed " + path
+		return "somebody else thawed " + path, true
 	case s.thawing < g.thawCall || s.errno != 0:
-		return g.why()
+		return g.why(), false
 	case s.wrote > 0:
-		return fmt.Sprintf("%d KiB were written to %s while it was frozen: somebody else thawed it and froze it again", (s.wrote+1)/2, path)
+		return fmt.Sprintf("%d KiB were written to %s while it was frozen: somebody else thawed it and froze it again", (s.wrote+1)/2, path), true
 	}
-	return ""
+	return "", false
 }
 
 // why says in words what ended the hold early; mu is held.

@@ -411,7 +411,7 @@ func TestAThawAndAFreezeBySomebodyElseBreakTheHold(t *testing.T) {
 			}
 			freezePath(t, disks[1].path)
 			h, err := g.Thaw(t.Context())
-			if err != nil || h.Held || !strings.Contains(h.Reason, disks[1].path) || !strings.Contains(h.Reason, "froze it again") {
+			if err != nil || h.Held || !h.Others || !strings.Contains(h.Reason, disks[1].path) || !strings.Contains(h.Reason, "froze it again") {
 				t.Errorf("hold %+v, %v", h, err)
 			}
 		})
