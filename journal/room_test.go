@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"snaptastic/plan"
 )
 
 // smallDisk is a store on a disk of its own, with room for size bytes and so many inodes.
@@ -222,5 +225,41 @@ func TestARunThatIsGoneOnWithIsUnfinishedAgain(t *testing.T) {
 	r.Close()
 	if runs, err := s.Unfinished(); err != nil || len(runs) != 1 {
 		t.Errorf("unfinished are %+v, %v", runs, err)
+	}
+}
+
+func TestTheNewestRunsAreReadNoFurtherThanAskedFor(t *testing.T) {
+	s := testStore(t)
+	for _, id := range []plan.RunID{"run-1", "run-2", "run-3"} {
+		r := begin(t, s, id, testPlan(t, "v-"+string(id)))
+		m := r.Meta()
+		m.Outcome, m.Ended = RunDone, time.Now()
+		if err := r.SetMeta(m); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+	}
+	for _, id := range []plan.RunID{"run-1", "run-2", "run-3"} {
+		_ = os.Remove(s.path(id, ".json"))
+	}
+	read := func(id plan.RunID) bool { // a summary is written anew where it is missing
+		_, err := os.Stat(s.path(id, ".json"))
+		return err == nil
+	}
+	for sum := range s.Newest() {
+		if sum.Run != "run-3" {
+			t.Errorf("the newest is %s", sum.Run)
+		}
+		break
+	}
+	if !read("run-3") || read("run-2") || read("run-1") {
+		t.Errorf("read are run-3 %v, run-2 %v, run-1 %v", read("run-3"), read("run-2"), read("run-1"))
+	}
+	var all []plan.RunID
+	for sum := range s.Newest() {
+		all = append(all, sum.Run)
+	}
+	if !slices.Equal(all, []plan.RunID{"run-3", "run-2", "run-1"}) {
+		t.Errorf("in order: %v", all)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -213,6 +214,21 @@ func writeNew(path string, body []byte) error {
 // List returns all runs, oldest first: good rows, and rows whose Problem says
 // why the journal could not be read.
 func (s *Store) List() ([]Summary, error) { return s.list(true) }
+
+// Newest goes through the runs from the newest on, and reads of them no more than it is asked for: a machine has thousands.
+func (s *Store) Newest() iter.Seq[Summary] {
+	return func(yield func(Summary) bool) {
+		journals, files, err := s.names()
+		if err != nil {
+			return
+		}
+		for _, id := range slices.Backward(journals) {
+			if sum, there := s.summary(plan.RunID(id), files[id+".json"]); there && !yield(sum) {
+				return
+			}
+		}
+	}
+}
 
 // Unfinished is List without the runs that ended, at a cost that does not grow
 // with their number: only an ended run has a summary beside its journal.

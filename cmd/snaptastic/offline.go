@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -86,11 +85,7 @@ func (a *app) adoptRecorded(ctx context.Context, name, why string, so func() boo
 
 // lastMount is the journal of the newest finished mount of the snapshotter, when no unmount came after it.
 func (a *app) lastMount(store *journal.Store, name string) *journal.Journal {
-	runs, err := store.List()
-	if err != nil {
-		return nil
-	}
-	for _, r := range slices.Backward(runs) {
+	for r := range store.Newest() {
 		switch {
 		case r.Snapshotter != name || r.Problem != "" || r.Operation != "mount" && r.Operation != "unmount":
 			continue
