@@ -55,7 +55,7 @@ func (p Patience) Ask(ctx context.Context, question func(context.Context) error)
 		}
 		left := time.Until(p.Until)
 		if left <= 0 && try == 0 {
-			return err
+			return last
 		}
 		if left <= 0 {
 			return gaveUp(last, time.Since(begun))
@@ -74,10 +74,14 @@ func (p Patience) Ask(ctx context.Context, question func(context.Context) error)
 
 type tryKey struct{}
 
-// askOnce bounds one try, so that one that hangs leaves time for another. The last one may have what is left.
+// askOnce bounds one try, so that one that hangs leaves time for another. The last one may have what is left; a question that
+// may be asked only once has the time of a first one, unless its caller bounds it.
 func askOnce(ctx context.Context, try int, left time.Duration, question func(context.Context) error) error {
-	if left <= 0 && try == 0 { // the zero Patience
+	if _, bounded := ctx.Deadline(); left <= 0 && try == 0 && bounded {
 		return question(ctx)
+	}
+	if left <= 0 && try == 0 {
+		left = firstQuestion
 	}
 	bound := min(firstQuestion<<min(try, 10), lastQuestion)
 	bounded, cancel := context.WithTimeout(context.WithValue(ctx, tryKey{}, try), max(min(bound, left), time.Second))

@@ -204,6 +204,19 @@ func TestAStopEndsAPatientQuestionAtOnce(t *testing.T) {
 	}
 }
 
+// Without patience, or after it is used up, a question is asked once; one that hangs ends all the same.
+func TestAQuestionThatMayBeAskedOnlyOnceDoesNotHang(t *testing.T) {
+	for _, until := range []time.Duration{0, -time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			err := Patience{Until: begun.Add(until)}.Ask(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+			if took := time.Since(begun); took != firstQuestion || ClassOf(err) != Transient || !strings.Contains(err.Error(), "no answer") {
+				t.Errorf("after %s: %v", took, err)
+			}
+		})
+	}
+}
+
 // IAM is eventually consistent, and the clock of a machine that boots may not be set yet.
 func TestARefusalOfTheCredentialsPassesWhileTheClientIsPatient(t *testing.T) {
 	for _, code := range []string{"AuthFailure", "InvalidClientTokenId", "RequestExpired", "ExpiredToken", "UnrecognizedClientException", "SignatureDoesNotMatch", "UnauthorizedOperation"} {

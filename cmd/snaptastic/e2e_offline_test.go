@@ -104,3 +104,32 @@ func TestWhatIsNotMountedWithoutEC2(t *testing.T) {
 		})
 	}
 }
+
+// A volume that was in use is not unmounted. That refusal changed nothing, so the next boot mounts without EC2 as before; and
+// after an unmount that was done it does not.
+func TestARefusedUnmountDoesNotKeepABootFromMountingWithoutEC2(t *testing.T) {
+	t.Parallel()
+	for _, refused := range []bool{true, false} {
+		t.Run(fmt.Sprintf("refused %v", refused), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 2, "ext4")
+			r.must("run", "mount", "db")
+			if refused {
+				user, err := os.Create(filepath.Join(r.mounts[0], "open"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.wants(1, "in use", "run", "unmount", "db", "--yes")
+				user.Close()
+			} else {
+				r.must("run", "unmount", "db", "--yes")
+			}
+			r.reboot()
+			r.down()
+			code, out := r.run("run", "mount", "db", "--patience", "1s")
+			if (code == 0) != refused || (len(r.mounted()) == 2) != refused {
+				t.Errorf("exit %d, mounted are %v\n%s", code, r.mounted(), out)
+			}
+		})
+	}
+}

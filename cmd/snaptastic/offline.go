@@ -83,11 +83,14 @@ func (a *app) adoptRecorded(ctx context.Context, name, why string, so func() boo
 	return done+mounted == len(last.Plan().Lanes)
 }
 
-// lastMount is the journal of the newest finished mount of the snapshotter, when no unmount came after it.
+// lastMount is the journal of the newest finished mount of the snapshotter, when no unmount came after it. One that changed
+// nothing, or was undone, left all mounted.
 func (a *app) lastMount(store *journal.Store, name string) *journal.Journal {
 	for r := range store.Newest() {
 		switch {
 		case r.Snapshotter != name || r.Problem != "" || r.Operation != "mount" && r.Operation != "unmount":
+			continue
+		case r.Operation == "unmount" && (r.Outcome == journal.Aborted || r.Outcome == journal.RolledBack):
 			continue
 		case r.Operation == "unmount":
 			return nil
