@@ -172,7 +172,7 @@ func (a *app) mountOffline(ctx context.Context, store *journal.Store, host *linu
 	defer release()
 	w := &steps.World{Host: host, Fstab: host.FstabLine, Version: version(), Instance: steps.Instance{ID: p.Instance}, Log: a.logAt, HookDir: hookDir(store),
 		HookOutput: func(step plan.StepID, line string) { a.log.Info(line, "step", step) }}
-	a.log.Warn(why+": the volumes of the last mount that are plugged in are mounted without asking it", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
+	a.log.Warn(why+": the volumes of the last mount that are plugged in are mounted without asking EC2", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
 	progress := a.progress(id, p, nil)
 	conf := runner.Config{Plan: p, Run: id, Journal: unwritten{}, Handlers: steps.Handlers(w), BootID: boot, Observe: progress.Event}
 	a.tune(&conf)
