@@ -38,8 +38,26 @@ func Rollback(ctx context.Context, c Config) Result {
 		res.Outcome = journal.Interrupted
 	case len(r.failures) > 0:
 		res.Outcome = journal.RunFailed
+	case r.Plan.UndoOnFailure && b.keptAll():
+		res.Outcome = journal.RunDone
 	}
 	return res
+}
+
+// keptAll: what the run was for is there and is kept, such as snapshots that were labelled before it was cut off. It was not
+// rolled back.
+func (b *rollback) keptAll() bool {
+	kept := 0
+	for _, n := range b.graph.nodes {
+		if n.step.KeptBy == "" || !n.rec.Began() {
+			continue
+		}
+		if n.rec.Undo != journal.Kept {
+			return false
+		}
+		kept++
+	}
+	return kept > 0
 }
 
 type rollback struct {

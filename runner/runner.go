@@ -179,6 +179,9 @@ func Execute(ctx context.Context, c Config) Result {
 		c.Records, c.Lanes = res.Records, nil
 		undone := Rollback(ctx, c)
 		undone.Failures = append(res.Failures, undone.Failures...)
+		if undone.Outcome == journal.RunDone { // what it made is kept, and yet it failed
+			undone.Outcome = journal.RolledBack
+		}
 		undone.Done, undone.Unwell = res.Done, res.Unwell
 		return undone
 	}

@@ -356,3 +356,22 @@ func TestRebootRunsHooksAgain(t *testing.T) {
 		})
 	}
 }
+
+// A snapshot that was cut off after its label is there to be restored: it is done, and no listing says that it was rolled back.
+func TestASnapshotThatWasCutOffAfterItsLabelIsNotShownAsRolledBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4", "--snapshot-time=1h")
+	r.must("run", "mount", "db")
+	r.strike("wait-snapshot", "run", "snapshot", "db", "--wait")
+	r.reboot()
+	out := r.must("--log-level", "off", "resume")
+	if strings.Contains(out, "rolled back") || !strings.Contains(out, "is done") {
+		t.Errorf("resume says\n%s", out)
+	}
+	if out := r.must("runs"); strings.Contains(out, "rolled back") {
+		t.Errorf("runs says\n%s", out)
+	}
+	if s := r.snapshots(); len(s) != 1 || s[0].Tags["snaptastic:state"] != "consistent" {
+		t.Errorf("the snapshots are %+v", s)
+	}
+}

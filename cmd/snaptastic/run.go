@@ -221,7 +221,7 @@ func (a *app) undoUnfinished(ctx context.Context, store *journal.Store, r journa
 		hooksOwed = hooksBegan(run)
 	}
 	res, err := a.execute(ctx, store, run, act)
-	if res.Outcome != journal.RolledBack && err == nil {
+	if !res.Outcome.Ended() && err == nil {
 		err = fmt.Errorf("it ended as %s", res.Outcome)
 	}
 	if unattended && res.Outcome == journal.RunFailed && res.Err == nil && !needsOperator(res) {
@@ -281,7 +281,7 @@ func (a *app) rollbackAfter(ctx context.Context, store *journal.Store, id plan.R
 	if err != nil {
 		return err
 	}
-	if res, err := a.execute(ctx, store, run, action{rollback: true}); err != nil || res.Outcome != journal.RolledBack {
+	if res, err := a.execute(ctx, store, run, action{rollback: true}); err != nil || !res.Outcome.Ended() {
 		return err
 	}
 	var some *codeError
