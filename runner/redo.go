@@ -114,7 +114,7 @@ func (r *run) discard(n *node, cause error, then func(error)) {
 		a, in := r.attempt(n), n.rec.Input
 		a.Resumed, a.Discard = true, true
 		r.work(func() func() {
-			_, err := undoByLook(r.effects, r.Config, n.step, a, in, false)
+			_, err := undoByLook(r.effects, r.Config, n.step, a, in, undoing{})
 			return func() {
 				if err == nil {
 					rec := n.rec

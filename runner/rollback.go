@@ -44,6 +44,12 @@ func Rollback(ctx context.Context, c Config) Result {
 	return res
 }
 
+// unsure: what became of the step is not known, or was a moment ago, so that a look at EC2 may not show it yet.
+func (b *rollback) unsure(n *node) bool {
+	return n.step.Look == plan.ByState && n.step.Scope == plan.Cloud &&
+		(n.rec.State == journal.Started || n.rec.State == journal.Done && time.Since(n.rec.EndedAt) < b.Settle)
+}
+
 // keptAll: what the run was for is there and is kept, such as snapshots that were labelled before it was cut off. It was not
 // rolled back.
 func (b *rollback) keptAll() bool {
@@ -160,8 +166,9 @@ func (b *rollback) undo(n *node, again bool) {
 	if k := n.step.KeptBy; k != "" {
 		a.Keep = b.graph.byID[k].rec.EverDone
 	}
+	how := undoing{again: again, unsure: b.unsure(n)}
 	b.work(func() func() {
-		adopted, err := undoByLook(b.effects, b.Config, n.step, a, in, again)
+		adopted, err := undoByLook(b.effects, b.Config, n.step, a, in, how)
 		return func() { b.undid(n, adopted, err) }
 	})
 }

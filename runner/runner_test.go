@@ -599,6 +599,49 @@ func TestTime(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a rollback does not believe one look at a cloud that lags", func(t *testing.T) {
+		cloudDef := stateDef
+		cloudDef.Scope, cloudDef.Kind = plan.Cloud, "cloud"
+		for name, c := range map[string]struct {
+			state journal.State
+			shown time.Duration // from when on the effect is shown
+			undos int
+			waits bool
+		}{
+			"cut off, shown late":     {journal.Started, 5 * time.Second, 1, true},
+			"cut off, never there":    {journal.Started, time.Hour, 0, true},
+			"just done, shown late":   {journal.Done, 5 * time.Second, 1, true},
+			"failed: it is not there": {journal.Failed, time.Hour, 0, false},
+		} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := plan.NewBuilder(plan.Plan{Operation: "test", Resumption: plan.Continue})
+					plan.Add(b, cloudDef, "s", in{Name: "s"})
+					p, err := b.Build()
+					if err != nil {
+						t.Fatal(err)
+					}
+					start, undos := time.Now(), 0
+					h := plan.Handlers{}
+					plan.Bind(h, cloudDef, plan.Funcs[in, string]{
+						Observe: func(context.Context, plan.Attempt, in) (plan.Seen[string], error) {
+							if time.Since(start) < c.shown {
+								return plan.Seen[string]{Sight: plan.Absent}, nil
+							}
+							return plan.Seen[string]{Sight: plan.AsWanted}, nil
+						},
+						Do:   func(context.Context, plan.Attempt, in) (string, error) { return "", nil },
+						Undo: func(context.Context, plan.Attempt, in, string) error { undos++; return nil },
+					})
+					rec := journal.Record{State: c.state, Generation: 1, Token: Token("r", "s", 1), Input: p.Steps[0].In, Seen: plan.Absent, StartedAt: start, EndedAt: start}
+					res := Rollback(t.Context(), Config{Plan: p, Run: "r", Records: map[plan.StepID]journal.Record{"s": rec}, Journal: nowhere{}, Handlers: h, BootID: "b"})
+					if res.Outcome != journal.RolledBack || undos != c.undos || (time.Since(start) > 0) != c.waits {
+						t.Errorf("ended as %q after %s with %d undos", res.Outcome, time.Since(start), undos)
+					}
+				})
+			})
+		}
+	})
 	t.Run("the time between two processes belongs to no step", func(t *testing.T) {
 		for _, rollback := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {

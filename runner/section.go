@@ -121,7 +121,7 @@ func (r *run) closeAndUndo(sec *section, members []memberAttempt) error {
 		if m.n == sec.open || m.a.Token == "" {
 			continue
 		}
-		if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, false); err != nil {
+		if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, undoing{}); err != nil {
 			return fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err)
 		}
 	}
@@ -252,7 +252,7 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 		var undo error
 		for i := len(attempts) - 2; i >= 0; i-- {
 			if m := attempts[i]; m.n != sec.open && results[i].ran {
-				if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, false); err != nil {
+				if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, undoing{}); err != nil {
 					undo = errors.Join(undo, fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err))
 				}
 			}
@@ -341,11 +341,15 @@ func (r *run) sectionFailed(sec *section, err error) {
 	}
 }
 
+// undoing says what is known of a step that is to be undone. again: an undo was cut off before. unsure: its effect may be there
+// though a look does not show it yet.
+type undoing struct{ again, unsure bool }
+
 // undoByLook finds a step's effect and undoes it when it is ours. An absent
-// one counts only after the settle window. again says that an undo was cut off
-// before: what it undid first may be all that a look can see, so it is called
-// whatever is seen. adopted says that what is there was not made by this run.
-func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage, again bool) (adopted bool, _ error) {
+// one counts only after the settle window. After an undo that was cut off, what
+// it undid first may be all that a look can see, so it is called whatever is
+// seen. adopted says that what is there was not made by this run.
+func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage, u undoing) (adopted bool, _ error) {
 	timeout := c.Timeout
 	if s.Timeout > 0 {
 		timeout = max(time.Duration(s.Timeout), c.Settle*2)
@@ -357,7 +361,7 @@ func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in 
 	for {
 		o, err := h.Observe(ctx, a, in)
 		present := err == nil && (o.Sight == plan.Ours || (o.Sight == plan.AsWanted && s.Look == plan.ByState))
-		if present || again && err == nil && s.Look == plan.ByState && o.Sight == plan.Absent {
+		if present || u.again && err == nil && s.Look == plan.ByState && o.Sight == plan.Absent {
 			if err = h.Undo(ctx, a, in, o.Output); err == nil {
 				return false, nil
 			}
@@ -373,7 +377,7 @@ func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in 
 			wait = max(v.After, min(c.RetryMin<<min(tries-1, 10), c.RetryMax))
 		case s.Look == plan.ByToken && o.Sight == plan.AsWanted:
 			return true, nil
-		case s.Look != plan.ByToken || o.Sight == plan.Conflict || time.Since(began) >= c.Settle:
+		case o.Sight == plan.Conflict || time.Since(began) >= c.Settle || s.Look != plan.ByToken && !u.unsure:
 			return false, nil
 		}
 		t := time.NewTimer(wait)
