@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
@@ -62,9 +63,34 @@ func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 			if err != nil {
 				return nil, err
 			}
+			if err := w.caughtUp(snapshots); err != nil {
+				return nil, err
+			}
 			return w.warnOfMisses(ctx, in, snapshots, chooseBeside(in.Search.request(wished), unsure, snapshots)), nil
 		},
 	}
+}
+
+// lagBound is how long EC2 may go without showing a label that this machine has given. After that its snapshot was deleted.
+const lagBound = 15 * time.Second
+
+// caughtUp asks to look again while what EC2 shows is older than what this machine labelled a moment ago: the set before it
+// would be restored, and what was written in between be lost.
+func (w *World) caughtUp(snapshots *snapset.Index) error {
+	missing := snapshots.Unlabelled(w.LabelledLately)
+	if len(missing) == 0 || w.LookOnly {
+		return nil
+	}
+	w.mu.Lock()
+	if w.behindSince.IsZero() {
+		w.behindSince = time.Now()
+	}
+	behind := time.Since(w.behindSince)
+	w.mu.Unlock()
+	if behind >= lagBound {
+		return nil
+	}
+	return plan.Retry(500*time.Millisecond, fmt.Errorf("EC2 does not show yet that %s was labelled a moment ago", missing[0]))
 }
 
 func (s Search) request(mountPoints []string) snapset.Request {

@@ -127,6 +127,9 @@ type World struct {
 	Environ []string
 	// HookDir is where the records of running hooks lie, so that whoever goes on after a crash ends them; "" for none.
 	HookDir string
+	// LabelledLately are snapshots of this snapshotter that this machine labelled in the last minutes. A look at EC2 that does not
+	// show them so is out of date.
+	LabelledLately []string
 	// LookOnly makes the read-only steps look once and not wait: for showing a plan.
 	LookOnly bool
 	// DeleteKept are volumes that a rollback would keep, since they were in use once, and that an operator said to delete.
@@ -138,10 +141,11 @@ type World struct {
 	// HookOutput takes each line that a hook writes; nil drops it.
 	HookOutput func(step plan.StepID, line string)
 
-	mu        sync.Mutex
-	indexes   *ec2.Shared[*snapset.Index] // made when first asked; see candidates
-	windows   map[string]*window          // live freezes, by run and section
-	mountedAt map[string]time.Time        // by mount point: what this process has mounted
+	mu          sync.Mutex
+	behindSince time.Time                   // when EC2 was first seen not to show what is LabelledLately
+	indexes     *ec2.Shared[*snapset.Index] // made when first asked; see candidates
+	windows     map[string]*window          // live freezes, by run and section
+	mountedAt   map[string]time.Time        // by mount point: what this process has mounted
 }
 
 func (w *World) log(level, message string, keysAndValues ...any) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"time"
 
 	"snaptastic/journal"
 	"snaptastic/linux"
@@ -45,9 +46,43 @@ func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, 
 		g.OwnedDir = frozenDir(store)
 		w.HookDir = hookDir(store)
 		w.Protected = a.protected(store, p)
+		w.LabelledLately = labelledLately(store, p.Snapshotter, time.Now())
 	}
 	w.Freezer = g
 	return steps.Handlers(w), nil
+}
+
+// lately is how long EC2's answers are held against what this machine itself did: they lag for seconds.
+const lately = 5 * time.Minute
+
+// labelledLately are the snapshots that the snapshotter's newest finished snapshot run labelled, when it ended a moment ago.
+func labelledLately(store *journal.Store, name string, now time.Time) (ids []string) {
+	for r := range store.Newest() {
+		if r.Created.Before(now.Add(-24 * time.Hour)) { // none of the older ones ended in the last minutes
+			return nil
+		}
+		if r.Problem != "" || r.Snapshotter != name || r.Operation != "snapshot" || r.Outcome != journal.RunDone {
+			continue
+		}
+		if now.Sub(r.Ended) > lately {
+			return nil
+		}
+		j, err := store.Read(r.Run)
+		if err != nil {
+			return nil
+		}
+		defer j.Close()
+		for _, s := range j.Plan().Steps {
+			var set steps.SnapshotSet
+			if rec := j.Records()[s.ID]; s.Kind == steps.TagSnapshots.Kind && rec.State == journal.Done && json.Unmarshal(rec.Output, &set) == nil {
+				for _, t := range set.Snapshots {
+					ids = append(ids, t.SnapshotID)
+				}
+			}
+		}
+		return ids
+	}
+	return nil
 }
 
 // logAt takes what steps have to say.

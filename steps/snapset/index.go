@@ -50,6 +50,20 @@ func (x *Index) Add(s ec2.Snapshot) {
 	x.rows = append(x.rows, r)
 }
 
+// Unlabelled are those of the ids that it does not have as labelled snapshots of ours.
+func (x *Index) Unlabelled(ids []string) []string {
+	if len(ids) == 0 {
+		return nil
+	}
+	there := make(map[string]bool, len(ids))
+	for _, r := range x.rows {
+		if r.Origin == OriginConsistent && slices.Contains(ids, r.ID) {
+			there[r.ID] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return there[id] })
+}
+
 // only is an index of some of the rows.
 func (x *Index) only(keep func(*Row) bool) *Index {
 	some := &Index{}
