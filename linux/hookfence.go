@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +61,7 @@ func becomeHook(args []string) int {
 	// A signal that is caught has its default again after execve, one that is ignored stays ignored (execve(2)); what this
 	// program or its parent ignores is nothing to a hook.
 	signal.Notify(make(chan os.Signal, 1))
+	defaultInternalSignals()
 	if len(args) < 3 || !told() {
 		return 1
 	}
@@ -71,6 +73,16 @@ func becomeHook(args []string) int {
 	}
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, fenceMarker+"=") })
 	return refuse("exec "+args[0], syscall.Exec(args[0], args[2:], env))
+}
+
+// defaultInternalSignals gives the two signals that belong to the C library their defaults. Go leaves them alone, and a parent that
+// used glibc's posix_spawn (make does) has left them ignored.
+// Source: glibc, sysdeps/unix/sysv/linux/spawni.c
+func defaultInternalSignals() {
+	var action [4]uintptr // struct sigaction of the kernel: handler SIG_DFL, flags, restorer, mask
+	for _, sig := range []uintptr{32, 33} {
+		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&action)), 0, unsafe.Sizeof(action[3]), 0, 0)
+	}
 }
 
 // told waits for the program's one word; false when it is gone.
