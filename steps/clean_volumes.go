@@ -65,7 +65,7 @@ func (w CleanWorld) judgeVolume(f *Fate, v ec2.Volume, policy CleanPolicy, going
 		f.Goes, f.Stands, f.Why = true, []string{newest.ID}, "it was detached before "+newest.ID+" was begun, which has it all"
 		return
 	default:
-		f.Why = fmt.Sprintf("its newest labelled snapshot %s was begun %s before it was detached", newest.ID, rough(detached.Sub(newest.Started)))
+		f.Why = fmt.Sprintf("its newest labelled snapshot %s was begun %s before it was detached", newest.ID, snapset.Rough(detached.Sub(newest.Started)))
 	}
 	switch within := known && newest.ID != "" && detached.Sub(newest.Started) <= policy.Gap; {
 	case policy.Unsaved && (policy.Gap == 0 || within):
@@ -93,16 +93,4 @@ func newestOfVolume(all []ec2.Snapshot, volume string, detached time.Time, going
 		}
 	}
 	return newest, reused
-}
-
-func rough(d time.Duration) string {
-	switch {
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0f s", d.Seconds())
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0f min", d.Minutes())
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%.0f h", d.Hours())
-	}
-	return fmt.Sprintf("%.0f days", d.Hours()/24)
 }
