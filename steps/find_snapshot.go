@@ -77,8 +77,11 @@ const lagBound = 15 * time.Second
 // caughtUp asks to look again while what EC2 shows is older than what this machine labelled a moment ago: the set before it
 // would be restored, and what was written in between be lost.
 func (w *World) caughtUp(snapshots *snapset.Index) error {
-	missing := snapshots.Unlabelled(w.LabelledLately)
-	if len(missing) == 0 || w.LookOnly {
+	if w.LookOnly || w.LabelledLately == nil {
+		return nil
+	}
+	missing := snapshots.Unlabelled(w.LabelledLately())
+	if len(missing) == 0 {
 		return nil
 	}
 	w.mu.Lock()

@@ -28,7 +28,8 @@ func TestAnOlderSetIsNotRestoredBecauseEC2Lags(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := &World{LabelledLately: c.lately}
+				lately := func() []string { return c.lately }
+				w := &World{LabelledLately: lately}
 				err := w.caughtUp(snapset.IndexOf(c.shown))
 				if (err != nil) != c.behind || err != nil && plan.VerdictOf(err).Action != plan.ActRetry {
 					t.Fatalf("behind %v: %v", c.behind, err)
@@ -37,7 +38,7 @@ func TestAnOlderSetIsNotRestoredBecauseEC2Lags(t *testing.T) {
 				if err := w.caughtUp(snapset.IndexOf(c.shown)); err != nil {
 					t.Errorf("after %s, when it must have been deleted: %v", lagBound, err)
 				}
-				if w := (&World{LabelledLately: c.lately, LookOnly: true}); w.caughtUp(snapset.IndexOf(c.shown)) != nil {
+				if w := (&World{LabelledLately: lately, LookOnly: true}); w.caughtUp(snapset.IndexOf(c.shown)) != nil {
 					t.Error("a plan that is only shown waits")
 				}
 			})

@@ -127,9 +127,9 @@ type World struct {
 	Environ []string
 	// HookDir is where the records of running hooks lie, so that whoever goes on after a crash ends them; "" for none.
 	HookDir string
-	// LabelledLately are snapshots of this snapshotter that this machine labelled in the last minutes. A look at EC2 that does not
+	// LabelledLately gives the snapshots of this snapshotter that this machine labelled in the last minutes. A look at EC2 that does not
 	// show them so is out of date.
-	LabelledLately []string
+	LabelledLately func() []string
 	// LookOnly makes the read-only steps look once and not wait: for showing a plan.
 	LookOnly bool
 	// DeleteKept are volumes that a rollback would keep, since they were in use once, and that an operator said to delete.

@@ -46,7 +46,7 @@ func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, 
 		g.OwnedDir = frozenDir(store)
 		w.HookDir = hookDir(store)
 		w.Protected = a.protected(store, p)
-		w.LabelledLately = labelledLately(store, p.Snapshotter, time.Now())
+		w.LabelledLately = func() []string { return labelledLately(store, p.Snapshotter, time.Now()) }
 	}
 	w.Freezer = g
 	return steps.Handlers(w), nil
