@@ -58,10 +58,12 @@ const lately = 5 * time.Minute
 // labelledLately are the snapshots that the snapshotter's newest finished snapshot run labelled, when it ended a moment ago.
 func labelledLately(store *journal.Store, name string, now time.Time) (ids []string) {
 	for r := range store.Newest() {
-		if r.Created.Before(now.Add(-24 * time.Hour)) { // none of the older ones ended in the last minutes
+		switch {
+		case r.Problem != "": // this very run is live, and tells nothing
+			continue
+		case r.Created.Before(now.Add(-24 * time.Hour)): // none of the older ones ended in the last minutes
 			return nil
-		}
-		if r.Problem != "" || r.Snapshotter != name || r.Operation != "snapshot" || r.Outcome != journal.RunDone {
+		case r.Snapshotter != name || r.Operation != "snapshot" || r.Outcome != journal.RunDone:
 			continue
 		}
 		if now.Sub(r.Ended) > lately {
