@@ -82,7 +82,7 @@ func (w CleanWorld) judgeVolume(f *Fate, v ec2.Volume, policy CleanPolicy, going
 // the volume had been let go of.
 func newestOfVolume(all []ec2.Snapshot, volume string, detached time.Time, going map[string]bool) (newest ec2.Snapshot, reused bool) {
 	for _, s := range all {
-		if s.VolumeID != volume || s.State != "completed" || s.Tags[TagState] != Consistent {
+		if s.VolumeID != volume || s.State != "completed" || snapset.OriginOf(s) != snapset.OriginConsistent {
 			continue
 		}
 		if s.Tags[TagRun] != "" && s.Started.After(detached) {
