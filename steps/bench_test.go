@@ -266,7 +266,7 @@ func (b *bench) aMount(device, name, fileSystem string, choice Choice) (Volume, 
 }
 
 // found is what a snapshot or an unmount finds.
-func (b *bench) found(op, device, name string) FoundVolume {
+func (b *bench) found(op Purpose, device, name string) FoundVolume {
 	b.Helper()
 	f, _ := do(b, FindVolume, FindVolumeIn{For: op, Device: device, MountPoint: b.path(name), FilterTags: map[string]string{"role": "search"}})
 	return f

@@ -15,10 +15,18 @@ import (
 // FindVolume looks at what is attached under a lane's device name, and at its mount point.
 var FindVolume = plan.Def[FindVolumeIn, FoundVolume]{Kind: "find-volume", Scope: plan.Cloud, ReadOnly: true}
 
-// FindVolumeIn says where to look, and what for: a mount adopts what bears the tags, the other operations need the very
-// volume that is mounted.
+// Purpose says what the volume of a lane is looked for.
+type Purpose string
+
+const (
+	ToMount    Purpose = "mount"    // adopt what is attached, if its tags match
+	ToSnapshot Purpose = "snapshot" // it must be the volume that is mounted
+	ToUnmount  Purpose = "unmount"  // the same, or nothing
+)
+
+// FindVolumeIn says where to look, and what for.
 type FindVolumeIn struct {
-	For           string            `json:"for"` // mount, snapshot or unmount
+	For           Purpose           `json:"for"`
 	Device        string            `json:"device"`
 	NameOffset    int               `json:"name_offset,omitempty"`
 	Rivals        []string          `json:"rivals,omitempty"` // see linux.DeviceQuery
@@ -73,11 +81,11 @@ func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 				}
 			}
 			out := w.describeFound(volume, found, at)
-			if in.For == "snapshot" && out.Mounted && at.mount.HasOption("ro") {
+			if in.For == ToSnapshot && out.Mounted && at.mount.HasOption("ro") {
 				out.Note = "mounted read-only: its snapshot is what was written before"
 				w.log("warn", "the volume to snapshot is mounted read-only; after an error the kernel does that, and `dmesg` says so", "mount_point", in.MountPoint)
 			}
-			if in.For == "mount" {
+			if in.For == ToMount {
 				err = w.judgeForMount(in, attached, volume, out, at)
 			} else {
 				err = judgeForUse(in, volume, out, at)
@@ -251,10 +259,10 @@ func judgeForUse(in FindVolumeIn, v ec2.Volume, out FoundVolume, at occupant) er
 			"%s is mounted there, and EC2 has no volume attached as %s", at, in.Device)
 	case at.mounted && !out.Found:
 		return refuse("unmount it yourself if it is in the way", "%s is mounted there, which is no volume attached as %s", at, in.Device)
-	case in.For == "unmount" && out.Found && !out.Mounted && !hasTags(v.Tags, in.FilterTags, in.MountPoint):
+	case in.For == ToUnmount && out.Found && !out.Mounted && !hasTags(v.Tags, in.FilterTags, in.MountPoint):
 		return refuse("check filter_tags in the settings and the tags of the volume",
 			"%s is attached as %s, not mounted there, and its tags do not match: %s", v.ID, out.Device, Mismatch(v.Tags, in.FilterTags, in.MountPoint))
-	case in.For == "unmount": // nothing there is nothing to do
+	case in.For == ToUnmount: // nothing there is nothing to do
 		return nil
 	case !out.Found:
 		return refuse("mount it first: `snaptastic run mount`", "no volume is attached as %s", in.Device)

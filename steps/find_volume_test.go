@@ -33,7 +33,7 @@ func TestWhatIsFoundUnderADeviceName(t *testing.T) {
 	going.Attachments[0].State = "detaching"
 	cases := []struct {
 		name   string
-		op     string
+		op     Purpose
 		flag   bool
 		cloud  []ec2.Volume
 		mounts map[string]linux.Device
@@ -127,11 +127,12 @@ func TestAViewOfEC2ThatDisagreesWithTheKernelIsNotBelievedAtOnce(t *testing.T) {
 	mounted := map[string]linux.Device{"/mnt/a": device}
 	nothing, attached := []ec2.Volume(nil), []ec2.Volume{ours}
 	for _, c := range []struct {
-		name, op string
-		views    [][]ec2.Volume
-		mounts   map[string]linux.Device
-		nitro    map[string]linux.Device
-		found    string
+		name   string
+		op     Purpose
+		views  [][]ec2.Volume
+		mounts map[string]linux.Device
+		nitro  map[string]linux.Device
+		found  string
 	}{
 		{"snapshot right after a mount", "snapshot", [][]ec2.Volume{nothing, nothing, attached}, mounted, nil, "vol-1"},
 		{"unmount right after a mount", "unmount", [][]ec2.Volume{nothing, attached}, mounted, nil, "vol-1"},

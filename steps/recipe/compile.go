@@ -12,9 +12,6 @@ import (
 	"snaptastic/steps"
 )
 
-// Operations are what Compile knows, in the order of a volume's life.
-var Operations = []string{"mount", "snapshot", "unmount"}
-
 // DefaultTimeouts are those of a snapshotter that sets none.
 var DefaultTimeouts = Timeouts{
 	Snapshot: 30 * time.Minute, Volume: 10 * time.Minute, Attach: 90 * time.Second, Device: 2 * time.Minute, Detach: 5 * time.Minute,
@@ -31,37 +28,11 @@ const (
 
 // Compile makes the plan of an operation on a snapshotter.
 func Compile(op string, s Spec, t Target, o Options) (*plan.Plan, error) {
-	recipes := map[string]func(*compiler){"mount": (*compiler).mount, "snapshot": (*compiler).snapshot, "unmount": (*compiler).unmount}
-	cook := recipes[op]
-	if cook == nil {
-		return nil, fmt.Errorf("cannot compile %q: the operations are %s", op, strings.Join(Operations, ", "))
+	known, ok := Named(op)
+	if !ok {
+		return nil, fmt.Errorf("cannot compile %q: the operations are %s", op, strings.Join(Names(), ", "))
 	}
-	if len(s.Volumes) == 0 {
-		return nil, fmt.Errorf("cannot compile %s of %q: it declares no volume", op, s.Name)
-	}
-	if op == "snapshot" && s.Consistency == "volume" && s.Hooks["pre_snapshots"].Hold {
-		return nil, fmt.Errorf(`cannot compile snapshot of %q: its pre_snapshots hook cannot be held across freezes that come one by one; use pre_snapshot, or consistency = "group"`, s.Name)
-	}
-	head := plan.Plan{Operation: op, Snapshotter: s.Name, Instance: t.InstanceID}
-	switch op {
-	case "mount":
-		head.Resumption = plan.Continue
-	case "snapshot":
-		head.Resumption, head.UndoOnFailure = plan.ContinueThisBoot, true
-	case "unmount": // interrupted last month, it must not detach anything at today's boot
-		head.Resumption = plan.Ask
-		head.UndoOnFailure = unmountsTogether(s)
-	}
-	for _, v := range s.Volumes {
-		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v)})
-	}
-	c := &compiler{b: plan.NewBuilder(head), op: op, spec: s, target: t, options: o, timeouts: s.Timeouts.orDefaults()}
-	cook(c)
-	p, err := c.b.Build()
-	if err != nil {
-		return nil, fmt.Errorf("cannot compile %s of %q: %w", op, s.Name, err)
-	}
-	return p, nil
+	return known.Plan(Request{Spec: s, Target: t, Options: o})
 }
 
 // claims are what no other unfinished run may touch: the mount point, the folder that it leads to, and the device name, in
@@ -100,6 +71,13 @@ type compiler struct {
 	target   Target
 	options  Options
 	timeouts Timeouts
+}
+
+// compiledBy makes a recipe an operation's compile function.
+func compiledBy(recipe func(*compiler)) func(*plan.Builder, Request) {
+	return func(b *plan.Builder, r Request) {
+		recipe(&compiler{b: b, op: r.operation, spec: r.Spec, target: r.Target, options: r.Options, timeouts: r.Spec.Timeouts.orDefaults()})
+	}
 }
 
 // id names a volume's step: kind:mount point. What a step id cannot hold is written as %XX.
@@ -159,9 +137,9 @@ func parentOf(v Volume, volumes []Volume) (Volume, bool) {
 }
 
 // findVolume adds the look that every lane begins with.
-func (c *compiler) findVolume(v Volume, options ...plan.Option) plan.Value[steps.FoundVolume] {
-	in := steps.FindVolumeIn{For: c.op, Device: v.Device, NameOffset: v.DeviceNameOffset, Rivals: c.rivals(v), MountPoint: v.MountPoint,
-		FilterTags: c.spec.FilterTags, IgnoreForeign: c.op == "mount" && c.options.IgnoreMounted}
+func (c *compiler) findVolume(v Volume, purpose steps.Purpose, options ...plan.Option) plan.Value[steps.FoundVolume] {
+	in := steps.FindVolumeIn{For: purpose, Device: v.Device, NameOffset: v.DeviceNameOffset, Rivals: c.rivals(v), MountPoint: v.MountPoint,
+		FilterTags: c.spec.FilterTags, IgnoreForeign: c.options.IgnoreMounted}
 	return plan.Add(c.b, steps.FindVolume, id("find-volume", v), in, plan.InLane(v.MountPoint), plan.Within(look),
 		plan.Title("look for the volume of %s under %s", v.MountPoint, v.Device), together(options...))
 }

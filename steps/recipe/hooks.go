@@ -7,13 +7,6 @@ import (
 	"snaptastic/steps"
 )
 
-// What a hook's When says.
-const (
-	Always  = "always"
-	Success = "success"
-	Changed = "changed"
-)
-
 // A bracket is what a pair of hooks has between them. Where the post hook runs whatever happened, it is a section of the
 // plan; where it runs on success only, there are just edges.
 type bracket struct {
@@ -92,7 +85,7 @@ func (c *compiler) hook(name string, h Hook, of *Volume, known []steps.HookVolum
 	if !h.Repeatable {
 		options = append(options, plan.Once())
 	}
-	if h.OnFailure == "continue" {
+	if h.OnFailure == ContinueRun {
 		options = append(options, plan.Tolerated())
 	}
 	in := c.hookIn(name, h, of, known)
@@ -103,7 +96,7 @@ func (c *compiler) hook(name string, h Hook, of *Volume, known []steps.HookVolum
 }
 
 func (c *compiler) hookIn(name string, h Hook, of *Volume, known []steps.HookVolume) steps.HookIn {
-	in := steps.HookIn{Name: name, Command: h.Command, Timeout: plan.Duration(h.Timeout), Tolerated: h.OnFailure == "continue",
+	in := steps.HookIn{Name: name, Command: h.Command, Timeout: plan.Duration(h.Timeout), Tolerated: h.OnFailure == ContinueRun,
 		Operation: c.op, Snapshotter: c.spec.Name, Volumes: known}
 	if of != nil {
 		in.Of = of.MountPoint

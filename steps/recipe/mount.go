@@ -5,6 +5,25 @@ import (
 	"snaptastic/steps"
 )
 
+// Mount attaches and mounts a snapshotter's volumes, and creates those that are missing.
+var Mount = Register(Operation{
+	Name:              "mount",
+	Aliases:           []string{"mount-snapshots"},
+	Short:             "Mount a snapshotter's volumes, from their newest snapshots where they are not there yet",
+	Resume:            plan.Continue,
+	UndoneBy:          "unmount",
+	Leaves:            Mounted,
+	Offline:           true,
+	StrictMountPoints: true,
+	FormatsNew:        true,
+	Permissions: []Permission{
+		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots", Try: ToCreate}, {Action: "CreateVolume", Try: ToCreate},
+		{Action: "AttachVolume", Try: ToCreate}, {Action: "ModifyInstanceAttribute", Try: ToCreate}, {Action: "CreateTags"}, {Action: "DeleteTags"},
+		{Action: "DetachVolume"}, {Action: "DeleteVolume"}, // the last two to undo it
+	},
+	Compile: compiledBy((*compiler).mount),
+})
+
 // mount: look at all, choose the snapshots in one go, then each lane by itself; a nested mount point waits for the one
 // that it lies in.
 func (c *compiler) mount() {
@@ -13,7 +32,7 @@ func (c *compiler) mount() {
 	found := map[string]plan.Value[steps.FoundVolume]{}
 	lookAll := func(o ...plan.Option) {
 		for _, v := range volumes {
-			found[v.MountPoint] = c.findVolume(v, o...)
+			found[v.MountPoint] = c.findVolume(v, steps.ToMount, o...)
 			find.Lanes = append(find.Lanes, steps.SnapshotLane{MountPoint: v.MountPoint, Found: found[v.MountPoint]})
 		}
 	}
@@ -113,8 +132,8 @@ func rootFolder(v Volume) *steps.RootFolder {
 
 // search says what there is to choose from.
 func (c *compiler) search() steps.Search {
-	return steps.Search{FilterTags: c.spec.FilterTags, Group: c.spec.Consistency != "volume", AllowOlder: c.options.AllowOlder,
-		MixSets: c.options.MixSets, MayCreate: c.spec.OnMissing != "fail"}
+	return steps.Search{FilterTags: c.spec.FilterTags, Group: c.spec.together(), AllowOlder: c.options.AllowOlder,
+		MixSets: c.options.MixSets, MayCreate: c.spec.OnMissing != FailIfMissing}
 }
 
 func (c *compiler) volumeOf(v Volume, found plan.Value[steps.FoundVolume], chosen plan.Value[steps.Choice]) steps.CreateVolumeIn {

@@ -111,7 +111,7 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 
 // TestAPlanIsStoredAsItWas holds the whole JSON of one plan: its names are read by other versions of the program.
 func TestAPlanIsStoredAsItWas(t *testing.T) {
-	for _, op := range Operations {
+	for _, op := range Names() {
 		p, err := Compile(op, hooked(spec("/mnt/solr")), target, Options{Wait: true})
 		if err != nil {
 			t.Fatal(err)
@@ -194,7 +194,7 @@ func join(steps []plan.StepID) string {
 
 // What was labelled once may be the newest that can be restored.
 func TestNoUndoDestroysALabelledSnapshot(t *testing.T) {
-	for _, consistency := range []string{"group", "volume"} {
+	for _, consistency := range []Consistency{ByGroup, ByVolume} {
 		p, err := Compile("snapshot", with(three(), func(s *Spec) { s.Consistency = consistency }), target, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -209,7 +209,7 @@ func TestNoUndoDestroysALabelledSnapshot(t *testing.T) {
 }
 
 func TestTheSameSpecGivesTheSamePlan(t *testing.T) {
-	for _, op := range Operations {
+	for _, op := range Names() {
 		digests := map[string]bool{}
 		for range 50 { // maps are walked in another order each time
 			p, err := Compile(op, hooked(three()), target, Options{})
@@ -278,10 +278,10 @@ func after(p *plan.Plan, a, b plan.StepID) bool {
 
 func TestHooksRunInTheOriginalsOrder(t *testing.T) {
 	const a, b = ":/mnt/a", ":/mnt/b"
-	for _, consistency := range []string{"group", "volume"} {
+	for _, consistency := range []Consistency{ByGroup, ByVolume} {
 		s := with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) { s.Consistency = consistency })
 		plans := map[string]*plan.Plan{}
-		for _, op := range Operations {
+		for _, op := range Names() {
 			p, err := Compile(op, s, target, Options{})
 			if err != nil {
 				t.Fatal(err)

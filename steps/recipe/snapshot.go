@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +10,34 @@ import (
 	"snaptastic/plan"
 	"snaptastic/steps"
 )
+
+// Snapshot freezes a snapshotter's volumes, snapshots them and thaws them. A run that fails deletes what it made: snapshots
+// without their label are worth nothing.
+var Snapshot = Register(Operation{
+	Name:          "snapshot",
+	Aliases:       []string{"make-snapshots"},
+	Short:         "Make consistent snapshots of a snapshotter's volumes",
+	Resume:        plan.ContinueThisBoot,
+	UndoOnFailure: func(Spec) bool { return true },
+	LeaveOut: func(s Spec) (bool, string) {
+		return !s.together(), `set consistency = "volume", and the other volumes are snapshotted without it`
+	},
+	LabelsSnapshots: true,
+	Permissions: []Permission{
+		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots"}, {Action: "CreateSnapshots", Try: Attached, If: inOneCall},
+		{Action: "CreateSnapshot", Try: Attached, If: func(s Spec) bool { return !inOneCall(s) }}, {Action: "CreateTags"}, {Action: "DeleteSnapshot"},
+	},
+	Check: func(s Spec) error {
+		if !s.together() && s.Hooks["pre_snapshots"].Hold {
+			return errors.New(`its pre_snapshots hook cannot be held across freezes that come one by one; use pre_snapshot, or consistency = "group"`)
+		}
+		return nil
+	},
+	Compile: compiledBy((*compiler).snapshot),
+})
+
+// inOneCall: EC2 snapshots several volumes of an instance in one call.
+func inOneCall(s Spec) bool { return s.together() && len(s.Volumes) > 1 }
 
 // mostDescription is how many characters a snapshot's description may have.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshot.html
@@ -26,14 +55,14 @@ type shot struct {
 func (c *compiler) snapshot() {
 	s := shot{all: c.open("snapshots", nil, c.hookVolumes(nil)), each: map[string]bracket{}, found: map[string]plan.Value[steps.FoundVolume]{}}
 	for _, v := range c.spec.Volumes {
-		s.found[v.MountPoint] = c.findVolume(v, s.all.first())
+		s.found[v.MountPoint] = c.findVolume(v, steps.ToSnapshot, s.all.first())
 	}
 	for _, v := range c.spec.Volumes {
 		c.sync(v, s)
 	}
 	var ends []plan.StepID
 	var taken map[string]plan.Value[steps.SnapshotSet]
-	if c.spec.Consistency == "volume" {
+	if !c.spec.together() {
 		taken = map[string]plan.Value[steps.SnapshotSet]{}
 		for _, v := range c.spec.Volumes {
 			set, last := c.shoot([]Volume{v}, s, func(kind string) plan.StepID { return id(kind, v) }, plan.InLane(v.MountPoint))
@@ -90,7 +119,7 @@ func (c *compiler) shoot(volumes []Volume, s shot, name func(kind string) plan.S
 	}
 	inside := together(between...)
 
-	held, patience := c.held(volumes, c.spec.Consistency != "volume", func(v Volume, h *steps.HookVolume) {
+	held, patience := c.held(volumes, c.spec.together(), func(v Volume, h *steps.HookVolume) {
 		if slices.Contains(mounts, v.MountPoint) {
 			h.Found = s.found[v.MountPoint]
 		}

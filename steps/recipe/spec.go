@@ -19,13 +19,32 @@ type Spec struct {
 	Volumes     []Volume          `json:"volumes"`
 	FilterTags  map[string]string `json:"filter_tags"` // mount_point is always added per volume
 	ExpireAfter time.Duration     `json:"expire_after,omitempty"`
-	Consistency string            `json:"consistency"` // "group" or "volume"
-	OnMissing   string            `json:"on_missing"`  // "create" or "fail"
+	Consistency Consistency       `json:"consistency"`
+	OnMissing   OnMissing         `json:"on_missing"`
 	MaxHold     time.Duration     `json:"max_hold,omitempty"`
 	Expedite    bool              `json:"freeze_expedite,omitempty"`
 	Hooks       map[string]Hook   `json:"hooks,omitempty"` // by name: pre_mounts, post_snapshot, …
 	Timeouts    Timeouts          `json:"timeouts"`
 }
+
+// together: the volumes are snapshotted and unmounted as one.
+func (s Spec) together() bool { return s.Consistency != ByVolume }
+
+// Consistency says what is consistent: the whole group of volumes, or each volume by itself.
+type Consistency string
+
+const (
+	ByGroup  Consistency = "group" // the default
+	ByVolume Consistency = "volume"
+)
+
+// OnMissing says what a mount does for a mount point of which no snapshot exists.
+type OnMissing string
+
+const (
+	CreateEmpty   OnMissing = "create" // the default
+	FailIfMissing OnMissing = "fail"
+)
 
 // A Volume is one declared volume.
 type Volume struct {
@@ -59,10 +78,27 @@ type Hook struct {
 	Command    []string      `json:"command"` // argv, no shell
 	Timeout    time.Duration `json:"timeout"`
 	Repeatable bool          `json:"repeatable"`
-	OnFailure  string        `json:"on_failure"` // "fail" or "continue"
-	When       string        `json:"when"`       // "success", "always", or of a mount's hooks "changed"; "" of a pre hook is "always"
+	OnFailure  OnFailure     `json:"on_failure"`
+	When       When          `json:"when"`
 	Hold       bool          `json:"hold,omitempty"`
 }
+
+// OnFailure says what a hook's failure does to the run.
+type OnFailure string
+
+const (
+	FailRun     OnFailure = "fail" // the default
+	ContinueRun OnFailure = "continue"
+)
+
+// When says when a hook runs. Empty, of a pre hook, is always.
+type When string
+
+const (
+	Always  When = "always"
+	Success When = "success" // of a post hook
+	Changed When = "changed" // of a mount's hooks: where something is mounted
+)
 
 // Timeouts bound each wait. Zero values take the defaults of DefaultTimeouts.
 type Timeouts struct {

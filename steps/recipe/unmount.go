@@ -1,11 +1,35 @@
 package recipe
 
 import (
+	"fmt"
 	"slices"
 
 	"snaptastic/plan"
 	"snaptastic/steps"
 )
+
+// Unmount unmounts and detaches a snapshotter's volumes, which remain. One that was interrupted last month must not detach
+// anything at today's boot.
+var Unmount = Register(Operation{
+	Name:          "unmount",
+	Aliases:       []string{"unmount-snapshots"},
+	Short:         "Unmount and detach a snapshotter's volumes; they remain and are billed",
+	Resume:        plan.Ask,
+	UndoOnFailure: unmountsTogether,
+	Question: func(p *plan.Plan) string {
+		volumes := "the volume"
+		if n := len(p.Lanes); n > 1 {
+			volumes = fmt.Sprintf("the %d volumes", n)
+		}
+		return fmt.Sprintf("Unmount and detach %s of %s (what is detached remains and is billed)?", volumes, p.Snapshotter)
+	},
+	Leaves: Unmounted,
+	Permissions: []Permission{
+		{Action: "DescribeVolumes"}, {Action: "CreateTags", Try: Attached}, {Action: "DetachVolume", Try: Attached},
+		{Action: "DeleteTags"}, {Action: "AttachVolume"}, {Action: "ModifyInstanceAttribute"}, // to undo it
+	},
+	Compile: compiledBy((*compiler).unmount),
+})
 
 // unmount: what is nested before what it lies in. With consistency = "group" the volumes go together: nothing is unmounted
 // while anything uses one of them, and nothing is detached before all are unmounted.
@@ -15,7 +39,7 @@ func (c *compiler) unmount() {
 	all := c.open("unmounts", nil, c.hookVolumes(nil))
 	lanes := make([]unmountLane, len(volumes))
 	for i, v := range slices.Backward(volumes) {
-		lanes[i] = unmountLane{Volume: v, found: c.findVolume(v, all.first())}
+		lanes[i] = unmountLane{Volume: v, found: c.findVolume(v, steps.ToUnmount, all.first())}
 	}
 	for i := range lanes {
 		l := &lanes[i]
@@ -51,7 +75,7 @@ func (c *compiler) unmount() {
 }
 
 // unmountsTogether: should one of the volumes turn out to be in use after all, the others are mounted again.
-func unmountsTogether(s Spec) bool { return len(s.Volumes) > 1 && s.Consistency != "volume" }
+func unmountsTogether(s Spec) bool { return len(s.Volumes) > 1 && s.together() }
 
 // unmountLane is the lane of one volume as far as it is compiled.
 type unmountLane struct {

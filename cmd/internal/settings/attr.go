@@ -136,21 +136,25 @@ func (r *reader) integer(attr *hcl.Attribute, want string) (int64, bool) {
 }
 
 // choice reads one of words.
-func (r *reader) choice(attr *hcl.Attribute, words ...string) (string, bool) {
-	want := list(quoted(words), "or")
+func choice[T ~string](r *reader, attr *hcl.Attribute, words ...T) (T, bool) {
+	known := make([]string, len(words))
+	for i, word := range words {
+		known[i] = string(word)
+	}
+	want := list(quoted(known), "or")
 	text, ok := r.text(attr, want)
 	if !ok {
 		return "", false
 	}
-	if !slices.Contains(words, text) {
+	if !slices.Contains(known, text) {
 		hint := ""
-		if near := nearest(text, words); near != "" {
+		if near := nearest(text, known); near != "" {
 			hint = fmt.Sprintf(" Did you mean %q?", near)
 		}
 		r.invalid(attr, "Expected %s; got %q.%s", want, text, hint)
 		return "", false
 	}
-	return text, true
+	return T(text), true
 }
 
 // span reads a duration from low to high.

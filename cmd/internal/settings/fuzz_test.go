@@ -114,8 +114,8 @@ func checkSpec(t *testing.T, spec recipe.Spec) {
 	for key, value := range spec.FilterTags {
 		must(tagProblem(key, value) == "", "tag %q=%q: %s", key, value, tagProblem(key, value))
 	}
-	must(slices.Contains([]string{"group", "volume"}, spec.Consistency), "consistency %q", spec.Consistency)
-	must(slices.Contains([]string{"create", "fail"}, spec.OnMissing), "on_missing %q", spec.OnMissing)
+	must(slices.Contains([]recipe.Consistency{recipe.ByGroup, recipe.ByVolume}, spec.Consistency), "consistency %q", spec.Consistency)
+	must(slices.Contains([]recipe.OnMissing{recipe.CreateEmpty, recipe.FailIfMissing}, spec.OnMissing), "on_missing %q", spec.OnMissing)
 	must(spec.ExpireAfter >= 0 && spec.ExpireAfter <= maxExpiry, "expire_after %v", spec.ExpireAfter)
 	must(spec.MaxHold == 0 || spec.MaxHold >= minHold && spec.MaxHold <= maxHold, "max_hold %v", spec.MaxHold)
 	devices, mounts := map[string]bool{}, map[string]bool{}

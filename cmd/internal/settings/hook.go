@@ -52,7 +52,7 @@ func (r *reader) hook(block *hcl.Block) recipe.Hook {
 	content, diags := block.Body.Content(hookShape.schema())
 	r.diags = append(r.diags, diags...)
 	attrs, name := content.Attributes, block.Labels[0]
-	hook := recipe.Hook{Timeout: defaultHookTimeout, Repeatable: true, OnFailure: "fail", When: defaultWhen(name)}
+	hook := recipe.Hook{Timeout: defaultHookTimeout, Repeatable: true, OnFailure: recipe.FailRun, When: defaultWhen(name)}
 	hook.Command = r.command(attrs["command"])
 	if span, ok := r.span(attrs["timeout"], time.Second, maxHookTimeout); ok {
 		hook.Timeout = span
@@ -60,10 +60,10 @@ func (r *reader) hook(block *hcl.Block) recipe.Hook {
 	if truth, ok := r.boolean(attrs["repeatable"]); ok {
 		hook.Repeatable = truth
 	}
-	if word, ok := r.choice(attrs["on_failure"], "fail", "continue"); ok {
+	if word, ok := choice(r, attrs["on_failure"], recipe.FailRun, recipe.ContinueRun); ok {
 		hook.OnFailure = word
 	}
-	if word, ok := r.choice(attrs["when"], recipe.Success, recipe.Always, recipe.Changed); ok {
+	if word, ok := choice(r, attrs["when"], recipe.Success, recipe.Always, recipe.Changed); ok {
 		r.when(attrs["when"], name, word)
 		hook.When = word
 	}
@@ -80,7 +80,7 @@ func (r *reader) hook(block *hcl.Block) recipe.Hook {
 var mountHooks = []string{"pre_mounts", "pre_mount", "post_mount", "post_mounts"}
 
 // when checks that the hook can be run then.
-func (r *reader) when(attr *hcl.Attribute, name, word string) {
+func (r *reader) when(attr *hcl.Attribute, name string, word recipe.When) {
 	switch {
 	case word == recipe.Changed && !slices.Contains(mountHooks, name):
 		r.invalid(attr, "Only %s can run when something changes.", list(mountHooks, "and"))
@@ -95,7 +95,7 @@ func (r *reader) when(attr *hcl.Attribute, name, word string) {
 // again in any case; a database is not started over a volume that failed to
 // mount, and not restarted by a mount that has nothing to do. Empty for other
 // pre hooks: they always run.
-func defaultWhen(name string) string {
+func defaultWhen(name string) recipe.When {
 	switch name {
 	case "post_snapshot", "post_snapshots", "post_unmount", "post_unmounts":
 		return recipe.Always

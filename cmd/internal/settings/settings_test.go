@@ -241,12 +241,12 @@ snapshotter "full" {
 }
 
 func TestDefaultsOfWhen(t *testing.T) {
-	want := map[string]string{
+	want := map[string]recipe.When{
 		"pre_mounts": "changed", "pre_mount": "", "post_mount": "success", "post_mounts": "changed",
 		"pre_unmounts": "", "pre_unmount": "", "post_unmount": "always", "post_unmounts": "always",
 		"pre_snapshots": "", "pre_snapshot": "", "post_snapshot": "always", "post_snapshots": "always",
 	}
-	got := map[string]string{}
+	got := map[string]recipe.When{}
 	for _, name := range recipe.HookNames {
 		got[name] = defaultWhen(name)
 	}

@@ -55,7 +55,7 @@ func (f *File) Spec(name string, ctx Context) (recipe.Spec, error) {
 		return recipe.Spec{}, err
 	}
 
-	spec := recipe.Spec{Name: name, Consistency: "group", OnMissing: "create"}
+	spec := recipe.Spec{Name: name, Consistency: recipe.ByGroup, OnMissing: recipe.CreateEmpty}
 	diags = within(scope, func() hcl.Diagnostics {
 		r := &reader{scope: scope, leadsTo: ctx.LeadsTo}
 		f.engine.read(r, &spec)
@@ -86,13 +86,13 @@ func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data us
 	if span, ok := r.span(attrs["expire_after"], minExpiry, maxExpiry); ok {
 		spec.ExpireAfter = span
 	}
-	if word, ok := r.choice(attrs["consistency"], "group", "volume"); ok {
+	if word, ok := choice(r, attrs["consistency"], recipe.ByGroup, recipe.ByVolume); ok {
 		spec.Consistency = word
 	}
-	if word, ok := r.choice(attrs["on_missing"], "create", "fail"); ok {
+	if word, ok := choice(r, attrs["on_missing"], recipe.CreateEmpty, recipe.FailIfMissing); ok {
 		spec.OnMissing = word
 	}
-	_, _ = r.choice(attrs["offline"], "allow", "refuse") // read by Offline, when there is no instance to ask
+	_, _ = choice(r, attrs["offline"], offlineAllow, offlineRefuse) // read by Offline, when there is no instance to ask
 	r.volumes(block, content.Blocks.OfType("volume"), spec)
 	for i, before := 0, len(r.diags); i < len(spec.Volumes) && len(r.diags) == before; i++ {
 		spec.Volumes[i].Description = r.description(attrs["description"], data, spec.Name, spec.Volumes[i])

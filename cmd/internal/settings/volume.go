@@ -114,7 +114,7 @@ func (r *reader) volume(block *hcl.Block) recipe.Volume {
 	v.Device = r.device(block)
 	v.MountPoint = r.mountPoint(attrs["mount_point"])
 	v.LeadsTo = r.follow(attrs["mount_point"], v.MountPoint)
-	if word, ok := r.choice(attrs["file_system"], recipe.FileSystems...); ok {
+	if word, ok := choice(r, attrs["file_system"], recipe.FileSystems...); ok {
 		v.FileSystem = word
 	}
 	v.MountOptions = r.mountOptions(attrs["mount_options"])
@@ -282,7 +282,7 @@ func (r *reader) mkfsOptions(attr *hcl.Attribute) []string {
 
 // capacity reads size, type and rates, and holds them against each other.
 func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) {
-	name, typed := r.choice(attrs["volume_type"], ebs.TypeNames...)
+	name, typed := choice(r, attrs["volume_type"], ebs.TypeNames...)
 	if !typed {
 		name = defaultVolumeType
 	}

@@ -1,0 +1,137 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"snaptastic/plan"
+)
+
+// An Operation is one thing that Snaptastic does to the volumes of a snapshotter, with all that the rest of the program
+// has to know of it: nothing outside of this package compares an operation's name.
+//
+// The zero Operation has no special property. It is what [Named] returns for the operation of a run that this program does
+// not know.
+type Operation struct {
+	Name    string   // a word for `run` and `plan`; plans and journals record it
+	Aliases []string // commands by themselves, as the original Snaptastic had them
+	Short   string   // one line of help
+
+	Resume        plan.Resumption
+	UndoOnFailure func(Spec) bool         // a run that fails undoes itself; nil: it can be resumed
+	UndoneBy      string                  // the operation that reverses a finished run; "" for none
+	Question      func(*plan.Plan) string // asked before a run begins; nil: it does not ask
+
+	// LeaveOut says whether volumes that another unfinished run holds may be left out of a run, and if not, which setting
+	// allows it. Nil: such a run is refused.
+	LeaveOut func(Spec) (allowed bool, hint string)
+
+	Leaves            Leaves // where the volumes are after a finished run
+	Offline           bool   // what a finished run recorded is enough to repeat it without EC2
+	StrictMountPoints bool   // symlinks on the way to a mount point must be root's
+	FormatsNew        bool   // it makes file systems on the volumes that it creates
+	LabelsSnapshots   bool   // a finished run has labelled snapshots, which EC2 may not show yet
+	Permissions       []Permission
+
+	Check   func(Spec) error // why it cannot be compiled; nil: it always can
+	Compile func(*plan.Builder, Request)
+}
+
+// Leaves says where an operation leaves the volumes.
+type Leaves int
+
+const (
+	AsTheyAre Leaves = iota
+	Mounted
+	Unmounted
+)
+
+// A Permission is an IAM action that an operation needs.
+type Permission struct {
+	Action string // without "ec2:"
+	Try    Try
+	If     func(Spec) bool // nil: always
+}
+
+// Try says on what a permission is tried before a run begins. Only what exists can be tried, and only what a run cannot do
+// without is worth a refusal.
+type Try int
+
+const (
+	TryNot   Try = iota
+	ToCreate     // when a volume is to be created
+	Attached     // when a volume is attached, on that volume
+)
+
+// A Request is what an operation is compiled from.
+type Request struct {
+	Spec    Spec
+	Target  Target
+	Options Options
+
+	operation string
+}
+
+var operations []*Operation
+
+// Register adds an operation. A name or an alias that is taken is a mistake of the programmer's.
+func Register(o Operation) *Operation {
+	for _, name := range append([]string{o.Name}, o.Aliases...) {
+		for _, other := range operations {
+			if other.Name == name || slices.Contains(other.Aliases, name) {
+				panic(fmt.Sprintf("internal error: two operations are called %q", name))
+			}
+		}
+	}
+	operations = append(operations, &o)
+	return &o
+}
+
+// Operations returns the operations that are compiled from a snapshotter, by name.
+func Operations() []*Operation { return operations }
+
+// Names returns the names of [Operations].
+func Names() (names []string) {
+	for _, o := range operations {
+		names = append(names, o.Name)
+	}
+	return names
+}
+
+// Named returns the operation with the name, such as one that a journal recorded. An unknown one has only its name.
+func Named(name string) (o *Operation, known bool) {
+	i := slices.IndexFunc(operations, func(o *Operation) bool { return o.Name == name })
+	if i < 0 {
+		return &Operation{Name: name}, false
+	}
+	return operations[i], true
+}
+
+// Plan compiles the operation. The same request gives the same plan, byte for byte.
+func (o *Operation) Plan(r Request) (*plan.Plan, error) {
+	fail := func(err error) (*plan.Plan, error) {
+		return nil, fmt.Errorf("cannot compile %s of %q: %w", o.Name, r.Spec.Name, err)
+	}
+	if len(r.Spec.Volumes) == 0 {
+		return fail(errors.New("it declares no volume"))
+	}
+	if o.Check != nil {
+		if err := o.Check(r.Spec); err != nil {
+			return fail(err)
+		}
+	}
+	head := plan.Plan{Operation: o.Name, Snapshotter: r.Spec.Name, Instance: r.Target.InstanceID, Resumption: o.Resume,
+		UndoOnFailure: o.UndoOnFailure != nil && o.UndoOnFailure(r.Spec)}
+	for _, v := range r.Spec.Volumes {
+		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v)})
+	}
+	b := plan.NewBuilder(head)
+	r.operation = o.Name
+	o.Compile(b, r)
+	p, err := b.Build()
+	if err != nil {
+		return fail(err)
+	}
+	return p, nil
+}
