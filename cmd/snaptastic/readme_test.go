@@ -27,8 +27,8 @@ func TestTheTutorialBreaksARunAndResumesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, tutorial, _ := strings.Cut(string(readme), "## The tutorial")
-	before, after, found := strings.Cut(tutorial, "**7. Break it.**")
+	_, tutorial, _ := strings.Cut(string(readme), "## Tutorial")
+	before, after, found := strings.Cut(tutorial, "**7. Crash and resume.**")
 	if !found {
 		t.Fatal("the tutorial has no step 7")
 	}
