@@ -1,7 +1,6 @@
 package recipe
 
 import (
-	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -12,10 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/diff"
+
 	"snaptastic/plan"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 var target = Target{InstanceID: "i-0123456789abcdef0", Region: "eu-west-1", Zone: "eu-west-1a", AccountID: "123456789012"}
 
@@ -142,8 +143,8 @@ func golden(t *testing.T, name string, got []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs (-update writes it anew); got:\n%s", path, got)
+	if d := diff.Diff(path, want, "got", got); d != nil {
+		t.Errorf("the plan differs from its golden file (go test -update rewrites it):\n%s", d)
 	}
 }
 

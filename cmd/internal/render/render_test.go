@@ -12,12 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/diff"
+
 	"snaptastic/journal"
 	"snaptastic/plan"
 	"snaptastic/runner"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // golden compares what render writes with testdata/NAME.
 func golden(t *testing.T, name string, render func(io.Writer) error) {
@@ -36,8 +38,8 @@ func golden(t *testing.T, name string, render func(io.Writer) error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != string(want) {
-		t.Errorf("%s differs; run with -update and look at the difference\ngot:\n%s\nwant:\n%s", name, &b, want)
+	if d := diff.Diff(file, want, "got", b.Bytes()); d != nil {
+		t.Errorf("the output differs from its golden file (go test -update rewrites it):\n%s", d)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-var update = flag.Bool("update", false, "write what is said now into testdata")
+var update = flag.Bool("update", false, "rewrite the expected messages in testdata")
 
 // TestMistakes goes through testdata/*.txtar. NAME.hcl is a settings file,
 // NAME.json its userdata (default: role, cluster and environment), NAME.txt
