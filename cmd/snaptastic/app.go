@@ -1,28 +1,19 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
-	"snaptastic/cmd/internal/settings"
-	"snaptastic/ec2"
-	"snaptastic/ec2/sandbox"
-	"snaptastic/journal"
-	"snaptastic/linux"
-	"snaptastic/plan"
 )
 
 // flags are the global ones.
@@ -64,27 +55,21 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.BoolVar(&f.noColor, "no-color", false, "no colour (also $NO_COLOR)")
 }
 
-// app is one invocation: its streams, its flags, and what commands share,
-// made when first asked for.
+// app is one invocation: its streams, its flags and its engine.
 type app struct {
 	flags
-	stdin      *os.File
-	stdoutFile *os.File
-	stderrFile *os.File
-	stdout     *render.Hold // nothing is written while file systems are frozen
-	stderr     *render.Hold
-	log        hclog.Logger
+	*engine.Engine // once the flags are known
+	stdin          *os.File
+	stdoutFile     *os.File
+	stderrFile     *os.File
+	stdout         *render.Hold // nothing is written while file systems are frozen
+	stderr         *render.Hold
+	log            hclog.Logger
 
-	patience patience
-	recorded *journal.Reach // of the run that this command goes on with
-
-	server   *sandbox.Server
-	file     *settings.File
-	client   *ec2.Client
-	ident    *ec2.Identity
+	wiring
 	repeated render.Flags // of this invocation that another command needs as well
-	waiting  int          // runs that a resume left to an operator
-	ends     []render.End // of the runs of one command, for a list of them all; nil where each is written at once
+	listed   bool         // ends are written as one list, not each by itself
+	ends     []render.End // of the runs of this command
 }
 
 func newApp(stdin, stdout, stderr *os.File) *app {
@@ -112,11 +97,12 @@ func (a *app) begin(c *cobra.Command) error {
 	}
 	a.fromEnvironment(c.Flags())
 	a.log = render.NewLogger(a.stderr, level, a.logFormat == "json", render.ToJournal(a.stderrFile, os.Getenv))
+	a.Engine = engine.New(a.config())
 	switch top(c).Name() {
 	case "doctor", "version", "man", "help", "completion", c.Root().Name(): // doctor says it itself
 		return nil
 	}
-	return a.trusted()
+	return a.Trusted()
 }
 
 // fromEnvironment takes for flags that are not given what the environment says, and keeps those that are given.
@@ -150,38 +136,6 @@ func top(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// trusted refuses folders that others may write: what is in them is run,
-// mounted and written as root.
-func (a *app) trusted() error {
-	folders := []struct{ what, flag, path string }{
-		{"state folder", "--state-dir", a.stateDir},
-		{"state folder", "--state-dir", filepath.Join(a.stateDir, "runs")},
-		{"state folder", "--state-dir", filepath.Join(a.stateDir, "claims")},
-		{"state folder", "--state-dir", filepath.Join(a.stateDir, "frozen")},
-	}
-	if dir := a.sandboxDir(); dir != "" {
-		folders = append(folders, struct{ what, flag, path string }{"sandbox folder", "--sandbox", dir})
-	}
-	for _, f := range folders {
-		err := linux.CheckFolder(f.path)
-		var u *linux.Untrusted
-		switch {
-		case errors.As(err, &u):
-			return &codeError{code: exitUsage, err: fmt.Errorf("refusing %s %s: %w", f.what, f.path, u),
-				hint: "what is in it is run and written as root. Make it yours alone, or choose another one with " + f.flag}
-		case err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.ENOTDIR): // whoever opens it says more
-			return &codeError{code: exitUsage, err: fmt.Errorf("cannot use %s %s: %w", f.what, f.path, err)}
-		}
-	}
-	return nil
-}
-
-func (a *app) close() {
-	if a.server != nil {
-		_ = a.server.Close()
-	}
-}
-
 func (a *app) json() bool { return a.output == "json" }
 
 // style is how to write for the file: colour and width only on a terminal.
@@ -190,11 +144,6 @@ func (a *app) style(f *os.File) render.Style {
 	s.Color = s.Color && !a.noColor
 	s.Flags = a.repeated
 	return s
-}
-
-func (a *app) terminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // sandboxDir is the sandbox's folder; "" without --sandbox.
@@ -206,123 +155,6 @@ func (a *app) sandboxDir() string {
 		return filepath.Join(a.stateDir, "sandbox")
 	}
 	return a.sandbox
-}
-
-// bootID is the kernel's, or the sandbox's.
-func (a *app) bootID() (string, error) { return linux.New(a.roots()).BootID() }
-
-// roots are where /dev, /sys and the boot id are.
-func (a *app) roots() linux.Roots {
-	dir := a.sandboxDir()
-	if dir == "" {
-		return linux.Roots{Fstab: os.Getenv("LIBMOUNT_FSTAB")} // as mount(8) has it
-	}
-	if abs, err := filepath.Abs(dir); err == nil {
-		dir = abs
-	}
-	r := sandbox.RootsOf(dir)
-	return linux.Roots{Dev: r.Dev, Sys: r.Sys, BootID: r.BootID, Fstab: os.Getenv("LIBMOUNT_FSTAB")}
-}
-
-// cloud is the client of EC2: Amazon's, or the sandbox's inside this process.
-func (a *app) cloud(ctx context.Context) (*ec2.Client, error) {
-	if a.client != nil {
-		return a.client, nil
-	}
-	way := a.way()
-	conf := ec2.Config{Region: way.Region, EndpointURL: way.EndpointURL, MetadataURL: way.MetadataURL, Profile: way.Profile, UserAgent: "snaptastic/" + version(),
-		Log: func(level, message string, kv ...any) {
-			if level == "warn" {
-				a.log.Warn(message, kv...)
-			} else {
-				a.log.Debug(message, kv...)
-			}
-		}}
-	if dir := a.sandboxDir(); dir != "" {
-		if err := a.embed(ctx, dir); err != nil {
-			return nil, err
-		}
-		if a.server != nil {
-			conf.EndpointURL, conf.MetadataURL = a.server.URL(), a.server.URL()
-		} else if conf.MetadataURL == "" && os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT") == "" {
-			conf.MetadataURL = conf.EndpointURL // a sandbox serves both
-		}
-		conf.Region = sandbox.Region
-		conf.Credentials = ec2.Credentials{ID: "sandbox", Secret: "sandbox"}
-		conf.PollMin = fastPoll
-		if d, err := time.ParseDuration(os.Getenv("SNAPTASTIC_POLL")); err == nil && d > 0 {
-			conf.PollMin = d
-		}
-	}
-	if until := a.patientUntil(); a.patience.unattended {
-		conf.PatientUntil = until
-	}
-	c, err := ec2.New(ctx, conf)
-	if err != nil {
-		return nil, err
-	}
-	a.mustAnswer(c)
-	a.client = c
-	return c, nil
-}
-
-// embed starts the sandbox inside this process, unless --endpoint-url names
-// one that runs elsewhere.
-func (a *app) embed(ctx context.Context, dir string) error {
-	if a.endpoint != "" || a.server != nil {
-		return nil
-	}
-	if err := sandbox.Missing(); err != nil {
-		return hinted("run it as root (sudo); `snaptastic sandbox serve` answers API calls without, from plain files", "cannot use the sandbox in %s: %w", dir, errors.Unwrap(err))
-	}
-	ud := ""
-	if raw, err := a.userdataFlag(); err != nil {
-		return err
-	} else if raw != nil {
-		ud = string(raw)
-	}
-	s, err := sandbox.Serve(context.WithoutCancel(ctx), sandbox.Config{Dir: dir, UserData: ud}, "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("cannot start the sandbox in %s: %w", dir, err)
-	}
-	a.server = s
-	return nil
-}
-
-// identity is this instance, from its metadata.
-func (a *app) identity(ctx context.Context) (ec2.Identity, error) {
-	if a.ident != nil {
-		return *a.ident, nil
-	}
-	c, err := a.cloud(ctx)
-	if err != nil {
-		return ec2.Identity{}, err
-	}
-	var id ec2.Identity
-	if err := a.patiently(ctx, func(ctx context.Context) (err error) {
-		id, err = c.Metadata().Identity(ctx)
-		return err
-	}); err != nil {
-		return id, err
-	}
-	a.ident = &id
-	return id, nil
-}
-
-// identityNow is identity for those who would not wait for it.
-func (a *app) identityNow(ctx context.Context) (ec2.Identity, error) {
-	if a.ident != nil {
-		return *a.ident, nil
-	}
-	c, err := a.cloud(ctx)
-	if err != nil {
-		return ec2.Identity{}, err
-	}
-	id, err := c.Metadata().Identity(ctx)
-	if err == nil {
-		a.ident = &id
-	}
-	return id, err
 }
 
 // userdataFlag is what --userdata gives; nil without the flag.
@@ -343,53 +175,4 @@ func (a *app) userdataFlag() ([]byte, error) {
 		return b, nil
 	}
 	return []byte(a.userdata), nil
-}
-
-// loadSettings finds and parses the settings file.
-func (a *app) loadSettings() error {
-	if a.file != nil {
-		return nil
-	}
-	paths, err := settings.Find(a.settings, os.Getenv)
-	if err != nil {
-		return &codeError{code: exitUsage, err: err, hint: "write one, for instance /etc/snaptastic.hcl, or name it with --settings; docs/settings.md has the smallest"}
-	}
-	f, err := settings.Load(paths)
-	if err != nil {
-		var diags *settings.Error
-		if errors.As(err, &diags) {
-			return err
-		}
-		return &codeError{code: exitUsage, err: err}
-	}
-	a.file = f
-	return nil
-}
-
-// stateForLooking opens the state folder for a command that only looks: it makes
-// none. The error wraps journal.ErrNoState where there is none.
-func (a *app) stateForLooking() (*journal.Store, error) {
-	s, err := journal.FindStore(a.stateDir)
-	if err != nil {
-		return nil, hinted("check --state-dir", "%w", err)
-	}
-	return s, nil
-}
-
-// stateOf is stateForLooking for a command that was told a run.
-func (a *app) stateOf(run plan.RunID) (*journal.Store, error) {
-	s, err := a.stateForLooking()
-	if errors.Is(err, journal.ErrNoState) {
-		err = hinted("check --state-dir", "there is no run %s: %w", run, err)
-	}
-	return s, err
-}
-
-// store opens the state folder, and makes it where it is missing.
-func (a *app) store() (*journal.Store, error) {
-	s, err := journal.OpenStore(a.stateDir)
-	if err != nil {
-		return nil, hinted("choose another one with --state-dir, or make this one writable", "%w", err)
-	}
-	return s, nil
 }

@@ -46,7 +46,7 @@ those of a Nagios plugin: 0 OK, 2 CRITICAL (a gap), 3 UNKNOWN (could not look).`
 			if len(args) > 0 {
 				name = args[0]
 			}
-			err := a.timeUp(c.Context(), a.check(c.Context(), name, o))
+			err := a.TimeUp(c.Context(), a.check(c.Context(), name, o))
 			if o.format == "nagios" {
 				return a.nagiosUnknown(err)
 			}
@@ -128,12 +128,12 @@ func (a *app) cloudTime(ctx context.Context) (time.Time, error) {
 
 // checkSettings checks one snapshotter, or all of them.
 func (a *app) checkSettings(ctx context.Context, name string, maxAge time.Duration) ([]verdict, error) {
-	names := a.file.Names()
+	names := a.File().Names()
 	if name != "" {
 		names = []string{name}
 	}
 	if len(names) == 0 {
-		return nil, usageError("there is nothing to check: %s declares no snapshotter", strings.Join(a.file.Paths(), ", "))
+		return nil, usageError("there is nothing to check: %s declares no snapshotter", strings.Join(a.File().Paths(), ", "))
 	}
 	var all []verdict
 	for _, n := range names {
@@ -169,7 +169,7 @@ func (a *app) checkSettings(ctx context.Context, name string, maxAge time.Durati
 // here declares nothing.
 func (a *app) declaredByOthers(ctx context.Context, name string) map[string]bool {
 	declared := map[string]bool{}
-	for _, n := range a.file.Names() {
+	for _, n := range a.File().Names() {
 		if n == name {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
@@ -80,12 +81,13 @@ func (v verdict) subjectOf() string {
 // more to say.
 func (a *app) report(c checked, format string) error {
 	var err error
-	code := exitFailed
 	switch {
 	case a.json():
 		err = c.writeJSON(a.stdout)
 	case format == "nagios":
-		err, code = c.nagios(a.stdout), nagiosCritical
+		if err = c.nagios(a.stdout); err == nil && len(c.gaps()) > 0 {
+			return exitCode(nagiosCritical)
+		}
 	case format == "prometheus":
 		err = c.prometheus(a.stdout)
 	default:
@@ -94,7 +96,7 @@ func (a *app) report(c checked, format string) error {
 	if err != nil || len(c.gaps()) == 0 {
 		return err
 	}
-	return &codeError{code: code, err: errors.New(c.summary()), said: true}
+	return &engine.Error{Code: engine.Failed, Err: errors.New(c.summary()), InResult: true}
 }
 
 func (c checked) writeJSON(w io.Writer) error {
@@ -166,8 +168,7 @@ func nagiosLabel(s string) string {
 
 // nagiosUnknown tells a check that could not look as a plugin does.
 func (a *app) nagiosUnknown(err error) error {
-	var ce *codeError
-	if err == nil || errors.As(err, &ce) && ce.said {
+	if _, told := errors.AsType[exitCode](err); err == nil || told {
 		return err
 	}
 	text := err.Error()
@@ -183,7 +184,7 @@ func (a *app) nagiosUnknown(err error) error {
 	if _, werr := fmt.Fprintln(a.stdout, "SNAPTASTIC UNKNOWN - "+nagiosText(text)); werr != nil {
 		return werr
 	}
-	return &codeError{code: nagiosUnknown, err: err, said: true}
+	return exitCode(nagiosUnknown)
 }
 
 // prometheus writes what node_exporter's textfile collector reads.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
 	"snaptastic/journal"
@@ -59,9 +60,9 @@ What is deleted cannot be brought back. A run that was cut off is finished by
 func unknownCleanable(c *cobra.Command, args []string) error {
 	hint := "usage: snaptastic " + c.Use
 	if len(args) == 0 {
-		return &codeError{code: exitUsage, err: usageError("%s: what to clean is missing: %s", c.CommandPath(), strings.Join(cleanable, ", ")), hint: hint}
+		return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: what to clean is missing: %s", c.CommandPath(), strings.Join(cleanable, ", ")), Hint: hint}
 	}
-	return &codeError{code: exitUsage, err: usageError("%s: %q cannot be cleaned; there are %s", c.CommandPath(), args[0], strings.Join(cleanable, ", ")), hint: hint}
+	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %q cannot be cleaned; there are %s", c.CommandPath(), args[0], strings.Join(cleanable, ", ")), Hint: hint}
 }
 
 func cleanThings(a *app, what, short string) *cobra.Command {
@@ -107,8 +108,8 @@ func (j *cleaning) run(ctx context.Context) error {
 		return err
 	}
 	if j.what == "images" && j.name == "" && !j.allMine {
-		return &codeError{code: exitUsage, err: errors.New("cannot tell whose images to clean: Snaptastic makes none itself"),
-			hint: "name a snapshotter to clean the images with its filter tags, or say --all-mine for every image of the account that no instance uses"}
+		return &engine.Error{Code: engine.Usage, Err: errors.New("cannot tell whose images to clean: Snaptastic makes none itself"),
+			Hint: "name a snapshotter to clean the images with its filter tags, or say --all-mine for every image of the account that no instance uses"}
 	}
 	filter, err := j.filter(ctx)
 	if err != nil {
@@ -144,7 +145,7 @@ func (j *cleaning) run(ctx context.Context) error {
 // filter is the filter tags of NAME. Without NAME a settings file is not needed; where there is one, its region counts.
 func (j *cleaning) filter(ctx context.Context) (map[string]string, error) {
 	if j.name == "" {
-		var missing *codeError
+		var missing *engine.Error
 		err := j.app.loadSettings()
 		if errors.As(err, &missing) && errors.Is(err, settings.ErrNotFound) && j.app.settings == "" {
 			return nil, nil
@@ -235,7 +236,7 @@ func (j *cleaning) carryOut(ctx context.Context, cloud *ec2.Client, fates []step
 		_ = run.Close()
 		return err
 	}
-	_, err = a.execute(ctx, store, run, action{})
+	err = a.Execute(ctx, store, run)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
 	"snaptastic/journal"
@@ -67,8 +68,9 @@ func (l *landfill) add(age time.Duration, tags map[string]string) string {
 // begin looks, decides and makes the run.
 func (l *landfill) begin() *journal.Run {
 	l.t.Helper()
-	j := &cleaning{app: newApp(nil, nil, nil), what: "all", allMine: true}
-	j.app.stateDir = l.store.Dir()
+	a := newApp(nil, nil, nil)
+	a.Engine = engine.New(engine.Config{StateDir: l.store.Dir()})
+	j := &cleaning{app: a, what: "all", allMine: true}
 	w, err := j.look(l.t.Context(), l.client, time.Now(), nil)
 	if err != nil {
 		l.t.Fatal(err)

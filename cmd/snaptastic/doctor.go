@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
 	"snaptastic/ec2"
 	"snaptastic/steps/recipe"
@@ -64,7 +65,7 @@ func (a *app) doctor(ctx context.Context) error {
 	}
 	for _, f := range d.findings {
 		if f.Level == "fail" {
-			return &codeError{code: exitFailed, err: fmt.Errorf("%s: %s", f.Check, f.Says), said: true}
+			return &engine.Error{Code: engine.Failed, Err: fmt.Errorf("%s: %s", f.Check, f.Says), InResult: true}
 		}
 	}
 	return nil
@@ -95,8 +96,8 @@ func (d *doctor) failed(check string, err error) {
 	if fault, ok := errors.AsType[*ec2.Fault](err); ok {
 		mend = fault.Hint
 	}
-	if ce, ok := errors.AsType[*codeError](err); ok && mend == "" {
-		mend = ce.hint
+	if ce, ok := errors.AsType[*engine.Error](err); ok && mend == "" {
+		mend = ce.Hint
 	}
 	d.fail(check, mend, "%s", oneLine(err.Error()))
 }

@@ -40,7 +40,7 @@ func (d *doctor) state() {
 		return
 	}
 	var u *linux.Untrusted
-	if err := d.trusted(); errors.As(err, &u) {
+	if err := d.Trusted(); errors.As(err, &u) {
 		d.fail(check, u.Fix, "every command refuses it: %v", err)
 		return
 	}
@@ -220,4 +220,34 @@ func (d *doctor) guard(ctx context.Context) {
 		return
 	}
 	d.ok(check, "starts, shielded from the OOM killer, its memory locked")
+}
+
+// fstab looks for lines that make systemd mount and unmount where a volume is declared.
+func (d *doctor) fstab() {
+	const check = "fstab"
+	host, found := linux.New(d.roots()), false
+	for _, s := range d.specs {
+		for _, v := range s.Volumes {
+			if line, there := host.FstabLine(v.MountPoint); there {
+				found = true
+				d.warn(check, "remove the line, then `systemctl daemon-reload`", "%s names %s, a mount point of %s: systemd mounts and unmounts there by itself (%s)", line.Place, v.MountPoint, s.Name, line.Text)
+			}
+		}
+	}
+	if !found && len(d.specs) > 0 {
+		d.ok(check, "names no declared mount point")
+	}
+}
+
+// namespace looks whether others see what is mounted here.
+func (d *doctor) namespace() {
+	const check = "mount namespace"
+	switch shared, known := linux.New(d.roots()).MountsShared(); {
+	case !known:
+		d.warn(check, "", "cannot tell whether it is the machine's: /proc does not show the mounts of PID 1")
+	case !shared:
+		d.fail(check, "run it outside, with `nsenter --mount=/proc/1/ns/mnt`; in a unit, leave PrivateMounts=, PrivateTmp=, ProtectSystem= away", "%v", errPrivateMounts)
+	default:
+		d.ok(check, "the machine's: others see what is mounted")
+	}
 }

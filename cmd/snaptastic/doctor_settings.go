@@ -26,20 +26,20 @@ func (d *doctor) file() {
 		}
 	case err != nil:
 		d.failed("settings", err)
-	case len(d.app.file.Names()) == 0:
-		d.warn("settings", `add a block snapshotter "NAME" { … }`, "%s declares no snapshotter", several(d.app.file.Paths()))
+	case len(d.app.File().Names()) == 0:
+		d.warn("settings", `add a block snapshotter "NAME" { … }`, "%s declares no snapshotter", several(d.app.File().Paths()))
 	default:
-		d.ok("settings", "%s: %s", several(d.app.file.Paths()), several(d.app.file.Names()))
+		d.ok("settings", "%s: %s", several(d.app.File().Paths()), several(d.app.File().Names()))
 	}
 }
 
 // snapshotters evaluates each one with this instance's userdata.
 func (d *doctor) snapshotters(ctx context.Context) {
-	if d.app.file == nil {
+	if d.app.File() == nil {
 		return
 	}
 	numbered := false
-	for _, name := range d.app.file.Names() {
+	for _, name := range d.app.File().Names() {
 		check := "snapshotter " + name
 		spec, err := d.specWarned(ctx, name, func(w *settings.Error) {
 			for i, diag := range w.Diagnostics() {

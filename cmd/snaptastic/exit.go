@@ -1,18 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
 	"snaptastic/cmd/internal/settings"
-	"snaptastic/ec2"
-	"snaptastic/journal"
-	"snaptastic/plan"
 )
 
 // Exit codes, part of the command line's contract.
@@ -26,23 +23,22 @@ const (
 	exitInterrupted = 130
 )
 
-// codeError carries an exit code, a hint and whether it was said already.
-type codeError struct {
-	code int
-	err  error
-	hint string
-	said bool // the summary has told it
+// exitCodes are those of the engine's errors.
+var exitCodes = map[engine.Code]int{
+	engine.Failed: exitFailed, engine.Usage: exitUsage, engine.SomeLanes: exitSomeLanes,
+	engine.NeedsOperator: exitOperator, engine.Busy: exitBusy, engine.Interrupted: exitInterrupted,
 }
 
-func (e *codeError) Error() string { return e.err.Error() }
-func (e *codeError) Unwrap() error { return e.err }
+// exitCode is an error that has been told, and asks for an exit code of its own.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+func (e exitCode) Unwrap() error {
+	return &engine.Error{Code: engine.Failed, Err: errors.New(e.Error()), InResult: true}
+}
 
 func usageError(format string, a ...any) error {
-	return &codeError{code: exitUsage, err: fmt.Errorf(format, a...)}
-}
-
-func hinted(hint string, format string, a ...any) error {
-	return &codeError{code: exitFailed, err: fmt.Errorf(format, a...), hint: hint}
+	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf(format, a...)}
 }
 
 // exit says the error and returns the exit code for it.
@@ -50,46 +46,26 @@ func (a *app) exit(err error) int {
 	if err == nil {
 		return exitDone
 	}
-	code, hint := exitFailed, ""
+	if code, is := errors.AsType[exitCode](err); is {
+		return int(code)
+	}
+	known := engine.ErrorOf(err)
+	code := exitCodes[known.Code]
+	if known.InResult {
+		return code
+	}
 	var stderr io.Writer = a.stderr
 	if render.ToJournal(a.stderrFile, os.Getenv) {
 		stderr = render.AsErrors(stderr)
 	}
-	var (
-		ce      *codeError
-		busy    *journal.BusyError
-		set     *settings.Error
-		unknown *settings.UnknownSnapshotter
-		fault   *ec2.Fault
-		damaged *journal.DamagedError
-	)
-	switch {
-	case errors.As(err, &ce):
-		if ce.said {
-			return ce.code
-		}
-		code, hint = ce.code, ce.hint
-	case errors.As(err, &busy):
-		code = exitBusy
-	case errors.As(err, &set):
+	if set, is := errors.AsType[*settings.Error](err); is {
 		_ = set.Render(stderr, 0, a.style(a.stderrFile).Color)
-		return exitUsage
-	case errors.As(err, &unknown), errors.Is(err, settings.ErrNotFound):
-		code = exitUsage
-	case errors.Is(err, context.Canceled):
-		code = exitInterrupted
-		err = errors.New("interrupted")
-	case errors.As(err, &damaged):
-		hint = damaged.Hint()
-	case errors.As(err, &fault):
-		hint = fault.Hint
-	default:
-		hint = plan.VerdictOf(err).Hint
+		return code
 	}
-	if code != exitFailed || !strings.Contains(err.Error(), hint) {
-		render.Error(stderr, err, hint, a.style(a.stderrFile))
-	} else {
-		render.Error(stderr, err, "", a.style(a.stderrFile))
+	hint := known.Hint
+	if code == exitFailed && strings.Contains(known.Error(), hint) {
+		hint = ""
 	}
+	render.Error(stderr, known.Err, hint, a.style(a.stderrFile))
 	return code
 }

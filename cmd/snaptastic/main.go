@@ -11,12 +11,10 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-
-	"snaptastic/linux/guard"
 )
 
 func main() {
-	guard.Enter() // a guard process is this program, and must be nothing else
+	enterGuard() // a guard process is this program, and must be nothing else
 	os.Exit(run(os.Args[1:]))
 }
 

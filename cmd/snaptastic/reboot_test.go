@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/ec2/sandbox"
 	"snaptastic/journal"
 	"snaptastic/plan"
@@ -50,7 +51,8 @@ func (r *rig) live(kind string) map[plan.StepID]journal.Record {
 	socks, _ := filepath.Glob(filepath.Join(r.state(), "runs", "*.sock"))
 	out := map[plan.StepID]journal.Record{}
 	for _, s := range socks {
-		if l, err := askStatus(s); err == nil {
+		run := strings.TrimSuffix(filepath.Base(s), ".sock")
+		if l, err := engine.New(engine.Config{StateDir: r.state()}).Show(plan.RunID(run)); err == nil && l.Live {
 			for id, rec := range l.Records {
 				if strings.HasPrefix(string(id), kind) {
 					out[id] = rec

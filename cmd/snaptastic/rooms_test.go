@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,9 +25,11 @@ func TestRooms(t *testing.T) {
 		"steps":                 {"plan", "ec2", "linux", "linux/guard", "steps/snapset"},
 		"steps/recipe":          {"plan", "steps"},
 		"cmd/internal/settings": {"steps/recipe", "linux", "ec2/ebs"},
-		"cmd/internal/render":   {"plan", "journal", "runner"},
-		"cmd/snaptastic":        nil, // everything: it wires
-		"cmd/internal/bench":    nil, // everything: it measures
+		"cmd/internal/render":   {"plan", "journal", "runner", "cmd/internal/engine"},
+		"cmd/internal/engine": {"plan", "journal", "runner", "linux", "linux/guard", "ec2", "steps", "steps/recipe", "steps/snapset",
+			"cmd/internal/settings"},
+		"cmd/snaptastic":     nil, // everything: it wires
+		"cmd/internal/bench": nil, // everything: it measures
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "snaptastic/...").Output()
 	if err != nil {
@@ -58,5 +62,27 @@ func TestPlanImportsTheStandardLibraryOnly(t *testing.T) {
 	}
 	if got := strings.TrimSpace(string(out)); got != "snaptastic/plan" {
 		t.Errorf("plan depends on %s", got)
+	}
+}
+
+// The engine asks its caller for what a terminal, flags or the environment would tell.
+func TestTheEngineKnowsNoCommandLine(t *testing.T) {
+	files, err := filepath.Glob("../internal/engine/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, path := range files {
+		body, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		for _, word := range []string{"spf13/", "os.Getenv", "os.LookupEnv", "os.Setenv", "os.Environ", "os.Exit", "os.Std", "fmt.Print", "fmt.Fprint", "/render\"", "x/term"} {
+			if strings.Contains(string(body), word) {
+				t.Errorf("%s has %s", path, word)
+			}
+		}
 	}
 }

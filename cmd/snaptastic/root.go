@@ -1,20 +1,18 @@
 package main
 
 import (
+	"fmt"
 	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
 )
-
-// fastPoll suits the sandbox, whose states change in milliseconds.
-const fastPoll = 20 * time.Millisecond
 
 // stamp is the version set by the linker.
 var stamp string
@@ -57,7 +55,7 @@ cut off at any instant is finished by "snaptastic resume" or undone by
 	root.Args = unknownCommand
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &codeError{code: exitUsage, err: err, hint: "see `" + c.CommandPath() + " --help`"}
+		return &engine.Error{Code: engine.Usage, Err: err, Hint: "see `" + c.CommandPath() + " --help`"}
 	})
 	root.AddCommand(
 		runCommand(a), planCommand(a), resumeCommand(a), rollbackCommand(a), abandonCommand(a),
@@ -92,7 +90,7 @@ func unknownCommand(c *cobra.Command, args []string) error {
 	if _, is := operationShort[args[0]]; is {
 		hint = "say `snaptastic run " + args[0] + " NAME`, or `snaptastic plan " + args[0] + " NAME` to only look"
 	}
-	return &codeError{code: exitUsage, err: usageError("there is no command %q", args[0]), hint: hint}
+	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("there is no command %q", args[0]), Hint: hint}
 }
 
 // exactly checks the number of arguments and names what is missing.
@@ -105,9 +103,9 @@ func between(least int, names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return &codeError{code: exitUsage, err: usageError("%s: %s is missing", c.CommandPath(), names[len(args)]), hint: "usage: " + c.UseLine()}
+			return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %s is missing", c.CommandPath(), names[len(args)]), Hint: "usage: " + c.UseLine()}
 		case len(args) > len(names):
-			return &codeError{code: exitUsage, err: usageError("%s: %q is one argument too many", c.CommandPath(), args[len(names)]), hint: "usage: " + c.UseLine()}
+			return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %q is one argument too many", c.CommandPath(), args[len(names)]), Hint: "usage: " + c.UseLine()}
 		}
 		return nil
 	}

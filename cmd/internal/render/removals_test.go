@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 	"snaptastic/plan"
 	"snaptastic/runner"
@@ -25,8 +26,8 @@ func TestACleanUpIsSummedUpNotListed(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	end := End{Run: "R", Plan: p, Now: time.Now(), Result: runner.Result{Outcome: journal.RunFailed, Records: records, Done: []string{"a", "b", "c"},
-		Failures: []runner.Failure{{Step: "delete-snapshot:e", Lane: "e", Err: errors.New("locked")}}}}
+	end := End{End: engine.End{Run: "R", Plan: p, Result: runner.Result{Outcome: journal.RunFailed, Records: records, Done: []string{"a", "b", "c"},
+		Failures: []runner.Failure{{Step: "delete-snapshot:e", Lane: "e", Err: errors.New("locked")}}}}, Now: time.Now()}
 	if err := Summary(&out, end, Style{}); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 	"snaptastic/plan"
 	"snaptastic/runner"
@@ -195,10 +196,10 @@ func failedMount() map[plan.StepID]journal.Record {
 func failedEnd(p *plan.Plan) End {
 	records := failedMount()
 	f := records["attach:/srv/db"]
-	return End{Run: "20260301T040000000-a1b2", Plan: p, Took: 105 * time.Second, Now: t0.Add(105 * time.Second), Result: runner.Result{
+	return End{End: engine.End{Run: "20260301T040000000-a1b2", Plan: p, Took: 105 * time.Second, Result: runner.Result{
 		Outcome: journal.RunFailed, Records: records, Done: []string{"/srv"}, Unwell: []string{"/srv/db"},
 		Failures: []runner.Failure{{Step: "attach:/srv/db", Lane: "/srv/db", Err: errors.New(f.Error), Hint: f.Hint}},
-	}}
+	}}, Now: t0.Add(105 * time.Second)}
 }
 
 // A failing writer takes some bytes and then no more.

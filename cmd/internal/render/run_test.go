@@ -10,16 +10,17 @@ import (
 	"testing"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 	"snaptastic/plan"
 	"snaptastic/runner"
 )
 
 func story(p *plan.Plan) Story {
-	return Story{Plan: p, Records: failedMount(), Summary: journal.Summary{
+	return Story{Story: engine.Story{Plan: p, Records: failedMount(), Summary: journal.Summary{
 		Meta: journal.Meta{Run: "20260301T040000000-a1b2", Version: "1.2.0", InstanceID: "i-0c2d", BootID: "5e1f", Digest: "d1ge57",
 			Created: t0, Ended: t0.Add(105 * time.Second), Outcome: journal.RunFailed, Error: "cannot attach vol-0bbb"},
-		Operation: "mount", Snapshotter: "solr", Claims: []string{"mount:/srv/db"}}}
+		Operation: "mount", Snapshotter: "solr", Claims: []string{"mount:/srv/db"}}}}
 }
 
 func TestSummary(t *testing.T) {
@@ -42,7 +43,7 @@ func TestSummary(t *testing.T) {
 	kept.Records["create-volume:/srv/db"] = r
 	golden(t, "summary-rolled-back.txt", func(w io.Writer) error { return Summary(w, kept, pretty) })
 
-	snap := End{Run: "20260301T040000000-c3d4", Plan: snapshotPlan(t), Took: 3 * time.Second, Result: runner.Result{Outcome: journal.RunDone,
+	snap := End{End: engine.End{Run: "20260301T040000000-c3d4", Plan: snapshotPlan(t), Took: 3 * time.Second, Result: runner.Result{Outcome: journal.RunDone,
 		Records: map[plan.StepID]journal.Record{
 			"find-volume:/a": done(0, 0, "", `{"volume_id":"vol-0aaa","device":"/dev/sdf","mount_point":"/a","snapshot_id":"snap-0old"}`),
 			"find-volume:/b": done(0, 0, "", `{"volume_id":"vol-0bbb","device":"/dev/sdg","mount_point":"/b"}`),
@@ -50,7 +51,7 @@ func TestSummary(t *testing.T) {
 			"snapshot":       done(1, 1, "", `{"snapshots":[{"volume_id":"vol-0aaa","snapshot_id":"snap-0aaa"},{"volume_id":"vol-0bbb","snapshot_id":"snap-0bbb"}]}`),
 			"thaw":           done(2, 0, "", `{"held":true,"frozen":"123.4ms"}`),
 			"tag-snapshots":  done(2, 1, "", ""),
-		}}}
+		}}}}
 	golden(t, "summary-snapshot.txt", func(w io.Writer) error { return Summary(w, snap, pretty) })
 
 	// How long all stood still is a number in the JSON.
@@ -84,7 +85,7 @@ func TestWhatTheOperatorIsToldToTypeNext(t *testing.T) {
 		{journal.RunFailed, true, true, "could not be rolled back in full|rollback R"},
 		{journal.Interrupted, true, false, "was interrupted while rolling back|rollback R"},
 	} {
-		e := End{Run: "R", Plan: mountPlan(t), Rollback: c.rollback, Result: runner.Result{Outcome: c.outcome}}
+		e := End{End: engine.End{Run: "R", Plan: mountPlan(t), Rollback: c.rollback, Result: runner.Result{Outcome: c.outcome}}}
 		if c.failed {
 			e.Result.Failures = []runner.Failure{{Step: "mount:/srv", Err: io.EOF}}
 		}
@@ -102,10 +103,10 @@ func TestWhatTheOperatorIsToldToTypeNext(t *testing.T) {
 func TestNothingRunsOnceARunIsInterrupted(t *testing.T) {
 	records := map[plan.StepID]journal.Record{"attach:/srv/db": {State: journal.Started, StartedAt: t0}}
 	var end, show bytes.Buffer
-	if err := Summary(&end, End{Run: "R", Plan: mountPlan(t), Now: t0, Result: runner.Result{Outcome: journal.Interrupted, Records: records}}, Style{}); err != nil {
+	if err := Summary(&end, End{End: engine.End{Run: "R", Plan: mountPlan(t), Result: runner.Result{Outcome: journal.Interrupted, Records: records}}, Now: t0}, Style{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := Status(&show, Story{Summary: journal.Summary{Meta: journal.Meta{Run: "R", Created: t0}}, Plan: mountPlan(t), Records: records}, t0, Style{}); err != nil {
+	if err := Status(&show, Story{Story: engine.Story{Summary: journal.Summary{Meta: journal.Meta{Run: "R", Created: t0}}, Plan: mountPlan(t), Records: records}}, t0, Style{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{"summary": end.String(), "status": show.String()} {

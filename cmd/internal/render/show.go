@@ -5,16 +5,15 @@ import (
 	"io"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 	"snaptastic/plan"
 )
 
-// A Story is a run with all that its journal knows.
+// A Story is a run with all that its journal knows, and what it takes to print it.
 type Story struct {
-	journal.Summary
-	Plan    *plan.Plan
-	Records map[plan.StepID]journal.Record
-	Flags   Flags // to be repeated in the commands that go on with it
+	engine.Story
+	Flags Flags // to be repeated in the commands that go on with it
 }
 
 // Show prints everything about one run: its head, its volumes, and each step

@@ -9,26 +9,17 @@ import (
 	"strings"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 	"snaptastic/plan"
-	"snaptastic/runner"
 )
 
-// An End is a run that came to rest.
+// An End is a run that came to rest, with what it takes to print it.
 type End struct {
-	Run     plan.RunID
-	Plan    *plan.Plan
-	Result  runner.Result
+	engine.End
 	Records map[plan.StepID]journal.Record // nil for the result's own
-	Took    time.Duration                  // at work on it, by this process and earlier ones
 	Now     time.Time
-	// Undoing: a rollback follows by itself, so there is nothing to advise.
-	Undoing bool
-	// Notes are sentences about the whole run that an operator should read.
-	Notes []string
-	Flags Flags // to be repeated in the commands that go on with it
-	// Rollback: a rollback ended, not the operation itself.
-	Rollback bool
+	Flags   Flags // to be repeated in the commands that go on with it
 }
 
 func (e End) records() map[plan.StepID]journal.Record {

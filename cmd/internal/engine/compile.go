@@ -1,9 +1,8 @@
-package main
+package engine
 
 import (
 	"context"
 	"errors"
-	"os"
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
@@ -14,14 +13,14 @@ import (
 
 // compile reads the settings and makes the plan of an operation on a
 // snapshotter, for this instance.
-func (a *app) compile(ctx context.Context, op, name string, o recipe.Options) (*plan.Plan, recipe.Spec, error) {
-	spec, err := a.specAt(ctx, name, mountPoints(op))
+func (e *Engine) compile(ctx context.Context, op, name string, o recipe.Options) (*plan.Plan, recipe.Spec, error) {
+	spec, err := e.specAt(ctx, name, mountPoints(op))
 	if err != nil {
 		return nil, spec, err
 	}
-	id, err := a.identity(ctx)
+	id, err := e.identity(ctx)
 	if err == nil {
-		err = a.ownRegion(ctx, id)
+		err = e.ownRegion(ctx, id)
 	}
 	if err != nil {
 		return nil, spec, err
@@ -31,13 +30,13 @@ func (a *app) compile(ctx context.Context, op, name string, o recipe.Options) (*
 }
 
 // spec evaluates one snapshotter of the settings file.
-func (a *app) spec(ctx context.Context, name string) (recipe.Spec, error) {
-	return a.specWarned(ctx, name, func(w *settings.Error) { a.log.Warn(w.Error()) })
+func (e *Engine) spec(ctx context.Context, name string) (recipe.Spec, error) {
+	return e.specWarned(ctx, name, func(w *settings.Error) { e.log.Warn(w.Error()) })
 }
 
 // specAt is spec with the mount points followed to where they lead.
-func (a *app) specAt(ctx context.Context, name string, leadsTo func(string) (string, error)) (recipe.Spec, error) {
-	return a.readSpec(ctx, name, leadsTo, func(w *settings.Error) { a.log.Warn(w.Error()) })
+func (e *Engine) specAt(ctx context.Context, name string, leadsTo func(string) (string, error)) (recipe.Spec, error) {
+	return e.readSpec(ctx, name, leadsTo, func(w *settings.Error) { e.log.Warn(w.Error()) })
 }
 
 // mountPoints says where mount points lead to. Only a mount minds who made the symlinks on the way, and what they lead to:
@@ -50,39 +49,39 @@ func mountPoints(op string) func(string) (string, error) {
 }
 
 // specWarned gives what was accepted but should be mended to warn.
-func (a *app) specWarned(ctx context.Context, name string, warn func(*settings.Error)) (recipe.Spec, error) {
-	return a.readSpec(ctx, name, nil, warn)
+func (e *Engine) specWarned(ctx context.Context, name string, warn func(*settings.Error)) (recipe.Spec, error) {
+	return e.readSpec(ctx, name, nil, warn)
 }
 
-func (a *app) readSpec(ctx context.Context, name string, leadsTo func(string) (string, error), warn func(*settings.Error)) (recipe.Spec, error) {
-	if err := a.loadSettings(); err != nil {
+func (e *Engine) readSpec(ctx context.Context, name string, leadsTo func(string) (string, error), warn func(*settings.Error)) (recipe.Spec, error) {
+	if err := e.loadSettings(); err != nil {
 		return recipe.Spec{}, err
 	}
-	given, err := a.userdataFlag()
+	given, err := e.UserData()
 	if err != nil {
 		return recipe.Spec{}, err
 	}
-	sc := settings.Context{UserData: given, UserDataFrom: "--userdata", Environ: os.Environ(),
-		Instance: func() (settings.Instance, error) { return a.settingsInstance(ctx) },
+	sc := settings.Context{UserData: given, UserDataFrom: "--userdata", Environ: e.Environ,
+		Instance: func() (settings.Instance, error) { return e.settingsInstance(ctx) },
 		LeadsTo:  leadsTo,
 		Warn:     warn,
 	}
 	if given == nil {
 		sc.UserDataFrom = "instance userdata"
 		sc.UserDataFunc = func() ([]byte, error) {
-			c, err := a.cloud(ctx)
+			c, err := e.cloud(ctx)
 			if err != nil {
 				return nil, err
 			}
 			var data []byte
-			err = a.patiently(ctx, func(ctx context.Context) (err error) {
+			err = e.patiently(ctx, func(ctx context.Context) (err error) {
 				data, err = c.Metadata().UserData(ctx)
 				return err
 			})
 			return data, err
 		}
 	}
-	spec, err := a.file.Spec(name, sc)
+	spec, err := e.file.Spec(name, sc)
 	if err == nil && given != nil { // the instance's own may be anything as long as nobody needs it; this was said
 		err = settings.CheckUserdata(given, "--userdata")
 	}
@@ -92,22 +91,22 @@ func (a *app) readSpec(ctx context.Context, name string, leadsTo func(string) (s
 		fault   *ec2.Fault
 	)
 	if err != nil && !errors.As(err, &diags) && !errors.As(err, &unknown) && !errors.As(err, &fault) {
-		err = &codeError{code: exitUsage, err: err}
+		err = &Error{Code: Usage, Err: err}
 	}
 	return spec, err
 }
 
-func (a *app) settingsInstance(ctx context.Context) (settings.Instance, error) {
-	id, err := a.identity(ctx)
+func (e *Engine) settingsInstance(ctx context.Context) (settings.Instance, error) {
+	id, err := e.identity(ctx)
 	if err != nil {
 		return settings.Instance{}, err
 	}
-	c, err := a.cloud(ctx)
+	c, err := e.cloud(ctx)
 	if err != nil {
 		return settings.Instance{}, err
 	}
 	var tags map[string]string
-	if err := a.patiently(ctx, func(ctx context.Context) (err error) {
+	if err := e.patiently(ctx, func(ctx context.Context) (err error) {
 		tags, err = c.Metadata().Tags(ctx)
 		return err
 	}); err != nil {

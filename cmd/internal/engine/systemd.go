@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -7,14 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
 )
 
 // systemdNotes say what systemd does not know of after an unmount: the mount
 // unit is a service that has run, and stays active. Whatever requires it could
 // then be started over the empty folder.
-func systemdNotes(ctx context.Context, e render.End) []string {
+func systemdNotes(ctx context.Context, e End) []string {
 	if e.Plan.Operation != "unmount" || e.Rollback || e.Result.Outcome != journal.RunDone {
 		return nil
 	}

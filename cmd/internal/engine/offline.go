@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -24,30 +24,30 @@ const firstAnswer = 5 * time.Second
 // adoptOffline mounts what the last finished mount of the snapshotter had mounted and what is plugged in now, when EC2 does
 // not answer. Nothing is made, formatted, tagged or detached that way. It tells whether all of that mount's volumes are
 // mounted then. What keeps it from doing so is never an error: the mount that follows asks EC2.
-func (a *app) adoptOffline(ctx context.Context, name string) (whole bool) {
-	if os.Geteuid() != 0 || a.loadSettings() != nil || !a.file.Offline(name) {
+func (e *Engine) adoptOffline(ctx context.Context, name string) (whole bool) {
+	if os.Geteuid() != 0 || e.loadSettings() != nil || !e.file.Offline(name) {
 		return false
 	}
-	return a.adoptRecorded(ctx, name, "EC2 does not answer", func() bool { return !a.answers(ctx) })
+	return e.adoptRecorded(ctx, name, "EC2 does not answer", func() bool { return !e.answers(ctx) })
 }
 
 // withoutJournal is the end of a mount whose journal cannot be made, on a full or read-only disk: what the last mount had is
 // mounted without one.
-func (a *app) withoutJournal(ctx context.Context, name string, err error) error {
-	if !a.adoptRecorded(ctx, name, "the journal cannot be made", func() bool { return true }) {
+func (e *Engine) withoutJournal(ctx context.Context, name string, err error) error {
+	if !e.adoptRecorded(ctx, name, "the journal cannot be made", func() bool { return true }) {
 		return err
 	}
-	a.log.Warn("all volumes of the last mount are mounted, without a journal and without EC2", "error", err, "hint", "make room for "+a.stateDir+", then run the mount again")
+	e.log.Warn("all volumes of the last mount are mounted, without a journal and without EC2", "error", err, "hint", "make room for "+e.StateDir+", then run the mount again")
 	return nil
 }
 
 // adoptRecorded mounts what the last finished mount had, if so says that there is a reason.
-func (a *app) adoptRecorded(ctx context.Context, name, why string, so func() bool) (whole bool) {
-	store, err := a.store()
+func (e *Engine) adoptRecorded(ctx context.Context, name, why string, so func() bool) (whole bool) {
+	store, err := e.store()
 	if err != nil {
 		return false
 	}
-	last := a.lastMount(store, name)
+	last := e.lastMount(store, name)
 	if last == nil {
 		return false
 	}
@@ -60,12 +60,12 @@ func (a *app) adoptRecorded(ctx context.Context, name, why string, so func() boo
 	}
 	known, err := recipe.Record(last.Plan(), input)
 	if err != nil {
-		a.log.Debug("cannot use the record of the last mount", "run", last.Meta().Run, "error", err)
+		e.log.Debug("cannot use the record of the last mount", "run", last.Meta().Run, "error", err)
 		return false
 	}
-	host := linux.New(a.roots())
-	lanes, mounted := a.pluggedIn(ctx, host, known)
-	if a.otherMachine(last.Meta().InstanceID) {
+	host := linux.New(e.Roots)
+	lanes, mounted := e.pluggedIn(ctx, host, known)
+	if e.otherMachine(last.Meta().InstanceID) {
 		return false
 	}
 	if len(lanes) == 0 {
@@ -76,16 +76,16 @@ func (a *app) adoptRecorded(ctx context.Context, name, why string, so func() boo
 	}
 	p, err := recipe.Offline(last.Plan(), lanes, input)
 	if err != nil {
-		a.log.Warn("cannot mount without EC2", "error", err)
+		e.log.Warn("cannot mount without EC2", "error", err)
 		return false
 	}
-	done := a.mountOffline(ctx, store, host, p, last.Meta(), why)
+	done := e.mountOffline(ctx, store, host, p, last.Meta(), why)
 	return done+mounted == len(last.Plan().Lanes)
 }
 
 // lastMount is the journal of the newest finished mount of the snapshotter, when no unmount came after it. One that changed
 // nothing, or was undone, left all mounted.
-func (a *app) lastMount(store *journal.Store, name string) *journal.Journal {
+func (e *Engine) lastMount(store *journal.Store, name string) *journal.Journal {
 	for r := range store.Newest() {
 		switch {
 		case r.Snapshotter != name || r.Problem != "" || r.Operation != "mount" && r.Operation != "unmount":
@@ -107,7 +107,7 @@ func (a *app) lastMount(store *journal.Store, name string) *journal.Journal {
 }
 
 // pluggedIn are the lanes whose volume this machine shows by its serial, and that are not mounted; and how many are.
-func (a *app) pluggedIn(ctx context.Context, host *linux.Host, known []recipe.Recorded) (lanes []recipe.Recorded, mounted int) {
+func (e *Engine) pluggedIn(ctx context.Context, host *linux.Host, known []recipe.Recorded) (lanes []recipe.Recorded, mounted int) {
 	for _, r := range known {
 		d, there, err := host.FindDevice(ctx, linux.DeviceQuery{VolumeID: r.VolumeID(), Name: r.Device.Device, NameOffset: r.Device.NameOffset})
 		if err != nil || !there || d.VolumeID != r.VolumeID() { // a name alone proves nothing
@@ -126,8 +126,8 @@ func (a *app) pluggedIn(ctx context.Context, host *linux.Host, known []recipe.Re
 }
 
 // otherMachine: the firmware of a Nitro instance tells its id.
-func (a *app) otherMachine(id string) bool {
-	sys := a.roots().Sys
+func (e *Engine) otherMachine(id string) bool {
+	sys := e.Roots.Sys
 	if sys == "" {
 		sys = "/sys"
 	}
@@ -137,14 +137,14 @@ func (a *app) otherMachine(id string) bool {
 }
 
 // answers asks the metadata and EC2 once, for a short time. A refusal is an answer, too.
-func (a *app) answers(ctx context.Context) bool {
+func (e *Engine) answers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()
-	id, err := a.identityNow(ctx)
+	id, err := e.identityNow(ctx)
 	if err != nil {
 		return false
 	}
-	_, err = a.client.AttachedVolumes(ctx, id.InstanceID)
+	_, err = e.client.AttachedVolumes(ctx, id.InstanceID)
 	switch ec2.ClassOf(err) {
 	case ec2.Throttled, ec2.Transient, ec2.Canceled, ec2.Ambiguous:
 		return false
@@ -154,35 +154,34 @@ func (a *app) answers(ctx context.Context) bool {
 
 // mountOffline executes the plan under its claims, and says what it mounted. It has no journal: a mount of this boot that is
 // looked for before it is made needs none to be found again, and the mount that follows records it as adopted.
-func (a *app) mountOffline(ctx context.Context, store *journal.Store, host *linux.Host, p *plan.Plan, last journal.Meta, why string) (done int) {
+func (e *Engine) mountOffline(ctx context.Context, store *journal.Store, host *linux.Host, p *plan.Plan, last journal.Meta, why string) (done int) {
 	boot, err := host.BootID()
 	if err == nil {
-		err = a.needSharedMounts(p)
+		err = e.needSharedMounts(p)
 	}
 	if err != nil {
-		a.log.Warn("nothing is mounted without EC2", "because", err)
+		e.log.Warn("nothing is mounted without EC2", "because", err)
 		return 0
 	}
 	id := journal.NewRunID(time.Now())
 	release, err := store.Hold(id, p.Claims())
 	if err != nil {
-		a.log.Warn("nothing is mounted without EC2", "because", err)
+		e.log.Warn("nothing is mounted without EC2", "because", err)
 		return 0
 	}
 	defer release()
-	w := &steps.World{Host: host, Fstab: host.FstabLine, Version: version(), Instance: steps.Instance{ID: p.Instance}, Log: a.logAt, HookDir: hookDir(store),
-		HookOutput: func(step plan.StepID, line string) { a.log.Info(line, "step", step) }}
-	a.log.Warn(why+": the volumes of the last mount that are plugged in are mounted without asking EC2", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
-	progress := a.progress(id, p, nil)
-	conf := runner.Config{Plan: p, Run: id, Journal: unwritten{}, Handlers: steps.Handlers(w), BootID: boot, Observe: progress.Event}
-	a.tune(&conf)
+	w := &steps.World{Host: host, Fstab: host.FstabLine, Version: e.Version, Instance: steps.Instance{ID: p.Instance}, Log: e.logAt, HookDir: hookDir(store),
+		HookOutput: func(step plan.StepID, line string) { e.log.Info(line, "step", step) }}
+	e.log.Warn(why+": the volumes of the last mount that are plugged in are mounted without asking EC2", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
+	watch := e.Talk.Watch(storyOf(journal.Meta{Run: id}, p, nil))
+	conf := runner.Config{Plan: p, Run: id, Journal: unwritten{}, Handlers: steps.Handlers(w), BootID: boot, Observe: watch.Event, Settle: e.Settle, RetryMin: e.RetryMin}
 	res := runner.Execute(ctx, conf)
-	progress.Close()
+	watch.Close()
 	for _, l := range res.Done {
-		a.log.Warn("mounted; EC2 was not asked", "mount_point", l)
+		e.log.Warn("mounted; EC2 was not asked", "mount_point", l)
 	}
 	for _, f := range res.Failures {
-		a.log.Error("cannot mount without EC2", "step", f.Step, "error", f.Err, "hint", f.Hint)
+		e.log.Error("cannot mount without EC2", "step", f.Step, "error", f.Err, "hint", f.Hint)
 	}
 	if len(res.Failures) > 0 && len(res.Done) == len(p.Lanes) { // a hook around them all
 		return 0
@@ -197,8 +196,8 @@ func (unwritten) Commit(_ []journal.Entry, done func(error)) { done(nil) }
 
 // unreconciled is the end of a mount that adopted all its volumes without EC2 and had no answer after that either: the
 // machine has what it had, and the next mount compares it with EC2.
-func (a *app) unreconciled(name string, err error) error {
-	a.log.Warn("EC2 still does not answer; all volumes of the last mount are mounted, and nothing was compared with EC2", "error", err,
+func (e *Engine) unreconciled(name string, err error) error {
+	e.log.Warn("EC2 still does not answer; all volumes of the last mount are mounted, and nothing was compared with EC2", "error", err,
 		"when_it_answers", "snaptastic run mount "+name)
 	return nil
 }

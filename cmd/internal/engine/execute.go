@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
 	"snaptastic/linux"
 	"snaptastic/plan"
@@ -41,20 +40,20 @@ type action struct {
 }
 
 // execute takes a run as far as it goes and records how it ended.
-func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Run, act action) (runner.Result, error) {
+func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal.Run, act action) (runner.Result, error) {
 	defer run.Close()
-	if err := a.needSharedMounts(run.Plan()); err != nil {
+	if err := e.needSharedMounts(run.Plan()); err != nil {
 		return runner.Result{}, err
 	}
-	boot, err := linux.New(a.roots()).BootID()
+	boot, err := e.bootID()
 	if err != nil {
 		return runner.Result{}, err
 	}
 	meta := run.Meta()
-	if err := a.endHooks(ctx, store, meta.Run); err != nil {
+	if err := e.endHooks(ctx, store, meta.Run); err != nil {
 		return runner.Result{}, err
 	}
-	handlers, err := a.handlers(ctx, store, run.Plan(), act.deleteKept)
+	handlers, err := e.handlers(ctx, store, run.Plan(), act.deleteKept)
 	if err != nil {
 		return runner.Result{}, err
 	}
@@ -66,21 +65,16 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 	}
 	live := serveStatus(store.Socket(meta.Run), meta, run.Plan(), run.Records())
 	defer live.close()
-	log := a.log.With("run", meta.Run, "operation", run.Plan().Operation, "snapshotter", run.Plan().Snapshotter)
+	log := e.log.With("run", meta.Run, "operation", run.Plan().Operation, "snapshotter", run.Plan().Snapshotter)
 	log.Info("run begins", "undo", act.rollback)
-	progress := a.progress(meta.Run, run.Plan(), run.Records())
+	watch := e.Talk.Watch(storyOf(meta, run.Plan(), run.Records()))
 	began, before := time.Now(), journal.Active(maps.Values(run.Records()), time.Time{})
 	before = max(before, time.Duration(meta.ActiveSeconds*float64(time.Second)))
 	conf := runner.Config{Plan: run.Plan(), Run: meta.Run, Records: run.Records(), Journal: run, Handlers: handlers, BootID: boot,
 		AssumeDone: act.done, Redo: act.redo, Lanes: act.lanes,
 		Undoing: func() error { return startRollingBack(run, nil) },
-		Observe: func(e runner.Event) { live.event(e); progress.Event(e) },
-		Window: func(open bool) {
-			progress.Window(open)
-			a.stdout.Window(open)
-			a.stderr.Window(open)
-		}}
-	a.tune(&conf)
+		Observe: func(ev runner.Event) { live.event(ev); watch.Event(ev) }, Window: watch.Window,
+		Settle: e.Settle, RetryMin: e.RetryMin}
 	if run.Plan().Irreversible {
 		conf.Workers = fewWorkers
 	}
@@ -90,45 +84,43 @@ func (a *app) execute(ctx context.Context, store *journal.Store, run *journal.Ru
 	} else {
 		res = runner.Execute(ctx, conf)
 	}
-	progress.Close()
+	watch.Close()
 	log.Info("run ends", "outcome", res.Outcome, "duration", time.Since(began).Round(time.Millisecond).String())
 	took := before + time.Since(began)
-	if err := a.recordOutcome(run, res, act, took); err != nil && res.Err == nil {
+	if err := e.recordOutcome(run, res, act, took); err != nil && res.Err == nil {
 		res.Err = err
 	}
 	if !act.quiet {
-		end := render.End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: took, Now: time.Now(), Rollback: act.rollback, Flags: a.repeated,
+		end := End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: took, Rollback: act.rollback,
 			Undoing: act.undoNext && res.Outcome == journal.RunFailed && res.Err == nil}
 		end.Notes = systemdNotes(ctx, end)
-		if err := a.summarize(end); err != nil {
-			a.log.Warn("cannot print the summary", "error", err)
-		}
+		e.Talk.Ended(end)
 	}
 	if err := run.Close(); err != nil && res.Err == nil {
 		res.Err = err
 	}
 	if res.Err == nil {
-		a.tend(store)
+		e.tend(store)
 	}
-	return res, a.verdict(ctx, meta.Run, res, act)
+	return res, e.verdict(ctx, meta.Run, res, act)
 }
 
 // tend cleans the state folder up after a run.
-func (a *app) tend(store *journal.Store) {
+func (e *Engine) tend(store *journal.Store) {
 	if err := store.Prune(keepRuns, keepFor, time.Now()); err != nil {
-		a.log.Warn("cannot prune old runs", "error", err)
+		e.log.Warn("cannot prune old runs", "error", err)
 	}
 	if err := store.KeepReserve(); err != nil {
-		a.log.Warn("cannot keep room for the journal of a boot with a full disk", "error", err)
+		e.log.Warn("cannot keep room for the journal of a boot with a full disk", "error", err)
 	}
 }
 
 // endHooks ends what is left of the run's hooks when the program was killed beside one: a second one must not start beside it.
 // Nobody else is at the run, as its journal is ours.
-func (a *app) endHooks(ctx context.Context, store *journal.Store, run plan.RunID) error {
+func (e *Engine) endHooks(ctx context.Context, store *journal.Store, run plan.RunID) error {
 	ended, err := linux.EndHooks(ctx, hookDir(store), string(run))
 	for _, name := range ended {
-		a.log.Warn("a hook of the killed program was still running and was ended", "hook", name, "run", run)
+		e.log.Warn("a hook of the killed program was still running and was ended", "hook", name, "run", run)
 	}
 	if err != nil {
 		return hinted("a process that waits for a frozen or dead device cannot be killed: `snaptastic thaw --owned` frees it if it is frozen", "cannot go on with run %s: %w", run, err)
@@ -147,18 +139,7 @@ func startRollingBack(run *journal.Run, lanes []string) error {
 	return run.SetMeta(m)
 }
 
-// tune shortens waits that only EC2's eventual consistency asks for.
-func (a *app) tune(c *runner.Config) {
-	if a.sandboxDir() == "" {
-		return
-	}
-	c.Settle, c.RetryMin = 2*time.Second, 100*time.Millisecond
-	if d, err := time.ParseDuration(os.Getenv("SNAPTASTIC_SETTLE")); err == nil && d > 0 {
-		c.Settle = d
-	}
-}
-
-func (a *app) recordOutcome(run *journal.Run, res runner.Result, act action, took time.Duration) error {
+func (e *Engine) recordOutcome(run *journal.Run, res runner.Result, act action, took time.Duration) error {
 	m := run.Meta()
 	m.ActiveSeconds, m.Kept = took.Round(time.Millisecond).Seconds(), res.Kept
 	m.Outcome = res.Outcome
@@ -175,19 +156,8 @@ func (a *app) recordOutcome(run *journal.Run, res runner.Result, act action, too
 	return run.SetMeta(m)
 }
 
-func (a *app) summarize(end render.End) error {
-	if a.json() && a.ends != nil {
-		a.ends = append(a.ends, end)
-		return nil
-	}
-	if a.json() {
-		return render.SummaryJSON(a.stdout, end)
-	}
-	return render.Summary(a.stdout, end, a.style(a.stdoutFile))
-}
-
 // verdict turns how a run ended into an exit code.
-func (a *app) verdict(ctx context.Context, run plan.RunID, res runner.Result, act action) error {
+func (e *Engine) verdict(ctx context.Context, run plan.RunID, res runner.Result, act action) error {
 	var lost *journal.LostError
 	if errors.As(res.Err, &lost) {
 		return hinted("Nobody can resume or roll back this run. Find out who deleted the state folder, then run the operation again: a mount adopts what is attached, "+
@@ -199,7 +169,7 @@ func (a *app) verdict(ctx context.Context, run plan.RunID, res runner.Result, ac
 	}
 	for _, f := range res.Failures {
 		if f.NeedsOperator {
-			return &codeError{code: exitOperator, err: f.Err, hint: f.Hint, said: true}
+			return &Error{Code: NeedsOperator, Err: f.Err, Hint: f.Hint, InResult: true}
 		}
 	}
 	switch {
@@ -208,26 +178,18 @@ func (a *app) verdict(ctx context.Context, run plan.RunID, res runner.Result, ac
 		if err == nil || errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")
 		}
-		return &codeError{code: exitInterrupted, err: err, said: true}
+		return &Error{Code: Interrupted, Err: err, InResult: true}
 	case len(res.Failures) == 0:
 		return nil
 	case !act.rollback && (res.Outcome == journal.RunFailed || res.Outcome == journal.Aborted) && len(res.Done) > 0 &&
 		!slices.ContainsFunc(res.Failures, func(f runner.Failure) bool { return f.Lane == "" }): // that one was for all
-		return &codeError{code: exitSomeLanes, err: res.Failures[0].Err, said: true}
+		return &Error{Code: SomeLanes, Err: res.Failures[0].Err, InResult: true}
 	}
-	return &codeError{code: exitFailed, err: res.Failures[0].Err, said: true}
-}
-
-// progress shows a live run: bars on a terminal, log lines otherwise.
-func (a *app) progress(run plan.RunID, p *plan.Plan, records map[plan.StepID]journal.Record) render.Progress {
-	if _, live := render.Detect(a.stderrFile, os.Getenv); live && a.logFormat == "text" && !a.json() {
-		return render.NewTerminal(a.stderr, p, records, a.style(a.stderrFile))
-	}
-	return render.NewLog(a.log, run)
+	return &Error{Code: Failed, Err: res.Failures[0].Err, InResult: true}
 }
 
 // protected are paths that must stay writable while file systems are frozen.
-func (a *app) protected(store *journal.Store, p *plan.Plan) []linux.NamedPath {
+func (e *Engine) protected(store *journal.Store, p *plan.Plan) []linux.NamedPath {
 	out := []linux.NamedPath{{Path: store.Dir(), What: "the journal"}}
 	if exe, err := os.Executable(); err == nil {
 		out = append(out, linux.NamedPath{Path: exe, What: "the program"})

@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -16,36 +16,36 @@ import (
 
 // handlers binds the step kinds to EC2 and to this machine. store is nil when
 // a plan is only shown.
-func (a *app) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, deleteKept map[string]bool) (plan.Handlers, error) {
-	cloud, err := a.cloud(ctx)
+func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, deleteKept map[string]bool) (plan.Handlers, error) {
+	cloud, err := e.cloud(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ask := a.identity
+	ask := e.identity
 	if p.Instance == "" { // a clean-up is of no instance, and may run elsewhere
-		ask = a.identityNow
+		ask = e.identityNow
 	}
 	id, err := ask(ctx)
 	if err == nil && p.Instance != "" {
-		err = a.ownRegion(ctx, id)
+		err = e.ownRegion(ctx, id)
 	}
 	if err != nil && p.Instance != "" {
 		return nil, err
 	}
-	host := linux.New(a.roots())
+	host := linux.New(e.Roots)
 	w := &steps.World{
-		Cloud: cloud, Host: host, Fstab: host.FstabLine, Version: version(), LookOnly: store == nil, DeleteKept: deleteKept,
+		Cloud: cloud, Host: host, Fstab: host.FstabLine, Version: e.Version, LookOnly: store == nil, DeleteKept: deleteKept,
 		Instance: steps.Instance{ID: id.InstanceID, Zone: id.Zone, Region: id.Region, Account: id.AccountID},
-		Log:      a.logAt,
+		Log:      e.logAt,
 		HookOutput: func(step plan.StepID, line string) {
-			a.log.Info(line, "step", step)
+			e.log.Info(line, "step", step)
 		},
 	}
-	g := steps.Guards{Log: func(format string, args ...any) { a.log.Warn(fmt.Sprintf(format, args...)) }}
+	g := steps.Guards{Log: func(format string, args ...any) { e.log.Warn(fmt.Sprintf(format, args...)) }}
 	if store != nil {
 		g.OwnedDir = frozenDir(store)
 		w.HookDir = hookDir(store)
-		w.Protected = a.protected(store, p)
+		w.Protected = e.protected(store, p)
 		w.LabelledLately = func() []string { return labelledLately(store, p.Snapshotter, time.Now()) }
 	}
 	w.Freezer = g
@@ -88,16 +88,16 @@ func labelledLately(store *journal.Store, name string, now time.Time) (ids []str
 }
 
 // logAt takes what steps have to say.
-func (a *app) logAt(level, message string, kv ...any) {
+func (e *Engine) logAt(level, message string, kv ...any) {
 	switch level {
 	case "error":
-		a.log.Error(message, kv...)
+		e.log.Error(message, kv...)
 	case "warn":
-		a.log.Warn(message, kv...)
+		e.log.Warn(message, kv...)
 	case "info":
-		a.log.Info(message, kv...)
+		e.log.Info(message, kv...)
 	default:
-		a.log.Debug(message, kv...)
+		e.log.Debug(message, kv...)
 	}
 }
 

@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -28,16 +28,16 @@ const preflightTime = 5 * time.Second
 // It must never refuse a run that would have gone well. So only a clear no
 // counts, and only about things that exist: before a volume is made nobody can
 // ask about attaching that very one, nor about tagging a snapshot.
-func (a *app) preflight(ctx context.Context, op string, spec recipe.Spec) error {
-	c, err := a.cloud(ctx)
+func (e *Engine) preflight(ctx context.Context, op string, spec recipe.Spec) error {
+	c, err := e.cloud(ctx)
 	if err != nil {
 		return err
 	}
-	self, err := a.identity(ctx)
+	self, err := e.identity(ctx)
 	if err != nil {
 		return err
 	}
-	attached, err := a.attachedPatiently(ctx, c, op, spec.Name, self.InstanceID)
+	attached, err := e.attachedPatiently(ctx, c, op, spec.Name, self.InstanceID)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (a *app) preflight(ctx context.Context, op string, spec recipe.Spec) error 
 	defer cancel()
 	if op == "mount" {
 		for _, lack := range lacks(toMake(spec, attached, self), spec.OnMissing == "create", linux.KernelSupports, linux.MissingTools) {
-			a.log.Warn("this machine may not be ready", "because", lack)
+			e.log.Warn("this machine may not be ready", "because", lack)
 		}
 	}
 	actions, on := whatItNeeds(op, spec, attached, self)
@@ -65,18 +65,18 @@ func (a *app) preflight(ctx context.Context, op string, spec recipe.Spec) error 
 
 // attachedPatiently is the first that a new run asks of EC2: while it does not answer there is no run to be resumed. A no
 // is left to the plan's own look, which tells it lane by lane, unless it is about the permission.
-func (a *app) attachedPatiently(ctx context.Context, c *ec2.Client, op, name, instance string) (attached []ec2.Volume, err error) {
-	err = a.patiently(ctx, func(ctx context.Context) (err error) {
+func (e *Engine) attachedPatiently(ctx context.Context, c *ec2.Client, op, name, instance string) (attached []ec2.Volume, err error) {
+	err = e.patiently(ctx, func(ctx context.Context) (err error) {
 		attached, err = c.AttachedVolumes(ctx, instance)
 		return err
 	})
 	fault, isFault := errors.AsType[*ec2.Fault](err)
 	if isFault && !fault.Passes() && fault.Class != ec2.Canceled {
-		a.answered()
+		e.answered()
 		return nil, refused(op, name, err)
 	}
 	if err == nil {
-		a.answered()
+		e.answered()
 	}
 	return attached, err
 }

@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
 	"snaptastic/plan"
 	"snaptastic/steps/recipe"
@@ -16,7 +15,7 @@ import (
 // beginSnapshot begins a snapshot run beside unfinished runs that hold some of its lanes, such as that of a mount of which
 // one volume failed. Volumes that are snapshotted each on their own are taken where they can be; left says which are not,
 // with exit 3. A group has one moment for all, so it is refused.
-func (a *app) beginSnapshot(ctx context.Context, store *journal.Store, p *plan.Plan, spec recipe.Spec, o recipe.Options) (run *journal.Run, left, err error) {
+func (e *Engine) beginSnapshot(ctx context.Context, store *journal.Store, p *plan.Plan, spec recipe.Spec, o recipe.Options) (run *journal.Run, left, err error) {
 	held, err := store.Held(p)
 	if err != nil {
 		return nil, nil, err
@@ -24,18 +23,18 @@ func (a *app) beginSnapshot(ctx context.Context, store *journal.Store, p *plan.P
 	names := slices.Sorted(maps.Keys(held))
 	switch {
 	case len(names) == 0:
-		run, err = a.beginRun(ctx, store, p)
+		run, err = e.beginRun(ctx, store, p)
 		return run, nil, err
 	case spec.Consistency != "volume":
-		return nil, nil, &codeError{code: exitBusy, err: fmt.Errorf("cannot snapshot %s as one group: %s: %w", spec.Name, strings.Join(names, ", "), held[names[0]]),
-			hint: "finish or undo that run; or set consistency = \"volume\", and the other volumes are snapshotted without it"}
+		return nil, nil, &Error{Code: Busy, Err: fmt.Errorf("cannot snapshot %s as one group: %s: %w", spec.Name, strings.Join(names, ", "), held[names[0]]),
+			Hint: "finish or undo that run; or set consistency = \"volume\", and the other volumes are snapshotted without it"}
 	}
 	spec.Volumes = slices.DeleteFunc(slices.Clone(spec.Volumes), func(v recipe.Volume) bool { return held[v.MountPoint] != nil })
 	if len(spec.Volumes) == 0 || len(spec.Volumes)+len(names) != len(p.Lanes) {
-		run, err = a.beginRun(ctx, store, p) // says who is in the way
+		run, err = e.beginRun(ctx, store, p) // says who is in the way
 		return run, nil, err
 	}
-	id, err := a.identity(ctx)
+	id, err := e.identity(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -44,17 +43,16 @@ func (a *app) beginSnapshot(ctx context.Context, store *journal.Store, p *plan.P
 		return nil, nil, err
 	}
 	for _, name := range names {
-		a.log.Warn("a volume is left out", "mount_point", name, "because", held[name])
+		e.log.Warn("a volume is left out", "mount_point", name, "because", held[name])
 	}
-	run, err = a.beginRun(ctx, store, rest)
-	return run, &codeError{code: exitSomeLanes, err: fmt.Errorf("no snapshot of %s: %w", strings.Join(names, ", "), held[names[0]])}, err
+	run, err = e.beginRun(ctx, store, rest)
+	return run, &Error{Code: SomeLanes, Err: fmt.Errorf("no snapshot of %s: %w", strings.Join(names, ", "), held[names[0]])}, err
 }
 
 // leftOut ends a run that went well with what it was begun without.
-func (a *app) leftOut(left, err error) error {
-	if left == nil || err != nil {
+func leftOut(left, err error) error {
+	if err != nil {
 		return err
 	}
-	render.Error(a.stderr, left, "", a.style(a.stderrFile))
-	return &codeError{code: exitSomeLanes, err: left, said: true}
+	return left
 }

@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"context"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+	"snaptastic/runner"
+	"snaptastic/steps/recipe"
+)
+
+// A PlanRequest asks what an operation would do.
+type PlanRequest struct {
+	Operation, Name string
+	Options         recipe.Options
+	Unseen          bool // compile it only; look at nothing
+}
+
+// A Forecast is a plan with what each of its steps would do as things are now.
+type Forecast struct {
+	Plan       *plan.Plan
+	Seen       map[plan.StepID]runner.Preview
+	Unfinished []Unfinished // runs of the same operation that a run would not pass by
+}
+
+// Unfinished is an unfinished run, and what a new run does about it first.
+type Unfinished struct {
+	Run  plan.RunID
+	Was  string // interrupted or failed
+	Then string
+}
+
+// Plan compiles an operation and looks at what each step would do. It changes nothing, and makes no state folder. A step
+// that would fail is an error that comes with the forecast.
+func (e *Engine) Plan(ctx context.Context, r PlanRequest) (Forecast, error) {
+	p, _, err := e.compile(ctx, r.Operation, r.Name, r.Options)
+	if err != nil || r.Unseen {
+		return Forecast{Plan: p}, err
+	}
+	if err := e.patiently(ctx, e.client.Ready); err != nil {
+		return Forecast{}, err
+	}
+	h, err := e.handlers(ctx, nil, p, nil)
+	if err != nil {
+		return Forecast{}, err
+	}
+	if err := e.needSharedMounts(p); err != nil {
+		e.log.Warn("`run` would be refused", "because", err)
+	}
+	seen, err := runner.Foresee(ctx, p, h)
+	if err == nil {
+		err = context.Cause(ctx) // what was seen may be half of it
+	}
+	if err != nil {
+		return Forecast{}, err
+	}
+	return Forecast{Plan: p, Seen: seen, Unfinished: e.unfinished(p)}, wouldFail(p, seen)
+}
+
+// wouldFail is the error of a plan of which a step would fail as things are now.
+func wouldFail(p *plan.Plan, seen map[plan.StepID]runner.Preview) error {
+	for i := range p.Steps {
+		if v := seen[p.Steps[i].ID]; v.Err != nil && !v.Skip && !p.Steps[i].Tolerated {
+			return &Error{Code: SomeLanes, Err: v.Err, InResult: true}
+		}
+	}
+	return nil
+}
+
+// unfinished lists the runs because of which `run` would not begin anew. It only reads, and makes
+// no state folder.
+func (e *Engine) unfinished(p *plan.Plan) (out []Unfinished) {
+	store, err := e.stateForLooking()
+	if err != nil {
+		return nil // `run` will say it
+	}
+	runs, err := store.Unfinished()
+	if err != nil {
+		return nil
+	}
+	for _, r := range runs {
+		if !unfinishedOf(r, p) {
+			continue
+		}
+		what := "`run` first undoes what it left unfinished"
+		switch same := r.Digest == p.Digest() && !r.RollingBack; {
+		case same && p.Resumption != plan.ContinueThisBoot:
+			what = "`run` takes it up where it stands"
+		case p.Resumption == plan.Ask:
+			what = "`run` is refused until that one is finished or undone"
+		}
+		out = append(out, Unfinished{r.Run, standing(r), what})
+	}
+	return out
+}
+
+func storyOf(m journal.Meta, p *plan.Plan, records map[plan.StepID]journal.Record) Story {
+	return Story{Summary: journal.Summary{Meta: m, Operation: p.Operation, Snapshotter: p.Snapshotter}, Plan: p, Records: records}
+}

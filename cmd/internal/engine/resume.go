@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"snaptastic/journal"
+	"snaptastic/linux/guard"
+	"snaptastic/plan"
+	"snaptastic/runner"
+)
+
+// A ResumeRequest asks to finish one run, or all that may be finished unattended.
+type ResumeRequest struct {
+	Run              plan.RunID // "": all
+	Redo, AssumeDone []plan.StepID
+}
+
+// Resumed is what a resume of all runs came to.
+type Resumed struct {
+	Runs    int // that it went on with
+	Waiting int // runs that it left to an operator
+}
+
+// Resume finishes what a crash left.
+func (e *Engine) Resume(ctx context.Context, r ResumeRequest) (Resumed, error) {
+	if err := needRoot("resume"); err != nil {
+		return Resumed{}, err
+	}
+	if r.Run != "" {
+		return Resumed{Runs: 1}, e.resumeOne(ctx, r)
+	}
+	if len(r.Redo)+len(r.AssumeDone) > 0 {
+		return Resumed{}, usageError("--redo and --assume-done need a RUN")
+	}
+	return e.resumeAll(ctx)
+}
+
+// needRoot refuses early what only root can do.
+func needRoot(what string) error {
+	if os.Geteuid() != 0 {
+		return hinted("run it as root (sudo)", "cannot %s: only root may mount and freeze file systems", what)
+	}
+	return nil
+}
+
+// resumeAll goes on with what may go on unattended. One run's failure does not
+// keep another from being finished; the worst exit code wins.
+func (e *Engine) resumeAll(ctx context.Context) (all Resumed, worst error) {
+	store, err := e.stateForLooking()
+	if errors.Is(err, journal.ErrNoState) { // at the first boot
+		e.log.Info(err.Error())
+		return all, nil
+	}
+	if err != nil {
+		return all, err
+	}
+	e.thawOwned(ctx, store)
+	e.settingsIfAny() // for the patience that they ask for
+	runs, err := store.Unfinished()
+	if err != nil {
+		return all, err
+	}
+	for _, r := range runs {
+		if ctx.Err() != nil {
+			return all, context.Cause(ctx)
+		}
+		err := e.resumeNext(ctx, store, r, &all)
+		if err != nil && worst != nil && !inResult(err) { // the first one is said at the end
+			e.log.Error("cannot resume", "run", r.Run, "error", err)
+		}
+		worst = worse(worst, err)
+	}
+	return all, worst
+}
+
+// resumeNext does with one run of the list what a boot may do, the way that the run came to its EC2.
+func (e *Engine) resumeNext(ctx context.Context, store *journal.Store, r journal.Summary, all *Resumed) error {
+	switch {
+	case r.Damaged:
+		e.setAside(store, r, r.Problem)
+		return hinted(journal.Traces(r.Run), "%s", r.Problem)
+	case r.Problem != "" && !r.Live:
+		e.log.Error("cannot read the journal of a run", "run", r.Run, "error", r.Problem)
+		return hinted("", "%s", r.Problem)
+	case r.Live || r.Outcome.Ended():
+		return nil
+	}
+	defer e.goTheWayOf(r.Reach)()
+	switch {
+	case e.ofAnotherInstance(ctx, r):
+		e.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, e.ident.InstanceID))
+		return nil
+	case r.Outcome == journal.RunFailed && !r.RollingBack:
+		return nil
+	}
+	return e.resumeUnattended(ctx, store, r, all)
+}
+
+func (e *Engine) setAside(store *journal.Store, r journal.Summary, why string) {
+	to, err := store.SetAside(r.Run)
+	if err != nil {
+		e.log.Error("cannot set a journal aside", "run", r.Run, "error", err)
+		return
+	}
+	e.log.Warn("a journal was set aside", "run", r.Run, "why", why, "to", to)
+}
+
+// ofAnotherInstance: a failed run of it counts as well, since its claims would
+// be in the way for ever. False where nobody can say.
+func (e *Engine) ofAnotherInstance(ctx context.Context, r journal.Summary) bool {
+	ask := e.identity
+	if r.Outcome == journal.RunFailed && !r.RollingBack { // nobody goes on with it now: it is not worth a wait
+		ask = e.identityNow
+	}
+	id, err := ask(ctx)
+	return err == nil && r.InstanceID != "" && id.InstanceID != r.InstanceID
+}
+
+// resumeUnattended is what a boot may do with one interrupted run.
+func (e *Engine) resumeUnattended(ctx context.Context, store *journal.Store, r journal.Summary, all *Resumed) error {
+	if _, err := e.identity(ctx); err != nil {
+		return err
+	}
+	run, err := store.Resume(r.Run)
+	if errors.Is(err, journal.ErrLive) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	boot, err := e.bootID()
+	if err != nil {
+		_ = run.Close()
+		return err
+	}
+	act := action{rollback: r.RollingBack, lanes: run.Meta().UndoLanes}
+	switch run.Plan().Resumption {
+	case plan.Ask:
+		if run.Idle() {
+			return e.endIdle(run)
+		}
+		_ = run.Close()
+		all.Waiting++
+		e.log.Warn("an interrupted run waits for an operator", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter,
+			"finish", e.Command("snaptastic resume "+string(r.Run)), "undo", e.Command("snaptastic rollback "+string(r.Run)))
+		return nil
+	case plan.ContinueThisBoot:
+		act.rollback = act.rollback || r.BootID != boot
+	}
+	if err := e.reach(ctx); err != nil {
+		_ = run.Close()
+		return err
+	}
+	e.log.Info("resuming", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter, "undo", act.rollback)
+	all.Runs++
+	_, err = e.execute(ctx, store, run, act)
+	return err
+}
+
+// endIdle ends a run that was cut off before it changed anything.
+func (e *Engine) endIdle(run *journal.Run) error {
+	defer run.Close()
+	e.log.Info("an interrupted run had changed nothing, and has ended", "run", run.Meta().Run, "operation", run.Plan().Operation, "snapshotter", run.Plan().Snapshotter)
+	return endAs(run.Journal, journal.Aborted)
+}
+
+func (e *Engine) resumeOne(ctx context.Context, r ResumeRequest) error {
+	store, err := e.stateOf(r.Run)
+	if err != nil {
+		return err
+	}
+	e.thawOwned(ctx, store)
+	run, err := e.openRun(ctx, store, r.Run)
+	if err != nil {
+		return err
+	}
+	if err := inDoubt(run, r.Redo, r.AssumeDone); err != nil {
+		_ = run.Close()
+		return err
+	}
+	m := run.Meta()
+	act := action{redo: r.Redo, done: r.AssumeDone, rollback: m.RollingBack, lanes: m.UndoLanes}
+	if m.RollingBack {
+		e.log.Info("a rollback of the run had begun; it goes on", "run", r.Run)
+	}
+	_, err = e.execute(ctx, store, run, act)
+	return err
+}
+
+// inDoubt refuses what an operator says of steps that there is nothing to say of.
+func inDoubt(run *journal.Run, said ...[]plan.StepID) error {
+	records := run.Records()
+	for _, id := range slices.Concat(said...) {
+		i := slices.IndexFunc(run.Plan().Steps, func(s plan.Step) bool { return s.ID == id })
+		if i < 0 {
+			return &Error{Code: Usage, Err: fmt.Errorf("run %s has no step %q", run.Meta().Run, id), Hint: "`snaptastic show " + string(run.Meta().Run) + "` lists them"}
+		}
+		if !runner.InDoubt(&run.Plan().Steps[i], records[id]) {
+			return usageError("step %s is not in doubt: `resume` itself finds out what became of it", id)
+		}
+	}
+	return nil
+}
+
+// openRun opens an unfinished run of this instance.
+func (e *Engine) openRun(ctx context.Context, store *journal.Store, id plan.RunID) (*journal.Run, error) {
+	run, err := store.Resume(id)
+	if err != nil {
+		return nil, liveIsBusy(id, err)
+	}
+	m := run.Meta()
+	e.goTheWayOf(m.Reach)
+	if m.Outcome.Ended() {
+		_ = run.Close()
+		hint := ""
+		if m.Outcome == journal.Aborted && run.Plan().Snapshotter != "" {
+			hint = fmt.Sprintf("it had changed no volume: `snaptastic run %s %s` begins anew", run.Plan().Operation, run.Plan().Snapshotter)
+		}
+		if m.Outcome == journal.RunDone && run.Plan().Operation == "mount" {
+			hint = fmt.Sprintf("a finished mount is undone by `snaptastic run unmount %s`", run.Plan().Snapshotter)
+		}
+		return nil, hinted(hint, "run %s is over: %s", id, m.Outcome)
+	}
+	if m.InstanceID == "" { // a clean-up that was begun elsewhere than on an instance
+		return run, nil
+	}
+	self, err := e.identity(ctx)
+	if err == nil && self.InstanceID != m.InstanceID {
+		err = hinted("it came with an image; `snaptastic resume` sets it aside", "run %s is of instance %s and this is %s", id, m.InstanceID, self.InstanceID)
+	}
+	if err == nil {
+		err = e.reach(ctx)
+	}
+	if err != nil {
+		_ = run.Close()
+		return nil, err
+	}
+	return run, nil
+}
+
+// liveIsBusy says which run another process is at, and what to do.
+func liveIsBusy(id plan.RunID, err error) error {
+	if errors.Is(err, journal.ErrLive) {
+		return &Error{Code: Busy, Err: fmt.Errorf("run %s is live in another process", id), Hint: "`snaptastic status` shows how far it is"}
+	}
+	return err
+}
+
+// thawOwned frees what guards left frozen that were killed with their parents.
+func (e *Engine) thawOwned(ctx context.Context, store *journal.Store) {
+	thawed, err := guard.ThawOwned(ctx, frozenDir(store), false)
+	for _, t := range thawed {
+		if t.Outcome == guard.WasFrozen {
+			e.log.Warn("thawed a file system that a killed run had left frozen", "mount_point", t.Path, "run", t.Run)
+		}
+	}
+	if err != nil {
+		e.log.Error("cannot thaw all that a killed run left frozen", "error", err)
+	}
+}

@@ -1,0 +1,118 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// Rollback undoes what an unfinished run did. deleteVolumes asks for each volume that the run made and that was in use,
+// whether to delete it.
+func (e *Engine) Rollback(ctx context.Context, id plan.RunID, deleteVolumes bool) error {
+	if err := needRoot("roll back"); err != nil {
+		return err
+	}
+	store, err := e.stateOf(id)
+	if err != nil {
+		return err
+	}
+	e.thawOwned(ctx, store)
+	run, err := e.openRun(ctx, store, id)
+	if err != nil {
+		return err
+	}
+	if run.Plan().Irreversible {
+		_ = run.Close()
+		return hinted(fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic abandon %s` ends it as it is", id, id),
+			"cannot roll back run %s: what it deleted cannot be brought back", id)
+	}
+	act := action{rollback: true}
+	if deleteVolumes {
+		if act.deleteKept, err = e.mayDelete(ctx, run); err != nil {
+			_ = run.Close()
+			return err
+		}
+	}
+	_, err = e.execute(ctx, store, run, act)
+	return err
+}
+
+// mayDelete asks for each volume that the run made and that a rollback would
+// otherwise keep, since somebody may have written to it.
+func (e *Engine) mayDelete(ctx context.Context, run *journal.Run) (map[string]bool, error) {
+	records, out := run.Records(), map[string]bool{}
+	for _, s := range run.Plan().Steps {
+		r := records[s.ID]
+		if s.KeptBy == "" || !r.Began() || !records[s.KeptBy].EverDone {
+			continue
+		}
+		var made struct {
+			VolumeID string `json:"volume_id"`
+			Created  bool   `json:"created"`
+		}
+		if json.Unmarshal(r.Output, &made) != nil || !made.Created {
+			continue
+		}
+		switch err := e.confirm(ctx, "delete "+made.VolumeID, fmt.Sprintf("Delete %s, which was mounted on %s, with all that was written to it?", made.VolumeID, s.Lane)); {
+		case err == nil:
+			out[made.VolumeID] = true
+		case !errors.Is(err, errDeclined):
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// notInUse are the unfinished lanes whose volume was never mounted. What was
+// mounted once stays: the new plan adopts it, while taking it off would bring
+// back an older state of it, or none, over what somebody wrote since.
+func notInUse(run *journal.Run) []string {
+	records, lanes := run.Records(), run.UnfinishedLanes()
+	for _, s := range run.Plan().Steps {
+		if s.KeptBy != "" && records[s.KeptBy].EverDone {
+			lanes = slices.DeleteFunc(lanes, func(lane string) bool { return lane == s.Lane })
+		}
+	}
+	if len(lanes) == 0 {
+		return []string{"-"} // no lane; none at all would mean every lane
+	}
+	return lanes
+}
+
+// Abandon ends an unfinished run as it is, and returns what it leaves behind.
+func (e *Engine) Abandon(ctx context.Context, id plan.RunID) (Story, error) {
+	store, err := e.stateOf(id)
+	if err != nil {
+		return Story{}, err
+	}
+	e.thawOwned(ctx, store)
+	run, err := store.Resume(id)
+	if err != nil {
+		return Story{}, liveIsBusy(id, err)
+	}
+	defer run.Close()
+	if m := run.Meta(); m.Outcome.Ended() {
+		return Story{}, hinted("", "run %s is over: %s", id, m.Outcome)
+	}
+	if err := e.confirm(ctx, "abandon run "+string(id), fmt.Sprintf("End run %s as it is? It can be neither finished nor undone afterwards.", id)); err != nil {
+		return Story{}, err
+	}
+	if err := e.endHooks(ctx, store, id); err != nil {
+		return Story{}, err
+	}
+	err = endAs(run.Journal, journal.Abandoned)
+	return storyOf(run.Meta(), run.Plan(), run.Records()), err
+}
+
+// endAs ends a run without going on with it.
+func endAs(j *journal.Journal, outcome journal.Outcome) error {
+	m := j.Meta()
+	m.Outcome, m.Ended = outcome, time.Now()
+	return j.SetMeta(m)
+}

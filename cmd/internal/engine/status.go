@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"errors"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// Status lists the live and unfinished runs, or all of them, oldest first. The error wraps journal.ErrNoState where there is
+// no state folder.
+func (e *Engine) Status(all bool) ([]journal.Summary, error) {
+	store, err := e.stateForLooking()
+	if err != nil {
+		return nil, err
+	}
+	list := store.Unfinished
+	if all {
+		list = store.List
+	}
+	found, err := list()
+	if err != nil {
+		return nil, err
+	}
+	runs := []journal.Summary{}
+	for _, r := range found {
+		if all || !r.Outcome.Ended() || r.Problem != "" {
+			runs = append(runs, fill(store, r))
+		}
+	}
+	return runs, nil
+}
+
+// fill asks a live run for what its locked journal cannot tell.
+func fill(store *journal.Store, r journal.Summary) journal.Summary {
+	if !r.Live {
+		return r
+	}
+	if l, err := askStatus(store.Socket(r.Run)); err == nil {
+		r.Meta, r.Operation, r.Snapshotter, r.Problem = l.Meta, l.Plan.Operation, l.Plan.Snapshotter, ""
+	}
+	return r
+}
+
+// Show reads a run from its journal, or asks the process that is at it.
+func (e *Engine) Show(id plan.RunID) (Story, error) {
+	store, err := e.stateOf(id)
+	if err != nil {
+		return Story{}, err
+	}
+	j, err := store.Read(id)
+	if errors.Is(err, journal.ErrLive) {
+		s, err := askStatus(store.Socket(id))
+		if err != nil {
+			return Story{}, hinted("try again", "run %s is live and does not answer yet: %w", id, err)
+		}
+		story := storyOf(s.Meta, s.Plan, s.Records)
+		story.Live = true
+		return story, nil
+	}
+	if err != nil {
+		return Story{}, err
+	}
+	defer j.Close()
+	return storyOf(j.Meta(), j.Plan(), j.Records()), nil
+}

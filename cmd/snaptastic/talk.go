@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"snaptastic/cmd/internal/engine"
+	"snaptastic/cmd/internal/render"
+)
+
+func (a *app) terminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// Ask asks on the terminal; without one, --yes is needed. A signal at the question ends it: what is typed after that counts
+// for nothing.
+func (a *app) Ask(ctx context.Context, what, question string) (bool, error) {
+	if a.yes {
+		return true, nil
+	}
+	if !a.terminal(a.stdin) {
+		return false, &engine.Error{Code: engine.Usage, Err: fmt.Errorf("cannot %s: it asks first, and nobody is at a terminal to answer", what), Hint: "say --yes to do it unasked"}
+	}
+	fmt.Fprint(a.stderr, render.Clean(question)+" [y/N] ")
+	answer := make(chan string, 1)
+	go func() { // a read of a terminal cannot be ended; after a signal the program is
+		line, _ := bufio.NewReader(a.stdin).ReadString('\n')
+		answer <- line
+	}()
+	var line string
+	select {
+	case line = <-answer:
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(a.stderr)
+		return false, context.Cause(ctx)
+	}
+	s := strings.ToLower(strings.TrimSpace(line))
+	return s == "y" || s == "yes", nil
+}
+
+// Watch shows a live run: bars on a terminal, log lines otherwise.
+func (a *app) Watch(s engine.Story) engine.Watch {
+	progress := render.NewLog(a.log, s.Run)
+	if _, live := render.Detect(a.stderrFile, os.Getenv); live && a.logFormat == "text" && !a.json() {
+		progress = render.NewTerminal(a.stderr, s.Plan, s.Records, a.style(a.stderrFile))
+	}
+	return watch{progress, a}
+}
+
+type watch struct {
+	render.Progress
+	*app
+}
+
+// Window holds back whatever this program writes.
+func (w watch) Window(open bool) {
+	w.Progress.Window(open)
+	w.stdout.Window(open)
+	w.stderr.Window(open)
+}
+
+// Ended prints what a run came to.
+func (a *app) Ended(e engine.End) {
+	end := render.End{End: e, Now: time.Now(), Flags: a.repeated}
+	var err error
+	switch {
+	case a.json() && a.listed:
+		a.ends = append(a.ends, end)
+	case a.json():
+		err = render.SummaryJSON(a.stdout, end)
+	default:
+		err = render.Summary(a.stdout, end, a.style(a.stdoutFile))
+	}
+	if err != nil {
+		a.log.Warn("cannot print the summary", "error", err)
+	}
+}
+
+// resumed ends a resume of all runs.
+func (a *app) resumed(r engine.Resumed, worst error) error {
+	switch {
+	case a.json():
+		return errors.Join(worst, render.SummariesJSON(a.stdout, a.ends))
+	case r.Runs > 0 || worst != nil:
+	case r.Waiting == 1:
+		fmt.Fprintln(a.stdout, "nothing to resume unattended; 1 run waits for an operator: `snaptastic status` lists them")
+	case r.Waiting > 0:
+		fmt.Fprintf(a.stdout, "nothing to resume unattended; %d runs wait for an operator: `snaptastic status` lists them\n", r.Waiting)
+	default:
+		fmt.Fprintln(a.stdout, "nothing to resume")
+	}
+	return worst
+}
