@@ -171,6 +171,15 @@ func (w *World) expose(id string) error {
 	})
 }
 
+// republish attaches the device of a volume that the records have as published, and publishes it again.
+func (w *World) republish(v *Volume) error {
+	device, err := w.device(v.ID)
+	if err != nil {
+		return err
+	}
+	return publish(w.Roots(), v, device)
+}
+
 // release takes the device of a detaching volume away, unless somebody holds
 // it: a mount in whatever namespace, swap, device mapper. All of them claim the
 // block device exclusively.
@@ -220,7 +229,7 @@ func (w *World) reconcile() error {
 		if !a.Published || a.Detaching {
 			continue
 		}
-		if err := w.growDevice(v); err != nil {
+		if err := w.republish(v); err != nil {
 			return err
 		}
 	}
