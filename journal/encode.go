@@ -71,6 +71,10 @@ func (r *Record) append(b []byte) []byte {
 	text(`,"seen":`, string(r.Seen))
 	raw(`,"before":`, r.Before)
 	raw(`,"output":`, r.Output)
+	if r.Facts != nil {
+		facts, _ := json.Marshal(r.Facts) // of words and numbers it cannot fail
+		raw(`,"facts":`, facts)
+	}
 	text(`,"error":`, r.Error)
 	text(`,"hint":`, r.Hint)
 	text(`,"note":`, r.Note)

@@ -20,6 +20,10 @@ func TestARecordIsEncodedAsJSONDoes(t *testing.T) {
 			v.Set(reflect.ValueOf(times[i%len(times)]))
 		case json.RawMessage:
 			v.Set(reflect.ValueOf(raws[i%len(raws)]))
+		case *plan.Facts:
+			if i%3 > 0 {
+				v.Set(reflect.ValueOf(&plan.Facts{VolumeID: words[i%len(words)], Remarks: words[:i%len(words)], FrozenSeconds: 0.057 * float64(i)}))
+			}
 		case int:
 			v.SetInt(int64(i))
 		case bool:

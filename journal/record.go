@@ -45,6 +45,7 @@ type Record struct {
 	Seen       plan.Sight      `json:"seen,omitempty"`  // before the first start of this generation
 	Before     json.RawMessage `json:"before,omitempty"`
 	Output     json.RawMessage `json:"output,omitempty"`
+	Facts      *plan.Facts     `json:"facts,omitempty"` // what the output means; nil for none, and in journals of earlier versions
 	Error      string          `json:"error,omitempty"`
 	Hint       string          `json:"hint,omitempty"`
 	Note       string          `json:"note,omitempty"`

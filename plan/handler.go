@@ -28,7 +28,7 @@ const (
 // options of an unmount); it is recorded with the intent. Note is for people.
 type Observation struct {
 	Sight  Sight
-	Output json.RawMessage
+	Output Output
 	Before json.RawMessage
 	Note   string
 }
@@ -60,32 +60,46 @@ type Attempt struct {
 // saw, or null when it saw nothing.
 type Handler interface {
 	Observe(ctx context.Context, a Attempt, in json.RawMessage) (Observation, error)
-	Do(ctx context.Context, a Attempt, in json.RawMessage) (json.RawMessage, error)
+	Do(ctx context.Context, a Attempt, in json.RawMessage) (Output, error)
 	Undo(ctx context.Context, a Attempt, in, out json.RawMessage) error
 }
 
-// A Foreseer tells from an input whose references may be unresolved what the
-// step would do; `plan` prints it. "" when it cannot tell.
-type Foreseer interface {
-	Foresee(in json.RawMessage) string
+// PreviewAction is what a step would do.
+type PreviewAction string
+
+const (
+	PreviewCreate   PreviewAction = "create"   // make something new
+	PreviewAdopt    PreviewAction = "adopt"    // take what is there as it is
+	PreviewChange   PreviewAction = "change"   // change what is there: attach, mount, detach
+	PreviewDelete   PreviewAction = "delete"   // delete what is there
+	PreviewSkip     PreviewAction = "skip"     // nothing, on purpose
+	PreviewRead     PreviewAction = "read"     // only read
+	PreviewRun      PreviewAction = "run"      // run a user's program
+	PreviewNone     PreviewAction = "none"     // nothing: it is done
+	PreviewUnknown  PreviewAction = "unknown"  // depends on a step that has not run
+	PreviewConflict PreviewAction = "conflict" // fail: something is in the way
+)
+
+// A Preview is what a step would do, in a word and in words. The zero Preview says that it cannot be told yet.
+type Preview struct {
+	Action PreviewAction
+	Text   string
+}
+
+// Will makes a Preview.
+func Will(action PreviewAction, format string, a ...any) Preview {
+	return Preview{action, fmt.Sprintf(format, a...)}
+}
+
+// A Previewer tells from an input whose references may be unresolved what the step would do; `plan` prints it.
+type Previewer interface {
+	Preview(in json.RawMessage) Preview
 }
 
 // An Adopter tells from an input alone that a by-token step's effect is there and was made by somebody else, so that a
 // first attempt neither records an intent nor acts.
 type Adopter interface {
 	Adopts(in json.RawMessage) (o Observation, adopts bool)
-}
-
-// A Teller says in a few words what an output means ("snap-0abc, 2 h old").
-// Bound handlers are Tellers; the words are the output's String method.
-type Teller interface {
-	Tell(out json.RawMessage) string
-}
-
-// A Warner says what an output holds that an operator should know before anything is done. Bound handlers are Warners;
-// the sentences are those of the output's Warnings method.
-type Warner interface {
-	Warn(out json.RawMessage) []string
 }
 
 // Handlers binds kinds to handlers, in one place.
@@ -105,7 +119,8 @@ type Funcs[In, Out any] struct {
 	Observe func(ctx context.Context, a Attempt, in In) (Seen[Out], error)
 	Do      func(ctx context.Context, a Attempt, in In) (Out, error)
 	Undo    func(ctx context.Context, a Attempt, in In, out Out) error
-	Foresee func(in In) string
+	Preview func(in In) Preview
+	Facts   func(out Out) Facts // nil: the output's Facts method, if it has one
 	Adopts  func(in In) (out Out, note string, adopts bool)
 }
 
@@ -133,7 +148,7 @@ func (b bound[In, Out]) Observe(ctx context.Context, a Attempt, in json.RawMessa
 	}
 	o := Observation{Sight: seen.Sight, Note: seen.Note}
 	if seen.Sight == Ours || seen.Sight == AsWanted {
-		if o.Output, err = json.Marshal(seen.Out); err != nil {
+		if o.Output, err = outputOf(seen.Out, b.f.Facts); err != nil {
 			return o, err
 		}
 	}
@@ -145,16 +160,16 @@ func (b bound[In, Out]) Observe(ctx context.Context, a Attempt, in json.RawMessa
 	return o, nil
 }
 
-func (b bound[In, Out]) Do(ctx context.Context, a Attempt, in json.RawMessage) (json.RawMessage, error) {
+func (b bound[In, Out]) Do(ctx context.Context, a Attempt, in json.RawMessage) (Output, error) {
 	v, err := decode[In](a.Step, in)
 	if err != nil {
-		return nil, err
+		return Output{}, err
 	}
 	out, err := b.f.Do(ctx, a, v)
 	if err != nil {
-		return nil, err
+		return Output{}, err
 	}
-	return json.Marshal(out)
+	return outputOf(out, b.f.Facts)
 }
 
 func (b bound[In, Out]) Undo(ctx context.Context, a Attempt, in, out json.RawMessage) error {
@@ -172,12 +187,12 @@ func (b bound[In, Out]) Undo(ctx context.Context, a Attempt, in, out json.RawMes
 	return b.f.Undo(ctx, a, v, o)
 }
 
-func (b bound[In, Out]) Foresee(in json.RawMessage) string {
+func (b bound[In, Out]) Preview(in json.RawMessage) Preview {
 	v, err := decode[In]("", in)
-	if b.f.Foresee == nil || err != nil {
-		return ""
+	if b.f.Preview == nil || err != nil {
+		return Preview{}
 	}
-	return b.f.Foresee(v)
+	return b.f.Preview(v)
 }
 
 func (b bound[In, Out]) Adopts(in json.RawMessage) (Observation, bool) {
@@ -189,24 +204,8 @@ func (b bound[In, Out]) Adopts(in json.RawMessage) (Observation, bool) {
 		return Observation{}, false // Do says what is wrong with it
 	}
 	out, note, adopts := b.f.Adopts(v)
-	raw, err := json.Marshal(out)
-	return Observation{Sight: AsWanted, Output: raw, Note: note}, adopts && err == nil
-}
-
-func (b bound[In, Out]) Tell(out json.RawMessage) string {
-	v, err := decode[Out]("", out)
-	if s, ok := any(v).(fmt.Stringer); ok && err == nil {
-		return s.String()
-	}
-	return ""
-}
-
-func (b bound[In, Out]) Warn(out json.RawMessage) []string {
-	v, err := decode[Out]("", out)
-	if w, ok := any(v).(interface{ Warnings() []string }); ok && err == nil {
-		return w.Warnings()
-	}
-	return nil
+	o, err := outputOf(out, b.f.Facts)
+	return Observation{Sight: AsWanted, Output: o, Note: note}, adopts && err == nil
 }
 
 func decode[T any](step StepID, raw json.RawMessage) (T, error) {
@@ -242,7 +241,9 @@ type Verdict struct {
 	// Unchanged: the try is known to have changed nothing, so that its intent
 	// is no sign of an effect.
 	Unchanged bool
-	Err       error
+	// Remains (ActSkip from an undo): what was kept and is billed, in words.
+	Remains string
+	Err     error
 }
 
 func (v *Verdict) Error() string { return v.Err.Error() }
@@ -283,11 +284,18 @@ func NeedsOperator(hint string, err error) error {
 // Skip leaves the step's lane alone without failing the run.
 func Skip(reason error) error { return &Verdict{Action: ActSkip, Err: reason} }
 
+// Keep is Skip from an undo that leaves its effect in place; remains says what is left and billed.
+func Keep(remains string, reason error) error {
+	return &Verdict{Action: ActSkip, Remains: remains, Err: reason}
+}
+
 // VerdictOf finds the verdict in err; an error without one is terminal.
 func VerdictOf(err error) *Verdict {
 	var v *Verdict
 	if errors.As(err, &v) {
-		return &Verdict{Action: v.Action, After: v.After, Within: v.Within, Hint: v.Hint, Unchanged: v.Unchanged, Err: err}
+		found := *v
+		found.Err = err
+		return &found
 	}
 	return &Verdict{Action: ActTerminal, Err: err}
 }

@@ -90,6 +90,7 @@ type Plan struct {
 type Lane struct {
 	ID     string   `json:"id"`
 	Claims []string `json:"claims,omitempty"`
+	Facts  Facts    `json:"facts,omitzero"` // what the recipe knows of it
 }
 
 // A Step is one effect on the world, or one look at it.

@@ -1,8 +1,10 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -10,22 +12,21 @@ import (
 	"snaptastic/plan"
 )
 
-// A Preview is what a step would do as the world is now.
+// A Preview is what a step would do as EC2 and the machine are now.
 type Preview struct {
-	Sight plan.Sight  // what a look saw; "" when it did not look
-	Text  string      // in words: what it saw, or what it would do
-	After plan.StepID // not known before this step ran; "" when it is known
-	Skip  bool        // it would not run
-	Err   error       // it would fail
-	Out   json.RawMessage
+	plan.Preview             // Action is never ""
+	After        plan.StepID // not known before this step ran; "" when it is known
+	Err          error       // it would fail
+	Warnings     []string    // what an operator should know before anything is done
 
-	Warnings []string // what an operator should know before anything is done
+	out     json.RawMessage
+	blocked bool // it would not run, so that what needs it would not either
 }
 
-// Foresee tells what each step of a plan would do, without doing it: read-only
+// PreviewPlan tells what each step of a plan would do, without doing it: read-only
 // steps are executed, others observed where their inputs are known. It writes
 // no journal and changes nothing.
-func Foresee(ctx context.Context, p *plan.Plan, h plan.Handlers) (map[plan.StepID]Preview, error) {
+func PreviewPlan(ctx context.Context, p *plan.Plan, h plan.Handlers) (map[plan.StepID]Preview, error) {
 	if err := Check(p, h); err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func Foresee(ctx context.Context, p *plan.Plan, h plan.Handlers) (map[plan.StepI
 			}
 			v, idle := neverOpens(closes[s.ID], seen)
 			if !idle {
-				v = foresee(ctx, s, h[s.Kind], seen)
+				v = preview(ctx, s, h[s.Kind], seen)
 			}
 			mu.Lock()
 			all[s.ID] = v
@@ -76,82 +77,100 @@ func neverOpens(sec plan.Section, before map[plan.StepID]Preview) (Preview, bool
 		first = []plan.StepID{sec.Open}
 	}
 	for _, id := range first {
-		if v, known := before[id]; !known || !v.Skip {
+		if v, known := before[id]; !known || !v.blocked {
 			return Preview{}, false
 		}
 	}
 	if len(first) == 0 {
 		return Preview{}, false
 	}
-	return Preview{Skip: true, After: first[0], Text: "skipped: " + string(first[0]) + " would not run"}, true
+	return wouldSkip("skipped: %s would not run", first[0]), true
 }
 
-func foresee(ctx context.Context, s *plan.Step, h plan.Handler, before map[plan.StepID]Preview) Preview {
+func wouldSkip(format string, because plan.StepID) Preview {
+	return Preview{Preview: plan.Will(plan.PreviewSkip, format, because), After: because, blocked: true}
+}
+
+func preview(ctx context.Context, s *plan.Step, h plan.Handler, before map[plan.StepID]Preview) Preview {
 	for _, id := range s.Needs {
-		if v := before[id]; v.Err != nil || v.Skip {
-			return Preview{Skip: true, After: id, Text: "skipped: " + string(id) + " would not succeed"}
+		if v := before[id]; v.Err != nil || v.blocked {
+			return wouldSkip("skipped: %s would not succeed", id)
 		}
 	}
 	var unknown plan.StepID
 	in, err := plan.Resolve(s.In, func(id plan.StepID) json.RawMessage {
 		v := before[id]
 		switch {
-		case v.Err != nil || v.Skip:
+		case v.Err != nil || v.blocked:
 			return json.RawMessage("null")
-		case v.Out == nil && unknown == "":
+		case v.out == nil && unknown == "":
 			unknown = id
 		}
-		return v.Out
+		return v.out
 	})
 	if err != nil {
-		return Preview{Err: err}
+		return wouldFail(err)
 	}
 	v := Preview{After: unknown}
 	if unknown == "" {
-		v = look(ctx, s, h, in)
+		v = observe(ctx, s, h, in)
 	}
-	if f, ok := h.(plan.Foreseer); ok && v.Text == "" && v.Err == nil && v.Out == nil {
-		v.Text = f.Foresee(in)
+	if v.out != nil || v.Err != nil || v.Action != "" {
+		return v
+	}
+	if told, can := h.(plan.Previewer); can {
+		v.Preview = told.Preview(in)
+	}
+	switch {
+	case s.ReadOnly:
+		v.Action = plan.PreviewRead
+	case v.Action != "":
+	case s.Look == plan.Blind:
+		v.Action = plan.PreviewRun
+	case unknown != "":
+		v.Action = plan.PreviewUnknown
+	case s.Look == plan.ByToken:
+		v.Action = plan.PreviewCreate
+	default:
+		v.Action = plan.PreviewChange
+	}
+	if v.Text == "" && unknown != "" {
+		v.Text = "known after " + string(unknown)
 	}
 	return v
 }
 
-func look(ctx context.Context, s *plan.Step, h plan.Handler, in json.RawMessage) Preview {
+func wouldFail(err error) Preview {
+	if plan.VerdictOf(err).Action == plan.ActSkip {
+		return Preview{Preview: plan.Will(plan.PreviewSkip, "%v", err), blocked: true}
+	}
+	return Preview{Preview: plan.Preview{Action: plan.PreviewConflict}, Err: err}
+}
+
+// observe executes a read-only step, and looks for the effect of another one. The zero Preview says that it is not there.
+func observe(ctx context.Context, s *plan.Step, h plan.Handler, in json.RawMessage) Preview {
 	a := plan.Attempt{Run: "preview", Step: s.ID, Generation: 1, Token: Token("preview", s.ID, 1), Report: func(plan.Progress) {}}
 	if s.ReadOnly {
 		out, err := h.Do(ctx, a, in)
 		if err != nil {
-			v := plan.VerdictOf(err)
-			return Preview{Err: err, Skip: v.Action == plan.ActSkip, Text: err.Error()}
+			return wouldFail(err)
 		}
-		v := Preview{Out: out}
-		if t, ok := h.(plan.Teller); ok {
-			v.Text = t.Tell(out)
-		}
-		if w, ok := h.(plan.Warner); ok {
-			v.Warnings = w.Warn(out)
-		}
-		return v
+		return Preview{Preview: plan.Preview{Action: plan.PreviewRead, Text: out.Text()}, Warnings: out.Facts.AllWarnings(), out: out.Value}
 	}
 	if s.Look == plan.Blind {
 		return Preview{}
 	}
 	o, err := h.Observe(ctx, a, in)
 	if err != nil {
-		return Preview{Err: err}
+		return wouldFail(err)
 	}
-	v := Preview{Sight: o.Sight, Text: o.Note}
 	switch o.Sight {
-	case plan.Ours, plan.AsWanted:
-		v.Out = o.Output
+	case plan.Ours:
+		return Preview{Preview: plan.Preview{Action: plan.PreviewNone, Text: o.Note}, out: o.Output.Value}
+	case plan.AsWanted:
+		return Preview{Preview: plan.Preview{Action: plan.PreviewAdopt, Text: cmp.Or(o.Note, "is so already")}, out: o.Output.Value}
 	case plan.Conflict:
-		v.Err = plan.Terminal("", errConflict(o.Note))
-	case plan.Absent:
-		v.Text = "" // the handler foresees it better
+		return wouldFail(errors.New(o.Note))
 	}
-	return v
+	return Preview{} // the handler tells better what it would do
 }
-
-type errConflict string
-
-func (e errConflict) Error() string { return string(e) }

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -186,7 +187,7 @@ func (b *rollback) undid(n *node, adopted bool, err error) {
 		rec.Undo = journal.Undone
 	case v.Action == plan.ActSkip: // kept on purpose
 		rec.Undo, rec.Note = journal.Kept, err.Error()
-		b.kept = append(b.kept, err.Error())
+		b.kept = append(b.kept, cmp.Or(v.Remains, err.Error()))
 	case b.stopped && cutOff(err):
 		n.phase = waiting
 		return
@@ -269,7 +270,7 @@ func (b *rollback) closeNext(owed []*node) {
 					b.emit(n, Failing, withErr(err))
 					b.note(n, err)
 				} else {
-					rec.State, rec.Output, rec.EverDone, rec.EndedAt = journal.Done, out, true, time.Now()
+					rec.State, rec.Output, rec.Facts, rec.EverDone, rec.EndedAt = journal.Done, out.Value, out.Facts, true, time.Now()
 					b.record(n, rec, nil)
 					b.emit(n, Finished)
 				}

@@ -156,7 +156,7 @@ func (r *run) openSection(sec *section) {
 
 // memberResult is what one step of the window came to.
 type memberResult struct {
-	out   json.RawMessage
+	out   plan.Output
 	err   error
 	ran   bool
 	start time.Time
@@ -223,7 +223,7 @@ func (r *run) closed(sec *section, results []memberResult) {
 	if worst == nil {
 		for i, n := range members {
 			rec := n.rec
-			rec.State, rec.Output, rec.EverDone = journal.Done, results[i].out, true
+			rec.State, rec.Output, rec.Facts, rec.EverDone = journal.Done, results[i].out.Value, results[i].out.Facts, true
 			rec.StartedAt, rec.EndedAt = results[i].start, results[i].end
 			r.record(n, rec, nil)
 			if i > 0 { // told late, with the time that it was
@@ -362,7 +362,7 @@ func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in 
 		o, err := h.Observe(ctx, a, in)
 		present := err == nil && (o.Sight == plan.Ours || (o.Sight == plan.AsWanted && s.Look == plan.ByState))
 		if present || u.again && err == nil && s.Look == plan.ByState && o.Sight == plan.Absent {
-			if err = h.Undo(ctx, a, in, o.Output); err == nil {
+			if err = h.Undo(ctx, a, in, o.Output.Value); err == nil {
 				return false, nil
 			}
 		}

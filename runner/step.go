@@ -356,8 +356,8 @@ func (r *run) again(n *node, wait time.Duration) {
 	})
 }
 
-func (r *run) finish(n *node, rec journal.Record, out json.RawMessage) {
-	rec.State, rec.Output, rec.EverDone = journal.Done, out, true
+func (r *run) finish(n *node, rec journal.Record, out plan.Output) {
+	rec.State, rec.Output, rec.Facts, rec.EverDone = journal.Done, out.Value, out.Facts, true
 	rec.BootID, rec.EndedAt = r.BootID, time.Now()
 	r.record(n, rec, nil)
 	r.emit(n, Finished)

@@ -30,6 +30,11 @@ type Attached struct {
 	New      bool   `json:"new,omitempty"`  // this run attached it, a moment ago
 }
 
+// Facts are its ids.
+func (a Attached) Facts() plan.Facts {
+	return plan.Facts{VolumeID: a.VolumeID, Device: a.Device, SizeGiB: a.Size}
+}
+
 func (w *World) attach() plan.Funcs[AttachIn, Attached] {
 	return plan.Funcs[AttachIn, Attached]{
 		Observe: func(ctx context.Context, a plan.Attempt, in AttachIn) (plan.Seen[Attached], error) {
@@ -65,7 +70,7 @@ func (w *World) attach() plan.Funcs[AttachIn, Attached] {
 			}
 			return w.detachAndWait(ctx, a, q.VolumeID, out.Device)
 		},
-		Foresee: func(in AttachIn) string { return "attach as " + in.Device },
+		Preview: func(in AttachIn) plan.Preview { return plan.Will(plan.PreviewChange, "attach as %s", in.Device) },
 	}
 }
 

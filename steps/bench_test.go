@@ -147,19 +147,19 @@ func do[In, Out any](b *bench, d plan.Def[In, Out], in In) (Out, plan.Attempt) {
 		case plan.Conflict:
 			b.Fatalf("%s: conflict: %s", d.Kind, o.Note)
 		case plan.Ours, plan.AsWanted:
-			return decoded[Out](b, o.Output), a
+			return decoded[Out](b, o.Output.Value), a
 		}
 		a.Before = o.Before
 	}
-	var raw json.RawMessage
+	var out plan.Output
 	err := patiently(func() (err error) {
-		raw, err = h.Do(b.Context(), a, asJSON(b, in))
+		out, err = h.Do(b.Context(), a, asJSON(b, in))
 		return err
 	})
 	if err != nil {
 		b.Fatalf("%s: %v", d.Kind, err)
 	}
-	return decoded[Out](b, raw), a
+	return decoded[Out](b, out.Value), a
 }
 
 // patiently tries again as long as the verdict asks for it.
@@ -202,7 +202,7 @@ func obeys[In, Out any](b *bench, d plan.Def[In, Out], in In) {
 		if err != nil {
 			b.Fatalf("%s: %v", d.Kind, err)
 		}
-		return string(out)
+		return string(out.Value)
 	}
 	undo := func(out json.RawMessage) {
 		b.Helper()
@@ -222,9 +222,9 @@ func obeys[In, Out any](b *bench, d plan.Def[In, Out], in In) {
 	b.same(string(d.Kind)+" a second time", done)
 	a.Resumed = true
 	o := look(plan.Ours, plan.AsWanted)
-	undo(o.Output)
+	undo(o.Output.Value)
 	b.same(string(d.Kind)+" undone", before)
-	undo(o.Output)
+	undo(o.Output.Value)
 	b.same(string(d.Kind)+" undone twice", before)
 	look(plan.Absent)
 }

@@ -68,7 +68,7 @@ func (w *World) checkInUse() plan.Funcs[CheckInUseIn, NotInUse] {
 			}
 			return NotInUse{}, plan.Terminal("stop what uses it, then run the unmount again", fmt.Errorf("cannot unmount %s: %s", what, who))
 		},
-		Foresee: func(CheckInUseIn) string { return "check that nothing uses it" },
+		Preview: func(CheckInUseIn) plan.Preview { return plan.Will(plan.PreviewRead, "check that nothing uses it") },
 	}
 }
 

@@ -23,6 +23,9 @@ type Confirmed struct {
 	MountPoint string `json:"mount_point"`
 }
 
+// Facts are where it is mounted.
+func (c Confirmed) Facts() plan.Facts { return plan.Facts{MountPoint: c.MountPoint} }
+
 // How long a mount has to have been there before it is believed to stay. A line in fstab, or a unit, makes systemd act on
 // it, which takes it longer than one look; a hook that writes is worth a moment.
 const (
@@ -38,7 +41,7 @@ func (w *World) confirmMount() plan.Funcs[ConfirmMountIn, Confirmed] {
 			m := in.Mounted.Must()
 			return Confirmed{m.MountPoint}, w.stillMounted(ctx, m, stayed)
 		},
-		Foresee: func(ConfirmMountIn) string { return "see that it is still mounted" },
+		Preview: func(ConfirmMountIn) plan.Preview { return plan.Will(plan.PreviewRead, "see that it is still mounted") },
 	}
 }
 

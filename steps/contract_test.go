@@ -118,12 +118,12 @@ func (b *bench) snapshotted(names ...string) SnapshotSet {
 		do(b, Sync, SyncIn{Found: members[i].Found, MountPoint: b.path(name)})
 	}
 	do(b, Freeze, FreezeIn{Mounts: members})
-	raw, err := b.handlers[Snapshot.Kind].Do(b.Context(), b.attempt("snapshot"), asJSON(b, SnapshotIn{Members: members, Description: "test"}))
+	out, err := b.handlers[Snapshot.Kind].Do(b.Context(), b.attempt("snapshot"), asJSON(b, SnapshotIn{Members: members, Description: "test"}))
 	thawed, _ := do(b, Thaw, ThawIn{Mounts: mounts})
 	if err != nil || !thawed.Held || thawed.Frozen <= 0 {
 		b.Fatalf("snapshot: %v; thawed %+v", err, thawed)
 	}
-	return decoded[SnapshotSet](b, raw)
+	return decoded[SnapshotSet](b, out.Value)
 }
 
 func TestAGroupIsSnapshottedLabelledAndFound(t *testing.T) {
@@ -195,11 +195,11 @@ func TestUnlabelledSnapshotsAreUndone(t *testing.T) {
 	if err != nil || o.Sight != plan.Ours {
 		t.Fatalf("saw %q, %v", o.Sight, err)
 	}
-	if err := h.Undo(t.Context(), a, in, o.Output); err != nil {
+	if err := h.Undo(t.Context(), a, in, o.Output.Value); err != nil {
 		t.Fatal(err)
 	}
 	b.same("an undone snapshot", before)
-	if err := h.Undo(t.Context(), a, in, o.Output); plan.VerdictOf(err).Action != plan.ActRetry {
+	if err := h.Undo(t.Context(), a, in, o.Output.Value); plan.VerdictOf(err).Action != plan.ActRetry {
 		t.Errorf("a second undo: %v; want another look, as EC2 may not show the snapshots yet", err)
 	}
 	if o, err = h.Observe(t.Context(), a, in); err != nil || o.Sight != plan.Absent {
@@ -224,7 +224,7 @@ func TestAnAnswerThatWasLostIsFoundByItsTokenAndUndone(t *testing.T) {
 	if n := strings.Count(b.picture(), "role=search"); n != 1 {
 		t.Errorf("%d volumes were made", n)
 	}
-	if err := h.Undo(t.Context(), a, in, o.Output); err != nil {
+	if err := h.Undo(t.Context(), a, in, o.Output.Value); err != nil {
 		t.Fatal(err)
 	}
 	b.same("an undone half-made volume", before)

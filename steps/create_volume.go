@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -42,6 +43,11 @@ type Volume struct {
 // String names it.
 func (v Volume) String() string { return v.VolumeID }
 
+// Facts are its ids and its size.
+func (v Volume) Facts() plan.Facts {
+	return plan.Facts{VolumeID: v.VolumeID, SnapshotID: v.SnapshotID, SizeGiB: v.Size}
+}
+
 func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 	return plan.Funcs[CreateVolumeIn, Volume]{
 		Observe: func(ctx context.Context, a plan.Attempt, in CreateVolumeIn) (plan.Seen[Volume], error) {
@@ -73,18 +79,18 @@ func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 		},
 		Undo:   w.deleteVolume,
 		Adopts: CreateVolumeIn.adopts,
-		Foresee: func(in CreateVolumeIn) string {
+		Preview: func(in CreateVolumeIn) plan.Preview {
 			if found, known := in.Found.Get(); known && found.Found {
-				return "adopt " + found.VolumeID
+				return plan.Will(plan.PreviewAdopt, "adopt %s", found.VolumeID)
 			}
 			c, known := in.Choice.Get()
 			switch {
 			case !known || c.Problem != "":
-				return ""
+				return plan.Preview{}
 			case c.SnapshotID != "":
-				return fmt.Sprintf("create %d GiB %s from %s (%s)", max(in.Size, c.Size), in.Type, c.SnapshotID, snapset.Ago(c.Created))
+				return plan.Will(plan.PreviewCreate, "create %d GiB %s from %s (%s)", max(in.Size, c.Size), in.Type, c.SnapshotID, snapset.Ago(c.Created))
 			}
-			return fmt.Sprintf("create %d GiB %s, empty", in.Size, in.Type)
+			return plan.Will(plan.PreviewCreate, "create %d GiB %s, empty", in.Size, in.Type)
 		},
 	}
 }
@@ -141,8 +147,9 @@ func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolum
 		if err != nil {
 			return verdict(err)
 		}
-		return plan.Skip(fmt.Errorf("volume %s, which was mounted on %s, remains and is billed; delete it with `aws ec2 delete-volume --volume-id %s` when nobody needs it",
-			out.VolumeID, in.MountPoint, out.VolumeID))
+		what := fmt.Sprintf("volume %s, which was mounted on %s", out.VolumeID, in.MountPoint)
+		how := fmt.Sprintf("; delete it with `aws ec2 delete-volume --volume-id %s` when nobody needs it", out.VolumeID)
+		return plan.Keep(what+how, errors.New(what+", remains and is billed"+how))
 	}
 	v, err := w.Cloud.WaitVolume(ctx, out.VolumeID, func(v ec2.Volume) (bool, error) { return v.State != "creating" && v.State != "in-use", nil }, nil)
 	switch {

@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"fmt"
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
@@ -57,6 +56,8 @@ func (w *World) deleteOnTermination() plan.Funcs[DeleteOnTerminationIn, DeletedO
 			}
 			return settling(err)
 		},
-		Foresee: func(in DeleteOnTerminationIn) string { return fmt.Sprintf("set to %t", in.Want) },
+		Preview: func(in DeleteOnTerminationIn) plan.Preview {
+			return plan.Will(plan.PreviewChange, "set to %t", in.Want)
+		},
 	}
 }

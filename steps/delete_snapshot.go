@@ -68,7 +68,9 @@ func (w *World) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
 		Undo: func(_ context.Context, _ plan.Attempt, in DeleteSnapshotIn, _ Deleted) error {
 			return cannotBringBack(in.SnapshotID)
 		},
-		Foresee: func(in DeleteSnapshotIn) string { return "delete " + in.SnapshotID },
+		Preview: func(in DeleteSnapshotIn) plan.Preview {
+			return plan.Will(plan.PreviewDelete, "delete %s", in.SnapshotID)
+		},
 	}
 }
 

@@ -52,6 +52,6 @@ func (w *World) deleteCleanedVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 		Undo: func(_ context.Context, _ plan.Attempt, in DeleteVolumeIn, _ Deleted) error {
 			return cannotBringBack(in.VolumeID)
 		},
-		Foresee: func(in DeleteVolumeIn) string { return "delete " + in.VolumeID },
+		Preview: func(in DeleteVolumeIn) plan.Preview { return plan.Will(plan.PreviewDelete, "delete %s", in.VolumeID) },
 	}
 }

@@ -49,6 +49,8 @@ func (w *World) deregisterImage() plan.Funcs[DeregisterImageIn, Deleted] {
 		Undo: func(_ context.Context, _ plan.Attempt, in DeregisterImageIn, _ Deleted) error {
 			return cannotBringBack(in.ImageID)
 		},
-		Foresee: func(in DeregisterImageIn) string { return "deregister " + in.ImageID },
+		Preview: func(in DeregisterImageIn) plan.Preview {
+			return plan.Will(plan.PreviewDelete, "deregister %s", in.ImageID)
+		},
 	}
 }

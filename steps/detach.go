@@ -28,6 +28,9 @@ type Detached struct {
 	Remains  string `json:"remains,omitempty"` // what the summary says is left over and billed
 }
 
+// Facts name the volume, and that it remains.
+func (d Detached) Facts() plan.Facts { return plan.Facts{VolumeID: d.VolumeID, Remains: d.Remains} }
+
 // beforeDetach is the attachment as it was.
 type beforeDetach struct {
 	Device              string `json:"device"`
@@ -69,14 +72,14 @@ func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 			return in.out(), nil
 		},
 		Undo: w.attachAgain,
-		Foresee: func(in DetachIn) string {
+		Preview: func(in DetachIn) plan.Preview {
 			switch found, known := in.Found.Get(); {
 			case known && found.Found:
-				return "detach " + found.VolumeID + "; it remains and is billed"
+				return plan.Will(plan.PreviewChange, "detach %s; it remains and is billed", found.VolumeID)
 			case known:
-				return "nothing is attached"
+				return plan.Will(plan.PreviewNone, "nothing is attached")
 			}
-			return "detach " + in.Device
+			return plan.Will(plan.PreviewChange, "detach %s", in.Device)
 		},
 	}
 }

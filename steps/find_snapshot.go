@@ -44,8 +44,21 @@ type SnapshotLane struct {
 	Found      plan.Value[FoundVolume] `json:"found"`
 }
 
+// choiceFacts and choicesFacts are what was chosen, and why.
+func choiceFacts(c Choice) plan.Facts {
+	return plan.Facts{MountPoint: c.MountPoint, SnapshotID: c.SnapshotID, SizeGiB: c.Size, Remarks: remark(c.Reason), Warnings: c.Warnings}
+}
+
+func choicesFacts(all Choices) (facts plan.Facts) {
+	for _, c := range all {
+		facts.Each = append(facts.Each, choiceFacts(c))
+	}
+	return facts
+}
+
 func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 	return plan.Funcs[FindSnapshotIn, Choices]{
+		Facts: choicesFacts,
 		Do: func(ctx context.Context, _ plan.Attempt, in FindSnapshotIn) (Choices, error) {
 			var wished, unsure []string
 			for _, lane := range in.Lanes {

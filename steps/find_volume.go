@@ -64,6 +64,11 @@ func (f FoundVolume) String() string {
 	return "nothing is attached"
 }
 
+// Facts are its ids and its place. What it was made from is for a mount to tell that adopts it.
+func (f FoundVolume) Facts() plan.Facts {
+	return plan.Facts{VolumeID: f.VolumeID, Device: f.Device, Path: f.Node, SizeGiB: f.Size, Remarks: remark(f.Note)}
+}
+
 func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 	return plan.Funcs[FindVolumeIn, FoundVolume]{
 		Do: func(ctx context.Context, _ plan.Attempt, in FindVolumeIn) (FoundVolume, error) {
@@ -92,7 +97,9 @@ func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 			}
 			return out, err
 		},
-		Foresee: func(in FindVolumeIn) string { return "look at " + in.Device + " and " + in.MountPoint },
+		Preview: func(in FindVolumeIn) plan.Preview {
+			return plan.Will(plan.PreviewRead, "look at %s and %s", in.Device, in.MountPoint)
+		},
 	}
 }
 

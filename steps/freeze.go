@@ -49,11 +49,11 @@ func (w *World) freeze() plan.Funcs[FreezeIn, FrozenMounts] {
 			out, err := w.openWindow(ctx, a, in, win)
 			return out, err
 		},
-		Foresee: func(in FreezeIn) string {
+		Preview: func(in FreezeIn) plan.Preview {
 			if len(in.Mounts) == 1 {
-				return "freeze " + in.Mounts[0].MountPoint
+				return plan.Will(plan.PreviewRun, "freeze %s", in.Mounts[0].MountPoint)
 			}
-			return fmt.Sprintf("freeze %d file systems at once", len(in.Mounts))
+			return plan.Will(plan.PreviewRun, "freeze %d file systems at once", len(in.Mounts))
 		},
 	}
 }

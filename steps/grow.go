@@ -26,6 +26,9 @@ type Grown struct {
 	Reason string `json:"reason,omitempty"` // why it was not grown, though it could be
 }
 
+// Facts are the file system's size.
+func (g Grown) Facts() plan.Facts { return plan.Facts{SizeBytes: g.After, Remarks: remark(g.Reason)} }
+
 func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 	return plan.Funcs[GrowIn, Grown]{
 		Observe: func(ctx context.Context, _ plan.Attempt, in GrowIn) (plan.Seen[Grown], error) {
@@ -71,6 +74,8 @@ func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 			}
 			return Grown{Grown: r.Grown, Before: r.Before, After: r.After}, err
 		},
-		Foresee: func(GrowIn) string { return "grow the file system where the volume is larger" },
+		Preview: func(GrowIn) plan.Preview {
+			return plan.Will(plan.PreviewChange, "grow the file system where the volume is larger")
+		},
 	}
 }

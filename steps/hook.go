@@ -3,7 +3,6 @@ package steps
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"snaptastic/linux"
@@ -46,6 +45,15 @@ type HookRan struct {
 	Skipped  bool          `json:"skipped,omitempty"` // there was nothing to change
 }
 
+// HookProgram is the program that a step of this kind runs; "" for a step of another kind.
+func HookProgram(s *plan.Step) string {
+	var in HookIn
+	if s.Kind != Hook.Kind || json.Unmarshal(s.In, &in) != nil || len(in.Command) == 0 {
+		return ""
+	}
+	return in.Command[0]
+}
+
 // String says it where it did not run.
 func (r HookRan) String() string {
 	if r.Skipped {
@@ -74,7 +82,7 @@ func (w *World) hook() plan.Funcs[HookIn, HookRan] {
 			r, err := w.Host.RunHook(ctx, w.hookRequest(a, in))
 			return HookRan{ExitCode: r.ExitCode, Took: plan.Duration(r.Duration)}, err
 		},
-		Foresee: HookIn.foresee,
+		Preview: HookIn.preview,
 	}
 }
 
@@ -103,9 +111,9 @@ func (w *World) changes(in HookIn) (bool, error) {
 	return false, nil
 }
 
-// foresee needs to know of every volume to say that a hook will not run.
-func (in HookIn) foresee() string {
-	run := fmt.Sprintf("run %q", in.Command)
+// preview needs to know of every volume to say that a hook will not run.
+func (in HookIn) preview() plan.Preview {
+	run := plan.Will(plan.PreviewRun, "run %q", in.Command)
 	if !in.IfChanged {
 		return run
 	}
@@ -120,9 +128,9 @@ func (in HookIn) foresee() string {
 		}
 	}
 	if pre, known := in.Pre.Get(); mounted == len(in.Volumes) && (!known || pre.Skipped) {
-		return nothingToChange
+		return plan.Will(plan.PreviewSkip, nothingToChange)
 	}
-	return run + " if something changes"
+	return plan.Will(plan.PreviewRun, "run %q if something changes", in.Command)
 }
 
 // hookContext is what a hook reads on its standard input. The names are stable.

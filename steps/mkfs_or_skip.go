@@ -13,7 +13,7 @@ import (
 // MkfsOrSkip makes a file system on a volume that this run made empty, and on no other.
 var MkfsOrSkip = plan.Def[MkfsOrSkipIn, FileSystem]{Kind: "mkfs-or-skip", Look: plan.ByState, Scope: plan.Cloud}
 
-// MkfsOrSkipIn says what is wanted on which device. Choice and Found only serve to foresee what will be.
+// MkfsOrSkipIn says what is wanted on which device. Choice and Found only serve the preview.
 type MkfsOrSkipIn struct {
 	Volume     plan.Value[Volume]      `json:"volume"`
 	Device     plan.Value[DeviceNode]  `json:"device"`
@@ -43,6 +43,9 @@ type FileSystem struct {
 // String says what it carries, and why.
 func (f FileSystem) String() string { return f.FileSystem + ": " + f.Why }
 
+// Facts say why it was made or kept.
+func (f FileSystem) Facts() plan.Facts { return plan.Facts{Remarks: remark(f.Why)} }
+
 func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 	return plan.Funcs[MkfsOrSkipIn, FileSystem]{
 		Observe: w.seeFileSystem,
@@ -64,17 +67,17 @@ func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 			return FileSystem{Formatted: true, FileSystem: in.FileSystem, UUID: uuid, Why: "the volume was new and blank"}, nil
 		},
 		// A file system is not taken off: its volume is deleted.
-		Foresee: func(in MkfsOrSkipIn) string {
+		Preview: func(in MkfsOrSkipIn) plan.Preview {
 			if found, known := in.Found.Get(); known && found.Found {
-				return "skip: " + found.VolumeID + " keeps what it has"
+				return plan.Will(plan.PreviewSkip, "skip: %s keeps what it has", found.VolumeID)
 			}
 			switch c, known := in.Choice.Get(); {
 			case !known || c.Problem != "":
-				return ""
+				return plan.Preview{}
 			case c.SnapshotID != "":
-				return "skip: restored from " + c.SnapshotID
+				return plan.Will(plan.PreviewSkip, "skip: restored from %s", c.SnapshotID)
 			}
-			return "mkfs " + in.FileSystem + ": new and empty"
+			return plan.Will(plan.PreviewChange, "mkfs %s: new and empty", in.FileSystem)
 		},
 	}
 }

@@ -37,6 +37,11 @@ type Mounted struct {
 	New        bool     `json:"new,omitempty"` // this run mounted it, or may have
 }
 
+// Facts are what is mounted where.
+func (m Mounted) Facts() plan.Facts {
+	return plan.Facts{VolumeID: m.VolumeID, MountPoint: m.MountPoint, Remarks: m.Notes}
+}
+
 // beforeMount is what an undo has to take away again.
 type beforeMount struct {
 	Missing []string `json:"missing,omitempty"` // folders that were not there, outermost first
@@ -104,7 +109,7 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			}
 			return nil
 		},
-		Foresee: func(in MountIn) string { return "mount on " + in.MountPoint },
+		Preview: func(in MountIn) plan.Preview { return plan.Will(plan.PreviewChange, "mount on %s", in.MountPoint) },
 	}
 }
 

@@ -42,6 +42,14 @@ type Taken struct {
 	Started    time.Time `json:"started,omitzero"`
 }
 
+// Facts are those of each snapshot.
+func (s SnapshotSet) Facts() (facts plan.Facts) {
+	for _, t := range s.Snapshots {
+		facts.Each = append(facts.Each, plan.Facts{VolumeID: t.VolumeID, SnapshotID: t.SnapshotID, MountPoint: t.MountPoint, SizeGiB: t.Size})
+	}
+	return facts
+}
+
 func (s SnapshotSet) of(mountPoint string) (Taken, bool) {
 	for _, t := range s.Snapshots {
 		if t.MountPoint == mountPoint {
@@ -88,11 +96,11 @@ func (w *World) snapshot() plan.Funcs[SnapshotIn, SnapshotSet] {
 			return out, nil
 		},
 		Undo: w.deleteSnapshots,
-		Foresee: func(in SnapshotIn) string {
+		Preview: func(in SnapshotIn) plan.Preview {
 			if len(in.Members) == 1 {
-				return "snapshot the volume of " + in.Members[0].MountPoint
+				return plan.Will(plan.PreviewCreate, "snapshot the volume of %s", in.Members[0].MountPoint)
 			}
-			return fmt.Sprintf("snapshot %d volumes with one call", len(in.Members))
+			return plan.Will(plan.PreviewCreate, "snapshot %d volumes with one call", len(in.Members))
 		},
 	}
 }

@@ -56,7 +56,7 @@ func (w *World) sync() plan.Funcs[SyncIn, Synced] {
 			}
 			return out, nil
 		},
-		Foresee: func(in SyncIn) string { return "write out " + in.MountPoint },
+		Preview: func(in SyncIn) plan.Preview { return plan.Will(plan.PreviewRead, "write out %s", in.MountPoint) },
 	}
 }
 

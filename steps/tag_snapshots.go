@@ -3,7 +3,6 @@ package steps
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -66,11 +65,11 @@ func (w *World) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 			return set, nil
 		},
 		// A labelled snapshot is never taken back, and what was not labelled is deleted by the snapshot's own undo.
-		Foresee: func(in TagSnapshotsIn) string {
+		Preview: func(in TagSnapshotsIn) plan.Preview {
 			if in.ExpireAfter > 0 {
-				return fmt.Sprintf("label it %s, expiring after %s", Consistent, time.Duration(in.ExpireAfter))
+				return plan.Will(plan.PreviewChange, "label it %s, expiring after %s", Consistent, time.Duration(in.ExpireAfter))
 			}
-			return "label it " + Consistent
+			return plan.Will(plan.PreviewChange, "label it %s", Consistent)
 		},
 	}
 }

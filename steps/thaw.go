@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"snaptastic/linux/guard"
 	"snaptastic/plan"
@@ -21,6 +22,11 @@ type Thawed struct {
 	Held   bool          `json:"held"`
 	Frozen plan.Duration `json:"frozen"` // from the first freeze to the last thaw
 	Reason string        `json:"reason,omitempty"`
+}
+
+// Facts are how long it was frozen.
+func (t Thawed) Facts() plan.Facts {
+	return plan.Facts{FrozenSeconds: time.Duration(t.Frozen).Seconds(), Remarks: remark(t.Reason)}
 }
 
 func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {

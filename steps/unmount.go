@@ -27,6 +27,11 @@ type Unmounted struct {
 	VolumeID   string `json:"volume_id,omitempty"`
 }
 
+// Facts are what was mounted where.
+func (u Unmounted) Facts() plan.Facts {
+	return plan.Facts{VolumeID: u.VolumeID, MountPoint: u.MountPoint}
+}
+
 // beforeUnmount is the mount as it was.
 type beforeUnmount struct {
 	FileSystem string   `json:"file_system"`
@@ -53,11 +58,11 @@ func (w *World) unmount() plan.Funcs[UnmountIn, Unmounted] {
 			return in.out(), w.unmountNow(ctx, a, in.MountPoint)
 		},
 		Undo: w.mountAgain,
-		Foresee: func(in UnmountIn) string {
+		Preview: func(in UnmountIn) plan.Preview {
 			if found, known := in.Found.Get(); known && !found.Mounted {
-				return "nothing is mounted"
+				return plan.Will(plan.PreviewNone, "nothing is mounted")
 			}
-			return "unmount " + in.MountPoint
+			return plan.Will(plan.PreviewChange, "unmount %s", in.MountPoint)
 		},
 	}
 }

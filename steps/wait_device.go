@@ -34,6 +34,9 @@ type DeviceNode struct {
 // String is the node's path.
 func (n DeviceNode) String() string { return n.Path }
 
+// Facts are its names.
+func (n DeviceNode) Facts() plan.Facts { return plan.Facts{VolumeID: n.VolumeID, Path: n.Path} }
+
 func (n DeviceNode) is(d linux.Device) bool { return n.Major == d.Major && n.Minor == d.Minor }
 
 func (w *World) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {

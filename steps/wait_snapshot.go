@@ -23,6 +23,7 @@ type WaitSnapshotIn struct {
 
 func (w *World) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 	return plan.Funcs[WaitSnapshotIn, Choice]{
+		Facts: choiceFacts,
 		Do: func(ctx context.Context, a plan.Attempt, in WaitSnapshotIn) (Choice, error) {
 			c, wait, err := in.choice()
 			if c.Problem != "" {
@@ -44,15 +45,15 @@ func (w *World) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 			c.Pending, c.Size = false, s.VolumeSize
 			return c, nil
 		},
-		Foresee: func(in WaitSnapshotIn) string {
+		Preview: func(in WaitSnapshotIn) plan.Preview {
 			if _, known := in.Choices.Get(); !known {
-				return "" // the snapshots to wait for are not taken yet
+				return plan.Preview{} // the snapshots to wait for are not taken yet
 			}
 			c, _, err := in.choice()
 			if err != nil {
-				return err.Error()
+				return plan.Will(plan.PreviewRead, "%v", err)
 			}
-			return c.String()
+			return plan.Will(plan.PreviewRead, "%s", c)
 		},
 	}
 }

@@ -154,6 +154,14 @@ func (w *World) log(level, message string, keysAndValues ...any) {
 	}
 }
 
+// remark is a list of one, or of none.
+func remark(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return []string{text}
+}
+
 // Handlers binds every kind to this world.
 func Handlers(w *World) plan.Handlers {
 	h := plan.Handlers{}

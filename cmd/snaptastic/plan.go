@@ -40,16 +40,15 @@ func planOperation(a *app, op string) *cobra.Command {
 }
 
 func (a *app) showPlan(f engine.Forecast, format string) error {
-	previews := render.Previews(f.Plan, f.Seen)
 	switch {
 	case format == "dot":
 		return render.PlanDot(a.stdout, f.Plan)
 	case format == "mermaid":
 		return render.PlanMermaid(a.stdout, f.Plan)
 	case a.json():
-		return render.PlanJSON(a.stdout, f.Plan, previews)
+		return render.PlanJSON(a.stdout, f.Plan, f.Seen)
 	}
-	err := render.PlanTree(a.stdout, f.Plan, previews, a.style(a.stdoutFile))
+	err := render.PlanTree(a.stdout, f.Plan, f.Seen, a.style(a.stdoutFile))
 	for _, u := range f.Unfinished {
 		if err == nil {
 			_, err = fmt.Fprintf(a.stdout, "\nnote: run %s of this operation is unfinished (%s): %s\n", u.Run, u.Was, u.Then)

@@ -18,7 +18,7 @@ func Clean(what, name string, t Target, fates []steps.Fate) (*plan.Plan, error) 
 	head := plan.Plan{Operation: "clean " + what, Snapshotter: name, Instance: t.InstanceID, Resumption: plan.Ask, Irreversible: true}
 	for _, f := range fates {
 		if f.Goes {
-			head.Lanes = append(head.Lanes, plan.Lane{ID: f.ID})
+			head.Lanes = append(head.Lanes, plan.Lane{ID: f.ID, Facts: factsOf(f)})
 		}
 	}
 	b := plan.NewBuilder(head)
@@ -32,6 +32,16 @@ func Clean(what, name string, t Target, fates []steps.Fate) (*plan.Plan, error) 
 		return nil, fmt.Errorf("cannot compile clean %s: %w", what, err)
 	}
 	return p, nil
+}
+
+func factsOf(f steps.Fate) plan.Facts {
+	switch f.Thing {
+	case steps.SnapshotThing:
+		return plan.Facts{SnapshotID: f.ID, SizeGiB: f.Size}
+	case steps.VolumeThing:
+		return plan.Facts{VolumeID: f.ID, SizeGiB: f.Size}
+	}
+	return plan.Facts{}
 }
 
 func addRemoval(b *plan.Builder, f steps.Fate) {

@@ -124,7 +124,7 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 	head := plan.Plan{Operation: o.Name, Snapshotter: r.Spec.Name, Instance: r.Target.InstanceID, Resumption: o.Resume,
 		UndoOnFailure: o.UndoOnFailure != nil && o.UndoOnFailure(r.Spec)}
 	for _, v := range r.Spec.Volumes {
-		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v)})
+		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v), Facts: plan.Facts{MountPoint: v.MountPoint, Device: v.Device}})
 	}
 	b := plan.NewBuilder(head)
 	r.operation = o.Name

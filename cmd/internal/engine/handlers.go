@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -75,10 +74,9 @@ func labelledLately(store *journal.Store, name string, now time.Time) (ids []str
 		}
 		defer j.Close()
 		for _, s := range j.Plan().Steps {
-			var set steps.SnapshotSet
-			if rec := j.Records()[s.ID]; s.Kind == steps.TagSnapshots.Kind && rec.State == journal.Done && json.Unmarshal(rec.Output, &set) == nil {
-				for _, t := range set.Snapshots {
-					ids = append(ids, t.SnapshotID)
+			if rec := j.Records()[s.ID]; s.Kind == steps.TagSnapshots.Kind && rec.State == journal.Done && rec.Facts != nil {
+				for _, one := range rec.Facts.Each {
+					ids = append(ids, one.SnapshotID)
 				}
 			}
 		}
@@ -106,16 +104,11 @@ func (e *Engine) logAt(level, message string, kv ...any) {
 func hookPrograms(p *plan.Plan) []linux.NamedPath {
 	var out []linux.NamedPath
 	for i := range p.Steps {
-		if p.Steps[i].Kind != steps.Hook.Kind {
+		program := steps.HookProgram(&p.Steps[i])
+		if program == "" {
 			continue
 		}
-		var in struct {
-			Command []string `json:"command"`
-		}
-		if json.Unmarshal(p.Steps[i].In, &in) != nil || len(in.Command) == 0 {
-			continue
-		}
-		path, err := exec.LookPath(in.Command[0])
+		path, err := exec.LookPath(program)
 		if err == nil && !slices.ContainsFunc(out, func(n linux.NamedPath) bool { return n.Path == path }) {
 			out = append(out, linux.NamedPath{Path: path, What: "a hook's program"})
 		}

@@ -47,7 +47,7 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (Forecast, error) {
 	if err := e.needSharedMounts(p); err != nil {
 		e.log.Warn("`run` would be refused", "because", err)
 	}
-	seen, err := runner.Foresee(ctx, p, h)
+	seen, err := runner.PreviewPlan(ctx, p, h)
 	if err == nil {
 		err = context.Cause(ctx) // what was seen may be half of it
 	}
@@ -60,7 +60,7 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (Forecast, error) {
 // wouldFail is the error of a plan of which a step would fail as things are now.
 func wouldFail(p *plan.Plan, seen map[plan.StepID]runner.Preview) error {
 	for i := range p.Steps {
-		if v := seen[p.Steps[i].ID]; v.Err != nil && !v.Skip && !p.Steps[i].Tolerated {
+		if v := seen[p.Steps[i].ID]; v.Err != nil && !p.Steps[i].Tolerated {
 			return &Error{Code: SomeLanes, Err: v.Err, InResult: true}
 		}
 	}

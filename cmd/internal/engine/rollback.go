@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,16 +51,13 @@ func (e *Engine) mayDelete(ctx context.Context, run *journal.Run) (map[string]bo
 		if s.KeptBy == "" || !r.Began() || !records[s.KeptBy].EverDone {
 			continue
 		}
-		var made struct {
-			VolumeID string `json:"volume_id"`
-			Created  bool   `json:"created"`
-		}
-		if json.Unmarshal(r.Output, &made) != nil || !made.Created {
+		if r.Facts == nil || r.Facts.VolumeID == "" {
 			continue
 		}
-		switch err := e.confirm(ctx, "delete "+made.VolumeID, fmt.Sprintf("Delete %s, which was mounted on %s, with all that was written to it?", made.VolumeID, s.Lane)); {
+		id := r.Facts.VolumeID
+		switch err := e.confirm(ctx, "delete "+id, fmt.Sprintf("Delete %s, which was mounted on %s, with all that was written to it?", id, s.Lane)); {
 		case err == nil:
-			out[made.VolumeID] = true
+			out[id] = true
 		case !errors.Is(err, errDeclined):
 			return nil, err
 		}

@@ -1,58 +1,36 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"snaptastic/plan"
+	"snaptastic/runner"
 )
-
-// An Action is what a step would do, as seen now.
-type Action string
-
-const (
-	Create   Action = "create"   // makes something new
-	Adopt    Action = "adopt"    // is there already and is taken as it is
-	Change   Action = "change"   // changes what is there: attach, mount, detach
-	Skip     Action = "skip"     // leaves it out, on purpose
-	Look     Action = "look"     // only looks
-	Run      Action = "run"      // runs a user's program
-	None     Action = "none"     // nothing to do
-	Unknown  Action = "unknown"  // depends on a step that has not run
-	Conflict Action = "conflict" // something is in the way
-)
-
-// A Preview is what one step would do. Text says it in words; Problem is why
-// it could not be told or will fail.
-type Preview struct {
-	Step    plan.StepID `json:"step"`
-	Action  Action      `json:"action"`
-	Text    string      `json:"text,omitempty"`
-	Problem string      `json:"problem,omitempty"`
-
-	Warnings []string `json:"warnings,omitempty"`
-}
 
 // actions in the order a summary counts them, with their glyphs. Steps that
 // only look, and steps with nothing to do, are not worth a count.
 var actions = []struct {
-	action         Action
+	action         plan.PreviewAction
 	unicode, ascii string
 	c              colour
 	counted        string
 }{
-	{Create, "+", "+", green, "to create"},
-	{Adopt, "=", "=", cyan, "to adopt"},
-	{Change, "~", "~", yellow, "to change"},
-	{Run, "▸", ">", blue, "to run"},
-	{Skip, "-", "-", dim, "to skip"},
-	{Unknown, "?", "?", yellow, "known later"},
-	{Conflict, "✗", "!", red, "in conflict"},
-	{Look, "◦", "o", dim, ""},
-	{None, "·", ".", dim, ""},
+	{plan.PreviewCreate, "+", "+", green, "to create"},
+	{plan.PreviewAdopt, "=", "=", cyan, "to adopt"},
+	{plan.PreviewChange, "~", "~", yellow, "to change"},
+	{plan.PreviewDelete, "×", "x", red, "to delete"},
+	{plan.PreviewRun, "▸", ">", blue, "to run"},
+	{plan.PreviewSkip, "-", "-", dim, "to skip"},
+	{plan.PreviewUnknown, "?", "?", yellow, "known later"},
+	{plan.PreviewConflict, "✗", "!", red, "in conflict"},
+	{plan.PreviewRead, "◦", "o", dim, ""},
+	{plan.PreviewNone, "·", ".", dim, ""},
 }
 
-func (o Style) glyph(a Action) span {
+func (o Style) glyph(a plan.PreviewAction) span {
 	for _, x := range actions {
 		if x.action == a {
 			return span{o.pick(x.unicode, x.ascii), x.c}
@@ -62,25 +40,43 @@ func (o Style) glyph(a Action) span {
 }
 
 // actionOf is a step's action; one that nobody previewed is unknown.
-func actionOf(previews map[plan.StepID]Preview, s *plan.Step) Action {
-	if a := previews[s.ID].Action; a != "" {
-		return a
-	}
-	return Unknown
-}
+func actionOf(v runner.Preview) plan.PreviewAction { return cmp.Or(v.Action, plan.PreviewUnknown) }
 
 // counts counts the steps of each action.
-func counts(p *plan.Plan, previews map[plan.StepID]Preview) map[Action]int {
-	n := map[Action]int{}
+func counts(p *plan.Plan, previews map[plan.StepID]runner.Preview) map[plan.PreviewAction]int {
+	n := map[plan.PreviewAction]int{}
 	for i := range p.Steps {
-		n[actionOf(previews, &p.Steps[i])]++
+		n[actionOf(previews[p.Steps[i].ID])]++
 	}
 	return n
 }
 
+// problem is why a step would fail, and what to do about it.
+func problem(v runner.Preview) string {
+	if v.Err == nil {
+		return ""
+	}
+	if hint := plan.VerdictOf(v.Err).Hint; hint != "" {
+		return v.Err.Error() + " (" + hint + ")"
+	}
+	return v.Err.Error()
+}
+
+// warningsOf are those of all steps. One that several steps give is said once.
+func warningsOf(p *plan.Plan, previews map[plan.StepID]runner.Preview) (all []string) {
+	for i := range p.Steps {
+		for _, w := range previews[p.Steps[i].ID].Warnings {
+			if !slices.Contains(all, w) {
+				all = append(all, w)
+			}
+		}
+	}
+	return all
+}
+
 // tally is the summary line: "+ 3 to create, = 1 to adopt". With its glyphs it
 // is the legend too.
-func (o Style) tally(n map[Action]int) []span {
+func (o Style) tally(n map[plan.PreviewAction]int) []span {
 	var spans []span
 	for _, x := range actions {
 		if x.counted == "" || n[x.action] == 0 {

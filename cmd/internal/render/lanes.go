@@ -2,6 +2,7 @@ package render
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -14,10 +15,11 @@ import (
 // belong to the whole plan.
 type laneView struct {
 	Lane string `json:"lane"`
-	facts
+	plan.Facts
 	State   string      `json:"state"` // one of laneStates, "unfinished" or "interrupted"
 	Step    plan.StepID `json:"step,omitempty"`
 	Note    string      `json:"note,omitempty"`
+	at      string      // Step's name inside the lane
 	Seconds float64     `json:"seconds"` // in which any of its steps was under way
 	Steps   []timeView  `json:"steps"`
 }
@@ -34,7 +36,7 @@ func lanesOf(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time
 	known := laneFacts(p, records)
 	var views []laneView
 	for _, lane := range p.Lanes {
-		v := laneView{Lane: lane.ID, facts: known[lane.ID]}
+		v := laneView{Lane: lane.ID, Facts: *known[lane.ID]}
 		v.read(p, records, now, back)
 		views = append(views, v)
 	}
@@ -63,7 +65,7 @@ func (v *laneView) read(p *plan.Plan, records map[plan.StepID]journal.Record, no
 	each(p, records, v.Lane, func(s *plan.Step, r journal.Record) {
 		state, note := stateOf(s, r, back)
 		if rank := slices.Index(laneStates, state); rank > worst {
-			worst, v.State, v.Step, v.Note = rank, state, s.ID, clean(note)
+			worst, v.State, v.Step, v.at, v.Note = rank, state, s.ID, shortName(s), clean(note)
 		}
 		if r.StartedAt.IsZero() {
 			return
@@ -129,7 +131,7 @@ func active(r journal.Record, now time.Time) time.Duration {
 
 func (v laneView) took() time.Duration { return duration(v.Seconds) }
 
-func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+func duration(seconds float64) time.Duration { return time.Duration(math.Round(seconds * 1e9)) }
 
 func seconds(d time.Duration) float64 {
 	return float64(max(d, 0).Round(time.Millisecond)) / float64(time.Second)
@@ -156,7 +158,7 @@ func (v laneView) state() string {
 	}
 	switch v.State {
 	case "failed", "needs operator", "running", "interrupted":
-		return v.State + " at " + strings.TrimSuffix(string(v.Step), ":"+v.Lane)
+		return v.State + " at " + v.at
 	}
 	return v.State
 }
@@ -182,14 +184,11 @@ func (p *page) volumeTable(views []laneView) {
 		if v.Lane == "" {
 			continue
 		}
-		mount, device := v.Mount, v.device()
-		if mount == "" {
-			mount = v.Lane
-		}
+		device := device(v.Facts)
 		if p.style.Width > 0 && p.style.Width < 100 {
 			device = v.Device
 		}
-		rows = append(rows, []string{mount, v.state(), Took(v.took()), v.Volume, v.Snapshot, device, v.notable()})
+		rows = append(rows, []string{cmp.Or(v.MountPoint, v.Lane), v.state(), Took(v.took()), v.VolumeID, v.SnapshotID, device, v.notable()})
 	}
 	header, rows = withoutEmpty(header, rows)
 	if len(rows) == 0 {
@@ -230,4 +229,12 @@ func withoutEmpty(header []string, rows [][]string) ([]string, [][]string) {
 		out[i] = choose(r)
 	}
 	return choose(header), out
+}
+
+func each(p *plan.Plan, records map[plan.StepID]journal.Record, lane string, f func(*plan.Step, journal.Record)) {
+	for i := range p.Steps {
+		if s := &p.Steps[i]; s.Lane == lane {
+			f(s, records[s.ID])
+		}
+	}
 }

@@ -88,12 +88,13 @@ func (l *logProgress) settled(e runner.Event, args []any) {
 	if e.Record.Note != "" {
 		add("note", clean(e.Record.Note))
 	}
-	f := factsOf(e.Record.Output)
-	for _, x := range []struct{ key, value string }{
-		{"volume_id", f.Volume}, {"snapshot_id", f.Snapshot}, {"device", f.Device}, {"path", f.Path}, {"mount_point", f.Mount},
-	} {
-		if x.value != "" {
-			add(x.key, x.value)
+	if f := e.Record.Facts; f != nil {
+		for _, x := range []struct{ key, value string }{
+			{"volume_id", f.VolumeID}, {"snapshot_id", f.SnapshotID}, {"device", f.Device}, {"path", f.Path}, {"mount_point", f.MountPoint},
+		} {
+			if x.value != "" {
+				add(x.key, x.value)
+			}
 		}
 	}
 	switch e.What {

@@ -6,38 +6,38 @@ import (
 	"io"
 
 	"snaptastic/plan"
+	"snaptastic/runner"
 )
 
 // A planView is the plan with what each step would do.
 type planView struct {
-	Operation   string         `json:"operation"`
-	Snapshotter string         `json:"snapshotter"`
-	Instance    string         `json:"instance"`
-	Digest      string         `json:"digest"`
-	Lanes       []plan.Lane    `json:"lanes"`
-	Sections    []plan.Section `json:"sections"`
-	Steps       []stepView     `json:"steps"`
-	Summary     map[Action]int `json:"summary"`
-	Warnings    []string       `json:"warnings,omitempty"` // of all steps
+	Operation   string                     `json:"operation"`
+	Snapshotter string                     `json:"snapshotter"`
+	Instance    string                     `json:"instance"`
+	Digest      string                     `json:"digest"`
+	Lanes       []plan.Lane                `json:"lanes"`
+	Sections    []plan.Section             `json:"sections"`
+	Steps       []stepView                 `json:"steps"`
+	Summary     map[plan.PreviewAction]int `json:"summary"`
+	Warnings    []string                   `json:"warnings,omitempty"` // of all steps
 }
 
 type stepView struct {
 	plan.Step
-	Action  Action `json:"action"`
-	Text    string `json:"text,omitempty"`
-	Problem string `json:"problem,omitempty"`
+	Action  plan.PreviewAction `json:"action"`
+	Text    string             `json:"text,omitempty"`
+	Problem string             `json:"problem,omitempty"`
 }
 
 // PlanJSON writes the plan and its previews for programs.
-func PlanJSON(w io.Writer, p *plan.Plan, previews map[plan.StepID]Preview) error {
+func PlanJSON(w io.Writer, p *plan.Plan, previews map[plan.StepID]runner.Preview) error {
 	v := planView{
 		Operation: p.Operation, Snapshotter: p.Snapshotter, Instance: p.Instance, Digest: p.Digest(),
-		Lanes: list(p.Lanes), Sections: list(p.Sections), Steps: make([]stepView, len(p.Steps)), Summary: counts(p, previews),
+		Lanes: list(p.Lanes), Sections: list(p.Sections), Steps: make([]stepView, len(p.Steps)), Summary: counts(p, previews), Warnings: warningsOf(p, previews),
 	}
 	for i, s := range p.Steps {
 		pv := previews[s.ID]
-		v.Steps[i] = stepView{Step: s, Action: actionOf(previews, &s), Text: pv.Text, Problem: pv.Problem}
-		v.Warnings = append(v.Warnings, pv.Warnings...)
+		v.Steps[i] = stepView{Step: s, Action: actionOf(pv), Text: pv.Text, Problem: problem(pv)}
 	}
 	return JSON(w, v)
 }

@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"snaptastic/plan"
+	"snaptastic/runner"
 )
 
 func TestPlanTreeShowsLanesSectionsAndWhatEachStepWouldDo(t *testing.T) {
 	mount, snap := mountPlan(t), snapshotPlan(t)
 	for name, c := range map[string]struct {
 		p        *plan.Plan
-		previews map[plan.StepID]Preview
+		previews map[plan.StepID]runner.Preview
 		style    Style
 	}{
 		"plan-mount.txt":        {mount, foreseen(mount), pretty},
@@ -96,7 +97,8 @@ func TestPlanJSONCarriesThePlanAndThePreviews(t *testing.T) {
 		Digest string
 		Steps  []struct {
 			plan.Step
-			Preview
+			Action        plan.PreviewAction
+			Text, Problem string
 		}
 	}
 	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
@@ -112,8 +114,8 @@ func TestPlanJSONCarriesThePlanAndThePreviews(t *testing.T) {
 			s.In = compact.Bytes()
 		}
 		back.Plan.Steps = append(back.Plan.Steps, s.Step)
-		if want := foreseen(p)[s.ID]; s.Action != want.Action || s.Text != want.Text || s.Problem != want.Problem {
-			t.Errorf("%s: preview is %v, want %v", s.ID, s.Preview, want)
+		if want := foreseen(p)[s.ID]; s.Action != want.Action || s.Text != want.Text || s.Problem != problem(want) {
+			t.Errorf("%s: preview is %s %q %q, want %v", s.ID, s.Action, s.Text, s.Problem, want)
 		}
 	}
 	if got := back.Plan.Digest(); got != p.Digest() || back.Digest != p.Digest() {

@@ -68,7 +68,8 @@ func step(id plan.StepID, lane string, needs ...plan.StepID) plan.Step {
 func mountPlan(t *testing.T) *plan.Plan {
 	t.Helper()
 	p := &plan.Plan{Schema: plan.Schema, Operation: "mount", Snapshotter: "solr", Instance: "i-0c2d", Resumption: plan.Continue,
-		Lanes:    []plan.Lane{{ID: "/srv", Claims: []string{"mount:/srv", "device:/dev/sdf"}}, {ID: "/srv/db", Claims: []string{"mount:/srv/db"}}},
+		Lanes: []plan.Lane{{ID: "/srv", Claims: []string{"mount:/srv", "device:/dev/sdf"}, Facts: plan.Facts{MountPoint: "/srv", Device: "/dev/sdf"}},
+			{ID: "/srv/db", Claims: []string{"mount:/srv/db"}, Facts: plan.Facts{MountPoint: "/srv/db", Device: "/dev/sdg"}}},
 		Sections: []plan.Section{{ID: "mounts", Kind: plan.Bracket, Open: "hook:pre_mounts", Close: "hook:post_mounts"}},
 	}
 	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
@@ -138,23 +139,29 @@ func valid(t *testing.T, p *plan.Plan) *plan.Plan {
 }
 
 // foreseen is what `plan mount solr` would find.
-func foreseen(p *plan.Plan) map[plan.StepID]Preview {
-	return Previews(p, map[plan.StepID]runner.Preview{
-		"hook:pre_mounts":        {Text: "run systemctl stop solr"},
-		"find-volume:/srv":       {Out: json.RawMessage(`{}`), Text: "nothing is attached as /dev/sdf"},
-		"find-volume:/srv/db":    {Out: json.RawMessage(`{}`), Text: "vol-0a1b is attached as /dev/sdg"},
-		"find-snapshot":          {Out: json.RawMessage(`[]`), Text: "snap-0abc of 2 h ago for /srv"},
-		"create-volume:/srv":     {Sight: plan.Absent, Text: "create 20 GiB gp3 from snap-0abc (2 h old)"},
-		"attach:/srv":            {After: "create-volume:/srv", Text: "attach as /dev/sdf"},
-		"mount:/srv":             {After: "attach:/srv"},
-		"create-volume:/srv/db":  {Sight: plan.AsWanted, Text: "vol-0a1b is there"},
-		"attach:/srv/db":         {Sight: plan.AsWanted},
-		"mount:/srv/db":          {Sight: plan.Conflict, Err: plan.Terminal("unmount it first", errors.New("/dev/sdz1 is mounted at /srv/db"))},
-		"hook:post_mounts":       {Text: "run chown -R solr: /srv"},
-		"not-a-step-of-the-plan": {Text: "is passed over"},
-	})
+func foreseen(p *plan.Plan) map[plan.StepID]runner.Preview {
+	will := func(action plan.PreviewAction, text string) runner.Preview {
+		return runner.Preview{Preview: plan.Preview{Action: action, Text: text}}
+	}
+	conflict := will(plan.PreviewConflict, "")
+	conflict.Err = plan.Terminal("unmount it first", errors.New("/dev/sdz1 is mounted at /srv/db"))
+	return map[plan.StepID]runner.Preview{
+		"hook:pre_mounts":        will(plan.PreviewRun, "run systemctl stop solr"),
+		"find-volume:/srv":       will(plan.PreviewRead, "nothing is attached as /dev/sdf"),
+		"find-volume:/srv/db":    will(plan.PreviewRead, "vol-0a1b is attached as /dev/sdg"),
+		"find-snapshot":          will(plan.PreviewRead, "snap-0abc of 2 h ago for /srv"),
+		"create-volume:/srv":     will(plan.PreviewCreate, "create 20 GiB gp3 from snap-0abc (2 h old)"),
+		"attach:/srv":            will(plan.PreviewChange, "attach as /dev/sdf"),
+		"mount:/srv":             will(plan.PreviewUnknown, "known after attach:/srv"),
+		"create-volume:/srv/db":  will(plan.PreviewAdopt, "vol-0a1b is there"),
+		"attach:/srv/db":         will(plan.PreviewAdopt, "is so already"),
+		"mount:/srv/db":          conflict,
+		"hook:post_mounts":       will(plan.PreviewRun, "run chown -R solr: /srv"),
+		"not-a-step-of-the-plan": will(plan.PreviewDelete, "is passed over"),
+	}
 }
 
+// done is a step that has ended; what its output means is written as JSON.
 func done(from, seconds int, in, out string) journal.Record {
 	r := journal.Record{State: journal.Done, Generation: 1, Attempts: 1, EverDone: true, Token: "0123456789abcdef0123456789abcdef",
 		StartedAt: t0.Add(time.Duration(from) * time.Second), EndedAt: t0.Add(time.Duration(from+seconds) * time.Second)}
@@ -162,12 +169,18 @@ func done(from, seconds int, in, out string) journal.Record {
 		r.Input = json.RawMessage(in)
 	}
 	if out != "" {
-		r.Output = json.RawMessage(out)
+		r.Output, r.Facts = json.RawMessage(out), &plan.Facts{}
+		if err := json.Unmarshal(r.Output, r.Facts); err != nil {
+			panic(err)
+		}
+		if r.Facts.Empty() {
+			r.Facts = nil
+		}
 	}
 	return r
 }
 
-const choices = `[{"mount_point":"/srv","snapshot_id":"snap-0abc","reason":"snap-0def is newer and in state error"},{"mount_point":"/srv/db","snapshot_id":"snap-0bbb"}]`
+const choices = `{"each":[{"mount_point":"/srv","snapshot_id":"snap-0abc","remarks":["snap-0def is newer and in state error"]},{"mount_point":"/srv/db","snapshot_id":"snap-0bbb"}]}`
 
 // failedMount is a run whose second volume did not attach.
 func failedMount() map[plan.StepID]journal.Record {

@@ -48,8 +48,8 @@ func TestSummary(t *testing.T) {
 			"find-volume:/a": done(0, 0, "", `{"volume_id":"vol-0aaa","device":"/dev/sdf","mount_point":"/a","snapshot_id":"snap-0old"}`),
 			"find-volume:/b": done(0, 0, "", `{"volume_id":"vol-0bbb","device":"/dev/sdg","mount_point":"/b"}`),
 			"freeze":         done(1, 0, "", `{}`),
-			"snapshot":       done(1, 1, "", `{"snapshots":[{"volume_id":"vol-0aaa","snapshot_id":"snap-0aaa"},{"volume_id":"vol-0bbb","snapshot_id":"snap-0bbb"}]}`),
-			"thaw":           done(2, 0, "", `{"held":true,"frozen":"123.4ms"}`),
+			"snapshot":       done(1, 1, "", `{"each":[{"mount_point":"/a","volume_id":"vol-0aaa","snapshot_id":"snap-0aaa"},{"mount_point":"/b","volume_id":"vol-0bbb","snapshot_id":"snap-0bbb"}]}`),
+			"thaw":           done(2, 0, "", `{"frozen_seconds":0.1234}`),
 			"tag-snapshots":  done(2, 1, "", ""),
 		}}}}
 	golden(t, "summary-snapshot.txt", func(w io.Writer) error { return Summary(w, snap, pretty) })
@@ -119,20 +119,20 @@ func TestNothingRunsOnceARunIsInterrupted(t *testing.T) {
 func TestAVolumeDoesNotComeFromASnapshotChosenAfterItWasFound(t *testing.T) {
 	p := mountPlan(t)
 	for name, c := range map[string]struct{ found, created, want string }{
-		"made from the chosen one":    {`{"found":false}`, `{"volume_id":"vol-1"}`, "snap-0abc"},
-		"found, made empty long ago":  {`{"found":true,"volume_id":"vol-1"}`, `{"volume_id":"vol-1"}`, ""},
-		"found, made from another":    {`{"found":true,"volume_id":"vol-1","snapshot_id":"snap-0old"}`, "", "snap-0old"},
-		"device name in another form": {`{"found":true,"volume_id":"vol-1","device":"/dev/xvdf","snapshot_id":"snap-0old"}`, "", "snap-0old"},
+		"made from the chosen one":    {`{}`, `{"volume_id":"vol-1","snapshot_id":"snap-0abc"}`, "snap-0abc"},
+		"found, made empty long ago":  {`{"volume_id":"vol-1"}`, `{"volume_id":"vol-1"}`, ""},
+		"found, made from another":    {`{"volume_id":"vol-1","snapshot_id":"snap-0old"}`, "", "snap-0old"},
+		"device name in another form": {`{"volume_id":"vol-1","device":"/dev/xvdf","snapshot_id":"snap-0old"}`, "", "snap-0old"},
 	} {
 		records := map[plan.StepID]journal.Record{
 			"find-volume:/srv":   done(0, 0, "", c.found),
 			"find-snapshot":      done(0, 0, "", choices),
-			"create-volume:/srv": done(0, 0, `{"found":`+c.found+`,"choice":{"mount_point":"/srv","snapshot_id":"snap-0abc"}}`, c.created),
+			"create-volume:/srv": done(0, 0, "", c.created),
 		}
-		if got := laneFacts(p, records)["/srv"].Snapshot; got != c.want {
+		if got := laneFacts(p, records)["/srv"].SnapshotID; got != c.want {
 			t.Errorf("%s: snapshot %q, want %q", name, got, c.want)
 		}
-		if got := laneFacts(p, records)["/srv/db"].Volume; got != "" {
+		if got := laneFacts(p, records)["/srv/db"].VolumeID; got != "" {
 			t.Errorf("%s: the other lane has its volume: %q", name, got)
 		}
 	}

@@ -96,7 +96,7 @@ func (p *page) steps(s Story, now time.Time) {
 	for i := range s.Plan.Steps {
 		st := &s.Plan.Steps[i]
 		r := s.Records[st.ID]
-		rows = append(rows, []string{string(st.ID), stepState(r, s.back()), tries(r), stepTook(r, s.clock(now)), factsOf(r.Output).ids(), r.Token})
+		rows = append(rows, []string{string(st.ID), stepState(r, s.back()), tries(r), stepTook(r, s.clock(now)), ids(r.Facts), r.Token})
 	}
 	header, rows := withoutEmpty([]string{"STEP", "STATE", "TRIES", "TOOK", "IDS", "TOKEN"}, rows)
 	p.table("", header, rows, func(r, c int) colour {

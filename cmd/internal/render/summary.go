@@ -40,7 +40,7 @@ func (e End) kept() []string {
 	}
 	for i := range e.Plan.Steps {
 		r := e.records()[e.Plan.Steps[i].ID]
-		if f := factsOf(r.Output); r.State == journal.Done && f.Remains != "" && !slices.Contains(out, f.Remains) {
+		if f := r.Facts; r.State == journal.Done && f != nil && f.Remains != "" && !slices.Contains(out, f.Remains) {
 			out = append(out, f.Remains)
 		}
 	}
@@ -68,7 +68,7 @@ func Summary(w io.Writer, e End, o Style) error {
 	if kept := e.kept(); len(kept) > 0 {
 		p.lines("", "\nThese remain and are billed:")
 		for _, k := range kept {
-			p.lines("  ", cleanLines(strings.Replace(k, ", remains and is billed", "", 1)))
+			p.lines("  ", cleanLines(k))
 		}
 	}
 	for _, n := range e.Notes {
@@ -102,8 +102,8 @@ func (p *page) remarks(e End, views []laneView) {
 			remark("skipped", v.Lane, v.Note)
 		}
 		if !e.back() {
-			remark("note", v.Lane, v.Reason)
-			remark("warning", v.Lane, v.Warning)
+			remark("note", v.Lane, strings.Join(v.Remarks, "; "))
+			remark("warning", v.Lane, strings.Join(v.Warnings, "; "))
 		}
 	}
 	for i := range e.Plan.Steps {
@@ -115,12 +115,12 @@ func (p *page) remarks(e End, views []laneView) {
 		if r.State == journal.Done && r.Discarded != "" && r.Undo == "" {
 			remark("note", cmp.Or(s.Lane, string(s.ID)), "the first one was of no use and was made anew: "+r.Discarded)
 		}
-		if f := factsOf(r.Output); r.State == journal.Done {
-			if f.Frozen != "" {
-				remark("frozen", cmp.Or(s.Lane, "all file systems together"), "for "+f.Frozen)
+		if f := r.Facts; r.State == journal.Done && f != nil {
+			if f.FrozenSeconds > 0 {
+				remark("frozen", cmp.Or(s.Lane, "all file systems together"), fmt.Sprintf("for %d ms", duration(f.FrozenSeconds).Milliseconds()))
 			}
 			if s.Lane == "" {
-				remark("note", string(s.ID), f.Reason)
+				remark("note", string(s.ID), strings.Join(f.Remarks, "; "))
 			}
 		}
 	}

@@ -7,11 +7,12 @@ import (
 	"strings"
 
 	"snaptastic/plan"
+	"snaptastic/runner"
 )
 
 // PlanTree prints the plan as a tree: lanes with their steps, atomic sections
 // with what is held together, one glyph per action, and a line that counts.
-func PlanTree(w io.Writer, p *plan.Plan, previews map[plan.StepID]Preview, o Style) error {
+func PlanTree(w io.Writer, p *plan.Plan, previews map[plan.StepID]runner.Preview, o Style) error {
 	out := page{style: o}
 	out.line(span{clean(p.Operation + " " + p.Snapshotter), bold}, span{" on " + clean(p.Instance), dim})
 	t := tree{plan: p, previews: previews, style: o, sections: sectionsOf(p)}
@@ -33,7 +34,7 @@ type node struct {
 
 type tree struct {
 	plan     *plan.Plan
-	previews map[plan.StepID]Preview
+	previews map[plan.StepID]runner.Preview
 	style    Style
 	sections map[plan.StepID]place
 	rows     []row
@@ -181,6 +182,7 @@ func (t *tree) add(prefix string, nodes []*node) {
 			branch, below = o.pick("└─ ", "`- "), "   "
 		}
 		if n.step != nil {
+			t.addHeld(prefix+o.pick("├─ ", "|- "), n.step)
 			t.addStep(prefix+branch, prefix+below, n.step)
 			continue
 		}
@@ -196,12 +198,12 @@ func (t *tree) add(prefix string, nodes []*node) {
 // addHeld shows the programs that a step starts and that run until its section is closed.
 func (t *tree) addHeld(branch string, s *plan.Step) {
 	for _, h := range s.Held {
-		text := fmt.Sprintf("held until the section is closed: run %q", h.Command)
+		mayFail := ""
 		if h.Tolerated {
-			text = strings.Replace(text, ":", " (may fail):", 1)
+			mayFail = " (may fail)"
 		}
-		t.rows = append(t.rows, row{branch: strings.ReplaceAll(strings.ReplaceAll(branch, "└", "├"), "`", "|"), name: []span{t.style.glyph(Run), {text: " "}, {heldName(h), plain}},
-			text: []span{{clean(text), plain}}})
+		text := fmt.Sprintf("held until the section is closed%s: run %q", mayFail, h.Command)
+		t.rows = append(t.rows, row{branch: branch, name: []span{t.style.glyph(plan.PreviewRun), {text: " "}, {heldName(h), plain}}, text: []span{{clean(text), plain}}})
 	}
 }
 
@@ -214,16 +216,14 @@ func heldName(h plan.Held) string {
 }
 
 func (t *tree) addStep(branch, below string, s *plan.Step) {
-	t.addHeld(branch, s)
-	a := actionOf(t.previews, s)
-	g := t.style.glyph(a)
 	pv := t.previews[s.ID]
-	text, problem := clean(pv.Text), clean(pv.Problem)
+	g := t.style.glyph(actionOf(pv))
+	text, problem := clean(pv.Text), clean(problem(pv))
 	if text == "" && problem == "" {
 		text = clean(s.Title)
 	}
 	c := plain
-	if a == Look || a == None || a == Skip {
+	if pv.Action == plan.PreviewRead || pv.Action == plan.PreviewNone || pv.Action == plan.PreviewSkip {
 		c = dim
 	}
 	r := row{branch: branch, name: []span{g, {text: " "}, {shortName(s), c}}, text: []span{{text, c}}}
@@ -249,7 +249,7 @@ func (t *tree) stepNote(s *plan.Step) string {
 	if pl.section != nil && pl.role == "close" && pl.section.Kind == plan.Bracket {
 		switch open := pl.section.Open; {
 		case open != "":
-			notes = append(notes, "always, once "+strings.TrimSuffix(clean(string(open)), ":"+s.Lane)+" began")
+			notes = append(notes, "always, once "+t.nameIn(s.Lane, open)+" began")
 		default:
 			notes = append(notes, "always, once anything before it began")
 		}
@@ -266,17 +266,22 @@ func (t *tree) stepNote(s *plan.Step) string {
 	return "(" + strings.Join(notes, "; ") + ")"
 }
 
+// nameIn is a step's name as a lane calls it: by the short one where the step is in it.
+func (t *tree) nameIn(lane string, id plan.StepID) string {
+	i := slices.IndexFunc(t.plan.Steps, func(s plan.Step) bool { return s.ID == id })
+	if t.plan.Steps[i].Lane == lane {
+		return shortName(&t.plan.Steps[i])
+	}
+	return clean(string(id))
+}
+
 // warn prints in full what an operator should know before anything is done.
 func (t *tree) warn(out *page) {
-	gap := true
-	for i := range t.plan.Steps {
-		for _, w := range t.previews[t.plan.Steps[i].ID].Warnings {
-			if gap {
-				out.text("")
-				gap = false
-			}
-			out.lines("", out.style.paint(yellow, "warning")+"  "+clean(w))
+	for i, w := range warningsOf(t.plan, t.previews) {
+		if i == 0 {
+			out.text("")
 		}
+		out.lines("", out.style.paint(yellow, "warning")+"  "+clean(w))
 	}
 }
 

@@ -1,0 +1,114 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// Facts are what a step's output means to people and to programs that do not know the step's kind. What is not known is left
+// empty. Output types have a Facts method; the journal records what it says together with the output.
+type Facts struct {
+	VolumeID   string `json:"volume_id,omitempty"`
+	SnapshotID string `json:"snapshot_id,omitempty"` // just taken, or that the volume was made from
+	Device     string `json:"device,omitempty"`      // EC2's name for it: /dev/sdf
+	Path       string `json:"path,omitempty"`        // the kernel's: /dev/nvme1n1
+	MountPoint string `json:"mount_point,omitempty"` // absolute
+	SizeGiB    int32  `json:"size_gib,omitempty"`    // of the volume
+	SizeBytes  int64  `json:"size_bytes,omitempty"`  // of the file system
+	// FrozenSeconds is how long a file system was frozen.
+	FrozenSeconds float64  `json:"frozen_seconds,omitempty"`
+	Remarks       []string `json:"remarks,omitempty"`  // what was chosen, and why
+	Warnings      []string `json:"warnings,omitempty"` // what an operator should check
+	Remains       string   `json:"remains,omitempty"`  // what is left and billed, in words
+	// Each has the facts of the single volumes, told apart by mount point, where the step is about several.
+	Each []Facts `json:"each,omitempty"`
+}
+
+// Empty reports whether nothing is known.
+func (f *Facts) Empty() bool {
+	return f == nil || f.VolumeID == "" && f.SnapshotID == "" && f.Device == "" && f.Path == "" && f.MountPoint == "" && f.SizeGiB == 0 &&
+		f.SizeBytes == 0 && f.FrozenSeconds == 0 && len(f.Remarks) == 0 && len(f.Warnings) == 0 && f.Remains == "" && len(f.Each) == 0
+}
+
+// Add takes over what o knows, a later step about the same volume. A snapshot that was chosen once the volume was known is
+// not where the volume comes from, so it is passed over. Each is not taken over: it is about other volumes too.
+func (f *Facts) Add(o Facts) {
+	if f.VolumeID != "" && o.VolumeID == "" && o.SnapshotID != "" {
+		o.SnapshotID, o.Remarks, o.Warnings = "", nil, nil
+	}
+	for _, x := range []struct{ to, from *string }{{&f.VolumeID, &o.VolumeID}, {&f.SnapshotID, &o.SnapshotID}, {&f.Device, &o.Device},
+		{&f.Path, &o.Path}, {&f.MountPoint, &o.MountPoint}, {&f.Remains, &o.Remains}} {
+		if *x.from != "" {
+			*x.to = *x.from
+		}
+	}
+	if o.SizeGiB > 0 {
+		f.SizeGiB = o.SizeGiB
+	}
+	if o.SizeBytes > 0 {
+		f.SizeBytes = o.SizeBytes
+	}
+	if o.FrozenSeconds > 0 {
+		f.FrozenSeconds = o.FrozenSeconds
+	}
+	f.Remarks, f.Warnings = union(f.Remarks, o.Remarks), union(f.Warnings, o.Warnings)
+}
+
+// union appends the words that the list does not have yet. It leaves the list's own array alone.
+func union(list, more []string) []string {
+	for _, w := range more {
+		if w != "" && !slices.Contains(list, w) {
+			list = append(slices.Clip(list), w)
+		}
+	}
+	return list
+}
+
+// AllWarnings are those of a step, each with the mount point that it is about.
+func (f *Facts) AllWarnings() (all []string) {
+	if f == nil {
+		return nil
+	}
+	for _, w := range f.Warnings {
+		if f.MountPoint != "" {
+			w = f.MountPoint + ": " + w
+		}
+		all = append(all, w)
+	}
+	for i := range f.Each {
+		all = append(all, f.Each[i].AllWarnings()...)
+	}
+	return all
+}
+
+// An Output is what a step came to: the value that later steps refer to, and what it means.
+type Output struct {
+	Value json.RawMessage
+	Facts *Facts // nil where there are none
+	typed any
+}
+
+// Text says in a few words what the output means ("snap-0abc, 2 h ago"): the output's String method, "" without one.
+func (o Output) Text() string {
+	if s, ok := o.typed.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return ""
+}
+
+// outputOf encodes a typed output, with its facts where it has any.
+func outputOf[Out any](v Out, facts func(Out) Facts) (o Output, err error) {
+	o.typed = v
+	var f Facts
+	if facts != nil {
+		f = facts(v)
+	} else if own, ok := o.typed.(interface{ Facts() Facts }); ok {
+		f = own.Facts()
+	}
+	if !f.Empty() {
+		o.Facts = &f
+	}
+	o.Value, err = json.Marshal(v)
+	return o, err
+}
