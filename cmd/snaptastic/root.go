@@ -61,7 +61,7 @@ cut off at any instant is finished by "snaptastic resume" or undone by
 		runCommand(a), planCommand(a), resumeCommand(a), rollbackCommand(a), abandonCommand(a),
 		statusCommand(a), runsCommand(a), showCommand(a), thawCommand(a),
 		volumesCommand(a), snapshotsCommand(a), checkCommand(a),
-		sandboxCommand(a), cleanCommand(a), versionCommand(a), doctorCommand(a), manCommand(a),
+		sandboxCommand(a), cleanCommand(a), versionCommand(a), doctorCommand(a),
 	)
 	root.AddCommand(aliases(a)...)
 	return root
