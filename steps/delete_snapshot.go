@@ -48,7 +48,7 @@ func (w *World) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
 			if !exists {
 				return plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.SnapshotID}, Note: "it is gone already"}, nil
 			}
-			if TagDigest(s.Tags) != in.Tags {
+			if snapset.TagDigest(s.Tags) != in.Tags {
 				return plan.Seen[Deleted]{}, changed("its tags were changed after the plan was made")
 			}
 			return plan.Seen[Deleted]{Sight: plan.Absent}, standing(there, in.Stands)

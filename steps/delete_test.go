@@ -9,6 +9,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // yard is a Cloud of things to delete.
@@ -108,7 +109,7 @@ func TestADeletionLooksAgain(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			y := newYard()
-			tags := TagDigest(y.snapshots["snap-1"].Tags)
+			tags := snapset.TagDigest(y.snapshots["snap-1"].Tags)
 			if c.meddle != nil {
 				c.meddle(y)
 			}

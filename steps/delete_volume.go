@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // DeleteVolume deletes a volume that a clean-up decided on, unless things have changed since.
@@ -31,7 +32,7 @@ func (w *World) deleteCleanedVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 				return gone, nil
 			case v.State != "available":
 				return plan.Seen[Deleted]{}, changed("it is %s", v.State)
-			case TagDigest(v.Tags) != in.Tags:
+			case snapset.TagDigest(v.Tags) != in.Tags:
 				return plan.Seen[Deleted]{}, changed("its tags were changed after the plan was made")
 			case len(in.Stands) == 0:
 				return plan.Seen[Deleted]{Sight: plan.Absent}, nil

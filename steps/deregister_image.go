@@ -7,6 +7,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // DeregisterImage takes an image away that a clean-up decided on, unless an instance uses it by now.
@@ -27,7 +28,7 @@ func (w *World) deregisterImage() plan.Funcs[DeregisterImageIn, Deleted] {
 				return plan.Seen[Deleted]{}, verdict(err)
 			case len(there) == 0:
 				return plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.ImageID}, Note: "it is gone already"}, nil
-			case TagDigest(there[0].Tags) != in.Tags || there[0].Public:
+			case snapset.TagDigest(there[0].Tags) != in.Tags || there[0].Public:
 				return plan.Seen[Deleted]{}, changed("it was changed after the plan was made")
 			}
 			users, err := w.Cloud.Instances(ctx, in.ImageID)

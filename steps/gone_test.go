@@ -8,6 +8,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // once is a refusal of the next call of an action.
@@ -56,7 +57,7 @@ func TestOneNotFoundDoesNotMeanThatAThingIsGone(t *testing.T) {
 				t.Fatal(err)
 			}
 			id := set.ids()[0]
-			in := DeleteSnapshotIn{SnapshotID: id, Tags: TagDigest(there[id].Tags)}
+			in := DeleteSnapshotIn{SnapshotID: id, Tags: snapset.TagDigest(there[id].Tags)}
 			return b.picture, func() error { return lookAndDo(t, b.world.deleteCleanedSnapshot(), in) }
 		}},
 		{"a volume that a run made", once("DeleteVolume", "InvalidVolume.NotFound"), func(t *testing.T, b *bench) (func() string, func() error) {
@@ -70,7 +71,7 @@ func TestOneNotFoundDoesNotMeanThatAThingIsGone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			in := DeleteVolumeIn{VolumeID: v.ID, Tags: TagDigest(v.Tags)}
+			in := DeleteVolumeIn{VolumeID: v.ID, Tags: snapset.TagDigest(v.Tags)}
 			return b.picture, func() error { return lookAndDo(t, b.world.deleteCleanedVolume(), in) }
 		}},
 		{"an attachment", once("DetachVolume", "InvalidVolume.NotFound"), func(t *testing.T, b *bench) (func() string, func() error) {

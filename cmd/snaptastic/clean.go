@@ -15,8 +15,8 @@ import (
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
 	"snaptastic/journal"
-	"snaptastic/steps"
 	"snaptastic/steps/recipe"
+	"snaptastic/steps/snapset"
 )
 
 // mostSkew is how wrong this machine's clock may be for dates to be believed.
@@ -28,8 +28,9 @@ const anyUnsaved = "any"
 // cleaning is one `clean` command.
 type cleaning struct {
 	app  *app
-	what string // snapshots, volumes, images or all
-	name string // of the snapshotter; "" for everything of ours
+	what string            // snapshots, volumes, images, instances or all
+	op   *recipe.Operation // nil: only a report
+	name string            // of the snapshotter; "" for everything of ours
 
 	dryRun   bool
 	unsaved  string
@@ -37,79 +38,91 @@ type cleaning struct {
 	cpuBelow float64
 }
 
-var cleanable = []string{"snapshots", "volumes", "images", "instances", "all"}
-
 func cleanCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "clean snapshots|volumes|images|instances|all [NAME]", Short: "Delete what is expired, left over or unused; shows what and why, and asks",
+	c := &cobra.Command{Use: "clean " + strings.Join(cleanable(), "|") + " [NAME]", Short: "Delete what is expired, left over or unused; shows what and why, and asks",
 		Args: unknownCleanable,
 		Long: `Delete what is expired, left over or unused. With NAME, only what bears the filter
 tags of that snapshotter; without, whatever Snaptastic made in the account and region.
 
-It shows first what goes and why, and what stays though it seems due; then it asks.
+It shows first what is deleted and why, and what is kept although it is due; then it
+asks.
 What is deleted cannot be brought back. A run that was cut off is finished by
 "snaptastic resume RUN", and by no resume that does not name it.`,
 		RunE: func(c *cobra.Command, args []string) error { return unknownCleanable(c, args) }}
-	c.AddCommand(cleanThings(a, "snapshots", "Delete expired snapshots, and unverified ones that a run left behind over a day ago"),
-		cleanThings(a, "volumes", "Delete detached volumes that a run made and whose data is in a snapshot"),
-		cleanThings(a, "images", "Deregister images that no instance uses, and delete their snapshots"),
-		cleanInstances(a),
-		cleanThings(a, "all", "Images, volumes, snapshots; and report instances with low CPU"))
+	for _, op := range recipe.CleanUps() {
+		c.AddCommand(cleanThings(a, op))
+	}
+	c.AddCommand(cleanInstances(a))
 	return c
+}
+
+// cleanable are the words after `clean`.
+func cleanable() (words []string) {
+	for _, op := range recipe.CleanUps() {
+		words = append(words, op.Word())
+	}
+	return slices.Insert(words, len(words)-1, "instances")
 }
 
 func unknownCleanable(c *cobra.Command, args []string) error {
 	hint := "usage: snaptastic " + c.Use
 	if len(args) == 0 {
-		return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: what to clean is missing: %s", c.CommandPath(), strings.Join(cleanable, ", ")), Hint: hint}
+		return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: what to clean is missing: %s", c.CommandPath(), strings.Join(cleanable(), ", ")), Hint: hint}
 	}
-	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %q cannot be cleaned; there are %s", c.CommandPath(), args[0], strings.Join(cleanable, ", ")), Hint: hint}
+	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %q cannot be cleaned; there are %s", c.CommandPath(), args[0], strings.Join(cleanable(), ", ")), Hint: hint}
 }
 
-func cleanThings(a *app, what, short string) *cobra.Command {
-	j := &cleaning{app: a, what: what}
-	c := &cobra.Command{Use: what + " [NAME]", Short: short, Args: between(0, "NAME"),
+func cleanThings(a *app, op *recipe.Operation) *cobra.Command {
+	j := &cleaning{app: a, what: op.Word(), op: op}
+	c := &cobra.Command{Use: j.what + " [NAME]", Short: op.Short, Args: between(0, "NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			j.name = strings.Join(args, "")
 			return j.run(c.Context())
 		}}
 	f := c.Flags()
 	f.BoolVar(&j.dryRun, "dry-run", false, "only show it")
-	if what == "volumes" || what == "all" {
+	if slices.Contains(op.Cleans, snapset.VolumeResource) {
 		f.StringVar(&j.unsaved, "unsaved", "", "also volumes whose last writes are in no snapshot; with a `duration`, only where the newest snapshot was begun so shortly before the volume was detached")
 		f.Lookup("unsaved").NoOptDefVal = anyUnsaved
 	}
-	if what == "images" || what == "all" {
+	if slices.Contains(op.Cleans, snapset.ImageResource) {
 		f.BoolVar(&j.allMine, "all-mine", false, "all images of the account, not only those with the filter tags of NAME")
 	}
-	if what == "all" {
+	if op.ReportsInstances {
 		cpuFlag(c, &j.cpuBelow)
 	}
 	return c
 }
 
-// policy reads the flags.
-func (j *cleaning) policy() (steps.CleanPolicy, error) {
-	switch j.unsaved {
-	case "":
-		return steps.CleanPolicy{}, nil
-	case anyUnsaved:
-		return steps.CleanPolicy{Unsaved: true}, nil
+// cleanUp reads the flags. Of images, without a name, nothing tells which are meant.
+func (j *cleaning) cleanUp() (snapset.Cleanup, error) {
+	c := snapset.Cleanup{Resources: slices.Clone(j.op.Cleans), AllImages: j.allMine}
+	if j.name == "" && !j.allMine {
+		c.Resources = slices.DeleteFunc(c.Resources, func(r snapset.Resource) bool { return r == snapset.ImageResource })
+	}
+	if len(c.Resources) == 0 {
+		return c, &engine.Error{Code: engine.Usage, Err: errors.New("cannot tell whose images to clean: Snaptastic makes none itself"),
+			Hint: "name a snapshotter to clean the images with its filter tags, or say --all-mine for every image of the account that no instance uses"}
+	}
+	if j.unsaved == "" {
+		return c, nil
+	}
+	c.Unsaved = true
+	if j.unsaved == anyUnsaved {
+		return c, nil
 	}
 	gap, err := settings.ParseDuration(j.unsaved)
 	if err != nil || gap <= 0 {
-		return steps.CleanPolicy{}, usageError("--unsaved %q is no duration such as 30m, 12h or 2d", j.unsaved)
+		return c, usageError("--unsaved %q is no duration such as 30m, 12h or 2d", j.unsaved)
 	}
-	return steps.CleanPolicy{Unsaved: true, Gap: gap}, nil
+	c.Gap = gap
+	return c, nil
 }
 
 func (j *cleaning) run(ctx context.Context) error {
-	policy, err := j.policy()
+	cleanUp, err := j.cleanUp()
 	if err != nil {
 		return err
-	}
-	if j.what == "images" && j.name == "" && !j.allMine {
-		return &engine.Error{Code: engine.Usage, Err: errors.New("cannot tell whose images to clean: Snaptastic makes none itself"),
-			Hint: "name a snapshotter to clean the images with its filter tags, or say --all-mine for every image of the account that no instance uses"}
 	}
 	filter, err := j.filter(ctx)
 	if err != nil {
@@ -123,23 +136,23 @@ func (j *cleaning) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, err := j.look(ctx, cloud, now, filter)
+	inv, err := j.look(ctx, cloud, cleanUp, now, filter)
 	if err != nil {
 		return err
 	}
-	fates := j.judge(w, policy)
-	if err := j.show(fates, now); err != nil {
+	decisions := snapset.Decide(cleanUp, inv)
+	if err := j.show(cleanUp, decisions, now); err != nil {
 		return err
 	}
-	if j.what == "all" {
+	if j.op.ReportsInstances {
 		if err := j.reportInstances(ctx, cloud, now, filter); err != nil {
 			j.app.log.Warn("cannot report on instances", "error", err)
 		}
 	}
-	if j.dryRun || !slices.ContainsFunc(fates, func(f steps.Fate) bool { return f.Goes }) {
+	if j.dryRun || len(snapset.Deleted(decisions)) == 0 {
 		return nil
 	}
-	return j.carryOut(ctx, cloud, fates)
+	return j.carryOut(ctx, cloud, decisions)
 }
 
 // filter is the filter tags of NAME. Without NAME a settings file is not needed; where there is one, its region counts.
@@ -179,45 +192,18 @@ func cloudTime(ctx context.Context, cloud *ec2.Client) (time.Time, error) {
 	return time.Now().Add(skew), nil
 }
 
-// judge decides on everything that the command is about.
-func (j *cleaning) judge(w steps.CleanWorld, policy steps.CleanPolicy) []steps.Fate {
-	var fates []steps.Fate
-	going := map[string]bool{}
-	if j.what == "snapshots" || j.what == "all" {
-		fates = steps.SnapshotFates(w)
-		for _, f := range fates {
-			going[f.ID] = f.Goes
-		}
-	}
-	if j.what == "volumes" || j.what == "all" {
-		fates = append(fates, steps.VolumeFates(w, policy, going)...)
-	}
-	if j.images() {
-		all := w
-		if j.allMine {
-			all.Filter = nil
-		}
-		fates = append(fates, steps.ImageFates(all)...)
-	}
-	return fates
-}
-
-// images says whether images are to be cleaned.
-func (j *cleaning) images() bool {
-	return (j.what == "images" || j.what == "all") && (j.name != "" || j.allMine)
-}
-
 // carryOut asks and then runs the plan.
-func (j *cleaning) carryOut(ctx context.Context, cloud *ec2.Client, fates []steps.Fate) error {
+func (j *cleaning) carryOut(ctx context.Context, cloud *ec2.Client, decisions []snapset.Decision) error {
 	a := j.app
-	if err := permitted(ctx, cloud, fates); err != nil {
+	if err := permitted(ctx, cloud, decisions); err != nil {
 		return err
 	}
 	target := recipe.Target{}
 	if id, err := a.identityNow(ctx); err == nil { // it can be done from elsewhere than an instance
 		target.InstanceID = id.InstanceID
 	}
-	p, err := recipe.Clean(j.what, j.name, target, fates)
+	r := recipe.Request{Spec: recipe.Spec{Name: j.name}, Target: target, Decisions: decisions}
+	p, err := j.op.Plan(r)
 	if err != nil {
 		return err
 	}
@@ -225,7 +211,7 @@ func (j *cleaning) carryOut(ctx context.Context, cloud *ec2.Client, fates []step
 	if err != nil {
 		return err
 	}
-	if err := a.confirm(ctx, "clean "+j.what, fmt.Sprintf("Delete %s? Nothing brings it back.", tally(fates))); err != nil {
+	if err := a.confirm(ctx, j.op.Name, j.op.Question(r)); err != nil {
 		return err
 	}
 	run, err := a.beginRun(ctx, store, p)
@@ -266,30 +252,30 @@ func (j *cleaning) supersede(store *journal.Store, by *journal.Run) error {
 	return nil
 }
 
-// permitted asks EC2 whether the credentials may delete each kind of thing, before anything is deleted.
-func permitted(ctx context.Context, cloud *ec2.Client, fates []steps.Fate) error {
-	action := map[steps.Thing]string{steps.SnapshotThing: "DeleteSnapshot", steps.VolumeThing: "DeleteVolume", steps.ImageThing: "DeregisterImage"}
-	denied, allowed := map[steps.Thing]error{}, map[steps.Thing]bool{}
-	try := func(f steps.Fate) {
-		err := cloud.DryRun(ctx, action[f.Thing], ec2.DryRunRequest{SnapshotID: f.ID, VolumeID: f.ID, ImageID: f.ID})
+// permitted asks EC2 whether the credentials may delete each kind of resource, before anything is deleted.
+func permitted(ctx context.Context, cloud *ec2.Client, decisions []snapset.Decision) error {
+	denied, allowed := map[snapset.Resource]error{}, map[snapset.Resource]bool{}
+	try := func(d snapset.Decision) {
+		err := cloud.DryRun(ctx, recipe.DeleteAction(d.Resource), ec2.DryRunRequest{SnapshotID: d.ID, VolumeID: d.ID, ImageID: d.ID})
 		if ec2.ClassOf(err) == ec2.Denied { // anything else says nothing about the permission
-			denied[f.Thing] = err
+			denied[d.Resource] = err
 		} else {
-			allowed[f.Thing] = true
+			allowed[d.Resource] = true
 		}
 	}
 	// A policy may go by tags, and so allow some and not others: the oldest of a kind and the newest stand for all.
-	for _, inTurn := range []func([]steps.Fate) iter.Seq2[int, steps.Fate]{slices.All[[]steps.Fate], slices.Backward[[]steps.Fate]} {
-		tried := map[steps.Thing]bool{}
-		for _, f := range inTurn(fates) {
-			if f.Goes && !tried[f.Thing] && !allowed[f.Thing] {
-				tried[f.Thing] = true
-				try(f)
+	deleted := snapset.Deleted(decisions)
+	for _, inTurn := range []iter.Seq2[int, snapset.Decision]{slices.All(deleted), slices.Backward(deleted)} {
+		tried := map[snapset.Resource]bool{}
+		for _, d := range inTurn {
+			if !tried[d.Resource] && !allowed[d.Resource] {
+				tried[d.Resource] = true
+				try(d)
 			}
 		}
 	}
-	for thing, err := range denied {
-		if !allowed[thing] {
+	for resource, err := range denied {
+		if !allowed[resource] {
 			return fmt.Errorf("cannot clean up: %w", err)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 
 	"snaptastic/cmd/internal/render"
 	"snaptastic/ec2"
-	"snaptastic/steps"
 	"snaptastic/steps/snapset"
 )
 
@@ -87,7 +86,7 @@ func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now t
 	}
 	a := j.app
 	if a.json() {
-		if j.what == "all" {
+		if j.op != nil {
 			return nil // the summary is the one document
 		}
 		return render.JSON(a.stdout, map[string]any{"operation": "clean instances", "snapshotter": j.name, "running": running, "cpu_below": j.cpuBelow, "instances": found})
@@ -102,7 +101,7 @@ func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now t
 		if i.CPU != nil {
 			cpu = fmt.Sprintf("%.1f %%", *i.CPU)
 		}
-		rows = append(rows, []string{i.ID, i.Type, cpu, made(i.Launched, now), whose(steps.Fate{FilterTags: i.Tags})})
+		rows = append(rows, []string{i.ID, i.Type, cpu, made(i.Launched, now), whose(snapset.Decision{FilterTags: i.Tags})})
 	}
 	if err := render.Table(a.stdout, []string{"LITTLE USED", "TYPE", "CPU", "RUNNING FOR", "TAGS"}, rows, a.style(a.stdoutFile)); err != nil {
 		return err

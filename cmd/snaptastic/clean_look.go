@@ -7,26 +7,27 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 // look gathers what the rules go by. What is not asked for is not looked at, except what may hold a snapshot.
-func (j *cleaning) look(ctx context.Context, cloud *ec2.Client, now time.Time, filter map[string]string) (w steps.CleanWorld, err error) {
-	w.Now, w.Filter = now, filter
-	if w.Unfinished, w.Claimed, err = unfinishedRuns(j.app); err != nil {
-		return w, err
+func (j *cleaning) look(ctx context.Context, cloud *ec2.Client, c snapset.Cleanup, now time.Time, filter map[string]string) (inv snapset.Inventory, err error) {
+	inv.Now, inv.Filter = now, filter
+	if inv.Unfinished, inv.Claimed, err = unfinishedRuns(j.app); err != nil {
+		return inv, err
 	}
-	snapshots, volumes, images := j.what == "snapshots" || j.what == "all", j.what == "volumes" || j.what == "all", j.images()
+	snapshots, volumes, images := c.Has(snapset.SnapshotResource), c.Has(snapset.VolumeResource), c.Has(snapset.ImageResource)
 	if snapshots || images {
-		if w.Images, err = cloud.Images(ctx); err != nil {
-			return w, err
+		if inv.Images, err = cloud.Images(ctx); err != nil {
+			return inv, err
 		}
-		if w.Locked, err = cloud.LockedSnapshots(ctx); err != nil {
-			return w, err
+		if inv.Locked, err = cloud.LockedSnapshots(ctx); err != nil {
+			return inv, err
 		}
 	}
 	if images {
-		if w.Instances, err = cloud.Instances(ctx, ""); err != nil {
-			return w, err
+		if inv.Instances, err = cloud.Instances(ctx, ""); err != nil {
+			return inv, err
 		}
 	}
 	var queries []ec2.SnapshotQuery
@@ -38,21 +39,21 @@ func (j *cleaning) look(ctx context.Context, cloud *ec2.Client, now time.Time, f
 		queries = append(queries, q)
 	}
 	if volumes {
-		if w.Volumes, err = cloud.VolumesWithTag(ctx, steps.TagToken); err != nil {
-			return w, err
+		if inv.Volumes, err = cloud.VolumesWithTag(ctx, steps.TagToken); err != nil {
+			return inv, err
 		}
-		w.Volumes = slices.DeleteFunc(w.Volumes, func(v ec2.Volume) bool { return v.State != "available" })
-		if ids := idsOf(w.Volumes, func(v ec2.Volume) []string { return []string{v.ID} }); len(ids) > 0 {
+		inv.Volumes = slices.DeleteFunc(inv.Volumes, func(v ec2.Volume) bool { return v.State != "available" })
+		if ids := idsOf(inv.Volumes, func(v ec2.Volume) []string { return []string{v.ID} }); len(ids) > 0 {
 			queries = append(queries, ec2.SnapshotQuery{VolumeIDs: ids})
 		}
 	}
 	if images {
-		if ids := idsOf(w.Images, func(i ec2.Image) []string { return i.SnapshotIDs }); len(ids) > 0 {
+		if ids := idsOf(inv.Images, func(i ec2.Image) []string { return i.SnapshotIDs }); len(ids) > 0 {
 			queries = append(queries, ec2.SnapshotQuery{IDs: ids})
 		}
 	}
-	w.Snapshots, err = gather(ctx, cloud, queries)
-	return w, err
+	inv.Snapshots, err = gather(ctx, cloud, queries)
+	return inv, err
 }
 
 func idsOf[T any](of []T, ids func(T) []string) []string {

@@ -15,6 +15,7 @@ import (
 	"snaptastic/runner"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
+	"snaptastic/steps/snapset"
 )
 
 // landfill is an account with something of each kind to delete, and a state folder.
@@ -70,12 +71,13 @@ func (l *landfill) begin() *journal.Run {
 	l.t.Helper()
 	a := newApp(nil, nil, nil)
 	a.Engine = engine.New(engine.Config{StateDir: l.store.Dir()})
-	j := &cleaning{app: a, what: "all", allMine: true}
-	w, err := j.look(l.t.Context(), l.client, time.Now(), nil)
+	j := &cleaning{app: a, op: recipe.CleanAll}
+	c := snapset.Cleanup{Resources: snapset.Resources, AllImages: true, Unsaved: true}
+	inv, err := j.look(l.t.Context(), l.client, c, time.Now(), nil)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	p, err := recipe.Clean("all", "", recipe.Target{}, j.judge(w, steps.CleanPolicy{Unsaved: true}))
+	p, err := recipe.CleanAll.Plan(recipe.Request{Decisions: snapset.Decide(c, inv)})
 	if err != nil || len(p.Steps) != 4+3+1 {
 		l.t.Fatalf("plan: %+v %v", p, err)
 	}

@@ -9,37 +9,38 @@ import (
 	"time"
 
 	"snaptastic/cmd/internal/render"
-	"snaptastic/steps"
+	"snaptastic/steps/recipe"
+	"snaptastic/steps/snapset"
 )
 
-// show tells what goes and why, what stays though it seems due, and how much stays as a matter of course.
-func (j *cleaning) show(fates []steps.Fate, now time.Time) error {
+// show tells what is deleted and why, what is kept although it is due, and how many others are kept.
+func (j *cleaning) show(c snapset.Cleanup, decisions []snapset.Decision, now time.Time) error {
 	a := j.app
 	if a.json() {
-		if !j.dryRun && slices.ContainsFunc(fates, func(f steps.Fate) bool { return f.Goes }) {
+		if !j.dryRun && len(snapset.Deleted(decisions)) > 0 {
 			return nil // the summary is the one document
 		}
-		return render.JSON(a.stdout, map[string]any{"operation": "clean " + j.what, "snapshotter": j.name, "at": now.UTC().Round(time.Second), "fates": notNil(fates)})
+		return render.JSON(a.stdout, map[string]any{"operation": j.op.Name, "snapshotter": j.name, "at": now.UTC().Round(time.Second), "decisions": notNil(decisions)})
 	}
-	var goes, stays [][]string
+	var deleted, kept [][]string
 	courses := map[string]int{}
-	for _, f := range fates {
-		row := []string{f.ID, whose(f), size(f.Size), made(f.Made, now), f.Why}
+	for _, f := range decisions {
+		row := []string{f.ID, whose(f), size(f.Size), made(f.Created, now), f.Why}
 		switch {
-		case f.Goes:
+		case f.Delete:
 			if len(f.Snapshots) > 0 {
 				row[4] += "; with " + strings.Join(f.Snapshots, ", ")
 			}
-			goes = append(goes, row)
-		case f.Notable:
-			stays = append(stays, row)
+			deleted = append(deleted, row)
+		case f.Due:
+			kept = append(kept, row)
 		default:
-			courses[fmt.Sprintf("%s %s", f.Thing, f.Class)]++
+			courses[fmt.Sprintf("%s %s", f.Resource, f.Class)]++
 		}
 	}
 	var hints []string
-	for _, f := range fates {
-		if f.Notable && f.Hint != "" && !slices.Contains(hints, f.Hint) {
+	for _, f := range decisions {
+		if f.Due && f.Hint != "" && !slices.Contains(hints, f.Hint) {
 			hints = append(hints, f.Hint)
 		}
 	}
@@ -47,7 +48,7 @@ func (j *cleaning) show(fates []steps.Fate, now time.Time) error {
 	for _, part := range []struct {
 		head string
 		rows [][]string
-	}{{"GOES", goes}, {"STAYS", stays}} {
+	}{{"DELETE", deleted}, {"KEEP", kept}} {
 		if len(part.rows) == 0 {
 			continue
 		}
@@ -58,37 +59,37 @@ func (j *cleaning) show(fates []steps.Fate, now time.Time) error {
 	}
 	for _, course := range slices.Sorted(maps.Keys(courses)) {
 		thing, class, _ := strings.Cut(course, " ")
-		fmt.Fprintf(a.stdout, "%s stay: %s\n", number(courses[course], thing), class)
+		fmt.Fprintf(a.stdout, "%s kept: %s\n", number(courses[course], thing), class)
 	}
 	for _, hint := range hints {
 		var of []string
-		for _, f := range fates {
-			if f.Notable && f.Hint == hint {
+		for _, f := range decisions {
+			if f.Due && f.Hint == hint {
 				of = append(of, f.ID)
 			}
 		}
-		fmt.Fprintf(a.stdout, "note: of what stays, %s: %s\n", someOf(of), hint)
+		fmt.Fprintf(a.stdout, "note: of what is kept, %s: %s\n", someOf(of), hint)
 	}
-	if j.what == "all" && !j.images() {
+	if len(c.Resources) < len(j.op.Cleans) {
 		fmt.Fprintln(a.stdout, "images are left out: name a snapshotter, or say --all-mine")
 	}
-	if len(goes) == 0 {
+	if len(deleted) == 0 {
 		fmt.Fprintln(a.stdout, "nothing to clean up")
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "%s to delete\n", tally(fates))
+	fmt.Fprintf(a.stdout, "%s to delete\n", recipe.Tally(decisions))
 	return nil
 }
 
-func notNil(fates []steps.Fate) []steps.Fate {
-	if fates == nil {
-		return []steps.Fate{}
+func notNil(decisions []snapset.Decision) []snapset.Decision {
+	if decisions == nil {
+		return []snapset.Decision{}
 	}
-	return fates
+	return decisions
 }
 
 // whose says what a thing is of: its mount point and filter tags, or its name.
-func whose(f steps.Fate) string {
+func whose(f snapset.Decision) string {
 	words := []string{cmp.Or(f.Name, f.MountPoint)}
 	for _, key := range slices.Sorted(maps.Keys(f.FilterTags)) {
 		words = append(words, key+"="+f.FilterTags[key])
@@ -115,24 +116,6 @@ func made(at, now time.Time) string {
 	default:
 		return fmt.Sprintf("%.0f days", d.Hours()/24)
 	}
-}
-
-// tally counts what goes.
-func tally(fates []steps.Fate) string {
-	counts, gib := map[steps.Thing]int{}, int64(0)
-	for _, f := range fates {
-		if f.Goes {
-			counts[f.Thing]++
-			gib += int64(f.Size)
-		}
-	}
-	var words []string
-	for _, thing := range []steps.Thing{steps.SnapshotThing, steps.VolumeThing, steps.ImageThing} {
-		if counts[thing] > 0 {
-			words = append(words, number(counts[thing], string(thing)))
-		}
-	}
-	return fmt.Sprintf("%s (of %d GiB)", strings.Join(words, ", "), gib)
 }
 
 func number(n int, thing string) string {

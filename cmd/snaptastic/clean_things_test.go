@@ -159,19 +159,19 @@ func TestCleanByNameTakesNobodyElses(t *testing.T) {
 	a.run(0, "clean", "snapshots", "db", "--yes")
 	a.exactly(want)
 	var dry struct {
-		Fates []struct {
+		Decisions []struct {
 			ID, Why string
-			Goes    bool
+			Delete  bool
 		}
 	}
-	if err := json.Unmarshal([]byte(a.run(0, "clean", "snapshots", "--dry-run", "-o", "json")), &dry); err != nil || len(dry.Fates) != 3 || !dry.Fates[0].Goes || dry.Fates[0].ID != want[1] {
+	if err := json.Unmarshal([]byte(a.run(0, "clean", "snapshots", "--dry-run", "-o", "json")), &dry); err != nil || len(dry.Decisions) != 3 || !dry.Decisions[0].Delete || dry.Decisions[0].ID != want[1] {
 		t.Errorf("dry run: %+v %v", dry, err)
 	}
 	var done struct{ Outcome string }
 	if err := json.Unmarshal(a.stdout("clean", "snapshots", "--yes", "-o", "json"), &done); err != nil || done.Outcome != "done" {
 		t.Errorf("as JSON it ends with %+v %v", done, err)
 	}
-	if err := json.Unmarshal(a.stdout("clean", "snapshots", "--yes", "-o", "json"), &dry); err != nil || len(dry.Fates) != 2 {
+	if err := json.Unmarshal(a.stdout("clean", "snapshots", "--yes", "-o", "json"), &dry); err != nil || len(dry.Decisions) != 2 {
 		t.Errorf("as JSON and with nothing to do: %+v %v", dry, err)
 	}
 	a.run(2, "clean", "snapshots", "nobody", "--yes")

@@ -23,7 +23,7 @@ func TestRooms(t *testing.T) {
 		"ec2/sandbox":           {"linux", "ec2/ebs"},
 		"steps/snapset":         {"ec2"},
 		"steps":                 {"plan", "ec2", "linux", "linux/guard", "steps/snapset"},
-		"steps/recipe":          {"plan", "steps"},
+		"steps/recipe":          {"plan", "steps", "steps/snapset"},
 		"cmd/internal/settings": {"steps/recipe", "linux", "ec2/ebs"},
 		"cmd/internal/render":   {"plan", "journal", "runner", "cmd/internal/engine"},
 		"cmd/internal/engine": {"plan", "journal", "runner", "linux", "linux/guard", "ec2", "steps", "steps/recipe", "steps/snapset",

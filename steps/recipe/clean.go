@@ -2,65 +2,109 @@ package recipe
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"snaptastic/plan"
 	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 // removal bounds one deletion, the throttling of a thousand others included.
 const removal = 30 * time.Minute
 
-// Clean makes the plan that carries out what a clean-up decided: one lane for each thing, so that EC2's refusal of one
-// does not keep the others. What is gone stays gone: the plan cannot be undone, and claims nothing, since two clean-ups
-// of the same things do no harm to each other.
-func Clean(what, name string, t Target, fates []steps.Fate) (*plan.Plan, error) {
-	head := plan.Plan{Operation: "clean " + what, Snapshotter: name, Instance: t.InstanceID, Resumption: plan.Ask, Irreversible: true}
-	for _, f := range fates {
-		if f.Goes {
-			head.Lanes = append(head.Lanes, plan.Lane{ID: f.ID, Facts: factsOf(f)})
-		}
-	}
-	b := plan.NewBuilder(head)
-	for _, f := range fates {
-		if f.Goes {
-			addRemoval(b, f)
-		}
-	}
-	p, err := b.Build()
-	if err != nil {
-		return nil, fmt.Errorf("cannot compile clean %s: %w", what, err)
-	}
-	return p, nil
+// The operations of `clean`.
+var (
+	CleanSnapshots = registerClean("snapshots", "Delete expired snapshots, and unverified ones that a run left behind over a day ago", snapset.SnapshotResource)
+	CleanVolumes   = registerClean("volumes", "Delete detached volumes that a run made and whose data is in a snapshot", snapset.VolumeResource)
+	CleanImages    = registerClean("images", "Deregister images that no instance uses, and delete their snapshots", snapset.ImageResource)
+	CleanAll       = registerClean("all", "Images, volumes, snapshots; and report instances with low CPU", snapset.Resources...)
+)
+
+// removedBy is the IAM action that deletes a resource.
+var removedBy = map[snapset.Resource]string{
+	snapset.SnapshotResource: "DeleteSnapshot", snapset.VolumeResource: "DeleteVolume", snapset.ImageResource: "DeregisterImage",
 }
 
-func factsOf(f steps.Fate) plan.Facts {
-	switch f.Thing {
-	case steps.SnapshotThing:
-		return plan.Facts{SnapshotID: f.ID, SizeGiB: f.Size}
-	case steps.VolumeThing:
-		return plan.Facts{VolumeID: f.ID, SizeGiB: f.Size}
+// DeleteAction returns the IAM action that deletes a resource, without "ec2:".
+func DeleteAction(r snapset.Resource) string { return removedBy[r] }
+
+// lookedAtFor are the actions that a clean-up looks with.
+var lookedAtFor = map[snapset.Resource][]string{
+	snapset.SnapshotResource: {"DescribeSnapshots", "DescribeImages", "DescribeLockedSnapshots"},
+	snapset.VolumeResource:   {"DescribeSnapshots", "DescribeVolumes"},
+	snapset.ImageResource:    {"DescribeSnapshots", "DescribeImages", "DescribeLockedSnapshots", "DescribeInstances"},
+}
+
+// registerClean registers a clean-up. What is deleted is gone: its plan cannot be undone, and claims nothing, since two
+// clean-ups of the same resources do no harm to each other. Only an operator who names the run has it continued.
+func registerClean(word, short string, resources ...snapset.Resource) *Operation {
+	o := Operation{Name: "clean " + word, Short: short, Cleans: resources, Resume: plan.Ask, Irreversible: true, ReportsInstances: len(resources) > 1, Compile: compileClean,
+		Question: func(r Request) string { return fmt.Sprintf("Delete %s? Nothing brings it back.", Tally(r.Decisions)) }}
+	if o.ReportsInstances {
+		o.Permissions = append(o.Permissions, Permission{Action: "DescribeInstances"})
+	}
+	for _, r := range resources {
+		for _, action := range append(lookedAtFor[r], removedBy[r]) {
+			o.Permissions = append(o.Permissions, Permission{Action: action})
+		}
+	}
+	return Register(o)
+}
+
+// compileClean makes one lane for each resource, so that EC2's refusal of one does not keep the others.
+func compileClean(b *plan.Builder, r Request) {
+	for _, d := range snapset.Deleted(r.Decisions) {
+		addRemoval(b, d)
+	}
+}
+
+func factsOf(d snapset.Decision) plan.Facts {
+	switch d.Resource {
+	case snapset.SnapshotResource:
+		return plan.Facts{SnapshotID: d.ID, SizeGiB: d.Size}
+	case snapset.VolumeResource:
+		return plan.Facts{VolumeID: d.ID, SizeGiB: d.Size}
 	}
 	return plan.Facts{}
 }
 
-func addRemoval(b *plan.Builder, f steps.Fate) {
-	lane := together(plan.InLane(f.ID), plan.Within(removal))
-	switch f.Thing {
-	case steps.SnapshotThing:
-		deleteSnapshot(b, steps.DeleteSnapshotIn{SnapshotID: f.ID, Tags: f.Tags, Stands: f.Stands}, lane, plan.Title("delete it: %s", f.Why))
-	case steps.VolumeThing:
-		plan.Add(b, steps.DeleteVolume, plan.StepID("delete-volume:"+f.ID), steps.DeleteVolumeIn{VolumeID: f.ID, Tags: f.Tags, Stands: f.Stands},
-			lane, plan.Title("delete it: %s", f.Why))
-	case steps.ImageThing:
-		image := plan.StepID("deregister-image:" + f.ID)
-		plan.Add(b, steps.DeregisterImage, image, steps.DeregisterImageIn{ImageID: f.ID, Tags: f.Tags}, lane, plan.Title("deregister it: %s", f.Why))
-		for i, id := range f.Snapshots {
-			deleteSnapshot(b, steps.DeleteSnapshotIn{SnapshotID: id, Tags: f.Dependents[i], Image: f.ID}, lane, plan.After(image), plan.Title("delete its snapshot %s", id))
+func addRemoval(b *plan.Builder, d snapset.Decision) {
+	lane := together(plan.InLane(d.ID), plan.Within(removal))
+	switch d.Resource {
+	case snapset.SnapshotResource:
+		deleteSnapshot(b, steps.DeleteSnapshotIn{SnapshotID: d.ID, Tags: d.Tags, Stands: d.ReplacedBy}, lane, plan.Title("delete it: %s", d.Why))
+	case snapset.VolumeResource:
+		plan.Add(b, steps.DeleteVolume, plan.StepID("delete-volume:"+d.ID), steps.DeleteVolumeIn{VolumeID: d.ID, Tags: d.Tags, Stands: d.ReplacedBy},
+			lane, plan.Title("delete it: %s", d.Why))
+	case snapset.ImageResource:
+		image := plan.StepID("deregister-image:" + d.ID)
+		plan.Add(b, steps.DeregisterImage, image, steps.DeregisterImageIn{ImageID: d.ID, Tags: d.Tags}, lane, plan.Title("deregister it: %s", d.Why))
+		for i, id := range d.Snapshots {
+			deleteSnapshot(b, steps.DeleteSnapshotIn{SnapshotID: id, Tags: d.Dependents[i], Image: d.ID}, lane, plan.After(image), plan.Title("delete its snapshot %s", id))
 		}
 	}
 }
 
 func deleteSnapshot(b *plan.Builder, in steps.DeleteSnapshotIn, options ...plan.Option) {
 	plan.Add(b, steps.DeleteSnapshot, plan.StepID("delete-snapshot:"+in.SnapshotID), in, options...)
+}
+
+// Tally counts what is deleted, in words.
+func Tally(decisions []snapset.Decision) string {
+	counts, gib := map[snapset.Resource]int{}, int64(0)
+	for _, d := range snapset.Deleted(decisions) {
+		counts[d.Resource]++
+		gib += int64(d.Size)
+	}
+	var words []string
+	for _, r := range snapset.Resources {
+		switch n := counts[r]; {
+		case n == 1:
+			words = append(words, "1 "+string(r))
+		case n > 1:
+			words = append(words, fmt.Sprintf("%d %ss", n, r))
+		}
+	}
+	return fmt.Sprintf("%s (of %d GiB)", strings.Join(words, ", "), gib)
 }

@@ -6,17 +6,17 @@ import (
 	"testing"
 
 	"snaptastic/plan"
-	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 func TestACleanUpIsOneLaneForEachThingThatGoes(t *testing.T) {
-	fates := []steps.Fate{
-		{Thing: steps.SnapshotThing, ID: "snap-1", Goes: true, Tags: "1", Stands: []string{"snap-9"}},
-		{Thing: steps.SnapshotThing, ID: "snap-2"},
-		{Thing: steps.VolumeThing, ID: "vol-1", Goes: true, Tags: "2"},
-		{Thing: steps.ImageThing, ID: "ami-1", Goes: true, Tags: "3", Snapshots: []string{"snap-3", "snap-4"}, Dependents: []string{"4", "5"}},
+	decisions := []snapset.Decision{
+		{Resource: snapset.SnapshotResource, ID: "snap-1", Delete: true, Tags: "1", ReplacedBy: []string{"snap-9"}},
+		{Resource: snapset.SnapshotResource, ID: "snap-2"},
+		{Resource: snapset.VolumeResource, ID: "vol-1", Delete: true, Tags: "2"},
+		{Resource: snapset.ImageResource, ID: "ami-1", Delete: true, Tags: "3", Snapshots: []string{"snap-3", "snap-4"}, Dependents: []string{"4", "5"}},
 	}
-	p, err := Clean("all", "db", Target{InstanceID: "i-1"}, fates)
+	p, err := CleanAll.Plan(Request{Spec: Spec{Name: "db"}, Target: Target{InstanceID: "i-1"}, Decisions: decisions})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,11 +39,11 @@ func TestACleanUpIsOneLaneForEachThingThatGoes(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("steps:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	again, err := Clean("all", "db", Target{InstanceID: "i-1"}, fates)
+	again, err := CleanAll.Plan(Request{Spec: Spec{Name: "db"}, Target: Target{InstanceID: "i-1"}, Decisions: decisions})
 	if err != nil || again.Digest() != p.Digest() {
 		t.Errorf("the same decisions give another plan: %v", err)
 	}
-	if _, err := Clean("all", "db", Target{}, fates[1:2]); err == nil {
+	if _, err := CleanAll.Plan(Request{Spec: Spec{Name: "db"}, Decisions: decisions[1:2]}); err == nil {
 		t.Error("a plan in which nothing goes")
 	}
 }

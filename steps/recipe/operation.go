@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // An Operation is one thing that Snaptastic does to the volumes of a snapshotter, with all that the rest of the program
@@ -19,9 +21,10 @@ type Operation struct {
 	Short   string   // one line of help
 
 	Resume        plan.Resumption
-	UndoOnFailure func(Spec) bool         // a run that fails undoes itself; nil: it can be resumed
-	UndoneBy      string                  // the operation that reverses a finished run; "" for none
-	Question      func(*plan.Plan) string // asked before a run begins; nil: it does not ask
+	UndoOnFailure func(Spec) bool      // a run that fails undoes itself; nil: it can be resumed
+	UndoneBy      string               // the operation that reverses a finished run; "" for none
+	Question      func(Request) string // asked before a run begins; nil: it does not ask
+	Irreversible  bool                 // a rollback is refused
 
 	// LeaveOut says whether volumes that another unfinished run holds may be left out of a run, and if not, which setting
 	// allows it. Nil: such a run is refused.
@@ -33,6 +36,8 @@ type Operation struct {
 	FormatsNew        bool   // it makes file systems on the volumes that it creates
 	LabelsSnapshots   bool   // a finished run has labelled snapshots, which EC2 may not show yet
 	Permissions       []Permission
+	Cleans            []snapset.Resource // of `clean`: what it deletes. It is compiled from decisions, not from settings
+	ReportsInstances  bool               // of `clean`: it also lists instances that do little
 
 	Check   func(Spec) error // why it cannot be compiled; nil: it always can
 	Compile func(*plan.Builder, Request)
@@ -66,9 +71,10 @@ const (
 
 // A Request is what an operation is compiled from.
 type Request struct {
-	Spec    Spec
-	Target  Target
-	Options Options
+	Spec      Spec // of `clean`: only its name, if it has one
+	Target    Target
+	Options   Options
+	Decisions []snapset.Decision // of `clean`
 
 	operation string
 }
@@ -88,12 +94,22 @@ func Register(o Operation) *Operation {
 	return &o
 }
 
-// Operations returns the operations that are compiled from a snapshotter, by name.
-func Operations() []*Operation { return operations }
+// Operations returns the operations on a snapshotter, by name.
+func Operations() []*Operation {
+	return slices.DeleteFunc(slices.Clone(operations), func(o *Operation) bool { return o.Cleans != nil })
+}
+
+// CleanUps returns the operations of `clean`.
+func CleanUps() []*Operation {
+	return slices.DeleteFunc(slices.Clone(operations), func(o *Operation) bool { return o.Cleans == nil })
+}
+
+// Word is the last word of the name: `clean` has several operations.
+func (o *Operation) Word() string { return o.Name[strings.LastIndexByte(o.Name, ' ')+1:] }
 
 // Names returns the names of [Operations].
 func Names() (names []string) {
-	for _, o := range operations {
+	for _, o := range Operations() {
 		names = append(names, o.Name)
 	}
 	return names
@@ -113,7 +129,7 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 	fail := func(err error) (*plan.Plan, error) {
 		return nil, fmt.Errorf("cannot compile %s of %q: %w", o.Name, r.Spec.Name, err)
 	}
-	if len(r.Spec.Volumes) == 0 {
+	if len(r.Spec.Volumes) == 0 && o.Cleans == nil {
 		return fail(errors.New("it declares no volume"))
 	}
 	if o.Check != nil {
@@ -122,9 +138,12 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 		}
 	}
 	head := plan.Plan{Operation: o.Name, Snapshotter: r.Spec.Name, Instance: r.Target.InstanceID, Resumption: o.Resume,
-		UndoOnFailure: o.UndoOnFailure != nil && o.UndoOnFailure(r.Spec)}
+		UndoOnFailure: o.UndoOnFailure != nil && o.UndoOnFailure(r.Spec), Irreversible: o.Irreversible}
 	for _, v := range r.Spec.Volumes {
 		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v), Facts: plan.Facts{MountPoint: v.MountPoint, Device: v.Device}})
+	}
+	for _, d := range snapset.Deleted(r.Decisions) {
+		head.Lanes = append(head.Lanes, plan.Lane{ID: d.ID, Facts: factsOf(d)})
 	}
 	b := plan.NewBuilder(head)
 	r.operation = o.Name

@@ -16,12 +16,12 @@ var Unmount = Register(Operation{
 	Short:         "Unmount and detach a snapshotter's volumes; they remain and are billed",
 	Resume:        plan.Ask,
 	UndoOnFailure: unmountsTogether,
-	Question: func(p *plan.Plan) string {
+	Question: func(r Request) string {
 		volumes := "the volume"
-		if n := len(p.Lanes); n > 1 {
+		if n := len(r.Spec.Volumes); n > 1 {
 			volumes = fmt.Sprintf("the %d volumes", n)
 		}
-		return fmt.Sprintf("Unmount and detach %s of %s (what is detached remains and is billed)?", volumes, p.Snapshotter)
+		return fmt.Sprintf("Unmount and detach %s of %s (what is detached remains and is billed)?", volumes, r.Spec.Name)
 	},
 	Leaves: Unmounted,
 	Permissions: []Permission{

@@ -3,6 +3,7 @@ package snapset
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"path"
@@ -170,4 +171,10 @@ func OtherTags(tags map[string]string) map[string]string {
 		}
 	}
 	return out
+}
+
+// TagDigest identifies a set of tags.
+func TagDigest(tags map[string]string) string {
+	sum := sha256.Sum256([]byte(InOrder(tags)))
+	return hex.EncodeToString(sum[:8])
 }

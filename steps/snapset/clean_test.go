@@ -1,4 +1,4 @@
-package steps
+package snapset
 
 import (
 	"fmt"
@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"snaptastic/ec2"
-	"snaptastic/steps/snapset"
 )
 
 var today = time.Date(2026, 3, 29, 12, 0, 0, 0, time.UTC) // a day on which clocks change in Europe
@@ -54,10 +53,17 @@ func litter(t *testing.T, lines ...string) (all []ec2.Snapshot) {
 	return all
 }
 
-func going(fates []Fate) string {
+// decideOn judges resources of one kind.
+func decideOn(r Resource, inv Inventory) []Decision {
+	return Decide(Cleanup{Resources: []Resource{r}}, inv)
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+func going(decisions []Decision) string {
 	var ids []string
-	for _, f := range fates {
-		if f.Goes {
+	for _, f := range decisions {
+		if f.Delete {
 			ids = append(ids, f.ID)
 		}
 	}
@@ -110,25 +116,25 @@ func TestWhichSnapshotsGo(t *testing.T) {
 		{"of another snapshotter", []string{"a 9 /a R1/1 role=other", "b 1 /a R2/1 role=other"}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := CleanWorld{Now: today, Snapshots: litter(t, c.snapshots...), Unfinished: map[string]bool{"here": true},
+			w := Inventory{Now: today, Snapshots: litter(t, c.snapshots...), Unfinished: map[string]bool{"here": true},
 				Images: []ec2.Image{{ID: "ami-1", SnapshotIDs: []string{"held"}}}, Locked: map[string]string{"locked": "governance"}}
 			if strings.HasPrefix(c.name, "of another") {
 				w.Filter = map[string]string{"role": "db"}
 			}
-			fates := SnapshotFates(w)
-			if got := going(fates); got != c.goes {
+			decisions := decideOn(SnapshotResource, w)
+			if got := going(decisions); got != c.goes {
 				t.Errorf("%q go, want %q", got, c.goes)
 			}
-			for _, f := range fates {
+			for _, f := range decisions {
 				if id, why, ok := strings.Cut(c.why, ": "); ok && id == f.ID && f.Why != why {
 					t.Errorf("%s: %s; want %s", f.ID, f.Why, why)
 				}
-				if f.Goes && slices.Contains(f.Stands, f.ID) {
+				if f.Delete && slices.Contains(f.ReplacedBy, f.ID) {
 					t.Errorf("%s is to stand in for itself", f.ID)
 				}
 			}
 			slices.Reverse(w.Snapshots)
-			if got := going(SnapshotFates(w)); got != c.goes {
+			if got := going(decideOn(SnapshotResource, w)); got != c.goes {
 				t.Errorf("in another order %q go, want %q", got, c.goes)
 			}
 		})
@@ -155,14 +161,14 @@ func TestATagOfAnotherToolStopsNoRetention(t *testing.T) {
 		{"tags that the older ones alone have", nil, []string{"a 9 /a R1/1 scan=1 scan2=x" + recorded, "b 8 /a R2/1" + recorded}, "a", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			fates := SnapshotFates(CleanWorld{Now: today, Filter: c.filter, Snapshots: litter(t, c.snapshots...)})
+			decisions := decideOn(SnapshotResource, Inventory{Now: today, Filter: c.filter, Snapshots: litter(t, c.snapshots...)})
 			var hint []string
-			for _, f := range fates {
-				if f.Hint != "" && !f.Goes {
+			for _, f := range decisions {
+				if f.Hint != "" && !f.Delete {
 					hint = append(hint, f.ID)
 				}
 			}
-			if got := going(fates); got != c.goes || strings.Join(hint, " ") != c.hint {
+			if got := going(decisions); got != c.goes || strings.Join(hint, " ") != c.hint {
 				t.Errorf("%q go, want %q; %q have a hint, want %q", got, c.goes, hint, c.hint)
 			}
 		})
@@ -186,7 +192,7 @@ func TestACopyNeitherGoesNorMakesASetOlder(t *testing.T) {
 		{"the copies of a set that lost its originals", copied(litter(t, "a 9 /a R1/1", "b 8 /a R2/1"), 1), "a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := going(SnapshotFates(CleanWorld{Now: today, Snapshots: c.snapshots})); got != c.goes {
+			if got := going(decideOn(SnapshotResource, Inventory{Now: today, Snapshots: c.snapshots})); got != c.goes {
 				t.Errorf("%q go, want %q", got, c.goes)
 			}
 		})
@@ -228,12 +234,12 @@ func TestWhatGoesChangesNoMount(t *testing.T) {
 			}
 		}
 		all := litter(t, lines...)
-		gone := going(SnapshotFates(CleanWorld{Now: today, Snapshots: all}))
+		gone := going(decideOn(SnapshotResource, Inventory{Now: today, Snapshots: all}))
 		left := slices.DeleteFunc(slices.Clone(all), func(s ec2.Snapshot) bool { return slices.Contains(strings.Fields(gone), s.ID) })
 		for _, mounted := range append(combinations, points) {
-			request := snapset.Request{MountPoints: mounted, Group: true, MayCreate: true}
-			for i, before := range snapset.Choose(request, all) {
-				after := snapset.Choose(request, left)[i]
+			request := Request{MountPoints: mounted, Group: true, MayCreate: true}
+			for i, before := range Choose(request, all) {
+				after := Choose(request, left)[i]
 				if before.SnapshotID != "" && after.SnapshotID != before.SnapshotID || before.Create != after.Create {
 					t.Fatalf("%v: of %v went %q; before %+v, after %+v", lines, mounted, gone, before, after)
 				}
@@ -250,26 +256,26 @@ func TestWhichVolumesGo(t *testing.T) {
 		snapshot time.Duration // ago; 0: none
 		tags     string        // more of the volume's
 		run      string        // of the snapshot; "" for one that an operator vouched for
-		policy   CleanPolicy
+		policy   Cleanup
 		goes     bool
 		why      string
 	}{
-		{"saved after it was detached", 2 * day, day, "", "", CleanPolicy{}, true, "it was detached before snap-1 was begun, which has it all"},
-		{"written to after its newest snapshot, perhaps", day, day + time.Hour, "", "R2", CleanPolicy{}, false, "its newest labelled snapshot snap-1 was begun 60 min before it was detached"},
-		{"no snapshot", day, 0, "", "", CleanPolicy{}, false, "no labelled snapshot of it exists"},
-		{"attached again by hand", 3 * day, day, "", "R2", CleanPolicy{}, false, "when it was last written to is not known; its newest labelled snapshot snap-1 is of 2026-03-28 12:00"},
-		{"left by an instance that ended", 0, day, "", "R2", CleanPolicy{}, false, "when it was last written to is not known; its newest labelled snapshot snap-1 is of 2026-03-28 12:00"},
-		{"unsaved, and let go", day, 0, "", "", CleanPolicy{Unsaved: true}, true, ""},
-		{"unsaved for less than the gap", day, day + time.Hour, "", "R2", CleanPolicy{Unsaved: true, Gap: time.Hour}, true, ""},
-		{"unsaved for more than the gap", day, day + time.Hour + time.Second, "", "R2", CleanPolicy{Unsaved: true, Gap: time.Hour}, false, ""},
-		{"the gap says nothing where nothing is known", 0, day, "", "R2", CleanPolicy{Unsaved: true, Gap: time.Hour}, false, ""},
-		{"nor where there is no snapshot", day, 0, "", "", CleanPolicy{Unsaved: true, Gap: 99 * day}, false, ""},
-		{"of a run that can go on", 2 * day, day, "snaptastic:run=here", "", CleanPolicy{Unsaved: true}, false, "its run here is unfinished here: resume it or roll it back"},
-		{"an unmount of it can be undone", 2 * day, day, TagMountPoint + "=/unmounted/", "", CleanPolicy{Unsaved: true}, false, "run R9 of /unmounted/ is unfinished here: resume it or roll it back"},
-		{"with a snapshot's tags", 2 * day, day, "snaptastic:state=consistent", "", CleanPolicy{Unsaved: true}, false, "somebody else made it and copied our tags"},
-		{"not of a run", 2 * day, day, "snaptastic:run=", "", CleanPolicy{Unsaved: true}, false, "somebody else made it and copied our tags"},
-		{"detached some time", 2 * day, day, "snaptastic:detached=yes", "", CleanPolicy{Unsaved: true}, false, `its snaptastic:detached tag "yes" is no time`},
-		{"of another snapshotter", 2 * day, day, "role=web", "", CleanPolicy{Unsaved: true}, false, ""},
+		{"saved after it was detached", 2 * day, day, "", "", Cleanup{}, true, "it was detached before snap-1 was begun, which has it all"},
+		{"written to after its newest snapshot, perhaps", day, day + time.Hour, "", "R2", Cleanup{}, false, "its newest labelled snapshot snap-1 was begun 60 min before it was detached"},
+		{"no snapshot", day, 0, "", "", Cleanup{}, false, "no labelled snapshot of it exists"},
+		{"attached again by hand", 3 * day, day, "", "R2", Cleanup{}, false, "when it was last written to is not known; its newest labelled snapshot snap-1 is of 2026-03-28 12:00"},
+		{"left by an instance that ended", 0, day, "", "R2", Cleanup{}, false, "when it was last written to is not known; its newest labelled snapshot snap-1 is of 2026-03-28 12:00"},
+		{"unsaved, and let go", day, 0, "", "", Cleanup{Unsaved: true}, true, ""},
+		{"unsaved for less than the gap", day, day + time.Hour, "", "R2", Cleanup{Unsaved: true, Gap: time.Hour}, true, ""},
+		{"unsaved for more than the gap", day, day + time.Hour + time.Second, "", "R2", Cleanup{Unsaved: true, Gap: time.Hour}, false, ""},
+		{"the gap says nothing where nothing is known", 0, day, "", "R2", Cleanup{Unsaved: true, Gap: time.Hour}, false, ""},
+		{"nor where there is no snapshot", day, 0, "", "", Cleanup{Unsaved: true, Gap: 99 * day}, false, ""},
+		{"of a run that can go on", 2 * day, day, "snaptastic:run=here", "", Cleanup{Unsaved: true}, false, "its run here is unfinished here: resume it or roll it back"},
+		{"an unmount of it can be undone", 2 * day, day, TagMountPoint + "=/unmounted/", "", Cleanup{Unsaved: true}, false, "run R9 of /unmounted/ is unfinished here: resume it or roll it back"},
+		{"with a snapshot's tags", 2 * day, day, "snaptastic:state=consistent", "", Cleanup{Unsaved: true}, false, "somebody else made it and copied our tags"},
+		{"not of a run", 2 * day, day, "snaptastic:run=", "", Cleanup{Unsaved: true}, false, "somebody else made it and copied our tags"},
+		{"detached some time", 2 * day, day, "snaptastic:detached=yes", "", Cleanup{Unsaved: true}, false, `its snaptastic:detached tag "yes" is no time`},
+		{"of another snapshotter", 2 * day, day, "role=web", "", Cleanup{Unsaved: true}, false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := ec2.Volume{ID: "vol-1", State: "available", Created: today.Add(-30 * day), Tags: map[string]string{"role": "db", TagMountPoint: "/a", TagToken: "t", TagRun: "R1"}}
@@ -279,7 +285,7 @@ func TestWhichVolumesGo(t *testing.T) {
 			if key, value, ok := strings.Cut(c.tags, "="); ok {
 				v.Tags[key] = value
 			}
-			w := CleanWorld{Now: today, Filter: map[string]string{"role": "db"}, Volumes: []ec2.Volume{v}, Unfinished: map[string]bool{"here": true}, Claimed: map[string]string{"/unmounted": "R9"}}
+			w := Inventory{Now: today, Filter: map[string]string{"role": "db"}, Volumes: []ec2.Volume{v}, Unfinished: map[string]bool{"here": true}, Claimed: map[string]string{"/unmounted": "R9"}}
 			if c.snapshot > 0 {
 				s := ec2.Snapshot{ID: "snap-1", VolumeID: "vol-1", State: "completed", Started: today.Add(-c.snapshot), Tags: map[string]string{TagState: Consistent}}
 				if c.run != "" {
@@ -287,21 +293,21 @@ func TestWhichVolumesGo(t *testing.T) {
 				}
 				w.Snapshots = []ec2.Snapshot{s}
 			}
-			fates := VolumeFates(w, c.policy, nil)
-			if got := going(fates) != ""; got != c.goes {
-				t.Errorf("goes: %v (%+v)", got, fates)
+			decisions := w.volumes(c.policy, nil)
+			if got := going(decisions) != ""; got != c.goes {
+				t.Errorf("goes: %v (%+v)", got, decisions)
 			}
-			if c.why != "" && fates[0].Why != c.why {
-				t.Errorf("%s; want %s", fates[0].Why, c.why)
+			if c.why != "" && decisions[0].Why != c.why {
+				t.Errorf("%s; want %s", decisions[0].Why, c.why)
 			}
-			if c.goes && !c.policy.Unsaved && going(VolumeFates(w, c.policy, map[string]bool{"snap-1": true})) != "" {
+			if c.goes && !c.policy.Unsaved && going(w.volumes(c.policy, map[string]bool{"snap-1": true})) != "" {
 				t.Error("it goes though the snapshot that saved it goes, too")
 			}
 			for state, stays := range map[string]bool{"in-use": true, "available": true} {
 				young := v
 				young.State, young.Created = state, today.Add(-day)
 				w.Volumes = []ec2.Volume{young}
-				if goes := going(VolumeFates(w, CleanPolicy{Unsaved: true}, nil)) != ""; goes && (state == "in-use" || c.detached == 0) == stays {
+				if goes := going(w.volumes(Cleanup{Unsaved: true}, nil)) != ""; goes && (state == "in-use" || c.detached == 0) == stays {
 					t.Errorf("%s and a day old it goes", state)
 				}
 			}
@@ -318,18 +324,18 @@ func TestWhichImagesGo(t *testing.T) {
 		}
 		return i
 	}
-	w := CleanWorld{Now: today, Filter: map[string]string{"role": "db"}, Locked: map[string]string{"locked": "compliance"},
+	w := Inventory{Now: today, Filter: map[string]string{"role": "db"}, Locked: map[string]string{"locked": "compliance"},
 		Snapshots: append(litter(t, "ours 9 /a R1/1"), ec2.Snapshot{ID: "plain", VolumeSize: 8}, ec2.Snapshot{ID: "shared"}, ec2.Snapshot{ID: "locked"}),
 		Instances: []ec2.Instance{{ID: "i-1", ImageID: "stopped", State: "stopped"}, {ID: "i-2", ImageID: "terminated", State: "terminated"}},
 		Images: []ec2.Image{image("stopped", nil), image("terminated", nil), image("public", func(i *ec2.Image) { i.Public = true }),
 			image("young", func(i *ec2.Image) { i.Created = today.AddDate(0, 0, -1) }), image("dateless", func(i *ec2.Image) { i.Created = time.Time{} }),
 			image("other", func(i *ec2.Image) { i.Tags = map[string]string{"role": "web"}; i.SnapshotIDs = []string{"shared"} }),
 			image("unused", func(i *ec2.Image) { i.SnapshotIDs = []string{"ours", "plain", "shared", "locked", "gone"} })}}
-	fates := ImageFates(w)
-	if got := going(fates); got != "terminated unused" {
+	decisions := decideOn(ImageResource, w)
+	if got := going(decisions); got != "terminated unused" {
 		t.Errorf("%q go", got)
 	}
-	for _, f := range fates {
+	for _, f := range decisions {
 		if f.ID == "unused" && (strings.Join(f.Snapshots, " ") != "plain" || len(f.Dependents) != 1 || f.Size != 8) {
 			t.Errorf("with it go %v", f.Snapshots)
 		}

@@ -1,0 +1,129 @@
+package snapset
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/ec2"
+)
+
+// The rules of a clean-up err on the side of keeping: a resource that is not known to be ours, to be of no more use and to
+// be replaced by a newer one stays.
+
+// A Resource is a kind of resource that can be cleaned up.
+type Resource string
+
+const (
+	SnapshotResource Resource = "snapshot"
+	VolumeResource   Resource = "volume"
+	ImageResource    Resource = "image"
+)
+
+// Resources are all kinds, in the order of a report.
+var Resources = []Resource{SnapshotResource, VolumeResource, ImageResource}
+
+// A Decision says whether a clean-up deletes one resource, and why.
+type Decision struct {
+	Resource   Resource          `json:"resource"`
+	ID         string            `json:"id"`
+	Delete     bool              `json:"delete"`
+	Why        string            `json:"why"`
+	MountPoint string            `json:"mount_point,omitempty"`
+	Name       string            `json:"name,omitempty"` // of an image
+	FilterTags map[string]string `json:"filter_tags,omitempty"`
+	Size       int32             `json:"size,omitempty"` // GiB
+	Created    time.Time         `json:"created,omitzero"`
+	Snapshots  []string          `json:"snapshots,omitempty"` // of an image: those that are deleted with it
+	Hint       string            `json:"hint,omitempty"`      // what an operator can do to have it deleted
+
+	Due        bool     `json:"-"` // it is kept although it is due, for the reason given
+	Class      string   `json:"-"` // groups the reasons of what is kept and not due
+	Tags       string   `json:"-"` // TagDigest of the tags that it was judged by
+	ReplacedBy []string `json:"-"` // snapshots without any one of which it is kept
+	Dependents []string `json:"-"` // TagDigests of Snapshots, in the same order
+}
+
+// An Inventory is what the rules go by.
+type Inventory struct {
+	Now        time.Time         // EC2's
+	Filter     map[string]string // only what has these tags; nil for everything of ours
+	Unfinished map[string]bool   // runs of this machine that can still go on
+	Claimed    map[string]string // mount points of such runs, and which run it is
+	Snapshots  []ec2.Snapshot    // all that may be ours, and those of Volumes and Images
+	Volumes    []ec2.Volume      // that have TagToken
+	Images     []ec2.Image       // all of the account's
+	Instances  []ec2.Instance    // all of the account's
+	Locked     map[string]string // snapshots that a lock holds, with its state
+}
+
+// A Cleanup says what an operator wants to be cleaned up.
+type Cleanup struct {
+	Resources []Resource
+	AllImages bool // whatever their tags
+	// Unsaved lets volumes be deleted whose last writes are in no snapshot; Gap limits that to volumes whose newest labelled
+	// snapshot was begun at most so long before they were detached. 0: no limit.
+	Unsaved bool
+	Gap     time.Duration
+}
+
+// Has says whether such resources are to be cleaned up.
+func (c Cleanup) Has(r Resource) bool { return slices.Contains(c.Resources, r) }
+
+const (
+	// settledAge is how old a thing has to be before nobody can still be about to use it.
+	settledAge = 24 * time.Hour
+	// naiveGrace is added to an expiry date without a zone: it was some machine's local time.
+	naiveGrace = 24 * time.Hour
+)
+
+// Decide judges everything that a clean-up is about, the oldest of each kind first. A snapshot that is deleted as well saves
+// no volume.
+func Decide(c Cleanup, inv Inventory) []Decision {
+	var all []Decision
+	deleted := map[string]bool{}
+	if c.Has(SnapshotResource) {
+		all = oldestFirst(inv.snapshots())
+		for _, d := range all {
+			deleted[d.ID] = d.Delete
+		}
+	}
+	if c.Has(VolumeResource) {
+		all = append(all, oldestFirst(inv.volumes(c, deleted))...)
+	}
+	if c.Has(ImageResource) {
+		of := inv
+		if c.AllImages {
+			of.Filter = nil
+		}
+		all = append(all, oldestFirst(of.images())...)
+	}
+	return all
+}
+
+func oldestFirst(all []Decision) []Decision {
+	slices.SortFunc(all, func(a, b Decision) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) })
+	return all
+}
+
+// Deleted returns what is deleted.
+func Deleted(all []Decision) []Decision {
+	return slices.DeleteFunc(slices.Clone(all), func(d Decision) bool { return !d.Delete })
+}
+
+func (d *Decision) keep(class, format string, args ...any) {
+	d.Delete, d.Class, d.Why = false, class, fmt.Sprintf(format, args...)
+}
+
+// keepDue keeps what is due.
+func (d *Decision) keepDue(format string, args ...any) {
+	d.keep("", format, args...)
+	d.Due = true
+}
+
+// mine says whether a resource has the tags that the clean-up is limited to.
+func (inv Inventory) mine(tags map[string]string) bool { return HasTags(tags, inv.Filter) }
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }

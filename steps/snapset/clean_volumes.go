@@ -1,0 +1,89 @@
+package snapset
+
+import (
+	"fmt"
+	"path"
+	"time"
+
+	"snaptastic/ec2"
+)
+
+// volumes decides on each volume that a run of ours made and that is attached nowhere.
+//
+// EC2 does not say when a volume was last written to. What is known is when an unmount let go of it (TagDetached), since
+// when nobody wrote. So a volume is saved when a labelled snapshot of it was begun after that; and such a snapshot is
+// not one of a run of ours, since runs snapshot what is mounted: where there is one, the volume was attached again by
+// hand, and the tag tells nothing any more.
+func (inv Inventory) volumes(c Cleanup, deleted map[string]bool) (decisions []Decision) {
+	for _, v := range inv.Volumes {
+		if v.State != "available" || v.Tags[TagToken] == "" || !inv.mine(v.Tags) {
+			continue
+		}
+		d := Decision{Resource: VolumeResource, ID: v.ID, MountPoint: v.Tags[TagMountPoint], FilterTags: OtherTags(v.Tags), Size: v.Size, Created: v.Created, Tags: TagDigest(v.Tags)}
+		inv.judgeVolume(&d, v, c, deleted)
+		decisions = append(decisions, d)
+	}
+	return decisions
+}
+
+func (inv Inventory) judgeVolume(d *Decision, v ec2.Volume, c Cleanup, deleted map[string]bool) {
+	text, letGo := v.Tags[TagDetached]
+	detached, naive, readable := ReadTime(text)
+	_, stated := v.Tags[TagState]
+	switch {
+	case v.Tags[TagRun] == "" || stated: // a volume of ours has a run and no state: somebody copied tags onto this one
+		d.keep("made by somebody else", "somebody else made it and copied our tags")
+		return
+	case inv.Unfinished[v.Tags[TagRun]]:
+		d.keepDue("its run %s is unfinished here: resume it or roll it back", v.Tags[TagRun])
+		return
+	case inv.Claimed[path.Clean(v.Tags[TagMountPoint])] != "": // an unmount that let go of it may be undone yet
+		d.keepDue("run %s of %s is unfinished here: resume it or roll it back", inv.Claimed[path.Clean(v.Tags[TagMountPoint])], v.Tags[TagMountPoint])
+		return
+	case !letGo && inv.Now.Sub(v.Created) <= settledAge:
+		d.keep("younger than a day", "it is younger than a day, and no unmount let go of it")
+		return
+	case letGo && (!readable || naive):
+		d.keepDue("its %s tag %q is no time", TagDetached, text)
+		return
+	}
+	newest, reused := newestOfVolume(inv.Snapshots, v.ID, detached, deleted)
+	known := letGo && !reused
+	switch {
+	case newest.ID == "":
+		d.Why = "no labelled snapshot of it exists"
+	case !known:
+		d.Why = fmt.Sprintf("when it was last written to is not known; its newest labelled snapshot %s is of %s", newest.ID, day(newest.Started))
+	case !newest.Started.Before(detached):
+		d.Delete, d.ReplacedBy, d.Why = true, []string{newest.ID}, "it was detached before "+newest.ID+" was begun, which has it all"
+		return
+	default:
+		d.Why = fmt.Sprintf("its newest labelled snapshot %s was begun %s before it was detached", newest.ID, Rough(detached.Sub(newest.Started)))
+	}
+	switch within := known && newest.ID != "" && detached.Sub(newest.Started) <= c.Gap; {
+	case c.Unsaved && (c.Gap == 0 || within):
+		d.Delete = true
+		if newest.ID != "" && c.Gap > 0 {
+			d.ReplacedBy = []string{newest.ID}
+		}
+	default:
+		d.Due = true
+	}
+}
+
+// newestOfVolume finds the newest labelled and completed snapshot of a volume that stays. reused: a run took one after
+// the volume had been let go of.
+func newestOfVolume(all []ec2.Snapshot, volume string, detached time.Time, deleted map[string]bool) (newest ec2.Snapshot, reused bool) {
+	for _, s := range all {
+		if s.VolumeID != volume || s.State != "completed" || OriginOf(s) != OriginConsistent {
+			continue
+		}
+		if s.Tags[TagRun] != "" && s.Started.After(detached) {
+			reused = true
+		}
+		if !deleted[s.ID] && s.Started.After(newest.Started) {
+			newest = s
+		}
+	}
+	return newest, reused
+}
