@@ -1,4 +1,4 @@
-# The targets a newcomer needs: demo, test, build. `make help` lists all.
+# Start with: demo, test, build. `make help` lists all targets.
 SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
 LDFLAGS  = -s -w -X main.stamp=$(VERSION)
@@ -16,20 +16,20 @@ build: ## bin/snaptastic, a static binary
 package: ## dist/: static binaries, .deb and .rpm for amd64 and arm64
 	packaging/build
 
-try-package: package ## install the .deb on this machine, examine it, purge it
+try-package: package ## install the .deb on this machine, check it, purge it
 	$(SUDO) env "PATH=$$PATH" packaging/try
 
-deps: ## install what the tests need and this machine lacks (Debian)
+deps: ## install missing test dependencies (Debian)
 	@$(SUDO) packaging/deps
 
-demo: build ## install the two tools it needs where they are missing; then mount, write, snapshot, destroy and restore a volume on this machine
+demo: build ## mount, write, snapshot, destroy and restore a volume on this machine; installs mkfs tools if missing
 	@$(SUDO) packaging/deps demo
 	@$(SUDO) env DEMO="$(DEMO)" examples/demo/run bin/snaptastic
 
-clean-demo: build ## remove everything the demo made
+clean-demo: build ## remove everything the demo created
 	@$(SUDO) env DEMO="$(DEMO)" examples/demo/clean bin/snaptastic
 
-test: deps ## all tests; those that need root skip, with the reason, without it
+test: deps ## all tests; without root, those that need it are skipped
 	go test -timeout 20m ./...
 	go test -timeout 20m -race ./plan ./journal ./runner ./ec2 ./linux/guard ./steps/... ./cmd/internal/...
 	go test -race -run '^TestCrashMatrix$$' ./cmd/snaptastic
@@ -54,5 +54,5 @@ bench: deps build ## measure against the physical limits (docs/performance.md), 
 	go build -o bin/bench ./cmd/internal/bench
 	$(SUDO) bin/bench -bin bin/snaptastic -dir $${BENCH_DIR:-/var/tmp} -json dist/bench.json $${BENCH_FLAGS}
 
-clean: ## remove what was built
+clean: ## remove build outputs
 	rm -rf bin dist

@@ -1,9 +1,8 @@
-# MongoDB with data and journal on one volume each.
+# MongoDB with separate volumes for data and journal.
 #
-# fsyncLock makes mongod hold its writes until fsyncUnlock, which the post hook
-# sends whatever became of the snapshot. With the journal on the same set of
-# volumes the lock is not needed for a sound snapshot; it is here to show the
-# pair. Userdata:
+# fsyncLock blocks writes in mongod until fsyncUnlock. The post hook unlocks even
+# if the snapshot failed. The lock is optional here: data and journal are in one
+# set, so the snapshot is consistent without it. Userdata:
 #
 #   {"role": "mongodb", "cluster": "events", "environment": "production"}
 
@@ -29,7 +28,7 @@ snapshotter "mongodb" {
     command = ["mongosh", "--quiet", "--eval", "db.fsyncLock()"]
     timeout = "1m"
   }
-  hook "post_snapshots" { # "always", as all post hooks of snapshots are
+  hook "post_snapshots" { # runs "always", the default for post hooks of snapshots
     command = ["mongosh", "--quiet", "--eval", "db.fsyncUnlock()"]
     timeout = "1m"
   }

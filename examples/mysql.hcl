@@ -1,11 +1,11 @@
-# MySQL or MariaDB with InnoDB, data and redo log on volumes of their own.
+# MySQL or MariaDB with InnoDB, with separate volumes for data and redo log.
 #
-# All tables are locked while the volumes are frozen, so that tables that are not
-# InnoDB's are whole, too. A lock lasts as long as its client: the hook is held open.
+# All tables are locked while the volumes are frozen, so that non-InnoDB tables are
+# consistent too. The lock lasts as long as its client, so the hook is held open.
 #
-# The volumes are xfs: MySQL takes the lost+found of an ext4 for a database. On ext4,
-# put ignore_db_dirs=lost+found into my.cnf (MariaDB and MySQL 5.7; MySQL 8 has no
-# such option).
+# The volumes are xfs, because MySQL would treat the lost+found directory of ext4 as
+# a database. On ext4, set ignore_db_dirs=lost+found in my.cnf (MariaDB and MySQL
+# 5.7; MySQL 8 has no such option).
 # Userdata:
 #
 #   {"role": "mysql", "cluster": "shop", "environment": "production"}
@@ -14,7 +14,7 @@ snapshotter "mysql" {
   expire_after = "2w"
   consistency  = "group"
 
-  # A database that starts empty by accident is worse than one that does not start.
+  # Never start an empty database by accident.
   on_missing = "fail"
 
   volume "/dev/sdf" {
@@ -38,15 +38,15 @@ snapshotter "mysql" {
   hook "post_mount" { command = ["sh", "-c", "chown mysql:mysql \"$SNAPTASTIC_MOUNT_POINT\""] }
   hook "post_mounts" { command = ["systemctl", "start", "mysql"] }
 
-  # hold: it says "ready" when the lock is there, and its input ends after the thaw. Then cat ends,
-  # and the tables are unlocked. The client itself waits, without a shell around it, and never
-  # reconnects: when the server has ended its connection, and the lock with it, UNLOCK TABLES fails,
-  # so does the hook, and the snapshots are deleted.
+  # hold: the hook prints "ready" when it has the lock. After the thaw its stdin reaches EOF, cat exits
+  # and the tables are unlocked. The mysql client waits itself, without a shell around it, and never
+  # reconnects: if the server closed the connection and so released the lock, UNLOCK TABLES fails,
+  # the hook fails, and the snapshots are deleted.
   #
-  # While the lock waits for a long statement, everybody else's writes wait behind it. lock_wait_timeout
-  # bounds that: after 5 s the hook fails and no snapshot is taken.
+  # While the lock waits for a long statement, all other writes queue behind it. lock_wait_timeout
+  # limits that: after 5 s the hook fails and no snapshot is taken.
   #
-  # root is known by the socket (unix_socket in MariaDB, auth_socket in MySQL): no password is needed.
+  # root authenticates by socket (unix_socket in MariaDB, auth_socket in MySQL), without a password.
   hook "pre_snapshots" {
     command = ["mysql", "--user=root", "--protocol=socket", "--batch", "--skip-column-names", "--unbuffered", "--skip-reconnect", "--execute", <<-END
       SET SESSION lock_wait_timeout = 5;

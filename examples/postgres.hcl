@@ -1,14 +1,14 @@
-# PostgreSQL with a volume for each tablespace. Which volumes there are comes
-# from the instance's userdata; postgres.userdata.json has fifteen.
+# PostgreSQL with one volume per tablespace. The volumes are listed in the
+# instance's userdata; postgres.userdata.json has fifteen.
 #
 #   snaptastic run mount postgres --settings postgres.hcl --userdata @postgres.userdata.json
 
 # Declare every volume of the cluster: data, write-ahead log (pg_wal) and each
-# tablespace. One that is left out is not frozen with the others and not restored
-# with them: after a restore PostgreSQL finds it empty, or of another moment. It
-# may start all the same, and then has tables that cannot be read or rows and
-# index entries that contradict each other. `run unmount` does not look at it
-# either. This lists them:
+# tablespace. A volume that is missing here is not frozen with the others and not
+# restored with them. After a restore it is empty or from another moment.
+# PostgreSQL may start anyway, with unreadable tables or with rows and index
+# entries that contradict each other. `run unmount` does not check that volume
+# either. To list the tablespaces:
 #
 #   SELECT spcname, pg_tablespace_location(oid) FROM pg_tablespace;
 
@@ -17,8 +17,8 @@ snapshotter "postgres" {
   description  = "${userdata.cluster} snapshot of ${volume.mount_point}"
   expire_after = "7d"
 
-  # All volumes are frozen at one moment: tablespaces, data and write-ahead log
-  # are of one point in time, which is what PostgreSQL needs to recover.
+  # All volumes are frozen at the same moment: PostgreSQL needs tablespaces, data
+  # and write-ahead log from one point in time to recover.
   consistency = "group"
 
   dynamic "volume" {
@@ -27,23 +27,23 @@ snapshotter "postgres" {
     content {
       mount_point = volume.value.mount_point
       size        = volume.value.size
-      # What a volume does not say is left at its default.
+      # null means the default.
       volume_type = try(volume.value.volume_type, null)
       iops        = try(volume.value.iops, null)
     }
   }
 
-  # These run only when something is mounted: a mount that has nothing to do restarts nothing.
+  # Runs only if something is mounted: a mount with nothing to do does not stop the database.
   hook "pre_mounts" { command = ["systemctl", "stop", "postgresql"] }
 
-  # PostgreSQL starts on a folder of its own alone.
+  # PostgreSQL only starts on a directory that it owns.
   hook "post_mount" {
     command = ["sh", "-c", "chown -R postgres:postgres \"$SNAPTASTIC_MOUNT_POINT\" && chmod 0700 \"$SNAPTASTIC_MOUNT_POINT\""]
-    when    = "changed" # not over a running database
+    when    = "changed" # not while the database is running
   }
   hook "post_mounts" { command = ["systemctl", "start", "postgresql"] }
 
-  # A checkpoint before the freeze makes recovery after a restore short.
+  # A checkpoint before the freeze shortens recovery after a restore.
   hook "pre_snapshots" {
     command    = ["runuser", "-u", "postgres", "--", "psql", "-c", "CHECKPOINT"]
     timeout    = "10m"

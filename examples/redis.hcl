@@ -1,19 +1,19 @@
-# Redis 7 with its data and its append-only files on one volume.
+# Redis 7 with data and append-only files on one volume.
 #
-# It has to be one: Redis writes its append-only files in dir and renames them into
-# appenddirname, which fails between volumes ("Invalid cross-device link").
+# It must be one volume: Redis writes its append-only files to dir and renames them
+# into appenddirname, which fails across volumes ("Invalid cross-device link").
 #
-# With appendonly yes and appendfsync always every write that was answered is in
-# the snapshot; with appendfsync everysec (Redis's default) up to a second of them
-# may be missing, as after any crash. No hook is needed around a snapshot: a
-# command that was half written is cut off at the next start. Userdata:
+# With appendonly yes and appendfsync always, every acknowledged write is in the
+# snapshot. With appendfsync everysec (the default) up to a second of writes may be
+# missing, as after any crash. Snapshots need no hook: Redis truncates a partially
+# written command at the next start. Userdata:
 #
 #   {"role": "redis", "cluster": "shop", "environment": "production"}
 
 snapshotter "redis" {
   expire_after = "7d"
 
-  # A cache may start empty; for a database say "fail".
+  # A cache may start empty. For a database, use "fail".
   on_missing = "create"
 
   volume "/dev/sdf" {

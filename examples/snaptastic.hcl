@@ -1,8 +1,8 @@
-# The least that works: one volume, found again by two tags of your choosing.
+# Minimal settings: one volume, identified by two tags of your choice.
 #
-#   snaptastic run mount data        a volume from the newest snapshot, or an empty one
-#   snaptastic run snapshot data     a snapshot of it, file-system consistent
-#   snaptastic run unmount data      unmounted and detached; the volume remains
+#   snaptastic run mount data        restore the newest snapshot, or create an empty volume
+#   snaptastic run snapshot data     take a file-system-consistent snapshot
+#   snaptastic run unmount data      unmount and detach the volume; it is not deleted
 
 snapshotter "data" {
   filter_tags = {

@@ -1,5 +1,5 @@
-# A Solr index. Without filter_tags its snapshots are told apart by role,
-# cluster and environment of the instance's userdata:
+# A Solr index. Without filter_tags, its snapshots are identified by role,
+# cluster and environment from the instance's userdata:
 #
 #   {"role": "solr", "cluster": "products", "environment": "production"}
 
@@ -12,9 +12,9 @@ snapshotter "solr" {
     mount_options = "noatime"
   }
 
-  # Lucene's segments are written once and the file system is frozen for the
-  # snapshot, so Solr keeps running. A commit before it saves replaying the
-  # transaction log after a restore; without it the snapshot is as good.
+  # Solr keeps running: Lucene segments are immutable and the file system is frozen
+  # for the snapshot. The commit is optional; it avoids replaying the transaction
+  # log after a restore.
   hook "pre_snapshots" {
     command    = ["curl", "--silent", "--show-error", "--fail", "http://localhost:8983/solr/products/update?commit=true"]
     timeout    = "2m"
@@ -24,7 +24,7 @@ snapshotter "solr" {
   hook "pre_mounts"    { command = ["systemctl", "stop", "solr"] }
   hook "post_mount" {
     command = ["chown", "-R", "solr:solr", "/mnt/index"]
-    when    = "changed" # not over a running Solr
+    when    = "changed" # not while Solr is running
   }
   hook "post_mounts"   { command = ["systemctl", "start", "solr"] }
   hook "pre_unmounts"  { command = ["systemctl", "stop", "solr"] }

@@ -29,7 +29,7 @@ func TestTheDemoLeavesAFolderAloneThatItDidNotMake(t *testing.T) {
 				cmd := exec.Command("../../examples/demo/"+script, "/bin/false")
 				cmd.Env = append(os.Environ(), "DEMO="+dir)
 				out, err := cmd.CombinedOutput()
-				if err == nil || !strings.Contains(string(out), "leaves it alone") {
+				if err == nil || !strings.Contains(string(out), "will not delete it") {
 					t.Errorf("%v: %s", err, out)
 				}
 				if after := listing(t, dir); after != before {

@@ -391,7 +391,7 @@ func TestEachRowOfPortingNamesItsTest(t *testing.T) {
 	rows := 0
 	for line := range strings.Lines(string(text)) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
-		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(strings.TrimSpace(cells[0]), "of the original") {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(strings.TrimSpace(cells[0]), "original") {
 			continue
 		}
 		rows++

@@ -1,5 +1,5 @@
-# One volume, for the tutorial. The mount point comes from the environment so
-# that the demo keeps to its own folder.
+# One volume, for the demo. The mount point comes from the environment, so that
+# the demo only uses its own directory.
 snapshotter "solr" {
   filter_tags  = { role = "solr", environment = "demo" }
   expire_after = "7d"

@@ -1,5 +1,5 @@
-# The original's CustomFilterSnapshotter: get_filter_tags() returned the userdata's
-# cluster alone (the README's, its group). It had the default volume.
+# The original's CustomFilterSnapshotter: get_filter_tags() returned only the cluster
+# from the userdata (in the README: the group). It had the default volume.
 
 snapshotter "filter_example" {
   filter_tags = { cluster = userdata.cluster } # mount_point is always added

@@ -1,6 +1,6 @@
-# The original's PostgreSQLSnapshotter: fifteen volumes, PostgreSQL stopped before they
-# are mounted, and its folder's ownership mended after. The numbered devices have a
-# letter each; snapshots are found by mount point, so the old ones are restored.
+# The original's PostgreSQLSnapshotter: fifteen volumes. PostgreSQL is stopped before
+# they are mounted, and the ownership of its directory is set afterwards. Each numbered
+# device got its own letter. Snapshots are found by mount point, so old ones still work.
 
 snapshotter "postgres_example" {
   dynamic "volume" {
@@ -30,6 +30,6 @@ snapshotter "postgres_example" {
 
   hook "pre_mounts" { command = ["/etc/init.d/postgresql", "stop"] }
 
-  # Two programs in one hook: a shell, said so.
+  # Two programs in one hook need a shell.
   hook "post_mounts" { command = ["sh", "-c", "chmod -R 0700 /var/lib/postgresql && chown -R postgres:postgres /var/lib/postgresql"] }
 }

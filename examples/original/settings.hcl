@@ -1,8 +1,8 @@
 # The settings file of the original's README, snaptastic_settings.py:
 #
-#   AWS_ACCESS_KEY_ID = 'key'          not here: the instance's role, or the environment
-#   AWS_SECRET_ACCESS_KEY = 'secret'   likewise
-#   REGION = 'eu-west-1'               only to override the instance's own
+#   AWS_ACCESS_KEY_ID = 'key'          not here: use the instance's role or the environment
+#   AWS_SECRET_ACCESS_KEY = 'secret'   same
+#   REGION = 'eu-west-1'               only to override the instance's region
 #
 #   class SolrSnapshotter(Snapshotter):
 #       name = 'solr'
@@ -14,7 +14,7 @@ aws {
 }
 
 snapshotter "solr" {
-  expire_after = "7d" # SNAPSHOT_EXPIRY_DAYS was 7; here snapshots without it never expire
+  expire_after = "7d" # SNAPSHOT_EXPIRY_DAYS defaulted to 7; without expire_after, snapshots never expire
 
   volume "/dev/sdf" {
     mount_point = "/mnt/solr"

@@ -1,8 +1,8 @@
 # The original's TestSnapshotter: EBSVolume(device='/dev/sdf9', mount_point='/mnt/test2', size=5).
-# Filter tags are role, cluster and environment of the userdata, as they were.
+# The filter tags are role, cluster and environment from the userdata, as before.
 
 snapshotter "test" {
-  volume "/dev/sdf" { # was /dev/sdf9: HVM instances know the letter alone
+  volume "/dev/sdf" { # was /dev/sdf9: HVM instances only use the letter
     mount_point = "/mnt/test2"
     size        = 5
   }

@@ -1,8 +1,8 @@
 # The original's UserdataSnapshotter: [EBSVolume(**v) for v in self.userdata['volumes']].
 #
-# The userdata may stay as it is. A device /dev/sdf1 in it is read as /dev/sdf, with
-# a warning. Where several share a letter (/dev/sdf1, /dev/sdf2), give each a letter of
-# its own, there or here: labels = ["/dev/sd${element(split("", "fghijklmnop"), volume.key)}"].
+# The userdata can stay unchanged. A device /dev/sdf1 in it is read as /dev/sdf, with
+# a warning. If several share a letter (/dev/sdf1, /dev/sdf2), give each its own letter,
+# there or here: labels = ["/dev/sd${element(split("", "fghijklmnop"), volume.key)}"].
 
 snapshotter "userdata_example" {
   dynamic "volume" {

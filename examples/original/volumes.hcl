@@ -1,5 +1,5 @@
-# The three volume objects of the original's README: a plain one, one with
-# iops=1600 and no type, which meant io1, and one of FILESYSTEMS.EXT4.
+# The three volume objects in the original's README: a plain one, one with
+# iops=1600 and no type (which meant io1), and one with FILESYSTEMS.EXT4.
 
 snapshotter "volumes_example" {
   volume "/dev/sdf" { # EBSVolume('/dev/sdf1', '/var/lib/postgresql/9.1/main', 200)
