@@ -145,7 +145,7 @@ func (s *Store) conflict(self plan.RunID, names []string) error {
 			continue // a live run holds lock files: claim would have met it
 		}
 		for _, c := range r.Claims {
-			if want[c] && !r.idle {
+			if want[c] && !r.Idle {
 				return &BusyError{Claim: c, Run: r.Run, State: r.Outcome}
 			}
 		}
@@ -217,7 +217,7 @@ func (s *Store) Held(p *plan.Plan) (map[string]*BusyError, error) {
 	}
 	held := map[string]*BusyError{}
 	for _, r := range runs {
-		if r.Live || r.Outcome.Ended() || r.idle {
+		if r.Live || r.Outcome.Ended() || r.Idle {
 			continue
 		}
 		for _, lane := range p.Lanes {

@@ -179,17 +179,18 @@ func (r *Run) Close() error {
 // A Summary is a run in a list.
 type Summary struct {
 	Meta
-	Operation   string   `json:"operation"`
-	Snapshotter string   `json:"snapshotter"`
-	Live        bool     `json:"live"`
-	Claims      []string `json:"claims,omitempty"` // still held
-	Problem     string   `json:"problem,omitempty"`
-	Damaged     bool     `json:"damaged,omitempty"`
-	idle        bool     // see idle: its claims keep nobody out
+	Operation   string          `json:"operation"`
+	Snapshotter string          `json:"snapshotter"`
+	Live        bool            `json:"live"`
+	Claims      []string        `json:"claims,omitempty"` // still held
+	Problem     string          `json:"problem,omitempty"`
+	Damaged     bool            `json:"damaged,omitempty"`
+	Idle        bool            `json:"-"` // cut off before its first intent: its claims keep nobody out
+	Resumption  plan.Resumption `json:"-"` // of its plan; empty where that is not read: of a run that is live or has ended
 }
 
 func summarize(j *Journal) Summary {
-	return Summary{Meta: j.meta, Operation: j.plan.Operation, Snapshotter: j.plan.Snapshotter, Claims: claimsOf(j), idle: idle(j)}
+	return Summary{Meta: j.meta, Operation: j.plan.Operation, Snapshotter: j.plan.Snapshotter, Claims: claimsOf(j), Idle: idle(j), Resumption: j.plan.Resumption}
 }
 
 func (s *Store) writeSummary(sum Summary) {

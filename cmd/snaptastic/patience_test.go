@@ -85,6 +85,11 @@ func TestOneBootWaitsOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	budgets := func() []string { return budgetsOfBoot(t, r) }
+	t.Cleanup(func() {
+		for _, path := range budgets() {
+			_ = os.Remove(path)
+		}
+	})
 	r.hang("CreateVolume", time.Minute, "before")
 	r.strike("create-volume", "run", "mount", "db")
 	r.misbehave(imds("", sandbox.Fault{Status: 503}))

@@ -50,9 +50,18 @@ func (a *app) showPlan(f engine.Forecast, format string) error {
 	}
 	err := render.PlanTree(a.stdout, f.Plan, f.Seen, a.style(a.stdoutFile))
 	for _, u := range f.Unfinished {
-		if err == nil {
-			_, err = fmt.Fprintf(a.stdout, "\nnote: run %s of this operation is unfinished (%s): %s\n", u.Run, u.Was, u.Then)
+		if then := then[u.Action]; err == nil {
+			_, err = fmt.Fprintf(a.stdout, "\nnote: run %s of this operation is unfinished (%s): %s\n", u.Run, u.Was(), then)
 		}
 	}
 	return err
+}
+
+// then says what a new run does with an unfinished one.
+var then = map[engine.Action]string{
+	engine.Continue:   "`run` takes it up where it stands",
+	engine.Undo:       "`run` first undoes what it left unfinished",
+	engine.UndoUnused: "`run` first undoes what it left unfinished",
+	engine.Wait:       "`run` is refused until that one is finished or undone",
+	engine.SetAside:   "`run` sets it aside, as it belongs to another instance",
 }

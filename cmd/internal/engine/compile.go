@@ -13,20 +13,31 @@ import (
 
 // compile reads the settings and makes the plan of an operation on a
 // snapshotter, for this instance.
-func (e *Engine) compile(ctx context.Context, op, name string, o recipe.Options) (*plan.Plan, recipe.Spec, error) {
-	spec, err := e.specAt(ctx, name, mountPoints(op))
-	if err != nil {
-		return nil, spec, err
+func (e *Engine) compile(ctx context.Context, op *recipe.Operation, name string, o recipe.Options) (*plan.Plan, recipe.Request, error) {
+	r := recipe.Request{Options: o}
+	var err error
+	if r.Spec, err = e.specAt(ctx, name, mountPoints(op)); err != nil {
+		return nil, r, err
 	}
 	id, err := e.identity(ctx)
 	if err == nil {
 		err = e.ownRegion(ctx, id)
 	}
 	if err != nil {
-		return nil, spec, err
+		return nil, r, err
 	}
-	p, err := recipe.Compile(op, spec, recipe.Target{InstanceID: id.InstanceID, Region: id.Region, Zone: id.Zone, AccountID: id.AccountID}, o)
-	return p, spec, err
+	r.Target = recipe.Target{InstanceID: id.InstanceID, Region: id.Region, Zone: id.Zone, AccountID: id.AccountID}
+	p, err := op.Plan(r)
+	return p, r, err
+}
+
+// operation finds an operation by its name.
+func operation(name string) (*recipe.Operation, error) {
+	op, known := recipe.Named(name)
+	if !known {
+		return nil, usageError("%q is not an operation", name)
+	}
+	return op, nil
 }
 
 // spec evaluates one snapshotter of the settings file.
@@ -39,10 +50,10 @@ func (e *Engine) specAt(ctx context.Context, name string, leadsTo func(string) (
 	return e.readSpec(ctx, name, leadsTo, func(w *settings.Error) { e.log.Warn(w.Error()) })
 }
 
-// mountPoints says where mount points lead to. Only a mount minds who made the symlinks on the way, and what they lead to:
-// what is mounted somewhere can be snapshotted and unmounted.
-func mountPoints(op string) func(string) (string, error) {
-	if op == "mount" {
+// mountPoints says where mount points lead to. Not every operation minds who made the symlinks on the way, and what they
+// lead to: what is mounted somewhere can be snapshotted and unmounted.
+func mountPoints(op *recipe.Operation) func(string) (string, error) {
+	if op.StrictMountPoints {
 		return linux.ResolveMountPoint
 	}
 	return func(p string) (string, error) { return linux.LeadsTo(p), nil }

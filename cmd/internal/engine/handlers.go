@@ -11,6 +11,7 @@ import (
 	"snaptastic/linux"
 	"snaptastic/plan"
 	"snaptastic/steps"
+	"snaptastic/steps/recipe"
 )
 
 // handlers binds the step kinds to EC2 and to this machine. store is nil when
@@ -54,15 +55,16 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 // lately is how long EC2's answers are held against what this machine itself did: they lag for seconds.
 const lately = 5 * time.Minute
 
-// labelledLately are the snapshots that the snapshotter's newest finished snapshot run labelled, when it ended a moment ago.
+// labelledLately are the snapshots that the snapshotter's newest finished run that labels snapshots labelled, when it ended a moment ago.
 func labelledLately(store *journal.Store, name string, now time.Time) (ids []string) {
 	for r := range store.Newest() {
+		op, _ := recipe.Named(r.Operation)
 		switch {
 		case r.Problem != "": // this very run is live, and tells nothing
 			continue
 		case r.Created.Before(now.Add(-24 * time.Hour)): // none of the older ones ended in the last minutes
 			return nil
-		case r.Snapshotter != name || r.Operation != "snapshot" || r.Outcome != journal.RunDone:
+		case r.Snapshotter != name || !op.LabelsSnapshots || r.Outcome != journal.RunDone:
 			continue
 		}
 		if now.Sub(r.Ended) > lately {

@@ -87,15 +87,18 @@ func (e *Engine) adoptRecorded(ctx context.Context, name, why string, so func() 
 // nothing, or was undone, left all mounted.
 func (e *Engine) lastMount(store *journal.Store, name string) *journal.Journal {
 	for r := range store.Newest() {
+		op, _ := recipe.Named(r.Operation)
 		switch {
-		case r.Snapshotter != name || r.Problem != "" || r.Operation != "mount" && r.Operation != "unmount":
+		case r.Snapshotter != name || r.Problem != "" || op.Leaves == recipe.AsTheyAre:
 			continue
-		case r.Operation == "unmount" && (r.Outcome == journal.Aborted || r.Outcome == journal.RolledBack):
+		case op.Leaves == recipe.Unmounted && (r.Outcome == journal.Aborted || r.Outcome == journal.RolledBack):
 			continue
-		case r.Operation == "unmount":
+		case op.Leaves == recipe.Unmounted:
 			return nil
 		case r.Outcome != journal.RunDone:
 			continue
+		case !op.Offline:
+			return nil
 		}
 		j, err := store.Read(r.Run)
 		if err != nil {

@@ -12,33 +12,34 @@ import (
 	"snaptastic/steps/recipe"
 )
 
-// beginSnapshot begins a snapshot run beside unfinished runs that hold some of its lanes, such as that of a mount of which
-// one volume failed. Volumes that are snapshotted each on their own are taken where they can be; left says which are not,
-// with exit 3. A group has one moment for all, so it is refused.
-func (e *Engine) beginSnapshot(ctx context.Context, store *journal.Store, p *plan.Plan, spec recipe.Spec, o recipe.Options) (run *journal.Run, left, err error) {
+// beginPartly begins a run beside unfinished runs that hold some of its lanes, such as that of a mount of which one volume
+// failed. Volumes that are snapshotted each on their own are taken where they can be; left says which are not. A group has
+// one moment for all, so it is refused.
+func (e *Engine) beginPartly(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, r recipe.Request) (run *journal.Run, left, err error) {
+	if op.LeaveOut == nil {
+		run, err = e.beginRun(ctx, store, p)
+		return run, nil, err
+	}
 	held, err := store.Held(p)
 	if err != nil {
 		return nil, nil, err
 	}
 	names := slices.Sorted(maps.Keys(held))
+	allowed, hint := op.LeaveOut(r.Spec)
 	switch {
 	case len(names) == 0:
 		run, err = e.beginRun(ctx, store, p)
 		return run, nil, err
-	case spec.Consistency != "volume":
-		return nil, nil, &Error{Code: Busy, Err: fmt.Errorf("cannot snapshot %s as one group: %s: %w", spec.Name, strings.Join(names, ", "), held[names[0]]),
-			Hint: "finish or undo that run; or set consistency = \"volume\", and the other volumes are snapshotted without it"}
+	case !allowed:
+		return nil, nil, &Error{Code: Busy, Err: fmt.Errorf("cannot %s %s as one group: %s: %w", op.Name, r.Spec.Name, strings.Join(names, ", "), held[names[0]]),
+			Hint: "finish or undo that run; or " + hint}
 	}
-	spec.Volumes = slices.DeleteFunc(slices.Clone(spec.Volumes), func(v recipe.Volume) bool { return held[v.MountPoint] != nil })
-	if len(spec.Volumes) == 0 || len(spec.Volumes)+len(names) != len(p.Lanes) {
+	r.Spec.Volumes = slices.DeleteFunc(slices.Clone(r.Spec.Volumes), func(v recipe.Volume) bool { return held[v.MountPoint] != nil })
+	if len(r.Spec.Volumes) == 0 || len(r.Spec.Volumes)+len(names) != len(p.Lanes) {
 		run, err = e.beginRun(ctx, store, p) // says who is in the way
 		return run, nil, err
 	}
-	id, err := e.identity(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	rest, err := recipe.Compile("snapshot", spec, recipe.Target{InstanceID: id.InstanceID, Region: id.Region, Zone: id.Zone, AccountID: id.AccountID}, o)
+	rest, err := op.Plan(r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -46,7 +47,7 @@ func (e *Engine) beginSnapshot(ctx context.Context, store *journal.Store, p *pla
 		e.log.Warn("a volume is left out", "mount_point", name, "because", held[name])
 	}
 	run, err = e.beginRun(ctx, store, rest)
-	return run, &Error{Code: SomeLanes, Err: fmt.Errorf("no snapshot of %s: %w", strings.Join(names, ", "), held[names[0]])}, err
+	return run, &Error{Code: SomeLanes, Err: fmt.Errorf("no %s of %s: %w", op.Name, strings.Join(names, ", "), held[names[0]])}, err
 }
 
 // leftOut ends a run that went well with what it was begun without.

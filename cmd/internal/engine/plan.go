@@ -20,20 +20,17 @@ type PlanRequest struct {
 type Forecast struct {
 	Plan       *plan.Plan
 	Seen       map[plan.StepID]runner.Preview
-	Unfinished []Unfinished // runs of the same operation that a run would not pass by
-}
-
-// Unfinished is an unfinished run, and what a new run does about it first.
-type Unfinished struct {
-	Run  plan.RunID
-	Was  string // interrupted or failed
-	Then string
+	Unfinished []RunState // runs that `run` would come upon
 }
 
 // Plan compiles an operation and looks at what each step would do. It changes nothing, and makes no state folder. A step
 // that would fail is an error that comes with the forecast.
 func (e *Engine) Plan(ctx context.Context, r PlanRequest) (Forecast, error) {
-	p, _, err := e.compile(ctx, r.Operation, r.Name, r.Options)
+	op, err := operation(r.Operation)
+	if err != nil {
+		return Forecast{}, err
+	}
+	p, _, err := e.compile(ctx, op, r.Name, r.Options)
 	if err != nil || r.Unseen {
 		return Forecast{Plan: p}, err
 	}
@@ -69,29 +66,13 @@ func wouldFail(p *plan.Plan, seen map[plan.StepID]runner.Preview) error {
 
 // unfinished lists the runs because of which `run` would not begin anew. It only reads, and makes
 // no state folder.
-func (e *Engine) unfinished(p *plan.Plan) (out []Unfinished) {
+func (e *Engine) unfinished(p *plan.Plan) []RunState {
 	store, err := e.stateForLooking()
 	if err != nil {
 		return nil // `run` will say it
 	}
-	runs, err := store.Unfinished()
-	if err != nil {
-		return nil
-	}
-	for _, r := range runs {
-		if !unfinishedOf(r, p) {
-			continue
-		}
-		what := "`run` first undoes what it left unfinished"
-		switch same := r.Digest == p.Digest() && !r.RollingBack; {
-		case same && p.Resumption != plan.ContinueThisBoot:
-			what = "`run` takes it up where it stands"
-		case p.Resumption == plan.Ask:
-			what = "`run` is refused until that one is finished or undone"
-		}
-		out = append(out, Unfinished{r.Run, standing(r), what})
-	}
-	return out
+	runs, _ := met(store, p) // likewise
+	return runs
 }
 
 func storyOf(m journal.Meta, p *plan.Plan, records map[plan.StepID]journal.Record) Story {

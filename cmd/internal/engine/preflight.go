@@ -28,7 +28,7 @@ const preflightTime = 5 * time.Second
 // It must never refuse a run that would have gone well. So only a clear no
 // counts, and only about things that exist: before a volume is made nobody can
 // ask about attaching that very one, nor about tagging a snapshot.
-func (e *Engine) preflight(ctx context.Context, op string, spec recipe.Spec) error {
+func (e *Engine) preflight(ctx context.Context, op *recipe.Operation, spec recipe.Spec) error {
 	c, err := e.cloud(ctx)
 	if err != nil {
 		return err
@@ -37,13 +37,13 @@ func (e *Engine) preflight(ctx context.Context, op string, spec recipe.Spec) err
 	if err != nil {
 		return err
 	}
-	attached, err := e.attachedPatiently(ctx, c, op, spec.Name, self.InstanceID)
+	attached, err := e.attachedPatiently(ctx, c, op.Name, spec.Name, self.InstanceID)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, preflightTime)
 	defer cancel()
-	if op == "mount" {
+	if op.FormatsNew {
 		for _, lack := range lacks(toMake(spec, attached, self), spec.OnMissing == "create", linux.KernelSupports, linux.MissingTools) {
 			e.log.Warn("this machine may not be ready", "because", lack)
 		}
@@ -52,7 +52,7 @@ func (e *Engine) preflight(ctx context.Context, op string, spec recipe.Spec) err
 	answers := make([]error, len(actions))
 	var asking errgroup.Group
 	for i, action := range actions {
-		asking.Go(func() error { answers[i] = refused(op, spec.Name, c.DryRun(ctx, action, on)); return nil })
+		asking.Go(func() error { answers[i] = refused(op.Name, spec.Name, c.DryRun(ctx, action, on)); return nil })
 	}
 	_ = asking.Wait()
 	for _, err := range answers {
@@ -114,7 +114,7 @@ func lacks(fileSystems []string, mayBeEmpty bool, kernelHas func(string) bool, m
 
 // whatItNeeds are the actions that the operation cannot do without, and what
 // to try them on.
-func whatItNeeds(op string, spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) ([]string, ec2.DryRunRequest) {
+func whatItNeeds(op *recipe.Operation, spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) ([]string, ec2.DryRunRequest) {
 	on := ec2.DryRunRequest{InstanceID: self.InstanceID, Zone: self.Zone}
 	missing := 0
 	for _, v := range spec.Volumes {
@@ -128,22 +128,20 @@ func whatItNeeds(op string, spec recipe.Spec, attached []ec2.Volume, self ec2.Id
 			missing++
 		}
 	}
-	switch {
-	case op == "mount" && missing > 0:
+	create := missing > 0 && slices.ContainsFunc(op.Permissions, func(p recipe.Permission) bool { return p.Try == recipe.ToCreate })
+	if create {
 		on.VolumeID, on.Device = "", "" // those that it makes are not there yet
 		on.Tags = map[string]string{steps.TagToken: "dry-run"}
-		for k, v := range spec.FilterTags {
-			on.Tags[k] = v
-		}
-		return []string{"DescribeSnapshots", "CreateVolume", "AttachVolume", "ModifyInstanceAttribute"}, on
-	case op == "snapshot" && on.VolumeID != "" && spec.Consistency == "group" && len(spec.Volumes) > 1:
-		return []string{"CreateSnapshots"}, on
-	case op == "snapshot" && on.VolumeID != "":
-		return []string{"CreateSnapshot"}, on
-	case op == "unmount" && on.VolumeID != "":
-		return []string{"CreateTags", "DetachVolume"}, on
+		maps.Copy(on.Tags, spec.FilterTags)
 	}
-	return nil, on
+	var actions []string
+	for _, p := range op.Permissions {
+		try := p.Try == recipe.ToCreate && create || p.Try == recipe.Attached && on.VolumeID != ""
+		if try && (p.If == nil || p.If(spec)) {
+			actions = append(actions, p.Action)
+		}
+	}
+	return actions, on
 }
 
 // nowhere is part of every id that a dry run makes up.

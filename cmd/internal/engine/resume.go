@@ -7,10 +7,12 @@ import (
 	"os"
 	"slices"
 
+	"snaptastic/ec2"
 	"snaptastic/journal"
 	"snaptastic/linux/guard"
 	"snaptastic/plan"
 	"snaptastic/runner"
+	"snaptastic/steps/recipe"
 )
 
 // A ResumeRequest asks to finish one run, or all that may be finished unattended.
@@ -79,28 +81,46 @@ func (e *Engine) resumeAll(ctx context.Context) (all Resumed, worst error) {
 
 // resumeNext does with one run of the list what a boot may do, the way that the run came to its EC2.
 func (e *Engine) resumeNext(ctx context.Context, store *journal.Store, r journal.Summary, all *Resumed) error {
-	switch {
-	case r.Damaged:
-		e.setAside(store, r, r.Problem)
+	boot, err := e.bootID()
+	if err != nil {
+		return err
+	}
+	here := Here{Boot: boot}
+	if Decide(ToResume, r, here).Action != Leave && !r.Damaged {
+		defer e.goTheWayOf(r.Reach)()
+		ask := e.identity
+		if r.Outcome == journal.RunFailed && !r.RollingBack { // nobody goes on with it now: it is not worth a wait
+			ask = e.identityNow
+		}
+		var self ec2.Identity
+		self, err = ask(ctx)
+		here.Instance = self.InstanceID
+	}
+	switch d := Decide(ToResume, r, here); {
+	case d.Reason == ReasonDamaged:
+		e.setAside(store, r, "")
 		return hinted(journal.Traces(r.Run), "%s", r.Problem)
-	case r.Problem != "" && !r.Live:
+	case d.Reason == ReasonUnreadable:
 		e.log.Error("cannot read the journal of a run", "run", r.Run, "error", r.Problem)
 		return hinted("", "%s", r.Problem)
-	case r.Live || r.Outcome.Ended():
+	case d.Action == SetAside:
+		e.setAside(store, r, here.Instance)
 		return nil
+	case d.Action == Leave, d.Reason == ReasonFailed:
+		return nil
+	case err != nil:
+		return err
+	default:
+		return e.resumeUnattended(ctx, store, r, d, all)
 	}
-	defer e.goTheWayOf(r.Reach)()
-	switch {
-	case e.ofAnotherInstance(ctx, r):
-		e.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, e.ident.InstanceID))
-		return nil
-	case r.Outcome == journal.RunFailed && !r.RollingBack:
-		return nil
-	}
-	return e.resumeUnattended(ctx, store, r, all)
 }
 
-func (e *Engine) setAside(store *journal.Store, r journal.Summary, why string) {
+// setAside moves the journal of a run away that nobody here can go on with. instance is this machine's; "" for a damaged one.
+func (e *Engine) setAside(store *journal.Store, r journal.Summary, instance string) {
+	why := r.Problem
+	if instance != "" {
+		why = fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, instance)
+	}
 	to, err := store.SetAside(r.Run)
 	if err != nil {
 		e.log.Error("cannot set a journal aside", "run", r.Run, "error", err)
@@ -109,21 +129,13 @@ func (e *Engine) setAside(store *journal.Store, r journal.Summary, why string) {
 	e.log.Warn("a journal was set aside", "run", r.Run, "why", why, "to", to)
 }
 
-// ofAnotherInstance: a failed run of it counts as well, since its claims would
-// be in the way for ever. False where nobody can say.
-func (e *Engine) ofAnotherInstance(ctx context.Context, r journal.Summary) bool {
-	ask := e.identity
-	if r.Outcome == journal.RunFailed && !r.RollingBack { // nobody goes on with it now: it is not worth a wait
-		ask = e.identityNow
-	}
-	id, err := ask(ctx)
-	return err == nil && r.InstanceID != "" && id.InstanceID != r.InstanceID
-}
-
-// resumeUnattended is what a boot may do with one interrupted run.
-func (e *Engine) resumeUnattended(ctx context.Context, store *journal.Store, r journal.Summary, all *Resumed) error {
-	if _, err := e.identity(ctx); err != nil {
-		return err
+// resumeUnattended carries out what is decided about an interrupted run.
+func (e *Engine) resumeUnattended(ctx context.Context, store *journal.Store, r journal.Summary, d Decision, all *Resumed) error {
+	if d.Action == Wait {
+		all.Waiting++
+		e.log.Warn("an interrupted run waits for an operator", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter,
+			"finish", e.Command("snaptastic resume "+string(r.Run)), "undo", e.Command("snaptastic rollback "+string(r.Run)))
+		return nil
 	}
 	run, err := store.Resume(r.Run)
 	if errors.Is(err, journal.ErrLive) {
@@ -132,29 +144,14 @@ func (e *Engine) resumeUnattended(ctx context.Context, store *journal.Store, r j
 	if err != nil {
 		return err
 	}
-	boot, err := e.bootID()
-	if err != nil {
-		_ = run.Close()
-		return err
-	}
-	act := action{rollback: r.RollingBack, lanes: run.Meta().UndoLanes}
-	switch run.Plan().Resumption {
-	case plan.Ask:
-		if run.Idle() {
-			return e.endIdle(run)
-		}
-		_ = run.Close()
-		all.Waiting++
-		e.log.Warn("an interrupted run waits for an operator", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter,
-			"finish", e.Command("snaptastic resume "+string(r.Run)), "undo", e.Command("snaptastic rollback "+string(r.Run)))
-		return nil
-	case plan.ContinueThisBoot:
-		act.rollback = act.rollback || r.BootID != boot
+	if d.Action == EndAsIs {
+		return e.endIdle(run)
 	}
 	if err := e.reach(ctx); err != nil {
 		_ = run.Close()
 		return err
 	}
+	act := action{rollback: d.Action == Undo, lanes: run.Meta().UndoLanes}
 	e.log.Info("resuming", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter, "undo", act.rollback)
 	all.Runs++
 	_, err = e.execute(ctx, store, run, act)
@@ -220,8 +217,8 @@ func (e *Engine) openRun(ctx context.Context, store *journal.Store, id plan.RunI
 		if m.Outcome == journal.Aborted && run.Plan().Snapshotter != "" {
 			hint = fmt.Sprintf("it had changed no volume: `snaptastic run %s %s` begins anew", run.Plan().Operation, run.Plan().Snapshotter)
 		}
-		if m.Outcome == journal.RunDone && run.Plan().Operation == "mount" {
-			hint = fmt.Sprintf("a finished mount is undone by `snaptastic run unmount %s`", run.Plan().Snapshotter)
+		if op, _ := recipe.Named(run.Plan().Operation); m.Outcome == journal.RunDone && op.UndoneBy != "" {
+			hint = fmt.Sprintf("a finished %s is undone by `snaptastic run %s %s`", op.Name, op.UndoneBy, run.Plan().Snapshotter)
 		}
 		return nil, hinted(hint, "run %s is over: %s", id, m.Outcome)
 	}

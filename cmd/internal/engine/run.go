@@ -25,15 +25,19 @@ type RunRequest struct {
 
 // Run compiles an operation, journals and executes it; or goes on with an unfinished run of it.
 func (e *Engine) Run(ctx context.Context, r RunRequest) error {
-	op, name, o, rollback := r.Operation, r.Name, r.Options, r.RollBack
-	if os.Geteuid() != 0 {
-		return hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op, name)
+	op, err := operation(r.Operation)
+	if err != nil {
+		return err
 	}
-	adopted := op == "mount" && e.adoptOffline(ctx, name)
+	name, o, rollback := r.Name, r.Options, r.RollBack
+	if os.Geteuid() != 0 {
+		return hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op.Name, name)
+	}
+	adopted := op.Offline && e.adoptOffline(ctx, name)
 	if adopted && e.patience.asked == nil { // all is mounted: nobody has to wait for what EC2 says of it
 		e.patience.until = time.Now().Add(lookPatience)
 	}
-	p, spec, err := e.compile(ctx, op, name, o)
+	p, req, err := e.compile(ctx, op, name, o)
 	if err == nil {
 		err = e.needSharedMounts(p)
 	}
@@ -50,8 +54,8 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) error {
 	if err != nil {
 		return err
 	}
-	if op == "unmount" {
-		if err := e.confirm(ctx, "unmount "+name, fmt.Sprintf("Unmount and detach %s of %s (what is detached remains and is billed)?", volumes(len(p.Lanes)), name)); err != nil {
+	if op.Question != nil {
+		if err := e.confirm(ctx, op.Name+" "+name, op.Question(p)); err != nil {
 			return err
 		}
 	}
@@ -63,26 +67,12 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) error {
 	var left error     // of a snapshot: why some volumes are left out
 	if act.hooksOwed { // what the older run's pre hook stopped is down, although all may be mounted
 		o.HooksOwed = true
-		if p, spec, err = e.compile(ctx, op, name, o); err != nil {
+		if p, req, err = e.compile(ctx, op, name, o); err != nil {
 			return err
 		}
 	}
 	if run == nil {
-		if err := e.preflight(ctx, op, spec); err != nil {
-			if adopted && !e.answers(ctx) {
-				return e.unreconciled(name, err)
-			}
-			return err
-		}
-		if op == "snapshot" {
-			run, left, err = e.beginSnapshot(ctx, store, p, spec, o)
-		} else {
-			run, err = e.beginRun(ctx, store, p)
-		}
-		if op == "mount" && journal.NoRoom(err) {
-			return e.withoutJournal(ctx, name, err)
-		}
-		if err != nil {
+		if run, left, err = e.begin(ctx, store, op, p, req, adopted); run == nil {
 			return err
 		}
 	}
@@ -93,6 +83,22 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) error {
 		return e.rollbackAfter(ctx, store, id, err)
 	}
 	return leftOut(left, err)
+}
+
+// begin begins a new run, if EC2 allows what it is about to do. No run and no error: all is mounted, without a journal or
+// without EC2.
+func (e *Engine) begin(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, r recipe.Request, adopted bool) (run *journal.Run, left, err error) {
+	if err := e.preflight(ctx, op, r.Spec); err != nil {
+		if adopted && !e.answers(ctx) {
+			return nil, nil, e.unreconciled(r.Spec.Name, err)
+		}
+		return nil, nil, err
+	}
+	run, left, err = e.beginPartly(ctx, store, op, p, r)
+	if op.Offline && journal.NoRoom(err) {
+		return nil, nil, e.withoutJournal(ctx, r.Spec.Name, err)
+	}
+	return run, left, err
 }
 
 // beginRun makes the journal of a new run.
@@ -106,68 +112,71 @@ func (e *Engine) beginRun(ctx context.Context, store *journal.Store, p *plan.Pla
 	return store.Begin(m, p)
 }
 
-// takeUp looks for an unfinished run of the same operation on the same
-// snapshotter. The same plan goes on where it was; a different one is first
-// undone in the lanes that it left unfinished. Nothing of a live run is
-// touched: beginning the new one will say that it is busy.
+// met lists the unfinished runs that a new run of the plan comes upon, and what becomes of each, up to one that it goes on
+// with in the place of a new one.
+func met(store *journal.Store, p *plan.Plan) (runs []RunState, err error) {
+	all, err := store.Unfinished()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range all {
+		d := Decide(ToRun, r, Here{Instance: p.Instance, Plan: p})
+		if d.Action != Leave {
+			runs = append(runs, RunState{r, d})
+		}
+		if d.Action == Continue {
+			break
+		}
+	}
+	return runs, nil
+}
+
+// takeUp does with the unfinished runs what is decided about them, and returns the one that is gone on with. Nothing of a
+// live run is touched: beginning the new one will say that it is busy.
 func (e *Engine) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*journal.Run, action, error) {
-	runs, err := store.Unfinished()
+	runs, err := met(store, p)
 	if err != nil {
 		return nil, action{}, err
 	}
 	var act action
 	for _, r := range runs {
-		if !r.Live && r.Problem == "" && !r.Outcome.Ended() && e.ofAnotherInstance(ctx, r) {
-			e.setAside(store, r, fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, p.Instance))
-			continue
-		}
-		if !unfinishedOf(r, p) {
-			continue
-		}
-		same := r.Digest == p.Digest() && !r.RollingBack
-		if same && p.Resumption == plan.Continue || same && p.Resumption == plan.Ask {
+		switch r.Action {
+		case SetAside:
+			e.setAside(store, r.Summary, p.Instance)
+		case Continue:
 			if err := e.reach(ctx); err != nil {
 				return nil, action{}, err
 			}
-			e.log.Info("taking up an unfinished run", "run", r.Run, "stood", standing(r))
+			e.log.Info("taking up an unfinished run", "run", r.Run, "stood", r.Was())
 			run, err := store.Resume(r.Run)
 			return run, action{}, liveIsBusy(r.Run, err)
+		case Undo, UndoUnused:
+			owed, err := e.undoUnfinished(ctx, store, r)
+			if err != nil {
+				return nil, action{}, err
+			}
+			act.hooksOwed = act.hooksOwed || owed
+		case Wait: // beginning says who is in the way and what to do
 		}
-		if p.Resumption == plan.Ask {
-			continue // beginning says who is in the way and what to do
-		}
-		owed, err := e.undoUnfinished(ctx, store, r)
-		if err != nil {
-			return nil, action{}, err
-		}
-		act.hooksOwed = act.hooksOwed || owed
 	}
 	return nil, act, nil
-}
-
-// unfinishedOf: an unfinished run, in nobody's hands, of the plan's operation
-// on the plan's snapshotter.
-func unfinishedOf(r journal.Summary, p *plan.Plan) bool {
-	return !r.Live && r.Problem == "" && !r.Outcome.Ended() &&
-		r.Operation == p.Operation && r.Snapshotter == p.Snapshotter && r.InstanceID == p.Instance
 }
 
 // undoUnfinished rolls back what an older run left unfinished, so that a new
 // plan can begin: the whole of a snapshot run, the unfinished lanes of a mount
 // as far as nobody may be at work on their volumes. It tells whether a mount had
 // begun to run its hooks.
-func (e *Engine) undoUnfinished(ctx context.Context, store *journal.Store, r journal.Summary) (hooksOwed bool, err error) {
+func (e *Engine) undoUnfinished(ctx context.Context, store *journal.Store, r RunState) (hooksOwed bool, err error) {
 	if err := e.reach(ctx); err != nil {
 		return false, err
 	}
-	e.log.Info("undoing what an unfinished run left", "run", r.Run, "stood", standing(r))
+	e.log.Info("undoing what an unfinished run left", "run", r.Run, "stood", r.Was())
 	run, err := store.Resume(r.Run)
 	if err != nil {
 		return false, liveIsBusy(r.Run, err)
 	}
-	unattended := run.Plan().Resumption == plan.ContinueThisBoot
 	act := action{rollback: true, quiet: true}
-	if run.Plan().Resumption == plan.Continue {
+	if r.Action == UndoUnused {
 		act.lanes = notInUse(run)
 		hooksOwed = hooksBegan(run)
 	}
@@ -175,7 +184,7 @@ func (e *Engine) undoUnfinished(ctx context.Context, store *journal.Store, r jou
 	if !res.Outcome.Ended() && err == nil {
 		err = fmt.Errorf("it ended as %s", res.Outcome)
 	}
-	if unattended && res.Outcome == journal.RunFailed && res.Err == nil && !needsOperator(res) {
+	if r.Action == Undo && res.Outcome == journal.RunFailed && res.Err == nil && !needsOperator(res) {
 		return hooksOwed, e.letGo(store, r.Run, res, err)
 	}
 	if err != nil {
@@ -218,13 +227,6 @@ func needsOperator(res runner.Result) bool {
 	return slices.ContainsFunc(res.Failures, func(f runner.Failure) bool { return f.NeedsOperator })
 }
 
-func standing(r journal.Summary) string {
-	if r.Outcome == journal.Unfinished {
-		return string(journal.Interrupted)
-	}
-	return string(r.Outcome)
-}
-
 func (e *Engine) rollbackAfter(ctx context.Context, store *journal.Store, id plan.RunID, failure error) error {
 	run, err := store.Resume(id)
 	if err != nil {
@@ -238,13 +240,6 @@ func (e *Engine) rollbackAfter(ctx context.Context, store *journal.Store, id pla
 		return &Error{Code: Failed, Err: some.Err, InResult: some.InResult}
 	}
 	return failure
-}
-
-func volumes(n int) string {
-	if n == 1 {
-		return "the volume"
-	}
-	return fmt.Sprintf("the %d volumes", n)
 }
 
 // confirm asks before it does what.

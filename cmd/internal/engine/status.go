@@ -7,9 +7,9 @@ import (
 	"snaptastic/plan"
 )
 
-// Status lists the live and unfinished runs, or all of them, oldest first. The error wraps journal.ErrNoState where there is
+// Status lists the live and unfinished runs, or all of them, oldest first, and what `resume` will do with each. The error wraps journal.ErrNoState where there is
 // no state folder.
-func (e *Engine) Status(all bool) ([]journal.Summary, error) {
+func (e *Engine) Status(all bool) ([]RunState, error) {
 	store, err := e.stateForLooking()
 	if err != nil {
 		return nil, err
@@ -22,10 +22,12 @@ func (e *Engine) Status(all bool) ([]journal.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	runs := []journal.Summary{}
+	boot, _ := e.bootID()
+	runs := []RunState{}
 	for _, r := range found {
 		if all || !r.Outcome.Ended() || r.Problem != "" {
-			runs = append(runs, fill(store, r))
+			r = fill(store, r)
+			runs = append(runs, RunState{r, Decide(ToResume, r, Here{Boot: boot})})
 		}
 	}
 	return runs, nil

@@ -159,8 +159,13 @@ func TestRuns(t *testing.T) {
 		{Meta: meta("20260301T035950000-0006", 10*time.Second, ""), Operation: "snapshot", Snapshotter: "postgres", Live: true},
 		{Meta: meta("20260228T040000000-0007", 24*time.Hour, journal.RolledBack), Operation: "mount", Snapshotter: "x"},
 	}
-	golden(t, "runs.txt", func(w io.Writer) error { return Runs(w, runs, t0, pretty) })
-	golden(t, "runs.json", func(w io.Writer) error { return RunsJSON(w, runs) })
+	var states []engine.RunState
+	for _, r := range runs {
+		r.BootID, r.Resumption = "one", map[string]plan.Resumption{"mount": plan.Continue, "snapshot": plan.ContinueThisBoot}[r.Operation]
+		states = append(states, engine.RunState{Summary: r, Decision: engine.Decide(engine.ToResume, r, engine.Here{Boot: "two"})})
+	}
+	golden(t, "runs.txt", func(w io.Writer) error { return Runs(w, states, t0, pretty) })
+	golden(t, "runs.json", func(w io.Writer) error { return RunsJSON(w, states) })
 	golden(t, "runs-none.txt", func(w io.Writer) error { return Runs(w, nil, t0, pretty) })
 	golden(t, "runs-none.json", func(w io.Writer) error { return RunsJSON(w, nil) })
 }

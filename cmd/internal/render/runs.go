@@ -4,6 +4,7 @@ import (
 	"io"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 )
 
@@ -43,8 +44,17 @@ func runTook(m journal.Meta) string {
 	return Took(m.Ended.Sub(m.Created)) // of a build that did not write it down
 }
 
+// nextByResume says in a word what the next `resume`, such as that of a boot, does with an unfinished run.
+var nextByResume = map[engine.Action]string{
+	engine.Continue: "continue",
+	engine.Undo:     "roll back",
+	engine.Wait:     "operator",
+	engine.EndAsIs:  "end",
+	engine.SetAside: "set aside",
+}
+
 // Runs lists runs in the order given.
-func Runs(w io.Writer, runs []journal.Summary, now time.Time, o Style) error {
+func Runs(w io.Writer, runs []engine.RunState, now time.Time, o Style) error {
 	p := page{style: o}
 	if len(runs) == 0 {
 		p.text("no runs")
@@ -59,12 +69,12 @@ func Runs(w io.Writer, runs []journal.Summary, now time.Time, o Style) error {
 		if s.Problem != "" && !s.Live {
 			note = s.Problem
 		}
-		rows = append(rows, []string{string(s.Run), s.Operation, s.Snapshotter, runState(s), age, runTook(s.Meta), note})
+		rows = append(rows, []string{string(s.Run), s.Operation, s.Snapshotter, runState(s.Summary), age, runTook(s.Meta), nextByResume[s.Action], note})
 	}
 	const state = 3
-	header := []string{"RUN", "OPERATION", "SNAPSHOTTER", "STATE", "AGE", "TOOK", "ERROR"}
+	header := []string{"RUN", "OPERATION", "SNAPSHOTTER", "STATE", "AGE", "TOOK", "NEXT", "ERROR"}
 	for i, r := range rows {
-		for c := 1; c < 3; c++ {
+		for c := range r[:len(r)-1] {
 			if r[c] == "" {
 				rows[i][c] = "-"
 			}
@@ -81,14 +91,19 @@ func Runs(w io.Writer, runs []journal.Summary, now time.Time, o Style) error {
 
 type runView struct {
 	journal.Summary
-	State string `json:"state"`
+	State string           `json:"state"`
+	Next  *engine.Decision `json:"next,omitempty"` // what resume does with it
 }
 
 // RunsJSON writes the same list for programs.
-func RunsJSON(w io.Writer, runs []journal.Summary) error {
+func RunsJSON(w io.Writer, runs []engine.RunState) error {
 	views := []runView{}
 	for _, s := range runs {
-		views = append(views, runView{s, runState(s)})
+		v := runView{Summary: s.Summary, State: runState(s.Summary)}
+		if s.Action != engine.Leave {
+			v.Next = &s.Decision
+		}
+		views = append(views, v)
 	}
 	return JSON(w, views)
 }
