@@ -11,30 +11,26 @@ import (
 )
 
 func planCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "plan mount|snapshot|unmount NAME", Short: "Show what an operation would do, as things are now; change nothing", Args: unknownOperation}
-	for _, op := range []string{"mount", "snapshot", "unmount"} {
-		c.AddCommand(planOperation(a, op))
-	}
-	c.RunE = func(c *cobra.Command, args []string) error { return unknownOperation(c, args) }
-	return c
+	return operationsCommand("plan", "Show what an operation would do, as things are now; change nothing", func(op *engine.Operation) *cobra.Command { return planOperation(a, op) })
 }
 
-func planOperation(a *app, op string) *cobra.Command {
-	var o engine.Options
+func planOperation(a *app, op *engine.Operation) *cobra.Command {
+	r := engine.PlanRequest{Operation: op.Name}
 	var format string
-	c := &cobra.Command{Use: op + " NAME", Short: "Show what `run " + op + "` would do", Args: exactly("NAME"),
+	c := &cobra.Command{Use: op.Name + " NAME", Short: "Show what `run " + op.Name + "` would do", Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if format != "tree" && format != "dot" && format != "mermaid" {
 				return usageError("--format %q is none of tree, dot, mermaid", format)
 			}
-			f, err := a.Plan(c.Context(), engine.PlanRequest{Operation: op, Name: args[0], Options: o, Unseen: format != "tree"})
+			r.Name, r.Unseen = args[0], format != "tree"
+			f, err := a.Plan(c.Context(), r)
 			if f.Plan == nil {
 				return err
 			}
 			return errors.Join(a.showPlan(f, format), err)
 		}}
 	a.timeoutFlag(c, lookTime)
-	optionFlags(c, op, &o)
+	optionFlags(c, op, &r.Options)
 	c.Flags().StringVar(&format, "format", "tree", "`format`: tree, dot or mermaid (the last two without looking)")
 	return c
 }

@@ -87,7 +87,7 @@ func unknownCommand(c *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := "see `snaptastic --help`"
-	if _, is := operationShort[args[0]]; is {
+	if slices.ContainsFunc(engine.Operations(), func(op *engine.Operation) bool { return op.Name == args[0] }) {
 		hint = "say `snaptastic run " + args[0] + " NAME`, or `snaptastic plan " + args[0] + " NAME` to only look"
 	}
 	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("there is no command %q", args[0]), Hint: hint}
@@ -114,13 +114,13 @@ func between(least int, names ...string) cobra.PositionalArgs {
 // aliases are the original's spellings.
 func aliases(a *app) []*cobra.Command {
 	var out []*cobra.Command
-	for _, x := range []struct{ name, op string }{
-		{"mount-snapshots", "mount"}, {"make-snapshots", "snapshot"}, {"unmount-snapshots", "unmount"},
-	} {
-		c := operationCommand(a, x.op)
-		c.Use, c.Hidden = x.name+" NAME", true
-		c.Short += " (the original's spelling of `run " + x.op + "`)"
-		out = append(out, c)
+	for _, op := range engine.Operations() {
+		for _, name := range op.Aliases {
+			c := operationCommand(a, op)
+			c.Use, c.Hidden = name+" NAME", true
+			c.Short += " (the original's spelling of `run " + op.Name + "`)"
+			out = append(out, c)
+		}
 	}
 	return out
 }

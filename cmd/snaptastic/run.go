@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -9,40 +10,45 @@ import (
 )
 
 func runCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "run mount|snapshot|unmount NAME", Short: "Compile, journal and execute an operation", Args: unknownOperation}
-	for _, op := range []string{"mount", "snapshot", "unmount"} {
-		c.AddCommand(operationCommand(a, op))
+	return operationsCommand("run", "Compile, journal and execute an operation", func(op *engine.Operation) *cobra.Command { return operationCommand(a, op) })
+}
+
+// operationsCommand has a command for each operation.
+func operationsCommand(verb, short string, command func(*engine.Operation) *cobra.Command) *cobra.Command {
+	var names []string
+	c := &cobra.Command{Short: short}
+	for _, op := range engine.Operations() {
+		names = append(names, op.Name)
+		c.AddCommand(command(op))
 	}
-	c.RunE = func(c *cobra.Command, args []string) error { return unknownOperation(c, args) }
+	last := len(names) - 1
+	first := strings.Join(names[:last], ", ")
+	c.Use = verb + " " + strings.Join(names, "|") + " NAME"
+	c.Args = func(c *cobra.Command, args []string) error {
+		err := fmt.Errorf("%s: the operation is missing: %s or %s", c.CommandPath(), first, names[last])
+		if len(args) > 0 {
+			err = fmt.Errorf("%s: %q is not an operation; there are %s and %s", c.CommandPath(), args[0], first, names[last])
+		}
+		return &engine.Error{Code: engine.Usage, Err: err, Hint: "usage: snaptastic " + c.Use}
+	}
+	c.RunE = func(c *cobra.Command, args []string) error { return c.Args(c, args) }
 	return c
 }
 
-func unknownOperation(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: the operation is missing: mount, snapshot or unmount", c.CommandPath()), Hint: "usage: snaptastic " + c.Use}
-	}
-	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %q is not an operation; there are mount, snapshot and unmount", c.CommandPath(), args[0]), Hint: "usage: snaptastic " + c.Use}
-}
-
-var operationShort = map[string]string{
-	"mount":    "Mount a snapshotter's volumes, from their newest snapshots where they are not there yet",
-	"snapshot": "Make consistent snapshots of a snapshotter's volumes",
-	"unmount":  "Unmount and detach a snapshotter's volumes; they remain and are billed",
-}
-
-func operationCommand(a *app, op string) *cobra.Command {
-	var o engine.Options
+func operationCommand(a *app, op *engine.Operation) *cobra.Command {
+	r := engine.RunRequest{Operation: op.Name}
 	var onFailure string
-	c := &cobra.Command{Use: op + " NAME", Short: operationShort[op], Args: exactly("NAME"),
+	c := &cobra.Command{Use: op.Name + " NAME", Short: op.Short, Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if onFailure != "stop" && onFailure != "rollback" {
 				return usageError("--on-failure %q is neither stop nor rollback", onFailure)
 			}
-			return a.Run(c.Context(), engine.RunRequest{Operation: op, Name: args[0], Options: o, RollBack: onFailure == "rollback"})
+			r.Name, r.RollBack = args[0], onFailure == "rollback"
+			return a.Run(c.Context(), r)
 		}}
 	a.patienceFlag(c)
-	optionFlags(c, op, &o)
-	if op != "snapshot" {
+	optionFlags(c, op, &r.Options)
+	if op.ChangesMounts() {
 		privateMountsFlag(c, a)
 	}
 	c.Flags().StringVar(&onFailure, "on-failure", "stop", "what to do when it fails: `stop` (resumable), or rollback")
@@ -50,14 +56,9 @@ func operationCommand(a *app, op string) *cobra.Command {
 }
 
 // optionFlags are the flags that change the plan; `run` and `plan` share them.
-func optionFlags(c *cobra.Command, op string, o *engine.Options) {
-	switch op {
-	case "mount":
-		c.Flags().BoolVar(&o.AllowOlder, "allow-older", false, "pass over a newest snapshot that is archived or in the recycle bin")
-		c.Flags().BoolVar(&o.MixSets, "mix-sets", false, "newest snapshot per mount point, even of different sets")
-		c.Flags().BoolVar(&o.IgnoreMounted, "ignore-mounted", false, "leave a foreign volume under a device name alone and go on with the others")
-	case "snapshot":
-		c.Flags().BoolVar(&o.Wait, "wait", false, "wait until the snapshots are completed")
+func optionFlags(c *cobra.Command, op *engine.Operation, o *engine.Options) {
+	for _, f := range op.Flags {
+		c.Flags().BoolVar(f.Of(o), f.Name, false, f.Help)
 	}
 }
 

@@ -21,6 +21,11 @@ var Mount = Register(Operation{
 		{Action: "AttachVolume", Try: ToCreate}, {Action: "ModifyInstanceAttribute", Try: ToCreate}, {Action: "CreateTags"}, {Action: "DeleteTags"},
 		{Action: "DetachVolume"}, {Action: "DeleteVolume"}, // the last two to undo it
 	},
+	Flags: []Flag{
+		{"allow-older", "pass over a newest snapshot that is archived or in the recycle bin", func(o *Options) *bool { return &o.AllowOlder }},
+		{"mix-sets", "newest snapshot per mount point, even of different sets", func(o *Options) *bool { return &o.MixSets }},
+		{"ignore-mounted", "leave a foreign volume under a device name alone and go on with the others", func(o *Options) *bool { return &o.IgnoreMounted }},
+	},
 	Compile: compiledBy((*compiler).mount),
 })
 

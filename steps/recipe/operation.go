@@ -36,6 +36,7 @@ type Operation struct {
 	FormatsNew        bool   // it makes file systems on the volumes that it creates
 	LabelsSnapshots   bool   // a finished run has labelled snapshots, which EC2 may not show yet
 	Permissions       []Permission
+	Flags             []Flag
 	Cleans            []snapset.Resource // of `clean`: what it deletes. It is compiled from decisions, not from settings
 	ReportsInstances  bool               // of `clean`: it also lists instances that do little
 
@@ -57,6 +58,12 @@ type Permission struct {
 	Action string // without "ec2:"
 	Try    Try
 	If     func(Spec) bool // nil: always
+}
+
+// A Flag is an option that the command line offers for an operation.
+type Flag struct {
+	Name, Help string
+	Of         func(*Options) *bool
 }
 
 // Try says on what a permission is tried before a run begins. Only what exists can be tried, and only what a run cannot do
@@ -103,6 +110,9 @@ func Operations() []*Operation {
 func CleanUps() []*Operation {
 	return slices.DeleteFunc(slices.Clone(operations), func(o *Operation) bool { return o.Cleans == nil })
 }
+
+// ChangesMounts: it leaves the volumes mounted or unmounted.
+func (o *Operation) ChangesMounts() bool { return o.Leaves != AsTheyAre }
 
 // Word is the last word of the name: `clean` has several operations.
 func (o *Operation) Word() string { return o.Name[strings.LastIndexByte(o.Name, ' ')+1:] }

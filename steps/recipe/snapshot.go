@@ -33,6 +33,7 @@ var Snapshot = Register(Operation{
 		}
 		return nil
 	},
+	Flags:   []Flag{{"wait", "wait until the snapshots are completed", func(o *Options) *bool { return &o.Wait }}},
 	Compile: compiledBy((*compiler).snapshot),
 })
 

@@ -34,7 +34,7 @@ func (e *Engine) compile(ctx context.Context, op *recipe.Operation, name string,
 // operation finds an operation by its name.
 func operation(name string) (*recipe.Operation, error) {
 	op, known := recipe.Named(name)
-	if !known {
+	if !known || op.Cleans != nil {
 		return nil, usageError("%q is not an operation", name)
 	}
 	return op, nil

@@ -238,9 +238,13 @@ func (e *Engine) store() (*journal.Store, error) {
 
 // Names of the libraries' types for callers that do not import them.
 type (
-	RunID   = plan.RunID
-	Options = recipe.Options
+	RunID     = plan.RunID
+	Options   = recipe.Options
+	Operation = recipe.Operation
 )
+
+// Operations returns what Run and Plan can be asked for.
+func Operations() []*Operation { return recipe.Operations() }
 
 // StepIDs makes step ids of words.
 func StepIDs(words []string) (ids []plan.StepID) {

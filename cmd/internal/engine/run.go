@@ -55,7 +55,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) error {
 		return err
 	}
 	if op.Question != nil {
-		if err := e.confirm(ctx, op.Name+" "+name, op.Question(p)); err != nil {
+		if err := e.confirm(ctx, op.Name+" "+name, op.Question(req)); err != nil {
 			return err
 		}
 	}
