@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -103,7 +104,7 @@ func (w *World) caughtUp(snapshots *snapset.Index) error {
 	}
 	behind := time.Since(w.behindSince)
 	w.mu.Unlock()
-	if behind >= lagBound {
+	if behind >= cmp.Or(w.LagBound, lagBound) {
 		return nil
 	}
 	return plan.Retry(500*time.Millisecond, fmt.Errorf("EC2 does not show yet that %s was labelled a moment ago", missing[0]))

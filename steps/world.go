@@ -130,6 +130,8 @@ type World struct {
 	// LabelledLately gives the snapshots of this snapshotter that this machine labelled in the last minutes. A look at EC2 that does not
 	// show them so is out of date.
 	LabelledLately func() []string
+	// LagBound is how long such a look is repeated; 15 s when 0.
+	LagBound time.Duration
 	// LookOnly makes the read-only steps look once and not wait: for showing a plan.
 	LookOnly bool
 	// DeleteKept are volumes that a rollback would keep, since they were in use once, and that an operator said to delete.

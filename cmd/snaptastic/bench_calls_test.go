@@ -19,6 +19,7 @@ var realistic = sandbox.Latency{Request: 50 * time.Millisecond, Create: 3 * time
 // time: what changes something is asked for once a volume, or once; describes
 // are shared by all volumes, so that their number does not grow with N.
 func TestCallsOfOperations(t *testing.T) {
+	var ofOne map[string]time.Duration
 	for _, n := range []int{1, 4, 16} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -27,8 +28,9 @@ func TestCallsOfOperations(t *testing.T) {
 					u.spec.Volumes[i].DeleteOnTermination = true
 				}
 				u.production(t)
+				took := map[string]time.Duration{}
 				ticks := ticksIn(realistic.Create) + ticksIn(realistic.Attach)
-				u.calls(t, "mount", map[string]int{"CreateVolume": n, "AttachVolume": n, "ModifyInstanceAttribute": n, "DescribeVolumes": 1 + ticks,
+				took["mount"] = u.calls(t, "mount", map[string]int{"CreateVolume": n, "AttachVolume": n, "ModifyInstanceAttribute": n, "DescribeVolumes": 1 + ticks,
 					"DescribeSnapshots": 2}) // the second for snapshots that miss by a tag, since there are none
 				time.Sleep(2 * realistic.Lag)                             // until every host of EC2 shows what was set
 				u.calls(t, "mount", map[string]int{"DescribeVolumes": 1}) // it is mounted
@@ -36,8 +38,16 @@ func TestCallsOfOperations(t *testing.T) {
 				if n == 1 {
 					snapshot = "CreateSnapshot"
 				}
-				u.calls(t, "snapshot", map[string]int{snapshot: 1, "CreateTags": tags, "DescribeVolumes": 3, "DescribeSnapshots": 1})
-				u.calls(t, "unmount", map[string]int{"DetachVolume": n, "CreateTags": n, "DescribeVolumes": 4 + ticksIn(realistic.Detach)})
+				took["snapshot"] = u.calls(t, "snapshot", map[string]int{snapshot: 1, "CreateTags": tags, "DescribeVolumes": 3, "DescribeSnapshots": 1})
+				took["unmount"] = u.calls(t, "unmount", map[string]int{"DetachVolume": n, "CreateTags": n, "DescribeVolumes": 4 + ticksIn(realistic.Detach)})
+				if n == 1 {
+					ofOne = took
+				}
+				for op, d := range took { // one volume after the other would take n times as long
+					if d > ofOne[op]*3/2 {
+						t.Errorf("%s of %d volumes takes %s, that of one %s", op, n, d, ofOne[op])
+					}
+				}
 			})
 		})
 	}
@@ -64,8 +74,9 @@ func ticksIn(wait time.Duration) int {
 	return int(wait/(ec2.DefaultPollMin*3/4+realistic.Request)) + 2
 }
 
-// calls runs an operation and holds its calls against the most allowed.
-func (u *universe) calls(t *testing.T, op string, most map[string]int) {
+// calls runs an operation and holds its calls against the most allowed. It
+// returns how long it took.
+func (u *universe) calls(t *testing.T, op string, most map[string]int) time.Duration {
 	t.Helper()
 	before, err := sandbox.Log(u.k.dir)
 	if err != nil {
@@ -73,6 +84,7 @@ func (u *universe) calls(t *testing.T, op string, most map[string]int) {
 	}
 	began := time.Now()
 	u.done(op)
+	took := time.Since(began)
 	after, err := sandbox.Log(filepath.Clean(u.k.dir))
 	if err != nil {
 		t.Fatal(err)
@@ -83,10 +95,11 @@ func (u *universe) calls(t *testing.T, op string, most map[string]int) {
 			got[c.Action]++
 		}
 	}
-	t.Logf("%s: %v in %s", op, got, time.Since(began))
+	t.Logf("%s: %v in %s", op, got, took)
 	for action, n := range got {
 		if n > most[action] {
 			t.Errorf("%s makes %d calls of %s, more than %d", op, n, action, most[action])
 		}
 	}
+	return took
 }

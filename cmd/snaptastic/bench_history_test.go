@@ -17,6 +17,7 @@ import (
 // A long history costs little memory: what is kept of a snapshot is small, and
 // no list of them is written from one piece.
 func TestFiftyThousandSnapshotsFitInto64MiB(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("short: makes 50,000 snapshots")
 	}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -13,15 +11,11 @@ import (
 // of methods by name, as text/template does it, switches that off for the whole
 // program.
 func TestTheProgramStaysSmall(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("links the program")
 	}
-	bin := filepath.Join(t.TempDir(), "snaptastic")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	bin := program(t)
 	info, err := os.Stat(bin)
 	if err != nil {
 		t.Fatal(err)

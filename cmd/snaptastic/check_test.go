@@ -138,6 +138,7 @@ var labelled = []string{steps.TagState, steps.Consistent, steps.TagRun, "R1", st
 
 // TestCheckOverTheWire ages a snapshot in the sandbox and asks in every way.
 func TestCheckOverTheWire(t *testing.T) {
+	t.Parallel()
 	r := newLookRig(t, lookSettings)
 	r.wants(1, []string{"check", "db"}, `db /mnt/a: no volume of it is in use; no snapshot of it exists`)
 	v := r.volume("/dev/sdf", dbTags("/mnt/a"))
@@ -174,6 +175,7 @@ func TestCheckOverTheWire(t *testing.T) {
 
 // TestCheckFormats reads what monitoring reads.
 func TestCheckFormats(t *testing.T) {
+	t.Parallel()
 	r := newLookRig(t, lookSettings)
 	v := r.volume("/dev/sdf", dbTags("/mnt/a"))
 	s := r.snapshot(v, time.Hour, dbTags("/mnt/a", labelled...))

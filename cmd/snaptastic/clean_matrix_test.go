@@ -29,7 +29,7 @@ type landfill struct {
 
 func newLandfill(t *testing.T) *landfill {
 	t.Helper()
-	dir := t.TempDir()
+	dir := memory(t)
 	l := &landfill{t: t}
 	l.world, l.client = openSandbox(t, filepath.Join(dir, "sandbox"))
 	var err error
@@ -118,6 +118,7 @@ func (s scavenger) DeregisterImage(ctx context.Context, id string) error {
 }
 
 func TestACleanUpEndsTheSameWhereverItIsCutOff(t *testing.T) {
+	t.Parallel()
 	l := newLandfill(t)
 	if res, f := l.process(l.begin(), 0); res.Outcome != journal.RunDone {
 		t.Fatalf("undisturbed it ends as %s: %+v", res.Outcome, res.Failures)

@@ -216,6 +216,7 @@ func (a *account) exactly(want []string) {
 }
 
 func TestCleanDeletesExactlyTheRightSnapshotsOfAThousand(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	stay := a.thousand()
 	if out := a.run(0, "clean", "snapshots", "--dry-run"); !strings.Contains(out, fmt.Sprintf("%d snapshots (of %d GiB) to delete", 1000-len(stay), 1000-len(stay))) || a.deletions() > 0 {
@@ -241,6 +242,7 @@ func TestCleanDeletesExactlyTheRightSnapshotsOfAThousand(t *testing.T) {
 }
 
 func TestACleanUpThatWasKilledIsFinishedByResume(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("resume needs root")
 	}

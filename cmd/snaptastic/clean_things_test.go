@@ -72,6 +72,7 @@ func (a *account) gone(ids ...string) {
 }
 
 func TestCleanVolumesLosesNothingUnsaved(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	saved, late, lost := a.volume("saved", 9*oneDay, nil), a.volume("late", 9*oneDay, nil), a.volume("lost", 9*oneDay, nil)
 	foreign := a.volume("foreign", 0, map[string]string{"snaptastic:token": "", "snaptastic:run": ""})
@@ -180,6 +181,7 @@ func TestCleanByNameTakesNobodyElses(t *testing.T) {
 }
 
 func TestCleanInstancesReportsAndStopsNone(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	for i, cpu := range []float64{0.4, 4.9, 5, 80} {
 		id, err := a.server.World.AddInstance(sandbox.Instance{Launched: time.Now().Add(-9 * oneDay), Tags: sandbox.Tags{"Name": {Value: fmt.Sprint("n", i)}}})

@@ -11,6 +11,7 @@ import (
 // What an unfinished unmount has let go of its rollback attaches again: until
 // somebody has decided on that run, no clean-up deletes it.
 func TestACleanUpLeavesARunItsWayBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.declare(strings.ReplaceAll(policySettings, "DIR", r.dir))
 	r.must("run", "mount", "db")

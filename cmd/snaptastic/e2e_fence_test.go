@@ -12,6 +12,7 @@ import (
 // A hook that was running when the program was killed never runs beside the one that a resume, a rollback or the next
 // run starts, whatever was killed with the program.
 func TestAResumeStartsNoSecondHookBesideTheOldOne(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		watcher bool // killed as well
@@ -91,6 +92,7 @@ func killWatcherOf(t *testing.T, group int) {
 
 // `show RUN -o json | head -1` ends like any other program of a pipeline, and says nothing. A run over data goes on.
 func TestOnlyARunOverDataSurvivesABrokenPipe(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	r.hooked("")
 	broken := func(args ...string) (state *os.ProcessState, stderr string) {

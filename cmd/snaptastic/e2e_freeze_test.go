@@ -13,6 +13,7 @@ import (
 // The snapshots of a group are of one moment, made by one call, labelled as
 // one set, and restore together.
 func TestAGroupIsOneSetOfOneMoment(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 3, "ext4")
 	r.must("run", "mount", "db")
 	out := r.must("run", "snapshot", "db", "--wait")
@@ -50,6 +51,7 @@ func TestAGroupIsOneSetOfOneMoment(t *testing.T) {
 // Where a freeze fails there is no snapshot, and nothing that this program
 // froze stays frozen; what somebody else froze is left to him.
 func TestAFreezeThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 3, "ext4")
 	r.must("run", "mount", "db")
 	tool(t, "fsfreeze", "-f", r.mounts[1])
@@ -131,6 +133,7 @@ func TestASnapshotCallThatGoesWrongLeavesNothingDoubtful(t *testing.T) {
 
 // Unmounted while frozen, a file system stays frozen on a device that nobody can name or thaw.
 func TestWhatSomebodyElseFrozeIsNotUnmounted(t *testing.T) {
+	t.Parallel()
 	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run(fs, func(t *testing.T) {
 			r := newRig(t, 1, fs)
@@ -160,6 +163,7 @@ func TestWhatSomebodyElseFrozeIsNotUnmounted(t *testing.T) {
 
 // Of a group, none is unmounted when one of them is frozen.
 func TestAGroupOfWhichOneIsFrozenIsLeftAsItIs(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 3, "ext4")
 	r.must("run", "mount", "db")
 	frozen := r.mounts[2] // the one that would come last
@@ -185,6 +189,7 @@ func TestAGroupOfWhichOneIsFrozenIsLeftAsItIs(t *testing.T) {
 
 // A volume that somebody mounted elsewhere and froze there: the same file system at its own mount point would hang whoever writes.
 func TestWhatIsFrozenElsewhereIsNotMountedOnceMore(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	r.must("run", "mount", "db")
 	var node string
@@ -208,6 +213,7 @@ func TestWhatIsFrozenElsewhereIsNotMountedOnceMore(t *testing.T) {
 // A volume that is mounted read-only, by an operator or by the kernel after an error, is snapshotted as it is, and that is said
 // wherever somebody looks.
 func TestAReadOnlyMountIsSaid(t *testing.T) {
+	t.Parallel()
 	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run(fs, func(t *testing.T) {
 			r := newRig(t, 1, fs)

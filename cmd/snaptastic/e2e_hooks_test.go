@@ -60,6 +60,7 @@ func (r *rig) wrote() []string {
 // The plural hooks run once and embrace all; the singular ones run once for
 // each volume and embrace what is done to it.
 func TestTheTwelveHooksRunInTheirOrder(t *testing.T) {
+	t.Parallel()
 	r := hooked(t, nil)
 	for _, tt := range []struct{ op, one, all string }{{"mount", "mount", "mounts"}, {"snapshot", "snapshot", "snapshots"}, {"unmount", "unmount", "unmounts"}} {
 		r.must("run", tt.op, "db")
@@ -87,6 +88,7 @@ func TestTheTwelveHooksRunInTheirOrder(t *testing.T) {
 // A hook that fails stops its lane only, the other one is mounted; with
 // on_failure = "continue" it stops nothing.
 func TestAHookThatFailsStopsItsLaneUnlessItMayFail(t *testing.T) {
+	t.Parallel()
 	fail := `command = ["sh", "-c", "test $(basename \"$SNAPTASTIC_MOUNT_POINT\") != a"]`
 	r := hooked(t, map[string]string{"pre_mount": fail})
 	code, out := r.run("run", "mount", "db")
@@ -110,6 +112,7 @@ func TestAHookThatFailsStopsItsLaneUnlessItMayFail(t *testing.T) {
 // A snapshot that fails runs its post hooks all the same: what they started,
 // they end.
 func TestPostSnapshotHooksRunAfterAFailure(t *testing.T) {
+	t.Parallel()
 	r := hooked(t, map[string]string{"pre_snapshot": `command = ["false"]`})
 	r.must("run", "mount", "db")
 	r.wrote()

@@ -35,6 +35,7 @@ func (r *rig) flagged(args ...string) *exec.Cmd {
 // Bad input ends in one clear sentence and the right exit code, and nothing
 // is changed.
 func TestBadInputIsOneSentenceAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	write := func(name, text string) string {
 		p := filepath.Join(r.dir, name)
@@ -244,6 +245,7 @@ func TestStateThatCannotBeWrittenIsRefusedBeforeTheFirstEffect(t *testing.T) {
 // The disk fills up in the middle: the run stops where it is, says so, and is
 // finished once there is room.
 func TestADiskThatFillsUpStopsTheRunAndResumeFinishesIt(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4", "--create-time=1500ms")
 	if err := os.MkdirAll(r.state(), 0o700); err != nil {
 		t.Fatal(err)
@@ -292,6 +294,7 @@ func TestADiskThatFillsUpStopsTheRunAndResumeFinishesIt(t *testing.T) {
 // A closed or broken stdout or stderr is no reason to stop a run over
 // somebody's data.
 func TestClosedOutputsDoNotStopARun(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	shell := func(redirect string, args ...string) int {
 		full := append([]string{"-c", `exec "$@" ` + redirect, "sh"}, r.command(args...).Args...)

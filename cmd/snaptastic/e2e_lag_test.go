@@ -11,6 +11,7 @@ import (
 func TestAMountRightAfterASnapshotWaitsUntilEC2ShowsIt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
+	r.lags()
 	r.must("run", "mount", "db")
 	r.mark("one")
 	r.must("run", "snapshot", "db")

@@ -44,8 +44,8 @@ func startMariaDB(t *testing.T) *mariadb {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, "data")
-	tool(t, "mariadb-install-db", "--no-defaults", "--user=mysql", "--datadir="+data, "--auth-root-authentication-method=socket", "--skip-test-db")
-	server := exec.Command("mariadbd", "--no-defaults", "--user=mysql", "--datadir="+data, "--socket="+m.socket, "--skip-networking",
+	tool(t, "mariadb-install-db", "--no-defaults", "--user=mysql", "--datadir="+data, "--tmpdir="+dir, "--auth-root-authentication-method=socket", "--skip-test-db")
+	server := exec.Command("mariadbd", "--no-defaults", "--user=mysql", "--datadir="+data, "--tmpdir="+dir, "--socket="+m.socket, "--skip-networking",
 		"--pid-file="+filepath.Join(dir, "pid"), "--log-error="+filepath.Join(dir, "log"), "--innodb-buffer-pool-size=8M")
 	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := server.Start(); err != nil {
@@ -117,6 +117,7 @@ func lockedRig(t *testing.T) (*rig, *mariadb) {
 }
 
 func TestTheMySQLExampleHoldsItsLockOnARealServer(t *testing.T) {
+	t.Parallel()
 	r, m := lockedRig(t)
 	r.hang("CreateSnapshot", 2*time.Second, "before")
 	s := r.start("run", "snapshot", "db")
@@ -137,6 +138,7 @@ func TestTheMySQLExampleHoldsItsLockOnARealServer(t *testing.T) {
 
 // What ends the lock's connection ends the lock, and there is no snapshot then.
 func TestALockThatTheServerTookAwayMakesNoSnapshot(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		lose func(*mariadb)
@@ -185,6 +187,7 @@ func (m *mariadb) signalClient(sig syscall.Signal) {
 
 // A long statement keeps the lock from being had, and everybody who writes behind the lock: only for as long as the example says.
 func TestALongStatementFailsTheMySQLExampleSoon(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("short: takes lock_wait_timeout, 5 s")
 	}

@@ -168,18 +168,16 @@ func TestAVolumeUnderAnotherSpellingOfItsDeviceIsAdopted(t *testing.T) {
 
 // Whoever mounts in a mount namespace of his own reports volumes that nobody else sees.
 func TestAMountThatNobodyElseWouldSeeIsRefused(t *testing.T) {
-	t.Parallel()
-	unshare, err := exec.LookPath("unshare")
-	if err != nil {
+	if _, err := exec.LookPath("unshare"); err != nil {
 		t.Skip("needs unshare")
 	}
 	r := newRig(t, 1, "ext4")
 	apart := func(code int, words string, args ...string) {
 		t.Helper()
 		for _, propagation := range []string{"slave", "private"} {
-			cmd := r.command(args...)
-			cmd.Args = append([]string{unshare, "-m", "--propagation", propagation, r.bin}, cmd.Args[1:]...)
-			cmd.Path = unshare
+			inside, outside := r.command(args...), r.namespace(propagation, r.bin)
+			cmd := exec.Command(outside[0], append(outside[1:], inside.Args[1:]...)...)
+			cmd.Env = inside.Env
 			got, stdout, stderr := r.apart(cmd)
 			if out := stdout + stderr; got != code || !strings.Contains(out, words) {
 				t.Errorf("%v: exit %d, want %d with %q:\n%s", args, got, code, words, out)

@@ -14,6 +14,7 @@ import (
 // the next, must adopt it: taking it off would bring back an older state, or
 // none, over what was written.
 func TestAChangedPlanLeavesAMountedVolumeWhereItIs(t *testing.T) {
+	t.Parallel()
 	for name, between := range map[string]func(*rig){
 		"the same boot": func(*rig) {},
 		"the next boot": func(r *rig) { r.must("sandbox", "reboot") },
@@ -60,6 +61,7 @@ func TestAChangedPlanLeavesAMountedVolumeWhereItIs(t *testing.T) {
 // well. What goes on with the undoing later, a boot's resume, must keep to that
 // lane: the other one's volume is in use.
 func TestAnUndoingOfOneLaneNeverSpreadsToTheOthers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	before := "snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n" + r.volume(0, "ext4")
 	r.declare(before + strings.Replace(r.volume(1, "ext4"), "size = 1", "size = 1\n    mkfs_options = \"-b 7\"", 1) + "}\n")

@@ -35,6 +35,7 @@ func needMkfs(t *testing.T, fileSystem string) {
 // What comes back from a snapshot is what was there: content, holes, extended
 // attributes, links, modes and times.
 func TestRestoredTreeIsByteIdentical(t *testing.T) {
+	t.Parallel()
 	for _, kind := range fileSystems {
 		t.Run(kind, func(t *testing.T) {
 			needMkfs(t, kind)
@@ -135,6 +136,7 @@ func census(t *testing.T, root string) map[string]string {
 // a clean file system that holds every record synced before it, and the
 // records that it holds are the first ones without a gap.
 func TestSnapshotUnderAWriterIsCleanAndHoldsWhatWasSynced(t *testing.T) {
+	t.Parallel()
 	for _, kind := range fileSystems {
 		t.Run(kind, func(t *testing.T) {
 			needMkfs(t, kind)
@@ -297,6 +299,7 @@ func readFull(in *bufio.Reader, b []byte) (int, error) {
 
 // A larger volume than its snapshot: the file system grows into it.
 func TestRestoreIntoALargerVolumeGrowsTheFileSystem(t *testing.T) {
+	t.Parallel()
 	for _, kind := range fileSystems {
 		t.Run(kind, func(t *testing.T) {
 			needMkfs(t, kind)

@@ -232,6 +232,7 @@ func TestASecondRunIsRefusedAsBusy(t *testing.T) {
 // Of volumes that go each by itself, one that somebody uses is left alone and
 // the holder named; the other one is unmounted.
 func TestABusyMountNamesItsHolderAndFailsOnlyItsLane(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.hooked("  consistency = \"volume\"\n")
 	r.must("run", "mount", "db")

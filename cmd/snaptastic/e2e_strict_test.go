@@ -12,8 +12,10 @@ import (
 // clean-up against an EC2 that limits, lags, goes back in time and allows
 // nothing but the policy of the documentation.
 func TestALifeUnderStrictLimits(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.restrict(true)
+	r.lags()
 	r.must("run", "mount", "db")
 	r.mark("one")
 	r.must("run", "snapshot", "db")

@@ -34,7 +34,7 @@ type universe struct {
 
 func newUniverse(t *testing.T, lanes int) *universe {
 	t.Helper()
-	dir := t.TempDir()
+	dir := memory(t)
 	w, c := openSandbox(t, filepath.Join(dir, "sandbox"))
 	s, err := journal.OpenStore(filepath.Join(dir, "state"))
 	if err != nil {
@@ -355,6 +355,7 @@ func (u *universe) nothingButKept() {
 // write and every effect, and then resumes it, or rolls it back; every second
 // time the recovery is cut off as well.
 func TestCrashMatrix(t *testing.T) {
+	t.Parallel()
 	lanes := []int{1, 3}
 	if testing.Short() {
 		lanes = []int{1}

@@ -10,6 +10,7 @@ import (
 
 // A mount of which one volume failed holds that volume until somebody finishes it. The others are in use, and want their snapshots.
 func TestOneFailedVolumeDoesNotKeepTheOthersFromTheirSnapshots(t *testing.T) {
+	t.Parallel()
 	for _, consistency := range []string{"volume", "group"} {
 		t.Run(consistency, func(t *testing.T) {
 			r := newRig(t, 3, "ext4")

@@ -69,6 +69,7 @@ func TestARunWaitsForWhatComesLateAtBoot(t *testing.T) {
 }
 
 func TestADefiniteNoEndsARunAtOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	for _, code := range []string{"SignatureDoesNotMatch", "UnauthorizedOperation"} {
 		r.misbehave(sandbox.Fault{Action: "DescribeVolumes", Error: code})
@@ -246,6 +247,7 @@ func TestTheEndpointIsEC2sAloneAndTheMetadataHasItsOwn(t *testing.T) {
 }
 
 func TestARegionThatIsNotTheInstancesOwnIsRefusedEarly(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	way := []string{"AWS_ENDPOINT_URL=" + r.url, "AWS_EC2_METADATA_SERVICE_ENDPOINT=" + r.url}
 	config := filepath.Join(r.dir, "config")

@@ -110,6 +110,7 @@ snapshotter "one" {
 // The policy holds every action that the commands use, and no other; and a
 // sandbox that enforces it lets through what they do.
 func TestThePolicyIsTheLeast(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.declare(strings.ReplaceAll(policySettings, "DIR", r.dir))
 	r.restrict(false)
@@ -265,6 +266,7 @@ func TestThePolicyFits(t *testing.T) {
 // hook has run, no volume is made, nothing is frozen or unmounted, and there
 // is no run to be mended.
 func TestARunNamesTheActionThatIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	hook := "  hook \"pre_HOOKs\" { command = [\"touch\", \"" + r.dir + "/hooked\"] }\n"
 	for _, op := range []string{"mount", "snapshot", "unmount"} {

@@ -138,6 +138,7 @@ func (r *rig) roundTrip(name string, tags map[string]string, between func(stage 
 // Each example of the original, in our words, makes the volumes that it made,
 // under the tags that it wrote.
 func TestTheOriginalsExamples(t *testing.T) {
+	t.Parallel()
 	usual := map[string]string{"role": "db", "cluster": "c1", "environment": "test"}
 	type want struct {
 		device, fileSystem, kind string
@@ -231,6 +232,7 @@ const postgresUID = 54321
 // The original's fifteen volumes: PostgreSQL is stopped before any of them is
 // mounted, and its folders are its own after all of them are.
 func TestTheOriginalsPostgresExample(t *testing.T) {
+	t.Parallel()
 	r := example(t, "examples/original/postgres.hcl", usualUserdata+"}")
 	r.standIn("postgresql", "")
 	r.standIn("chown", fmt.Sprintf("for last; do :; done; exec /bin/chown -R %d:%d \"$last\"", postgresUID, postgresUID))
@@ -274,6 +276,7 @@ say unlock`
 
 // The examples for databases, each with stand-ins for its programs.
 func TestDatabaseExamples(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		file, userdata            string
 		tags                      map[string]string
@@ -420,6 +423,7 @@ func TestEachRowOfPortingNamesItsTest(t *testing.T) {
 // A snapshot that the original made has its tags and no label. It is found by
 // its cron line's own words, and restored with what is on it.
 func TestTheOriginalsSnapshotsAndFlags(t *testing.T) {
+	t.Parallel()
 	r := example(t, "examples/original/settings.hcl", "")
 	const userdata = `--userdata={"role": "solr", "cluster": "solr", "environment": "aws"}`
 	tags := map[string]string{"role": "solr", "cluster": "solr", "environment": "aws"}
@@ -490,6 +494,7 @@ func TestTheOriginalsSnapshotsAndFlags(t *testing.T) {
 // Userdata whose devices share a letter stays as it is: the comment in the
 // example says how each gets a letter of its own.
 func TestNumberedDevicesOfUserdataGetALetterEach(t *testing.T) {
+	t.Parallel()
 	r := example(t, "examples/original/userdata.hcl", usualUserdata+`, "volumes": [
 		{"device": "/dev/sdf1", "mount_point": "/mnt/a"}, {"device": "/dev/sdf2", "mount_point": "/mnt/b"}]}`)
 	text, err := os.ReadFile(r.settings)

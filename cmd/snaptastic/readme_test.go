@@ -22,6 +22,7 @@ func blocks(text string) (all [][2]string) {
 
 // What step 7 of the tutorial says to type does what the text says, as written.
 func TestTheTutorialBreaksARunAndResumesIt(t *testing.T) {
+	t.Parallel()
 	needRig(t)
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {

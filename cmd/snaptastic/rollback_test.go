@@ -12,6 +12,7 @@ import (
 // A rollback keeps a volume that was mounted once, unless an operator says to
 // delete it.
 func TestRollbackDeletesAVolumeThatWasInUseOnlyWhenTold(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		flags []string
 		left  int

@@ -27,6 +27,7 @@ import (
 //	lose                    delete the volumes that were detached
 //	lines N FILE            how many lines a file or stdout has
 func TestTranscripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("testdata", "script"),
 		RequireUniqueNames: true,

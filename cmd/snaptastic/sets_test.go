@@ -114,6 +114,7 @@ func TestTheAgeOfACopyIsThatOfItsData(t *testing.T) {
 }
 
 func TestAnotherToolsSnapshotOfTheOriginalsVolumeIsNobodysBackup(t *testing.T) {
+	t.Parallel()
 	r := newLookRig(t, lookSettings)
 	theirs := dbTags("/mnt/a", snapset.TagCreated, time.Now().AddDate(0, -3, 0).Format("2006-01-02 15:04:05.000000"), snapset.TagInstance, "i-0", snapset.TagExpires, "2030-01-01 00:00:00.000000")
 	v := r.volume("/dev/sdf", theirs)

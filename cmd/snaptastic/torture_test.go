@@ -111,13 +111,16 @@ func (r *rig) serve(args ...string) {
 			url = strings.Trim(v, "'\"")
 		}
 	}
-	r.env = append(os.Environ(), "SNAPTASTIC_SETTLE=1s", "TERM=dumb")
+	r.env = append(os.Environ(), "SNAPTASTIC_SETTLE=1s", "SNAPTASTIC_LAG=500ms", "TERM=dumb")
 	r.client, err = ec2.New(context.Background(), ec2.Config{Region: sandbox.Region, EndpointURL: url, MetadataURL: url, Credentials: ec2.Credentials{ID: "a", Secret: "b"}, PollMin: 10 * time.Millisecond})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.url = url
 }
+
+// lags has the program wait for an EC2 that lags as it does on EC2: what is deleted at once is waited for as well.
+func (r *rig) lags() { r.env = append(r.env, "SNAPTASTIC_LAG=15s") }
 
 // command is the binary with the rig's flags.
 func (r *rig) command(args ...string) *exec.Cmd {
@@ -301,6 +304,7 @@ func (r *rig) check(mounted bool) {
 // machine, and checks it after each recovery. SNAPTASTIC_TORTURE sets how many
 // kills; without it a short form runs.
 func TestTorture(t *testing.T) {
+	t.Parallel()
 	kills := 8
 	if n, err := strconv.Atoi(os.Getenv("SNAPTASTIC_TORTURE")); err == nil {
 		kills = n
@@ -328,7 +332,9 @@ func TestTorture(t *testing.T) {
 			if err := sandbox.Misbehave(r.sandboxDir(), tt.lat, tt.faults...); err != nil {
 				t.Fatal(err)
 			}
-			r.lag = tt.lat.Lag + tt.lat.Lag/4
+			if r.lag = tt.lat.Lag + tt.lat.Lag/4; r.lag > 0 {
+				r.lags()
+			}
 			r.torture(tt.kills, rand.New(rand.NewPCG(20260101, uint64(len(tt.name)))))
 		})
 	}

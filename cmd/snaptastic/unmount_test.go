@@ -28,10 +28,16 @@ func livesIn(t *testing.T, dir string, words ...string) *exec.Cmd {
 	return cmd
 }
 
+// namespace is a command in a mount namespace of its own. The mounts of other tests are in use there until it has let go
+// of them: who runs one is not parallel.
+func (r *rig) namespace(propagation string, command ...string) []string {
+	alone := fmt.Sprintf(`awk -v keep=%s 'index($5, "/tmp/") && index($5, keep) != 1 { print $5 }' /proc/self/mountinfo | xargs -r umount -l; exec "$@"`, r.dir)
+	return append([]string{"unshare", "-m", "--propagation", propagation, "sh", "-c", alone, "sh"}, command...)
+}
+
 // Whoever uses one volume of a group keeps all of them: none is unmounted from
 // under the others, the run ends by itself, and the next snapshot is taken.
 func TestAGroupInUseIsLeftAsItIs(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, 3, "ext4")
 	r.must("run", "mount", "db")
 	r.precious()
@@ -51,9 +57,7 @@ func TestAGroupInUseIsLeftAsItIs(t *testing.T) {
 			return "nested mount " + dir
 		}},
 		{"another mount namespace", func(t *testing.T) string {
-			// It lets go at once of the mounts of tests that run beside this one.
-			alone := fmt.Sprintf(`awk -v keep=%s 'index($5, "/tmp/") && index($5, keep) != 1 { print $5 }' /proc/self/mountinfo | xargs -r umount -l; exec sleep 300`, r.dir)
-			in := livesIn(t, "/", "unshare", "-m", "--propagation", "private", "sh", "-c", alone)
+			in := livesIn(t, "/", r.namespace("private", "sleep", "300")...)
 			r.eventually("namespace", func() bool {
 				b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", in.Process.Pid))
 				return err == nil && string(b) == "sleep\n"

@@ -12,6 +12,7 @@ import (
 
 // TestVolumesSaysWhatIsWrong takes three volumes through all that can be amiss.
 func TestVolumesSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 3, "ext4")
 	look := func() (views []volumeView) {
 		t.Helper()

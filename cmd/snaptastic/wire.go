@@ -38,6 +38,7 @@ func (a *app) config() engine.Config {
 		PrivateMounts: a.privateMounts, Log: a.log, Talk: a, Command: a.repeated.After,
 	}
 	if c.Sandbox != "" { // only EC2's eventual consistency asks for longer waits
+		c.LagBound = fromEnvironment("SNAPTASTIC_LAG", 0)
 		c.Settle, c.RetryMin = fromEnvironment("SNAPTASTIC_SETTLE", 2*time.Second), 100*time.Millisecond
 	}
 	return c

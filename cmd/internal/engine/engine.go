@@ -44,6 +44,8 @@ type Config struct {
 	UserData func() ([]byte, error)
 
 	Settle, RetryMin time.Duration // of the runner; 0 for its defaults
+	// LagBound is how long EC2 may go without showing a label that this machine has given; 0 for the default of steps.World.
+	LagBound time.Duration
 	// PrivateMounts allows to mount in a mount namespace that the rest of the machine does not see.
 	PrivateMounts bool
 

@@ -46,6 +46,7 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 		g.OwnedDir = frozenDir(store)
 		w.HookDir = hookDir(store)
 		w.Protected = e.protected(store, p)
+		w.LagBound = e.LagBound
 		w.LabelledLately = func() []string { return labelledLately(store, p.Snapshotter, time.Now()) }
 	}
 	w.Freezer = g
