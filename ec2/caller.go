@@ -34,7 +34,7 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	})
 	out, err := api.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return Caller{}, Classify(op, err).as(doing)
+		return Caller{}, Classify(op, err).withDoing(doing)
 	}
 	return Caller{ARN: aws.ToString(out.Arn), Account: aws.ToString(out.Account)}, nil
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // What cleaning up asks, through the real SDK, five to a page.
-func TestWhatCleaningUpAsksOverTheWire(t *testing.T) {
-	client, world := overTheWire(t, sandbox.Config{})
+func TestCleanUpQueriesAgainstTheSandbox(t *testing.T) {
+	client, world := startSandbox(t, sandbox.Config{})
 	ctx := t.Context()
 	var snaps, images, instances []string
 	for i := range 12 {
@@ -78,7 +78,7 @@ func TestWhatCleaningUpAsksOverTheWire(t *testing.T) {
 }
 
 func TestTheAverageCPUIsCloudWatchs(t *testing.T) {
-	client, world := overTheWire(t, sandbox.Config{Faults: []sandbox.Fault{
+	client, world := startSandbox(t, sandbox.Config{Faults: []sandbox.Fault{
 		{Action: "GetMetricStatistics", Nth: 1, Error: "Throttling"},
 		{Action: "GetMetricStatistics", Nth: 2, Status: 500},
 		{Action: "GetMetricStatistics", Nth: 3, Reset: "before"},

@@ -57,19 +57,19 @@ type Client struct {
 	config   Config
 	loaded   aws.Config
 	metadata *Metadata
-	paces    paces
+	limiters rateLimiters
 	clock    clock
-	recent   recent
+	cache    volumeCache
 
 	mu        sync.Mutex
 	connected *sdk.Client
 	region    string
 
-	volumeLooks   looks[Volume]
-	snapshotLooks looks[Snapshot]
-	snapshotsByID looks[Snapshot]
-	volumePolls   poller[Volume]
-	snapshotPolls poller[Snapshot]
+	volumeQueries   coalescer[Volume]
+	snapshotQueries coalescer[Snapshot]
+	snapshotsByIDs  coalescer[Snapshot]
+	volumePolls     poller[Volume]
+	snapshotPolls   poller[Snapshot]
 }
 
 // New makes a client. It reads the AWS configuration files and the environment, and calls nobody: a missing region or
@@ -85,9 +85,9 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	if c.region == "" {
 		c.region = loaded.Region
 	}
-	c.volumeLooks.describe = c.describeVolumes
-	c.snapshotLooks.describe = c.describeSnapshotsLike
-	c.snapshotsByID.describe = func(ctx context.Context, _ string, ids []string) ([]Snapshot, error) {
+	c.volumeQueries.describe = c.describeVolumes
+	c.snapshotQueries.describe = c.describeSnapshotsQuery
+	c.snapshotsByIDs.describe = func(ctx context.Context, _ string, ids []string) ([]Snapshot, error) {
 		return c.describeSnapshots(ctx, SnapshotQuery{IDs: ids})
 	}
 	c.volumePolls = poller[Volume]{
@@ -132,10 +132,10 @@ func withDefaults(cfg Config) Config {
 func load(ctx context.Context, cfg Config, metadata *Metadata) (aws.Config, error) {
 	if cfg.Credentials.ID != "" {
 		fixed := credentials.NewStaticCredentialsProvider(cfg.Credentials.ID, cfg.Credentials.Secret, cfg.Credentials.Session)
-		return aws.Config{Credentials: aws.NewCredentialsCache(fixed), HTTPClient: newPool()}, nil
+		return aws.Config{Credentials: aws.NewCredentialsCache(fixed), HTTPClient: newPooledClient()}, nil
 	}
 	options := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(newPool()), // the SDK adds the roots of AWS_CA_BUNDLE
+		config.WithHTTPClient(newPooledClient()), // the SDK adds the roots of AWS_CA_BUNDLE
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = metadata.client }),
 	}
 	if cfg.Profile != "" {
@@ -168,7 +168,7 @@ func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
 	if c.region == "" {
 		identity, err := c.metadata.Identity(ctx)
 		if err != nil {
-			fault := Classify("GetInstanceIdentityDocument", err).as("tell the AWS region")
+			fault := Classify("GetInstanceIdentityDocument", err).withDoing("tell the AWS region")
 			fault.Hint = "set the region: in the settings file, with --region, or as AWS_REGION"
 			return nil, fault
 		}
@@ -189,11 +189,11 @@ func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
 	return c.connected, nil
 }
 
-func (c *Client) httpClient() answers {
+func (c *Client) httpClient() responseChecker {
 	if c.config.Transport != nil {
-		return answers{from: overTransport(c.config.Transport), clock: &c.clock}
+		return responseChecker{from: clientOver(c.config.Transport), clock: &c.clock}
 	}
-	return answers{from: c.loaded.HTTPClient, clock: &c.clock}
+	return responseChecker{from: c.loaded.HTTPClient, clock: &c.clock}
 }
 
 // method is an SDK operation as a method expression: (*sdk.Client).CreateVolume. Naming each one so, and none by
@@ -206,14 +206,14 @@ func call[In, Out any](ctx context.Context, c *Client, op, doing string, send me
 	if err != nil {
 		return nil, Classify(op, err)
 	}
-	if changing(op) {
-		c.recent.forget()
-		defer c.recent.forget()
+	if mutates(op) {
+		c.cache.invalidate()
+		defer c.cache.invalidate()
 	}
-	tries := &tries{op: op, pace: c.paces.of(op), log: c.config.Log}
-	out, err := send(api, ctx, in, func(o *sdk.Options) { o.Retryer = tries })
+	retryer := &retryer{op: op, limiter: c.limiters.of(op), log: c.config.Log}
+	out, err := send(api, ctx, in, func(o *sdk.Options) { o.Retryer = retryer })
 	if err != nil {
-		return nil, c.lenient(tries.fault(ctx, err).as(doing))
+		return nil, c.reclassifyLate(retryer.fault(ctx, err).withDoing(doing))
 	}
 	return out, nil
 }
@@ -241,11 +241,11 @@ func (n namedCredentials) Retrieve(ctx context.Context) (aws.Credentials, error)
 	if n.inner == nil {
 		return aws.Credentials{}, &credentialsError{err: errors.New("none are configured")}
 	}
-	var heard heard
-	found, err := n.inner.Retrieve(context.WithValue(ctx, heardKey{}, &heard))
+	var last metadataStatus
+	found, err := n.inner.Retrieve(context.WithValue(ctx, metadataStatusKey{}, &last))
 	if err != nil {
 		failed := &credentialsError{err: err, late: n.late}
-		failed.status, failed.failure, failed.token = heard.last()
+		failed.status, failed.failure, failed.token = last.last()
 		return found, failed
 	}
 	return found, nil

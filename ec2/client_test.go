@@ -19,7 +19,7 @@ import (
 )
 
 func TestEveryPageIsRead(t *testing.T) {
-	cloud := &cloud{answer: func(r request) answer {
+	cloud := &fakeEC2{answer: func(r request) answer {
 		describe, list := volumesAnswer, []Volume{{ID: "vol-" + r.Form.Get("NextToken"), State: "in-use", Attachments: []Attachment{{InstanceID: "i-1", State: "attached"}}}}
 		next := map[string]string{"": "2", "2": "3", "3": ""}[r.Form.Get("NextToken")]
 		if r.Form.Get("NextToken") == "2" {
@@ -53,7 +53,7 @@ func TestAPageTokenThatRepeatsIsAnErrorAndNoLoop(t *testing.T) {
 }
 
 // A list that breaks off must never pass for a short list.
-func TestNoPrefixOfAnAnswerIsAnAnswer(t *testing.T) {
+func TestNoPrefixOfAResponseIsAccepted(t *testing.T) {
 	whole := volumesAnswer("", Volume{ID: "vol-1", State: "in-use", Attachments: []Attachment{{InstanceID: "i-1", State: "attached"}}}, Volume{ID: "vol-2", State: "in-use"}).body
 	end := strings.LastIndex(whole, "</DescribeVolumesResponse>")
 	synctest.Test(t, func(t *testing.T) {
@@ -68,7 +68,7 @@ func TestNoPrefixOfAnAnswerIsAnAnswer(t *testing.T) {
 
 func TestCreateVolumeIsRepeatedWithItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cloud := inTurn(reset, refusal(500, "InternalError", ""), throttled, createdAnswer("vol-9"))
+		cloud := inSequence(reset, errorAnswer(500, "InternalError", ""), throttled, createdAnswer("vol-9"))
 		volume, err := cloud.client(t).CreateVolume(t.Context(), CreateVolumeRequest{
 			ClientToken: "token-1", Zone: "eu-west-1a", Size: 20, SnapshotID: "snap-1", Type: "gp3", IOPS: 4000, Throughput: 250,
 			InitializationRate: 200, Encrypted: aws.Bool(true), KMSKeyID: "key-1", Tags: map[string]string{"b": "2", "a": "1"},
@@ -113,15 +113,15 @@ func TestARequestThatIsWrongFromTheStartIsNotSent(t *testing.T) {
 	}
 }
 
-func TestSnapshotsAreSentOnceWhateverComesBack(t *testing.T) {
+func TestCreateSnapshotsIsSentOnceWhateverTheAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer answer
 		class  Class
 	}{
 		"lost response": {reset, Ambiguous},
-		"500":           {refusal(500, "InternalError", ""), Ambiguous},
+		"500":           {errorAnswer(500, "InternalError", ""), Ambiguous},
 		"throttled":     {throttled, Throttled},
-		"too fast":      {refusal(400, "SnapshotCreationPerVolumeRateExceeded", ""), RateExceeded},
+		"too fast":      {errorAnswer(400, "SnapshotCreationPerVolumeRateExceeded", ""), RateExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestSnapshotsAreSentOnceWhateverComesBack(t *testing.T) {
 	}
 }
 
-func TestAThrottledCallGoesOnUntilItsTimeIsUpAndSaysSo(t *testing.T) {
+func TestAThrottledCallRetriesUntilItsDeadlineAndSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := always(throttled)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -167,11 +167,11 @@ func TestAThrottledCallGoesOnUntilItsTimeIsUpAndSaysSo(t *testing.T) {
 	})
 }
 
-func TestAThrottledActionIsPacedAndOthersAreNot(t *testing.T) {
+func TestAThrottledActionIsRateLimitedAndOthersAreNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var busy atomic.Bool
 		busy.Store(true)
-		cloud := &cloud{}
+		cloud := &fakeEC2{}
 		cloud.answer = func(r request) answer {
 			if r.Action == "CreateVolume" && busy.Load() {
 				return throttled
@@ -214,7 +214,7 @@ func TestAThrottledActionIsPacedAndOthersAreNot(t *testing.T) {
 }
 
 func TestDetachIsDoneWhenTheVolumeIsOff(t *testing.T) {
-	incorrect := refusal(400, "IncorrectState", "Volume 'vol-1' is in the 'available' state.")
+	incorrect := errorAnswer(400, "IncorrectState", "Volume 'vol-1' is in the 'available' state.")
 	for _, test := range []struct {
 		name   string
 		refuse answer
@@ -222,14 +222,14 @@ func TestDetachIsDoneWhenTheVolumeIsOff(t *testing.T) {
 		class  Class
 	}{
 		{"available", incorrect, "", 0},
-		{"on another instance", refusal(400, "InvalidAttachment.NotFound", ""), "", 0},
+		{"on another instance", errorAnswer(400, "InvalidAttachment.NotFound", ""), "", 0},
 		{"on its way off", incorrect, "detaching", 0},
 		{"still on its way there", incorrect, "attaching", SettleLater},
-		{"refused", refusal(403, "UnauthorizedOperation", ""), "", Denied},
+		{"refused", errorAnswer(403, "UnauthorizedOperation", ""), "", Denied},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cloud := &cloud{answer: func(r request) answer {
+				cloud := &fakeEC2{answer: func(r request) answer {
 					if r.Action == "DetachVolume" {
 						return test.refuse
 					}
@@ -252,14 +252,14 @@ func TestDetachIsDoneWhenTheVolumeIsOff(t *testing.T) {
 }
 
 func TestADeletionWhoseAnswerWasLostIsDoneWhenNothingIsLeft(t *testing.T) {
-	gone := refusal(400, "InvalidVolume.NotFound", "The volume 'vol-1' does not exist.")
+	gone := errorAnswer(400, "InvalidVolume.NotFound", "The volume 'vol-1' does not exist.")
 	synctest.Test(t, func(t *testing.T) {
-		if err := inTurn(reset, gone).client(t).DeleteVolume(t.Context(), "vol-1"); err != nil {
+		if err := inSequence(reset, gone).client(t).DeleteVolume(t.Context(), "vol-1"); err != nil {
 			t.Errorf("after a lost answer: %v", err)
 		}
 		// Without one, the volume may have been made a moment ago and not be visible yet.
-		wantFault(t, inTurn(gone).client(t).DeleteVolume(t.Context(), "vol-1"), NotFound)
-		wantFault(t, inTurn(throttled, gone).client(t).DeleteSnapshot(t.Context(), "snap-1"), NotFound)
+		wantFault(t, inSequence(gone).client(t).DeleteVolume(t.Context(), "vol-1"), NotFound)
+		wantFault(t, inSequence(throttled, gone).client(t).DeleteSnapshot(t.Context(), "snap-1"), NotFound)
 	})
 }
 
@@ -267,7 +267,7 @@ func TestTagsGoInBatchesOfTwoHundred(t *testing.T) {
 	done := func(action string) answer {
 		return answer{body: fmt.Sprintf(`<%sResponse %s><return>true</return></%sResponse>`, action, xmlns, action)}
 	}
-	cloud := &cloud{answer: func(r request) answer { return done(r.Action) }}
+	cloud := &fakeEC2{answer: func(r request) answer { return done(r.Action) }}
 	client := cloud.client(t)
 	ids := make([]string, 450)
 	for i := range ids {
@@ -318,13 +318,13 @@ func TestFilterValuesThatMeanThemselves(t *testing.T) {
 	}
 }
 
-func TestDryRunTellsYesFromNo(t *testing.T) {
+func TestDryRunTellsAllowedFromDenied(t *testing.T) {
 	for _, action := range Permissions {
-		client := always(refusal(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")).client(t)
+		client := always(errorAnswer(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")).client(t)
 		if err := client.DryRun(t.Context(), action, DryRunRequest{Zone: "eu-west-1a"}); err != nil {
 			t.Errorf("%s: %v", action, err)
 		}
-		cloud := always(refusal(403, "UnauthorizedOperation", ""))
+		cloud := always(errorAnswer(403, "UnauthorizedOperation", ""))
 		fault := wantFault(t, cloud.client(t).DryRun(t.Context(), action, DryRunRequest{}), Denied)
 		if !strings.Contains(fault.Hint, "ec2:"+action) {
 			t.Errorf("%s: %s", action, fault.Hint)
@@ -335,7 +335,7 @@ func TestDryRunTellsYesFromNo(t *testing.T) {
 	}
 	client := always(throttled).client(t)
 	wantFault(t, client.DryRun(t.Context(), "TerminateInstances", DryRunRequest{}), Invalid)
-	if got := slices.Sorted(maps.Keys(client.trials(DryRunRequest{}))); !slices.Equal(got, slices.Sorted(slices.Values(Permissions))) {
+	if got := slices.Sorted(maps.Keys(client.dryRunCalls(DryRunRequest{}))); !slices.Equal(got, slices.Sorted(slices.Values(Permissions))) {
 		t.Errorf("trials %v, permissions %v", got, Permissions)
 	}
 }
@@ -372,26 +372,26 @@ func TestWarmLeavesAConnectionOpen(t *testing.T) {
 	}
 }
 
-func TestWarmTakesARefusalForAnAnswer(t *testing.T) {
+func TestWarmAcceptsAnErrorAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if err := always(refusal(403, "UnauthorizedOperation", "")).client(t).Warm(t.Context()); err != nil {
+		if err := always(errorAnswer(403, "UnauthorizedOperation", "")).client(t).Warm(t.Context()); err != nil {
 			t.Error(err)
 		}
 		wantFault(t, always(reset).client(t).Warm(t.Context()), Transient)
 	})
 }
 
-// rotating hands out credentials that live for ten minutes, and counts.
-type rotating struct{ handed int }
+// rotatingCredentials hands out credentials that live for ten minutes, and counts.
+type rotatingCredentials struct{ handed int }
 
-func (r *rotating) Retrieve(context.Context) (aws.Credentials, error) {
+func (r *rotatingCredentials) Retrieve(context.Context) (aws.Credentials, error) {
 	r.handed++
 	return aws.Credentials{AccessKeyID: "a", SecretAccessKey: "b", CanExpire: true, Expires: time.Now().Add(10 * time.Minute)}, nil
 }
 
 func TestWarmRenewsCredentialsThatWouldExpireInTheFreeze(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := &rotating{}
+		source := &rotatingCredentials{}
 		client := always(volumesAnswer("")).client(t)
 		client.loaded.Credentials = aws.NewCredentialsCache(source)
 		for _, wait := range []time.Duration{0, 7 * time.Minute, 90 * time.Second} { // 10, 3 and 1.5 minutes are left
@@ -406,7 +406,7 @@ func TestWarmRenewsCredentialsThatWouldExpireInTheFreeze(t *testing.T) {
 	})
 }
 
-func TestNewCallsNobody(t *testing.T) {
+func TestNewSendsNoRequest(t *testing.T) {
 	cloud := always(throttled)
 	cloud.client(t)
 	cloud.client(t, func(cfg *Config) { cfg.Credentials, cfg.Region = Credentials{}, "" })
@@ -415,7 +415,7 @@ func TestNewCallsNobody(t *testing.T) {
 	}
 }
 
-func TestABrokenAWSConfigurationIsSaid(t *testing.T) {
+func TestABrokenAWSConfigurationIsReported(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "nobody")
 	t.Setenv("AWS_CONFIG_FILE", t.TempDir()+"/none")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", t.TempDir()+"/none")

@@ -14,8 +14,8 @@ type clock struct {
 	skew  time.Duration
 }
 
-// hear learns from an answer to a request that was under way between two instants of this machine's clock.
-func (c *clock) hear(answer *http.Response, sent, received time.Time) {
+// observe learns from an answer to a request that was under way between two instants of this machine's clock.
+func (c *clock) observe(answer *http.Response, sent, received time.Time) {
 	date, err := http.ParseTime(answer.Header.Get("Date"))
 	if err != nil {
 		return
@@ -34,8 +34,8 @@ func (c *clock) read() (skew time.Duration, known bool) {
 	return c.skew, c.known
 }
 
-// Heard says whether EC2 has answered anything yet, a refusal too.
-func (c *Client) Heard() bool {
+// Reached says whether EC2 has answered anything yet, a refusal too.
+func (c *Client) Reached() bool {
 	_, known := c.clock.read()
 	return known
 }
@@ -53,20 +53,20 @@ func (c *Client) Skew(ctx context.Context) (time.Duration, error) {
 		return skew, nil
 	}
 	if err == nil {
-		err = refuse("DescribeVolumes", "read EC2's clock", "its answers have no Date header")
+		err = invalidRequest("DescribeVolumes", "read EC2's clock", "its answers have no Date header")
 	}
 	return 0, err
 }
 
-// clocksAgree is how far this machine's clock may be off for it to be the better one: what is known of EC2's is known to
+// clockTolerance is how far this machine's clock may be off for it to be the better one: what is known of EC2's is known to
 // about a second.
-const clocksAgree = 5 * time.Second
+const clockTolerance = 5 * time.Second
 
 // Now returns the time by EC2's clock where this machine's is known to differ from it, and else by this machine's. It
 // asks nothing of EC2.
 func (c *Client) Now() time.Time {
 	now := time.Now()
-	if skew, known := c.clock.read(); known && skew.Abs() >= clocksAgree {
+	if skew, known := c.clock.read(); known && skew.Abs() >= clockTolerance {
 		return now.Add(skew)
 	}
 	return now

@@ -24,7 +24,7 @@ func TestTheClockIsReadOffEachAnswer(t *testing.T) {
 		{"no date that can be read", "yesterday", here, 0, 0, false},
 	} {
 		var k clock
-		k.hear(&http.Response{Header: http.Header{"Date": {c.date}}}, c.sent, c.sent.Add(c.took))
+		k.observe(&http.Response{Header: http.Header{"Date": {c.date}}}, c.sent, c.sent.Add(c.took))
 		if skew, known := k.read(); skew != c.want || known != c.known {
 			t.Errorf("%s: %s, %v; want %s, %v", c.name, skew, known, c.want, c.known)
 		}

@@ -44,15 +44,15 @@ type answer struct {
 	header  http.Header
 }
 
-// cloud is EC2 in memory: a RoundTripper, so that time can be simulated.
-type cloud struct {
+// fakeEC2 is EC2 in memory: a RoundTripper, so that time can be simulated.
+type fakeEC2 struct {
 	answer func(request) answer
 
 	mu       sync.Mutex
 	requests []request
 }
 
-func (c *cloud) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c *fakeEC2) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil { // the metadata service is asked without one
 		body, _ = io.ReadAll(r.Body)
@@ -89,7 +89,7 @@ func (c *cloud) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // seen returns the requests for the action, or all of them for an empty one.
-func (c *cloud) seen(action string) []request {
+func (c *fakeEC2) seen(action string) []request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var some []request
@@ -102,7 +102,7 @@ func (c *cloud) seen(action string) []request {
 }
 
 // client returns a client of the cloud; adjust may change its configuration.
-func (c *cloud) client(t testing.TB, adjust ...func(*Config)) *Client {
+func (c *fakeEC2) client(t testing.TB, adjust ...func(*Config)) *Client {
 	t.Helper()
 	cfg := Config{
 		Region: "eu-west-1", EndpointURL: "http://ec2.test", Transport: c,
@@ -119,13 +119,13 @@ func (c *cloud) client(t testing.TB, adjust ...func(*Config)) *Client {
 }
 
 // always gives every request the same answer.
-func always(a answer) *cloud { return &cloud{answer: func(request) answer { return a }} }
+func always(a answer) *fakeEC2 { return &fakeEC2{answer: func(request) answer { return a }} }
 
-// inTurn gives the n-th request the n-th answer, and the last one to all that follow.
-func inTurn(answers ...answer) *cloud {
+// inSequence gives the n-th request the n-th answer, and the last one to all that follow.
+func inSequence(answers ...answer) *fakeEC2 {
 	var mu sync.Mutex
 	next := 0
-	return &cloud{answer: func(request) answer {
+	return &fakeEC2{answer: func(request) answer {
 		mu.Lock()
 		defer mu.Unlock()
 		a := answers[next]
@@ -134,20 +134,20 @@ func inTurn(answers ...answer) *cloud {
 	}}
 }
 
-func refusal(status int, code, message string) answer {
+func errorAnswer(status int, code, message string) answer {
 	return answer{status: status, body: fmt.Sprintf(`<?xml version="1.0" encoding="UTF-8"?>
 <Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>req-1</RequestID></Response>`, code, message)}
 }
 
 var (
-	throttled = refusal(503, "RequestLimitExceeded", "Request limit exceeded.")
-	reset     = answer{err: &resetError{}}
+	throttled = errorAnswer(503, "RequestLimitExceeded", "Request limit exceeded.")
+	reset     = answer{err: &connectionReset{}}
 )
 
-// resetError is a connection that broke after the request was sent.
-type resetError struct{}
+// connectionReset is a connection that broke after the request was sent.
+type connectionReset struct{}
 
-func (*resetError) Error() string {
+func (*connectionReset) Error() string {
 	return "read tcp 10.0.0.1:50000->10.0.0.2:443: connection reset by peer"
 }
 

@@ -24,7 +24,7 @@ import (
 // client for it would add a quarter of a megabyte and a dependency.
 // Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html
 
-const mostStatistics = 1 << 20 // bytes of an answer
+const maxStatistics = 1 << 20 // bytes of an answer
 
 type statistics struct {
 	Points []struct {
@@ -33,7 +33,7 @@ type statistics struct {
 	} `xml:"GetMetricStatisticsResult>Datapoints>member"`
 }
 
-type statisticsRefusal struct {
+type statisticsError struct {
 	Code    string `xml:"Error>Code"`
 	Message string `xml:"Error>Message"`
 }
@@ -56,14 +56,14 @@ func (c *Client) AverageCPU(ctx context.Context, instanceID string, until time.T
 		if fault == nil {
 			break
 		}
-		if try == mostTries || fault.Class != Throttled && fault.Class != Transient {
-			return 0, false, fault.as(doing)
+		if try == maxAttempts || fault.Class != Throttled && fault.Class != Transient {
+			return 0, false, fault.withDoing(doing)
 		}
-		wait := min(longestWait, firstPause<<try)
+		wait := min(maxRetryDelay, baseRetryDelay<<try)
 		select {
 		case <-time.After(wait/2 + rand.N(wait/2)):
 		case <-ctx.Done():
-			return 0, false, fault.as(doing)
+			return 0, false, fault.withDoing(doing)
 		}
 	}
 	var sum, samples float64
@@ -85,7 +85,7 @@ func (c *Client) askCloudWatch(ctx context.Context, form url.Values, into *stati
 	body := form.Encode()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cloudWatchURL(), strings.NewReader(body))
 	if err != nil {
-		return refuse(op, inWords(op), err.Error())
+		return invalidRequest(op, actionWords(op), err.Error())
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 	keys, err := c.credentials().Retrieve(ctx)
@@ -95,33 +95,33 @@ func (c *Client) askCloudWatch(ctx context.Context, form url.Values, into *stati
 	skew, _ := c.clock.read() // CloudWatch's clock is EC2's
 	digest := sha256.Sum256([]byte(body))
 	if err := v4.NewSigner().SignHTTP(ctx, keys, request, hex.EncodeToString(digest[:]), "monitoring", c.region, time.Now().Add(skew)); err != nil {
-		return refuse(op, "sign the request", err.Error())
+		return invalidRequest(op, "sign the request", err.Error())
 	}
 	answer, err := c.httpClient().from.Do(request)
 	if err != nil {
-		return &Fault{Op: op, Doing: inWords(op), Class: Transient, Message: "no answer came back: " + lastWords(err), cause: err}
+		return &Fault{Op: op, Doing: actionWords(op), Class: Transient, Message: "no answer came back: " + rootCause(err), cause: err}
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, mostStatistics))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxStatistics))
 	switch {
 	case err != nil:
-		return &Fault{Op: op, Doing: inWords(op), Class: Transient, Message: "the answer was cut short", cause: err}
+		return &Fault{Op: op, Doing: actionWords(op), Class: Transient, Message: "the answer was cut short", cause: err}
 	case answer.StatusCode != http.StatusOK:
 		return cloudWatchRefusal(op, answer.StatusCode, text)
-	case !opensWith(text, op+"Response") || xml.Unmarshal(text, into) != nil:
-		return &Fault{Op: op, Doing: inWords(op), Class: Invalid, Message: request.URL.Host + " did not answer as CloudWatch does", Hint: foreignHint}
+	case !hasRootElement(text, op+"Response") || xml.Unmarshal(text, into) != nil:
+		return &Fault{Op: op, Doing: actionWords(op), Class: Invalid, Message: request.URL.Host + " did not answer as CloudWatch does", Hint: endpointHint}
 	}
 	return nil
 }
 
 func cloudWatchRefusal(op string, status int, text []byte) *Fault {
-	var refusal statisticsRefusal
+	var refusal statisticsError
 	if xml.Unmarshal(text, &refusal) != nil || refusal.Code == "" {
 		class := Invalid
 		if status >= 500 {
 			class = Transient
 		}
-		return &Fault{Op: op, Doing: inWords(op), Class: class, Message: fmt.Sprintf("CloudWatch answered HTTP %d without saying why", status)}
+		return &Fault{Op: op, Doing: actionWords(op), Class: class, Message: fmt.Sprintf("CloudWatch answered HTTP %d without saying why", status)}
 	}
 	fault := Classify(op, &smithy.GenericAPIError{Code: refusal.Code, Message: refusal.Message})
 	if strings.HasPrefix(refusal.Code, "AccessDenied") || refusal.Code == "UnauthorizedOperation" {

@@ -27,9 +27,9 @@ var Permissions = []string{
 // DryRun asks EC2 whether the credentials may do the action, without doing it. Nil says yes; a Denied fault says no and
 // names the permission; any other fault says that it could not be found out.
 func (c *Client) DryRun(ctx context.Context, action string, r DryRunRequest) error {
-	try, ok := c.trials(r)[action]
+	try, ok := c.dryRunCalls(r)[action]
 	if !ok {
-		return refuse(action, "try "+action, "internal error: no dry run is known for "+action)
+		return invalidRequest(action, "try "+action, "internal error: no dry run is known for "+action)
 	}
 	err := try(ctx)
 	if fault, ok := errors.AsType[*Fault](err); ok && fault.Class == DryRun {
@@ -38,7 +38,7 @@ func (c *Client) DryRun(ctx context.Context, action string, r DryRunRequest) err
 	return err
 }
 
-func (c *Client) trials(r DryRunRequest) map[string]func(context.Context) error {
+func (c *Client) dryRunCalls(r DryRunRequest) map[string]func(context.Context) error {
 	instance, volume := or(r.InstanceID, "i-00000000000000000"), or(r.VolumeID, "vol-00000000000000000")
 	snapshot, device := or(r.SnapshotID, "snap-00000000000000000"), or(r.Device, "/dev/sdf")
 	image, dry := or(r.ImageID, "ami-00000000000000000"), aws.Bool(true)
@@ -49,36 +49,36 @@ func (c *Client) trials(r DryRunRequest) map[string]func(context.Context) error 
 	// The keys that are written, and removed, after something was made.
 	state, detached := map[string]string{"snaptastic:state": "dry-run"}, map[string]string{"snaptastic:detached": "dry-run"}
 	return map[string]func(context.Context) error{
-		"DescribeVolumes":   trial(c, "DescribeVolumes", (*sdk.Client).DescribeVolumes, &sdk.DescribeVolumesInput{DryRun: dry}),
-		"DescribeSnapshots": trial(c, "DescribeSnapshots", (*sdk.Client).DescribeSnapshots, &sdk.DescribeSnapshotsInput{DryRun: dry}),
-		"CreateVolume": trial(c, "CreateVolume", (*sdk.Client).CreateVolume, &sdk.CreateVolumeInput{
-			DryRun: dry, AvailabilityZone: given(r.Zone), Size: aws.Int32(1), VolumeType: types.VolumeTypeGp3,
+		"DescribeVolumes":   dryRunCall(c, "DescribeVolumes", (*sdk.Client).DescribeVolumes, &sdk.DescribeVolumesInput{DryRun: dry}),
+		"DescribeSnapshots": dryRunCall(c, "DescribeSnapshots", (*sdk.Client).DescribeSnapshots, &sdk.DescribeSnapshotsInput{DryRun: dry}),
+		"CreateVolume": dryRunCall(c, "CreateVolume", (*sdk.Client).CreateVolume, &sdk.CreateVolumeInput{
+			DryRun: dry, AvailabilityZone: optional(r.Zone), Size: aws.Int32(1), VolumeType: types.VolumeTypeGp3,
 			TagSpecifications: tagsOnCreate(types.ResourceTypeVolume, mark)}),
-		"AttachVolume": trial(c, "AttachVolume", (*sdk.Client).AttachVolume, &sdk.AttachVolumeInput{
+		"AttachVolume": dryRunCall(c, "AttachVolume", (*sdk.Client).AttachVolume, &sdk.AttachVolumeInput{
 			DryRun: dry, InstanceId: &instance, VolumeId: &volume, Device: &device}),
-		"ModifyInstanceAttribute": trial(c, "ModifyInstanceAttribute", (*sdk.Client).ModifyInstanceAttribute, &sdk.ModifyInstanceAttributeInput{
+		"ModifyInstanceAttribute": dryRunCall(c, "ModifyInstanceAttribute", (*sdk.Client).ModifyInstanceAttribute, &sdk.ModifyInstanceAttributeInput{
 			DryRun: dry, InstanceId: &instance, BlockDeviceMappings: []types.InstanceBlockDeviceMappingSpecification{{
 				DeviceName: &device, Ebs: &types.EbsInstanceBlockDeviceSpecification{DeleteOnTermination: aws.Bool(true)}}}}),
-		"DetachVolume": trial(c, "DetachVolume", (*sdk.Client).DetachVolume, &sdk.DetachVolumeInput{
+		"DetachVolume": dryRunCall(c, "DetachVolume", (*sdk.Client).DetachVolume, &sdk.DetachVolumeInput{
 			DryRun: dry, InstanceId: &instance, VolumeId: &volume}),
-		"DeleteVolume": trial(c, "DeleteVolume", (*sdk.Client).DeleteVolume, &sdk.DeleteVolumeInput{DryRun: dry, VolumeId: &volume}),
-		"CreateSnapshot": trial(c, "CreateSnapshot", (*sdk.Client).CreateSnapshot, &sdk.CreateSnapshotInput{
+		"DeleteVolume": dryRunCall(c, "DeleteVolume", (*sdk.Client).DeleteVolume, &sdk.DeleteVolumeInput{DryRun: dry, VolumeId: &volume}),
+		"CreateSnapshot": dryRunCall(c, "CreateSnapshot", (*sdk.Client).CreateSnapshot, &sdk.CreateSnapshotInput{
 			DryRun: dry, VolumeId: &volume, TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, mark)}),
-		"CreateSnapshots": trial(c, "CreateSnapshots", (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
+		"CreateSnapshots": dryRunCall(c, "CreateSnapshots", (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
 			DryRun: dry, InstanceSpecification: &types.InstanceSpecification{InstanceId: &instance},
 			TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, mark)}),
-		"CreateTags":     trial(c, "CreateTags", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(state)}),
-		"DeleteTags":     trial(c, "DeleteTags", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(detached)}),
-		"DeleteSnapshot": trial(c, "DeleteSnapshot", (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{DryRun: dry, SnapshotId: &snapshot}),
+		"CreateTags":     dryRunCall(c, "CreateTags", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(state)}),
+		"DeleteTags":     dryRunCall(c, "DeleteTags", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(detached)}),
+		"DeleteSnapshot": dryRunCall(c, "DeleteSnapshot", (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{DryRun: dry, SnapshotId: &snapshot}),
 
-		"DescribeImages":          trial(c, "DescribeImages", (*sdk.Client).DescribeImages, &sdk.DescribeImagesInput{DryRun: dry, Owners: []string{"self"}}),
-		"DescribeInstances":       trial(c, "DescribeInstances", (*sdk.Client).DescribeInstances, &sdk.DescribeInstancesInput{DryRun: dry}),
-		"DescribeLockedSnapshots": trial(c, "DescribeLockedSnapshots", (*sdk.Client).DescribeLockedSnapshots, &sdk.DescribeLockedSnapshotsInput{DryRun: dry}),
-		"DeregisterImage":         trial(c, "DeregisterImage", (*sdk.Client).DeregisterImage, &sdk.DeregisterImageInput{DryRun: dry, ImageId: &image}),
+		"DescribeImages":          dryRunCall(c, "DescribeImages", (*sdk.Client).DescribeImages, &sdk.DescribeImagesInput{DryRun: dry, Owners: []string{"self"}}),
+		"DescribeInstances":       dryRunCall(c, "DescribeInstances", (*sdk.Client).DescribeInstances, &sdk.DescribeInstancesInput{DryRun: dry}),
+		"DescribeLockedSnapshots": dryRunCall(c, "DescribeLockedSnapshots", (*sdk.Client).DescribeLockedSnapshots, &sdk.DescribeLockedSnapshotsInput{DryRun: dry}),
+		"DeregisterImage":         dryRunCall(c, "DeregisterImage", (*sdk.Client).DeregisterImage, &sdk.DeregisterImageInput{DryRun: dry, ImageId: &image}),
 	}
 }
 
-func trial[In, Out any](c *Client, op string, send method[In, Out], in *In) func(context.Context) error {
+func dryRunCall[In, Out any](c *Client, op string, send method[In, Out], in *In) func(context.Context) error {
 	return func(ctx context.Context) error {
 		_, err := call(ctx, c, op, "try "+op, send, in)
 		return err

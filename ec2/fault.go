@@ -84,8 +84,8 @@ func (f *Fault) Error() string {
 
 func (f *Fault) Unwrap() error { return f.cause }
 
-// as returns a copy that tells of another deed: a shared call failed, but each sharer asked for its own.
-func (f *Fault) as(doing string) *Fault {
+// withDoing returns a copy that tells of another deed: a shared call failed, but each sharer asked for its own.
+func (f *Fault) withDoing(doing string) *Fault {
 	other := *f
 	other.Doing = doing
 	return &other
@@ -107,7 +107,7 @@ func Classify(op string, err error) *Fault {
 	if fault, ok := errors.AsType[*Fault](err); ok {
 		return fault
 	}
-	fault := &Fault{Op: op, Doing: inWords(op), cause: err}
+	fault := &Fault{Op: op, Doing: actionWords(op), cause: err}
 	if answer, ok := errors.AsType[*awshttp.ResponseError](err); ok {
 		fault.RequestID = answer.RequestID
 	}
@@ -118,7 +118,7 @@ func Classify(op string, err error) *Fault {
 	} else if isCanceled(err) {
 		classifyCanceled(fault, err)
 	} else if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() > 0 {
-		classifyGarbage(fault, answer)
+		classifyUnreadable(fault, answer)
 	} else {
 		classifyConnection(fault, err)
 	}
@@ -142,7 +142,7 @@ var sentOnce = map[string]bool{
 }
 
 func classifyCredentials(fault *Fault, missing *credentialsError) {
-	fault.Message = "no usable AWS credentials: " + lastWords(missing.err)
+	fault.Message = "no usable AWS credentials: " + rootCause(missing.err)
 	if errors.Is(missing.err, context.Canceled) {
 		fault.Class = Canceled
 		return
@@ -198,8 +198,8 @@ func classifyCanceled(fault *Fault, err error) {
 	}
 }
 
-// classifyGarbage: somebody answered, but not in EC2's words.
-func classifyGarbage(fault *Fault, answer *smithyhttp.ResponseError) {
+// classifyUnreadable: somebody answered, but not in EC2's words.
+func classifyUnreadable(fault *Fault, answer *smithyhttp.ResponseError) {
 	status := answer.HTTPStatusCode()
 	_, torn := errors.AsType[*xml.SyntaxError](answer)
 	switch {
@@ -209,14 +209,14 @@ func classifyGarbage(fault *Fault, answer *smithyhttp.ResponseError) {
 	case status >= 300:
 		fault.Class = Invalid
 		fault.Message = fmt.Sprintf("the endpoint answered HTTP %d, and not as EC2 does", status)
-		fault.Hint = foreignHint
+		fault.Hint = endpointHint
 	default:
 		fault.Class = Transient
-		fault.Message = "the answer cannot be read: " + lastWords(answer)
+		fault.Message = "the answer cannot be read: " + rootCause(answer)
 		if torn {
 			fault.Message = "the answer is cut short or is not EC2's"
 		}
-		fault.Hint = foreignHint
+		fault.Hint = endpointHint
 	}
 	if sentOnce[fault.Op] && fault.Class == Transient {
 		fault.Class = Ambiguous
@@ -228,14 +228,14 @@ func classifyGarbage(fault *Fault, answer *smithyhttp.ResponseError) {
 func classifyConnection(fault *Fault, err error) {
 	_, sending := errors.AsType[*smithyhttp.RequestSendError](err)
 	_, reading := errors.AsType[*smithy.DeserializationError](err)
-	fault.Message = lastWords(err)
+	fault.Message = rootCause(err)
 	switch {
 	case isUntrusted(err):
 		fault.Class, fault.Late = Invalid, true // the clock may not be set yet
 		fault.Hint = "check the endpoint URL, the machine's clock and its CA certificates"
-	case isForeign(err):
+	case isUnexpectedResponse(err):
 		fault.Class = Transient
-		fault.Hint = foreignHint
+		fault.Hint = endpointHint
 		if sentOnce[fault.Op] {
 			fault.Class = Ambiguous
 		}
@@ -264,10 +264,10 @@ func isTimeout(err error) bool {
 	return sending
 }
 
-const foreignHint = "check the endpoint URL, and whether a proxy stands between (HTTPS_PROXY, NO_PROXY)"
+const endpointHint = "check the endpoint URL, and whether a proxy stands between (HTTPS_PROXY, NO_PROXY)"
 
-func isForeign(err error) bool {
-	_, foreign := errors.AsType[*foreignAnswer](err)
+func isUnexpectedResponse(err error) bool {
+	_, foreign := errors.AsType[*unexpectedResponse](err)
 	return foreign
 }
 
@@ -294,9 +294,9 @@ func isUntrusted(err error) bool {
 	return ok
 }
 
-// lastWords returns the part of a long SDK error chain that a person can use: the innermost cause, with the URL it
+// rootCause returns the part of a long SDK error chain that a person can use: the innermost cause, with the URL it
 // happened at.
-func lastWords(err error) string {
+func rootCause(err error) string {
 	if at, ok := errors.AsType[*url.Error](err); ok {
 		address := at.URL
 		if parsed, bad := url.Parse(at.URL); bad == nil {
@@ -313,8 +313,8 @@ func lastWords(err error) string {
 	}
 }
 
-// inWords turns an action into words: DescribeVolumes becomes "describe volumes".
-func inWords(op string) string {
+// actionWords turns an action into words: DescribeVolumes becomes "describe volumes".
+func actionWords(op string) string {
 	var words strings.Builder
 	for i, letter := range op {
 		if i > 0 && letter >= 'A' && letter <= 'Z' {

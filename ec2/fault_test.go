@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestEachErrorCodeHasItsClassAndItsAdvice(t *testing.T) {
+func TestEachErrorCodeHasItsClassAndItsHint(t *testing.T) {
 	deed := map[string]func(context.Context, *Client) error{
 		"CreateVolume": func(ctx context.Context, c *Client) error {
 			_, err := c.CreateVolume(ctx, CreateVolumeRequest{ClientToken: "t", Zone: "eu-west-1a", Size: 5})
@@ -65,7 +65,7 @@ func TestEachErrorCodeHasItsClassAndItsAdvice(t *testing.T) {
 	} {
 		t.Run(test.op+" "+test.code, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				client := always(refusal(test.status, test.code, test.message)).client(t)
+				client := always(errorAnswer(test.status, test.code, test.message)).client(t)
 				fault := wantFault(t, deed[test.op](t.Context(), client), test.class)
 				if fault.Code != strings.TrimPrefix(test.code, "Client.") || fault.RequestID != "req-1" || fault.Op != test.op {
 					t.Errorf("code %q, request %q, op %q", fault.Code, fault.RequestID, fault.Op)
@@ -82,7 +82,7 @@ func TestEachErrorCodeHasItsClassAndItsAdvice(t *testing.T) {
 }
 
 func TestAFaultReadsAsASentence(t *testing.T) {
-	client := always(refusal(400, "InvalidVolume.ZoneMismatch", "The volume 'vol-1' is not in the same availability zone as instance 'i-1'.")).client(t)
+	client := always(errorAnswer(400, "InvalidVolume.ZoneMismatch", "The volume 'vol-1' is not in the same availability zone as instance 'i-1'.")).client(t)
 	_, err := client.AttachVolume(t.Context(), "vol-1", "i-1", "/dev/sdf")
 	const want = "cannot attach vol-1 to i-1 as /dev/sdf: The volume 'vol-1' is not in the same availability zone as instance 'i-1' (InvalidVolume.ZoneMismatch)"
 	if err == nil || err.Error() != want {
@@ -97,7 +97,7 @@ func TestAFaultReadsAsASentence(t *testing.T) {
 }
 
 // What is not EC2's answer, and what is no answer, for a call that may be repeated and for one that may not.
-func TestWhatCameBackInsteadOfAnAnswer(t *testing.T) {
+func TestUnexpectedResponsesAreClassified(t *testing.T) {
 	dial := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connect: connection refused")}
 	for _, test := range []struct {
 		name         string
@@ -141,7 +141,7 @@ func TestWhatCameBackInsteadOfAnAnswer(t *testing.T) {
 	}
 }
 
-func TestACanceledCallSaysWhetherItMayHaveHadItsEffect(t *testing.T) {
+func TestACanceledCallSaysWhetherItMayHaveTakenEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := always(answer{latency: time.Minute}).client(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -164,7 +164,7 @@ func TestACanceledCallSaysWhetherItMayHaveHadItsEffect(t *testing.T) {
 	})
 }
 
-func TestMissingCredentialsAreSaidAtOnce(t *testing.T) {
+func TestMissingCredentialsAreReportedAtOnce(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	t.Setenv("AWS_PROFILE", "")

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// bucket is one of EC2's token buckets.
+// tokenBucket is one of EC2's token buckets.
 // Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
-type bucket struct {
+type tokenBucket struct {
 	size, rate, tokens float64
 	filled             time.Time
 }
 
-func (b *bucket) take() bool {
+func (b *tokenBucket) take() bool {
 	now := time.Now()
 	if b.filled.IsZero() {
 		b.tokens = b.size
@@ -33,17 +33,17 @@ func (b *bucket) take() bool {
 	return true
 }
 
-// account is EC2 for a whole fleet: what takes a token has its effect, and volumes are ready after three seconds.
-type account struct {
+// fakeAccount is EC2 for a whole fleet: what takes a token has its effect, and volumes are ready after three seconds.
+type fakeAccount struct {
 	mu      sync.Mutex
-	buckets map[string]*bucket
+	buckets map[string]*tokenBucket
 	ready   map[string]time.Time // volume -> available at
 	held    map[string]time.Time // volume -> attached at
 	host    map[string]string    // volume -> instance
 	refused map[string]int
 }
 
-func (a *account) answer(r request) answer {
+func (a *fakeAccount) answer(r request) answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if b := a.buckets[r.Action]; !b.take() {
@@ -74,7 +74,7 @@ func (a *account) answer(r request) answer {
 }
 
 // volume is one as it stands now.
-func (a *account) volume(id string) Volume {
+func (a *fakeAccount) volume(id string) Volume {
 	v := Volume{ID: id, State: "creating"}
 	if time.Now().After(a.ready[id]) {
 		v.State = "available"
@@ -95,14 +95,14 @@ func (a *account) volume(id string) Volume {
 func TestAFleetThatBootsAtOnceUsesWhatTheBucketsAllow(t *testing.T) {
 	const hosts, lanes = 200, 4
 	synctest.Test(t, func(t *testing.T) {
-		ec2 := &account{ready: map[string]time.Time{}, held: map[string]time.Time{}, host: map[string]string{}, refused: map[string]int{}, buckets: map[string]*bucket{
+		ec2 := &fakeAccount{ready: map[string]time.Time{}, held: map[string]time.Time{}, host: map[string]string{}, refused: map[string]int{}, buckets: map[string]*tokenBucket{
 			"CreateVolume": {size: 100, rate: 5}, "AttachVolume": {size: 50, rate: 5}, "DescribeVolumes": {size: 100, rate: 20},
 		}}
 		begun := time.Now()
 		took := make([]time.Duration, hosts)
 		var fleet sync.WaitGroup
 		for host := range hosts {
-			client := (&cloud{answer: ec2.answer}).client(t)
+			client := (&fakeEC2{answer: ec2.answer}).client(t)
 			fleet.Go(func() {
 				time.Sleep(rand.N(2 * time.Second))
 				var each sync.WaitGroup

@@ -27,7 +27,7 @@ type Image struct {
 // exist.
 func (c *Client) Images(ctx context.Context, ids ...string) ([]Image, error) {
 	var found []Image
-	for _, some := range chunksOrNone(ids) {
+	for _, some := range chunks(ids) {
 		in := &sdk.DescribeImagesInput{Owners: []string{"self"}, MaxResults: aws.Int32(c.config.PageSize),
 			IncludeDeprecated: aws.Bool(true), IncludeDisabled: aws.Bool(true)}
 		if len(some) > 0 {
@@ -67,7 +67,7 @@ func imageFrom(i types.Image) Image {
 // DeregisterImage takes an image away; its snapshots stay. That EC2 does not know it is a NotFound fault.
 func (c *Client) DeregisterImage(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeregisterImage", "deregister "+id, (*sdk.Client).DeregisterImage, &sdk.DeregisterImageInput{ImageId: aws.String(id)})
-	return unlessGone(err)
+	return ignoreNotFoundOnRetry(err)
 }
 
 // Instance is an EC2 instance, as far as cleaning up needs it.
@@ -137,7 +137,7 @@ func (c *Client) SnapshotsByID(ctx context.Context, ids ...string) (map[string]S
 	var looking errgroup.Group
 	for i, id := range ids {
 		looking.Go(func() (err error) {
-			found[i], err = c.snapshotsByID.ask(ctx, "look at "+id, "snapshot-id", id)
+			found[i], err = c.snapshotsByIDs.do(ctx, "look at "+id, "snapshot-id", id)
 			return err
 		})
 	}

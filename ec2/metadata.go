@@ -18,9 +18,9 @@ import (
 
 const (
 	// For one question, retries included. One that is asked patiently doubles it from try to try.
-	metadataTime     = 1800 * time.Millisecond
-	mostMetadataTime = 10 * time.Second
-	mostMetadata     = 1 << 20 // bytes of one answer; EC2's userdata has 16 KiB at most
+	metadataTimeout = 1800 * time.Millisecond
+	maxMetadataTime = 10 * time.Second
+	maxMetadata     = 1 << 20 // bytes of one answer; EC2's userdata has 16 KiB at most
 )
 
 // Metadata is the instance metadata service, version 2 only: a session token goes with each request, and there is no
@@ -75,7 +75,7 @@ func (m *Metadata) Identity(ctx context.Context) (Identity, error) {
 		AccountID: out.AccountID, Architecture: out.Architecture, PrivateIP: out.PrivateIP, ImageID: out.ImageID,
 	}
 	if identity.InstanceID == "" || identity.Region == "" {
-		fault := refuse("GetInstanceIdentityDocument", "read the instance's identity", "the answer of "+m.url+" names no instance or no region")
+		fault := invalidRequest("GetInstanceIdentityDocument", "read the instance's identity", "the answer of "+m.url+" names no instance or no region")
 		fault.Late = true
 		return Identity{}, fault
 	}
@@ -138,16 +138,16 @@ func (m *Metadata) text(ctx context.Context, path string) (string, error) {
 }
 
 // ask bounds one question and turns its failure into a Fault.
-func (m *Metadata) ask(ctx context.Context, op, doing string, question func(context.Context) error) error {
-	var heard heard
-	bounded, cancel := context.WithTimeout(context.WithValue(ctx, heardKey{}, &heard), min(metadataTime<<min(tryOf(ctx), 4), mostMetadataTime))
+func (m *Metadata) ask(ctx context.Context, op, doing string, request func(context.Context) error) error {
+	var last metadataStatus
+	bounded, cancel := context.WithTimeout(context.WithValue(ctx, metadataStatusKey{}, &last), min(metadataTimeout<<min(attemptOf(ctx), 4), maxMetadataTime))
 	defer cancel()
-	err := question(bounded)
+	err := request(bounded)
 	if err == nil {
 		return nil
 	}
 	fault := &Fault{Op: op, Doing: doing, Late: true, cause: err}
-	status, failure, token := heard.last()
+	status, failure, token := last.last()
 	switch {
 	case ctx.Err() != nil && (!errors.Is(ctx.Err(), context.DeadlineExceeded) || status == 0 && failure == nil):
 		return canceled(ctx, op, doing, "")
@@ -169,7 +169,7 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, question func(cont
 		if errors.Is(failure, context.DeadlineExceeded) {
 			failure = errors.New("no answer in time")
 		}
-		why := strings.TrimPrefix(lastWords(failure), m.url+": ") // it names the address itself
+		why := strings.TrimPrefix(rootCause(failure), m.url+": ") // it names the address itself
 		fault.Message = fmt.Sprintf("the metadata service at %s does not answer: %s", m.url, why)
 		fault.Hint = metadataHint
 	case status == 0 && strings.Contains(err.Error(), "AWS_EC2_METADATA_DISABLED"):
@@ -178,7 +178,7 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, question func(cont
 		fault.Hint = "unset it: which instance this is, only its metadata tells"
 	default:
 		fault.Class = Invalid
-		fault.Message = fmt.Sprintf("the answer of %s cannot be read: %s", m.url, lastWords(err))
+		fault.Message = fmt.Sprintf("the answer of %s cannot be read: %s", m.url, rootCause(err))
 	}
 	return fault
 }
@@ -192,20 +192,20 @@ func isAbsent(err error) bool {
 
 func readAll(content io.ReadCloser) ([]byte, error) {
 	defer content.Close()
-	return io.ReadAll(io.LimitReader(content, mostMetadata))
+	return io.ReadAll(io.LimitReader(content, maxMetadata))
 }
 
-// heard keeps what the service said last, because the SDK's error for a missing session token hides it.
-type heard struct {
+// metadataStatus keeps what the service said last, because the SDK's error for a missing session token hides it.
+type metadataStatus struct {
 	mu     sync.Mutex
 	status int
 	err    error
 	token  bool // it was asked for a session token
 }
 
-type heardKey struct{}
+type metadataStatusKey struct{}
 
-func (h *heard) last() (status int, err error, token bool) {
+func (h *metadataStatus) last() (status int, err error, token bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.status, h.err, h.token
@@ -216,7 +216,7 @@ type metadataHTTP struct{ inner *http.Client }
 // Do sends one request and notes its end.
 func (m metadataHTTP) Do(request *http.Request) (*http.Response, error) {
 	answer, err := m.inner.Do(request)
-	h, ok := request.Context().Value(heardKey{}).(*heard)
+	h, ok := request.Context().Value(metadataStatusKey{}).(*metadataStatus)
 	if !ok {
 		return answer, err
 	}
@@ -234,7 +234,7 @@ func (m metadataHTTP) Do(request *http.Request) (*http.Response, error) {
 func newMetadataHTTP(transport http.RoundTripper) metadataHTTP {
 	if transport == nil {
 		dialer := &net.Dialer{Timeout: 500 * time.Millisecond}
-		transport = &http.Transport{DialContext: dialer.DialContext, ResponseHeaderTimeout: mostMetadataTime, IdleConnTimeout: 5 * time.Second}
+		transport = &http.Transport{DialContext: dialer.DialContext, ResponseHeaderTimeout: maxMetadataTime, IdleConnTimeout: 5 * time.Second}
 	}
 	return metadataHTTP{&http.Client{Transport: transport}}
 }

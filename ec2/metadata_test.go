@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// instance is a metadata service with the given entries, which refuses version 1.
-type instance struct {
+// fakeMetadata is a metadata service with the given entries, which refuses version 1.
+type fakeMetadata struct {
 	entries map[string]string
 	mu      sync.Mutex
 	asked   []string
 }
 
-func (i *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (i *fakeMetadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/latest/api/token" {
 		if r.Method != http.MethodPut {
 			http.Error(w, "", http.StatusMethodNotAllowed)
@@ -67,7 +67,7 @@ func document(t *testing.T) string {
 }
 
 func TestMetadataTellsWhoTheInstanceIs(t *testing.T) {
-	m := metadataAt(t, &instance{entries: map[string]string{
+	m := metadataAt(t, &fakeMetadata{entries: map[string]string{
 		"/latest/dynamic/instance-identity/document":  document(t),
 		"/latest/user-data":                           "{\"role\": \"solr\"}\x00",
 		"/latest/meta-data/tags/instance/":            "Name\nrole",
@@ -89,8 +89,8 @@ func TestMetadataTellsWhoTheInstanceIs(t *testing.T) {
 	}
 }
 
-func TestWhatAnInstanceDoesNotHaveIsNoError(t *testing.T) {
-	m := metadataAt(t, &instance{})
+func TestMissingMetadataEntriesAreNoError(t *testing.T) {
+	m := metadataAt(t, &fakeMetadata{})
 	if data, err := m.UserData(t.Context()); data != nil || err != nil {
 		t.Errorf("userdata %q: %v", data, err)
 	}
@@ -119,7 +119,7 @@ func TestMetadataNeverFallsBackToVersionOne(t *testing.T) {
 	}
 }
 
-func TestAbsentMetadataIsSaidWithinTwoSeconds(t *testing.T) {
+func TestAbsentMetadataIsReportedWithinTwoSeconds(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes the connection and never answers
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestAbsentMetadataIsSaidWithinTwoSeconds(t *testing.T) {
 
 func TestMetadataAnswersThatMakeNoSense(t *testing.T) {
 	for _, body := range []string{"", "<html>", "{}", `{"instanceId": 7}`, strings.Repeat("x", 2<<20)} {
-		m := metadataAt(t, &instance{entries: map[string]string{"/latest/dynamic/instance-identity/document": body}})
+		m := metadataAt(t, &fakeMetadata{entries: map[string]string{"/latest/dynamic/instance-identity/document": body}})
 		_, err := m.Identity(t.Context())
 		if _, ok := errors.AsType[*Fault](err); !ok || len(err.Error()) > 400 {
 			t.Errorf("%.20q: %.200v", body, err)
@@ -166,12 +166,12 @@ func TestMetadataAnswersThatMakeNoSense(t *testing.T) {
 	}
 }
 
-func TestTheRegionComesFromMetadataWhenNothingElseSaysIt(t *testing.T) {
+func TestTheRegionComesFromMetadataByDefault(t *testing.T) {
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("AWS_CONFIG_FILE", t.TempDir()+"/none")
-	server := httptest.NewServer(&instance{entries: map[string]string{"/latest/dynamic/instance-identity/document": document(t)}})
+	server := httptest.NewServer(&fakeMetadata{entries: map[string]string{"/latest/dynamic/instance-identity/document": document(t)}})
 	defer server.Close()
 	client, err := New(t.Context(), Config{MetadataURL: server.URL})
 	if err != nil {

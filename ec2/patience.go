@@ -18,26 +18,26 @@ import (
 // yet, the clock may not be set, and the network may not be up. The zero value asks once.
 type Patience struct {
 	Until time.Time
-	// Say is told what is waited for, and for how long still: at the first failure, and then every 15 s. Nil: nobody.
-	Say func(waiting *Fault, left time.Duration)
+	// Notify is told what is waited for, and for how long still: at the first failure, and then every 15 s. Nil: nobody.
+	Notify func(waiting *Fault, left time.Duration)
 }
 
 const (
-	sayEvery      = 15 * time.Second
-	firstQuestion = 20 * time.Second // bound of the first try of a question; doubles
-	lastQuestion  = time.Minute
-	mostPause     = 5 * time.Second // between two tries
+	notifyInterval = 15 * time.Second
+	baseTimeout    = 20 * time.Second // bound of the first try of a question; doubles
+	maxTimeout     = time.Minute
+	maxPause       = 5 * time.Second // between two tries
 )
 
-// Ask asks until there is an answer, a refusal that will not pass, or no time left; then it returns the last failure. It
+// Retry asks until there is an answer, a refusal that will not pass, or no time left; then it returns the last failure. It
 // ends at once with the context.
-func (p Patience) Ask(ctx context.Context, question func(context.Context) error) error {
+func (p Patience) Retry(ctx context.Context, request func(context.Context) error) error {
 	begun := time.Now()
-	speaker := &speaker{p: p, over: make(chan struct{})}
-	defer speaker.end()
+	notifier := &waitNotifier{patience: p, stop: make(chan struct{})}
+	defer notifier.close()
 	var last *Fault
 	for try := 0; ; try++ {
-		err := askOnce(ctx, try, time.Until(p.Until), question)
+		err := tryOnce(ctx, try, time.Until(p.Until), request)
 		fault, isFault := errors.AsType[*Fault](err)
 		cutOff := isFault && fault.Class == Canceled || errors.Is(err, context.DeadlineExceeded)
 		switch {
@@ -48,7 +48,7 @@ func (p Patience) Ask(ctx context.Context, question func(context.Context) error)
 		case cutOff && last != nil: // says less than the try before
 		case cutOff && !isFault:
 			last = &Fault{Op: "Describe", Doing: "ask", Class: Transient, Message: "no answer came in time"}
-		case !isFault || !cutOff && !fault.Passes():
+		case !isFault || !cutOff && !fault.IsTemporary():
 			return err
 		default:
 			last = fault
@@ -58,10 +58,10 @@ func (p Patience) Ask(ctx context.Context, question func(context.Context) error)
 			return last
 		}
 		if left <= 0 {
-			return gaveUp(last, time.Since(begun))
+			return timedOut(last, time.Since(begun))
 		}
-		speaker.say(last)
-		pause := min(firstPause<<min(try, 10), mostPause)
+		notifier.notify(last)
+		pause := min(baseRetryDelay<<min(try, 10), maxPause)
 		timer := time.NewTimer(min(left, pause/2+rand.N(pause)/2))
 		select {
 		case <-timer.C:
@@ -72,26 +72,26 @@ func (p Patience) Ask(ctx context.Context, question func(context.Context) error)
 	}
 }
 
-type tryKey struct{}
+type attemptKey struct{}
 
-// askOnce bounds one try, so that one that hangs leaves time for another. The last one may have what is left; a question that
+// tryOnce bounds one try, so that one that hangs leaves time for another. The last one may have what is left; a question that
 // may be asked only once has the time of a first one, unless its caller bounds it.
-func askOnce(ctx context.Context, try int, left time.Duration, question func(context.Context) error) error {
+func tryOnce(ctx context.Context, try int, left time.Duration, request func(context.Context) error) error {
 	if _, bounded := ctx.Deadline(); left <= 0 && try == 0 && bounded {
-		return question(ctx)
+		return request(ctx)
 	}
 	if left <= 0 && try == 0 {
-		left = firstQuestion
+		left = baseTimeout
 	}
-	bound := min(firstQuestion<<min(try, 10), lastQuestion)
-	bounded, cancel := context.WithTimeout(context.WithValue(ctx, tryKey{}, try), max(min(bound, left), time.Second))
+	bound := min(baseTimeout<<min(try, 10), maxTimeout)
+	bounded, cancel := context.WithTimeout(context.WithValue(ctx, attemptKey{}, try), max(min(bound, left), time.Second))
 	defer cancel()
-	return question(bounded)
+	return request(bounded)
 }
 
-// tryOf is which try of a patient question this is, from 0.
-func tryOf(ctx context.Context) int {
-	try, _ := ctx.Value(tryKey{}).(int)
+// attemptOf is which try of a patient question this is, from 0.
+func attemptOf(ctx context.Context) int {
+	try, _ := ctx.Value(attemptKey{}).(int)
 	return try
 }
 
@@ -106,7 +106,7 @@ func stopped(ctx context.Context, last *Fault, err error) error {
 	return err
 }
 
-func gaveUp(last *Fault, asked time.Duration) error {
+func timedOut(last *Fault, asked time.Duration) error {
 	fault := *last
 	if asked >= time.Second {
 		fault.Message += fmt.Sprintf("; asked for %s", asked.Round(time.Second))
@@ -114,51 +114,51 @@ func gaveUp(last *Fault, asked time.Duration) error {
 	return &fault
 }
 
-// Passes says whether the same question may well be answered soon.
-func (f *Fault) Passes() bool {
+// IsTemporary says whether the same question may well be answered soon.
+func (f *Fault) IsTemporary() bool {
 	return f.Late || f.Class == Transient || f.Class == Throttled || f.Class == SettleLater
 }
 
-// speaker tells what is waited for. It has a goroutine of its own, since a question may hang for longer than it is silent.
-type speaker struct {
-	p     Patience
-	mu    sync.Mutex
-	about *Fault
-	once  sync.Once
-	over  chan struct{}
-	gone  sync.WaitGroup
+// waitNotifier tells what is waited for. It has a goroutine of its own, since a question may hang for longer than it is silent.
+type waitNotifier struct {
+	patience Patience
+	mu       sync.Mutex
+	fault    *Fault
+	once     sync.Once
+	stop     chan struct{}
+	done     sync.WaitGroup
 }
 
-func (s *speaker) say(about *Fault) {
+func (s *waitNotifier) notify(about *Fault) {
 	s.mu.Lock()
-	s.about = about
+	s.fault = about
 	s.mu.Unlock()
-	if s.p.Say == nil {
+	if s.patience.Notify == nil {
 		return
 	}
 	s.once.Do(func() {
-		s.p.Say(about, time.Until(s.p.Until))
-		s.gone.Go(func() {
-			tick := time.NewTicker(sayEvery)
+		s.patience.Notify(about, time.Until(s.patience.Until))
+		s.done.Go(func() {
+			tick := time.NewTicker(notifyInterval)
 			defer tick.Stop()
 			for {
 				select {
-				case <-s.over:
+				case <-s.stop:
 					return
 				case <-tick.C:
 					s.mu.Lock()
-					about := s.about
+					about := s.fault
 					s.mu.Unlock()
-					s.p.Say(about, max(0, time.Until(s.p.Until)))
+					s.patience.Notify(about, max(0, time.Until(s.patience.Until)))
 				}
 			}
 		})
 	})
 }
 
-func (s *speaker) end() {
-	close(s.over)
-	s.gone.Wait()
+func (s *waitNotifier) close() {
+	close(s.stop)
+	s.done.Wait()
 }
 
 // lateCodes are refusals of the credentials or of the clock that a machine may get shortly after it booted, or shortly
@@ -180,17 +180,17 @@ func (c *Client) credentials() namedCredentials {
 	return namedCredentials{c.loaded.Credentials, c.fromRole()}
 }
 
-// forgetCredentials makes the next request ask for credentials anew: EC2 refused these.
-func (c *Client) forgetCredentials() {
+// invalidateCredentials makes the next request ask for credentials anew: EC2 refused these.
+func (c *Client) invalidateCredentials() {
 	if cache, ok := c.loaded.Credentials.(*aws.CredentialsCache); ok {
 		cache.Invalidate()
 	}
 }
 
-// lenient takes a refusal that may pass for a passing failure, for as long as this client is patient.
-func (c *Client) lenient(fault *Fault) *Fault {
+// reclassifyLate takes a refusal that may pass for a passing failure, for as long as this client is patient.
+func (c *Client) reclassifyLate(fault *Fault) *Fault {
 	if isLateCode(fault.Code) {
-		c.forgetCredentials()
+		c.invalidateCredentials()
 	}
 	if fault.Late && (fault.Class == Denied || fault.Class == Invalid) && time.Now().Before(c.config.PatientUntil) {
 		fault.Class, fault.RetryAfter = Transient, pause[Transient]

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-func answered(r *http.Request, status int) *http.Response {
+func responseWith(r *http.Request, status int) *http.Response {
 	h := http.Header{}
 	h.Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "300")
 	return &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: h, Body: http.NoBody, Request: r, ContentLength: 0,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 }
 
-// lateInstance is a metadata service that misbehaves at the first requests of some paths.
-type lateInstance struct {
+// slowMetadata is a metadata service that misbehaves at the first requests of some paths.
+type slowMetadata struct {
 	t     *testing.T
 	path  string // part of it; "" for all
 	times int    // how often it misbehaves; -1 for ever
@@ -28,15 +28,15 @@ type lateInstance struct {
 	asked int
 }
 
-func (l *lateInstance) RoundTrip(r *http.Request) (*http.Response, error) {
+func (l *slowMetadata) RoundTrip(r *http.Request) (*http.Response, error) {
 	l.asked++
 	if strings.Contains(r.URL.Path, l.path) && l.times != 0 {
 		l.times--
 		return l.wrong(r)
 	}
-	ok := answered(r, 200)
+	ok := responseWith(r, 200)
 	if r.Method != http.MethodPut && r.Header.Get("X-Aws-Ec2-Metadata-Token") != "session" {
-		return answered(r, http.StatusUnauthorized), nil
+		return responseWith(r, http.StatusUnauthorized), nil
 	}
 	text := map[string]string{"/latest/api/token": "session", "/latest/dynamic/instance-identity/document": document(l.t),
 		"/latest/meta-data/iam/security-credentials/":     "role",
@@ -49,11 +49,11 @@ func (l *lateInstance) RoundTrip(r *http.Request) (*http.Response, error) {
 	return ok, nil
 }
 
-func says(status int) func(*http.Request) (*http.Response, error) {
-	return func(r *http.Request) (*http.Response, error) { return answered(r, status), nil }
+func respondWith(status int) func(*http.Request) (*http.Response, error) {
+	return func(r *http.Request) (*http.Response, error) { return responseWith(r, status), nil }
 }
 
-func hangs(d time.Duration, then func(*http.Request) (*http.Response, error)) func(*http.Request) (*http.Response, error) {
+func respondAfter(d time.Duration, then func(*http.Request) (*http.Response, error)) func(*http.Request) (*http.Response, error) {
 	return func(r *http.Request) (*http.Response, error) {
 		select {
 		case <-time.After(d):
@@ -67,38 +67,38 @@ func hangs(d time.Duration, then func(*http.Request) (*http.Response, error)) fu
 	}
 }
 
-func text(body string) func(*http.Request) (*http.Response, error) {
+func respondText(body string) func(*http.Request) (*http.Response, error) {
 	return func(r *http.Request) (*http.Response, error) {
-		ok := answered(r, 200)
+		ok := responseWith(r, 200)
 		ok.Body = io.NopCloser(strings.NewReader(body))
 		return ok, nil
 	}
 }
 
-// lateness is all that a metadata service may do before it is itself.
-var lateness = []struct {
+// slowStarts is all that a metadata service may do before it is itself.
+var slowStarts = []struct {
 	name  string
 	wrong func(*http.Request) (*http.Response, error)
 }{
-	{"hangs", hangs(time.Hour, nil)},
-	{"hangs for 3 s", hangs(3*time.Second, says(500))},
+	{"hangs", respondAfter(time.Hour, nil)},
+	{"hangs for 3 s", respondAfter(3*time.Second, respondWith(500))},
 	{"is refused", func(*http.Request) (*http.Response, error) { return nil, errors.New("connect: connection refused") }},
-	{"says 400", says(400)}, {"says 401", says(401)}, {"says 403", says(403)}, {"says 404", says(404)}, {"says 405", says(405)},
-	{"says 429", says(429)}, {"says 500", says(500)}, {"says 503", says(503)},
-	{"says nothing", text("")}, {"says garbage", text("<html>")}, {"says half of it", text(`{"instanceId": "i-`)}, {"says no instance", text("{}")},
+	{"says 400", respondWith(400)}, {"says 401", respondWith(401)}, {"says 403", respondWith(403)}, {"says 404", respondWith(404)}, {"says 405", respondWith(405)},
+	{"says 429", respondWith(429)}, {"says 500", respondWith(500)}, {"says 503", respondWith(503)},
+	{"says nothing", respondText("")}, {"says garbage", respondText("<html>")}, {"says half of it", respondText(`{"instanceId": "i-`)}, {"says no instance", respondText("{}")},
 }
 
-func TestAMetadataServiceThatComesLateIsWaitedFor(t *testing.T) {
+func TestASlowMetadataServiceIsWaitedFor(t *testing.T) {
 	for _, path := range []string{"api/token", "instance-identity", ""} {
-		for _, c := range lateness {
+		for _, c := range slowStarts {
 			t.Run(path+" "+c.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					l := &lateInstance{t: t, path: path, times: 12, wrong: c.wrong}
+					l := &slowMetadata{t: t, path: path, times: 12, wrong: c.wrong}
 					m := NewMetadata(Config{Transport: l, MetadataURL: "http://metadata.invalid"})
 					var told []string
-					p := Patience{Until: time.Now().Add(5 * time.Minute), Say: func(f *Fault, left time.Duration) { told = append(told, fmt.Sprint(f.Message, "; ", left)) }}
+					p := Patience{Until: time.Now().Add(5 * time.Minute), Notify: func(f *Fault, left time.Duration) { told = append(told, fmt.Sprint(f.Message, "; ", left)) }}
 					var id Identity
-					err := p.Ask(t.Context(), func(ctx context.Context) (err error) {
+					err := p.Retry(t.Context(), func(ctx context.Context) (err error) {
 						id, err = m.Identity(ctx)
 						return err
 					})
@@ -112,14 +112,14 @@ func TestAMetadataServiceThatComesLateIsWaitedFor(t *testing.T) {
 }
 
 // What never comes is waited for to the end, with a line every 15 s, and then said.
-func TestWhatNeverComesIsWaitedForToTheEndAndSaid(t *testing.T) {
-	for _, c := range lateness {
+func TestARetryEndsAtItsDeadlineWithTheLastError(t *testing.T) {
+	for _, c := range slowStarts {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := NewMetadata(Config{Transport: &lateInstance{t: t, times: -1, wrong: c.wrong}, MetadataURL: "http://metadata.invalid"})
+				m := NewMetadata(Config{Transport: &slowMetadata{t: t, times: -1, wrong: c.wrong}, MetadataURL: "http://metadata.invalid"})
 				told, begun := 0, time.Now()
-				p := Patience{Until: begun.Add(5 * time.Minute), Say: func(f *Fault, left time.Duration) { told++ }}
-				err := p.Ask(t.Context(), func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
+				p := Patience{Until: begun.Add(5 * time.Minute), Notify: func(f *Fault, left time.Duration) { told++ }}
+				err := p.Retry(t.Context(), func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
 				took := time.Since(begun)
 				if err == nil || !strings.Contains(err.Error(), "asked for 5m") || took < 5*time.Minute || took > 5*time.Minute+2*time.Second {
 					t.Errorf("after %s: %v", took, err)
@@ -141,22 +141,22 @@ func noEnvironment(t *testing.T) {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", t.TempDir()+"/none")
 }
 
-func TestCredentialsOfARoleThatComeLateAreWaitedFor(t *testing.T) {
+func TestLateRoleCredentialsAreWaitedFor(t *testing.T) {
 	noEnvironment(t)
 	for _, path := range []string{"api/token", "security-credentials/", "security-credentials/role"} {
-		for _, c := range lateness {
+		for _, c := range slowStarts {
 			t.Run(path+" "+c.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					l := &lateInstance{t: t, path: path, times: 12, wrong: c.wrong}
+					l := &slowMetadata{t: t, path: path, times: 12, wrong: c.wrong}
 					client, err := New(t.Context(), Config{Transport: l, MetadataURL: "http://metadata.invalid", Region: "eu-west-1"})
 					if err != nil {
 						t.Fatal(err)
 					}
 					once := client.Ready(t.Context())
-					if fault, ok := errors.AsType[*Fault](once); !ok || !fault.Passes() {
+					if fault, ok := errors.AsType[*Fault](once); !ok || !fault.IsTemporary() {
 						t.Errorf("asked once: %v; want a fault that passes", once)
 					}
-					if err := (Patience{Until: time.Now().Add(5 * time.Minute)}).Ask(t.Context(), client.Ready); err != nil {
+					if err := (Patience{Until: time.Now().Add(5 * time.Minute)}).Retry(t.Context(), client.Ready); err != nil {
 						t.Error(err)
 					}
 				})
@@ -171,27 +171,27 @@ func TestADefiniteRefusalIsNotAskedAgain(t *testing.T) {
 		errors.New("no fault"), &Fault{Class: NotFound},
 	} {
 		asked := 0
-		got := Patience{Until: time.Now().Add(time.Hour)}.Ask(t.Context(), func(context.Context) error { asked++; return err })
+		got := Patience{Until: time.Now().Add(time.Hour)}.Retry(t.Context(), func(context.Context) error { asked++; return err })
 		if asked != 1 || !errors.Is(got, err) {
 			t.Errorf("%v: asked %d times, %v", err, asked, got)
 		}
 	}
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	m := NewMetadata(Config{MetadataURL: "http://127.0.0.1:1"})
-	err := Patience{Until: time.Now().Add(time.Hour)}.Ask(t.Context(), func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
+	err := Patience{Until: time.Now().Add(time.Hour)}.Retry(t.Context(), func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
 	if ClassOf(err) != Denied || !strings.Contains(err.Error(), "AWS_EC2_METADATA_DISABLED") {
 		t.Error(err)
 	}
 }
 
-func TestAStopEndsAPatientQuestionAtOnce(t *testing.T) {
-	for _, wrong := range []func(*http.Request) (*http.Response, error){hangs(time.Hour, nil), says(503)} { // in a try, and between two
+func TestCancelEndsARetryAtOnce(t *testing.T) {
+	for _, wrong := range []func(*http.Request) (*http.Response, error){respondAfter(time.Hour, nil), respondWith(503)} { // in a try, and between two
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(30*time.Second, cancel)
 			begun := time.Now()
-			m := NewMetadata(Config{Transport: &lateInstance{t: t, times: -1, wrong: wrong}, MetadataURL: "http://metadata.invalid"})
-			err := Patience{Until: begun.Add(5 * time.Minute)}.Ask(ctx, func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
+			m := NewMetadata(Config{Transport: &slowMetadata{t: t, times: -1, wrong: wrong}, MetadataURL: "http://metadata.invalid"})
+			err := Patience{Until: begun.Add(5 * time.Minute)}.Retry(ctx, func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
 			if !errors.Is(err, context.Canceled) || time.Since(begun) != 30*time.Second {
 				t.Errorf("after %s: %v", time.Since(begun), err)
 			}
@@ -200,12 +200,12 @@ func TestAStopEndsAPatientQuestionAtOnce(t *testing.T) {
 }
 
 // Without patience, or after it is used up, a question is asked once; one that hangs ends all the same.
-func TestAQuestionThatMayBeAskedOnlyOnceDoesNotHang(t *testing.T) {
+func TestASingleAttemptDoesNotHang(t *testing.T) {
 	for _, until := range []time.Duration{0, -time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			begun := time.Now()
-			err := Patience{Until: begun.Add(until)}.Ask(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
-			if took := time.Since(begun); took != firstQuestion || ClassOf(err) != Transient || !strings.Contains(err.Error(), "no answer") {
+			err := Patience{Until: begun.Add(until)}.Retry(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+			if took := time.Since(begun); took != baseTimeout || ClassOf(err) != Transient || !strings.Contains(err.Error(), "no answer") {
 				t.Errorf("after %s: %v", took, err)
 			}
 		})
@@ -213,11 +213,11 @@ func TestAQuestionThatMayBeAskedOnlyOnceDoesNotHang(t *testing.T) {
 }
 
 // IAM is eventually consistent, and the clock of a machine that boots may not be set yet.
-func TestARefusalOfTheCredentialsPassesWhileTheClientIsPatient(t *testing.T) {
+func TestRejectedCredentialsAreTemporaryUntilPatientUntil(t *testing.T) {
 	for _, code := range []string{"AuthFailure", "InvalidClientTokenId", "RequestExpired", "ExpiredToken", "UnrecognizedClientException", "SignatureDoesNotMatch", "UnauthorizedOperation"} {
 		definite := code == "SignatureDoesNotMatch" || code == "UnauthorizedOperation"
 		for _, patient := range []time.Duration{0, time.Hour} {
-			client := always(refusal(400, code, "no")).client(t, func(c *Config) { c.PatientUntil = time.Now().Add(patient) })
+			client := always(errorAnswer(400, code, "no")).client(t, func(c *Config) { c.PatientUntil = time.Now().Add(patient) })
 			_, err := client.AttachedVolumes(t.Context(), "i-1")
 			fault, _ := errors.AsType[*Fault](err)
 			want := Denied

@@ -91,7 +91,7 @@ func (p *poller[T]) run(ctx context.Context, self *polling) {
 		ticked time.Time    // when the last describe came back
 		slower int          // how many throttled ticks there were, less the good ones since
 	)
-	timer := time.NewTimer(gatherFor)
+	timer := time.NewTimer(batchIdle)
 	defer timer.Stop()
 	for {
 		select {
@@ -99,7 +99,7 @@ func (p *poller[T]) run(ctx context.Context, self *polling) {
 			return
 		case <-self.wake:
 			event = time.Now()
-			timer.Reset(max(gatherFor, p.min-time.Since(ticked)))
+			timer.Reset(max(batchIdle, p.min-time.Since(ticked)))
 			continue
 		case <-timer.C:
 		}
@@ -152,13 +152,13 @@ func (p *poller[T]) tick(ctx context.Context, phases map[string]string) (changed
 	}
 	for _, w := range told {
 		thing, shown := seen[w.id]
-		w.tell(sight[T]{thing: thing, shown: shown, err: err})
+		w.notify(sight[T]{thing: thing, shown: shown, err: err})
 	}
 	return changed, err
 }
 
-// tell replaces what the waiter has not read yet. Only the poller sends, so that it never blocks.
-func (w *waiter[T]) tell(s sight[T]) {
+// notify replaces what the waiter has not read yet. Only the poller sends, so that it never blocks.
+func (w *waiter[T]) notify(s sight[T]) {
 	select {
 	case <-w.news:
 	default:

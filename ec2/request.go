@@ -7,16 +7,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// mostFilterValues is how many values all filters of a describe may have together.
+// maxFilterValues is how many values all filters of a describe may have together.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
-const mostFilterValues = 150
+const maxFilterValues = 150
 
 func filterOf(name string, values ...string) types.Filter {
 	return types.Filter{Name: aws.String(name), Values: values}
 }
 
-// given leaves a parameter out when it has its zero value.
-func given[T comparable](value T) *T {
+// optional leaves a parameter out when it has its zero value.
+func optional[T comparable](value T) *T {
 	var zero T
 	if value == zero {
 		return nil
@@ -24,12 +24,12 @@ func given[T comparable](value T) *T {
 	return &value
 }
 
-// chunksOrNone splits values into lists that a filter takes; no values make one empty list.
-func chunksOrNone(values []string) [][]string {
+// chunks splits values into lists that a filter takes; no values make one empty list.
+func chunks(values []string) [][]string {
 	if len(values) == 0 {
 		return [][]string{nil}
 	}
-	return slices.Collect(slices.Chunk(values, mostFilterValues))
+	return slices.Collect(slices.Chunk(values, maxFilterValues))
 }
 
 // eachPage calls next until it returns no token. EC2 may send empty pages; a token that repeats would go on for ever.
@@ -41,19 +41,19 @@ func eachPage(next func() (*string, error)) error {
 			return err
 		}
 		if seen[*token] {
-			return refuse("Describe", "read all pages", "the endpoint sent the same page token twice")
+			return invalidRequest("Describe", "read all pages", "the endpoint sent the same page token twice")
 		}
 		seen[*token] = true
 	}
 }
 
-// refuse is the fault of a request that is not sent.
-func refuse(op, doing, message string) *Fault {
+// invalidRequest is the fault of a request that is not sent.
+func invalidRequest(op, doing, message string) *Fault {
 	return &Fault{Op: op, Doing: doing, Class: Invalid, Message: message}
 }
 
-// unlessGone makes success of a deletion whose answer was lost, and whose repetition found nothing to delete.
-func unlessGone(err error) error {
+// ignoreNotFoundOnRetry makes success of a deletion whose answer was lost, and whose repetition found nothing to delete.
+func ignoreNotFoundOnRetry(err error) error {
 	if fault, ok := err.(*Fault); ok && fault.Class == NotFound && fault.repeated {
 		return nil
 	}

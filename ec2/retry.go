@@ -11,41 +11,41 @@ import (
 )
 
 const (
-	firstPause  = 250 * time.Millisecond // before the second attempt, on average
-	longestWait = 5 * time.Second        // between two attempts
-	mostTries   = 5                      // of a request that fails for another reason than throttling
-	mostDials   = 3                      // of a connection that cannot be made
+	baseRetryDelay = 250 * time.Millisecond // before the second attempt, on average
+	maxRetryDelay  = 5 * time.Second        // between two attempts
+	maxAttempts    = 5                      // of a request that fails for another reason than throttling
+	maxDials       = 3                      // of a connection that cannot be made
 )
 
-// tries is the retryer of one call. A throttled request is repeated until the caller's context ends, since EC2 did
+// retryer is the retryer of one call. A throttled request is repeated until the caller's context ends, since EC2 did
 // nothing and will have room later; another failure a few times; a request that EC2 would carry out twice, never.
-type tries struct {
-	op       string
-	pace     *pace
-	log      func(level, message string, keysAndValues ...any)
-	attempts int
-	last     error // why the last attempt failed
-	unsure   bool  // an attempt before may have had its effect
+type retryer struct {
+	op        string
+	limiter   *rateLimiter
+	log       func(level, message string, keysAndValues ...any)
+	attempts  int
+	last      error // why the last attempt failed
+	uncertain bool  // an attempt before may have had its effect
 }
 
-var _ aws.RetryerV2 = (*tries)(nil)
+var _ aws.RetryerV2 = (*retryer)(nil)
 
 // MaxAttempts is 0, no limit: RetryDelay sets it, by the kind of failure.
-func (t *tries) MaxAttempts() int {
+func (t *retryer) MaxAttempts() int {
 	if sentOnce[t.op] {
 		return 1
 	}
 	return 0
 }
 
-func (t *tries) IsErrorRetryable(err error) bool {
+func (t *retryer) IsErrorRetryable(err error) bool {
 	t.attempts++
 	t.last = err
 	if sentOnce[t.op] {
 		return false
 	}
 	class := Classify(t.op, err).Class
-	t.unsure = t.unsure || class == Transient && !isUnsent(err)
+	t.uncertain = t.uncertain || class == Transient && !isUnsent(err)
 	if skewed, ok := errors.AsType[interface {
 		error
 		RetryableError() bool
@@ -55,21 +55,21 @@ func (t *tries) IsErrorRetryable(err error) bool {
 	return class == Throttled || class == Transient
 }
 
-// RetryDelay doubles from firstPause up to longestWait, half of it left to chance. It returns the error itself when
+// RetryDelay doubles from baseRetryDelay up to maxRetryDelay, half of it left to chance. It returns the error itself when
 // there were tries enough.
-func (t *tries) RetryDelay(attempt int, err error) (time.Duration, error) {
+func (t *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	fault := Classify(t.op, err)
-	limit := mostTries
+	limit := maxAttempts
 	switch {
 	case fault.Class == Throttled:
 		limit = 0
 	case isUnsent(err):
-		limit = mostDials
+		limit = maxDials
 	}
 	if limit > 0 && t.attempts >= limit {
 		return 0, err
 	}
-	wait := min(longestWait, firstPause<<min(t.attempts, 10))
+	wait := min(maxRetryDelay, baseRetryDelay<<min(t.attempts, 10))
 	wait = wait/2 + rand.N(wait/2)
 	t.log("debug", "asking EC2 again", "action", t.op, "attempt", t.attempts+1, "in", wait, "because", fault.Message, "code", fault.Code)
 	return wait, nil
@@ -77,32 +77,34 @@ func (t *tries) RetryDelay(attempt int, err error) (time.Duration, error) {
 
 // GetAttemptToken waits for this action's turn, and tells the pace how it went. What is sent once is not held back: it
 // may stand inside a freeze.
-func (t *tries) GetAttemptToken(ctx context.Context) (func(error) error, error) {
+func (t *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
 	if sentOnce[t.op] {
 		return release, nil
 	}
-	if err := t.pace.wait(ctx); err != nil {
+	if err := t.limiter.wait(ctx); err != nil {
 		return nil, err
 	}
 	return func(err error) error {
-		t.pace.learn(err != nil && Classify(t.op, err).Class == Throttled)
+		t.limiter.update(err != nil && Classify(t.op, err).Class == Throttled)
 		return nil
 	}, nil
 }
 
 // GetRetryToken gives every retry leave: the limit is RetryDelay's.
-func (t *tries) GetRetryToken(context.Context, error) (func(error) error, error) { return release, nil }
+func (t *retryer) GetRetryToken(context.Context, error) (func(error) error, error) {
+	return release, nil
+}
 
 // GetInitialToken is never called on a RetryerV2; the interface wants it.
-func (t *tries) GetInitialToken() func(error) error { return release }
+func (t *retryer) GetInitialToken() func(error) error { return release }
 
 func release(error) error { return nil }
 
 // fault classifies what the call ended with. Where the caller's context ended during the retries, the fault tells what
 // EC2 had answered until then.
-func (t *tries) fault(ctx context.Context, err error) *Fault {
+func (t *retryer) fault(ctx context.Context, err error) *Fault {
 	fault := Classify(t.op, err)
-	fault.repeated = t.unsure
+	fault.repeated = t.uncertain
 	if _, ok := errors.AsType[*credentialsError](err); ok && ctx.Err() != nil {
 		fault.Class, fault.Hint = Canceled, ""
 	}

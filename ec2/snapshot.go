@@ -16,9 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// mostExcluded is how many data volumes CreateSnapshots can leave out.
+// maxExcludedVolumes is how many data volumes CreateSnapshots can leave out.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html
-const mostExcluded = 40
+const maxExcludedVolumes = 40
 
 // Snapshot is an EBS snapshot.
 type Snapshot struct {
@@ -55,9 +55,9 @@ func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot
 	// Maps are marshalled in the order of their keys, so equal queries have equal text.
 	text, err := json.Marshal(query)
 	if err != nil {
-		return nil, refuse("DescribeSnapshots", "look for snapshots", "internal error: "+err.Error())
+		return nil, invalidRequest("DescribeSnapshots", "look for snapshots", "internal error: "+err.Error())
 	}
-	found, err := c.snapshotLooks.ask(ctx, "look for snapshots", string(text), "")
+	found, err := c.snapshotQueries.do(ctx, "look for snapshots", string(text), "")
 	if err != nil {
 		return nil, err
 	}
@@ -73,15 +73,15 @@ func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot
 func (c *Client) EachSnapshot(ctx context.Context, query SnapshotQuery, visit func(Snapshot)) error {
 	err := c.visitSnapshots(ctx, query, visit)
 	if fault, ok := err.(*Fault); ok {
-		return fault.as("look for snapshots")
+		return fault.withDoing("look for snapshots")
 	}
 	return err
 }
 
-func (c *Client) describeSnapshotsLike(ctx context.Context, text string, _ []string) ([]Snapshot, error) {
+func (c *Client) describeSnapshotsQuery(ctx context.Context, text string, _ []string) ([]Snapshot, error) {
 	var query SnapshotQuery
 	if err := json.Unmarshal([]byte(text), &query); err != nil {
-		return nil, refuse("DescribeSnapshots", "look for snapshots", "internal error: "+err.Error())
+		return nil, invalidRequest("DescribeSnapshots", "look for snapshots", "internal error: "+err.Error())
 	}
 	return c.describeSnapshots(ctx, query)
 }
@@ -107,8 +107,8 @@ func (c *Client) visitSnapshots(ctx context.Context, query SnapshotQuery, visit 
 	for _, key := range slices.Sorted(maps.Keys(query.Tags)) {
 		filters = append(filters, filterOf("tag:"+key, query.Tags[key]...))
 	}
-	for _, ids := range chunksOrNone(query.IDs) {
-		for _, volumes := range chunksOrNone(query.VolumeIDs) {
+	for _, ids := range chunks(query.IDs) {
+		for _, volumes := range chunks(query.VolumeIDs) {
 			all := slices.Clone(filters)
 			if len(ids) > 0 {
 				// A filter, not SnapshotIds: one that is not visible yet must not fail the others.
@@ -153,16 +153,16 @@ type CreateSnapshotsRequest struct {
 // find them. The snapshots begin in the state pending; their point in time is that of the call.
 func (c *Client) CreateSnapshots(ctx context.Context, r CreateSnapshotsRequest) ([]Snapshot, error) {
 	doing := "snapshot the volumes of " + r.InstanceID
-	if len(r.ExcludeVolumes) > mostExcluded {
+	if len(r.ExcludeVolumes) > maxExcludedVolumes {
 		return nil, &Fault{Op: "CreateSnapshots", Doing: doing, Class: Limit,
-			Message: fmt.Sprintf("%d attached volumes would have to be left out, and EC2 can leave out %d", len(r.ExcludeVolumes), mostExcluded),
+			Message: fmt.Sprintf("%d attached volumes would have to be left out, and EC2 can leave out %d", len(r.ExcludeVolumes), maxExcludedVolumes),
 			Hint:    `set consistency = "volume" in the settings: then each volume is frozen and snapshotted on its own`}
 	}
 	out, err := call(ctx, c, "CreateSnapshots", doing, (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
 		InstanceSpecification: &types.InstanceSpecification{
 			InstanceId: aws.String(r.InstanceID), ExcludeBootVolume: aws.Bool(r.ExcludeBoot), ExcludeDataVolumeIds: r.ExcludeVolumes,
 		},
-		Description:       given(r.Description),
+		Description:       optional(r.Description),
 		TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, r.Tags),
 	})
 	if err != nil {
@@ -189,7 +189,7 @@ type CreateSnapshotRequest struct {
 // CreateSnapshot is sent once, never repeated, like [Client.CreateSnapshots].
 func (c *Client) CreateSnapshot(ctx context.Context, r CreateSnapshotRequest) (Snapshot, error) {
 	out, err := call(ctx, c, "CreateSnapshot", "snapshot "+r.VolumeID, (*sdk.Client).CreateSnapshot, &sdk.CreateSnapshotInput{
-		VolumeId: aws.String(r.VolumeID), Description: given(r.Description), TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, r.Tags),
+		VolumeId: aws.String(r.VolumeID), Description: optional(r.Description), TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, r.Tags),
 	})
 	if err != nil {
 		return Snapshot{}, err
@@ -206,7 +206,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, r CreateSnapshotRequest) (S
 // DeleteSnapshot deletes a snapshot. That EC2 does not know it is a NotFound fault, as for [Client.DeleteVolume].
 func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeleteSnapshot", "delete "+id, (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{SnapshotId: aws.String(id)})
-	return unlessGone(err)
+	return ignoreNotFoundOnRetry(err)
 }
 
 func snapshotFrom(s types.Snapshot) Snapshot {

@@ -12,9 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// mostTagged is how many resources one CreateTags names: EC2 takes 1000, and advises to stay well below.
+// maxTagged is how many resources one CreateTags names: EC2 takes 1000, and advises to stay well below.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html
-const mostTagged = 200
+const maxTagged = 200
 
 // CreateTags sets tags on volumes, snapshots or other resources, and overwrites those of the same key. Up to 200 ids are
 // one request, which EC2 carries out for all of them or for none.
@@ -22,8 +22,8 @@ func (c *Client) CreateTags(ctx context.Context, ids []string, tags map[string]s
 	if len(tags) == 0 {
 		return nil
 	}
-	for some := range slices.Chunk(ids, mostTagged) {
-		_, err := call(ctx, c, "CreateTags", "tag "+several(some), (*sdk.Client).CreateTags,
+	for some := range slices.Chunk(ids, maxTagged) {
+		_, err := call(ctx, c, "CreateTags", "tag "+idList(some), (*sdk.Client).CreateTags,
 			&sdk.CreateTagsInput{Resources: some, Tags: tagList(tags)})
 		if err != nil {
 			return err
@@ -41,8 +41,8 @@ func (c *Client) DeleteTags(ctx context.Context, ids []string, keys []string) er
 	for _, key := range keys {
 		list = append(list, types.Tag{Key: aws.String(key)})
 	}
-	for some := range slices.Chunk(ids, mostTagged) {
-		_, err := call(ctx, c, "DeleteTags", "remove tags of "+several(some), (*sdk.Client).DeleteTags,
+	for some := range slices.Chunk(ids, maxTagged) {
+		_, err := call(ctx, c, "DeleteTags", "remove tags of "+idList(some), (*sdk.Client).DeleteTags,
 			&sdk.DeleteTagsInput{Resources: some, Tags: list})
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func hasTags(have, want map[string]string) bool {
 	return true
 }
 
-func several(ids []string) string {
+func idList(ids []string) string {
 	if len(ids) <= 3 {
 		return strings.Join(ids, ", ")
 	}

@@ -13,9 +13,9 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
-// newPool returns the SDK's HTTP client with enough idle connections for a set of lanes that snapshot at once. It speaks
+// newPooledClient returns the SDK's HTTP client with enough idle connections for a set of lanes that snapshot at once. It speaks
 // HTTP/1.1 only, as EC2 does: no request shares its connection with another one, and so not its loss.
-func newPool() *awshttp.BuildableClient {
+func newPooledClient() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().
 		WithTimeout(90 * time.Second). // one attempt, its body included
 		WithDialerOptions(func(dialer *net.Dialer) {
@@ -32,47 +32,47 @@ func newPool() *awshttp.BuildableClient {
 		})
 }
 
-// overTransport sends through the given transport and follows no redirect: a signed request goes nowhere else.
-func overTransport(transport http.RoundTripper) *http.Client {
+// clientOver sends through the given transport and follows no redirect: a signed request goes nowhere else.
+func clientOver(transport http.RoundTripper) *http.Client {
 	return &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// answers lets a success through only if it is EC2's answer to the action that was asked. The SDK reads any other
+// responseChecker lets a success through only if it is EC2's answer to the action that was asked. The SDK reads any other
 // document, and an empty one, as an answer without contents: behind a captive proxy an account would look as if it had
 // no snapshots, and a new empty volume would be made.
-type answers struct {
+type responseChecker struct {
 	from interface {
 		Do(*http.Request) (*http.Response, error)
 	}
 	clock *clock // learns from each answer, a refusal too
 }
 
-const longestPreamble = 1024 // bytes before the root element: the XML declaration and white space
+const maxPreamble = 1024 // bytes before the root element: the XML declaration and white space
 
-func (a answers) Do(request *http.Request) (*http.Response, error) {
+func (a responseChecker) Do(request *http.Request) (*http.Response, error) {
 	sent := time.Now()
 	response, err := a.from.Do(request)
 	if err == nil {
-		a.clock.hear(response, sent, time.Now())
+		a.clock.observe(response, sent, time.Now())
 	}
 	if err != nil || response.StatusCode < 200 || response.StatusCode > 299 {
 		return response, err
 	}
-	start := bufio.NewReaderSize(response.Body, longestPreamble)
-	text, _ := start.Peek(longestPreamble) // an error shows again when the body is read
-	if root := awsmiddleware.GetOperationName(request.Context()) + "Response"; !opensWith(text, root) {
+	start := bufio.NewReaderSize(response.Body, maxPreamble)
+	text, _ := start.Peek(maxPreamble) // an error shows again when the body is read
+	if root := awsmiddleware.GetOperationName(request.Context()) + "Response"; !hasRootElement(text, root) {
 		response.Body.Close()
-		return nil, &foreignAnswer{from: request.URL.Host, status: response.StatusCode}
+		return nil, &unexpectedResponse{from: request.URL.Host, status: response.StatusCode}
 	}
 	response.Body = body{start, response.Body}
 	return response, nil
 }
 
-// opensWith reports whether the document's root element has the name.
-func opensWith(text []byte, root string) bool {
+// hasRootElement reports whether the document's root element has the name.
+func hasRootElement(text []byte, root string) bool {
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	for {
 		text = bytes.TrimSpace(text)
@@ -92,12 +92,12 @@ type body struct {
 	io.Closer
 }
 
-// foreignAnswer is a success that EC2 did not send, or not whole.
-type foreignAnswer struct {
+// unexpectedResponse is a success that EC2 did not send, or not whole.
+type unexpectedResponse struct {
 	from   string
 	status int
 }
 
-func (f *foreignAnswer) Error() string {
+func (f *unexpectedResponse) Error() string {
 	return fmt.Sprintf("%s answered HTTP %d, but not as EC2 does", f.from, f.status)
 }

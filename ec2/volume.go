@@ -76,19 +76,19 @@ func (c *Client) CreateVolume(ctx context.Context, r CreateVolumeRequest) (Volum
 		doing += " in " + r.Zone
 	}
 	if r.ClientToken == "" || len(r.ClientToken) > 64 {
-		return Volume{}, refuse("CreateVolume", doing, fmt.Sprintf("internal error: a client token has 1 to 64 characters, this one %d", len(r.ClientToken)))
+		return Volume{}, invalidRequest("CreateVolume", doing, fmt.Sprintf("internal error: a client token has 1 to 64 characters, this one %d", len(r.ClientToken)))
 	}
 	out, err := call(ctx, c, "CreateVolume", doing, (*sdk.Client).CreateVolume, &sdk.CreateVolumeInput{
 		ClientToken:              aws.String(r.ClientToken),
-		AvailabilityZone:         given(r.Zone),
-		Size:                     given(r.Size),
-		SnapshotId:               given(r.SnapshotID),
+		AvailabilityZone:         optional(r.Zone),
+		Size:                     optional(r.Size),
+		SnapshotId:               optional(r.SnapshotID),
 		VolumeType:               types.VolumeType(r.Type),
-		Iops:                     given(r.IOPS),
-		Throughput:               given(r.Throughput),
-		VolumeInitializationRate: given(r.InitializationRate),
+		Iops:                     optional(r.IOPS),
+		Throughput:               optional(r.Throughput),
+		VolumeInitializationRate: optional(r.InitializationRate),
 		Encrypted:                r.Encrypted,
-		KmsKeyId:                 given(r.KMSKeyID),
+		KmsKeyId:                 optional(r.KMSKeyID),
 		TagSpecifications:        tagsOnCreate(types.ResourceTypeVolume, r.Tags),
 	})
 	if err != nil {
@@ -106,7 +106,7 @@ func (c *Client) CreateVolume(ctx context.Context, r CreateVolumeRequest) (Volum
 // ago may only not be visible yet.
 func (c *Client) DeleteVolume(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeleteVolume", "delete "+id, (*sdk.Client).DeleteVolume, &sdk.DeleteVolumeInput{VolumeId: aws.String(id)})
-	return unlessGone(err)
+	return ignoreNotFoundOnRetry(err)
 }
 
 // AttachVolume begins to attach a volume under a device name; [Client.WaitVolume] sees it through. A volume that is
@@ -130,7 +130,7 @@ func (c *Client) AttachVolume(ctx context.Context, volumeID, instanceID, device 
 func (c *Client) DetachVolume(ctx context.Context, volumeID, instanceID, device string) error {
 	doing := fmt.Sprintf("detach %s from %s", volumeID, instanceID)
 	_, err := call(ctx, c, "DetachVolume", doing, (*sdk.Client).DetachVolume, &sdk.DetachVolumeInput{
-		VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: given(device),
+		VolumeId: aws.String(volumeID), InstanceId: aws.String(instanceID), Device: optional(device),
 	})
 	fault, _ := err.(*Fault)
 	if fault == nil {
@@ -165,7 +165,7 @@ func (c *Client) SetDeleteOnTermination(ctx context.Context, instanceID, device 
 
 // AttachedVolumes returns the volumes that are attached to the instance or on the way there or off, sorted by device.
 func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volume, error) {
-	found, err := c.volumeLooks.ask(ctx, "look at the volumes of "+instanceID, "attachment.instance-id", instanceID)
+	found, err := c.volumeQueries.do(ctx, "look at the volumes of "+instanceID, "attachment.instance-id", instanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -182,10 +182,10 @@ func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volu
 // showed it up to a second ago, if this client has sent nothing since that may change anything.
 func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 	doing := "look at " + id
-	if v, known := c.recent.volume(id); known {
+	if v, known := c.cache.get(id); known {
 		return v, nil
 	}
-	found, err := c.volumeLooks.ask(ctx, doing, "volume-id", id)
+	found, err := c.volumeQueries.do(ctx, doing, "volume-id", id)
 	if err != nil {
 		return Volume{}, err
 	}
@@ -200,7 +200,7 @@ func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 // VolumesByTag returns the volumes that have all of the tags with exactly these values, sorted by id.
 func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Volume, error) {
 	if len(tags) == 0 {
-		return nil, refuse("DescribeVolumes", "look for volumes by tag", "internal error: no tag to look for")
+		return nil, invalidRequest("DescribeVolumes", "look for volumes by tag", "internal error: no tag to look for")
 	}
 	// One tag is enough for EC2 to go by, and lets lanes that look by the same key share a call; the rest is seen to here.
 	// The longest value selects best: a token rather than a role.
@@ -208,7 +208,7 @@ func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Vo
 		return cmp.Or(cmp.Compare(len(tags[b]), len(tags[a])), cmp.Compare(a, b))
 	})[0]
 	doing := "look for volumes by tag " + key
-	found, err := c.volumeLooks.ask(ctx, doing, "tag:"+key, Literal(tags[key]))
+	found, err := c.volumeQueries.do(ctx, doing, "tag:"+key, Literal(tags[key]))
 	if err != nil {
 		return nil, err
 	}
@@ -220,8 +220,8 @@ func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Vo
 // describeVolumes returns the volumes for which the filter has one of the values, however many pages that takes.
 func (c *Client) describeVolumes(ctx context.Context, filter string, values []string) ([]Volume, error) {
 	var found []Volume
-	changes, asked := c.recent.asking()
-	for some := range slices.Chunk(values, mostFilterValues) {
+	changes, asked := c.cache.begin()
+	for some := range slices.Chunk(values, maxFilterValues) {
 		in := &sdk.DescribeVolumesInput{MaxResults: aws.Int32(c.config.PageSize), Filters: []types.Filter{filterOf(filter, some...)}}
 		err := eachPage(func() (*string, error) {
 			out, err := call(ctx, c, "DescribeVolumes", "describe volumes", (*sdk.Client).DescribeVolumes, in)
@@ -238,7 +238,7 @@ func (c *Client) describeVolumes(ctx context.Context, filter string, values []st
 			return nil, err
 		}
 	}
-	c.recent.keep(changes, asked, filter, values, found)
+	c.cache.put(changes, asked, filter, values, found)
 	return found, nil
 }
 

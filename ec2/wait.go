@@ -69,7 +69,7 @@ func await[T any](ctx context.Context, p *poller[T], watch watch[T]) (last T, er
 		}
 		if failure = s.err; failure != nil {
 			if fault := Classify(watch.op, failure); !passing(fault.Class) {
-				return last, fault.as(doing)
+				return last, fault.withDoing(doing)
 			}
 			continue
 		}

@@ -13,12 +13,12 @@ import (
 
 func available(v Volume) (bool, error) { return v.State == "available", nil }
 
-func TestSixteenWaitsMakeOneCallATick(t *testing.T) {
+func TestSixteenWaitsMakeOneCallPerPoll(t *testing.T) {
 	counts := map[int]int{}
 	for _, n := range []int{1, 16} {
 		synctest.Test(t, func(t *testing.T) {
-			w := &world{volumes: volumesNamed(n, "creating")}
-			cloud := &cloud{answer: w.answer}
+			w := &volumeList{volumes: volumesNamed(n, "creating")}
+			cloud := &fakeEC2{answer: w.answer}
 			client := cloud.client(t)
 			begun := time.Now()
 			time.AfterFunc(3*time.Second, func() {
@@ -53,10 +53,10 @@ func TestSixteenWaitsMakeOneCallATick(t *testing.T) {
 	}
 }
 
-func TestTicksBackOffAndComeCloserWhenSomethingHappens(t *testing.T) {
+func TestPollsBackOffAndSpeedUpWhenSomethingChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(2, "creating")}
-		cloud := &cloud{answer: w.answer}
+		w := &volumeList{volumes: volumesNamed(2, "creating")}
+		cloud := &fakeEC2{answer: w.answer}
 		client := cloud.client(t)
 		begun := time.Now()
 		time.AfterFunc(5*time.Minute, func() { w.set("vol-0", func(v *Volume) { v.State = "available" }) })
@@ -91,10 +91,10 @@ func TestTicksBackOffAndComeCloserWhenSomethingHappens(t *testing.T) {
 	})
 }
 
-func TestWaitsThatComeOneByOneAreStillToldTogether(t *testing.T) {
+func TestWaitsThatStartOneByOneShareAPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(20, "creating"), latency: 20 * time.Millisecond}
-		cloud := &cloud{answer: w.answer}
+		w := &volumeList{volumes: volumesNamed(20, "creating"), latency: 20 * time.Millisecond}
+		cloud := &fakeEC2{answer: w.answer}
 		client := cloud.client(t)
 		time.AfterFunc(2*time.Second, func() {
 			for i := range 20 {
@@ -119,8 +119,8 @@ func TestWaitsThatComeOneByOneAreStillToldTogether(t *testing.T) {
 
 func TestAVolumeInErrorEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(2, "creating")}
-		client := (&cloud{answer: w.answer}).client(t)
+		w := &volumeList{volumes: volumesNamed(2, "creating")}
+		client := (&fakeEC2{answer: w.answer}).client(t)
 		time.AfterFunc(time.Second, func() { w.set("vol-0", func(v *Volume) { v.State = "error" }) })
 		time.AfterFunc(2*time.Second, func() { w.set("vol-1", func(v *Volume) { v.State = "available" }) })
 		var lanes sync.WaitGroup
@@ -142,7 +142,7 @@ func TestAVolumeInErrorEndsTheWait(t *testing.T) {
 
 func TestASnapshotWaitTellsProgressAndWhyItFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cloud := inTurn(
+		cloud := inSequence(
 			snapshotsAnswer("", Snapshot{ID: "snap-1", State: "pending", Progress: 10}),
 			snapshotsAnswer("", Snapshot{ID: "snap-1", State: "pending", Progress: 60}),
 			snapshotsAnswer("", Snapshot{ID: "snap-1", State: "error", StateMessage: "Given key ID is not accessible"}))
@@ -160,7 +160,7 @@ func TestASnapshotWaitTellsProgressAndWhyItFailed(t *testing.T) {
 	})
 }
 
-func TestNotFoundIsForgivenForTheSettleWindowOnly(t *testing.T) {
+func TestNotFoundIsToleratedForTheSettleWindowOnly(t *testing.T) {
 	nothing := volumesAnswer("")
 	creating := volumesAnswer("", Volume{ID: "vol-1", State: "creating"})
 	ready := volumesAnswer("", Volume{ID: "vol-1", State: "available"})
@@ -178,7 +178,7 @@ func TestNotFoundIsForgivenForTheSettleWindowOnly(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
-				_, err := inTurn(test.answers...).client(t).WaitVolume(t.Context(), "vol-1", available, nil)
+				_, err := inSequence(test.answers...).client(t).WaitVolume(t.Context(), "vol-1", available, nil)
 				if test.class == 0 {
 					if err != nil {
 						t.Error(err)
@@ -199,9 +199,9 @@ func TestNotFoundIsForgivenForTheSettleWindowOnly(t *testing.T) {
 
 func TestThrottlingSlowsAWaitAndDoesNotFailIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(1, "creating")}
+		w := &volumeList{volumes: volumesNamed(1, "creating")}
 		begun := time.Now()
-		cloud := &cloud{}
+		cloud := &fakeEC2{}
 		cloud.answer = func(r request) answer {
 			if since := time.Since(begun); since > time.Second && since < 2*time.Minute {
 				return throttled
@@ -223,7 +223,7 @@ func TestThrottlingSlowsAWaitAndDoesNotFailIt(t *testing.T) {
 
 func TestAWaitOutlivesADeadEndpointUntilItsTimeIsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cloud := inTurn(volumesAnswer("", Volume{ID: "vol-1", State: "creating"}), reset)
+		cloud := inSequence(volumesAnswer("", Volume{ID: "vol-1", State: "creating"}), reset)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := cloud.client(t).WaitVolume(ctx, "vol-1", available, nil)
@@ -241,7 +241,7 @@ func TestAWaitOutlivesADeadEndpointUntilItsTimeIsUp(t *testing.T) {
 
 func TestARefusedDescribeEndsAllWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := always(refusal(403, "UnauthorizedOperation", "")).client(t)
+		client := always(errorAnswer(403, "UnauthorizedOperation", "")).client(t)
 		var lanes sync.WaitGroup
 		for i := range 3 {
 			lanes.Go(func() {
@@ -253,7 +253,7 @@ func TestARefusedDescribeEndsAllWaits(t *testing.T) {
 	})
 }
 
-func TestTheCallersOwnErrorComesBackAsItIs(t *testing.T) {
+func TestTheCallersOwnErrorIsReturnedUnchanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		own := errors.New("attached elsewhere")
 		client := always(volumesAnswer("", Volume{ID: "vol-1", State: "in-use"})).client(t)
@@ -266,10 +266,10 @@ func TestTheCallersOwnErrorComesBackAsItIs(t *testing.T) {
 
 // The bubble of a synctest ends only when each goroutine in it has: these waits leave none behind, however they end, and
 // a later wait finds a poller that runs.
-func TestNoGoroutineStaysBehind(t *testing.T) {
+func TestNoGoroutineLeaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(4, "creating"), latency: 300 * time.Millisecond}
-		client := (&cloud{answer: w.answer}).client(t)
+		w := &volumeList{volumes: volumesNamed(4, "creating"), latency: 300 * time.Millisecond}
+		client := (&fakeEC2{answer: w.answer}).client(t)
 		for round := range 3 {
 			var lanes sync.WaitGroup
 			for i := range 4 {

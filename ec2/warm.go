@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// freshFor is how long credentials must still be valid to go into a freeze with.
-const freshFor = 2 * time.Minute
+// minValidity is how long credentials must still be valid to go into a freeze with.
+const minValidity = 2 * time.Minute
 
 // Warm makes the next call as short as it can be: credentials at hand and good for two more minutes, the region known,
 // and a connection (with TLS) open in the pool. It asks for a volume that cannot exist, the least that EC2 can be asked.
@@ -19,7 +19,7 @@ const freshFor = 2 * time.Minute
 func (c *Client) Warm(ctx context.Context) error {
 	const doing = "open a connection to EC2"
 	if err := c.refresh(ctx); err != nil {
-		return c.lenient(Classify("DescribeVolumes", err).as(doing))
+		return c.reclassifyLate(Classify("DescribeVolumes", err).withDoing(doing))
 	}
 	_, err := call(ctx, c, "DescribeVolumes", doing, (*sdk.Client).DescribeVolumes, &sdk.DescribeVolumesInput{
 		MaxResults: aws.Int32(5), Filters: []types.Filter{filterOf("volume-id", "vol-00000000000000000")},
@@ -33,7 +33,7 @@ func (c *Client) Warm(ctx context.Context) error {
 // Ready returns a *Fault when there are no credentials to call EC2 with. It asks nobody but their source.
 func (c *Client) Ready(ctx context.Context) error {
 	if err := c.refresh(ctx); err != nil {
-		return c.lenient(Classify("DescribeVolumes", err).as("call EC2"))
+		return c.reclassifyLate(Classify("DescribeVolumes", err).withDoing("call EC2"))
 	}
 	return nil
 }
@@ -45,7 +45,7 @@ func (c *Client) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !have.CanExpire || time.Until(have.Expires) > freshFor {
+	if !have.CanExpire || time.Until(have.Expires) > minValidity {
 		return nil
 	}
 	if cache, ok := c.loaded.Credentials.(*aws.CredentialsCache); ok {

@@ -12,9 +12,9 @@ import (
 	"snaptastic/ec2/sandbox"
 )
 
-// overTheWire serves a sandbox of files over HTTP, and returns a client of it that comes by its region and its
+// startSandbox serves a sandbox of files over HTTP, and returns a client of it that comes by its region and its
 // credentials as on an instance: from the metadata service.
-func overTheWire(t *testing.T, cfg sandbox.Config) (*ec2.Client, *sandbox.World) {
+func startSandbox(t *testing.T, cfg sandbox.Config) (*ec2.Client, *sandbox.Sandbox) {
 	t.Helper()
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_CA_BUNDLE"} {
 		t.Setenv(name, "")
@@ -39,8 +39,8 @@ func overTheWire(t *testing.T, cfg sandbox.Config) (*ec2.Client, *sandbox.World)
 }
 
 // The whole life of a volume, with EC2 lagging behind, and with the answers to its creation and its snapshot lost.
-func TestTheLifeOfAVolumeOverTheWire(t *testing.T) {
-	client, _ := overTheWire(t, sandbox.Config{
+func TestTheLifeOfAVolumeAgainstTheSandbox(t *testing.T) {
+	client, _ := startSandbox(t, sandbox.Config{
 		Latency: sandbox.Latency{Create: 100 * time.Millisecond, Attach: 100 * time.Millisecond, Snapshot: 100 * time.Millisecond, Lag: 150 * time.Millisecond},
 		Faults: []sandbox.Fault{
 			{Action: "CreateVolume", Nth: 1, Reset: "after"},
@@ -133,7 +133,7 @@ func snapshotOnce(ctx context.Context, t *testing.T, client *ec2.Client, instanc
 }
 
 func TestPagesOfTheSandboxAreAllRead(t *testing.T) {
-	client, _ := overTheWire(t, sandbox.Config{})
+	client, _ := startSandbox(t, sandbox.Config{})
 	for i := range 12 {
 		_, err := client.CreateVolume(t.Context(), ec2.CreateVolumeRequest{
 			ClientToken: fmt.Sprint(i), Zone: sandbox.Zone, Size: 1, Tags: map[string]string{"role": "solr"},
@@ -149,7 +149,7 @@ func TestPagesOfTheSandboxAreAllRead(t *testing.T) {
 }
 
 func TestEachPermissionCanBeTriedOnTheSandbox(t *testing.T) {
-	client, world := overTheWire(t, sandbox.Config{Faults: []sandbox.Fault{{Action: "DeleteSnapshot", Error: "UnauthorizedOperation"}}})
+	client, world := startSandbox(t, sandbox.Config{Faults: []sandbox.Fault{{Action: "DeleteSnapshot", Error: "UnauthorizedOperation"}}})
 	identity, err := client.Metadata().Identity(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -175,8 +175,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// says checks that an error is there and has all the words.
-func says(t *testing.T, err error, words ...string) {
+// wantError checks that an error is there and has all the words.
+func wantError(t *testing.T, err error, words ...string) {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("no error; wanted one that says %q", words)

@@ -100,8 +100,8 @@ func (h *Host) findByName(q DeviceQuery, serials map[string]string, nitro bool) 
 			saw = append(saw, fmt.Sprintf("%s, which has no EBS serial", node))
 		case q.wrongSize(d):
 			saw = append(saw, fmt.Sprintf("%s, which tells no serial and has %d bytes, while the volume has %d", node, d.Size, q.Size))
-		case d.VolumeID == "" && h.rival(q) != "":
-			saw = append(saw, fmt.Sprintf("%s, which tells no serial and may as well be %s under a shifted name: set device_name_offset, to 0 if this kernel does not shift its names", node, h.rival(q)))
+		case d.VolumeID == "" && h.findRival(q) != "":
+			saw = append(saw, fmt.Sprintf("%s, which tells no serial and may as well be %s under a shifted name: set device_name_offset, to 0 if this kernel does not shift its names", node, h.findRival(q)))
 		default:
 			matches = append(matches, d)
 		}
@@ -114,14 +114,14 @@ func (q DeviceQuery) wrongSize(d Device) bool {
 	return d.VolumeID == "" && q.Size > 0 && d.Size > 0 && d.Size != q.Size
 }
 
-// usualShift is by how many letters kernels move names that begin at xvde: the root's /dev/sda1 is xvde1 there.
-const usualShift = 4
+// xenShift is by how many letters kernels move names that begin at xvde: the root's /dev/sda1 is xvde1 there.
+const xenShift = 4
 
 // RivalNames returns which of others a kernel that shifts its names would show under those of name.
 func RivalNames(name string, others []string) (rivals []string) {
 	names, err := shownNames(name, 0)
 	for _, o := range others {
-		shifted, shiftErr := kernelNames(o, usualShift)
+		shifted, shiftErr := kernelNames(o, xenShift)
 		if err == nil && shiftErr == nil && slices.Contains(names, shifted[0]) {
 			rivals = append(rivals, o)
 		}
@@ -129,11 +129,11 @@ func RivalNames(name string, others []string) (rivals []string) {
 	return rivals
 }
 
-// rival returns the rival that is not there under its own name, so that its own may be a shifted one; "" for none.
-func (h *Host) rival(q DeviceQuery) string {
+// findRival returns the rival that is not there under its own name, so that its own may be a shifted one; "" for none.
+func (h *Host) findRival(q DeviceQuery) string {
 	for _, r := range q.Rivals {
 		names, err := shownNames(r, 0)
-		if err == nil && !slices.ContainsFunc(names, func(n string) bool { _, there := lookNode(filepath.Join(h.dev, n)); return there }) {
+		if err == nil && !slices.ContainsFunc(names, func(n string) bool { _, there := lookupNode(filepath.Join(h.dev, n)); return there }) {
 			return r
 		}
 	}

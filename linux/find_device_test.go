@@ -118,7 +118,7 @@ func TestFindDevice(t *testing.T) {
 	}
 }
 
-func TestAWaitSaysWhyADeviceWithoutSerialIsNotTheVolume(t *testing.T) {
+func TestAWaitErrorSaysWhyADeviceWithoutSerialIsNotTheVolume(t *testing.T) {
 	d := newDisk(t, mib)
 	w := newTree(t).node("xvdj", d.path)
 	for words, q := range map[string]DeviceQuery{
@@ -128,8 +128,8 @@ func TestAWaitSaysWhyADeviceWithoutSerialIsNotTheVolume(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := w.host.WaitDevice(ctx, q)
-		says(t, err, words, "xvdj")
-		if _, found, err := w.host.LookDevice(q); found || err != nil {
+		wantError(t, err, words, "xvdj")
+		if _, found, err := w.host.LookupDevice(q); found || err != nil {
 			t.Errorf("LookDevice(%s) = %v, %v", q, found, err)
 		}
 	}
@@ -146,10 +146,10 @@ func TestRivalNames(t *testing.T) {
 
 func TestFindDeviceRefusesARootName(t *testing.T) {
 	_, _, err := newTree(t).host.FindDevice(t.Context(), DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sda1"})
-	says(t, err, "vol-0abc", "/dev/sda1", "root device")
+	wantError(t, err, "vol-0abc", "/dev/sda1", "root device")
 }
 
-func TestWaitDeviceSeesADeviceThatComesLate(t *testing.T) {
+func TestWaitDeviceSeesALateDevice(t *testing.T) {
 	d := newDisk(t, mib)
 	w := newTree(t).nvme("nvme0n1", "vol0fff", d)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -170,13 +170,13 @@ func TestWaitDeviceSeesADeviceThatComesLate(t *testing.T) {
 	}
 }
 
-func TestWaitDeviceSaysWhatItSaw(t *testing.T) {
+func TestWaitDeviceErrorListsTheDevicesSeen(t *testing.T) {
 	d := newDisk(t, mib)
 	w := newTree(t).nvme("nvme1n1", "vol0fff", d).node("disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc", "../../nvme1n1")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := w.host.WaitDevice(ctx, DeviceQuery{VolumeID: "vol-0abc", Name: "/dev/sdf"})
-	says(t, err, "vol-0abc (/dev/sdf) did not appear", "nvme1n1 with serial vol0fff", "stale link", "no "+filepath.Join(w.root, "dev/xvdf"))
+	wantError(t, err, "vol-0abc (/dev/sdf) did not appear", "nvme1n1 with serial vol0fff", "stale link", "no "+filepath.Join(w.root, "dev/xvdf"))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v is not a deadline's error", err)
 	}
@@ -214,5 +214,5 @@ func TestBootID(t *testing.T) {
 	}
 	must(t, os.WriteFile(file, []byte("\n"), 0o600))
 	_, err = New(Roots{BootID: file}).BootID()
-	says(t, err, file, "empty")
+	wantError(t, err, file, "empty")
 }

@@ -131,13 +131,13 @@ func runTool(ctx context.Context, name string, args ...string) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w", name, context.Cause(ctx))
 		}
-		return fmt.Errorf("%s: %w: %s", name, err, fewLines(out.String()))
+		return fmt.Errorf("%s: %w: %s", name, err, abbreviate(out.String()))
 	}
 	return nil
 }
 
-// fewLines puts a tool's output into one line for an error: its beginning and its end, between which some print their manual.
-func fewLines(s string) string {
+// abbreviate puts a tool's output into one line for an error: its beginning and its end, between which some print their manual.
+func abbreviate(s string) string {
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
 	if len(lines) > 6 {
 		lines = slices.Concat(lines[:3], []string{"…"}, lines[len(lines)-3:])
@@ -161,13 +161,13 @@ func markPlaces(size int64) []int64 {
 }
 
 // readyForMkfs probes and, if the device may be formatted, marks it, through one descriptor: what the probe read is still
-// in the cache when the marks are written. The descriptor keeps nobody out (see nobodyElse), so that it is asked once more
+// in the cache when the marks are written. The descriptor keeps nobody out (see checkExclusive), so that it is asked once more
 // before the first write whether somebody is in.
 func (h *Host) readyForMkfs(ctx context.Context, q FormatRequest) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := h.openAlone(q.Device, os.O_RDWR)
+	f, err := h.openExclusive(q.Device, os.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (h *Host) readyForMkfs(ctx context.Context, q FormatRequest) error {
 	if q.UUID == "" {
 		return nil
 	}
-	if err := h.nobodyElse(q.Device, os.O_RDWR); err != nil {
+	if err := h.checkExclusive(q.Device, os.O_RDWR); err != nil {
 		return err
 	}
 	return markUnfinished(f, q, s)

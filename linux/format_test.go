@@ -53,7 +53,7 @@ func TestAKilledMkfsIsKnownAsOurs(t *testing.T) {
 			t.Run("killed", func(t *testing.T) {
 				stubTool(t, "mkfs.ext4", `for LAST; do :; done; `+litter+`; kill -9 $$`)
 				err := h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "ext4", UUID: mine})
-				says(t, err, "mkfs.ext4", "killed")
+				wantError(t, err, "mkfs.ext4", "killed")
 			})
 			s, err := h.Probe(t.Context(), d.path)
 			if err != nil || s.Class != ClassUnfinished || s.Type != "ext4" || s.UUID != mine || s.Blank() {
@@ -91,19 +91,19 @@ func TestFormatErrors(t *testing.T) {
 	d := newDisk(t, 64*mib)
 	t.Run("unknown file system", func(t *testing.T) {
 		err := h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "zfs"})
-		says(t, err, "zfs", d.path, "xfs ext2")
+		wantError(t, err, "zfs", d.path, "xfs ext2")
 	})
 	t.Run("missing tool", func(t *testing.T) {
 		if len(MissingTools("jfs")) == 0 {
 			t.Skip("mkfs.jfs is installed here")
 		}
 		err := h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "jfs"})
-		says(t, err, "mkfs.jfs is missing", "jfsutils")
+		wantError(t, err, "mkfs.jfs is missing", "jfsutils")
 	})
 	t.Run("mkfs's own words", func(t *testing.T) {
 		needFileSystem(t, "xfs")
 		err := h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "xfs", Options: []string{"-b", "size=17"}})
-		says(t, err, "mkfs.xfs", "exit status 1", "17")
+		wantError(t, err, "mkfs.xfs", "exit status 1", "17")
 	})
 	t.Run("cancelled", func(t *testing.T) {
 		needFileSystem(t, "ext4")
@@ -124,14 +124,14 @@ func TestABusyDeviceIsNeitherProbedNorFormatted(t *testing.T) {
 	if !errors.Is(err, ErrDeviceBusy) {
 		t.Errorf("Probe = %v, want ErrDeviceBusy", err)
 	}
-	says(t, err, d.path, m.Mount.Target)
+	wantError(t, err, d.path, m.Mount.Target)
 	err = h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "ext4", UUID: UUIDFromToken(t.Name() + d.path)})
 	if !errors.Is(err, ErrDeviceBusy) {
 		t.Errorf("Format = %v, want ErrDeviceBusy", err)
 	}
 }
 
-func TestMkfsWords(t *testing.T) {
+func TestMkfsArgs(t *testing.T) {
 	for _, c := range []struct {
 		q    FormatRequest
 		want []string

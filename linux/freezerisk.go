@@ -70,13 +70,13 @@ func (h *Host) FreezeRisks(target string, extra []NamedPath) ([]FreezeRisk, erro
 	return risks, nil
 }
 
-// deepest bounds how far devices under devices are followed.
-const deepest = 8
+// maxDepth bounds how far devices under devices are followed.
+const maxDepth = 8
 
 // restsOn says whether what is written to path ends up, through whatever layers, on the file system m.
 func (h *Host) restsOn(mounts []Mount, path string, m Mount, depth int) bool {
 	on, ok := mountOf(mounts, existing(path))
-	if !ok || depth > deepest {
+	if !ok || depth > maxDepth {
 		return false
 	}
 	if on.Major == m.Major && on.Minor == m.Minor { // one super block, however it is mounted
@@ -96,7 +96,7 @@ func (h *Host) restsOn(mounts []Mount, path string, m Mount, depth int) bool {
 
 // deviceRestsOn follows a device, given by its folder in sysfs, to the files and devices under it.
 func (h *Host) deviceRestsOn(mounts []Mount, sysfs string, m Mount, depth int) bool {
-	if depth > deepest {
+	if depth > maxDepth {
 		return false
 	}
 	real, err := filepath.EvalSymlinks(sysfs)

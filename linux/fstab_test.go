@@ -8,7 +8,7 @@ import (
 
 func TestALineOfFstabIsFoundByWhereItLeads(t *testing.T) {
 	root := t.TempDir()
-	lay(t, root, "real", "with space", "link -> ROOT/real")
+	makeTree(t, root, "real", "with space", "link -> ROOT/real")
 	file := filepath.Join(root, "fstab")
 	must(t, os.WriteFile(file, []byte("# "+root+"/real\nUUID=1 "+root+"/other ext4 noauto 0 0\n\nUUID=2\t"+root+"/link  xfs\tnofail 0 2\nUUID=3 "+root+`/with\040space ext4`+"\nUUID=4 none swap sw\nbad\n"), 0o600))
 	h := New(Roots{Fstab: file})

@@ -27,7 +27,7 @@ func TestGrowFillsAnEnlargedDevice(t *testing.T) {
 			d.enlarge(t, 1024*mib)
 			r, err := h.Grow(t.Context(), dev, m.Mount) // dev still has the old size: Grow looks again
 			if errors.Is(err, ErrCannotGrow) && fileSystem[:3] == "ext" && !hasCapability(unix.CAP_SYS_RESOURCE) {
-				says(t, err, "CAP_SYS_RESOURCE")
+				wantError(t, err, "CAP_SYS_RESOURCE")
 				t.Skip("this process lacks CAP_SYS_RESOURCE, without which the kernel grows no mounted ext")
 			}
 			if err != nil || !r.Grown || r.Before > 320*mib || r.After < 1000*mib {
@@ -58,5 +58,5 @@ func TestGrowUnmounted(t *testing.T) {
 	if err := h.GrowUnmounted(t.Context(), d.path, "ext4"); !errors.Is(err, ErrDeviceBusy) {
 		t.Errorf("GrowUnmounted of a mounted device = %v, want ErrDeviceBusy", err)
 	}
-	says(t, h.GrowUnmounted(t.Context(), newDisk(t, mib).path, "xfs"), "while mounted")
+	wantError(t, h.GrowUnmounted(t.Context(), newDisk(t, mib).path, "xfs"), "while mounted")
 }

@@ -59,7 +59,7 @@ func (h *Host) StartHeldHook(ctx context.Context, q HookRequest) (*HeldHook, err
 	if err := held.awaitReady(ctx, q, ready); err != nil {
 		out.Close()
 		result, err := p.finish(err)
-		return nil, fmt.Errorf("hook %s did not get ready: %w%s", q.Command[0], err, result.tailWords())
+		return nil, fmt.Errorf("hook %s did not get ready: %w%s", q.Command[0], err, result.tailText())
 	}
 	_ = out.SetWriteDeadline(time.Time{})
 	return held, nil
@@ -94,21 +94,21 @@ var ErrNotHeld = errors.New("it did not hold until it was released")
 // Exited is closed when the program has ended, asked or not: then nothing is held any more.
 func (held *HeldHook) Exited() <-chan struct{} { return held.process.exited }
 
-// lost says how the hold ended before its release, nil while it holds.
-func (held *HeldHook) lost() error {
+// exitedEarly says how the hold ended before its release, nil while it holds.
+func (held *HeldHook) exitedEarly() error {
 	select {
 	case <-held.process.exited:
 		return fmt.Errorf("%w: it ended before", ErrNotHeld)
 	default:
 	}
-	if readerGone(held.stdin) {
+	if readersClosed(held.stdin) {
 		return fmt.Errorf("%w: it closed its standard input, which is to tell it when", ErrNotHeld)
 	}
 	return nil
 }
 
-// readerGone says whether every reader of a pipe has closed it: poll(2) reports that as POLLERR on the writing end.
-func readerGone(pipe *os.File) bool {
+// readersClosed says whether every reader of a pipe has closed it: poll(2) reports that as POLLERR on the writing end.
+func readersClosed(pipe *os.File) bool {
 	raw, err := pipe.SyscallConn()
 	if err != nil {
 		return false
@@ -126,7 +126,7 @@ func readerGone(pipe *os.File) bool {
 // hold did not hold: the program had ended before (ErrNotHeld), even with exit code 0, or its exit code is not 0. Close must be
 // called once.
 func (held *HeldHook) Close(timeout time.Duration) (HookResult, error) {
-	lost := held.lost()
+	lost := held.exitedEarly()
 	held.stdin.Close()
 	t := time.NewTimer(timeout)
 	defer t.Stop()
@@ -145,7 +145,7 @@ func (held *HeldHook) Close(timeout time.Duration) (HookResult, error) {
 		err = fmt.Errorf("%w (exit code %d)", lost, result.ExitCode)
 	}
 	if err != nil {
-		return result, fmt.Errorf("hook %s: %w%s", held.command, err, result.tailWords())
+		return result, fmt.Errorf("hook %s: %w%s", held.command, err, result.tailText())
 	}
 	return result, nil
 }

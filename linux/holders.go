@@ -245,7 +245,7 @@ func (h *Host) holdsDevice(pid int, dev Device, seen map[string]bool) (holders [
 	dir := filepath.Join(h.proc, strconv.Itoa(pid))
 	if ns, err := os.Readlink(filepath.Join(dir, "ns/mnt")); err == nil && !seen[ns] {
 		seen[ns] = true
-		mounts, _ := h.mountsSeenBy(strconv.Itoa(pid))
+		mounts, _ := h.mountsOfProcess(strconv.Itoa(pid))
 		for _, m := range mountsOf(mounts, dev) {
 			holders = append(holders, Holder{PID: pid, How: "mount namespace, mounted on", Path: m.Target})
 		}

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// holding starts a shell in dir that has a file open, says so, and lives until its input ends.
-func holding(t *testing.T, script string, attr *syscall.SysProcAttr) int {
+// startHolder starts a shell in dir that has a file open, says so, and lives until its input ends.
+func startHolder(t *testing.T, script string, attr *syscall.SysProcAttr) int {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script+"; echo ready; read -r line")
 	cmd.SysProcAttr = attr
@@ -37,14 +37,14 @@ func TestABusyMountNamesItsHolders(t *testing.T) {
 	d := formatted(t, h, "ext4", 32*mib)
 	m := mounted(t, h, d, "ext4")
 	target := m.Mount.Target
-	cwd := holding(t, "cd "+target, nil)
-	file := holding(t, "exec 7>"+target+"/open", nil)
+	cwd := startHolder(t, "cd "+target, nil)
+	file := startHolder(t, "exec 7>"+target+"/open", nil)
 	err := h.Unmount(t.Context(), target)
 	var busy *BusyError
 	if !errors.As(err, &busy) || !errors.Is(err, ErrBusy) || errors.Is(err, ErrDeviceBusy) {
 		t.Fatalf("Unmount = %v, want a BusyError that is ErrBusy", err)
 	}
-	says(t, err, "cannot unmount "+target, "pid "+strconv.Itoa(cwd), "pid "+strconv.Itoa(file))
+	wantError(t, err, "cannot unmount "+target, "pid "+strconv.Itoa(cwd), "pid "+strconv.Itoa(file))
 	has := func(pid int, how, path string) bool {
 		return slices.ContainsFunc(busy.Holders, func(o Holder) bool {
 			return o.PID == pid && o.How == how && o.Path == path && strings.HasPrefix(o.Command, "sh ") && o.User == "root"
@@ -64,7 +64,7 @@ func TestAProgramThatRunsFromTheMountIsAHolder(t *testing.T) {
 	shell, err := exec.LookPath("sh")
 	must(t, err)
 	run(t, "cp", "-L", shell, target+"/prog")
-	pid := holding(t, "exec "+target+`/prog -c 'echo ready; read -r line'; false`, nil)
+	pid := startHolder(t, "exec "+target+`/prog -c 'echo ready; read -r line'; false`, nil)
 	holders, err := h.Holders(target)
 	must(t, err)
 	for _, how := range []string{"exe", "mmap"} {
@@ -79,7 +79,7 @@ func TestANestedMountIsAHolder(t *testing.T) {
 	outer, inner := formatted(t, h, "ext4", 32*mib), formatted(t, h, "xfs", 320*mib)
 	m := mounted(t, h, outer, "ext4")
 	in := mountedAt(t, h, inner, "xfs", filepath.Join(m.Mount.Target, "in/side"))
-	says(t, h.Unmount(t.Context(), m.Mount.Target), "nested mount "+in.Mount.Target)
+	wantError(t, h.Unmount(t.Context(), m.Mount.Target), "nested mount "+in.Mount.Target)
 	must(t, h.Unmount(t.Context(), in.Mount.Target))
 	must(t, h.Unmount(t.Context(), m.Mount.Target))
 }
@@ -90,7 +90,7 @@ func TestALoopBackingFileIsAHolder(t *testing.T) {
 	image := filepath.Join(m.Mount.Target, "image")
 	must(t, os.WriteFile(image, make([]byte, mib), 0o600))
 	loop := attach(t, image)
-	says(t, h.Unmount(t.Context(), m.Mount.Target), "loop backing file of "+loop.path, image)
+	wantError(t, h.Unmount(t.Context(), m.Mount.Target), "loop backing file of "+loop.path, image)
 }
 
 func TestDeviceFreeSeesOtherMountNamespaces(t *testing.T) {
@@ -98,8 +98,8 @@ func TestDeviceFreeSeesOtherMountNamespaces(t *testing.T) {
 	d := formatted(t, h, "ext4", 32*mib)
 	m := mounted(t, h, d, "ext4")
 	target := m.Mount.Target
-	says(t, h.DeviceFree(t.Context(), d.path), d.path, "mounted on "+target)
-	pid := holding(t, "true", &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Unshareflags: syscall.CLONE_NEWNS})
+	wantError(t, h.DeviceFree(t.Context(), d.path), d.path, "mounted on "+target)
+	pid := startHolder(t, "true", &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Unshareflags: syscall.CLONE_NEWNS})
 	must(t, h.Unmount(t.Context(), target))
 	err := h.DeviceFree(t.Context(), d.path)
 	if err == nil {
@@ -108,7 +108,7 @@ func TestDeviceFreeSeesOtherMountNamespaces(t *testing.T) {
 	if !errors.Is(err, ErrDeviceBusy) {
 		t.Errorf("DeviceFree = %v, want ErrDeviceBusy", err)
 	}
-	says(t, err, "pid "+strconv.Itoa(pid), "mount namespace, mounted on "+target)
+	wantError(t, err, "pid "+strconv.Itoa(pid), "mount namespace, mounted on "+target)
 }
 
 func TestSwapsAreRead(t *testing.T) {

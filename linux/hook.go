@@ -82,12 +82,12 @@ func (h *Host) RunHook(ctx context.Context, q HookRequest) (HookResult, error) {
 	result, err := p.finish(stopped)
 	result.Duration = time.Since(start)
 	if err != nil {
-		return result, fmt.Errorf("hook %s: %w%s", q.Command[0], err, result.tailWords())
+		return result, fmt.Errorf("hook %s: %w%s", q.Command[0], err, result.tailText())
 	}
 	return result, nil
 }
 
-func (r HookResult) tailWords() string {
+func (r HookResult) tailText() string {
 	if len(r.Tail) == 0 {
 		return ""
 	}
@@ -139,9 +139,9 @@ func (p *hookProcess) stopGroup() (gone bool) {
 	// The leader is not reaped yet, so the number cannot have become another group's.
 	group := -p.cmd.Process.Pid
 	_ = unix.Kill(group, unix.SIGTERM)
-	if !p.groupEnds(termGrace) {
+	if !p.awaitGroupExit(termGrace) {
 		_ = unix.Kill(group, unix.SIGKILL)
-		if !p.groupEnds(killGrace) {
+		if !p.awaitGroupExit(killGrace) {
 			return false
 		}
 	}
@@ -149,9 +149,9 @@ func (p *hookProcess) stopGroup() (gone bool) {
 	return true
 }
 
-// groupEnds waits until nothing of the group is left but corpses.
-func (p *hookProcess) groupEnds(within time.Duration) bool {
-	return endWithin(func() []int { return groupMembers(p.cmd.Process.Pid) }, within)
+// awaitGroupExit waits until nothing of the group is left but corpses.
+func (p *hookProcess) awaitGroupExit(within time.Duration) bool {
+	return waitGone(func() []int { return groupMembers(p.cmd.Process.Pid) }, within)
 }
 
 // finish collects how the program ended; with a reason to stop it, it is ended first.
@@ -179,7 +179,7 @@ func (p *hookProcess) reap() error {
 	return err
 }
 
-// lineWriter cuts output into lines and keeps the last ones. A line longer than longestLine is cut in pieces.
+// lineWriter cuts output into lines and keeps the last ones. A line longer than maxLine is cut in pieces.
 type lineWriter struct {
 	mu     sync.Mutex
 	output func(string)
@@ -188,7 +188,7 @@ type lineWriter struct {
 	done   bool
 }
 
-const longestLine = 8 << 10
+const maxLine = 8 << 10
 
 func (w *lineWriter) Write(b []byte) (int, error) {
 	w.mu.Lock()
@@ -199,12 +199,12 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 	w.part = append(w.part, b...)
 	for {
 		i := bytes.IndexByte(w.part, '\n')
-		if i < 0 && len(w.part) < longestLine {
+		if i < 0 && len(w.part) < maxLine {
 			return len(b), nil
 		}
 		skip := 1
-		if i < 0 || i > longestLine {
-			i, skip = longestLine, 0
+		if i < 0 || i > maxLine {
+			i, skip = maxLine, 0
 		}
 		w.emit(string(w.part[:i]))
 		w.part = w.part[i+skip:]

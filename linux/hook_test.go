@@ -31,14 +31,14 @@ func TestRunHook(t *testing.T) {
 func TestRunHookErrors(t *testing.T) {
 	h := New(Roots{})
 	r, err := h.RunHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "seq 1 100; echo no database; exit 7"}, Stdin: make([]byte, 1<<20)})
-	says(t, err, "hook sh", "exit status 7", "no database")
+	wantError(t, err, "hook sh", "exit status 7", "no database")
 	if r.ExitCode != 7 || len(r.Tail) != tailLines || r.Tail[tailLines-1] != "no database" {
 		t.Errorf("RunHook = %+v", r)
 	}
 	_, err = h.RunHook(t.Context(), HookRequest{Command: []string{"/no/such/hook"}})
-	says(t, err, "cannot run hook /no/such/hook", "no such file")
+	wantError(t, err, "cannot run hook /no/such/hook", "no such file")
 	_, err = h.RunHook(t.Context(), HookRequest{Command: []string{"no-such-hook-anywhere"}})
-	says(t, err, "no-such-hook-anywhere", "not found")
+	wantError(t, err, "no-such-hook-anywhere", "not found")
 }
 
 // alive tells whether a process runs; a zombie does not.
@@ -48,7 +48,7 @@ func alive(pid int) bool {
 }
 
 func TestAHangingHookIsKilledWithItsGrandchildren(t *testing.T) {
-	graces(t, time.Minute, 5*time.Second) // far longer than the hook has to take
+	setGracePeriods(t, time.Minute, 5*time.Second) // far longer than the hook has to take
 	h := New(Roots{})
 	var pids []int
 	start := time.Now()
@@ -65,21 +65,21 @@ func TestAHangingHookIsKilledWithItsGrandchildren(t *testing.T) {
 	if !errors.Is(err, ErrHookTimedOut) || time.Since(start) > termGrace {
 		t.Errorf("RunHook = %v after %s", err, time.Since(start))
 	}
-	says(t, err, "timed out after 2s")
+	wantError(t, err, "timed out after 2s")
 	if len(pids) != 2 || alive(pids[0]) || alive(pids[1]) {
 		t.Errorf("still alive, or never seen: %v", pids)
 	}
 }
 
-// graces shortens what a stopped hook gets.
-func graces(t *testing.T, term, kill time.Duration) {
+// setGracePeriods shortens what a stopped hook gets.
+func setGracePeriods(t *testing.T, term, kill time.Duration) {
 	oldTerm, oldKill := termGrace, killGrace
 	termGrace, killGrace = term, kill
 	t.Cleanup(func() { termGrace, killGrace = oldTerm, oldKill })
 }
 
 func TestAHookThatIgnoresSIGTERMIsKilled(t *testing.T) {
-	graces(t, 300*time.Millisecond, 5*time.Second)
+	setGracePeriods(t, 300*time.Millisecond, 5*time.Second)
 	h := New(Roots{})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("the operator stopped the run")
@@ -102,7 +102,7 @@ func TestAHookThatIgnoresSIGTERMIsKilled(t *testing.T) {
 
 // A process that writes to a frozen file system cannot be killed: the hook's caller must go on all the same.
 func TestAnUnkillableHookDoesNotHangItsCaller(t *testing.T) {
-	graces(t, 100*time.Millisecond, 100*time.Millisecond)
+	setGracePeriods(t, 100*time.Millisecond, 100*time.Millisecond)
 	h := New(Roots{})
 	target := mounted(t, h, formatted(t, h, "ext4", 32*mib), "ext4").Mount.Target
 	folder, err := os.Open(target)
@@ -128,7 +128,7 @@ func TestAnUnkillableHookDoesNotHangItsCaller(t *testing.T) {
 	if !errors.Is(err, ErrHookTimedOut) || took > 20*time.Second {
 		t.Errorf("RunHook = %v after %s", err, took)
 	}
-	says(t, err, "survives SIGKILL", "before")
+	wantError(t, err, "survives SIGKILL", "before")
 }
 
 func TestAGrandchildWithThePipeDoesNotHangTheHook(t *testing.T) {
@@ -147,12 +147,12 @@ func TestAGrandchildWithThePipeDoesNotHangTheHook(t *testing.T) {
 
 func TestALongLineIsCut(t *testing.T) {
 	var w lineWriter
-	if n, err := w.Write([]byte(strings.Repeat("x", 3*longestLine) + "\nend")); n != 3*longestLine+4 || err != nil {
+	if n, err := w.Write([]byte(strings.Repeat("x", 3*maxLine) + "\nend")); n != 3*maxLine+4 || err != nil {
 		t.Errorf("Write = %d, %v", n, err)
 	}
 	w.flush()
 	got := w.last()
-	if len(got) < 4 || got[len(got)-1] != "end" || len(got[0]) != longestLine {
+	if len(got) < 4 || got[len(got)-1] != "end" || len(got[0]) != maxLine {
 		t.Errorf("%d lines, last %q", len(got), got[len(got)-1])
 	}
 }
@@ -186,9 +186,9 @@ func TestHeldHookHoldsUntilClosed(t *testing.T) {
 func TestHeldHookFailures(t *testing.T) {
 	h := New(Roots{})
 	_, err := h.StartHeldHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "echo no lock; exit 3"}, Timeout: 10 * time.Second, Stdin: []byte("{}")})
-	says(t, err, "did not get ready", "ended", "no lock")
+	wantError(t, err, "did not get ready", "ended", "no lock")
 	_, err = h.StartHeldHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "exec sleep 1000"}, Timeout: 100 * time.Millisecond, Stdin: make([]byte, 1<<20)})
-	says(t, err, "did not get ready", "timed out")
+	wantError(t, err, "did not get ready", "timed out")
 	held, err := h.StartHeldHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "echo ready; exec sleep 1000"}})
 	must(t, err)
 	if _, err := held.Close(100 * time.Millisecond); !errors.Is(err, ErrHookTimedOut) {

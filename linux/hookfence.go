@@ -48,21 +48,21 @@ func init() {
 	}
 	switch os.Args[0] {
 	case launcherName:
-		os.Exit(becomeHook(os.Args[1:]))
+		os.Exit(execHook(os.Args[1:]))
 	case watcherName:
 		os.Exit(watchHook(os.Args[1:]))
 	}
 }
 
-// becomeHook becomes the hook once it is told to: args are its program, its folder and its argv.
-func becomeHook(args []string) int {
+// execHook becomes the hook once it is told to: args are its program, its folder and its argv.
+func execHook(args []string) int {
 	runtime.LockOSThread()
 	unix.CloseOnExec(fenceFD)
 	// A signal that is caught has its default again after execve, one that is ignored stays ignored (execve(2)); what this
 	// program or its parent ignores is nothing to a hook.
 	signal.Notify(make(chan os.Signal, 1))
 	defaultInternalSignals()
-	if len(args) < 3 || !told() {
+	if len(args) < 3 || !awaitStart() {
 		return 1
 	}
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
@@ -85,8 +85,8 @@ func defaultInternalSignals() {
 	}
 }
 
-// told waits for the program's one word; false when it is gone.
-func told() bool {
+// awaitStart waits for the program's one word; false when it is gone.
+func awaitStart() bool {
 	var b [1]byte
 	for {
 		n, err := unix.Read(fenceFD, b[:])
@@ -116,11 +116,11 @@ func watchHook(args []string) int {
 	if errors.Join(err1, err2, err3) != nil {
 		return 1
 	}
-	if told() {
+	if awaitStart() {
 		return 0
 	}
 	g := hookGroup{Group: pid, Start: start, Bound: bound}
-	if g.led() && !g.end() {
+	if g.leaderAlive() && !g.kill() {
 		return 1
 	}
 	return 0
@@ -171,15 +171,15 @@ func launchHook(cmd *exec.Cmd, q HookRequest) (_ *hookFence, err error) {
 	if _, err = f.launcher.Write([]byte{'g'}); err != nil {
 		return nil, err
 	}
-	if err = launched(f.launcher); err != nil {
+	if err = awaitExec(f.launcher); err != nil {
 		return nil, err
 	}
 	f.launcher.Close()
 	return f, nil
 }
 
-// launched waits until execve has closed the launcher's end, or its word why it could not.
-func launched(pipe *os.File) error {
+// awaitExec waits until execve has closed the launcher's end, or its word why it could not.
+func awaitExec(pipe *os.File) error {
 	b := make([]byte, 4<<10)
 	n, err := pipe.Read(b)
 	switch {

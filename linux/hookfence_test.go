@@ -50,7 +50,7 @@ type hookRunner struct {
 	records string
 }
 
-func runHookElsewhere(t *testing.T, command ...string) *hookRunner {
+func startHookRunner(t *testing.T, command ...string) *hookRunner {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "hook") // whose parents a hook that changes its user may pass, unlike t.TempDir's
 	must(t, err)
@@ -133,21 +133,21 @@ func (r *hookRunner) killWatcher() {
 	r.t.Fatal("the hook has no watcher")
 }
 
-const twoSleepers = `sleep 1000 & echo $! $$ >>DIR/pids; echo ready >>DIR/pids; wait`
+const twoSleeps = `sleep 1000 & echo $! $$ >>DIR/pids; echo ready >>DIR/pids; wait`
 
 func TestAHookDiesWithItsProgram(t *testing.T) {
 	for name, command := range map[string][]string{
-		"with its child":                {"sh", "-c", twoSleepers},
-		"though it ignores TERM":        {"sh", "-c", "trap '' TERM; " + twoSleepers + "; wait; sleep 1000"},
-		"as another user":               {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", twoSleepers},
-		"held, when it does not let go": {"held", "sh", "-c", "echo ready; " + twoSleepers},
+		"with its child":                {"sh", "-c", twoSleeps},
+		"though it ignores TERM":        {"sh", "-c", "trap '' TERM; " + twoSleeps + "; wait; sleep 1000"},
+		"as another user":               {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", twoSleeps},
+		"held, when it does not let go": {"held", "sh", "-c", "echo ready; " + twoSleeps},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if command[0] == "setpriv" && os.Geteuid() != 0 {
 				t.Skip("needs root")
 			}
-			r := runHookElsewhere(t, command...)
+			r := startHookRunner(t, command...)
 			r.kill()
 			r.eventually("end of the hook", r.ended)
 		})
@@ -156,7 +156,7 @@ func TestAHookDiesWithItsProgram(t *testing.T) {
 
 // A held hook lets go by itself when its input ends, and has its time to do so.
 func TestAHeldHookOfAKilledProgramReleasesWhatItHolds(t *testing.T) {
-	r := runHookElsewhere(t, "held", "sh", "-c", `echo ready; echo $$ ready >>DIR/pids; trap 'echo cut >>DIR/pids' TERM; cat >/dev/null; sleep 0.5; echo unlocked >>DIR/unlocked`)
+	r := startHookRunner(t, "held", "sh", "-c", `echo ready; echo $$ ready >>DIR/pids; trap 'echo cut >>DIR/pids' TERM; cat >/dev/null; sleep 0.5; echo unlocked >>DIR/unlocked`)
 	r.kill()
 	r.eventually("end of the hook", r.ended)
 	if _, err := os.Stat(filepath.Join(r.dir, "unlocked")); err != nil {
@@ -166,7 +166,7 @@ func TestAHeldHookOfAKilledProgramReleasesWhatItHolds(t *testing.T) {
 
 // Program and watcher killed together: the record names what still runs.
 func TestEndHooksEndsWhatAKilledProgramLeft(t *testing.T) {
-	r := runHookElsewhere(t, "sh", "-c", twoSleepers)
+	r := startHookRunner(t, "sh", "-c", twoSleeps)
 	r.killWatcher()
 	r.kill()
 	if r.ended() {
@@ -189,7 +189,7 @@ func TestEndHooksEndsWhatAKilledProgramLeft(t *testing.T) {
 
 // The group's leader is gone, its child goes on: the run in its environment tells that it is the hook's.
 func TestEndHooksEndsAGroupWithoutItsLeader(t *testing.T) {
-	r := runHookElsewhere(t, "sh", "-c", twoSleepers)
+	r := startHookRunner(t, "sh", "-c", twoSleeps)
 	r.killWatcher()
 	leader := r.pids()[1]
 	must(t, r.program.Process.Signal(unix.SIGSTOP))
@@ -220,7 +220,7 @@ func TestEndHooksKillsNoStranger(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(dir, "1"+hookRecordSuffix), b, 0o600))
 		must(t, unix.Mkfifo(filepath.Join(dir, "2"+hookRecordSuffix), 0o600))
 		names, err := EndHooks(t.Context(), dir, "run-1")
-		says(t, err, "not a regular file")
+		wantError(t, err, "not a regular file")
 		if len(names) != 0 || !alive(stranger.Process.Pid) {
 			t.Errorf("%s: ended %v", name, names)
 		}
@@ -277,7 +277,7 @@ func TestAHookThatEndedLeavesNoRecordAndNoWatcher(t *testing.T) {
 }
 
 // A full disk keeps no hook from running.
-func TestAHookWhoseRecordCannotBeWrittenRunsAndSaysSo(t *testing.T) {
+func TestAHookWhoseRecordCannotBeWrittenRunsWithAWarning(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(file, nil, 0o600))
 	var lines []string

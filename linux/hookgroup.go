@@ -59,8 +59,8 @@ func (g hookGroup) write(dir string) (string, error) {
 	return "", err
 }
 
-// led says whether the group's first process lives, so that the group is the one that was meant.
-func (g hookGroup) led() bool {
+// leaderAlive says whether the group's first process lives, so that the group is the one that was meant.
+func (g hookGroup) leaderAlive() bool {
 	p, err := processOf(g.Group)
 	return err == nil && p.start == g.Start && !p.dead()
 }
@@ -69,7 +69,7 @@ func (g hookGroup) led() bool {
 // that were told the run in their environment.
 func (g hookGroup) members() []int {
 	all := groupMembers(g.Group)
-	if g.led() {
+	if g.leaderAlive() {
 		return all
 	}
 	return slices.DeleteFunc(all, func(pid int) bool {
@@ -78,14 +78,14 @@ func (g hookGroup) members() []int {
 	})
 }
 
-// end ends the group: a held hook has its time to let go, since its input has ended; then SIGTERM, a grace, and SIGKILL. false
+// kill ends the group: a held hook has its time to let go, since its input has ended; then SIGTERM, a grace, and SIGKILL. false
 // when that did not help.
-func (g hookGroup) end() bool {
+func (g hookGroup) kill() bool {
 	living := g.members // the leader may go first: who was a member then stays one
-	if g.led() {
+	if g.leaderAlive() {
 		living = func() []int { return groupMembers(g.Group) }
 	}
-	if g.Bound > 0 && endWithin(living, g.Bound) {
+	if g.Bound > 0 && waitGone(living, g.Bound) {
 		return true
 	}
 	for _, s := range []struct {
@@ -95,15 +95,15 @@ func (g hookGroup) end() bool {
 		for _, pid := range living() {
 			_ = unix.Kill(pid, s.signal)
 		}
-		if endWithin(living, s.grace) {
+		if waitGone(living, s.grace) {
 			return true
 		}
 	}
 	return false
 }
 
-// endWithin waits until nobody is left.
-func endWithin(living func() []int, within time.Duration) bool {
+// waitGone waits until nobody is left.
+func waitGone(living func() []int, within time.Duration) bool {
 	grace := time.NewTimer(within)
 	defer grace.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -146,7 +146,7 @@ func EndHooks(ctx context.Context, dir, run string) (names []string, err error) 
 		}
 		if g.Boot == boot && len(g.members()) > 0 {
 			names = append(names, g.Hook)
-			if !g.end() {
+			if !g.kill() {
 				problems = append(problems, fmt.Errorf("hook %s of the interrupted run still runs and survives SIGKILL: pid %s", g.Hook, pids(g.members())))
 				continue
 			}
@@ -172,7 +172,7 @@ func readHookGroup(name string) (g hookGroup, err error) {
 	} else if !fi.Mode().IsRegular() { // to open a device may do anything
 		return g, fmt.Errorf("refusing %s: it is not a regular file, and so not of this program; remove it", name)
 	}
-	f, err := OpenOwn(name, os.O_RDONLY, 0)
+	f, err := OpenOwned(name, os.O_RDONLY, 0)
 	if err != nil {
 		return g, err
 	}

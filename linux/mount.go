@@ -85,11 +85,11 @@ func (h *Host) mount(ctx context.Context, q MountRequest) (done Mounted, err err
 	if inner, ok := mountedBelow(mounts, target); ok {
 		return done, fmt.Errorf("%s is mounted below it, on %s, and would be hidden: unmount that first", inner.Source, inner.Target)
 	}
-	if entries, err := os.ReadDir(at.door()); err == nil && len(entries) > 0 && !onlyLostFound(entries) {
+	if entries, err := os.ReadDir(at.fdPath()); err == nil && len(entries) > 0 && !onlyLostFound(entries) {
 		done.CoversFiles = true
 		done.Notes = append(done.Notes, fmt.Sprintf("%s is not empty: its %d entries are hidden while the volume is mounted", target, len(entries)))
 	}
-	if err := h.mountOnce(q, at.door(), flags, data, &done); err != nil {
+	if err := h.mountOnce(q, at.fdPath(), flags, data, &done); err != nil {
 		if m, taken, lookErr := h.MountAt(target); lookErr == nil && taken {
 			if now, err := h.mountedMeanwhile(q, m, done); err == nil {
 				return now, nil
@@ -130,8 +130,8 @@ func openMountPoint(q MountRequest) (*walked, error) {
 	return w, nil
 }
 
-// door is a path to the folder that was opened, whatever has become of its name.
-func (w *walked) door() string { return fmt.Sprintf("/proc/self/fd/%d", w.last().fd) }
+// fdPath is a path to the folder that was opened, whatever has become of its name.
+func (w *walked) fdPath() string { return fmt.Sprintf("/proc/self/fd/%d", w.last().fd) }
 
 // mountedMeanwhile judges what is mounted at the mount point already: where it is the very device, somebody else was
 // quicker (systemd, with a line in fstab), and all is well.

@@ -60,7 +60,7 @@ func TestMountUnmountKeepsTheData(t *testing.T) {
 	}
 }
 
-func TestVolumeOfTellsTheVolumeOnNitro(t *testing.T) {
+func TestVolumeOfReadsTheSerialOnNitro(t *testing.T) {
 	h0 := New(Roots{})
 	for _, fileSystem := range []string{"ext4", "btrfs"} {
 		d := formatted(t, h0, fileSystem, 320*mib)
@@ -100,7 +100,7 @@ func TestMountAtFollowsSymlinksAndSeesTheTopmost(t *testing.T) {
 		t.Errorf("MountAt the link = %+v, %v, %v", at, ok, err)
 	}
 	_, err := h.Mount(t.Context(), MountRequest{Source: over.path, Target: link, FileSystem: "ext4"})
-	says(t, err, "mounted there already", d.path)
+	wantError(t, err, "mounted there already", d.path)
 	must(t, unix.Mount(over.path, m.Mount.Target, "ext4", 0, ""))
 	if at, ok, err := h.MountAt(link); !ok || err != nil || at.Source != over.path {
 		t.Errorf("MountAt = %+v, %v, %v; want the one on top", at, ok, err)
@@ -111,7 +111,7 @@ func TestMountAtFollowsSymlinksAndSeesTheTopmost(t *testing.T) {
 	}
 }
 
-func TestMountSaysThatItCoversFiles(t *testing.T) {
+func TestMountReportsThatItCoversFiles(t *testing.T) {
 	h := New(Roots{})
 	d := formatted(t, h, "ext4", 32*mib)
 	target := t.TempDir()
@@ -141,7 +141,7 @@ func TestMountErrorsAreClearAndLeaveNothing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			target := filepath.Join(t.TempDir(), "mnt")
 			_, err := h.Mount(t.Context(), MountRequest{Source: c.source, Target: target, FileSystem: c.fs, Options: c.options})
-			says(t, err, append(c.words, c.source, target)...)
+			wantError(t, err, append(c.words, c.source, target)...)
 			if _, err := os.Stat(target); !os.IsNotExist(err) {
 				t.Errorf("the failed mount left its folder: %v", err)
 			}
@@ -149,7 +149,7 @@ func TestMountErrorsAreClearAndLeaveNothing(t *testing.T) {
 	}
 	for _, target := range []string{"relative", "/", "/../"} {
 		_, err := h.Mount(t.Context(), MountRequest{Source: ext4.path, Target: target, FileSystem: "ext4"})
-		says(t, err, "absolute path, and not /")
+		wantError(t, err, "absolute path, and not /")
 	}
 }
 
@@ -159,7 +159,7 @@ func TestReadOnlyDeviceWithADirtyLog(t *testing.T) {
 	run(t, "blockdev", "--setro", d.path)
 	t.Cleanup(func() { run(t, "blockdev", "--setrw", d.path) })
 	_, err := h.Mount(t.Context(), MountRequest{Source: d.path, Target: filepath.Join(t.TempDir(), "m"), FileSystem: "ext4"})
-	says(t, err, "read-only")
+	wantError(t, err, "read-only")
 	mounted(t, h, d, "ext4", "ro")
 }
 
@@ -226,7 +226,7 @@ func TestBtrfsWithAUUIDMountedHereIsRefused(t *testing.T) {
 	if !errors.Is(err, ErrDuplicateUUID) {
 		t.Errorf("Mount = %v, want ErrDuplicateUUID", err)
 	}
-	says(t, err, m.Mount.Target)
+	wantError(t, err, m.Mount.Target)
 	if same, err := h.SameUUIDMounted(d.path); same != nil || err != nil {
 		t.Errorf("a device is not its own duplicate: %+v, %v", same, err)
 	}

@@ -73,8 +73,8 @@ func refuseSystemPath(asked, leads string) error {
 	return fmt.Errorf("%s leads to %s: %w", asked, leads, ErrSystemPath)
 }
 
-// mostLinks is how many symlinks are followed: the kernel's own limit (path_resolution(7)).
-const mostLinks = 40
+// maxMountLinks is how many symlinks are followed: the kernel's own limit (path_resolution(7)).
+const maxMountLinks = 40
 
 // walkOptions say how to follow a path.
 type walkOptions struct {
@@ -248,7 +248,7 @@ const newFolderMode = 0o755
 
 // follow reads a symlink that was opened.
 func (w *walked) follow(fd int, whole string, st *unix.Stat_t, in folder, o walkOptions) (string, error) {
-	if w.links++; w.links > mostLinks {
+	if w.links++; w.links > maxMountLinks {
 		return "", pathError("follow", whole, unix.ELOOP)
 	}
 	buf := make([]byte, unix.PathMax)

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// somebody is a user who is neither root nor the one who runs the tests.
-const somebody = 65534
+// otherUser is a user who is neither root nor the one who runs the tests.
+const otherUser = 65534
 
-// lay makes folders and symlinks: "folder", "folder theirs", "link -> target", "link -> target theirs".
-func lay(t *testing.T, root string, what ...string) {
+// makeTree makes folders and symlinks: "folder", "folder theirs", "link -> target", "link -> target theirs".
+func makeTree(t *testing.T, root string, what ...string) {
 	t.Helper()
 	for _, w := range what {
 		name, rest, _ := strings.Cut(w, " ")
@@ -28,7 +28,7 @@ func lay(t *testing.T, root string, what ...string) {
 			must(t, os.MkdirAll(p, 0o755))
 		}
 		if theirs {
-			must(t, os.Lchown(p, somebody, somebody))
+			must(t, os.Lchown(p, otherUser, otherUser))
 		}
 		if strings.Contains(rest, "sticky") {
 			must(t, os.Chmod(p, 0o777|os.ModeSticky))
@@ -79,13 +79,13 @@ func TestAMountPointIsWhatItsPathLeadsTo(t *testing.T) {
 			root, err := filepath.EvalSymlinks(t.TempDir())
 			must(t, err)
 			must(t, os.Chmod(filepath.Dir(root), 0o755))
-			lay(t, root, c.place...)
+			makeTree(t, root, c.place...)
 			got, err := ResolveMountPoint(filepath.Join(root, c.ask))
 			if !errors.Is(err, c.err) {
 				t.Fatalf("ResolveMountPoint = %q, %v; want %v", got, err, c.err)
 			}
 			if err != nil {
-				says(t, err, c.says)
+				wantError(t, err, c.says)
 				return
 			}
 			want := filepath.Join(root, c.want)
@@ -110,18 +110,18 @@ func TestSystemPathsAreThoseTheyLeadTo(t *testing.T) {
 	}
 }
 
-func TestMountGoesWhereTheLinkLeadsAndNoFurther(t *testing.T) {
+func TestMountFollowsOnlyTheExpectedLink(t *testing.T) {
 	h := New(Roots{})
 	d := formatted(t, h, "ext4", 32*mib)
 	root := t.TempDir()
 	must(t, os.Chmod(filepath.Dir(root), 0o755))
-	lay(t, root, "real", "link -> ROOT/real", "theirs theirs", "theirs/l -> ROOT/real theirs", "boot -> /boot")
+	makeTree(t, root, "real", "link -> ROOT/real", "theirs theirs", "theirs/l -> ROOT/real theirs", "boot -> /boot")
 	for target, words := range map[string]string{"theirs/l": "may have placed it", "boot": "leads to /boot", "theirs/l/deeper": "may have placed it"} {
 		_, err := h.Mount(t.Context(), MountRequest{Source: d.path, Target: filepath.Join(root, target), FileSystem: "ext4"})
-		says(t, err, words)
+		wantError(t, err, words)
 	}
 	_, err := h.Mount(t.Context(), MountRequest{Source: d.path, Target: filepath.Join(root, "link"), FileSystem: "ext4", LeadsTo: filepath.Join(root, "elsewhere")})
-	says(t, err, "leads to "+filepath.Join(root, "real")+" now")
+	wantError(t, err, "leads to "+filepath.Join(root, "real")+" now")
 	m := mountedAt(t, h, d, "ext4", filepath.Join(root, "link", "new"))
 	if want := filepath.Join(root, "real", "new"); m.Mount.Target != want || len(m.Created) != 1 || m.Created[0] != want {
 		t.Errorf("Mount = %+v; want it on %s", m, want)
@@ -133,10 +133,10 @@ func TestMountRefusesToHideAMountBelow(t *testing.T) {
 	inner, outer := formatted(t, h, "ext4", 32*mib), formatted(t, h, "ext4", 32*mib)
 	root := t.TempDir()
 	mountedAt(t, h, inner, "ext4", filepath.Join(root, "srv", "a", "inner"))
-	lay(t, root, "link -> ROOT/srv")
+	makeTree(t, root, "link -> ROOT/srv")
 	for _, target := range []string{"srv", "link", "srv/a"} {
 		_, err := h.Mount(t.Context(), MountRequest{Source: outer.path, Target: filepath.Join(root, target), FileSystem: "ext4"})
-		says(t, err, inner.path+" is mounted below it", filepath.Join(root, "srv/a/inner"))
+		wantError(t, err, inner.path+" is mounted below it", filepath.Join(root, "srv/a/inner"))
 	}
 	mountedAt(t, h, outer, "ext4", filepath.Join(root, "srv", "a", "inner2")) // a name that only begins alike
 }
@@ -170,5 +170,5 @@ func TestADeviceThatSomebodyElseMountedThereMeanwhileIsMounted(t *testing.T) {
 		t.Errorf("Mount = %+v, %v", again, err)
 	}
 	_, err = h.Mount(t.Context(), MountRequest{Source: other.path, Target: m.Mount.Target, FileSystem: "ext4"})
-	says(t, err, d.path, "mounted there already")
+	wantError(t, err, d.path, "mounted there already")
 }

@@ -28,9 +28,9 @@ type Mount struct {
 func (m Mount) HasOption(o string) bool { return slices.Contains(m.Options, o) }
 
 // Mounts returns this process's mount table, in the kernel's order.
-func (h *Host) Mounts() ([]Mount, error) { return h.mountsSeenBy("self") }
+func (h *Host) Mounts() ([]Mount, error) { return h.mountsOfProcess("self") }
 
-func (h *Host) mountsSeenBy(pid string) ([]Mount, error) {
+func (h *Host) mountsOfProcess(pid string) ([]Mount, error) {
 	f, err := os.Open(filepath.Join(h.proc, pid, "mountinfo"))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the mount table: %w", err)

@@ -18,11 +18,11 @@ func (h *Host) MountsShared() (shared, known bool) {
 			return ours == theirs, true
 		}
 	}
-	mine, err := h.mountsSeenBy("self")
+	mine, err := h.mountsOfProcess("self")
 	if err != nil || len(mine) == 0 {
 		return false, false
 	}
-	theirs, err := h.mountsSeenBy("1")
+	theirs, err := h.mountsOfProcess("1")
 	if err != nil || len(theirs) == 0 {
 		return false, false
 	}

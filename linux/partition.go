@@ -88,8 +88,8 @@ func (h *Host) partition(device string, number int) (Partition, error) {
 	return Partition{}, fmt.Errorf("the kernel shows no partition %d of %s (partprobe %s)", number, device, device)
 }
 
-// lookInto tells what partitions a device with a partition table has, and of a single one what is on it.
-func (h *Host) lookInto(ctx context.Context, device string, s *Signature) {
+// inspect tells what partitions a device with a partition table has, and of a single one what is on it.
+func (h *Host) inspect(ctx context.Context, device string, s *Signature) {
 	d, err := openDevice(device)
 	if err != nil {
 		return

@@ -74,7 +74,7 @@ func (h *Host) Probe(ctx context.Context, path string) (Signature, error) {
 	if err := ctx.Err(); err != nil {
 		return Signature{}, err
 	}
-	f, err := h.openAlone(path, os.O_RDONLY)
+	f, err := h.openExclusive(path, os.O_RDONLY)
 	if errors.Is(err, ErrDeviceBusy) {
 		return Signature{}, err
 	}
@@ -87,7 +87,7 @@ func (h *Host) Probe(ctx context.Context, path string) (Signature, error) {
 		return Signature{}, fmt.Errorf("cannot probe %s: %w", path, err)
 	}
 	if s.Class == ClassPartitionTable {
-		h.lookInto(ctx, path, &s)
+		h.inspect(ctx, path, &s)
 	}
 	return s, nil
 }
@@ -101,21 +101,21 @@ func probeFile(f *os.File) (Signature, error) {
 	if size == 0 {
 		return Signature{}, errors.New("it has no size (no medium, or not yet ready)")
 	}
-	return identify(f, size, func(s stretch) { _ = unix.Fadvise(int(f.Fd()), s.at, s.n, unix.FADV_WILLNEED) })
+	return identify(f, size, func(s byteRange) { _ = unix.Fadvise(int(f.Fd()), s.at, s.n, unix.FADV_WILLNEED) })
 }
 
 // identify tells what size bytes hold. What it is going to read it first tells soon, so that the kernel can read it side
 // by side: on a device that may be blank. Of another one it reads little, which the first time may be fetched from a
 // snapshot far away.
-func identify(from io.ReaderAt, size int64, soon func(stretch)) (Signature, error) {
+func identify(from io.ReaderAt, size int64, soon func(byteRange)) (Signature, error) {
 	r := &region{from: from, size: size}
-	s := r.firstData(soon)
+	s := r.firstNonZero(soon)
 	if s.Blank() { // so is every place of a signature
 		return s, nil
 	}
 	unread := r.err // a bad sector is not in the way of a signature elsewhere
-	r = &region{from: &ends{from: from, size: size}, size: size}
-	known, found := recognise(r)
+	r = &region{from: &edgeCache{from: from, size: size}, size: size}
+	known, found := identifySignature(r)
 	if !found {
 		known, found = unfinished(r)
 	}
@@ -125,9 +125,9 @@ func identify(from io.ReaderAt, size int64, soon func(stretch)) (Signature, erro
 	return s, cmp.Or(r.err, unread)
 }
 
-// recognise goes through every known signature, containers first: a partition table lies over what it partitions, and an
+// identifySignature goes through every known signature, containers first: a partition table lies over what it partitions, and an
 // LVM or RAID member may keep a file system's magic visible in its data.
-func recognise(r *region) (Signature, bool) {
+func identifySignature(r *region) (Signature, bool) {
 	for _, p := range probes {
 		for _, at := range p.places(r.size) {
 			if at < 0 || at+int64(len(p.magic)) > r.size || !bytes.Equal(r.bytes(at, len(p.magic)), []byte(p.magic)) {
@@ -144,26 +144,26 @@ func recognise(r *region) (Signature, bool) {
 	return Signature{}, false
 }
 
-// ends keeps what was read of a device's first and last MiB, in large pieces: there are over a thousand places to look at.
-type ends struct {
+// edgeCache keeps what was read of a device's first and last MiB, in large pieces: there are over a thousand places to look at.
+type edgeCache struct {
 	from io.ReaderAt
 	size int64
 	kept map[int64][]byte // by offset
 }
 
-// piece is how much is read at a time.
-const piece = 64 << 10
+// readSize is how much is read at a time.
+const readSize = 64 << 10
 
 // ReadAt serves what lies in one piece of an end from memory.
-func (e *ends) ReadAt(b []byte, at int64) (int, error) {
-	start := at / piece * piece
-	middle := start >= mustBeZero && start+piece <= e.size-mustBeZero
-	if end := at + int64(len(b)); middle || end > start+piece || end > e.size {
+func (e *edgeCache) ReadAt(b []byte, at int64) (int, error) {
+	start := at / readSize * readSize
+	middle := start >= mustBeZero && start+readSize <= e.size-mustBeZero
+	if end := at + int64(len(b)); middle || end > start+readSize || end > e.size {
 		return e.from.ReadAt(b, at)
 	}
 	kept, ok := e.kept[start]
 	if !ok {
-		kept = make([]byte, min(piece, e.size-start))
+		kept = make([]byte, min(readSize, e.size-start))
 		if n, _ := e.from.ReadAt(kept, start); n < len(kept) {
 			return e.from.ReadAt(b, at) // a bad sector elsewhere in the piece is not what was asked for
 		}
@@ -203,31 +203,31 @@ func (r *region) read(b []byte, at int64) {
 	}
 }
 
-// stretch is a part of a device.
-type stretch struct{ at, n int64 }
+// byteRange is a part of a device.
+type byteRange struct{ at, n int64 }
 
-// telling are the parts that tell whether a device is blank: the first and last MiB, and the pages around the places of
+// probedRanges are the parts that tell whether a device is blank: the first and last MiB, and the pages around the places of
 // all known signatures.
-func telling(size int64) []stretch {
-	out := []stretch{{0, min(mustBeZero, size)}, {max(0, size-mustBeZero), min(mustBeZero, size)}}
+func probedRanges(size int64) []byteRange {
+	out := []byteRange{{0, min(mustBeZero, size)}, {max(0, size-mustBeZero), min(mustBeZero, size)}}
 	for _, p := range probes {
 		for _, at := range p.places(size) {
 			if at >= mustBeZero && at < size-mustBeZero {
 				from := at &^ 4095
-				out = append(out, stretch{from, (at+int64(len(p.magic))+4095)&^4095 - from})
+				out = append(out, byteRange{from, (at+int64(len(p.magic))+4095)&^4095 - from})
 			}
 		}
 	}
 	return out
 }
 
-// firstData finds the first byte that is not zero, or cannot be read, where it tells; a device without one is blank.
-func (r *region) firstData(soon func(stretch)) Signature {
-	buf := make([]byte, piece)
-	parts := telling(r.size)
+// firstNonZero finds the first byte that is not zero, or cannot be read, where it tells; a device without one is blank.
+func (r *region) firstNonZero(soon func(byteRange)) Signature {
+	buf := make([]byte, readSize)
+	parts := probedRanges(r.size)
 	for i, s := range parts {
-		for at, end := s.at, min(s.at+s.n, r.size); at < end; at += piece {
-			b := buf[:min(piece, end-at)]
+		for at, end := s.at, min(s.at+s.n, r.size); at < end; at += readSize {
+			b := buf[:min(readSize, end-at)]
 			if r.read(b, at); r.err != nil {
 				return Signature{Class: ClassUnknown, Offset: at}
 			}

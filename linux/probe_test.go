@@ -86,14 +86,14 @@ func TestNoSignedDeviceIsEverFormatted(t *testing.T) {
 				t.Fatalf("Probe = %+v, %v; want %s %s", s, err, c.class, c.kind)
 			}
 			if c.name != "GPT backup only" { // blkid says nothing of it
-				agreesWithBlkid(t, d, s)
+				wantBlkidAgrees(t, d, s)
 			}
 			before := d.sum(t)
 			err = h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "ext4", UUID: UUIDFromToken("mine")})
 			if !errors.Is(err, ErrNotBlank) {
 				t.Errorf("Format = %v, want ErrNotBlank", err)
 			}
-			says(t, err, d.path, c.kind)
+			wantError(t, err, d.path, c.kind)
 			if d.sum(t) != before {
 				t.Error("the refused device changed")
 			}
@@ -101,8 +101,8 @@ func TestNoSignedDeviceIsEverFormatted(t *testing.T) {
 	}
 }
 
-// agreesWithBlkid compares with what util-linux reads from the very same device.
-func agreesWithBlkid(t *testing.T, d disk, s Signature) {
+// wantBlkidAgrees compares with what util-linux reads from the very same device.
+func wantBlkidAgrees(t *testing.T, d disk, s Signature) {
 	t.Helper()
 	if _, err := findTool("blkid"); err != nil {
 		return
@@ -185,21 +185,21 @@ func TestProbeOfSmallAndEmptyImages(t *testing.T) {
 	must(t, os.WriteFile(empty, nil, 0o600))
 	must(t, os.WriteFile(small, make([]byte, 100), 0o600))
 	_, err := h.Probe(t.Context(), empty)
-	says(t, err, empty, "no size")
+	wantError(t, err, empty, "no size")
 	if s, err := h.Probe(t.Context(), small); err != nil || !s.Blank() {
 		t.Errorf("Probe of 100 zeros = %+v, %v", s, err)
 	}
 	_, err = h.Probe(t.Context(), filepath.Join(dir, "none"))
-	says(t, err, "cannot probe", "none")
+	wantError(t, err, "cannot probe", "none")
 }
 
-// scratched is an image with a sector that cannot be read.
-type scratched struct {
+// withBadSector is an image with a sector that cannot be read.
+type withBadSector struct {
 	image []byte
 	bad   int64
 }
 
-func (d scratched) ReadAt(b []byte, at int64) (int, error) {
+func (d withBadSector) ReadAt(b []byte, at int64) (int, error) {
 	if at <= d.bad && d.bad < at+int64(len(b)) {
 		return 0, errors.New("medium error")
 	}
@@ -208,7 +208,7 @@ func (d scratched) ReadAt(b []byte, at int64) (int, error) {
 
 func TestAReadErrorIsNeverBlank(t *testing.T) {
 	for _, bad := range []int64{0, 8192, mustBeZero - 1, 7 * mib, 8*mib - 1} {
-		if s, err := identify(scratched{make([]byte, 8*mib), bad}, 8*mib, func(stretch) {}); err == nil {
+		if s, err := identify(withBadSector{make([]byte, 8*mib), bad}, 8*mib, func(byteRange) {}); err == nil {
 			t.Errorf("bad at %d: identify = %v; want an error", bad, s)
 		}
 	}
@@ -217,7 +217,7 @@ func TestAReadErrorIsNeverBlank(t *testing.T) {
 // A device that is taken off while it is read has no end any more, and is not blank.
 func TestADeviceThatBecomesShorterIsNeverBlank(t *testing.T) {
 	for _, left := range []int{0, 100, mustBeZero, 4 * mib} {
-		if s, err := identify(bytes.NewReader(make([]byte, left)), 8*mib, func(stretch) {}); err == nil {
+		if s, err := identify(bytes.NewReader(make([]byte, left)), 8*mib, func(byteRange) {}); err == nil {
 			t.Errorf("%d bytes left: identify = %v; want an error", left, s)
 		}
 	}
@@ -227,19 +227,19 @@ func TestABadSectorDoesNotHideASignature(t *testing.T) {
 	image := make([]byte, 8*mib)
 	copy(image[0x10000+64:], "_BHRfS_M")
 	for _, bad := range []int64{0x4000, 0x20000, 7*mib + 5} { // before, after and at the other end
-		if s, err := identify(scratched{image, bad}, 8*mib, func(stretch) {}); err != nil || s.Type != "btrfs" {
+		if s, err := identify(withBadSector{image, bad}, 8*mib, func(byteRange) {}); err != nil || s.Type != "btrfs" {
 			t.Errorf("bad at %d: identify = %v, %v; want btrfs", bad, s, err)
 		}
 	}
 }
 
-// counted counts what is read of an image.
-type counted struct {
+// countingReader counts what is read of an image.
+type countingReader struct {
 	image []byte
 	read  int
 }
 
-func (c *counted) ReadAt(b []byte, at int64) (int, error) {
+func (c *countingReader) ReadAt(b []byte, at int64) (int, error) {
 	c.read += len(b)
 	return copy(b, c.image[at:]), nil
 }
@@ -251,22 +251,22 @@ func TestLittleIsReadOfAFileSystem(t *testing.T) {
 		name, magic string
 		at          int
 	}{{"xfs", "XFSB", 0}, {"btrfs", "_BHRfS_M", 0x10000 + 64}, {"ext4", "\x53\xef", 0x438}} {
-		d := &counted{image: make([]byte, 80*mib)}
+		d := &countingReader{image: make([]byte, 80*mib)}
 		copy(d.image[c.at:], c.magic)
 		if c.name == "ext4" {
 			d.image[0x400+96] = 0x40 // extents
 		}
 		soon := 0
-		s, err := identify(d, 80*mib, func(stretch) { soon++ })
+		s, err := identify(d, 80*mib, func(byteRange) { soon++ })
 		if err != nil || s.Type != c.name {
 			t.Fatalf("identify = %v, %v; want %s", s, err, c.name)
 		}
-		if d.read > 512<<10 || soon > 0 && c.at < piece {
+		if d.read > 512<<10 || soon > 0 && c.at < readSize {
 			t.Errorf("%s: %d KiB were read, and %d parts ahead", c.name, d.read>>10, soon)
 		}
 	}
-	blank, told := &counted{image: make([]byte, 80*mib)}, int64(0)
-	if s, err := identify(blank, 80*mib, func(s stretch) { told += s.n }); err != nil || !s.Blank() || blank.read < 2*mib || told != int64(blank.read) {
+	blank, told := &countingReader{image: make([]byte, 80*mib)}, int64(0)
+	if s, err := identify(blank, 80*mib, func(s byteRange) { told += s.n }); err != nil || !s.Blank() || blank.read < 2*mib || told != int64(blank.read) {
 		t.Errorf("blank: %v, %v; %d bytes were read, %d announced", s, err, blank.read, told)
 	}
 }
@@ -278,7 +278,7 @@ func FuzzProbe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, at uint32) {
 		image := make([]byte, 2*mib)
 		n := copy(image[int(at)%len(image):], b)
-		s, err := identify(bytes.NewReader(image), int64(len(image)), func(stretch) {})
+		s, err := identify(bytes.NewReader(image), int64(len(image)), func(byteRange) {})
 		if err != nil {
 			t.Fatal(err)
 		}

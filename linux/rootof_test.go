@@ -37,11 +37,11 @@ func TestTheRootOfANewFileSystemIsWhoseItShouldBe(t *testing.T) {
 	}
 }
 
-func TestAnUnknownOwnerIsSaidBeforeAnythingIsFormatted(t *testing.T) {
+func TestAnUnknownOwnerIsRefusedBeforeFormatting(t *testing.T) {
 	h := New(Roots{})
 	d := newDisk(t, 32*mib)
 	for words, root := range map[string]RootAttributes{"no user \"no-such-user\"": {Owner: "no-such-user"}, "no group \"no-such-group\"": {Group: "no-such-group"}, "octal": {Mode: "9"}} {
-		says(t, h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "ext4", UUID: UUIDFromToken("a"), Root: root}), words)
+		wantError(t, h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "ext4", UUID: UUIDFromToken("a"), Root: root}), words)
 		if s, err := h.Probe(t.Context(), d.path); err != nil || !s.Blank() {
 			t.Errorf("Probe = %v, %v", s, err)
 		}

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Untrusted path is one that others than root and the running user may
+// An UntrustedPath path is one that others than root and the running user may
 // change: what it holds must not be run, and nothing be written through it.
-type Untrusted struct {
+type UntrustedPath struct {
 	Path   string // what they may change: the path asked about, or a folder on the way to it
 	Reason string // ends a sentence that began with what was asked about
 	Fix    string // the command that helps
 }
 
-func (e *Untrusted) Error() string { return e.Reason + "; run: " + e.Fix }
+func (e *UntrustedPath) Error() string { return e.Reason + "; run: " + e.Fix }
 
 // CheckFolder refuses a folder that others may write, or may put another one in
 // the place of: it must be root's or the running user's and closed to the
@@ -37,9 +37,9 @@ func CheckFile(path string, fi fs.FileInfo) error {
 	return walkTo(path, nil)
 }
 
-// OpenOwn opens a file of the program's own: a regular one, under no other
+// OpenOwned opens a file of the program's own: a regular one, under no other
 // name, of root or the running user. It follows no link.
-func OpenOwn(path string, flag int, mode fs.FileMode) (*os.File, error) {
+func OpenOwned(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode) // a FIFO must not hold it up
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("refusing %s: it is a symbolic link", path)
@@ -49,7 +49,7 @@ func OpenOwn(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	}
 	fi, err := f.Stat()
 	if err == nil {
-		err = checkOwn(path, fi)
+		err = checkOwner(path, fi)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -58,11 +58,11 @@ func OpenOwn(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	return f, nil
 }
 
-func checkOwn(path string, fi fs.FileInfo) error {
+func checkOwner(path string, fi fs.FileInfo) error {
 	if !fi.Mode().IsRegular() {
 		return fmt.Errorf("refusing %s: it is not a regular file", path)
 	}
-	if reason, _ := strangers(fi); reason != "" {
+	if reason, _ := othersMayWrite(fi); reason != "" {
 		return fmt.Errorf("refusing %s: %s", path, reason)
 	}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
@@ -96,8 +96,8 @@ func walkTo(path string, last func(string, fs.FileInfo) error) error {
 			if links++; links > maxLinks {
 				return fmt.Errorf("cannot follow %s: too many symbolic links", path)
 			}
-			if uid, ok := stranger(fi); ok {
-				return &Untrusted{at, fmt.Sprintf("the link %s is owned by uid %d", at, uid), "chown -h " + me() + " " + at}
+			if uid, ok := foreignOwner(fi); ok {
+				return &UntrustedPath{at, fmt.Sprintf("the link %s is owned by uid %d", at, uid), "chown -h " + currentUser() + " " + at}
 			}
 			to, err := os.Readlink(at)
 			if err != nil {
@@ -127,31 +127,31 @@ func walkTo(path string, last func(string, fs.FileInfo) error) error {
 // checkParent: in a sticky folder only its owner and the owner of a file may
 // replace the file.
 func checkParent(path string, fi fs.FileInfo) error {
-	if uid, ok := stranger(fi); ok {
-		return &Untrusted{path, fmt.Sprintf("its folder %s is owned by uid %d, who may replace it", path, uid), "chown " + me() + " " + path}
+	if uid, ok := foreignOwner(fi); ok {
+		return &UntrustedPath{path, fmt.Sprintf("its folder %s is owned by uid %d, who may replace it", path, uid), "chown " + currentUser() + " " + path}
 	}
 	mode := fi.Mode()
 	switch {
 	case mode&fs.ModeSticky != 0:
 	case mode.Perm()&0o002 != 0:
-		return &Untrusted{path, fmt.Sprintf("anybody may replace files in its folder %s (mode %04o)", path, mode.Perm()), "chmod o-w " + path}
+		return &UntrustedPath{path, fmt.Sprintf("anybody may replace files in its folder %s (mode %04o)", path, mode.Perm()), "chmod o-w " + path}
 	case mode.Perm()&0o020 != 0:
-		return &Untrusted{path, fmt.Sprintf("a group may replace files in its folder %s (mode %04o)", path, mode.Perm()), "chmod g-w " + path}
+		return &UntrustedPath{path, fmt.Sprintf("a group may replace files in its folder %s (mode %04o)", path, mode.Perm()), "chmod g-w " + path}
 	}
 	return nil
 }
 
 func checkFolder(path string, fi fs.FileInfo) error {
-	if reason, fix := strangers(fi); reason != "" {
-		return &Untrusted{path, reason, fix + " " + path}
+	if reason, fix := othersMayWrite(fi); reason != "" {
+		return &UntrustedPath{path, reason, fix + " " + path}
 	}
 	return nil
 }
 
-// strangers says how others come to write the file or folder; "" if they do not.
-func strangers(fi fs.FileInfo) (reason, fix string) {
-	if uid, ok := stranger(fi); ok {
-		return fmt.Sprintf("it is owned by uid %d", uid), "chown " + me()
+// othersMayWrite says how others come to write the file or folder; "" if they do not.
+func othersMayWrite(fi fs.FileInfo) (reason, fix string) {
+	if uid, ok := foreignOwner(fi); ok {
+		return fmt.Sprintf("it is owned by uid %d", uid), "chown " + currentUser()
 	}
 	if mode := fi.Mode().Perm(); mode&0o022 != 0 {
 		return fmt.Sprintf("others than its owner may write it (mode %04o)", mode), "chmod go-w"
@@ -159,10 +159,10 @@ func strangers(fi fs.FileInfo) (reason, fix string) {
 	return "", ""
 }
 
-// stranger is the owner, when it is neither root nor the running user.
-func stranger(fi fs.FileInfo) (uid uint32, is bool) {
+// foreignOwner is the owner, when it is neither root nor the running user.
+func foreignOwner(fi fs.FileInfo) (uid uint32, is bool) {
 	st := fi.Sys().(*syscall.Stat_t)
 	return st.Uid, st.Uid != 0 && int64(st.Uid) != int64(os.Geteuid())
 }
 
-func me() string { return fmt.Sprint(os.Geteuid()) }
+func currentUser() string { return fmt.Sprint(os.Geteuid()) }

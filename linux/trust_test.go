@@ -75,7 +75,7 @@ func TestWhichFoldersAreTrusted(t *testing.T) {
 			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 				t.Errorf("got %v, want …%s…", err, test.want)
 			}
-			var u *Untrusted
+			var u *UntrustedPath
 			if errors.As(err, &u) && (u.Fix == "" || u.Path == "") {
 				t.Errorf("it does not say what to do: %+v", u)
 			}
@@ -115,7 +115,7 @@ func TestWhichFilesAreItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"link": "symbolic link", "dangling": "symbolic link", "hard": "hard link", "fifo": "regular file", "open": "may write it", "mine": "", "new": ""} {
-		f, err := OpenOwn(path(name), os.O_RDWR|os.O_CREATE, 0o600)
+		f, err := OpenOwned(path(name), os.O_RDWR|os.O_CREATE, 0o600)
 		if f != nil {
 			_ = f.Close()
 		}

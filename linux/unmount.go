@@ -78,7 +78,7 @@ func (h *Host) DeviceFree(ctx context.Context, path string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := h.nobodyElse(path, os.O_RDONLY)
+	err := h.checkExclusive(path, os.O_RDONLY)
 	if err != nil && !errors.Is(err, ErrDeviceBusy) {
 		return fmt.Errorf("cannot tell whether %s is free: %w", path, err)
 	}

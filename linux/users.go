@@ -85,7 +85,7 @@ func (s *userSearch) enter(pid int, chrooted bool) {
 	if root, err := os.Readlink(filepath.Join(dir, "root")); err != nil || root != "/" && !chrooted {
 		return
 	}
-	mounts, err := s.h.mountsSeenBy(strconv.Itoa(pid))
+	mounts, err := s.h.mountsOfProcess(strconv.Itoa(pid))
 	if err == nil {
 		s.namespaces[name] = &namespace{mounts, pid}
 	}
@@ -96,7 +96,7 @@ func (s *userSearch) enter(pid int, chrooted bool) {
 func (s *userSearch) mountsOfDevices() {
 	for _, t := range s.targets {
 		major, minor := t.mount.deviceNumber()
-		groups := s.reached(t.mount)
+		groups := s.peerGroups(t.mount)
 		for _, ns := range s.namespaces {
 			for _, m := range ns.mounts {
 				if theirMajor, theirMinor := m.deviceNumber(); theirMajor != major || theirMinor != minor {
@@ -104,7 +104,7 @@ func (s *userSearch) mountsOfDevices() {
 				}
 				s.at[m.ID] = t.name
 				switch {
-				case m.ID == t.mount.ID || goesAlong(m, ns.mounts, t.mount, s.own, groups):
+				case m.ID == t.mount.ID || unmountedWith(m, ns.mounts, t.mount, s.own, groups):
 				case ns.pid == 0:
 					s.add(t.name, Holder{How: "mounted on", Path: m.Target})
 				default:
@@ -115,8 +115,8 @@ func (s *userSearch) mountsOfDevices() {
 	}
 }
 
-// reached are the peer groups that hear of it when m is unmounted: that of the mount it is mounted on, and their slaves'.
-func (s *userSearch) reached(m Mount) map[int]bool {
+// peerGroups are the peer groups that hear of it when m is unmounted: that of the mount it is mounted on, and their slaves'.
+func (s *userSearch) peerGroups(m Mount) map[int]bool {
 	groups := map[int]bool{}
 	if parent, ok := parentMount(s.own, m); ok && parent.shared != 0 {
 		groups[parent.shared] = true
@@ -134,15 +134,15 @@ func (s *userSearch) reached(m Mount) map[int]bool {
 	return groups
 }
 
-// goesAlong says whether m, in its table, is a copy of the target that goes away with it: on a mount that receives what
+// unmountedWith says whether m, in its table, is a copy of the target that goes away with it: on a mount that receives what
 // happens on the target's parent, at the same place of it (mount_namespaces(7)).
-func goesAlong(m Mount, table []Mount, target Mount, own []Mount, groups map[int]bool) bool {
+func unmountedWith(m Mount, table []Mount, target Mount, own []Mount, groups map[int]bool) bool {
 	parent, ok := parentMount(table, m)
 	targets, known := parentMount(own, target)
 	if !ok || !known || parent.ID == targets.ID || !(groups[parent.shared] || groups[parent.master]) {
 		return false
 	}
-	return m.Root == target.Root && placeOn(parent, m) == placeOn(targets, target)
+	return m.Root == target.Root && pathInParent(parent, m) == pathInParent(targets, target)
 }
 
 func parentMount(table []Mount, m Mount) (Mount, bool) {
@@ -153,8 +153,8 @@ func parentMount(table []Mount, m Mount) (Mount, bool) {
 	return table[i], true
 }
 
-// placeOn is where m is mounted, as a path of the parent's file system.
-func placeOn(parent, m Mount) string {
+// pathInParent is where m is mounted, as a path of the parent's file system.
+func pathInParent(parent, m Mount) string {
 	rest, err := filepath.Rel(parent.Target, m.Target)
 	if err != nil {
 		return m.Target

@@ -30,7 +30,7 @@ func TestUsersOfAMountAreFoundWhateverTheyAre(t *testing.T) {
 
 	process := func(script string) func(*testing.T) string {
 		return func(t *testing.T) string {
-			return "pid " + strconv.Itoa(holding(t, strings.ReplaceAll(script, "MNT", target), nil))
+			return "pid " + strconv.Itoa(startHolder(t, strings.ReplaceAll(script, "MNT", target), nil))
 		}
 	}
 	elsewhere := func(propagation, script string) func(*testing.T) string {
@@ -59,7 +59,7 @@ func TestUsersOfAMountAreFoundWhateverTheyAre(t *testing.T) {
 		{"a file of it through another mount", func(t *testing.T) string {
 			run(t, "mount", "--bind", target, other)
 			t.Cleanup(func() { run(t, "umount", other) })
-			return "pid " + strconv.Itoa(holding(t, "exec 7<"+other+"/file", nil))
+			return "pid " + strconv.Itoa(startHolder(t, "exec 7<"+other+"/file", nil))
 		}},
 		{"a loop device over a file", func(t *testing.T) string {
 			dev := strings.TrimSpace(run(t, "losetup", "-f", "--show", target+"/file"))

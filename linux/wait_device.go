@@ -13,14 +13,14 @@ import (
 )
 
 // Polling runs beside the events, because sysfs sends none: quick at first, since most devices come within a second.
-const firstPoll, slowestPoll = 20 * time.Millisecond, time.Second
+const minPoll, maxPoll = 20 * time.Millisecond, time.Second
 
 // WaitDevice waits until the device that q describes is there. It wakes on changes under Dev and polls besides. When ctx
 // ends first, the error says what was seen instead.
 func (h *Host) WaitDevice(ctx context.Context, q DeviceQuery) (Device, error) {
 	events, stop := watch(h.dev, filepath.Join(h.dev, "disk/by-id"))
 	defer stop()
-	poll := firstPoll
+	poll := minPoll
 	timer := time.NewTimer(poll)
 	defer timer.Stop()
 	for {
@@ -43,7 +43,7 @@ func (h *Host) WaitDevice(ctx context.Context, q DeviceQuery) (Device, error) {
 			return Device{}, fmt.Errorf("the device of %s did not appear (saw %s): %w", q, strings.Join(saw, "; "), context.Cause(ctx))
 		case <-events:
 		case <-timer.C:
-			poll = min(poll*2, slowestPoll)
+			poll = min(poll*2, maxPoll)
 			timer.Reset(poll)
 		}
 	}

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 // bench is a sandbox with real devices where root allows, and the steps that act on it.
 type bench struct {
 	*testing.T
-	sandbox  *sandbox.World
+	sandbox  *sandbox.Sandbox
 	dir      string // the sandbox's
 	mounts   string // where volumes are mounted
 	cloud    *ec2.Client

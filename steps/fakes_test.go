@@ -145,7 +145,7 @@ func (h *fakeHost) FreezeRisks(target string, extra []linux.NamedPath) ([]linux.
 // fakeFreezer freezes nothing and says what it was told.
 type fakeFreezer struct {
 	freezeErr error
-	hold      guard.Hold
+	hold      guard.Result
 	thawErr   error
 	broken    chan struct{}
 	owned     []guard.Thawed
@@ -186,7 +186,7 @@ func (f *fakeFreezer) Freeze(context.Context) error {
 	return f.freezeErr
 }
 
-func (f *fakeFreezer) Thaw(context.Context) (guard.Hold, error) {
+func (f *fakeFreezer) Thaw(context.Context) (guard.Result, error) {
 	f.note("thaw")
 	return f.hold, f.thawErr
 }

@@ -19,7 +19,7 @@ func once(action, code string) sandbox.Fault {
 // faults makes the bench's sandbox misbehave from now on.
 func (b *bench) faults(faults ...sandbox.Fault) {
 	b.Helper()
-	if err := sandbox.Misbehave(b.dir, sandbox.Latency{}, faults...); err != nil {
+	if err := sandbox.SetFaults(b.dir, sandbox.Latency{}, faults...); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -38,7 +38,7 @@ func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {
 			}
 			hold, lost, untidy := win.close(ctx)
 			w.dropWindow(a)
-			out := Thawed{Held: hold.Held, Frozen: plan.Duration(hold.Frozen), Reason: hold.Reason}
+			out := Thawed{Held: hold.Unbroken, Frozen: plan.Duration(hold.Frozen), Reason: hold.Reason}
 			if untidy != nil { // the snapshots are as good as before
 				out.Reason = untidy.Error()
 				w.log("error", "closing the freeze", "section", a.Section, "error", untidy)
@@ -51,9 +51,9 @@ func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {
 					w.log("warn", "a held hook failed as well", "section", a.Section, "error", lost)
 				}
 				return out, nil
-			case !hold.Held:
+			case !hold.Unbroken:
 				hint := "see whether the machine or EC2 is overloaded, or raise max_hold"
-				if hold.Others {
+				if hold.FrozenByOthers {
 					hint = "see what else freezes and thaws it, such as another backup tool at the same hour"
 				}
 				return out, plan.Terminal("the snapshots are deleted; "+hint,

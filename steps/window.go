@@ -58,7 +58,7 @@ func (w *World) dropWindow(a plan.Attempt) {
 
 // close thaws, lets the guard go and then the held hooks. It says how the freeze held; lost is what makes the snapshots
 // worthless or needs an operator, untidy what went wrong after the thaw and changes nothing about them.
-func (win *window) close(ctx context.Context) (hold guard.Hold, lost, untidy error) {
+func (win *window) close(ctx context.Context) (hold guard.Result, lost, untidy error) {
 	if win.guard != nil {
 		var thawErr error
 		hold, thawErr = win.guard.Thaw(ctx)

@@ -67,7 +67,7 @@ type syncHost struct{ Host }
 func (syncHost) SyncFS(context.Context, string) (time.Duration, error) { return 0, nil }
 
 func newShutter(volumes ...string) *shutter {
-	s := &shutter{cloud: &shutterCloud{}, freezer: &fakeFreezer{hold: guard.Hold{Held: true, Frozen: time.Second}, broken: make(chan struct{})}, a: attempt("freeze")}
+	s := &shutter{cloud: &shutterCloud{}, freezer: &fakeFreezer{hold: guard.Result{Unbroken: true, Frozen: time.Second}, broken: make(chan struct{})}, a: attempt("freeze")}
 	s.a.Section = "freeze"
 	s.World = &World{Cloud: s.cloud, Host: syncHost{}, Freezer: s.freezer, Instance: Instance{ID: "i-1"}}
 	s.cloud.attached = append(s.cloud.attached, onInstance("vol-root", "/dev/xvda", nil), onInstance("vol-other", "/dev/sdz", nil))
@@ -176,8 +176,8 @@ func TestHowASectionFails(t *testing.T) {
 		{"too fast after another", func(s *shutter) { s.cloud.create = fault(ec2.RateExceeded) }, "", plan.ActRestart, "", ""},
 		{"the answer was lost", func(s *shutter) { s.cloud.create = fault(ec2.Ambiguous) }, "", plan.ActRestart, "", ""},
 		{"not allowed", func(s *shutter) { s.cloud.create = fault(ec2.Denied) }, "", plan.ActTerminal, "", ""},
-		{"not allowed, and the hold broke too", func(s *shutter) { s.cloud.create = fault(ec2.Denied); s.freezer.hold.Held = false }, "", plan.ActTerminal, "", ""},
-		{"the hold broke", func(s *shutter) { s.freezer.hold = guard.Hold{Reason: "it lasted longer than 10s"} }, "", "", plan.ActTerminal, "it lasted longer than 10s"},
+		{"not allowed, and the hold broke too", func(s *shutter) { s.cloud.create = fault(ec2.Denied); s.freezer.hold.Unbroken = false }, "", plan.ActTerminal, "", ""},
+		{"the hold broke", func(s *shutter) { s.freezer.hold = guard.Result{Reason: "it lasted longer than 10s"} }, "", "", plan.ActTerminal, "it lasted longer than 10s"},
 		{"one snapshot is missing", func(s *shutter) {
 			s.cloud.create = func(context.Context, []string) ([]ec2.Snapshot, error) {
 				return []ec2.Snapshot{{ID: "snap-1", VolumeID: "vol-1"}, {ID: "snap-2", VolumeID: "vol-9"}}, nil
@@ -216,7 +216,7 @@ func TestACallThatOutlastsTheFreezeIsGivenUp(t *testing.T) {
 			<-ctx.Done()
 			return nil, &ec2.Fault{Class: ec2.Ambiguous, Message: "canceled after the request was sent"}
 		}
-		s.freezer.hold.Held = false
+		s.freezer.hold.Unbroken = false
 		time.AfterFunc(10*time.Second, func() { close(s.freezer.broken) })
 		began := time.Now()
 		_, _, _, err, thawErr := s.shoot(t.Context())

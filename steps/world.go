@@ -83,7 +83,7 @@ type FreezeOptions struct {
 // Frozen is a freeze: *guard.Guard.
 type Frozen interface {
 	Freeze(ctx context.Context) error
-	Thaw(ctx context.Context) (guard.Hold, error)
+	Thaw(ctx context.Context) (guard.Result, error)
 	Release() error
 	Broken() <-chan struct{}
 }

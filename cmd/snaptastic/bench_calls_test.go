@@ -57,7 +57,7 @@ func TestCallsOfOperations(t *testing.T) {
 // with realistic latencies.
 func (u *universe) production(t *testing.T) {
 	t.Helper()
-	if err := sandbox.Misbehave(u.k.dir, realistic); err != nil {
+	if err := sandbox.SetFaults(u.k.dir, realistic); err != nil {
 		t.Fatal(err)
 	}
 	var err error

@@ -93,7 +93,7 @@ func (r *rig) peak(args ...string) (kib int, cpu time.Duration, code int, out st
 }
 
 // age gives a world the snapshots of many hourly runs, each of a volume of its own.
-func age(t *testing.T, w *sandbox.World, runs int, mountPoint string) {
+func age(t *testing.T, w *sandbox.Sandbox, runs int, mountPoint string) {
 	t.Helper()
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	var rows []sandbox.Snapshot

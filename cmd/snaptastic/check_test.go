@@ -88,7 +88,7 @@ func (r *lookRig) wants(code int, args []string, patterns ...string) string {
 
 func (r *lookRig) volume(device string, tags map[string]string) string {
 	r.t.Helper()
-	id, err := r.server.World.AddVolume(device, 1, tags)
+	id, err := r.server.Sandbox.AddVolume(device, 1, tags)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func (r *lookRig) snapshot(volume string, age time.Duration, tags map[string]str
 	for k, v := range tags {
 		s.Tags[k] = sandbox.TagValue{Value: v}
 	}
-	id, err := r.server.World.AddSnapshot(s)
+	id, err := r.server.Sandbox.AddSnapshot(s)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func (r *lookRig) snapshot(volume string, age time.Duration, tags map[string]str
 
 func (r *lookRig) edit(id string, f func(*sandbox.Snapshot)) {
 	r.t.Helper()
-	if err := r.server.World.EditSnapshot(id, f); err != nil {
+	if err := r.server.Sandbox.EditSnapshot(id, f); err != nil {
 		r.t.Fatal(err)
 	}
 }

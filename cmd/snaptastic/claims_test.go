@@ -280,7 +280,7 @@ func TestAnUnrepeatableHookIsTheOperators(t *testing.T) {
 func TestALiveRunIsSeenFromOutside(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
-	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{Create: 15 * time.Second}); err != nil {
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{Create: 15 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

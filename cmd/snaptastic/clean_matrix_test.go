@@ -21,7 +21,7 @@ import (
 // landfill is an account with something of each kind to delete, and a state folder.
 type landfill struct {
 	t      *testing.T
-	world  *sandbox.World
+	world  *sandbox.Sandbox
 	client *ec2.Client
 	store  *journal.Store
 	stay   []string // snapshots

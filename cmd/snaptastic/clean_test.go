@@ -99,7 +99,7 @@ func (a *account) add(age time.Duration, tags map[string]string, edit ...func(*s
 	for _, f := range edit {
 		f(&s)
 	}
-	id, err := a.server.World.AddSnapshot(s)
+	id, err := a.server.Sandbox.AddSnapshot(s)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func (a *account) thousand() (stay []string) {
 		}))
 	}
 	held := keep(a.add(20*oneDay, ours(point(), "imaged", 10*oneDay)))
-	if _, err := a.server.World.AddImage(sandbox.Image{Disks: []sandbox.ImageVolume{{Device: "/dev/xvda", SnapshotID: held, Size: 1}}}); err != nil {
+	if _, err := a.server.Sandbox.AddImage(sandbox.Image{Disks: []sandbox.ImageVolume{{Device: "/dev/xvda", SnapshotID: held, Size: 1}}}); err != nil {
 		a.t.Fatal(err)
 	}
 	// These are none of our business, or not yet.
@@ -248,7 +248,7 @@ func TestACleanUpThatWasKilledIsFinishedByResume(t *testing.T) {
 	}
 	a := newAccount(t)
 	stay := a.thousand()
-	if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{Request: 5 * time.Millisecond}); err != nil {
+	if err := sandbox.SetFaults(a.sandbox(), sandbox.Latency{Request: 5 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	run := ""
@@ -296,7 +296,7 @@ func TestAWrongClockStopsACleanUp(t *testing.T) {
 	a.add(20*oneDay, ours("/m", "old", oneDay))
 	a.add(time.Hour, ours("/m", "new", -oneDay))
 	for _, skew := range []time.Duration{4 * time.Minute, -4 * time.Minute, 2 * time.Minute} {
-		if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Skew: skew}); err != nil {
+		if err := sandbox.SetFaults(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Skew: skew}); err != nil {
 			t.Fatal(err)
 		}
 		want := 1
@@ -323,7 +323,7 @@ func TestARefusalDoesNotStopACleanUp(t *testing.T) {
 		{Action: "DeleteSnapshot", Params: map[string]string{"SnapshotId": ids[7]}, Reset: "after"},
 		{Action: "DeleteSnapshot", Every: 4, Error: "RequestLimitExceeded"},
 	}
-	if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{}, faults...); err != nil {
+	if err := sandbox.SetFaults(a.sandbox(), sandbox.Latency{}, faults...); err != nil {
 		t.Fatal(err)
 	}
 	out := a.run(3, "clean", "snapshots", "--yes")
@@ -332,7 +332,7 @@ func TestARefusalDoesNotStopACleanUp(t *testing.T) {
 	}
 	want := []string{ids[3], newest}
 	a.exactly(want)
-	if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "DeleteSnapshot", Error: "UnauthorizedOperation"}); err != nil {
+	if err := sandbox.SetFaults(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "DeleteSnapshot", Error: "UnauthorizedOperation"}); err != nil {
 		t.Fatal(err)
 	}
 	if out := a.run(0, "status", "-o", "json"); !strings.Contains(out, "failed") {
@@ -342,7 +342,7 @@ func TestARefusalDoesNotStopACleanUp(t *testing.T) {
 	if out := a.run(1, "clean", "snapshots", "--yes"); !strings.Contains(out, "allow ec2:DeleteSnapshot") || a.deletions() != before {
 		t.Errorf("without the permission: %s", out)
 	}
-	if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{}); err != nil {
+	if err := sandbox.SetFaults(a.sandbox(), sandbox.Latency{}); err != nil {
 		t.Fatal(err)
 	}
 	a.run(0, "clean", "snapshots", "--yes") // the older run is not left behind as failed for ever

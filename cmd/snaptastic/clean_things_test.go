@@ -24,7 +24,7 @@ func (a *account) volume(name string, detached time.Duration, tags map[string]st
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if err := a.server.World.EditVolume(v.ID, func(v *sandbox.Volume) { v.Created = time.Now().Add(-30 * oneDay) }); err != nil {
+	if err := a.server.Sandbox.EditVolume(v.ID, func(v *sandbox.Volume) { v.Created = time.Now().Add(-30 * oneDay) }); err != nil {
 		a.t.Fatal(err)
 	}
 	return v.ID
@@ -121,7 +121,7 @@ func TestCleanImagesTakesOnlyWhatIsAskedFor(t *testing.T) {
 	a := newAccount(t)
 	image := func(age time.Duration, role string) (string, string) {
 		s := a.add(age, nil)
-		id, err := a.server.World.AddImage(sandbox.Image{Created: time.Now().Add(-age), Tags: sandbox.Tags{"role": {Value: role}},
+		id, err := a.server.Sandbox.AddImage(sandbox.Image{Created: time.Now().Add(-age), Tags: sandbox.Tags{"role": {Value: role}},
 			Disks: []sandbox.ImageVolume{{Device: "/dev/xvda", SnapshotID: s, Size: 1}}})
 		if err != nil {
 			t.Fatal(err)
@@ -132,7 +132,7 @@ func TestCleanImagesTakesOnlyWhatIsAskedFor(t *testing.T) {
 	_, web := image(9*oneDay, "web")
 	_, young := image(time.Hour, "db")
 	used, usedSnapshot := image(9*oneDay, "db")
-	if _, err := a.server.World.AddInstance(sandbox.Instance{ImageID: used, Stopped: true}); err != nil {
+	if _, err := a.server.Sandbox.AddInstance(sandbox.Instance{ImageID: used, Stopped: true}); err != nil {
 		t.Fatal(err)
 	}
 	if out := a.run(2, "clean", "images", "--yes"); !strings.Contains(out, "--all-mine") {
@@ -184,9 +184,9 @@ func TestCleanInstancesReportsAndStopsNone(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	for i, cpu := range []float64{0.4, 4.9, 5, 80} {
-		id, err := a.server.World.AddInstance(sandbox.Instance{Launched: time.Now().Add(-9 * oneDay), Tags: sandbox.Tags{"Name": {Value: fmt.Sprint("n", i)}}})
+		id, err := a.server.Sandbox.AddInstance(sandbox.Instance{Launched: time.Now().Add(-9 * oneDay), Tags: sandbox.Tags{"Name": {Value: fmt.Sprint("n", i)}}})
 		if err == nil {
-			err = a.server.World.SetCPU(id, cpu)
+			err = a.server.Sandbox.SetCPU(id, cpu)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -204,13 +204,13 @@ func TestCleanInstancesReportsAndStopsNone(t *testing.T) {
 	if out := a.run(0, "clean", "instances", "--cpu-below", "0.5"); strings.Contains(out, "4.9") || !strings.Contains(out, "0.4 %") {
 		t.Errorf("below 0.5: %s", out)
 	}
-	if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "GetMetricStatistics", Error: "AccessDenied"}); err != nil {
+	if err := sandbox.SetFaults(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "GetMetricStatistics", Error: "AccessDenied"}); err != nil {
 		t.Fatal(err)
 	}
 	if out := a.run(1, "clean", "instances"); !strings.Contains(out, "cloudwatch:GetMetricStatistics") {
 		t.Errorf("denied: %s", out)
 	}
-	if err := sandbox.Misbehave(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "DescribeInstances", Error: "UnauthorizedOperation"}); err != nil {
+	if err := sandbox.SetFaults(a.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "DescribeInstances", Error: "UnauthorizedOperation"}); err != nil {
 		t.Fatal(err)
 	}
 	a.run(0, "clean", "all", "--yes") // the report is not what it is about

@@ -39,7 +39,7 @@ func (d *doctor) state() {
 		d.failed(check, err)
 		return
 	}
-	var u *linux.Untrusted
+	var u *linux.UntrustedPath
 	if err := d.Trusted(); errors.As(err, &u) {
 		d.fail(check, u.Fix, "every command refuses it: %v", err)
 		return
@@ -166,7 +166,7 @@ func (d *doctor) run(check string, r journal.Summary) {
 // frozen looks for what guards left that were killed with their parents.
 func (d *doctor) frozen(ctx context.Context) {
 	const check = "frozen"
-	left, err := guard.Left(ctx, filepath.Join(d.stateDir, "frozen"))
+	left, err := guard.ListFrozen(ctx, filepath.Join(d.stateDir, "frozen"))
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		d.warn(check, "run it as root (sudo)", "not looked at: this user may not read it")

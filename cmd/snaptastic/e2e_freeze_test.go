@@ -112,7 +112,7 @@ func TestASnapshotCallThatGoesWrongLeavesNothingDoubtful(t *testing.T) {
 			r := newRig(t, 2, "ext4")
 			r.declare("snapshotter \"db\" {\n filter_tags = { role = \"db\" }\n max_hold = \"2s\"\n" + r.volume(0, "ext4") + r.volume(1, "ext4") + "}\n")
 			r.must("run", "mount", "db")
-			if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}, tt.fault); err != nil {
+			if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, tt.fault); err != nil {
 				t.Fatal(err)
 			}
 			code, out := r.run("run", "snapshot", "db")

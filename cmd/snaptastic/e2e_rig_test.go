@@ -111,7 +111,7 @@ func (r *rig) journals() []string {
 }
 
 // world opens the sandbox beside the process that serves it.
-func (r *rig) world() *sandbox.World {
+func (r *rig) world() *sandbox.Sandbox {
 	r.t.Helper()
 	w, err := sandbox.Open(sandbox.Config{Dir: r.sandboxDir()})
 	if err != nil {

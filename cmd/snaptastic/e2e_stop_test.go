@@ -105,7 +105,7 @@ func TestASignalDuringASnapshotFinishesTheSection(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.must("run", "mount", "db")
-	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: time.Second}); err != nil {
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	s := r.start("run", "snapshot", "db")
@@ -165,7 +165,7 @@ func TestASecondSignalDuringAFreezeStillThaws(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.must("run", "mount", "db")
-	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: 4 * time.Second}); err != nil {
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: 4 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	s := r.start("run", "snapshot", "db")
@@ -179,7 +179,7 @@ func TestASecondSignalDuringAFreezeStillThaws(t *testing.T) {
 	for _, m := range r.mounts {
 		r.writable(m)
 	}
-	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}); err != nil {
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}); err != nil {
 		t.Fatal(err)
 	}
 	r.eventually("answer of the call that was cut off", func() bool { return count(r.calls())["CreateSnapshots"] > 0 })

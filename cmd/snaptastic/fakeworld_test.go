@@ -347,12 +347,12 @@ func (z *freeze) Freeze(context.Context) error {
 	return err
 }
 
-func (z *freeze) Thaw(context.Context) (guard.Hold, error) {
+func (z *freeze) Thaw(context.Context) (guard.Result, error) {
 	err := z.fuse.between("thaw", func() error { z.set(false); return nil })
 	if errors.Is(err, errKilled) {
 		z.set(false)
 	}
-	return guard.Hold{Held: z.held && err == nil, Frozen: time.Millisecond}, err
+	return guard.Result{Unbroken: z.held && err == nil, Frozen: time.Millisecond}, err
 }
 
 func (z *freeze) Release() error          { return nil }
@@ -454,7 +454,7 @@ func (c cloud) CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotRequest) 
 
 // openSandbox is the sandbox's API over files, and a client of it, without a
 // socket.
-func openSandbox(t testing.TB, dir string) (*sandbox.World, *ec2.Client) {
+func openSandbox(t testing.TB, dir string) (*sandbox.Sandbox, *ec2.Client) {
 	t.Helper()
 	w, err := sandbox.Open(sandbox.Config{Dir: dir, FilesOnly: true})
 	if err != nil {

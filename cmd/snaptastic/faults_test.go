@@ -130,10 +130,10 @@ func TestASetIsRestoredWholeOrNotAtAll(t *testing.T) {
 			r.mark("old")
 			r.must("run", "snapshot", "db")
 			r.mark("new")
-			if err := sandbox.Misbehave(r.sandboxDir(), c.lat, c.fault); c.fault.Action != "" && err != nil {
+			if err := sandbox.SetFaults(r.sandboxDir(), c.lat, c.fault); c.fault.Action != "" && err != nil {
 				t.Fatal(err)
 			} else if c.fault.Action == "" {
-				_ = sandbox.Misbehave(r.sandboxDir(), c.lat)
+				_ = sandbox.SetFaults(r.sandboxDir(), c.lat)
 			}
 			r.must("run", "snapshot", "db")
 			if c.then != nil {
@@ -181,7 +181,7 @@ func TestFaultNewestSnapshotIsPending(t *testing.T) {
 	r := newRig(t, 1, "ext4")
 	r.must("run", "mount", "db")
 	r.mark("new")
-	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{Snapshot: 6 * time.Second}); err != nil {
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{Snapshot: 6 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	r.must("run", "snapshot", "db")

@@ -317,7 +317,7 @@ func TestEveryWaitIsBounded(t *testing.T) {
 			if c.fault.Action != "" {
 				faults = append(faults, c.fault)
 			}
-			if err := sandbox.Misbehave(r.sandboxDir(), c.lat, faults...); err != nil {
+			if err := sandbox.SetFaults(r.sandboxDir(), c.lat, faults...); err != nil {
 				t.Fatal(err)
 			}
 			began := time.Now()

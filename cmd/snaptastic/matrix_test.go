@@ -23,7 +23,7 @@ import (
 type universe struct {
 	t      *testing.T
 	k      *kernel
-	world  *sandbox.World
+	world  *sandbox.Sandbox
 	client *ec2.Client
 	store  *journal.Store
 	taken  *takes
@@ -283,7 +283,7 @@ func scenarios() []scenario {
 			undone: func(u *universe, _ string) { u.nothingButKept() }},
 		{name: "mount of a volume that dies at birth", op: "mount", oneLane: true,
 			before: func(u *universe) {
-				if err := sandbox.Misbehave(u.k.dir, sandbox.Latency{}, sandbox.Fault{Action: "CreateVolume", Effect: "error", Count: 1}); err != nil {
+				if err := sandbox.SetFaults(u.k.dir, sandbox.Latency{}, sandbox.Fault{Action: "CreateVolume", Effect: "error", Count: 1}); err != nil {
 					u.t.Fatal(err)
 				}
 			},

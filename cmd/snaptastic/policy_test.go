@@ -191,7 +191,7 @@ func (r *rig) restrict(strict bool) {
 // faulty makes the sandbox follow these faults alone.
 func (r *rig) faulty(faults ...sandbox.Fault) {
 	r.t.Helper()
-	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}, faults...); err != nil {
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, faults...); err != nil {
 		r.t.Fatal(err)
 	}
 }

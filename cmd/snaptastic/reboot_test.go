@@ -95,7 +95,7 @@ func (r *rig) hang(action string, d time.Duration, when string) {
 
 func (r *rig) misbehave(faults ...sandbox.Fault) {
 	r.t.Helper()
-	if err := sandbox.Misbehave(r.sandboxDir(), sandbox.Latency{}, faults...); err != nil {
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, faults...); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -329,7 +329,7 @@ func TestTorture(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, 2, "ext4", "--create-time=30ms", "--attach-time=30ms", "--detach-time=20ms", "--snapshot-time=50ms", "--latency=3ms")
-			if err := sandbox.Misbehave(r.sandboxDir(), tt.lat, tt.faults...); err != nil {
+			if err := sandbox.SetFaults(r.sandboxDir(), tt.lat, tt.faults...); err != nil {
 				t.Fatal(err)
 			}
 			if r.lag = tt.lat.Lag + tt.lat.Lag/4; r.lag > 0 {

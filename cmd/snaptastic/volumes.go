@@ -139,7 +139,7 @@ func (l volumeLook) at(v recipe.Volume) (volumeView, error) {
 	if at.State != "attached" {
 		view.wrong("%s", at.State)
 	}
-	device, there, err := l.host.LookDevice(linux.DeviceQuery{VolumeID: volume.ID, Name: v.Device, NameOffset: v.DeviceNameOffset, Size: int64(volume.Size) << 30})
+	device, there, err := l.host.LookupDevice(linux.DeviceQuery{VolumeID: volume.ID, Name: v.Device, NameOffset: v.DeviceNameOffset, Size: int64(volume.Size) << 30})
 	if err != nil {
 		return view, err
 	}

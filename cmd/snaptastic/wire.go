@@ -110,7 +110,7 @@ func (a *app) surround(environ map[string]string) {
 	}
 	a.set = nil
 	for name, value := range environ {
-		if _, there := os.LookupEnv(name); !there && value != "" && ec2.Surrounding(name) {
+		if _, there := os.LookupEnv(name); !there && value != "" && ec2.IsConfigVar(name) {
 			_ = os.Setenv(name, value) // the SDK's own way in
 			a.set = append(a.set, name)
 		}

@@ -56,7 +56,7 @@ var errConnectionReset = errors.New("connection reset by the sandbox")
 
 // api answers one request of the Query protocol and logs it. Its error is
 // errConnectionReset, or that the caller gave up waiting.
-func (w *World) api(ctx context.Context, form url.Values, authorization string) (*answer, error) {
+func (w *Sandbox) api(ctx context.Context, form url.Values, authorization string) (*answer, error) {
 	q := newQuery(form)
 	q.request = rand.Text()
 	call := Call{Time: time.Now(), Service: "ec2", Action: q.action, Params: q.logged(), RequestID: q.request, Process: processID}
@@ -66,14 +66,14 @@ func (w *World) api(ctx context.Context, form url.Values, authorization string) 
 	case "GetMetricStatistics":
 		call.Service = "cloudwatch"
 	}
-	reply, err := w.suffer(ctx, q, &call, func() (*answer, error) { return w.act(q, authorization) })
+	reply, err := w.withFaults(ctx, q, &call, func() (*answer, error) { return w.execute(q, authorization) })
 	call.Millis = float64(time.Since(call.Time).Microseconds()) / 1000
 	w.log.add(call)
 	return reply, err
 }
 
 // suffer runs one call with the faults that strike it around its effect.
-func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() (*answer, error)) (*answer, error) {
+func (w *Sandbox) withFaults(ctx context.Context, q *query, call *Call, effect func() (*answer, error)) (*answer, error) {
 	finish := func(reply *answer, err error) (*answer, error) {
 		if err == nil {
 			call.Result = "ok"
@@ -89,14 +89,14 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 		}
 		return ec2Refusal(r, q.request), nil
 	}
-	struck, err := w.struck(call.faultName(), q.values)
+	hit, err := w.matchFaults(call.faultName(), q.values)
 	if err != nil {
 		return finish(nil, err)
 	}
-	q.faults = struck
-	call.Faults = names(struck)
+	q.faults = hit
+	call.Faults = names(hit)
 	wait := w.latency().Request
-	for _, f := range struck {
+	for _, f := range hit {
 		wait += f.Latency
 		if f.When != "after" {
 			wait += f.Hang
@@ -106,7 +106,7 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 		call.Result = "abandoned"
 		return nil, err
 	}
-	for _, f := range struck {
+	for _, f := range hit {
 		if f.Reset == "before" {
 			call.Result = "reset"
 			return nil, errConnectionReset
@@ -116,7 +116,7 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 		}
 	}
 	reply, err := finish(effect())
-	for _, f := range struck {
+	for _, f := range hit {
 		if f.Skew != 0 {
 			reply.skew += f.Skew
 		}
@@ -138,7 +138,7 @@ func (w *World) suffer(ctx context.Context, q *query, call *Call, effect func() 
 }
 
 // act carries the action out in one transaction.
-func (w *World) act(q *query, authorization string) (*answer, error) {
+func (w *Sandbox) execute(q *query, authorization string) (*answer, error) {
 	if authorization == "" {
 		return nil, refuse("AuthFailure", "AWS was not able to validate the provided access credentials")
 	}
@@ -184,13 +184,13 @@ func (w *World) act(q *query, authorization string) (*answer, error) {
 	return ec2Answer(q.action, q.request, out.Bytes()), nil
 }
 
-func (w *World) latency() Latency {
+func (w *Sandbox) latency() Latency {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.faults.current.Latency
 }
 
-func (w *World) policy() *Policy {
+func (w *Sandbox) policy() *Policy {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.faults.current.Policy

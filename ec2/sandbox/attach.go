@@ -41,14 +41,14 @@ func attachVolume(t *tx, q *query, out *document) error {
 	}
 	writeAttachment(out, v.ID, v.Attachment, "attaching")
 	if !v.Attachment.Bare && v.Attachment.Forced == "" {
-		t.after = append(t.after, func() error { return t.w.exposeOrTakeBack(v.ID) })
+		t.after = append(t.after, func() error { return t.w.exposeOrRevert(v.ID) })
 	}
 	return nil
 }
 
-// exposeOrTakeBack makes the device appear. Where the host cannot, the
+// exposeOrRevert makes the device appear. Where the host cannot, the
 // attachment is taken back and the request fails.
-func (w *World) exposeOrTakeBack(id string) error {
+func (w *Sandbox) exposeOrRevert(id string) error {
 	failed := w.expose(id)
 	if failed == nil {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"snaptastic/ec2/sandbox"
 )
 
-func benchWorld(b *testing.B, cfg sandbox.Config) (*sandbox.Server, *ec2.Client) {
+func benchSandbox(b *testing.B, cfg sandbox.Config) (*sandbox.Server, *ec2.Client) {
 	b.Helper()
 	cfg.Dir = filepath.Join(b.TempDir(), "sandbox")
 	server, err := sandbox.Serve(b.Context(), cfg, "127.0.0.1:0")
@@ -31,7 +31,7 @@ func benchWorld(b *testing.B, cfg sandbox.Config) (*sandbox.Server, *ec2.Client)
 }
 
 func BenchmarkDescribeAVolume(b *testing.B) {
-	_, c := benchWorld(b, sandbox.Config{FilesOnly: true})
+	_, c := benchSandbox(b, sandbox.Config{FilesOnly: true})
 	for b.Loop() {
 		if _, err := c.DescribeVolumes(b.Context(), nil); err != nil {
 			b.Fatal(err)
@@ -40,9 +40,9 @@ func BenchmarkDescribeAVolume(b *testing.B) {
 }
 
 func BenchmarkFindOneOf1000Snapshots(b *testing.B) {
-	server, c := benchWorld(b, sandbox.Config{FilesOnly: true})
+	server, c := benchSandbox(b, sandbox.Config{FilesOnly: true})
 	for i := range 1000 {
-		_, err := server.World.AddSnapshot(sandbox.Snapshot{Tags: sandbox.Tags{"n": {Value: fmt.Sprint(i)}}})
+		_, err := server.Sandbox.AddSnapshot(sandbox.Snapshot{Tags: sandbox.Tags{"n": {Value: fmt.Sprint(i)}}})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -56,10 +56,10 @@ func BenchmarkFindOneOf1000Snapshots(b *testing.B) {
 }
 
 func BenchmarkTagASnapshotOf1000(b *testing.B) {
-	server, c := benchWorld(b, sandbox.Config{FilesOnly: true})
+	server, c := benchSandbox(b, sandbox.Config{FilesOnly: true})
 	var last string
 	for range 1000 {
-		id, err := server.World.AddSnapshot(sandbox.Snapshot{})
+		id, err := server.Sandbox.AddSnapshot(sandbox.Snapshot{})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -79,18 +79,18 @@ func BenchmarkSnapshotsOfEightVolumes(b *testing.B) {
 	if err := sandbox.Missing(); err != nil {
 		b.Skip(err)
 	}
-	server, c := benchWorld(b, sandbox.Config{})
-	instance, err := server.World.InstanceID()
+	server, c := benchSandbox(b, sandbox.Config{})
+	instance, err := server.Sandbox.InstanceID()
 	if err != nil {
 		b.Fatal(err)
 	}
 	data := make([]byte, 64<<20)
 	rand.Read(data)
 	for n := range 8 {
-		if _, err := server.World.AddVolume(fmt.Sprintf("/dev/sd%c", 'f'+n), 1, nil); err != nil {
+		if _, err := server.Sandbox.AddVolume(fmt.Sprintf("/dev/sd%c", 'f'+n), 1, nil); err != nil {
 			b.Fatal(err)
 		}
-		device := filepath.Join(server.World.Roots().Dev, fmt.Sprintf("nvme%dn1", n+1))
+		device := filepath.Join(server.Sandbox.Roots().Dev, fmt.Sprintf("nvme%dn1", n+1))
 		if err := os.WriteFile(device, data, 0); err != nil {
 			b.Fatal(err)
 		}

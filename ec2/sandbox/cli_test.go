@@ -64,7 +64,7 @@ func TestTheAWSCLI(t *testing.T) {
 		t.Skip("the aws command does not run: ", err)
 	}
 	server, _ := serve(t, sandbox.Config{FilesOnly: true})
-	if _, err := server.World.AddImage(sandbox.Image{Name: "golden"}); err != nil {
+	if _, err := server.Sandbox.AddImage(sandbox.Image{Name: "golden"}); err != nil {
 		t.Fatal(err)
 	}
 	c := cli{t, append(append(os.Environ(), server.Environment()...), "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")}

@@ -8,7 +8,7 @@ import (
 )
 
 // SetCPU sets what CloudWatch says that an instance's CPU does, in percent. Without it there are no data.
-func (w *World) SetCPU(instanceID string, percent float64) error {
+func (w *Sandbox) SetCPU(instanceID string, percent float64) error {
 	return w.transact(func(t *tx) error {
 		if _, err := t.needInstance(instanceID); err != nil {
 			return err
@@ -20,7 +20,7 @@ func (w *World) SetCPU(instanceID string, percent float64) error {
 
 // metricStatistics answers CloudWatch's GetMetricStatistics for the CPU utilisation of an instance: one point at the
 // beginning of the time, as from an instance with basic monitoring (a sample each five minutes).
-func (w *World) metricStatistics(q *query) (*answer, error) {
+func (w *Sandbox) metricStatistics(q *query) (*answer, error) {
 	const known = "Namespace! MetricName! StartTime!:time EndTime!:time Period!:int Dimensions.member.N.Name Dimensions.member.N.Value Statistics.member.N"
 	if err := q.check(known); err != nil {
 		return nil, err

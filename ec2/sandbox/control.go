@@ -14,13 +14,13 @@ import (
 // back. A process that has the folder open may do so beside a serving one.
 
 // InstanceID returns the id of the instance that the sandbox stands for.
-func (w *World) InstanceID() (id string, err error) {
+func (w *Sandbox) InstanceID() (id string, err error) {
 	err = w.transact(func(t *tx) error { id = t.settings().InstanceID; return nil })
 	return id, err
 }
 
 // SetUserData replaces the instance's user data.
-func (w *World) SetUserData(text string) error {
+func (w *Sandbox) SetUserData(text string) error {
 	return w.edit(func(t *tx) error {
 		facts := t.settings()
 		facts.UserData = text
@@ -30,7 +30,7 @@ func (w *World) SetUserData(text string) error {
 }
 
 // SetInstanceTags replaces the instance's tags.
-func (w *World) SetInstanceTags(tags map[string]string) error {
+func (w *Sandbox) SetInstanceTags(tags map[string]string) error {
 	return w.edit(func(t *tx) error {
 		t.editInstance(t.settings().InstanceID).Tags = asTags(tags)
 		return nil
@@ -39,7 +39,7 @@ func (w *World) SetInstanceTags(tags map[string]string) error {
 
 // EditVolume changes the record of a volume. Its size, its device and what is
 // on the host stay as they are.
-func (w *World) EditVolume(id string, edit func(*Volume)) error {
+func (w *Sandbox) EditVolume(id string, edit func(*Volume)) error {
 	return w.edit(func(t *tx) error {
 		if _, err := t.needVolume(id); err != nil {
 			return err
@@ -51,7 +51,7 @@ func (w *World) EditVolume(id string, edit func(*Volume)) error {
 
 // EditSnapshot changes the record of a snapshot: its state, progress, tier,
 // lock, tags or start time.
-func (w *World) EditSnapshot(id string, edit func(*Snapshot)) error {
+func (w *Sandbox) EditSnapshot(id string, edit func(*Snapshot)) error {
 	return w.edit(func(t *tx) error {
 		if _, err := t.needSnapshot(id); err != nil {
 			return err
@@ -64,13 +64,13 @@ func (w *World) EditSnapshot(id string, edit func(*Snapshot)) error {
 // AddSnapshot records a snapshot with the fields given; what is missing gets
 // EC2's values. Its content is empty. One with another OwnerID is one that this
 // account may use: it is seen without its owner's tags. It returns the id.
-func (w *World) AddSnapshot(s Snapshot) (string, error) {
+func (w *Sandbox) AddSnapshot(s Snapshot) (string, error) {
 	ids, err := w.AddSnapshots(s)
 	return ids[0], err
 }
 
 // AddSnapshots is AddSnapshot for many.
-func (w *World) AddSnapshots(given ...Snapshot) ([]string, error) {
+func (w *Sandbox) AddSnapshots(given ...Snapshot) ([]string, error) {
 	var ids []string
 	added := slices.Clone(given)
 	for i := range added {
@@ -101,7 +101,7 @@ func (w *World) AddSnapshots(given ...Snapshot) ([]string, error) {
 
 // AddVolume attaches a new empty volume of size GiB to the instance at device,
 // as some other tool would have done. It returns the id.
-func (w *World) AddVolume(device string, size int, tags map[string]string) (string, error) {
+func (w *Sandbox) AddVolume(device string, size int, tags map[string]string) (string, error) {
 	v := &Volume{ID: newID("vol"), Zone: Zone, Type: "gp3", Size: size, IOPS: 3000, Throughput: 125, Tags: asTags(tags)}
 	err := w.edit(func(t *tx) error {
 		i := t.instance(t.settings().InstanceID)
@@ -111,17 +111,17 @@ func (w *World) AddVolume(device string, size int, tags map[string]string) (stri
 		v.Created = t.now
 		v.Attachment = &Attachment{InstanceID: i.ID, Device: device, AttachTime: t.now, AttachedAt: t.now, NVMe: t.freeNVMe()}
 		t.change.Volumes[v.ID] = v
-		t.after = append(t.after, func() error { return w.exposeOrTakeBack(v.ID) })
+		t.after = append(t.after, func() error { return w.exposeOrRevert(v.ID) })
 		return w.pool.create(v.ID, size)
 	})
 	return v.ID, err
 }
 
-// Misbehave writes DIR/faults.json, which every process that serves the
+// SetFaults writes DIR/faults.json, which every process that serves the
 // sandbox follows from its next request on. Only the latencies that are not
 // zero are written. Misbehave(dir, Latency{}) ends all faults of the file;
 // that it is strict and its policy stay.
-func Misbehave(dir string, latency Latency, faults ...Fault) error {
+func SetFaults(dir string, latency Latency, faults ...Fault) error {
 	return rewrite(dir, func(j *behaviourJSON) {
 		j.Latency, j.Faults = map[string]string{}, faults
 		for name, d := range latency.fields() {
@@ -142,7 +142,7 @@ func rewrite(dir string, edit func(*behaviourJSON)) error {
 	path := filepath.Join(dir, "faults.json")
 	var j behaviourJSON
 	if content, err := os.ReadFile(path); err == nil {
-		_ = strictly(content, &j) // one that cannot be read is replaced
+		_ = decodeStrict(content, &j) // one that cannot be read is replaced
 	}
 	edit(&j)
 	text, err := json.MarshalIndent(j, "", "  ")
@@ -156,7 +156,7 @@ func rewrite(dir string, edit func(*behaviourJSON)) error {
 }
 
 // AddImage records an image of the account with the fields given; what is missing gets EC2's values. It returns the id.
-func (w *World) AddImage(i Image) (string, error) {
+func (w *Sandbox) AddImage(i Image) (string, error) {
 	i.ID = cmp.Or(i.ID, newID("ami"))
 	i.OwnerID = cmp.Or(i.OwnerID, Account)
 	i.Name = cmp.Or(i.Name, i.ID)
@@ -168,7 +168,7 @@ func (w *World) AddImage(i Image) (string, error) {
 }
 
 // AddInstance records another instance with the fields given; nothing runs. It returns the id.
-func (w *World) AddInstance(i Instance) (string, error) {
+func (w *Sandbox) AddInstance(i Instance) (string, error) {
 	i.ID = cmp.Or(i.ID, newID("i"))
 	i.Type, i.Zone, i.RootDevice = cmp.Or(i.Type, "m5.large"), cmp.Or(i.Zone, Zone), cmp.Or(i.RootDevice, "/dev/xvda")
 	if i.Launched.IsZero() {

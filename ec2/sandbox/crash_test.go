@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	<-server.Done()
 }
 
-// victim starts a serving process and returns it with its client.
-func victim(t *testing.T, dir string) (*exec.Cmd, *ec2.Client) {
+// startChild starts a serving process and returns it with its client.
+func startChild(t *testing.T, dir string) (*exec.Cmd, *ec2.Client) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "SANDBOX_TEST_SERVE="+dir)
@@ -56,7 +56,7 @@ func victim(t *testing.T, dir string) (*exec.Cmd, *ec2.Client) {
 }
 
 // What a client was told is still so after kill -9, and host and records agree.
-func TestKilledAtAnyInstantItIsConsistent(t *testing.T) {
+func TestASandboxKilledAtAnyInstantIsConsistent(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sandbox")
 	t.Cleanup(func() {
 		if err := sandbox.Reset(dir); err != nil {
@@ -70,12 +70,12 @@ func TestKilledAtAnyInstantItIsConsistent(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	told := map[string]string{} // volume or snapshot -> what we were told last
 	for range rounds {
-		cmd, c := victim(t, dir)
+		cmd, c := startChild(t, dir)
 		var workers sync.WaitGroup
 		var mu sync.Mutex
 		tell := func(id *string, state string) { mu.Lock(); told[*id] = state; mu.Unlock() }
 		for n := range 3 {
-			workers.Go(func() { churn(t.Context(), c, fmt.Sprintf("/dev/sd%c", 'f'+n), tell) })
+			workers.Go(func() { createAndDelete(t.Context(), c, fmt.Sprintf("/dev/sd%c", 'f'+n), tell) })
 		}
 		time.Sleep(time.Duration(20+random.IntN(120)) * time.Millisecond)
 		if err := cmd.Process.Kill(); err != nil {
@@ -90,9 +90,9 @@ func TestKilledAtAnyInstantItIsConsistent(t *testing.T) {
 	}
 }
 
-// churn makes, attaches, copies, detaches and deletes volumes until the server
+// createAndDelete makes, attaches, copies, detaches and deletes volumes until the server
 // is killed. A state is told before a call that may change it ("?") and after.
-func churn(ctx context.Context, c *ec2.Client, device string, tell func(*string, string)) {
+func createAndDelete(ctx context.Context, c *ec2.Client, device string, tell func(*string, string)) {
 	instances, err := c.DescribeInstances(ctx, nil)
 	if err != nil {
 		return
@@ -194,7 +194,7 @@ func verify(t *testing.T, dir string, told map[string]string) {
 
 // Two processes with one folder are two worlds: each sees the other's effects
 // at once, and no device name or NVMe number is given twice.
-func TestTwoWorldsShareAFolder(t *testing.T) {
+func TestTwoSandboxesShareAFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sandbox")
 	one := inMemory(t, sandbox.Config{Dir: dir})
 	two := inMemory(t, sandbox.Config{Dir: dir})
@@ -203,7 +203,7 @@ func TestTwoWorldsShareAFolder(t *testing.T) {
 	}
 	const each = 10
 	var workers sync.WaitGroup
-	for n, w := range []*world{one, two} {
+	for n, w := range []*rig{one, two} {
 		workers.Go(func() {
 			for i := range each {
 				out, err := w.c.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(sandbox.Zone), Size: aws.Int32(1)})

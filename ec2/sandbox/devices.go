@@ -28,7 +28,7 @@ func RootsOf(dir string) Roots {
 }
 
 // Roots returns the roots of this world.
-func (w *World) Roots() Roots { return RootsOf(w.dir) }
+func (w *Sandbox) Roots() Roots { return RootsOf(w.dir) }
 
 // nvmeName is the kernel's name for the n-th NVMe device; 0 is the root volume.
 func nvmeName(n int) string { return fmt.Sprintf("nvme%dn1", n) }
@@ -132,7 +132,7 @@ func removeNames(roots Roots, name, byID string) error {
 //
 // Buffered I/O, not direct: it works on every file system below, and a clone
 // sees the page cache anyway (see clone).
-func (w *World) device(id string) (string, error) {
+func (w *Sandbox) device(id string) (string, error) {
 	if w.config.FilesOnly {
 		return w.pool.path(id), nil
 	}
@@ -141,7 +141,7 @@ func (w *World) device(id string) (string, error) {
 
 // settle does to the host what the records ask for: devices that are to appear,
 // and detaches that waited for an unmount. It needs the locks.
-func (w *World) settle() error {
+func (w *Sandbox) settle() error {
 	for id, v := range w.store.rows.Volumes {
 		switch a := v.Attachment; {
 		case a == nil || a.Bare || v.Deleted:
@@ -159,7 +159,7 @@ func (w *World) settle() error {
 }
 
 // expose makes the device of an attached volume appear.
-func (w *World) expose(id string) error {
+func (w *Sandbox) expose(id string) error {
 	device, err := w.device(id)
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (w *World) expose(id string) error {
 }
 
 // republish attaches the device of a volume that the records have as published, and publishes it again.
-func (w *World) republish(v *Volume) error {
+func (w *Sandbox) republish(v *Volume) error {
 	device, err := w.device(v.ID)
 	if err != nil {
 		return err
@@ -183,7 +183,7 @@ func (w *World) republish(v *Volume) error {
 // release takes the device of a detaching volume away, unless somebody holds
 // it: a mount in whatever namespace, swap, device mapper. All of them claim the
 // block device exclusively.
-func (w *World) release(id string) error {
+func (w *Sandbox) release(id string) error {
 	if !w.config.FilesOnly {
 		device, err := linux.LoopFind(w.pool.path(id))
 		if err != nil {
@@ -210,7 +210,7 @@ func (w *World) release(id string) error {
 
 // reconcile brings the host in line with the records after a reboot or a
 // killed process. It needs the folder's lock.
-func (w *World) reconcile() error {
+func (w *Sandbox) reconcile() error {
 	if !w.config.FilesOnly {
 		if err := w.dropStrayDevices(); err != nil {
 			return err
@@ -243,8 +243,8 @@ func (w *World) reconcile() error {
 }
 
 // dropStrayDevices detaches devices of this world that no record accounts for.
-func (w *World) dropStrayDevices() error {
-	devices, err := worldDevices(w.dir)
+func (w *Sandbox) dropStrayDevices() error {
+	devices, err := sandboxDevices(w.dir)
 	if err != nil {
 		return err
 	}
@@ -260,8 +260,8 @@ func (w *World) dropStrayDevices() error {
 	return nil
 }
 
-// worldDevices lists the loop devices whose files are volumes of the world in dir.
-func worldDevices(dir string) ([]linux.LoopDevice, error) {
+// sandboxDevices lists the loop devices whose files are volumes of the world in dir.
+func sandboxDevices(dir string) ([]linux.LoopDevice, error) {
 	devices, err := linux.LoopList()
 	if err != nil {
 		return nil, err
@@ -271,7 +271,7 @@ func worldDevices(dir string) ([]linux.LoopDevice, error) {
 	}), nil
 }
 
-func (w *World) dropStrayNames(keep map[string]bool) error {
+func (w *Sandbox) dropStrayNames(keep map[string]bool) error {
 	roots := w.Roots()
 	entries, err := os.ReadDir(filepath.Join(roots.Sys, "block"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -293,7 +293,7 @@ func (w *World) dropStrayNames(keep map[string]bool) error {
 
 // dropStrayFiles removes files that a killed process made before it could
 // record them, or recorded as deleted before it could remove them.
-func (w *World) dropStrayFiles() error {
+func (w *Sandbox) dropStrayFiles() error {
 	ids, err := w.pool.ids()
 	if err != nil {
 		return err
@@ -301,7 +301,7 @@ func (w *World) dropStrayFiles() error {
 	now := time.Now()
 	for _, id := range ids {
 		v := w.store.rows.Volumes[id]
-		if (there(v) == nil || v.gone(now)) && there(w.store.rows.Snapshots[id]) == nil {
+		if (unlessDeleted(v) == nil || v.gone(now)) && unlessDeleted(w.store.rows.Snapshots[id]) == nil {
 			if err := w.pool.remove(id); err != nil {
 				return err
 			}

@@ -3,9 +3,9 @@
 // sparse files attached as loop devices and whose snapshots are clones of those
 // files.
 //
-// A World lives in a folder:
+// A Sandbox lives in a folder:
 //
-//	world.jsonl   every record, appended change by change (store.go)
+//	rig.jsonl   every record, appended change by change (store.go)
 //	lock          held for the length of each request (lock.go)
 //	log.jsonl     one line per call (calls.go)
 //	faults.json   optional: how to misbehave; reread when it changes (fault.go)

@@ -76,7 +76,7 @@ type faultJSON struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (f *Fault) UnmarshalJSON(data []byte) error {
 	var j faultJSON
-	if err := strictly(data, &j); err != nil {
+	if err := decodeStrict(data, &j); err != nil {
 		return err
 	}
 	*f = Fault(j.faultFields)
@@ -85,10 +85,10 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 
 // MarshalJSON implements json.Marshaler.
 func (f Fault) MarshalJSON() ([]byte, error) {
-	return json.Marshal(faultJSON{faultFields(f), brief(f.Latency), brief(f.Hang), brief(f.Skew), brief(f.After)})
+	return json.Marshal(faultJSON{faultFields(f), durationString(f.Latency), durationString(f.Hang), durationString(f.Skew), durationString(f.After)})
 }
 
-func brief(d time.Duration) string {
+func durationString(d time.Duration) string {
 	if d == 0 {
 		return ""
 	}
@@ -99,7 +99,7 @@ func brief(d time.Duration) string {
 // the world: a fault on the third call counts across processes.
 type hits struct {
 	Seen   int       `json:"seen"`
-	Struck int       `json:"struck,omitempty"`
+	Hit    int       `json:"struck,omitempty"`
 	Bucket float64   `json:"bucket,omitempty"`
 	At     time.Time `json:"at,omitzero"`
 }
@@ -120,15 +120,15 @@ func (f *Fault) counts() bool {
 	return f.Nth > 0 || f.Every > 0 || f.Count > 0 || f.Probability > 0 || f.Rate > 0
 }
 
-// strikes counts one more call in h and tells whether the fault hits it.
-func (f *Fault) strikes(h *hits, now time.Time) bool {
+// hit counts one more call in h and tells whether the fault hits it.
+func (f *Fault) hit(h *hits, now time.Time) bool {
 	h.Seen++
 	switch {
 	case f.Nth > 0 && h.Seen != f.Nth:
 		return false
 	case f.Every > 0 && h.Seen%f.Every != 0:
 		return false
-	case f.Count > 0 && h.Struck >= f.Count:
+	case f.Count > 0 && h.Hit >= f.Count:
 		return false
 	case f.Probability > 0 && rand.New(rand.NewPCG(f.Seed, uint64(h.Seen))).Float64() >= f.Probability:
 		return false
@@ -146,7 +146,7 @@ func (f *Fault) strikes(h *hits, now time.Time) bool {
 			return false
 		}
 	}
-	h.Struck++
+	h.Hit++
 	return true
 }
 
@@ -185,9 +185,9 @@ func messageOf(code, action string) string {
 }
 
 // names says in a word each what the faults do.
-func names(struck []Fault) []string {
+func names(hit []Fault) []string {
 	var words []string
-	for _, f := range struck {
+	for _, f := range hit {
 		words = append(words, f.word())
 	}
 	return words
@@ -212,14 +212,14 @@ func (f *Fault) word() string {
 }
 
 // struck returns the faults that hit this call.
-func (w *World) struck(action string, params map[string]string) ([]Fault, error) {
+func (w *Sandbox) matchFaults(action string, params map[string]string) ([]Fault, error) {
 	w.mu.Lock()
 	behaviour, err := w.faults.read(w.config)
 	w.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	var struck, counting []Fault
+	var hit, counting []Fault
 	for i, f := range behaviour.Faults {
 		if !f.matches(action, params) {
 			continue
@@ -231,11 +231,11 @@ func (w *World) struck(action string, params map[string]string) ([]Fault, error)
 			f.place = i
 			counting = append(counting, f)
 		} else {
-			struck = append(struck, f)
+			hit = append(hit, f)
 		}
 	}
 	if len(counting) == 0 {
-		return struck, nil
+		return hit, nil
 	}
 	err = w.transact(func(t *tx) error {
 		for _, f := range counting {
@@ -243,14 +243,14 @@ func (w *World) struck(action string, params map[string]string) ([]Fault, error)
 			if before := t.rows.Hits[f.key()]; before != nil {
 				h = *before
 			}
-			if f.strikes(&h, t.now) {
-				struck = append(struck, f)
+			if f.hit(&h, t.now) {
+				hit = append(hit, f)
 			}
 			t.change.Hits[f.key()] = &h
 		}
 		return nil
 	})
-	return struck, err
+	return hit, err
 }
 
 // key names the fault's count: a fault that is edited starts to count anew.
@@ -270,8 +270,8 @@ type behaviour struct {
 	Policy   *Policy
 }
 
-// remembers tells whether describes may show something that is no more.
-func (b *behaviour) remembers() bool {
+// keepsHistory tells whether describes may show something that is no more.
+func (b *behaviour) keepsHistory() bool {
 	return b.Latency.Lag > 0 || slices.ContainsFunc(b.Faults, func(f Fault) bool { return f.Effect == "stale" })
 }
 
@@ -346,9 +346,9 @@ func (b *behaviour) add(content []byte) error {
 	var j behaviourJSON
 	var err error
 	if bytes.HasPrefix(bytes.TrimSpace(content), []byte("[")) {
-		err = strictly(content, &j.Faults)
+		err = decodeStrict(content, &j.Faults)
 	} else {
-		err = strictly(content, &j)
+		err = decodeStrict(content, &j)
 	}
 	if err != nil {
 		return err

@@ -74,9 +74,9 @@ func parseDuration(text string, target *time.Duration) error {
 	return nil
 }
 
-// strictly decodes JSON and refuses fields that nobody reads: a fault with a
+// decodeStrict decodes JSON and refuses fields that nobody reads: a fault with a
 // typing mistake must not quietly do nothing.
-func strictly(data []byte, into any) error {
+func decodeStrict(data []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	return decoder.Decode(into)

@@ -19,7 +19,7 @@ import (
 )
 
 // inMemory opens a files-only world without a socket, for synctest.
-func inMemory(t *testing.T, cfg sandbox.Config) *world {
+func inMemory(t *testing.T, cfg sandbox.Config) *rig {
 	t.Helper()
 	cfg.FilesOnly = true
 	if cfg.Dir == "" {
@@ -35,14 +35,14 @@ func inMemory(t *testing.T, cfg sandbox.Config) *world {
 		t.Fatal(err)
 	}
 	c := client("http://sandbox.invalid", func(o *ec2.Options) { o.HTTPClient = inProcess(w) })
-	return &world{t, w, c, id, ""}
+	return &rig{t, w, c, id, ""}
 }
 
-func inProcess(w *sandbox.World) *http.Client { return &http.Client{Transport: w.RoundTripper()} }
+func inProcess(w *sandbox.Sandbox) *http.Client { return &http.Client{Transport: w.RoundTripper()} }
 
-func (w *world) dir() string { return filepath.Dir(w.Roots().Dev) }
+func (w *rig) dir() string { return filepath.Dir(w.Roots().Dev) }
 
-func (w *world) count() int {
+func (w *rig) count() int {
 	w.Helper()
 	out, err := w.c.DescribeVolumes(w.Context(), nil)
 	if err != nil {
@@ -51,7 +51,7 @@ func (w *world) count() int {
 	return len(out.Volumes) - 1 // the root volume
 }
 
-func (w *world) create() error {
+func (w *rig) create() error {
 	_, err := w.c.CreateVolume(w.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(sandbox.Zone), Size: aws.Int32(1)})
 	return err
 }
@@ -64,7 +64,7 @@ func TestStatesTakeTheirTime(t *testing.T) {
 			t.Errorf("at once: %s", v.State)
 		}
 		_, err := w.c.AttachVolume(t.Context(), &ec2.AttachVolumeInput{VolumeId: &volume, InstanceId: &w.instance, Device: aws.String("/dev/sdf")})
-		if codeOf(err) != "IncorrectState" {
+		if errorCode(err) != "IncorrectState" {
 			t.Errorf("attaching what is being created: %v", err)
 		}
 		time.Sleep(2 * time.Second)
@@ -116,7 +116,7 @@ func TestDescribesLagBehindCreates(t *testing.T) {
 			}
 			return len(out.Snapshots)
 		}
-		if err := byID(); codeOf(err) != "InvalidVolume.NotFound" || byTag() != 0 || w.count() != 0 {
+		if err := byID(); errorCode(err) != "InvalidVolume.NotFound" || byTag() != 0 || w.count() != 0 {
 			t.Errorf("seen at once: %v", err)
 		}
 		time.Sleep(3 * time.Second)
@@ -138,7 +138,7 @@ func TestFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := inMemory(t, sandbox.Config{})
 		reset := func(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
-		code := func(want string) func(error) bool { return func(err error) bool { return codeOf(err) == want } }
+		code := func(want string) func(error) bool { return func(err error) bool { return errorCode(err) == want } }
 		fine := func(err error) bool { return err == nil }
 		made := 0
 		for _, test := range []struct {
@@ -162,7 +162,7 @@ func TestFaults(t *testing.T) {
 			{"hang after", sandbox.Fault{Action: "CreateVolume", Hang: time.Minute, When: "after"}, []func(error) bool{fine}, 1, time.Minute},
 			{"throttling", sandbox.Fault{Action: "CreateVolume", Rate: 1, Burst: 2}, []func(error) bool{fine, fine, code("RequestLimitExceeded"), code("RequestLimitExceeded")}, 2, 0},
 		} {
-			if err := sandbox.Misbehave(w.dir(), sandbox.Latency{}, test.fault); err != nil {
+			if err := sandbox.SetFaults(w.dir(), sandbox.Latency{}, test.fault); err != nil {
 				t.Fatal(err)
 			}
 			began := time.Now()
@@ -174,7 +174,7 @@ func TestFaults(t *testing.T) {
 			if took := time.Since(began); took != test.takes {
 				t.Errorf("%s: took %v, want %v", test.name, took, test.takes)
 			}
-			if err := sandbox.Misbehave(w.dir(), sandbox.Latency{}); err != nil {
+			if err := sandbox.SetFaults(w.dir(), sandbox.Latency{}); err != nil {
 				t.Fatal(err)
 			}
 			if made += test.made; w.count() != made {
@@ -190,7 +190,7 @@ func TestThrottlingRefillsItsBucket(t *testing.T) {
 		if err := w.create(); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.create(); codeOf(err) != "RequestLimitExceeded" {
+		if err := w.create(); errorCode(err) != "RequestLimitExceeded" {
 			t.Errorf("an empty bucket: %v", err)
 		}
 		time.Sleep(2 * time.Second)
@@ -218,7 +218,7 @@ func TestAProbabilityIsTheSameEachTime(t *testing.T) {
 	}
 }
 
-func TestResourcesThatGoWrong(t *testing.T) {
+func TestFaultsPutResourcesIntoErrorStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := inMemory(t, sandbox.Config{Latency: sandbox.Latency{Snapshot: 10 * time.Second}, Faults: []sandbox.Fault{
 			{Action: "CreateVolume", Params: map[string]string{"KmsKeyId": "*bad*"}, Effect: "vanish", After: 5 * time.Second},
@@ -236,7 +236,7 @@ func TestResourcesThatGoWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
-		if _, err := w.c.DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{ghost}}); codeOf(err) != "InvalidVolume.NotFound" {
+		if _, err := w.c.DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{ghost}}); errorCode(err) != "InvalidVolume.NotFound" {
 			t.Errorf("the ghost: %v", err)
 		}
 		if v := w.describe(stuck); v.Attachments[0].State != types.VolumeAttachmentStateAttaching {

@@ -23,7 +23,7 @@ func Reset(dir string) error {
 	if !exists(dir) {
 		return nil
 	}
-	dir, unlock, err := lockWorld(dir)
+	dir, unlock, err := lockSandbox(dir)
 	if err != nil {
 		return fmt.Errorf("cannot reset the sandbox: %w", err)
 	}
@@ -34,9 +34,9 @@ func Reset(dir string) error {
 	return nil
 }
 
-// lockWorld locks dir and makes sure that it is a sandbox's: world.jsonl is the
+// lockSandbox locks dir and makes sure that it is a sandbox's: rig.jsonl is the
 // last thing that Reset removes, so a reset that was killed can be repeated.
-func lockWorld(dir string) (string, func(), error) {
+func lockSandbox(dir string) (string, func(), error) {
 	absolute, err := filepath.Abs(dir)
 	if err == nil {
 		absolute, err = filepath.EvalSymlinks(absolute)
@@ -52,10 +52,10 @@ func lockWorld(dir string) (string, func(), error) {
 }
 
 func reset(dir string) error {
-	if err := unmountWorld(dir); err != nil {
+	if err := unmountSandbox(dir); err != nil {
 		return err
 	}
-	devices, err := worldDevices(dir)
+	devices, err := sandboxDevices(dir)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func reset(dir string) error {
 
 // detachAndWait waits for passing openers (udev, blkid) to close.
 func detachAndWait(device string) error {
-	if err := patiently(func() error { return linux.LoopDetach(device) }); err != nil {
+	if err := retryBusy(func() error { return linux.LoopDetach(device) }); err != nil {
 		return err
 	}
 	if !linux.LoopWaitFree(device, 5*time.Second) {
@@ -93,7 +93,7 @@ func detachAndWait(device string) error {
 func closePool(dir string) error {
 	vol := filepath.Join(dir, "vol")
 	if mounted, err := isMountPoint(vol); err == nil && mounted {
-		if err := patiently(func() error { return unix.Unmount(vol, unix.UMOUNT_NOFOLLOW) }); err != nil {
+		if err := retryBusy(func() error { return unix.Unmount(vol, unix.UMOUNT_NOFOLLOW) }); err != nil {
 			return fmt.Errorf("cannot unmount %s: %w", vol, err)
 		}
 	}
@@ -108,8 +108,8 @@ func closePool(dir string) error {
 	return detachAndWait(device)
 }
 
-// patiently retries what is busy for the moment.
-func patiently(try func() error) error {
+// retryBusy retries what is busy for the moment.
+func retryBusy(try func() error) error {
 	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if err := try(); !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
 			return err
@@ -117,10 +117,10 @@ func patiently(try func() error) error {
 	}
 }
 
-// unmountWorld unmounts all that is mounted from the world's devices and all
+// unmountSandbox unmounts all that is mounted from the world's devices and all
 // that is mounted below that.
-func unmountWorld(dir string) error {
-	devices, err := worldDevices(dir)
+func unmountSandbox(dir string) error {
+	devices, err := sandboxDevices(dir)
 	if err != nil || len(devices) == 0 {
 		return err
 	}
@@ -130,7 +130,7 @@ func unmountWorld(dir string) error {
 	}
 	for _, mount := range mounts {
 		thaw(mount.Mountpoint)
-		err := patiently(func() error { return unix.Unmount(mount.Mountpoint, unix.UMOUNT_NOFOLLOW) })
+		err := retryBusy(func() error { return unix.Unmount(mount.Mountpoint, unix.UMOUNT_NOFOLLOW) })
 		if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: no mount point any more
 			return fmt.Errorf("cannot unmount %s: %w", mount.Mountpoint, err)
 		}

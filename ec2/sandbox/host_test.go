@@ -17,15 +17,15 @@ import (
 )
 
 // onDevices is a sandbox with loop devices.
-func onDevices(t *testing.T, cfg sandbox.Config) *world {
+func onDevices(t *testing.T, cfg sandbox.Config) *rig {
 	t.Helper()
 	needLoop(t)
 	server, c := serve(t, cfg)
-	id, err := server.World.InstanceID()
+	id, err := server.Sandbox.InstanceID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t, server.World, c, id, server.URL()}
+	return &rig{t, server.Sandbox, c, id, server.URL()}
 }
 
 // devicesBelow lists the loop devices whose files are in dir.
@@ -44,7 +44,7 @@ func devicesBelow(t *testing.T, dir string) []string {
 	return paths
 }
 
-func (w *world) detach(volume string) types.VolumeAttachmentState {
+func (w *rig) detach(volume string) types.VolumeAttachmentState {
 	w.Helper()
 	out, err := w.c.DetachVolume(w.Context(), &ec2.DetachVolumeInput{VolumeId: &volume})
 	if err != nil {
@@ -54,7 +54,7 @@ func (w *world) detach(volume string) types.VolumeAttachmentState {
 }
 
 // mounted formats the n-th device and mounts it.
-func (w *world) mounted(n int, fs string) string {
+func (w *rig) mounted(n int, fs string) string {
 	w.Helper()
 	dir := w.TempDir()
 	device := filepath.Join(w.Roots().Dev, fmt.Sprintf("nvme%dn1", n))
@@ -203,7 +203,7 @@ func TestResetLeavesNothingOfItsOwn(t *testing.T) {
 	if mounts, _ := os.ReadFile("/proc/self/mounts"); strings.Contains(string(mounts), mount) || strings.Contains(string(mounts), dir) {
 		t.Error("mounts left")
 	}
-	if _, err := w.c.DescribeVolumes(t.Context(), nil); codeOf(err) != "InternalError" || !strings.Contains(err.Error(), "reset") {
+	if _, err := w.c.DescribeVolumes(t.Context(), nil); errorCode(err) != "InternalError" || !strings.Contains(err.Error(), "reset") {
 		t.Errorf("a server whose folder was reset: %v", err)
 	}
 	if err := sandbox.Reset(dir); err == nil || !strings.Contains(err.Error(), "holds no sandbox") {
@@ -216,7 +216,7 @@ func TestResetLeavesNothingOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestAReopenedWorldFindsItsDevices(t *testing.T) {
+func TestAReopenedSandboxFindsItsDevices(t *testing.T) {
 	needLoop(t)
 	dir := filepath.Join(t.TempDir(), "sandbox")
 	w := onDevices(t, sandbox.Config{Dir: dir, UserData: "kept"})

@@ -15,22 +15,22 @@ var metadataAddresses = []string{"169.254.169.254", "fd00:ec2::254"}
 // the sandbox, or "". The sandbox checks no signature, so a page in a browser
 // must not reach it: neither by a name of its own that it has resolve to
 // loopback (DNS rebinding), nor as a form that is posted to 127.0.0.1.
-func (w *World) stranger(r *http.Request) string {
-	if !w.answersTo(r.Host) {
+func (w *Sandbox) refuseForeign(r *http.Request) string {
+	if !w.isLocalHost(r.Host) {
 		return "the sandbox does not answer to the name \"" + hostOf(r.Host) + "\". Allow it with --allow-host, or use a loopback address."
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		from, err := url.Parse(origin)
-		if err != nil || from.Host == "" || !w.answersTo(from.Host) {
+		if err != nil || from.Host == "" || !w.isLocalHost(from.Host) {
 			return "the sandbox answers no pages of other sites."
 		}
 	}
 	return ""
 }
 
-// answersTo tells whether a Host header names this machine's loopback, a
+// isLocalHost tells whether a Host header names this machine's loopback, a
 // metadata service, or what the configuration allows. HTTP/1.0 needs none.
-func (w *World) answersTo(host string) bool {
+func (w *Sandbox) isLocalHost(host string) bool {
 	name := hostOf(host)
 	if name == "" || name == "localhost" || strings.HasSuffix(name, ".localhost") {
 		return true // RFC 6761: resolvers keep these names on loopback

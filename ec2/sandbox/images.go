@@ -9,18 +9,18 @@ func (i *Image) key() (time.Time, string) { return i.Created, i.ID }
 func (i *Image) tags() Tags               { return i.Tags }
 
 func (i *Image) shown(now time.Time) (*Image, bool) {
-	shown := shownAt(i, now)
+	shown := versionAt(i, now)
 	return shown, shown != nil
 }
 
 var imageFields = fields[*Image]{
-	"architecture":  just(func(*Image, time.Time) string { return "x86_64" }),
-	"creation-date": just(func(i *Image, _ time.Time) string { return stamp(i.Created) }),
-	"description":   just(func(i *Image, _ time.Time) string { return i.Description }),
-	"image-id":      just(func(i *Image, _ time.Time) string { return i.ID }),
-	"name":          just(func(i *Image, _ time.Time) string { return i.Name }),
-	"owner-id":      just(func(i *Image, _ time.Time) string { return i.OwnerID }),
-	"state":         just(func(i *Image, now time.Time) string { return i.status(now) }),
+	"architecture":  single(func(*Image, time.Time) string { return "x86_64" }),
+	"creation-date": single(func(i *Image, _ time.Time) string { return stamp(i.Created) }),
+	"description":   single(func(i *Image, _ time.Time) string { return i.Description }),
+	"image-id":      single(func(i *Image, _ time.Time) string { return i.ID }),
+	"name":          single(func(i *Image, _ time.Time) string { return i.Name }),
+	"owner-id":      single(func(i *Image, _ time.Time) string { return i.OwnerID }),
+	"state":         single(func(i *Image, now time.Time) string { return i.status(now) }),
 	"block-device-mapping.snapshot-id": func(i *Image, _ time.Time) []string {
 		var ids []string
 		for _, disk := range i.Disks {

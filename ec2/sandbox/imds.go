@@ -20,7 +20,7 @@ const (
 
 // metadata answers IMDSv2. A token carries its own end, so that the processes
 // that share a folder accept each other's; nobody is kept out by it.
-func (w *World) metadata(r *http.Request) (*answer, error) {
+func (w *Sandbox) metadata(r *http.Request) (*answer, error) {
 	if r.URL.Path == "/latest/api/token" {
 		return newToken(r), nil
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // What a metadata service may do while its machine boots can be played by path and by count.
-func TestMetadataFaultsStrikeByPathAndCount(t *testing.T) {
+func TestMetadataFaultsHitByPathAndCount(t *testing.T) {
 	garbage := `{"Code": "Succ`
 	const role = "/latest/meta-data/iam/security-credentials/"
 	for _, c := range []struct {

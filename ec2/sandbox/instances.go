@@ -9,23 +9,23 @@ func (i *Instance) key() (time.Time, string) { return i.Launched, i.ID }
 func (i *Instance) tags() Tags               { return i.Tags }
 
 func (i *Instance) shown(now time.Time) (*Instance, bool) {
-	shown := shownAt(i, now)
+	shown := versionAt(i, now)
 	return shown, shown != nil
 }
 
 var instanceFields = fields[*Instance]{
-	"availability-zone":    just(func(i *Instance, _ time.Time) string { return i.Zone }),
-	"availability-zone-id": just(func(i *Instance, _ time.Time) string { return zones[i.Zone] }),
-	"operator.managed":     just(func(*Instance, time.Time) string { return "false" }),
+	"availability-zone":    single(func(i *Instance, _ time.Time) string { return i.Zone }),
+	"availability-zone-id": single(func(i *Instance, _ time.Time) string { return zones[i.Zone] }),
+	"operator.managed":     single(func(*Instance, time.Time) string { return "false" }),
 	"operator.principal":   none[*Instance],
-	"image-id":             just(func(i *Instance, _ time.Time) string { return i.ImageID }),
-	"instance-id":          just(func(i *Instance, _ time.Time) string { return i.ID }),
-	"instance-state-code":  just(func(i *Instance, _ time.Time) string { code, _ := i.status(); return strconv.Itoa(code) }),
-	"instance-state-name":  just(func(i *Instance, _ time.Time) string { _, name := i.status(); return name }),
-	"instance-type":        just(func(i *Instance, _ time.Time) string { return i.Type }),
-	"launch-time":          just(func(i *Instance, _ time.Time) string { return stamp(i.Launched) }),
-	"owner-id":             just(func(*Instance, time.Time) string { return Account }),
-	"root-device-name":     just(func(i *Instance, _ time.Time) string { return i.RootDevice }),
+	"image-id":             single(func(i *Instance, _ time.Time) string { return i.ImageID }),
+	"instance-id":          single(func(i *Instance, _ time.Time) string { return i.ID }),
+	"instance-state-code":  single(func(i *Instance, _ time.Time) string { code, _ := i.status(); return strconv.Itoa(code) }),
+	"instance-state-name":  single(func(i *Instance, _ time.Time) string { _, name := i.status(); return name }),
+	"instance-type":        single(func(i *Instance, _ time.Time) string { return i.Type }),
+	"launch-time":          single(func(i *Instance, _ time.Time) string { return stamp(i.Launched) }),
+	"owner-id":             single(func(*Instance, time.Time) string { return Account }),
+	"root-device-name":     single(func(i *Instance, _ time.Time) string { return i.RootDevice }),
 }
 
 func describeInstances(t *tx, q *query, out *document) error {

@@ -13,9 +13,9 @@ import (
 	"snaptastic/ec2/sandbox"
 )
 
-// seenOf says in a line how describes show a volume: state, attachment, size
+// describedState says in a line how describes show a volume: state, attachment, size
 // and tag, from DescribeVolumes and from DescribeInstances.
-func (w *world) seenOf(volume string) string {
+func (w *rig) describedState(volume string) string {
 	w.Helper()
 	out, err := w.c.DescribeVolumes(w.Context(), &ec2.DescribeVolumesInput{Filters: []types.Filter{filter("volume-id", volume)}})
 	if err != nil {
@@ -45,7 +45,7 @@ func (w *world) seenOf(volume string) string {
 }
 
 // changes are what a volume goes through; each says how describes show it then.
-func (w *world) changes(volume string) []func() (seen string) {
+func (w *rig) changes(volume string) []func() (seen string) {
 	must := func(_ any, err error) {
 		w.Helper()
 		if err != nil {
@@ -91,18 +91,18 @@ func TestDescribesLagBehindEveryChange(t *testing.T) {
 		w := inMemory(t, sandbox.Config{Latency: sandbox.Latency{Lag: 3 * time.Second}})
 		volume := w.volume(1)
 		before := "nothing"
-		if got := w.seenOf(volume); got != before {
+		if got := w.describedState(volume); got != before {
 			t.Errorf("created: %s is seen at once", got)
 		}
 		time.Sleep(3 * time.Second)
-		before = w.seenOf(volume)
+		before = w.describedState(volume)
 		for n, change := range w.changes(volume) {
 			want := change()
-			if got := w.seenOf(volume); got != before {
+			if got := w.describedState(volume); got != before {
 				t.Errorf("change %d: at once %q is seen, want %q", n, got, before)
 			}
 			time.Sleep(3 * time.Second)
-			if got := w.seenOf(volume); got != want {
+			if got := w.describedState(volume); got != want {
 				t.Errorf("change %d: after the lag %q is seen, want %q", n, got, want)
 			}
 			before = want
@@ -110,29 +110,29 @@ func TestDescribesLagBehindEveryChange(t *testing.T) {
 	})
 }
 
-func TestTheApiItselfDoesNotLag(t *testing.T) {
+func TestChangesAreNotDelayedByTheLag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := inMemory(t, sandbox.Config{Latency: sandbox.Latency{Lag: time.Hour}})
 		volume := w.volume(1)
 		for _, change := range w.changes(volume) {
 			change() // each builds on what the one before it did
 		}
-		if _, err := w.c.DeleteVolume(t.Context(), &ec2.DeleteVolumeInput{VolumeId: &volume}); codeOf(err) != "InvalidVolume.NotFound" {
+		if _, err := w.c.DeleteVolume(t.Context(), &ec2.DeleteVolumeInput{VolumeId: &volume}); errorCode(err) != "InvalidVolume.NotFound" {
 			t.Errorf("a second deletion: %v", err)
 		}
 	})
 }
 
-func TestADescribeGoesBackInTimeOnce(t *testing.T) {
+func TestADescribeReturnsOlderStateOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := inMemory(t, sandbox.Config{Faults: []sandbox.Fault{{Action: "DescribeVolumes", Nth: 3, Effect: "stale", After: 2 * time.Second}}})
 		volume := w.volume(1)
 		time.Sleep(5 * time.Second)
-		before := w.seenOf(volume)
+		before := w.describedState(volume)
 		want := w.changes(volume)[0]()
 		time.Sleep(time.Second)
 		for n, want := range []string{want, before + "; mapped false", want} {
-			if got := w.seenOf(volume); got != want {
+			if got := w.describedState(volume); got != want {
 				t.Errorf("describe %d after the change shows %q, want %q", n+1, got, want)
 			}
 		}

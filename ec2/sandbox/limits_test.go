@@ -16,7 +16,7 @@ import (
 	"snaptastic/ec2/sandbox"
 )
 
-func (w *world) trySnapshot(volume string) (string, error) {
+func (w *rig) trySnapshot(volume string) (string, error) {
 	out, err := w.c.CreateSnapshot(w.Context(), &ec2.CreateSnapshotInput{VolumeId: &volume})
 	if err != nil {
 		return "", err
@@ -36,13 +36,13 @@ func TestAVolumeHasSoManyPendingSnapshots(t *testing.T) {
 		for range most {
 			last = w.snapshot(volume)
 		}
-		if _, err := w.trySnapshot(volume); codeOf(err) != "ConcurrentSnapshotLimitExceeded" {
+		if _, err := w.trySnapshot(volume); errorCode(err) != "ConcurrentSnapshotLimitExceeded" {
 			t.Errorf("%s: number %d: %v", kind, most+1, err)
 		}
 		if _, err := w.c.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: &last}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.trySnapshot(volume); codeOf(err) != "ConcurrentSnapshotLimitExceeded" {
+		if _, err := w.trySnapshot(volume); errorCode(err) != "ConcurrentSnapshotLimitExceeded" {
 			t.Errorf("%s: a pending snapshot that was deleted does not count: %v", kind, err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestASetIsRefusedAsAWholeWhenOneVolumeHasTooMany(t *testing.T) {
 	}
 	_, err := w.c.CreateSnapshots(t.Context(), &ec2.CreateSnapshotsInput{
 		InstanceSpecification: &types.InstanceSpecification{InstanceId: &w.instance, ExcludeBootVolume: aws.Bool(true)}})
-	if codeOf(err) != "ConcurrentSnapshotLimitExceeded" {
+	if errorCode(err) != "ConcurrentSnapshotLimitExceeded" {
 		t.Errorf("the set: %v", err)
 	}
 	out, err := w.c.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{Filters: []types.Filter{filter("volume-id", other)}})
@@ -67,7 +67,7 @@ func TestASetIsRefusedAsAWholeWhenOneVolumeHasTooMany(t *testing.T) {
 	}
 }
 
-func TestAStrictWorldTakesASnapshotOfAVolumeEvery15Seconds(t *testing.T) {
+func TestAStrictSandboxTakesASnapshotOfAVolumeEvery15Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := inMemory(t, sandbox.Config{Strict: true})
 		one, other := w.volume(1), w.volume(1)
@@ -77,7 +77,7 @@ func TestAStrictWorldTakesASnapshotOfAVolumeEvery15Seconds(t *testing.T) {
 		}
 		w.snapshot(other)
 		time.Sleep(14 * time.Second)
-		if _, err := w.trySnapshot(one); codeOf(err) != "SnapshotCreationPerVolumeRateExceeded" {
+		if _, err := w.trySnapshot(one); errorCode(err) != "SnapshotCreationPerVolumeRateExceeded" {
 			t.Errorf("after 14 seconds: %v", err)
 		}
 		time.Sleep(time.Second)
@@ -118,7 +118,7 @@ func TestTheRatiosOfAVolume(t *testing.T) {
 			in.Throughput = &test.throughput
 		}
 		_, err := w.c.CreateVolume(t.Context(), in)
-		if got := codeOf(err); got != test.want && (err != nil || test.want != "") {
+		if got := errorCode(err); got != test.want && (err != nil || test.want != "") {
 			t.Errorf("%s of %d GiB, %d IOPS, %d MiB/s: %v, want %q", test.kind, test.size, test.iops, test.throughput, err, test.want)
 		}
 	}
@@ -158,18 +158,18 @@ func TestTagsAndDescriptionsAreLimited(t *testing.T) {
 			{"aws:", []types.Tag{tag("AWS:x", "v")}, "InvalidParameterValue"},
 			{"one twice", []types.Tag{tag("k0", "v"), tag("k0", "w")}, "InvalidParameterValue"},
 		} {
-			if err := give(test.tags...); codeOf(err) != test.want {
+			if err := give(test.tags...); errorCode(err) != test.want {
 				t.Errorf("%s, %s: %v, want %s", name, test.what, err, test.want)
 			}
 		}
 	}
-	if err := later(tag("one more", "v")); codeOf(err) != "TagLimitExceeded" {
+	if err := later(tag("one more", "v")); errorCode(err) != "TagLimitExceeded" {
 		t.Errorf("the 51st: %v", err)
 	}
 	for length, want := range map[int]string{255: "<nil>", 256: "InvalidParameterValue"} {
 		text := strings.Repeat("ü", length)
 		_, one := w.c.CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: &volume, Description: &text})
-		if codeOf(one) != want {
+		if errorCode(one) != want {
 			t.Errorf("a description of %d characters: %v", length, one)
 		}
 	}
@@ -199,7 +199,7 @@ func TestFiltersAreLimitedAndKnown(t *testing.T) {
 		{"unknown", []types.Filter{filter("source-volume", volume)}, "InvalidParameterValue", 0},
 	} {
 		out, err := w.c.DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{Filters: test.filters})
-		if codeOf(err) != test.want || err == nil && len(out.Volumes) != test.count {
+		if errorCode(err) != test.want || err == nil && len(out.Volumes) != test.count {
 			t.Errorf("%s: %v, want %s and %d volumes", test.what, err, test.want, test.count)
 		}
 	}
@@ -232,11 +232,11 @@ func TestAPageTokenBelongsToItsRequest(t *testing.T) {
 			return request(5, first.NextToken, nil, filter("tag:role", "db"))
 		},
 	} {
-		if _, err := try(); codeOf(err) != "InvalidNextToken" {
+		if _, err := try(); errorCode(err) != "InvalidNextToken" {
 			t.Errorf("with %s: %v", what, err)
 		}
 	}
-	if _, err := w.c.DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{NextToken: first.NextToken}); codeOf(err) != "InvalidNextToken" {
+	if _, err := w.c.DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{NextToken: first.NextToken}); errorCode(err) != "InvalidNextToken" {
 		t.Errorf("with another action: %v", err)
 	}
 	rest, err := request(7, first.NextToken, self, filter("tag:role", "db"))
@@ -274,7 +274,7 @@ func TestASharedSnapshotIsSeenWithoutItsOwnersTags(t *testing.T) {
 	if n := count(&ec2.DescribeSnapshotsInput{Filters: []types.Filter{filter("tag:note", "ours")}}); n != 1 {
 		t.Errorf("%d by the tag that we gave", n)
 	}
-	if _, err := w.c.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: &theirs}); codeOf(err) == "<nil>" {
+	if _, err := w.c.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: &theirs}); errorCode(err) == "<nil>" {
 		t.Error("it could be deleted")
 	}
 	if _, err := w.c.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(sandbox.Zone), SnapshotId: &theirs}); err != nil {

@@ -3,7 +3,7 @@ package sandbox
 import "time"
 
 var lockFields = fields[*Snapshot]{
-	"lock-state": just(func(s *Snapshot, now time.Time) string { return s.lockState(now) }),
+	"lock-state": single(func(s *Snapshot, now time.Time) string { return s.lockState(now) }),
 }
 
 func describeLockedSnapshots(t *tx, q *query, out *document) error {

@@ -81,7 +81,7 @@ func TestMistakesGetEC2sErrorCodes(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := codeOf(test.call()); got != test.code {
+			if got := errorCode(test.call()); got != test.code {
 				t.Errorf("got %s, want %s", got, test.code)
 			}
 		})

@@ -46,7 +46,7 @@ func ParsePolicy(text []byte) (*Policy, error) {
 	return &p, p.UnmarshalJSON(text)
 }
 
-func (p *Policy) honoured() error {
+func (p *Policy) checkSupported() error {
 	for _, s := range p.Statement {
 		if s.Effect != "Allow" && s.Effect != "Deny" {
 			return fmt.Errorf("statement %q: the effect must be Allow or Deny, not %q", s.Sid, s.Effect)
@@ -68,10 +68,10 @@ func (p *Policy) honoured() error {
 // UnmarshalJSON implements json.Unmarshaler.
 func (p *Policy) UnmarshalJSON(data []byte) error {
 	type fields Policy // without this method
-	if err := strictly(data, (*fields)(p)); err != nil {
+	if err := decodeStrict(data, (*fields)(p)); err != nil {
 		return err
 	}
-	return p.honoured()
+	return p.checkSupported()
 }
 
 // access is one thing that a request needs to be allowed.

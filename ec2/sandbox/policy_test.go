@@ -89,7 +89,7 @@ func TestAPolicyOfTagsIsHonoured(t *testing.T) {
 		if test.what == "deleting a foreign snapshot" {
 			test.want = yes
 		}
-		if codeOf(test.err) != test.want {
+		if errorCode(test.err) != test.want {
 			t.Errorf("%s: %v, want %s", test.what, test.err, test.want)
 		}
 	}
@@ -126,7 +126,7 @@ func TestConditionsOfAPolicy(t *testing.T) {
 		}
 		c := client("http://sandbox.invalid", func(o *ec2.Options) { o.HTTPClient = inProcess(again) })
 		_, err = c.AttachVolume(t.Context(), &ec2.AttachVolumeInput{VolumeId: &volume, InstanceId: &w.instance, Device: aws.String("/dev/sdf")})
-		if codeOf(err) != want {
+		if errorCode(err) != want {
 			t.Errorf("%s: %v, want %s", condition, err, want)
 		}
 		again.Close()

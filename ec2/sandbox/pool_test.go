@@ -15,8 +15,8 @@ import (
 	"snaptastic/linux"
 )
 
-// filled writes some data into a volume's file, far apart, and returns it.
-func filled(t *testing.T, w *world, volume string) []byte {
+// writeRandom writes some data into a volume's file, far apart, and returns it.
+func writeRandom(t *testing.T, w *rig, volume string) []byte {
 	t.Helper()
 	file, err := os.OpenFile(filepath.Join(w.dir(), "vol", volume), os.O_RDWR, 0)
 	if err != nil {
@@ -32,7 +32,7 @@ func filled(t *testing.T, w *world, volume string) []byte {
 	return data
 }
 
-func (w *world) expect(id string, data []byte, size int64) {
+func (w *rig) expect(id string, data []byte, size int64) {
 	w.Helper()
 	file, err := os.Open(filepath.Join(w.dir(), "vol", id))
 	if err != nil {
@@ -54,7 +54,7 @@ func (w *world) expect(id string, data []byte, size int64) {
 	}
 }
 
-func (w *world) restoredFrom(snapshot string, size int32) string {
+func (w *rig) restoredFrom(snapshot string, size int32) string {
 	w.Helper()
 	out, err := w.c.CreateVolume(w.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(sandbox.Zone), SnapshotId: &snapshot, Size: &size})
 	if err != nil {
@@ -64,14 +64,14 @@ func (w *world) restoredFrom(snapshot string, size int32) string {
 }
 
 func TestCopiesAreSparseAndWhole(t *testing.T) {
-	for name, open := range map[string]func(*testing.T) *world{
-		"files only": func(t *testing.T) *world { return filesOnly(t, sandbox.Config{}) },
-		"pool image": func(t *testing.T) *world { return onDevices(t, sandbox.Config{}) },
+	for name, open := range map[string]func(*testing.T) *rig{
+		"files only": func(t *testing.T) *rig { return filesOnly(t, sandbox.Config{}) },
+		"pool image": func(t *testing.T) *rig { return onDevices(t, sandbox.Config{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := open(t)
 			volume := w.volume(1)
-			data := filled(t, w, volume)
+			data := writeRandom(t, w, volume)
 			snapshot := w.snapshot(volume)
 			if err := os.WriteFile(filepath.Join(w.dir(), "vol", volume), nil, 0); err != nil {
 				t.Fatal(err)
@@ -108,14 +108,14 @@ func TestAFolderThatClonesNeedsNoImage(t *testing.T) {
 	w := onDevices(t, sandbox.Config{Dir: filepath.Join(mount, "sandbox")})
 	volume := w.volume(1)
 	w.attach(volume, "/dev/sdf")
-	data := filled(t, w, volume)
+	data := writeRandom(t, w, volume)
 	w.expect(w.restoredFrom(w.snapshot(volume), 1), data, 1<<30)
 	if _, err := os.Stat(filepath.Join(w.dir(), "pool.xfs")); !os.IsNotExist(err) {
 		t.Errorf("pool.xfs: %v", err)
 	}
 }
 
-func TestOpenRefusesWhatItCannotBe(t *testing.T) {
+func TestOpenRefusesAnInvalidConfiguration(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sandbox")
 	inMemory(t, sandbox.Config{Dir: dir})
 	if err := os.WriteFile(filepath.Join(dir, "faults.json"), []byte(`{"fautls": []}`), 0o600); err != nil {

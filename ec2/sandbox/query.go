@@ -129,7 +129,7 @@ func (q *query) check(known string) error {
 		if key == "Action" || key == "Version" {
 			continue
 		}
-		general := generalised(key)
+		general := withoutIndexes(key)
 		kind, ok := kinds[general]
 		if !ok && q.values[key] == "" && hasList(kinds, general) {
 			continue
@@ -153,8 +153,8 @@ func hasList(kinds map[string]string, name string) bool {
 	return false
 }
 
-// generalised replaces the numbers of a key by N.
-func generalised(key string) string {
+// withoutIndexes replaces the numbers of a key by N.
+func withoutIndexes(key string) string {
 	parts := strings.Split(key, ".")
 	for i, part := range parts {
 		if _, err := strconv.Atoi(part); err == nil && i > 0 {

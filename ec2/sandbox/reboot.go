@@ -23,14 +23,14 @@ func Reboot(dir string) error {
 }
 
 func reboot(dir string) error {
-	dir, unlock, err := lockWorld(dir)
+	dir, unlock, err := lockSandbox(dir)
 	if err != nil {
 		return err
 	}
 	records := store{path: filepath.Join(dir, "world.jsonl")}
 	_, err = records.catchUp()
 	if err == nil {
-		err = errors.Join(records.close(), unmountWorld(dir))
+		err = errors.Join(records.close(), unmountSandbox(dir))
 	}
 	if err == nil {
 		err = renewBootID(dir)

@@ -61,8 +61,8 @@ func run(t *testing.T, name string, args ...string) string {
 func TestWhatWasWrittenBeforeTheSnapshotIsInTheRestoredVolume(t *testing.T) {
 	needLoop(t)
 	server, c := serve(t, sandbox.Config{})
-	ctx, roots := t.Context(), server.World.Roots()
-	instance, err := server.World.InstanceID()
+	ctx, roots := t.Context(), server.Sandbox.Roots()
+	instance, err := server.Sandbox.InstanceID()
 	if err != nil {
 		t.Fatal(err)
 	}

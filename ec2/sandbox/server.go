@@ -23,12 +23,12 @@ const (
 
 var processID = os.Getpid()
 
-// mostBody bounds a request's body; EC2's own bound is lower.
-const mostBody = 1 << 20
+// maxBody bounds a request's body; EC2's own bound is lower.
+const maxBody = 1 << 20
 
 // respond answers a request of any service. Its error means that the
 // connection ends without an answer.
-func (w *World) respond(r *http.Request) (*answer, error) {
+func (w *Sandbox) respond(r *http.Request) (*answer, error) {
 	if strings.HasPrefix(r.URL.Path, "/latest") {
 		return w.loggedMetadata(r)
 	}
@@ -53,11 +53,11 @@ func readForm(r *http.Request) (url.Values, error) {
 		return form, nil
 	}
 	defer r.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(r.Body, mostBody+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(body) > mostBody {
+	if len(body) > maxBody {
 		return nil, errors.New("the request is too large")
 	}
 	posted, err := url.ParseQuery(string(body))
@@ -70,9 +70,9 @@ func readForm(r *http.Request) (url.Values, error) {
 	return form, nil
 }
 
-func (w *World) loggedMetadata(r *http.Request) (*answer, error) {
+func (w *Sandbox) loggedMetadata(r *http.Request) (*answer, error) {
 	call := Call{Time: time.Now(), Service: "imds", Action: r.Method + " " + r.URL.Path, Process: processID}
-	reply, err := w.suffer(r.Context(), &query{values: map[string]string{"Path": r.URL.Path}}, &call, func() (*answer, error) { return w.metadata(r) })
+	reply, err := w.withFaults(r.Context(), &query{values: map[string]string{"Path": r.URL.Path}}, &call, func() (*answer, error) { return w.metadata(r) })
 	if reply != nil && reply.status != http.StatusOK {
 		call.Result = fmt.Sprint(reply.status)
 	}
@@ -95,9 +95,9 @@ func (a *answer) headers() http.Header {
 
 // Handler serves EC2 and STS at / and IMDSv2 below /latest/, to clients that
 // were pointed at it.
-func (w *World) Handler() http.Handler {
+func (w *Sandbox) Handler() http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if why := w.stranger(r); why != "" {
+		if why := w.refuseForeign(r); why != "" {
 			http.Error(rw, why, http.StatusMisdirectedRequest)
 			return
 		}
@@ -128,9 +128,9 @@ func drop(rw http.ResponseWriter) {
 
 // RoundTripper answers requests in the caller's goroutine: no socket, nothing
 // in the background, fit for testing/synctest.
-func (w *World) RoundTripper() http.RoundTripper { return roundTripper{w} }
+func (w *Sandbox) RoundTripper() http.RoundTripper { return roundTripper{w} }
 
-type roundTripper struct{ w *World }
+type roundTripper struct{ w *Sandbox }
 
 // RoundTrip implements http.RoundTripper.
 func (t roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -148,12 +148,12 @@ func (t roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// Server is a World that listens on loopback.
+// Server is a Sandbox that listens on loopback.
 type Server struct {
-	World *World
-	http  *http.Server
-	url   string
-	done  chan struct{}
+	Sandbox *Sandbox
+	http    *http.Server
+	url     string
+	done    chan struct{}
 }
 
 // Serve opens the world and serves it at addr, such as 127.0.0.1:0, until
@@ -176,7 +176,7 @@ func Serve(ctx context.Context, cfg Config, addr string) (*Server, error) {
 	if err != nil {
 		return fail(errors.Join(err, world.Close()))
 	}
-	s := &Server{World: world, url: "http://" + listener.Addr().String(), done: make(chan struct{})}
+	s := &Server{Sandbox: world, url: "http://" + listener.Addr().String(), done: make(chan struct{})}
 	s.http = &http.Server{Handler: world.Handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { s.http.Close() })
 	go func() {
@@ -212,5 +212,5 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 func (s *Server) Close() error {
 	err := s.http.Close()
 	<-s.done
-	return errors.Join(err, s.World.Close())
+	return errors.Join(err, s.Sandbox.Close())
 }

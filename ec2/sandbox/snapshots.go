@@ -144,7 +144,7 @@ func (t *tx) takeSnapshot(v *Volume, q *query, tags map[string]string) (*Snapsho
 		ID: newID("snap"), VolumeID: v.ID, OwnerID: Account, Size: v.Size, Description: q.str("Description"), Encrypted: v.Encrypted, KMSKey: v.KMSKey,
 		Started: t.now, CompletedAt: t.now.Add(t.w.faults.current.Latency.Snapshot), Tags: asTags(tags),
 	}
-	s.suffer(q.faults)
+	s.applyFaults(q.faults)
 	t.change.Snapshots[s.ID] = s
 	if q.bool("DryRun") {
 		return s, nil
@@ -156,8 +156,8 @@ func (t *tx) takeSnapshot(v *Volume, q *query, tags map[string]string) (*Snapsho
 	return s, t.w.pool.clone(s.ID, v.ID, 0)
 }
 
-// suffer applies the effects of faults to a snapshot that is being made.
-func (s *Snapshot) suffer(faults []Fault) {
+// applyFaults applies the effects of faults to a snapshot that is being made.
+func (s *Snapshot) applyFaults(faults []Fault) {
 	for _, f := range faults {
 		switch f.Effect {
 		case "error":
@@ -252,7 +252,7 @@ func copySnapshot(t *tx, q *query, out *document) error {
 		KMSKey: cmp.Or(q.str("KmsKeyId"), source.KMSKey), Started: t.now,
 		CompletedAt: t.now.Add(t.w.faults.current.Latency.Snapshot), Tags: asTags(tags),
 	}
-	c.suffer(q.faults)
+	c.applyFaults(q.faults)
 	t.change.Snapshots[c.ID] = c
 	t.onAbort = append(t.onAbort, func() { t.w.pool.remove(c.ID) })
 	if err := t.w.pool.clone(c.ID, source.ID, 0); err != nil {
@@ -276,23 +276,23 @@ func (s *Snapshot) tags() Tags {
 }
 
 func (s *Snapshot) shown(now time.Time) (*Snapshot, bool) {
-	shown := shownAt(s, now)
+	shown := versionAt(s, now)
 	return shown, shown != nil
 }
 
 var snapshotFields = fields[*Snapshot]{
-	"description":   just(func(s *Snapshot, _ time.Time) string { return s.Description }),
-	"encrypted":     just(func(s *Snapshot, _ time.Time) string { return fmt.Sprint(s.Encrypted) }),
-	"owner-alias":   just(func(*Snapshot, time.Time) string { return "" }),
-	"owner-id":      just(func(s *Snapshot, _ time.Time) string { return s.OwnerID }),
-	"progress":      just(func(s *Snapshot, now time.Time) string { return fmt.Sprint(s.progress(now), "%") }),
-	"snapshot-id":   just(func(s *Snapshot, _ time.Time) string { return s.ID }),
-	"start-time":    just(func(s *Snapshot, _ time.Time) string { return stamp(s.Started) }),
-	"status":        just(func(s *Snapshot, now time.Time) string { return s.status(now) }),
-	"storage-tier":  just(func(s *Snapshot, _ time.Time) string { return s.tier() }),
-	"transfer-type": just(func(*Snapshot, time.Time) string { return "standard" }),
-	"volume-id":     just(func(s *Snapshot, _ time.Time) string { return s.VolumeID }),
-	"volume-size":   just(func(s *Snapshot, _ time.Time) string { return strconv.Itoa(s.Size) }),
+	"description":   single(func(s *Snapshot, _ time.Time) string { return s.Description }),
+	"encrypted":     single(func(s *Snapshot, _ time.Time) string { return fmt.Sprint(s.Encrypted) }),
+	"owner-alias":   single(func(*Snapshot, time.Time) string { return "" }),
+	"owner-id":      single(func(s *Snapshot, _ time.Time) string { return s.OwnerID }),
+	"progress":      single(func(s *Snapshot, now time.Time) string { return fmt.Sprint(s.progress(now), "%") }),
+	"snapshot-id":   single(func(s *Snapshot, _ time.Time) string { return s.ID }),
+	"start-time":    single(func(s *Snapshot, _ time.Time) string { return stamp(s.Started) }),
+	"status":        single(func(s *Snapshot, now time.Time) string { return s.status(now) }),
+	"storage-tier":  single(func(s *Snapshot, _ time.Time) string { return s.tier() }),
+	"transfer-type": single(func(*Snapshot, time.Time) string { return "standard" }),
+	"volume-id":     single(func(s *Snapshot, _ time.Time) string { return s.VolumeID }),
+	"volume-size":   single(func(s *Snapshot, _ time.Time) string { return strconv.Itoa(s.Size) }),
 }
 
 func describeSnapshots(t *tx, q *query, out *document) error {

@@ -12,7 +12,7 @@ import (
 )
 
 // change is one committed transaction: the records it put, and null for those
-// it deleted. One JSON line of world.jsonl; folding all lines gives the world.
+// it deleted. One JSON line of rig.jsonl; folding all lines gives the world.
 type change struct {
 	Settings  *settings            `json:"settings,omitempty"`
 	Volumes   map[string]*Volume   `json:"volumes,omitempty"`

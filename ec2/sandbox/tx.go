@@ -10,7 +10,7 @@ import (
 // tx is a transaction: it sees the world with its own changes on top. Records
 // that it hands out are shared: change only what an edit method returned.
 type tx struct {
-	w       *World
+	w       *Sandbox
 	now     time.Time // as a describe that goes back sees it, before the real one
 	began   time.Time // the real one
 	rows    *change   // committed
@@ -21,7 +21,7 @@ type tx struct {
 }
 
 // edit is transact behind EC2's back: describes show the changes at once.
-func (w *World) edit(fn func(*tx) error) error {
+func (w *Sandbox) edit(fn func(*tx) error) error {
 	return w.transact(func(t *tx) error {
 		t.atOnce = true
 		return fn(t)
@@ -30,7 +30,7 @@ func (w *World) edit(fn func(*tx) error) error {
 
 // transact runs fn under the locks and commits what it changed. An error from
 // fn leaves the world as it was.
-func (w *World) transact(fn func(*tx) error) error {
+func (w *Sandbox) transact(fn func(*tx) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	unlock, err := lockDir(w.dir, 0)
@@ -51,7 +51,7 @@ func (w *World) transact(fn func(*tx) error) error {
 }
 
 // apply is transact for a caller that holds the locks.
-func (w *World) apply(fn func(*tx) error) error {
+func (w *Sandbox) apply(fn func(*tx) error) error {
 	now := time.Now()
 	t := &tx{w: w, now: now, began: now, rows: &w.store.rows, change: newChange()}
 	err := fn(t)
@@ -100,7 +100,7 @@ func all[T any](changed, rows map[string]*T, order func(a, b *T) int) iter.Seq[*
 
 // volume returns nil for one that does not exist or that EC2 dropped.
 func (t *tx) volume(id string) *Volume {
-	v := there(lookUp(t.change.Volumes, t.rows.Volumes, id))
+	v := unlessDeleted(lookUp(t.change.Volumes, t.rows.Volumes, id))
 	if v == nil || v.gone(t.now) {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (t *tx) editVolume(id string) *Volume {
 }
 
 func (t *tx) snapshot(id string) *Snapshot {
-	return there(lookUp(t.change.Snapshots, t.rows.Snapshots, id))
+	return unlessDeleted(lookUp(t.change.Snapshots, t.rows.Snapshots, id))
 }
 
 func (t *tx) snapshots() iter.Seq[*Snapshot] {
@@ -177,7 +177,7 @@ func (t *tx) editInstance(id string) *Instance {
 }
 
 func (t *tx) image(id string) *Image {
-	return there(lookUp(t.change.Images, t.rows.Images, id))
+	return unlessDeleted(lookUp(t.change.Images, t.rows.Images, id))
 }
 
 func (t *tx) images() iter.Seq[*Image] {

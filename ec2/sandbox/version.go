@@ -14,31 +14,31 @@ type version[T any] struct {
 	Before    *T        `json:"before,omitempty"` // what they show until then; nil: nothing
 }
 
-func (v *version[T]) knowledge() *version[T] { return v }
+func (v *version[T]) history() *version[T] { return v }
 
-// remembered is how long what a row was is kept.
-const remembered = time.Minute
+// historyTTL is how long what a row was is kept.
+const historyTTL = time.Minute
 
 // row is a kind of row that has versions.
 type row[T any] interface {
 	*T
-	knowledge() *version[T]
+	history() *version[T]
 }
 
-// shownAt returns the version that a describe at now shows, or nil.
-func shownAt[T any, P row[T]](r *T, now time.Time) *T {
-	for r != nil && P(r).knowledge().VisibleAt.After(now) {
-		r = P(r).knowledge().Before
+// versionAt returns the version that a describe at now shows, or nil.
+func versionAt[T any, P row[T]](r *T, now time.Time) *T {
+	for r != nil && P(r).history().VisibleAt.After(now) {
+		r = P(r).history().Before
 	}
-	if r == nil || P(r).knowledge().Deleted {
+	if r == nil || P(r).history().Deleted {
 		return nil
 	}
 	return r
 }
 
-// there returns r, or nil for one that is deleted.
-func there[T any, P row[T]](r *T) *T {
-	if r == nil || P(r).knowledge().Deleted {
+// unlessDeleted returns r, or nil for one that is deleted.
+func unlessDeleted[T any, P row[T]](r *T) *T {
+	if r == nil || P(r).history().Deleted {
 		return nil
 	}
 	return r
@@ -47,7 +47,7 @@ func there[T any, P row[T]](r *T) *T {
 // keepVersions lets describes see the transaction's changes when they are to.
 func (t *tx) keepVersions() {
 	behaviour := t.w.faults.current
-	lag, keep := behaviour.Latency.Lag, behaviour.remembers() && !t.atOnce
+	lag, keep := behaviour.Latency.Lag, behaviour.keepsHistory() && !t.atOnce
 	keepVersions(t.change.Volumes, t.rows.Volumes, t.began, lag, keep, t.atOnce)
 	keepVersions(t.change.Snapshots, t.rows.Snapshots, t.began, lag, keep, t.atOnce)
 	keepVersions(t.change.Instances, t.rows.Instances, t.began, lag, keep, t.atOnce)
@@ -60,7 +60,7 @@ func keepVersions[T any, P row[T]](changed, rows map[string]*T, now time.Time, l
 			if r == nil {
 				continue
 			}
-			if k := P(r).knowledge(); atOnce || !k.VisibleAt.After(now) {
+			if k := P(r).history(); atOnce || !k.VisibleAt.After(now) {
 				*k = version[T]{}
 			}
 		}
@@ -70,7 +70,7 @@ func keepVersions[T any, P row[T]](changed, rows map[string]*T, now time.Time, l
 		return
 	}
 	for id, old := range rows { // marks that nobody will see any more
-		if k := P(old).knowledge(); k.Deleted && now.Sub(k.VisibleAt) > remembered {
+		if k := P(old).history(); k.Deleted && now.Sub(k.VisibleAt) > historyTTL {
 			if _, again := changed[id]; !again {
 				changed[id] = nil
 			}
@@ -78,25 +78,25 @@ func keepVersions[T any, P row[T]](changed, rows map[string]*T, now time.Time, l
 	}
 	for id, r := range changed {
 		old := rows[id]
-		if r == nil && (old == nil || P(old).knowledge().Deleted) {
+		if r == nil && (old == nil || P(old).history().Deleted) {
 			continue
 		}
 		if r == nil {
 			mark := *old
 			r = &mark
-			P(r).knowledge().Deleted = true
+			P(r).history().Deleted = true
 			changed[id] = r
 		}
-		k := P(r).knowledge()
+		k := P(r).history()
 		k.VisibleAt, k.Before = now.Add(lag), old
-		forget[T, P](old, now)
+		prune[T, P](old, now)
 	}
 }
 
-// forget drops what was before a version that every describe has shown for long.
-func forget[T any, P row[T]](r *T, now time.Time) {
-	for ; r != nil; r = P(r).knowledge().Before {
-		if k := P(r).knowledge(); now.Sub(k.VisibleAt) > remembered {
+// prune drops what was before a version that every describe has shown for long.
+func prune[T any, P row[T]](r *T, now time.Time) {
+	for ; r != nil; r = P(r).history().Before {
+		if k := P(r).history(); now.Sub(k.VisibleAt) > historyTTL {
 			k.Before = nil
 		}
 	}

@@ -240,7 +240,7 @@ func (v *Volume) key() (time.Time, string) { return v.Created, v.ID }
 func (v *Volume) tags() Tags               { return v.Tags }
 
 func (v *Volume) shown(now time.Time) (*Volume, bool) {
-	shown := shownAt(v, now)
+	shown := versionAt(v, now)
 	return shown, shown != nil && !shown.gone(now)
 }
 
@@ -254,8 +254,8 @@ func ofAttachment(field func(*Attachment, time.Time) string) func(*Volume, time.
 	}
 }
 
-// just is a filter on a plain field.
-func just[R any](field func(R, time.Time) string) func(R, time.Time) []string {
+// single is a filter on a plain field.
+func single[R any](field func(R, time.Time) string) func(R, time.Time) []string {
 	return func(r R, now time.Time) []string { return []string{field(r, now)} }
 }
 
@@ -270,20 +270,20 @@ var volumeFields = fields[*Volume]{
 	"attachment.device":                ofAttachment(func(a *Attachment, _ time.Time) string { return a.Device }),
 	"attachment.instance-id":           ofAttachment(func(a *Attachment, _ time.Time) string { return a.InstanceID }),
 	"attachment.status":                ofAttachment(func(a *Attachment, now time.Time) string { return a.status(now) }),
-	"availability-zone":                just(func(v *Volume, _ time.Time) string { return v.Zone }),
-	"availability-zone-id":             just(func(v *Volume, _ time.Time) string { return zones[v.Zone] }),
-	"fast-restored":                    just(func(*Volume, time.Time) string { return "false" }),
-	"operator.managed":                 just(func(*Volume, time.Time) string { return "false" }),
+	"availability-zone":                single(func(v *Volume, _ time.Time) string { return v.Zone }),
+	"availability-zone-id":             single(func(v *Volume, _ time.Time) string { return zones[v.Zone] }),
+	"fast-restored":                    single(func(*Volume, time.Time) string { return "false" }),
+	"operator.managed":                 single(func(*Volume, time.Time) string { return "false" }),
 	"operator.principal":               none[*Volume],
 	"source-volume-id":                 none[*Volume], // of a volume that is a copy of another one
-	"create-time":                      just(func(v *Volume, _ time.Time) string { return stamp(v.Created) }),
-	"encrypted":                        just(func(v *Volume, _ time.Time) string { return fmt.Sprint(v.Encrypted) }),
-	"multi-attach-enabled":             just(func(*Volume, time.Time) string { return "false" }),
-	"size":                             just(func(v *Volume, _ time.Time) string { return strconv.Itoa(v.Size) }),
-	"snapshot-id":                      just(func(v *Volume, _ time.Time) string { return v.SnapshotID }),
-	"status":                           just(func(v *Volume, now time.Time) string { return v.status(now) }),
-	"volume-id":                        just(func(v *Volume, _ time.Time) string { return v.ID }),
-	"volume-type":                      just(func(v *Volume, _ time.Time) string { return v.Type }),
+	"create-time":                      single(func(v *Volume, _ time.Time) string { return stamp(v.Created) }),
+	"encrypted":                        single(func(v *Volume, _ time.Time) string { return fmt.Sprint(v.Encrypted) }),
+	"multi-attach-enabled":             single(func(*Volume, time.Time) string { return "false" }),
+	"size":                             single(func(v *Volume, _ time.Time) string { return strconv.Itoa(v.Size) }),
+	"snapshot-id":                      single(func(v *Volume, _ time.Time) string { return v.SnapshotID }),
+	"status":                           single(func(v *Volume, now time.Time) string { return v.status(now) }),
+	"volume-id":                        single(func(v *Volume, _ time.Time) string { return v.ID }),
+	"volume-type":                      single(func(v *Volume, _ time.Time) string { return v.Type }),
 }
 
 func describeVolumes(t *tx, q *query, out *document) error {

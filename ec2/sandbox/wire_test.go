@@ -15,7 +15,7 @@ import (
 	"snaptastic/ec2/sandbox"
 )
 
-func codeOf(err error) string {
+func errorCode(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		return api.ErrorCode()
@@ -23,27 +23,27 @@ func codeOf(err error) string {
 	return fmt.Sprint(err)
 }
 
-// world is a files-only sandbox, its client and its instance.
-type world struct {
+// rig is a files-only sandbox, its client and its instance.
+type rig struct {
 	*testing.T
-	*sandbox.World
+	*sandbox.Sandbox
 	c        *ec2.Client
 	instance string
 	url      string
 }
 
-func filesOnly(t *testing.T, cfg sandbox.Config) *world {
+func filesOnly(t *testing.T, cfg sandbox.Config) *rig {
 	t.Helper()
 	cfg.FilesOnly = true
 	server, c := serve(t, cfg)
-	id, err := server.World.InstanceID()
+	id, err := server.Sandbox.InstanceID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t, server.World, c, id, server.URL()}
+	return &rig{t, server.Sandbox, c, id, server.URL()}
 }
 
-func (w *world) volume(size int32, edits ...func(*ec2.CreateVolumeInput)) string {
+func (w *rig) volume(size int32, edits ...func(*ec2.CreateVolumeInput)) string {
 	w.Helper()
 	input := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(sandbox.Zone), Size: &size, VolumeType: types.VolumeTypeGp3}
 	for _, edit := range edits {
@@ -56,7 +56,7 @@ func (w *world) volume(size int32, edits ...func(*ec2.CreateVolumeInput)) string
 	return *out.VolumeId
 }
 
-func (w *world) attach(volume, device string) {
+func (w *rig) attach(volume, device string) {
 	w.Helper()
 	_, err := w.c.AttachVolume(w.Context(), &ec2.AttachVolumeInput{VolumeId: &volume, InstanceId: &w.instance, Device: &device})
 	if err != nil {
@@ -64,7 +64,7 @@ func (w *world) attach(volume, device string) {
 	}
 }
 
-func (w *world) snapshot(volume string, tags ...types.Tag) string {
+func (w *rig) snapshot(volume string, tags ...types.Tag) string {
 	w.Helper()
 	input := &ec2.CreateSnapshotInput{VolumeId: &volume}
 	if len(tags) > 0 {
@@ -77,7 +77,7 @@ func (w *world) snapshot(volume string, tags ...types.Tag) string {
 	return *out.SnapshotId
 }
 
-func (w *world) describe(volume string) types.Volume {
+func (w *rig) describe(volume string) types.Volume {
 	w.Helper()
 	out, err := w.c.DescribeVolumes(w.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{volume}})
 	if err != nil {
@@ -107,7 +107,7 @@ func TestAClientTokenMakesOneVolume(t *testing.T) {
 	_, err := w.c.CreateVolume(t.Context(), &ec2.CreateVolumeInput{
 		AvailabilityZone: aws.String(sandbox.Zone), Size: aws.Int32(4), VolumeType: types.VolumeTypeGp3, ClientToken: aws.String("one"),
 	})
-	if codeOf(err) != "IdempotentParameterMismatch" {
+	if errorCode(err) != "IdempotentParameterMismatch" {
 		t.Errorf("the same token for another size: %v", err)
 	}
 }
@@ -228,7 +228,7 @@ func TestCreateSnapshotsTakesASet(t *testing.T) {
 	_, err = w.c.CreateSnapshots(t.Context(), &ec2.CreateSnapshotsInput{InstanceSpecification: &types.InstanceSpecification{
 		InstanceId: &w.instance, ExcludeDataVolumeIds: []string{"vol-0123456789abcdef0"},
 	}})
-	if codeOf(err) != "InvalidVolume.NotFound" {
+	if errorCode(err) != "InvalidVolume.NotFound" {
 		t.Errorf("excluding an unknown volume: %v", err)
 	}
 }
@@ -264,7 +264,7 @@ func TestInstancesImagesAndTags(t *testing.T) {
 	if len(images.Images) != 1 || *images.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId != used || images.Images[0].State != types.ImageStateAvailable {
 		t.Fatalf("images %v", images.Images)
 	}
-	if _, err := w.c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &used}); codeOf(err) != "InvalidSnapshot.InUse" {
+	if _, err := w.c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &used}); errorCode(err) != "InvalidSnapshot.InUse" {
 		t.Errorf("deleting an image's snapshot: %v", err)
 	}
 	_, err = w.c.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &image})
@@ -308,7 +308,7 @@ func TestSnapshotsCopyLockAndArchive(t *testing.T) {
 	}
 	edit(func(s *sandbox.Snapshot) { s.Lock, s.Tier = nil, "archive" })
 	restore := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(sandbox.Zone), SnapshotId: copied.SnapshotId}
-	if _, err := w.c.CreateVolume(ctx, restore); codeOf(err) != "IncorrectState" {
+	if _, err := w.c.CreateVolume(ctx, restore); errorCode(err) != "IncorrectState" {
 		t.Errorf("restoring an archived snapshot: %v", err)
 	}
 	edit(func(s *sandbox.Snapshot) { s.Tier = "" })

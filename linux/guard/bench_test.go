@@ -31,12 +31,12 @@ func benchmarkFreeze(b *testing.B, expedite bool) {
 		called := time.Now()
 		g := startGuard(b, asMounts(disks), Options{OwnedDir: owned, Expedite: expedite, Log: func(string, ...any) {}})
 		start = append(start, time.Since(called))
-		pause()
+		betweenFreezes()
 		began := time.Now()
 		if err := g.Freeze(context.Background()); err != nil {
 			b.Fatal(err)
 		}
-		if h, err := g.Thaw(context.Background()); err != nil || !h.Held {
+		if h, err := g.Thaw(context.Background()); err != nil || !h.Unbroken {
 			b.Fatal(h, err)
 		}
 		guarded = append(guarded, time.Since(began))
@@ -47,7 +47,7 @@ func benchmarkFreeze(b *testing.B, expedite bool) {
 		if expedite {
 			_ = os.WriteFile(expeditedKnob, []byte("1"), 0)
 		}
-		pause()
+		betweenFreezes()
 		bare = append(bare, bareFreeze(b, disks))
 		_ = os.WriteFile(expeditedKnob, knob, 0)
 	}
@@ -58,9 +58,9 @@ func benchmarkFreeze(b *testing.B, expedite bool) {
 	b.ReportMetric(float64(median(start).Microseconds())/1000, "start-ms")
 }
 
-// pause lets the file systems' read-write semaphores forget the last freeze: one soon after another finds them still
+// betweenFreezes lets the file systems' read-write semaphores forget the last freeze: one soon after another finds them still
 // waiting out their grace period (kernel/rcu/sync.c) and takes a hundredth of the time.
-func pause() { time.Sleep(150 * time.Millisecond) }
+func betweenFreezes() { time.Sleep(150 * time.Millisecond) }
 
 // bareFreeze freezes all, one thread each, and then thaws all.
 func bareFreeze(b *testing.B, disks []disk) time.Duration {

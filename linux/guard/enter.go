@@ -42,7 +42,7 @@ func Enter() {
 func serve() int {
 	debug.SetGCPercent(-1)
 	commands := make(chan kind, 16)
-	deaf(commands)
+	ignoreSignals(commands)
 
 	cfg, err := receiveConfig()
 	if err != nil {
@@ -52,7 +52,7 @@ func serve() int {
 	// Every thread in an ioctl keeps its P until sysmon notices: with fewer Ps than threads the freezes would queue.
 	runtime.GOMAXPROCS(len(cfg.Paths) + 4)
 	counters := openCounters(cfg.Counters)
-	h := &hold{
+	h := &stateMachine{
 		mounts:  len(cfg.Paths),
 		maxHold: cfg.MaxHold,
 		freeze: func(i int) syscall.Errno {
@@ -64,11 +64,11 @@ func serve() int {
 			counters.thaws(i)
 			return thawFS(mountFD + i)
 		},
-		wrote: counters.between,
-		now:   monotonic,
-		tell:  tell,
-		open:  cfg.Expedite.begin,
-		shut:  cfg.Expedite.end,
+		sectorsWritten: counters.between,
+		now:            monotonic,
+		tell:           tell,
+		beforeFreeze:   cfg.Expedite.begin,
+		afterThaw:      cfg.Expedite.end,
 	}
 	h.prepare()
 	go listen(commands)
@@ -125,9 +125,9 @@ func tell(m message) {
 	_ = unix.Sendto(socketFD, m.encode(), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
 }
 
-// deaf ignores every signal that would end or stop the guard and can be ignored. Those that report a fault of the
+// ignoreSignals ignores every signal that would end or stop the guard and can be ignored. Those that report a fault of the
 // process itself, and those the Go runtime needs, keep their handlers.
-func deaf(commands chan<- kind) {
+func ignoreSignals(commands chan<- kind) {
 	for s := syscall.Signal(1); s < 32; s++ {
 		switch s {
 		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCONT, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPROF,

@@ -142,7 +142,7 @@ func sweepClaims(dir, boot string) (original string, live bool, err error) {
 		return "", false, err
 	}
 	for _, name := range claims {
-		f, err := linux.OpenOwn(name, os.O_RDONLY, 0)
+		f, err := linux.OpenOwned(name, os.O_RDONLY, 0)
 		if err != nil {
 			continue
 		}
@@ -166,7 +166,7 @@ func lockClaims(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := linux.OpenOwn(filepath.Join(dir, ".rcu.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := linux.OpenOwned(filepath.Join(dir, ".rcu.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -12,24 +12,24 @@ import (
 )
 
 const (
-	// answerWithin is how long the guard may take to answer, once nudged, before the parent takes it for hanging,
+	// thawTimeout is how long the guard may take to answer, once nudged, before the parent takes it for hanging,
 	// kills it and thaws by itself.
-	answerWithin = time.Second
+	thawTimeout = time.Second
 	// overdue is how long after MaxHold the parent begins to doubt that the guard has seen it pass.
 	overdue = 100 * time.Millisecond
 )
 
-// Hold says how a freeze went.
-type Hold struct {
-	Frozen time.Duration // from the first freeze issued to the last thaw returned
-	Held   bool          // every file system was frozen by us, unbroken, from the last freeze's return until Thaw was called
-	Reason string        // why Held is false
-	Others bool          // another program's thaw is why
-	Mounts []MountHold
+// Result says how a freeze went.
+type Result struct {
+	Frozen         time.Duration // from the first freeze issued to the last thaw returned
+	Unbroken       bool          // every file system was frozen by us, unbroken, from the last freeze's return until Thaw was called
+	Reason         string        // why Held is false
+	FrozenByOthers bool          // another program's thaw is why
+	Mounts         []MountResult
 }
 
-// MountHold is one file system's part in a Hold.
-type MountHold struct {
+// MountResult is one file system's part in a Result.
+type MountResult struct {
 	Path     string
 	Freezing time.Duration // FIFREEZE issued to returned
 	Frozen   time.Duration // FIFREEZE issued to FITHAW returned; 0 when it never froze
@@ -44,13 +44,13 @@ func (g *Guard) Freeze(ctx context.Context) error {
 		return fmt.Errorf("cannot freeze: %w", err)
 	}
 	g.mu.Lock()
-	if g.begun || g.thawCall != 0 || g.released {
+	if g.started || g.thawCall != 0 || g.released {
 		g.mu.Unlock()
 		return errors.New("internal error: a guard freezes once")
 	}
-	if g.lost != "" {
+	if g.exitError != "" {
 		defer g.mu.Unlock()
-		return fmt.Errorf("cannot freeze: the guard died: %s", g.lost)
+		return fmt.Errorf("cannot freeze: the guard died: %s", g.exitError)
 	}
 	if g.owned != nil { // before the first freeze, so that whoever finds the file later knows when it is stale
 		if err := g.owned.begin(g.record, g.o.MaxHold); err != nil {
@@ -58,16 +58,16 @@ func (g *Guard) Freeze(ctx context.Context) error {
 			return fmt.Errorf("cannot freeze: %w", err)
 		}
 	}
-	g.begun = true
+	g.started = true
 	g.orderAt = monotonic()
 	for i := range g.state {
 		g.state[i].phase = freezing
 	}
 	g.mu.Unlock()
-	time.AfterFunc(g.o.MaxHold+overdue, func() { g.nudge("it let MaxHold pass") })
+	time.AfterFunc(g.o.MaxHold+overdue, func() { g.wake("it let MaxHold pass") })
 	g.order(doFreeze)
-	err := g.wait(ctx, func() bool { return g.all(frozen) || g.ending != causeNone || g.lost != "" })
-	if err == nil && g.is(func() bool { return g.all(frozen) && g.ending == causeNone && g.lost == "" }) {
+	err := g.wait(ctx, func() bool { return g.all(frozen) || g.ending != causeNone || g.exitError != "" })
+	if err == nil && g.is(func() bool { return g.all(frozen) && g.ending == causeNone && g.exitError == "" }) {
 		return nil
 	}
 	if err != nil {
@@ -99,8 +99,8 @@ func (g *Guard) failure() error {
 		}
 	}
 	switch {
-	case g.lost != "":
-		return fmt.Errorf("cannot freeze: the guard died: %s", g.lost)
+	case g.exitError != "":
+		return fmt.Errorf("cannot freeze: the guard died: %s", g.exitError)
 	case g.ending == causeExpired && len(late) > 0:
 		return fmt.Errorf("cannot freeze %s within %s", strings.Join(late, ", "), g.o.MaxHold)
 	case g.ending == causeAsked:
@@ -112,51 +112,51 @@ func (g *Guard) failure() error {
 // Thaw thaws everything, at once, and returns when nothing of ours is frozen any more. It may be called at any time
 // after Start, twice, and after a Freeze that failed. Give it a context that the run's end does not cancel: when ctx
 // ends first, the error names what is still frozen, and the guard goes on thawing. A hold that was broken is no error:
-// see Hold.Held.
-func (g *Guard) Thaw(ctx context.Context) (Hold, error) {
+// see Result.Unbroken.
+func (g *Guard) Thaw(ctx context.Context) (Result, error) {
 	g.mu.Lock()
 	first := g.thawCall == 0
 	if first {
 		g.thawCall = monotonic()
 	}
-	begun := g.begun
+	begun := g.started
 	g.mu.Unlock()
 	if !begun {
-		return Hold{Reason: "nothing was frozen"}, nil
+		return Result{Reason: "nothing was frozen"}, nil
 	}
 	if first {
 		g.order(doThaw)
-		g.nudge("it did not answer")
+		g.wake("it did not answer")
 	}
 	err := g.wait(ctx, g.settled)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h := g.hold()
+	h := g.result()
 	if err != nil {
-		return h, fmt.Errorf("cannot thaw %s: %w", g.still(), err)
+		return h, fmt.Errorf("cannot thaw %s: %w", g.allThawed(), err)
 	}
 	return h, nil
 }
 
-// nudge wakes a guard that somebody stopped, and replaces one that does not begin to thaw all the same.
-func (g *Guard) nudge(why string) {
+// wake wakes a guard that somebody stopped, and replaces one that does not begin to thaw all the same.
+func (g *Guard) wake(why string) {
 	if g.is(g.settled) {
 		return
 	}
 	_ = g.cmd.Process.Signal(syscall.SIGCONT)
-	time.AfterFunc(answerWithin, func() {
+	time.AfterFunc(thawTimeout, func() {
 		if !g.is(func() bool { return g.ending != causeNone || g.settled() }) {
 			g.takeOver(why)
 		}
 	})
 }
 
-// hold sums up; mu is held.
-func (g *Guard) hold() Hold {
-	h := Hold{Held: true}
+// result sums up; mu is held.
+func (g *Guard) result() Result {
+	h := Result{Unbroken: true}
 	var from, to int64
 	for i, s := range g.state {
-		m := MountHold{Path: g.mounts[i].path}
+		m := MountResult{Path: g.mounts[i].path}
 		if s.issued != 0 {
 			m.Freezing = time.Duration(s.frozen - s.issued)
 			if from == 0 || s.issued < from {
@@ -171,18 +171,18 @@ func (g *Guard) hold() Hold {
 		}
 		to = max(to, s.frozen, s.thawed)
 		h.Mounts = append(h.Mounts, m)
-		if reason, others := g.breach(s, m.Path); reason != "" && h.Held {
-			h.Held, h.Reason, h.Others = false, reason, others
+		if reason, others := g.brokenBy(s, m.Path); reason != "" && h.Unbroken {
+			h.Unbroken, h.Reason, h.FrozenByOthers = false, reason, others
 		}
 	}
 	select {
 	case <-g.broken:
-		if h.Held { // it ended before Thaw was called, though what thawed first was issued after
-			h.Held, h.Reason = false, g.why()
+		if h.Unbroken { // it ended before Thaw was called, though what thawed first was issued after
+			h.Unbroken, h.Reason = false, g.endReason()
 		}
 	default:
 	}
-	if g.lost != "" && (from == 0 || from > g.orderAt) {
+	if g.exitError != "" && (from == 0 || from > g.orderAt) {
 		from = g.orderAt // the dead guard may have frozen what it did not live to tell
 	}
 	if from != 0 && to > from {
@@ -191,31 +191,31 @@ func (g *Guard) hold() Hold {
 	return h
 }
 
-// breach says how one file system failed to be frozen until Thaw was called, "" when it was, and whether another program is
+// brokenBy says how one file system failed to be frozen until Thaw was called, "" when it was, and whether another program is
 // why.
-func (g *Guard) breach(s progress, path string) (reason string, others bool) {
+func (g *Guard) brokenBy(s progress, path string) (reason string, others bool) {
 	switch {
 	case s.phase == refused:
 		return fmt.Sprintf("%s did not freeze: %v", path, explain(s.errno, isRefused)), false
 	case s.phase != thawed:
 		return path + " is still frozen", false
 	case s.frozen == 0:
-		return fmt.Sprintf("the guard died before %s was frozen: %s", path, g.lost), false
-	case s.errno == syscall.EINVAL && g.lost == "":
+		return fmt.Sprintf("the guard died before %s was frozen: %s", path, g.exitError), false
+	case s.errno == syscall.EINVAL && g.exitError == "":
 		return "somebody else thawed " + path, true
 	case s.thawing < g.thawCall || s.errno != 0:
-		return g.why(), false
+		return g.endReason(), false
 	case s.wrote > 0:
 		return fmt.Sprintf("%d KiB were written to %s while it was frozen: somebody else thawed it and froze it again", (s.wrote+1)/2, path), true
 	}
 	return "", false
 }
 
-// why says in words what ended the hold early; mu is held.
-func (g *Guard) why() string {
+// endReason says in words what ended the hold early; mu is held.
+func (g *Guard) endReason() string {
 	switch {
-	case g.lost != "":
-		return "the guard died: " + g.lost
+	case g.exitError != "":
+		return "the guard died: " + g.exitError
 	case g.ending == causeExpired:
 		return fmt.Sprintf("it lasted longer than %s", g.o.MaxHold)
 	case g.ending == causeRefused:
@@ -232,7 +232,7 @@ func (g *Guard) Release() error {
 	again := g.released
 	g.released = true
 	settled := g.settled()
-	still := g.still()
+	still := g.allThawed()
 	g.mu.Unlock()
 	if again && settled {
 		<-g.reaped
@@ -243,21 +243,21 @@ func (g *Guard) Release() error {
 			g.order(doRelease)
 			go func() {
 				_ = g.wait(context.Background(), g.settled)
-				g.leave()
+				g.release()
 			}()
 		}
 		return fmt.Errorf("cannot let the guard go: %s still frozen", still)
 	}
-	g.leave()
+	g.release()
 	return nil
 }
 
-// leave sends the guard away and lets go of everything. Nothing is frozen.
-func (g *Guard) leave() {
+// release sends the guard away and lets go of everything. Nothing is frozen.
+func (g *Guard) release() {
 	g.order(doRelease)
 	_ = g.cmd.Process.Signal(syscall.SIGCONT)
-	late := time.AfterFunc(answerWithin, func() { _ = g.cmd.Process.Signal(unix.SIGKILL) })
+	late := time.AfterFunc(thawTimeout, func() { _ = g.cmd.Process.Signal(unix.SIGKILL) })
 	<-g.reaped
 	late.Stop()
-	g.cleanUp()
+	g.closeAll()
 }

@@ -54,14 +54,14 @@ func ownedFiles(t *testing.T, dir string) []string {
 	return names
 }
 
-func TestWritersStandStillExactlyWhileFrozen(t *testing.T) {
+func TestWritersBlockExactlyWhileFrozen(t *testing.T) {
 	disks := append(makeDisks(t, "ext4", 2), makeDisks(t, "xfs", 1)...)
 	var writers []*writer
 	for _, d := range disks {
 		writers = append(writers, startWriter(t, d))
 	}
 	owned := t.TempDir()
-	g := startGuard(t, asMounts(disks), Options{MaxHold: longHold, OwnedDir: owned, Run: "run-1", Section: "freeze"})
+	g := startGuard(t, asMounts(disks), Options{MaxHold: longFreeze, OwnedDir: owned, Run: "run-1", Section: "freeze"})
 	if len(ownedFiles(t, owned)) != 1 {
 		t.Fatal("no owned file before the freeze")
 	}
@@ -69,7 +69,7 @@ func TestWritersStandStillExactlyWhileFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, w := range writers {
-		w.standsStill() // a write that returned before its file system froze may be noted late
+		w.isBlocked() // a write that returned before its file system froze may be noted late
 	}
 	held := make([]int, len(writers))
 	for i, w := range writers {
@@ -83,7 +83,7 @@ func TestWritersStandStillExactlyWhileFrozen(t *testing.T) {
 	}
 	thaw := monotonic()
 	h, err := g.Thaw(t.Context())
-	if err != nil || !h.Held {
+	if err != nil || !h.Unbroken {
 		t.Fatalf("hold %+v, %v", h, err)
 	}
 	for i, w := range writers {
@@ -91,10 +91,10 @@ func TestWritersStandStillExactlyWhileFrozen(t *testing.T) {
 			t.Errorf("%s: the writer went on %s after the thaw was asked for", disks[i].path, late)
 		}
 	}
-	if h.Frozen < 300*time.Millisecond || h.Frozen > longHold || len(h.Mounts) != 3 {
+	if h.Frozen < 300*time.Millisecond || h.Frozen > longFreeze || len(h.Mounts) != 3 {
 		t.Errorf("hold %+v", h)
 	}
-	if again, err := g.Thaw(t.Context()); err != nil || again.Frozen != h.Frozen || !again.Held {
+	if again, err := g.Thaw(t.Context()); err != nil || again.Frozen != h.Frozen || !again.Unbroken {
 		t.Errorf("a second thaw says %+v, %v", again, err)
 	}
 	if err := g.Release(); err != nil {
@@ -126,12 +126,12 @@ func TestNothingStaysFrozenWhenOneCannotFreeze(t *testing.T) {
 			t.Errorf("%s was left frozen (%v)", d.path, errno)
 		}
 	}
-	if h, err := g.Thaw(t.Context()); err != nil || h.Held || h.Reason == "" {
+	if h, err := g.Thaw(t.Context()); err != nil || h.Unbroken || h.Reason == "" {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 }
 
-func TestWhatAnotherFrozeStaysFrozen(t *testing.T) {
+func TestWhatAnotherProcessFrozeStaysFrozen(t *testing.T) {
 	disks := makeDisks(t, "ext4", 2)
 	freezePath(t, disks[1].path)
 	g := startGuard(t, asMounts(disks), Options{})
@@ -171,7 +171,7 @@ func TestMaxHoldThawsThoughTheParentHangs(t *testing.T) {
 		t.Errorf("the writer was held up for %s with a MaxHold of 1s", stall)
 	}
 	h, err := g.Thaw(t.Context())
-	if err != nil || h.Held || !strings.Contains(h.Reason, "1s") {
+	if err != nil || h.Unbroken || !strings.Contains(h.Reason, "1s") {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 }
@@ -180,11 +180,11 @@ func TestParentThawsWhenTheGuardIsKilled(t *testing.T) {
 	disks := makeDisks(t, "ext4", 3)
 	w := startWriter(t, disks[0])
 	owned := t.TempDir()
-	g := startGuard(t, asMounts(disks), Options{MaxHold: longHold, OwnedDir: owned})
+	g := startGuard(t, asMounts(disks), Options{MaxHold: longFreeze, OwnedDir: owned})
 	if err := g.Freeze(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.standsStill()
+	w.isBlocked()
 	killed := monotonic()
 	if err := syscall.Kill(g.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func TestParentThawsWhenTheGuardIsKilled(t *testing.T) {
 		t.Logf("the writer went on %s after the guard's death", blocked)
 	}
 	h, err := g.Thaw(t.Context())
-	if err != nil || h.Held || !strings.Contains(h.Reason, "guard died") {
+	if err != nil || h.Unbroken || !strings.Contains(h.Reason, "guard died") {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 	if err := g.Release(); err != nil {
@@ -241,7 +241,7 @@ func TestSignalsDoNotDisturbTheGuard(t *testing.T) {
 	if !frozenNow(t, disks[0].path) {
 		t.Error("a signal broke the freeze")
 	}
-	if h, err := g.Thaw(t.Context()); err != nil || !h.Held {
+	if h, err := g.Thaw(t.Context()); err != nil || !h.Unbroken {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 }
@@ -253,7 +253,7 @@ func TestAStoppedGuardIsWokenByTheThaw(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = syscall.Kill(g.PID(), syscall.SIGSTOP)
-	if h, err := g.Thaw(t.Context()); err != nil || !h.Held {
+	if h, err := g.Thaw(t.Context()); err != nil || !h.Unbroken {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 }
@@ -271,7 +271,7 @@ func TestAStoppedGuardStillKeepsMaxHold(t *testing.T) {
 	case <-time.After(slowly):
 		t.Fatal("a stopped guard kept its freeze")
 	}
-	if h, err := g.Thaw(t.Context()); err != nil || h.Held {
+	if h, err := g.Thaw(t.Context()); err != nil || h.Unbroken {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 	if d := time.Since(before); d > slowly {
@@ -279,7 +279,7 @@ func TestAStoppedGuardStillKeepsMaxHold(t *testing.T) {
 	}
 }
 
-func TestSomebodyElsesThawBreaksTheHold(t *testing.T) {
+func TestAThawByAnotherProcessBreaksTheFreeze(t *testing.T) {
 	disks := makeDisks(t, "ext4", 2)
 	g := startGuard(t, asMounts(disks), Options{})
 	if err := g.Freeze(t.Context()); err != nil {
@@ -289,7 +289,7 @@ func TestSomebodyElsesThawBreaksTheHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, err := g.Thaw(t.Context())
-	if err != nil || h.Held || !strings.Contains(h.Reason, disks[1].path) {
+	if err != nil || h.Unbroken || !strings.Contains(h.Reason, disks[1].path) {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 	if err := ThawMount(disks[1].path); !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "not frozen") {
@@ -297,7 +297,7 @@ func TestSomebodyElsesThawBreaksTheHold(t *testing.T) {
 	}
 }
 
-func TestReleaseThawsWhatNobodyThawed(t *testing.T) {
+func TestReleaseThawsWhatIsStillFrozen(t *testing.T) {
 	disks := makeDisks(t, "ext4", 1)
 	owned := t.TempDir()
 	g := startGuard(t, asMounts(disks), Options{OwnedDir: owned})
@@ -316,7 +316,7 @@ func TestReleaseThawsWhatNobodyThawed(t *testing.T) {
 func TestAThawBeforeAnyFreezeDoesNothing(t *testing.T) {
 	disks := makeDisks(t, "ext4", 1)
 	g := startGuard(t, asMounts(disks), Options{})
-	if h, err := g.Thaw(t.Context()); err != nil || h.Held || h.Frozen != 0 {
+	if h, err := g.Thaw(t.Context()); err != nil || h.Unbroken || h.Frozen != 0 {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 	if err := g.Freeze(t.Context()); err == nil {
@@ -385,8 +385,8 @@ func TestStartFailsWithoutAGuardProgram(t *testing.T) {
 	}
 }
 
-// anyDevice leaves out the device: of a btrfs stat(2) tells another than the mount table.
-func anyDevice(disks []disk) (all []Mount) {
+// mountsOfAnyDevice leaves out the device: of a btrfs stat(2) tells another than the mount table.
+func mountsOfAnyDevice(disks []disk) (all []Mount) {
 	for _, d := range disks {
 		all = append(all, Mount{Path: d.path})
 	}
@@ -395,11 +395,11 @@ func anyDevice(disks []disk) (all []Mount) {
 
 // Another tool thaws and freezes again inside our window: our thaw succeeds as if nothing had been, and what was written in
 // between tells.
-func TestAThawAndAFreezeBySomebodyElseBreakTheHold(t *testing.T) {
+func TestAThawAndAFreezeByAnotherProcessBreakTheFreeze(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run(kind, func(t *testing.T) {
 			disks := makeDisks(t, kind, 2)
-			g := startGuard(t, anyDevice(disks), Options{})
+			g := startGuard(t, mountsOfAnyDevice(disks), Options{})
 			if err := g.Freeze(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -411,7 +411,7 @@ func TestAThawAndAFreezeBySomebodyElseBreakTheHold(t *testing.T) {
 			}
 			freezePath(t, disks[1].path)
 			h, err := g.Thaw(t.Context())
-			if err != nil || h.Held || !h.Others || !strings.Contains(h.Reason, disks[1].path) || !strings.Contains(h.Reason, "froze it again") {
+			if err != nil || h.Unbroken || !h.FrozenByOthers || !strings.Contains(h.Reason, disks[1].path) || !strings.Contains(h.Reason, "froze it again") {
 				t.Errorf("hold %+v, %v", h, err)
 			}
 		})
@@ -447,12 +447,12 @@ func TestNoFreezeUnderLoadIsTakenForBroken(t *testing.T) {
 				})
 			}
 			for range 15 {
-				g := startGuard(t, anyDevice(disks), Options{})
+				g := startGuard(t, mountsOfAnyDevice(disks), Options{})
 				if err := g.Freeze(t.Context()); err != nil {
 					t.Error(err)
 				}
 				time.Sleep(20 * time.Millisecond) // as long as a call to EC2
-				if h, err := g.Thaw(t.Context()); err != nil || !h.Held {
+				if h, err := g.Thaw(t.Context()); err != nil || !h.Unbroken {
 					t.Errorf("hold %+v, %v", h, err)
 				}
 				if err := g.Release(); err != nil {

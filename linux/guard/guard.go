@@ -37,30 +37,30 @@ type Mount struct {
 
 // Guard is a running guard process and the parent's own hold on the same file systems. A Guard freezes once.
 type Guard struct {
-	mounts  []held
-	o       Options
-	owned   *ownedFile
-	record  ownedRecord // what is in owned
-	claim   *expedite
-	conn    *os.File
-	cmd     *exec.Cmd
-	stderr  tail
-	ready   chan message
-	reaped  chan struct{}  // closed when the guard has left the kernel: no freeze of its can come any more
-	drained chan struct{}  // closed when its last word is taken in
-	broken  chan struct{}  // closed when the hold ended before Thaw was called
-	once    sync.Once      // closes broken
-	taking  sync.WaitGroup // what thaws in the guard's place
+	mounts    []target
+	o         Options
+	owned     *ownedFile
+	record    ownedRecord // what is in owned
+	claim     *expedite
+	conn      *os.File
+	cmd       *exec.Cmd
+	stderr    stderrTail
+	ready     chan message
+	reaped    chan struct{}  // closed when the guard has left the kernel: no freeze of its can come any more
+	drained   chan struct{}  // closed when its last word is taken in
+	broken    chan struct{}  // closed when the hold ended before Thaw was called
+	once      sync.Once      // closes broken
+	takeovers sync.WaitGroup // what thaws in the guard's place
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed and made anew at every change below
-	state    []progress
-	begun    bool
-	ending   cause
-	lost     string // why the guard is no more, "" while it is
-	thawCall int64  // monotonic moment of the first Thaw, 0 before
-	orderAt  int64  // monotonic moment of the order to freeze
-	released bool
+	mu        sync.Mutex
+	changed   chan struct{} // closed and made anew at every change below
+	state     []progress
+	started   bool
+	ending    endCause
+	exitError string // why the guard is no more, "" while it is
+	thawCall  int64  // monotonic moment of the first Thaw, 0 before
+	orderAt   int64  // monotonic moment of the order to freeze
+	released  bool
 }
 
 // progress is what the parent knows of one file system.
@@ -212,7 +212,7 @@ func (g *Guard) awaitReady(ctx context.Context) error {
 			g.o.Log("the freeze guard is weaker than it should be: %s", m.text)
 		}
 	case <-g.reaped:
-		return fmt.Errorf("it ended at once: %s", g.obituary())
+		return fmt.Errorf("it ended at once: %s", g.exitReason())
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -243,12 +243,12 @@ func (g *Guard) abort() {
 		_ = g.cmd.Process.Kill()
 		<-g.reaped
 	}
-	g.cleanUp()
+	g.closeAll()
 }
 
-// cleanUp lets go of everything. Only when nothing is frozen and the guard is reaped, or was never started.
-func (g *Guard) cleanUp() {
-	g.taking.Wait() // a descriptor must not be closed under a FITHAW and its number mean another file
+// closeAll lets go of everything. Only when nothing is frozen and the guard is reaped, or was never started.
+func (g *Guard) closeAll() {
+	g.takeovers.Wait() // a descriptor must not be closed under a FITHAW and its number mean another file
 	if g.conn != nil {
 		g.conn.Close()
 	}
@@ -265,8 +265,8 @@ func (g *Guard) PID() int { return g.cmd.Process.Pid }
 // happens under the freeze can stop then.
 func (g *Guard) Broken() <-chan struct{} { return g.broken }
 
-// obituary says how the guard ended; only after it was reaped.
-func (g *Guard) obituary() string {
+// exitReason says how the guard ended; only after it was reaped.
+func (g *Guard) exitReason() string {
 	s := g.cmd.ProcessState.String()
 	if text := g.stderr.String(); text != "" {
 		s += ": " + text
@@ -274,13 +274,13 @@ func (g *Guard) obituary() string {
 	return s
 }
 
-// tail keeps the first bytes that the guard writes to standard error, which is nothing unless it crashes.
-type tail struct {
+// stderrTail keeps the first bytes that the guard writes to standard error, which is nothing unless it crashes.
+type stderrTail struct {
 	mu sync.Mutex
 	b  []byte
 }
 
-func (t *tail) Write(p []byte) (int, error) {
+func (t *stderrTail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if room := 2048 - len(t.b); room > 0 {
@@ -289,7 +289,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) String() string {
+func (t *stderrTail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.b)

@@ -59,8 +59,8 @@ func parentRole() int {
 	}
 }
 
-// victim is a running parentRole.
-type victim struct {
+// child is a running parentRole.
+type child struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	out   *bufio.Scanner
@@ -68,13 +68,13 @@ type victim struct {
 	owned string
 }
 
-func startVictim(t *testing.T, disks []disk, env ...string) *victim {
+func startChild(t *testing.T, disks []disk, env ...string) *child {
 	t.Helper()
 	var paths []string
 	for _, d := range disks {
 		paths = append(paths, d.path)
 	}
-	v := &victim{t: t, cmd: exec.Command("/proc/self/exe"), owned: t.TempDir()}
+	v := &child{t: t, cmd: exec.Command("/proc/self/exe"), owned: t.TempDir()}
 	v.cmd.Env = append(os.Environ(), "GUARD_TEST_ROLE=parent", "GUARD_TEST_MOUNTS="+strings.Join(paths, "\n"), "GUARD_TEST_OWNED="+v.owned)
 	v.cmd.Env = append(v.cmd.Env, env...)
 	out, err := v.cmd.StdoutPipe()
@@ -108,7 +108,7 @@ func startVictim(t *testing.T, disks []disk, env ...string) *victim {
 	return v
 }
 
-func (v *victim) line() string {
+func (v *child) line() string {
 	v.t.Helper()
 	if !v.out.Scan() {
 		v.t.Fatal("the parent said nothing")
@@ -117,10 +117,10 @@ func (v *victim) line() string {
 }
 
 // kill sends SIGKILL to the parent.
-func (v *victim) kill() { _ = v.cmd.Process.Kill() }
+func (v *child) kill() { _ = v.cmd.Process.Kill() }
 
 // identity is the parent's.
-func (v *victim) identity() identity {
+func (v *child) identity() identity {
 	v.t.Helper()
 	parent, err := identify(v.cmd.Process.Pid)
 	if err != nil {
@@ -131,18 +131,18 @@ func (v *victim) identity() identity {
 
 // killBoth kills parent and guard so that neither can act on the other's death, and returns when both are as dead as
 // they can be.
-func (v *victim) killBoth() {
+func (v *child) killBoth() {
 	v.t.Helper()
 	parent := v.identity()
 	for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
 		_ = syscall.Kill(v.guard.PID, s)
 		_ = v.cmd.Process.Signal(s)
 	}
-	eventually(v.t, slowly, "both die", func() bool { return !v.guard.alive() && !parent.alive() })
+	waitUntil(v.t, slowly, "both die", func() bool { return !v.guard.alive() && !parent.alive() })
 }
 
-// eventually waits up to the limit for a condition.
-func eventually(t *testing.T, limit time.Duration, what string, condition func() bool) {
+// waitUntil waits up to the limit for a condition.
+func waitUntil(t *testing.T, limit time.Duration, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(limit); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -151,11 +151,11 @@ func eventually(t *testing.T, limit time.Duration, what string, condition func()
 	}
 }
 
-// What thaws by itself is given longHold: a writer that goes on within slowly, which a busy machine does too, was freed
+// What thaws by itself is given longFreeze: a writer that goes on within slowly, which a busy machine does too, was freed
 // by whoever saw the death, and not by the end of the hold.
 const (
-	longHold = 25 * time.Second
-	slowly   = 12 * time.Second
+	longFreeze = 25 * time.Second
+	slowly     = 12 * time.Second
 )
 
 func TestTheGuardThawsWhenTheParentIsKilled(t *testing.T) {
@@ -168,7 +168,7 @@ func TestTheGuardThawsWhenTheParentIsKilled(t *testing.T) {
 			knob := readKnob(t)
 			disks := makeDisks(t, "ext4", 3)
 			w := startWriter(t, disks[1])
-			blocked := killWhileFrozen(t, startVictim(t, disks, env, "GUARD_TEST_HOLD="+longHold.String()), w)
+			blocked := killWhileFrozen(t, startChild(t, disks, env, "GUARD_TEST_HOLD="+longFreeze.String()), w)
 			t.Logf("the writer went on %s after the kill", blocked)
 			if blocked > slowly {
 				t.Fatalf("the writer was blocked for %s after the kill", blocked)
@@ -186,16 +186,16 @@ func TestTheGuardThawsWhenTheParentIsKilled(t *testing.T) {
 }
 
 // killWhileFrozen kills the parent once it has frozen and says how long the writer stayed blocked.
-func killWhileFrozen(t *testing.T, v *victim, w *writer) time.Duration {
+func killWhileFrozen(t *testing.T, v *child, w *writer) time.Duration {
 	t.Helper()
 	if l := v.line(); l != "frozen" {
 		t.Fatal(l)
 	}
-	w.standsStill()
+	w.isBlocked()
 	killed := monotonic()
 	v.kill()
 	blocked := time.Duration(w.after(killed) - killed)
-	eventually(t, slowly, "the guard leaves", v.guard.gone)
+	waitUntil(t, slowly, "the guard leaves", v.guard.gone)
 	if left := ownedFiles(t, v.owned); len(left) != 0 {
 		t.Errorf("left behind: %s", left)
 	}
@@ -206,11 +206,11 @@ func TestTheGuardThawsWhenTheParentIsKilledInMidFreeze(t *testing.T) {
 	disks := makeDisks(t, "ext4", 3)
 	w := startWriter(t, disks[0])
 	for _, delay := range []time.Duration{0, 2, 5, 10, 15, 20, 30, 40} {
-		v := startVictim(t, disks, "GUARD_TEST_HOLD="+longHold.String())
+		v := startChild(t, disks, "GUARD_TEST_HOLD="+longFreeze.String())
 		time.Sleep(delay * time.Millisecond)
 		killed := monotonic()
 		v.kill()
-		eventually(t, slowly, "the guard leaves", v.guard.gone)
+		waitUntil(t, slowly, "the guard leaves", v.guard.gone)
 		left := monotonic()
 		for _, d := range disks {
 			if errno := thawPath(d.path); errno != syscall.EINVAL {
@@ -237,7 +237,7 @@ func TestTheParentThawsWhenTheGuardIsKilledInMidFreeze(t *testing.T) {
 		if err == nil {
 			<-g.Broken()
 		}
-		if h, err := g.Thaw(t.Context()); err != nil || h.Held {
+		if h, err := g.Thaw(t.Context()); err != nil || h.Unbroken {
 			t.Errorf("killed after %d ms: hold %+v, %v", delay, h, err)
 		}
 		if err := g.Release(); err != nil {

@@ -44,7 +44,7 @@ func TestALateFreezeIsThawedWhenItReturns(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if h, err := g.Thaw(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), slow.path) || h.Held {
+	if h, err := g.Thaw(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), slow.path) || h.Unbroken {
 		t.Errorf("thawing while a freeze hangs: %+v, %v", h, err)
 	}
 	if err := g.Release(); err == nil {
@@ -52,7 +52,7 @@ func TestALateFreezeIsThawedWhenItReturns(t *testing.T) {
 	}
 	thawPath(under.path)
 	h, err := g.Thaw(t.Context())
-	if err != nil || h.Held || h.Frozen < 300*time.Millisecond {
+	if err != nil || h.Unbroken || h.Frozen < 300*time.Millisecond {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 	if errno := thawPath(slow.path); errno != syscall.EINVAL {
@@ -61,7 +61,7 @@ func TestALateFreezeIsThawedWhenItReturns(t *testing.T) {
 	<-g.reaped // as Release promised
 }
 
-func TestAKilledGuardWhoseFreezeIsLate(t *testing.T) {
+func TestAKilledGuardWhoseFreezeReturnsLate(t *testing.T) {
 	under, slow := makeSlowDisk(t)
 	quick := makeDisks(t, "ext4", 1)[0]
 	w := startWriter(t, quick)
@@ -71,10 +71,10 @@ func TestAKilledGuardWhoseFreezeIsLate(t *testing.T) {
 	freezePath(t, under.path)
 	failed := make(chan error)
 	go func() { failed <- g.Freeze(context.Background()) }()
-	eventually(t, slowly, "the quick one freezes", func() bool {
+	waitUntil(t, slowly, "the quick one freezes", func() bool {
 		return g.is(func() bool { return g.state[1].phase == frozen })
 	})
-	w.standsStill()
+	w.isBlocked()
 	killed := monotonic()
 	_ = syscall.Kill(g.PID(), syscall.SIGKILL)
 	// The thread in FIFREEZE keeps the dead guard's socket open, so the parent learns of it by MaxHold alone.
@@ -85,7 +85,7 @@ func TestAKilledGuardWhoseFreezeIsLate(t *testing.T) {
 	if err := <-failed; err == nil {
 		t.Error("the freeze was said to have succeeded")
 	}
-	if h, err := g.Thaw(t.Context()); err != nil || h.Held {
+	if h, err := g.Thaw(t.Context()); err != nil || h.Unbroken {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 	if errno := thawPath(slow.path); errno != syscall.EINVAL {

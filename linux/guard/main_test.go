@@ -267,8 +267,8 @@ func (w *writer) longest(since int64) (longest time.Duration, until int64) {
 	return longest, until
 }
 
-// standsStill waits until the writer has not written for a while.
-func (w *writer) standsStill() {
+// isBlocked waits until the writer has not written for a while.
+func (w *writer) isBlocked() {
 	w.t.Helper()
 	w.waitFor(func(all []int64) bool { return monotonic()-all[len(all)-1] > int64(200*time.Millisecond) })
 }

@@ -128,8 +128,8 @@ func (e mountEntry) isOn(dev string) bool {
 	return fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)) == dev
 }
 
-// held is a mount that this process keeps open.
-type held struct {
+// target is a mount that this process keeps open.
+type target struct {
 	path    string
 	dev     string
 	dir     *os.File
@@ -137,7 +137,7 @@ type held struct {
 }
 
 // openAll opens every mount point and refuses what must never be frozen together, or at all.
-func openAll(mounts []Mount) (all []held, err error) {
+func openAll(mounts []Mount) (all []target, err error) {
 	table, err := mountTable()
 	if err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func openAll(mounts []Mount) (all []held, err error) {
 		if err != nil {
 			return all, fmt.Errorf("cannot prepare to freeze %s: %w", m.Path, err)
 		}
-		all = append(all, held{path: m.Path, dev: e.dev, dir: dir, counter: counterOf(e)})
+		all = append(all, target{path: m.Path, dev: e.dev, dir: dir, counter: counterOf(e)})
 		switch {
 		case e.dev == root:
 			return all, fmt.Errorf("cannot prepare to freeze %s: it is the root file system", m.Path)
@@ -174,7 +174,7 @@ func openAll(mounts []Mount) (all []held, err error) {
 	return all, nil
 }
 
-func closeAll(all []held) {
+func closeAll(all []target) {
 	for _, h := range all {
 		h.dir.Close()
 	}
@@ -198,26 +198,26 @@ func ThawMount(path string) error {
 	return nil
 }
 
-// explained puts the kernel's answer to a freeze or thaw in words and keeps the number for errors.Is.
-type explained struct {
+// explainedError puts the kernel's answer to a freeze or thaw in words and keeps the number for errors.Is.
+type explainedError struct {
 	text  string
 	errno syscall.Errno
 }
 
-func (e *explained) Error() string { return e.text }
-func (e *explained) Unwrap() error { return e.errno }
+func (e *explainedError) Error() string { return e.text }
+func (e *explainedError) Unwrap() error { return e.errno }
 
 func explain(errno syscall.Errno, k kind) error {
 	freeze := k == isRefused
 	switch {
 	case errno == syscall.EBUSY && freeze:
-		return &explained{"somebody else has frozen it", errno}
+		return &explainedError{"somebody else has frozen it", errno}
 	case errno == syscall.EOPNOTSUPP && freeze:
-		return &explained{"this kind of file system cannot be frozen", errno}
+		return &explainedError{"this kind of file system cannot be frozen", errno}
 	case errno == syscall.EINVAL && !freeze:
-		return &explained{"it is not frozen", errno}
+		return &explainedError{"it is not frozen", errno}
 	case errno == syscall.EPERM:
-		return &explained{"operation not permitted: it takes CAP_SYS_ADMIN (run as root)", errno}
+		return &explainedError{"operation not permitted: it takes CAP_SYS_ADMIN (run as root)", errno}
 	}
 	return errno
 }

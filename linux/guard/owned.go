@@ -61,7 +61,7 @@ func createOwned(dir, run, section string) (*ownedFile, error) {
 		return nil, fmt.Errorf("cannot name what is about to be frozen in %s: %w", dir, err)
 	}
 	born := f.Name()
-	o := &ownedFile{file: f, path: filepath.Join(dir, fmt.Sprintf("%s-%s-%s%s", fileName(run), fileName(section), strings.TrimPrefix(filepath.Base(born), newPrefix), ownedSuffix))}
+	o := &ownedFile{file: f, path: filepath.Join(dir, fmt.Sprintf("%s-%s-%s%s", fileName(run), fileName(section), strings.TrimPrefix(filepath.Base(born), unnamedPrefix), ownedSuffix))}
 	if err := os.Rename(born, o.path); err != nil {
 		o.path = born
 		o.drop()
@@ -70,19 +70,19 @@ func createOwned(dir, run, section string) (*ownedFile, error) {
 	return o, nil
 }
 
-// newPrefix begins the name of a file that may not be locked yet.
-const newPrefix = ".new-"
+// unnamedPrefix begins the name of a file that may not be locked yet.
+const unnamedPrefix = ".new-"
 
 // createLocked makes a file that nobody looks at, and locks it. One that a killed process left may be cleared away at any time,
 // and so may ours until it is locked.
 func createLocked(dir string) (*os.File, error) {
 	for {
-		f, err := os.CreateTemp(dir, newPrefix+"*") // 0600
+		f, err := os.CreateTemp(dir, unnamedPrefix+"*") // 0600
 		if err != nil {
 			return nil, err
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil && isStill(f, f.Name()) {
+		if err == nil && isCurrent(f, f.Name()) {
 			return f, nil
 		}
 		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
@@ -94,23 +94,23 @@ func createLocked(dir string) (*os.File, error) {
 	}
 }
 
-// isStill says whether a path leads to the open file. Only a file of which that is so after it was locked is the one that its
+// isCurrent says whether a path leads to the open file. Only a file of which that is so after it was locked is the one that its
 // owner has named.
-func isStill(f *os.File, path string) bool {
+func isCurrent(f *os.File, path string) bool {
 	ours, err1 := f.Stat()
 	there, err2 := os.Lstat(path)
 	return err1 == nil && err2 == nil && os.SameFile(ours, there)
 }
 
-// clearNewborn removes what processes left that were killed while they made an owned file.
-func clearNewborn(dir string) {
-	names, _ := filepath.Glob(filepath.Join(dir, newPrefix+"*"))
+// removeUnnamed removes what processes left that were killed while they made an owned file.
+func removeUnnamed(dir string) {
+	names, _ := filepath.Glob(filepath.Join(dir, unnamedPrefix+"*"))
 	for _, name := range names {
 		f, err := openRegular(name)
 		if err != nil {
 			continue
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && isStill(f, name) {
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && isCurrent(f, name) {
 			_ = os.Remove(name)
 		}
 		f.Close()
@@ -124,7 +124,7 @@ func openRegular(path string) (*os.File, error) {
 	} else if !fi.Mode().IsRegular() {
 		return nil, fmt.Errorf("refusing %s: it is not a regular file, and so not of this program; remove it", path)
 	}
-	return linux.OpenOwn(path, os.O_RDONLY, 0)
+	return linux.OpenOwned(path, os.O_RDONLY, 0)
 }
 
 // fileName keeps of an id what is safe in a file's name.
@@ -220,7 +220,7 @@ func readOwned(path string) (f *os.File, r ownedRecord, free bool, err error) {
 		f.Close()
 		return nil, r, false, fmt.Errorf("cannot lock %s: %w", path, err)
 	}
-	if !isStill(f, path) { // its owner has removed it between our open and our lock
+	if !isCurrent(f, path) { // its owner has removed it between our open and our lock
 		f.Close()
 		return nil, r, false, fs.ErrNotExist
 	}

@@ -50,7 +50,7 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-func TestThePipeHoldsAllThatAGuardSays(t *testing.T) {
+func TestThePipeHoldsEveryMessageOfAGuard(t *testing.T) {
 	parent, guard, err := socketPair()
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestThePipeHoldsAllThatAGuardSays(t *testing.T) {
 	}
 }
 
-func TestAnIdentityOutlivesNoProcess(t *testing.T) {
+func TestAnIdentityIsNotTheNextProcessWithThatPID(t *testing.T) {
 	c := exec.Command("sleep", "60")
 	if err := c.Start(); err != nil {
 		t.Skip(err)
@@ -84,7 +84,7 @@ func TestAnIdentityOutlivesNoProcess(t *testing.T) {
 		t.Error("an earlier process with the same id counts as alive")
 	}
 	_ = c.Process.Kill()
-	eventually(t, 5e9, "it is dead before it is reaped", func() bool { return !id.alive() && id.gone() })
+	waitUntil(t, 5e9, "it is dead before it is reaped", func() bool { return !id.alive() && id.gone() })
 	_ = c.Wait()
 	if id.alive() || !id.gone() {
 		t.Error("a reaped process counts as alive")
@@ -138,7 +138,7 @@ func TestOwnedFilesThatSayNothing(t *testing.T) {
 	}
 }
 
-func TestTheLastToLeavePutsTheGracePeriodsBack(t *testing.T) {
+func TestTheLastGuardRestoresTheGracePeriods(t *testing.T) {
 	disks := makeDisks(t, "ext4", 2)
 	knob := readKnob(t)
 	t.Cleanup(func() { _ = os.WriteFile(expeditedKnob, []byte(knob), 0) })

@@ -34,8 +34,8 @@ type Thawed struct {
 	Err          error // with NotThawed and WasRemoved
 }
 
-// orphanPatience is how long a guard whose parent is dead may take to thaw by itself before it is done for it.
-const orphanPatience = 2 * time.Second
+// orphanTimeout is how long a guard whose parent is dead may take to thaw by itself before it is done for it.
+const orphanTimeout = 2 * time.Second
 
 // ThawOwned thaws what guards left frozen that were killed together with their parents. It reads every owned file in
 // dir, leaves those of live runs alone unless force is set or the freeze should have ended long ago (who should have thawed is
@@ -68,7 +68,7 @@ func ThawOwned(ctx context.Context, dir string, force bool) ([]Thawed, error) {
 			problems = append(problems, fmt.Errorf("cannot thaw %s: %w", t.Path, t.Err))
 		}
 	}
-	clearNewborn(dir)
+	removeUnnamed(dir)
 	if err := clearExpedite(dir); err != nil {
 		problems = append(problems, err)
 	}
@@ -97,14 +97,14 @@ func thawFile(ctx context.Context, name string, force bool) ([]Thawed, error) {
 	}
 	live := false
 	if !free {
-		if live = r.live(ctx, func() bool { return !isStill(f, name) }); !isStill(f, name) {
+		if live = r.live(ctx, func() bool { return !isCurrent(f, name) }); !isCurrent(f, name) {
 			return nil, fs.ErrNotExist
 		}
 	}
 	all := make([]Thawed, len(r.Mounts))
 	var mounts sync.WaitGroup
 	for i, m := range r.Mounts {
-		all[i] = r.about(m, IsLive)
+		all[i] = r.thawedOf(m, IsLive)
 		if !live || force {
 			mounts.Go(func() { all[i].thaw(ctx, m, r.Guard) })
 		}
@@ -121,7 +121,7 @@ func thawFile(ctx context.Context, name string, force bool) ([]Thawed, error) {
 	return all, os.Remove(name)
 }
 
-func (r ownedRecord) about(m ownedMount, outcome Outcome) Thawed {
+func (r ownedRecord) thawedOf(m ownedMount, outcome Outcome) Thawed {
 	return Thawed{Run: r.Run, Section: r.Section, Parent: r.Parent.PID, Guard: r.Guard.PID, Path: m.Path, Outcome: outcome}
 }
 
@@ -129,19 +129,19 @@ func (r ownedRecord) about(m ownedMount, outcome Outcome) Thawed {
 type custody int
 
 const (
-	nobody   custody = iota // both dead, or the freeze should have ended long ago: somebody stopped them
-	healthy                 // the parent lives, and its guard does its work, or nothing is frozen yet
-	orphaned                // the parent is dead; its guard thaws, which takes a moment
-	stuck                   // the parent lives, its guard is dead or stopped: it thaws, if it is not stopped itself
+	noGuard    custody = iota // both dead, or the freeze should have ended long ago: somebody stopped them
+	healthy                   // the parent lives, and its guard does its work, or nothing is frozen yet
+	parentDead                // the parent is dead; its guard thaws, which takes a moment
+	stuck                     // the parent lives, its guard is dead or stopped: it thaws, if it is not stopped itself
 )
 
 func (r ownedRecord) custody() custody {
 	parent, guard := r.Parent.alive(), r.Guard.alive()
 	switch {
 	case !parent && !guard, r.overdue():
-		return nobody
+		return noGuard
 	case !parent:
-		return orphaned
+		return parentDead
 	case guard && !r.Guard.stopped(), r.deadline() == 0:
 		return healthy
 	}
@@ -151,7 +151,7 @@ func (r ownedRecord) custody() custody {
 // live says whether somebody is there who will thaw: the parent, which thaws when the guard dies, or a guard, which
 // thaws when the parent dies and is given a moment to do so. Where both may hang it waits, for the deadline at most.
 func (r ownedRecord) live(ctx context.Context, gone func() bool) bool {
-	patience := time.NewTimer(orphanPatience)
+	patience := time.NewTimer(orphanTimeout)
 	defer patience.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -162,11 +162,11 @@ func (r ownedRecord) live(ctx context.Context, gone func() bool) bool {
 			well = 0
 		}
 		switch {
-		case c == nobody:
+		case c == noGuard:
 			return false
 		case well == 2 || gone(): // twice, since a process that is being killed looks well for an instant
 			return true
-		case c == orphaned && (tired || ctx.Err() != nil): // stopped, perhaps: nobody wants the freeze any more
+		case c == parentDead && (tired || ctx.Err() != nil): // stopped, perhaps: nobody wants the freeze any more
 			return false
 		case ctx.Err() != nil:
 			return true
@@ -191,7 +191,7 @@ func (t *Thawed) thaw(ctx context.Context, m ownedMount, guard identity) {
 	answer := make(chan syscall.Errno, 1)
 	go func() { // the ioctl cannot be interrupted
 		defer dir.Close()
-		answer <- thawSurely(ctx, int(dir.Fd()), guard)
+		answer <- thawUntilDone(ctx, int(dir.Fd()), guard)
 	}()
 	var errno syscall.Errno
 	select {
@@ -199,7 +199,7 @@ func (t *Thawed) thaw(ctx context.Context, m ownedMount, guard identity) {
 	case <-ctx.Done():
 		select {
 		case errno = <-answer:
-		case <-time.After(lastMoment):
+		case <-time.After(lateThawTimeout):
 			errno = syscall.EINPROGRESS
 		}
 	}
@@ -215,12 +215,12 @@ func (t *Thawed) thaw(ctx context.Context, m ownedMount, guard identity) {
 	}
 }
 
-// lastMoment is what a thaw may take that has nothing to wait for when the context has ended already.
-const lastMoment = 200 * time.Millisecond
+// lateThawTimeout is what a thaw may take that has nothing to wait for when the context has ended already.
+const lateThawTimeout = 200 * time.Millisecond
 
-// thawSurely issues FITHAW, and again as long as its killed guard hangs in the kernel: a FITHAW waits for a FIFREEZE
+// thawUntilDone issues FITHAW, and again as long as its killed guard hangs in the kernel: a FITHAW waits for a FIFREEZE
 // under way or, in other phases of it, is told EINVAL while the freeze still comes about.
-func thawSurely(ctx context.Context, fd int, guard identity) syscall.Errno {
+func thawUntilDone(ctx context.Context, fd int, guard identity) syscall.Errno {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {

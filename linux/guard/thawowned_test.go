@@ -25,11 +25,11 @@ func TestThawOwnedFreesWhatBothLeft(t *testing.T) {
 			knob := readKnob(t)
 			disks := append(makeDisks(t, "ext4", 2), makeDisks(t, "xfs", 1)...)
 			w := startWriter(t, disks[0])
-			v := startVictim(t, disks, env)
+			v := startChild(t, disks, env)
 			if l := v.line(); l != "frozen" {
 				t.Fatal(l)
 			}
-			w.standsStill()
+			w.isBlocked()
 			frozeBy := len(w.moments())
 			v.killBoth()
 			time.Sleep(50 * time.Millisecond)
@@ -64,7 +64,7 @@ func TestThawOwnedFreesWhatBothLeft(t *testing.T) {
 func TestThawOwnedFreesWhatBothLeftInMidFreeze(t *testing.T) {
 	disks := makeDisks(t, "ext4", 3)
 	for _, delay := range []time.Duration{0, 1, 3, 6, 10, 15, 20, 30, 40} {
-		v := startVictim(t, disks)
+		v := startChild(t, disks)
 		time.Sleep(delay * time.Millisecond)
 		v.killBoth()
 		done, err := ThawOwned(t.Context(), v.owned, false)
@@ -73,7 +73,7 @@ func TestThawOwnedFreesWhatBothLeftInMidFreeze(t *testing.T) {
 		}
 		if !v.guard.gone() {
 			_ = v.cmd.Wait()
-			eventually(t, slowly, "the guard is gone", v.guard.gone)
+			waitUntil(t, slowly, "the guard is gone", v.guard.gone)
 		}
 		for _, d := range disks {
 			if errno := thawPath(d.path); errno != syscall.EINVAL {
@@ -90,9 +90,9 @@ func TestThawOwnedWaitsForTheDeadGuardsLateFreeze(t *testing.T) {
 	dirty(t, slow)
 	freezePath(t, under.path)
 	t.Cleanup(func() { thawPath(under.path) })
-	v := startVictim(t, []disk{quick, slow})
+	v := startChild(t, []disk{quick, slow})
 	t.Cleanup(func() { thawPath(under.path) })
-	w.standsStill()
+	w.isBlocked()
 	v.killBoth()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
@@ -128,27 +128,27 @@ func TestThawOwnedLeavesALiveFreezeAlone(t *testing.T) {
 	if err != nil || len(done) != 1 || done[0].Outcome != WasFrozen {
 		t.Errorf("by force: %+v, %v", done, err)
 	}
-	if h, err := g.Thaw(t.Context()); err != nil || h.Held {
+	if h, err := g.Thaw(t.Context()); err != nil || h.Unbroken {
 		t.Errorf("after a forced thaw: %+v, %v", h, err)
 	}
 }
 
 func TestThawOwnedOfAStoppedGuardWithoutParent(t *testing.T) {
 	disks := makeDisks(t, "ext4", 1)
-	v := startVictim(t, disks)
+	v := startChild(t, disks)
 	if l := v.line(); l != "frozen" {
 		t.Fatal(l)
 	}
 	parent := v.identity()
 	_ = syscall.Kill(v.guard.PID, syscall.SIGSTOP)
 	v.kill()
-	eventually(t, slowly, "the parent dies", func() bool { return !parent.alive() })
+	waitUntil(t, slowly, "the parent dies", func() bool { return !parent.alive() })
 	done, err := ThawOwned(t.Context(), v.owned, false)
 	if err != nil || len(done) != 1 || done[0].Outcome != WasFrozen {
 		t.Errorf("%+v, %v", done, err)
 	}
 	_ = syscall.Kill(v.guard.PID, syscall.SIGCONT)
-	eventually(t, slowly, "the guard leaves", v.guard.gone)
+	waitUntil(t, slowly, "the guard leaves", v.guard.gone)
 }
 
 func TestThawOwnedFindsTheFileSystemWhereverItIsMounted(t *testing.T) {
@@ -209,21 +209,21 @@ func TestThawOwnedFindsTheFileSystemWhereverItIsMounted(t *testing.T) {
 
 // Parent stopped, guard killed: nobody thaws, and both seem to be there. The deadline in the file tells.
 func TestThawOwnedThawsWhatAStoppedParentLeftPastItsDeadline(t *testing.T) {
-	for name, stop := range map[string]func(v *victim){
-		"its guard killed":  func(v *victim) { _ = syscall.Kill(v.guard.PID, syscall.SIGKILL) },
-		"its guard stopped": func(v *victim) { _ = syscall.Kill(v.guard.PID, syscall.SIGSTOP) },
+	for name, stop := range map[string]func(v *child){
+		"its guard killed":  func(v *child) { _ = syscall.Kill(v.guard.PID, syscall.SIGKILL) },
+		"its guard stopped": func(v *child) { _ = syscall.Kill(v.guard.PID, syscall.SIGSTOP) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			disks := makeDisks(t, "ext4", 2)
-			v := startVictim(t, disks, "GUARD_TEST_HOLD=2s")
+			v := startChild(t, disks, "GUARD_TEST_HOLD=2s")
 			if l := v.line(); l != "frozen" {
 				t.Fatal(l)
 			}
 			parent := v.identity()
 			_ = syscall.Kill(parent.PID, syscall.SIGSTOP)
-			eventually(t, 10*time.Second, "the parent stops", parent.stopped)
+			waitUntil(t, 10*time.Second, "the parent stops", parent.stopped)
 			stop(v)
-			eventually(t, 10*time.Second, "the guard does nothing", func() bool { return v.guard.stopped() || !v.guard.alive() })
+			waitUntil(t, 10*time.Second, "the guard does nothing", func() bool { return v.guard.stopped() || !v.guard.alive() })
 			done, err := ThawOwned(t.Context(), v.owned, false)
 			if err != nil || len(done) != 2 || done[0].Outcome != WasFrozen || done[1].Outcome != WasFrozen || done[0].Parent != parent.PID || done[0].Guard != v.guard.PID {
 				t.Fatalf("%+v, %v", done, err)
@@ -238,7 +238,7 @@ func TestThawOwnedThawsWhatAStoppedParentLeftPastItsDeadline(t *testing.T) {
 			_ = syscall.Kill(parent.PID, syscall.SIGCONT)
 			v.kill()
 			_ = v.cmd.Wait()
-			eventually(t, 10*time.Second, "the guard leaves", v.guard.gone)
+			waitUntil(t, 10*time.Second, "the guard leaves", v.guard.gone)
 			if _, err := ThawOwned(t.Context(), v.owned, false); err != nil || len(ownedFiles(t, v.owned)) != 0 {
 				t.Errorf("afterwards: %v, left %v", err, ownedFiles(t, v.owned))
 			}
@@ -247,7 +247,7 @@ func TestThawOwnedThawsWhatAStoppedParentLeftPastItsDeadline(t *testing.T) {
 }
 
 // A guard is made while another process cleans up, again and again: its file is never taken for a dead one's.
-func TestANewbornOwnedFileIsNotClearedAway(t *testing.T) {
+func TestANewOwnedFileIsNotCleanedUp(t *testing.T) {
 	dir := t.TempDir()
 	over := make(chan struct{})
 	var cleaners sync.WaitGroup
@@ -271,7 +271,7 @@ func TestANewbornOwnedFileIsNotClearedAway(t *testing.T) {
 			t.Error(err)
 			break
 		}
-		if !isStill(o.file, o.path) {
+		if !isCurrent(o.file, o.path) {
 			t.Error("a newborn file was removed")
 			break
 		}
@@ -303,7 +303,7 @@ func TestThawOwnedLeavesAloneWhatIsNoFile(t *testing.T) {
 	o.file.Close()
 	path := func(name string) string { return filepath.Join(owned, name+ownedSuffix) }
 	target := filepath.Join(t.TempDir(), "target")
-	if err := errors.Join(os.WriteFile(target, nil, 0o600), unix.Mkfifo(path("fifo"), 0o600), unix.Mkfifo(filepath.Join(owned, newPrefix+"fifo"), 0o600),
+	if err := errors.Join(os.WriteFile(target, nil, 0o600), unix.Mkfifo(path("fifo"), 0o600), unix.Mkfifo(filepath.Join(owned, unnamedPrefix+"fifo"), 0o600),
 		os.Mkdir(path("dir"), 0o700), os.Symlink(target, path("link")), os.Symlink(path("fifo"), path("link-to-fifo")),
 		unix.Mknod(path("device"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5)))); err != nil {
 		t.Fatal(err)
@@ -315,7 +315,7 @@ func TestThawOwnedLeavesAloneWhatIsNoFile(t *testing.T) {
 	defer socket.Close()
 	freezePath(t, d.path)
 	t.Cleanup(func() { thawPath(d.path) })
-	left, err := Left(t.Context(), owned)
+	left, err := ListFrozen(t.Context(), owned)
 	if len(left) != 1 || err == nil || strings.Count(err.Error(), "it is not a regular file") != 6 {
 		t.Errorf("Left = %+v, %v", left, err)
 	}

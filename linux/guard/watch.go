@@ -78,7 +78,7 @@ func (g *Guard) take(m message) {
 
 // change wakes who waits; mu is held.
 func (g *Guard) change() {
-	if g.begun && g.thawCall == 0 && (g.ending != causeNone || g.lost != "") {
+	if g.started && g.thawCall == 0 && (g.ending != causeNone || g.exitError != "") {
 		g.once.Do(func() { close(g.broken) })
 	}
 	close(g.changed)
@@ -128,8 +128,8 @@ func (g *Guard) settled() bool {
 	return true
 }
 
-// still names what is not settled; mu is held.
-func (g *Guard) still() string {
+// allThawed names what is not settled; mu is held.
+func (g *Guard) allThawed() string {
 	var names []string
 	for i, s := range g.state {
 		if s.phase != freezing && s.phase != frozen {
@@ -149,17 +149,17 @@ func (g *Guard) takeOver(why string) {
 	_ = g.cmd.Process.Kill()
 	if why == "" { // it is dead or as good as: its socket is closed
 		<-g.reaped
-		why = g.obituary()
+		why = g.exitReason()
 	}
 	g.mu.Lock()
-	if g.lost != "" {
+	if g.exitError != "" {
 		g.mu.Unlock()
 		return
 	}
-	g.lost = why
+	g.exitError = why
 	for i, s := range g.state {
 		if s.phase == freezing || s.phase == frozen {
-			g.taking.Go(func() { g.thawSelf(i, s.phase == frozen) })
+			g.takeovers.Go(func() { g.thawSelf(i, s.phase == frozen) })
 		}
 	}
 	g.change()
@@ -191,6 +191,6 @@ func (g *Guard) thawSelf(index int, known bool) {
 		s.stuck = errno
 		g.change()
 		g.mu.Unlock()
-		time.Sleep(thawAgain)
+		time.Sleep(thawRetryDelay)
 	}
 }

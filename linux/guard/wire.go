@@ -23,21 +23,21 @@ const (
 	isEnding  kind = 'x' // guard: it thaws from now on, for cause
 )
 
-// cause says why the guard stopped freezing and thaws.
-type cause byte
+// endCause says why the guard stopped freezing and thaws.
+type endCause byte
 
 const (
-	causeNone       cause = iota
-	causeAsked            // the parent asked for it
-	causeRefused          // a freeze failed
-	causeExpired          // MaxHold passed
-	causeParentGone       // the pipe ended
+	causeNone       endCause = iota
+	causeAsked               // the parent asked for it
+	causeRefused             // a freeze failed
+	causeExpired             // MaxHold passed
+	causeParentGone          // the pipe ended
 )
 
 // message is one packet. issued and returned are CLOCK_MONOTONIC nanoseconds around the ioctl.
 type message struct {
 	kind     kind
-	cause    cause
+	cause    endCause
 	index    int
 	errno    syscall.Errno
 	issued   int64
@@ -64,7 +64,7 @@ func decode(b []byte) (m message, ok bool) {
 	}
 	return message{
 		kind:     kind(b[0]),
-		cause:    cause(b[1]),
+		cause:    endCause(b[1]),
 		index:    int(binary.BigEndian.Uint16(b[2:])),
 		errno:    syscall.Errno(binary.BigEndian.Uint32(b[4:])),
 		issued:   int64(binary.BigEndian.Uint64(b[8:])),

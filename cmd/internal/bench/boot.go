@@ -94,23 +94,23 @@ func (b *bench) callsOf(ctx context.Context, n int) error {
 		b.most("calls", fmt.Sprintf("%s, N = %d", name, n), "calls", calls, float64(limit), basis)
 		return nil
 	}
-	looks := 12 // ticks, looks and questions for permissions, whatever N is
-	if err := count("mount, new volumes", 3*n+looks, 1, "3 N + 12", "run", "mount", "db"); err != nil {
+	describes := 12 // ticks, looks and questions for permissions, whatever N is
+	if err := count("mount, new volumes", 3*n+describes, 1, "3 N + 12", "run", "mount", "db"); err != nil {
 		return err
 	}
-	if err := count("snapshot", n+looks, 1, "N + 12", "run", "snapshot", "db"); err != nil {
+	if err := count("snapshot", n+describes, 1, "N + 12", "run", "snapshot", "db"); err != nil {
 		return err
 	}
 	if err := count("mount of what is mounted", 3, 5, "3", "run", "mount", "db"); err != nil {
 		return err
 	}
-	if err := count("unmount", 2*n+looks, 1, "2 N + 12", "run", "unmount", "db"); err != nil {
+	if err := count("unmount", 2*n+describes, 1, "2 N + 12", "run", "unmount", "db"); err != nil {
 		return err
 	}
 	if err := m.deleteVolumes(ctx); err != nil {
 		return err
 	}
-	if err := count("mount, from snapshots", 3*n+looks, 1, "3 N + 12", "run", "mount", "db"); err != nil {
+	if err := count("mount, from snapshots", 3*n+describes, 1, "3 N + 12", "run", "mount", "db"); err != nil {
 		return err
 	}
 	return m.lose(ctx)

@@ -20,7 +20,7 @@ func cold(ctx context.Context, b *bench) error {
 	}
 	b.most("cold", "binary", "MB", []float64{float64(info.Size()) / 1e6}, 20, "20 MB, stripped")
 
-	version, err := b.many(3*b.reps, func() (cost, error) { return timed(exec.Command(b.bin, "version")) })
+	version, err := b.repeat(3*b.reps, func() (cost, error) { return timed(exec.Command(b.bin, "version")) })
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func cold(ctx context.Context, b *bench) error {
 	if err := pastRuns(state, 1000); err != nil {
 		return err
 	}
-	status, err := b.many(3*b.reps, func() (cost, error) { return timed(exec.Command(b.bin, "--state-dir", state, "status")) })
+	status, err := b.repeat(3*b.reps, func() (cost, error) { return timed(exec.Command(b.bin, "--state-dir", state, "status")) })
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (b *bench) noop(ctx context.Context) error {
 	if _, err := m.run("run", "mount", "db"); err != nil {
 		return err
 	}
-	again, err := b.many(3*b.reps, func() (cost, error) { return m.run("run", "mount", "db") })
+	again, err := b.repeat(3*b.reps, func() (cost, error) { return m.run("run", "mount", "db") })
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (b *bench) noop(ctx context.Context) error {
 	return err
 }
 
-func (b *bench) many(n int, f func() (cost, error)) (ms []float64, err error) {
+func (b *bench) repeat(n int, f func() (cost, error)) (ms []float64, err error) {
 	for range n {
 		c, err := f()
 		if err != nil {

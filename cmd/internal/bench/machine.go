@@ -72,7 +72,7 @@ func (m *machine) remove() {
 }
 
 // slow sets how long the sandbox's things take.
-func (m *machine) slow(l sandbox.Latency) error { return sandbox.Misbehave(m.sandbox(), l) }
+func (m *machine) slow(l sandbox.Latency) error { return sandbox.SetFaults(m.sandbox(), l) }
 
 func (m *machine) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(m.bin, append([]string{"--settings", m.settings(), "--state-dir", filepath.Join(m.dir, "state"),

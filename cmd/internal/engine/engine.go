@@ -129,7 +129,7 @@ func (e *Engine) Trusted() error {
 	}
 	for _, f := range folders {
 		err := linux.CheckFolder(f.path)
-		var u *linux.Untrusted
+		var u *linux.UntrustedPath
 		switch {
 		case errors.As(err, &u):
 			return &Error{Code: Usage, Err: fmt.Errorf("refusing %s %s: %w", f.what, f.path, u),

@@ -121,7 +121,7 @@ func (e *Engine) patientUntil() time.Time {
 
 // patiently asks until there is an answer, for as long as this command may.
 func (e *Engine) patiently(ctx context.Context, question func(context.Context) error) error {
-	return ec2.Patience{Until: e.patientUntil(), Say: e.sayWaiting}.Ask(ctx, question)
+	return ec2.Patience{Until: e.patientUntil(), Notify: e.sayWaiting}.Retry(ctx, question)
 }
 
 // sayWaiting is told at the first failure, and every 15 s.
@@ -154,7 +154,7 @@ func (e *Engine) reach(ctx context.Context) error {
 func (e *Engine) mustAnswer(c *ec2.Client) {
 	if cutOff := e.patience.cutOff; cutOff != nil {
 		time.AfterFunc(silentFor, func() {
-			if !c.Heard() {
+			if !c.Reached() {
 				cutOff(ErrSilent)
 			}
 		})

@@ -71,7 +71,7 @@ func (e *Engine) attachedPatiently(ctx context.Context, c *ec2.Client, op, name,
 		return err
 	})
 	fault, isFault := errors.AsType[*ec2.Fault](err)
-	if isFault && !fault.Passes() && fault.Class != ec2.Canceled {
+	if isFault && !fault.IsTemporary() && fault.Class != ec2.Canceled {
 		e.answered()
 		return nil, refused(op, name, err)
 	}

@@ -40,7 +40,7 @@ func (e *Engine) recordWay(ctx context.Context) *journal.Reach {
 		return nil
 	}
 	way := e.way()
-	way.Environ = ec2.Surroundings(way.Profile)
+	way.Environ = ec2.ConfigVars(way.Profile)
 	if region, err := e.client.Region(ctx); err == nil {
 		way.Region = region
 	}

@@ -83,7 +83,7 @@ func checkText(path string, src []byte) error {
 // the rights of whoever runs Snaptastic.
 func checkWriters(path string, info fs.FileInfo) error {
 	err := linux.CheckFile(path, info)
-	var u *linux.Untrusted
+	var u *linux.UntrustedPath
 	switch {
 	case errors.As(err, &u) && u.Path == path:
 		return fmt.Errorf("refusing settings %s: %s, and its hooks run as %s; run: %s", path, u.Reason, runsAs(), u.Fix)

@@ -27,9 +27,9 @@ type Config struct {
 	Hosts     []string // names and addresses besides loopback's by which clients may call it
 }
 
-// World is an open sandbox. Its methods may be called concurrently, and other
+// Sandbox is an open sandbox. Its methods may be called concurrently, and other
 // processes may have the same folder open.
-type World struct {
+type Sandbox struct {
 	dir    string
 	config Config
 	pool   *pool
@@ -53,7 +53,7 @@ func Missing() error {
 // Open opens the world in cfg.Dir, making it where there is none, and brings
 // the host in line with its records: attached volumes get their devices back
 // after a reboot, what a killed process left half done is finished or removed.
-func Open(cfg Config) (*World, error) {
+func Open(cfg Config) (*Sandbox, error) {
 	w, err := open(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the sandbox in %s: %w", cfg.Dir, err)
@@ -61,7 +61,7 @@ func Open(cfg Config) (*World, error) {
 	return w, nil
 }
 
-func open(cfg Config) (*World, error) {
+func open(cfg Config) (*Sandbox, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("no folder given")
 	}
@@ -80,7 +80,7 @@ func open(cfg Config) (*World, error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil { // the kernel names backing files so
 		return nil, err
 	}
-	w := &World{dir: dir, config: cfg, log: callLog{path: filepath.Join(dir, "log.jsonl")}}
+	w := &Sandbox{dir: dir, config: cfg, log: callLog{path: filepath.Join(dir, "log.jsonl")}}
 	w.store.path = filepath.Join(dir, "world.jsonl")
 	w.faults = faultFile{path: filepath.Join(dir, "faults.json")}
 
@@ -99,11 +99,11 @@ func open(cfg Config) (*World, error) {
 }
 
 // load reads the records and brings the host in line with them.
-func (w *World) load() (err error) {
+func (w *Sandbox) load() (err error) {
 	if _, err := w.store.catchUp(); err != nil {
 		return err
 	}
-	if err := w.found(); err != nil {
+	if err := w.initialize(); err != nil {
 		return err
 	}
 	if w.pool, err = openPool(w.dir, w.config.FilesOnly); err != nil {
@@ -114,14 +114,14 @@ func (w *World) load() (err error) {
 
 // Close closes the world's files. Devices stay attached and the pool stays
 // mounted, as EC2 outlives its clients.
-func (w *World) Close() error {
+func (w *Sandbox) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return errors.Join(w.store.close(), w.log.close())
 }
 
 // found makes the first instance and its root volume, and keeps the settings.
-func (w *World) found() error {
+func (w *Sandbox) initialize() error {
 	now := time.Now()
 	next := newChange()
 	facts := settings{FilesOnly: w.config.FilesOnly}

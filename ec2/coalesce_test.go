@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// world answers DescribeVolumes from a list, after some latency.
-type world struct {
+// volumeList answers DescribeVolumes from a list, after some latency.
+type volumeList struct {
 	mu      sync.Mutex
 	volumes []Volume
 	latency time.Duration
 }
 
-func (w *world) answer(r request) answer {
+func (w *volumeList) answer(r request) answer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var some []Volume
@@ -45,7 +45,7 @@ func (w *world) answer(r request) answer {
 	return a
 }
 
-func (w *world) set(id string, change func(*Volume)) {
+func (w *volumeList) set(id string, change func(*Volume)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.volumes {
@@ -63,13 +63,13 @@ func volumesNamed(n int, state string) []Volume {
 	return volumes
 }
 
-func TestLanesThatLookTogetherShareOneCall(t *testing.T) {
+func TestConcurrentDescribesShareOneCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(16, "in-use"), latency: 50 * time.Millisecond}
+		w := &volumeList{volumes: volumesNamed(16, "in-use"), latency: 50 * time.Millisecond}
 		for i := range w.volumes {
 			w.volumes[i].Attachments = []Attachment{{InstanceID: "i-1", Device: fmt.Sprintf("/dev/sd%c", 'z'-i), State: "attached"}}
 		}
-		cloud := &cloud{answer: w.answer}
+		cloud := &fakeEC2{answer: w.answer}
 		client := cloud.client(t)
 		var lanes sync.WaitGroup
 		for i := range 16 {
@@ -101,10 +101,10 @@ func TestLanesThatLookTogetherShareOneCall(t *testing.T) {
 	})
 }
 
-func TestALookIsNeverOlderThanItsQuestion(t *testing.T) {
+func TestACoalescedDescribeIsNeverOlderThanItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(1, "creating"), latency: 100 * time.Millisecond}
-		cloud := &cloud{answer: w.answer}
+		w := &volumeList{volumes: volumesNamed(1, "creating"), latency: 100 * time.Millisecond}
+		cloud := &fakeEC2{answer: w.answer}
 		client := cloud.client(t)
 		var lanes sync.WaitGroup
 		lanes.Go(func() {
@@ -126,9 +126,9 @@ func TestALookIsNeverOlderThanItsQuestion(t *testing.T) {
 	})
 }
 
-func TestOneSharerLeavingDoesNotDisturbTheOthers(t *testing.T) {
+func TestOneCallerLeavingDoesNotAffectTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cloud := &cloud{answer: (&world{volumes: volumesNamed(2, "available"), latency: time.Second}).answer}
+		cloud := &fakeEC2{answer: (&volumeList{volumes: volumesNamed(2, "available"), latency: time.Second}).answer}
 		client := cloud.client(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
@@ -154,7 +154,7 @@ func TestOneSharerLeavingDoesNotDisturbTheOthers(t *testing.T) {
 	})
 }
 
-func TestTheLastSharerEndsTheCall(t *testing.T) {
+func TestTheLastCallerLeavingEndsTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := always(answer{latency: time.Hour}).client(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -169,9 +169,9 @@ func TestTheLastSharerEndsTheCall(t *testing.T) {
 	})
 }
 
-func TestAFailedSharedLookFailsAllItsSharersInTheirOwnWords(t *testing.T) {
+func TestAFailedSharedDescribeFailsEachCallerWithItsOwnMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cloud := always(refusal(403, "UnauthorizedOperation", "You are not authorized to perform this operation."))
+		cloud := always(errorAnswer(403, "UnauthorizedOperation", "You are not authorized to perform this operation."))
 		client := cloud.client(t)
 		var lanes sync.WaitGroup
 		for _, id := range []string{"vol-0", "vol-1", "vol-2"} {
@@ -190,10 +190,10 @@ func TestAFailedSharedLookFailsAllItsSharersInTheirOwnWords(t *testing.T) {
 	})
 }
 
-func TestManyLooksStayWithinWhatAFilterTakes(t *testing.T) {
+func TestCoalescedDescribesStayWithinTheFilterLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const volumes = 3*mostFilterValues + 7
-		cloud := &cloud{answer: (&world{volumes: volumesNamed(volumes, "available")}).answer}
+		const volumes = 3*maxFilterValues + 7
+		cloud := &fakeEC2{answer: (&volumeList{volumes: volumesNamed(volumes, "available")}).answer}
 		client := cloud.client(t)
 		var lanes sync.WaitGroup
 		for i := range volumes {
@@ -208,7 +208,7 @@ func TestManyLooksStayWithinWhatAFilterTakes(t *testing.T) {
 		for _, r := range cloud.seen("DescribeVolumes") {
 			ids := r.filter("volume-id")
 			asked += len(ids)
-			if len(ids) > mostFilterValues {
+			if len(ids) > maxFilterValues {
 				t.Errorf("a call asks for %d", len(ids))
 			}
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // Left tells of dead runs apart from live ones, and changes nothing.
-func TestLeftNamesWhatADeadRunMayHaveFrozen(t *testing.T) {
+func TestListFrozenNamesWhatADeadRunMayHaveFrozen(t *testing.T) {
 	dir := t.TempDir()
 	boot, err := bootID()
 	if err != nil {
@@ -34,7 +34,7 @@ func TestLeftNamesWhatADeadRunMayHaveFrozen(t *testing.T) {
 	defer live.drop()
 
 	got := map[string]Outcome{}
-	left, err := Left(context.Background(), dir)
+	left, err := ListFrozen(context.Background(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestLeftNamesWhatADeadRunMayHaveFrozen(t *testing.T) {
 	if files, _ := os.ReadDir(dir); len(files) != 3 {
 		t.Errorf("%d files are there, want all 3", len(files))
 	}
-	if left, err := Left(context.Background(), dir+"/nowhere"); len(left) != 0 || err != nil {
+	if left, err := ListFrozen(context.Background(), dir+"/nowhere"); len(left) != 0 || err != nil {
 		t.Errorf("of a folder that is not there: %v, %v", left, err)
 	}
 }

@@ -7,31 +7,31 @@ import (
 	"time"
 )
 
-// hold is the guard's state machine: one goroutine owns it, one locked thread per file system issues the ioctls.
+// stateMachine is the guard's state machine: one goroutine owns it, one locked thread per file system issues the ioctls.
 //
 //	idle ──F──▶ freezing ──ok──▶ frozen ──end──▶ thawing ──▶ thawed
 //	                    └─errno─▶ refused (never thawed: not ours)
 //
 // end comes from the parent's word or death, from a freeze that fails, or from the clock; from then on nothing is
 // frozen, and a freeze that returns late goes straight to thawing.
-type hold struct {
-	mounts  int
-	maxHold time.Duration
-	freeze  func(index int) syscall.Errno
-	thaw    func(index int) syscall.Errno
-	wrote   func(index int) int64 // sectors written while it was frozen; nil is none
-	now     func() int64
-	tell    func(message)
-	open    func() // before the first freeze
-	shut    func() // once, when nothing is frozen any more
+type stateMachine struct {
+	mounts         int
+	maxHold        time.Duration
+	freeze         func(index int) syscall.Errno
+	thaw           func(index int) syscall.Errno
+	sectorsWritten func(index int) int64 // sectors written while it was frozen; nil is none
+	now            func() int64
+	tell           func(message)
+	beforeFreeze   func() // before the first freeze
+	afterThaw      func() // once, when nothing is frozen any more
 
-	phase   []phase
-	workers []chan kind
-	results chan message
-	ending  cause
-	begun   bool
-	shutYet bool
-	expiry  <-chan time.Time
+	phase         []phase
+	workers       []chan kind
+	results       chan message
+	ending        endCause
+	started       bool
+	afterThawDone bool
+	expiry        <-chan time.Time
 }
 
 type phase byte
@@ -45,14 +45,14 @@ const (
 	thawed
 )
 
-// thawAgain is the pause after a FITHAW that failed for another reason than "not frozen".
-const thawAgain = 100 * time.Millisecond
+// thawRetryDelay is the pause after a FITHAW that failed for another reason than "not frozen".
+const thawRetryDelay = 100 * time.Millisecond
 
 // parentGone is what the guard tells itself when its pipe ends or its parent's thread dies.
 const parentGone kind = 0
 
 // prepare starts the threads and returns when each of them stands ready.
-func (h *hold) prepare() {
+func (h *stateMachine) prepare() {
 	h.phase = make([]phase, h.mounts)
 	h.workers = make([]chan kind, h.mounts)
 	h.results = make(chan message, 2*h.mounts)
@@ -67,7 +67,7 @@ func (h *hold) prepare() {
 }
 
 // work issues the ioctls of one file system, one after the other, on a thread of its own.
-func (h *hold) work(index int, ready chan<- struct{}) {
+func (h *stateMachine) work(index int, ready chan<- struct{}) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ready <- struct{}{}
@@ -87,12 +87,12 @@ func (h *hold) work(index int, ready chan<- struct{}) {
 				if !told {
 					h.tell(message{kind: isStuck, index: index, errno: m.errno})
 				}
-				time.Sleep(thawAgain)
+				time.Sleep(thawRetryDelay)
 			}
 		}
 		m.returned = h.now()
-		if m.kind == isThawed && h.wrote != nil {
-			m.text = strconv.FormatInt(h.wrote(index), 10)
+		if m.kind == isThawed && h.sectorsWritten != nil {
+			m.text = strconv.FormatInt(h.sectorsWritten(index), 10)
 		}
 		h.results <- m
 	}
@@ -100,7 +100,7 @@ func (h *hold) work(index int, ready chan<- struct{}) {
 
 // run serves the parent until it is released, or the parent is gone, and nothing is frozen. It says whether the
 // parent was gone.
-func (h *hold) run(commands <-chan kind) (orphaned bool) {
+func (h *stateMachine) run(commands <-chan kind) (orphaned bool) {
 	defer func() {
 		for _, w := range h.workers {
 			close(w)
@@ -130,9 +130,9 @@ func (h *hold) run(commands <-chan kind) (orphaned bool) {
 		if !h.settled() {
 			continue
 		}
-		if h.begun && !h.shutYet {
-			h.shutYet = true
-			h.shut()
+		if h.started && !h.afterThawDone {
+			h.afterThawDone = true
+			h.afterThaw()
 		}
 		if released || orphaned {
 			return orphaned
@@ -141,12 +141,12 @@ func (h *hold) run(commands <-chan kind) (orphaned bool) {
 }
 
 // start freezes all at once, the only time in a guard's life.
-func (h *hold) start() {
-	if h.begun || h.ending != causeNone {
+func (h *stateMachine) start() {
+	if h.started || h.ending != causeNone {
 		return
 	}
-	h.begun = true
-	h.open()
+	h.started = true
+	h.beforeFreeze()
 	timer := time.NewTimer(h.maxHold)
 	h.expiry = timer.C
 	for i, w := range h.workers {
@@ -156,7 +156,7 @@ func (h *hold) start() {
 }
 
 // end thaws everything that is frozen and lets settle thaw what comes late.
-func (h *hold) end(why cause) {
+func (h *stateMachine) end(why endCause) {
 	if h.ending != causeNone {
 		if why == causeAsked { // the parent waits for the word that somebody is there
 			h.tell(message{kind: isEnding, cause: h.ending})
@@ -173,13 +173,13 @@ func (h *hold) end(why cause) {
 	h.tell(message{kind: isEnding, cause: why})
 }
 
-func (h *hold) release(index int) {
+func (h *stateMachine) release(index int) {
 	h.phase[index] = thawing
 	h.workers[index] <- doThaw
 }
 
 // settle takes what a thread brings back.
-func (h *hold) settle(m message) {
+func (h *stateMachine) settle(m message) {
 	switch m.kind {
 	case isFrozen:
 		h.phase[m.index] = frozen
@@ -198,7 +198,7 @@ func (h *hold) settle(m message) {
 }
 
 // settled says that nothing is frozen and nothing can become so without a new order.
-func (h *hold) settled() bool {
+func (h *stateMachine) settled() bool {
 	for _, p := range h.phase {
 		switch p {
 		case freezing, frozen, thawing:

@@ -9,102 +9,102 @@ import (
 	"time"
 )
 
-// world is what the hold's ioctls act on under a synctest clock; every event is noted with its second.
-type world struct {
+// eventLog is what the hold's ioctls act on under a synctest clock; every event is noted with its second.
+type eventLog struct {
 	mu     sync.Mutex
 	begin  time.Time
 	events []string
 	frozen map[int]bool
 }
 
-func (w *world) note(format string, args ...any) {
+func (w *eventLog) note(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at := time.Since(w.begin).Seconds()
 	w.events = append(w.events, fmt.Sprintf("%g ", at)+fmt.Sprintf(format, args...))
 }
 
-// script is what the parent does and the kernel answers.
-type script struct {
+// scenario is what the parent does and the kernel answers.
+type scenario struct {
 	name    string
-	freezes []answer // one per file system
+	freezes []ioctlAnswer // one per file system
 	thaws   map[int][]syscall.Errno
-	words   []word
+	words   []order
 	want    []string
 	orphan  bool
 }
 
-type answer struct {
+type ioctlAnswer struct {
 	takes time.Duration
 	errno syscall.Errno
 }
 
-type word struct {
+type order struct {
 	at   time.Duration
 	kind kind
 }
 
-func TestHold(t *testing.T) {
+func TestStateMachine(t *testing.T) {
 	s := func(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
-	for _, c := range []script{
+	for _, c := range []scenario{
 		{
 			name:    "frozen and thawed when asked",
-			freezes: []answer{{takes: s(1)}, {takes: s(2)}},
-			words:   []word{{0, doFreeze}, {s(5), doThaw}, {s(7), doRelease}},
+			freezes: []ioctlAnswer{{takes: s(1)}, {takes: s(2)}},
+			words:   []order{{0, doFreeze}, {s(5), doThaw}, {s(7), doRelease}},
 			want:    []string{"0 open", "1 froze 0", "2 froze 1", "5 thaw 0", "5 thaw 1", "5 shut", "7 left"},
 		}, {
 			name:    "MaxHold runs from the first freeze",
-			freezes: []answer{{takes: s(1)}, {takes: s(2)}},
-			words:   []word{{s(3), doFreeze}, {s(20), doThaw}, {s(20), doRelease}},
+			freezes: []ioctlAnswer{{takes: s(1)}, {takes: s(2)}},
+			words:   []order{{s(3), doFreeze}, {s(20), doThaw}, {s(20), doRelease}},
 			want:    []string{"3 open", "4 froze 0", "5 froze 1", "13 thaw 0", "13 thaw 1", "13 shut", "20 left"},
 		}, {
 			name:    "a freeze that returns after MaxHold is thawed at once",
-			freezes: []answer{{takes: s(1)}, {takes: s(15)}},
-			words:   []word{{0, doFreeze}, {s(11), doThaw}, {s(11), doRelease}},
+			freezes: []ioctlAnswer{{takes: s(1)}, {takes: s(15)}},
+			words:   []order{{0, doFreeze}, {s(11), doThaw}, {s(11), doRelease}},
 			want:    []string{"0 open", "1 froze 0", "10 thaw 0", "15 froze 1", "15 thaw 1", "15 shut", "15 left"},
 		}, {
 			name:    "one refused: the others are thawed, the late one too, that one never",
-			freezes: []answer{{takes: s(1)}, {s(2), syscall.EBUSY}, {takes: s(3)}},
-			words:   []word{{0, doFreeze}, {s(4), doThaw}, {s(4), doRelease}},
+			freezes: []ioctlAnswer{{takes: s(1)}, {s(2), syscall.EBUSY}, {takes: s(3)}},
+			words:   []order{{0, doFreeze}, {s(4), doThaw}, {s(4), doRelease}},
 			want:    []string{"0 open", "1 froze 0", "2 refused 1", "2 thaw 0", "3 froze 2", "3 thaw 2", "3 shut", "4 left"},
 		}, {
 			name:    "the parent dies while one is still freezing",
-			freezes: []answer{{takes: s(1)}, {takes: s(4)}},
-			words:   []word{{0, doFreeze}, {s(2), parentGone}},
+			freezes: []ioctlAnswer{{takes: s(1)}, {takes: s(4)}},
+			words:   []order{{0, doFreeze}, {s(2), parentGone}},
 			want:    []string{"0 open", "1 froze 0", "2 thaw 0", "4 froze 1", "4 thaw 1", "4 shut", "4 left"},
 			orphan:  true,
 		}, {
 			name:    "the parent dies before anything",
-			freezes: []answer{{}},
-			words:   []word{{s(2), parentGone}},
+			freezes: []ioctlAnswer{{}},
+			words:   []order{{s(2), parentGone}},
 			want:    []string{"2 left"},
 			orphan:  true,
 		}, {
 			name:    "no freeze after the end",
-			freezes: []answer{{}},
-			words:   []word{{0, doThaw}, {s(1), doFreeze}, {s(2), doRelease}},
+			freezes: []ioctlAnswer{{}},
+			words:   []order{{0, doThaw}, {s(1), doFreeze}, {s(2), doRelease}},
 			want:    []string{"2 left"},
 		}, {
 			name:    "a second order to freeze is nothing",
-			freezes: []answer{{takes: s(1)}},
-			words:   []word{{0, doFreeze}, {s(2), doFreeze}, {s(3), doThaw}, {s(4), doFreeze}, {s(5), doRelease}},
+			freezes: []ioctlAnswer{{takes: s(1)}},
+			words:   []order{{0, doFreeze}, {s(2), doFreeze}, {s(3), doThaw}, {s(4), doFreeze}, {s(5), doRelease}},
 			want:    []string{"0 open", "1 froze 0", "3 thaw 0", "3 shut", "5 left"},
 		}, {
 			name:    "a release thaws what is frozen before the guard leaves",
-			freezes: []answer{{takes: s(1)}},
-			words:   []word{{0, doFreeze}, {s(2), doRelease}},
+			freezes: []ioctlAnswer{{takes: s(1)}},
+			words:   []order{{0, doFreeze}, {s(2), doRelease}},
 			want:    []string{"0 open", "1 froze 0", "2 thaw 0", "2 shut", "2 left"},
 		}, {
 			name:    "a thaw that fails is tried again",
-			freezes: []answer{{takes: s(1)}},
+			freezes: []ioctlAnswer{{takes: s(1)}},
 			thaws:   map[int][]syscall.Errno{0: {syscall.EIO, syscall.EIO}},
-			words:   []word{{0, doFreeze}, {s(2), doThaw}, {s(2), doRelease}},
+			words:   []order{{0, doFreeze}, {s(2), doThaw}, {s(2), doRelease}},
 			want:    []string{"0 open", "1 froze 0", "2 thaw 0: input/output error", "2.1 thaw 0: input/output error", "2.2 thaw 0", "2.2 shut", "2.2 left"},
 		}, {
 			name:    "thawed by another: over all the same",
-			freezes: []answer{{takes: s(1)}},
+			freezes: []ioctlAnswer{{takes: s(1)}},
 			thaws:   map[int][]syscall.Errno{0: {syscall.EINVAL}},
-			words:   []word{{0, doFreeze}, {s(2), doThaw}, {s(2), doRelease}},
+			words:   []order{{0, doFreeze}, {s(2), doThaw}, {s(2), doRelease}},
 			want:    []string{"0 open", "1 froze 0", "2 thaw 0: invalid argument", "2 shut", "2 left"},
 		},
 	} {
@@ -112,9 +112,9 @@ func TestHold(t *testing.T) {
 	}
 }
 
-func (c script) run(t *testing.T) {
-	w := &world{begin: time.Now(), frozen: map[int]bool{}}
-	h := &hold{
+func (c scenario) run(t *testing.T) {
+	w := &eventLog{begin: time.Now(), frozen: map[int]bool{}}
+	h := &stateMachine{
 		mounts: len(c.freezes), maxHold: 10 * time.Second,
 		freeze: func(i int) syscall.Errno {
 			time.Sleep(c.freezes[i].takes)
@@ -141,10 +141,10 @@ func (c script) run(t *testing.T) {
 			w.note("thaw %d", i)
 			return 0
 		},
-		now:  func() int64 { return int64(time.Since(w.begin)) },
-		tell: func(message) {},
-		open: func() { w.note("open") },
-		shut: func() { w.note("shut") },
+		now:          func() int64 { return int64(time.Since(w.begin)) },
+		tell:         func(message) {},
+		beforeFreeze: func() { w.note("open") },
+		afterThaw:    func() { w.note("shut") },
 	}
 	h.prepare()
 	commands := make(chan kind)

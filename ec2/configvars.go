@@ -7,25 +7,25 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// surroundings are the variables that say how the SDK comes to EC2. None of them is a secret.
+// configVars are the variables that say how the SDK comes to EC2. None of them is a secret.
 // Source: https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
-var surroundings = []string{
+var configVars = []string{
 	"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE",
 	"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_STS", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 	"AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT",
 	"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
 }
 
-// Surrounding says whether a variable is one of them.
-func Surrounding(name string) bool { return slices.Contains(surroundings, name) }
+// IsConfigVar says whether a variable is one of them.
+func IsConfigVar(name string) bool { return slices.Contains(configVars, name) }
 
-// Surroundings returns those that are set; for a profile also where it is read from, since that goes by the user's home.
-func Surroundings(profile string) map[string]string {
+// ConfigVars returns those that are set; for a profile also where it is read from, since that goes by the user's home.
+func ConfigVars(profile string) map[string]string {
 	set := map[string]string{}
 	if profile != "" || os.Getenv("AWS_PROFILE") != "" {
 		set["AWS_CONFIG_FILE"], set["AWS_SHARED_CREDENTIALS_FILE"] = config.DefaultSharedConfigFilename(), config.DefaultSharedCredentialsFilename()
 	}
-	for _, name := range surroundings {
+	for _, name := range configVars {
 		if value := os.Getenv(name); value != "" {
 			set[name] = value
 		}

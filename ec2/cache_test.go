@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// looked counts the describes that a look at vol-0 sends.
-func looked(t *testing.T, cloud *cloud, client *Client) int {
+// describeCount counts the describes that a look at vol-0 sends.
+func describeCount(t *testing.T, cloud *fakeEC2, client *Client) int {
 	t.Helper()
 	before := len(cloud.seen(""))
 	if v, err := client.Volume(t.Context(), "vol-0"); err != nil || v.ID != "vol-0" {
@@ -19,7 +19,7 @@ func looked(t *testing.T, cloud *cloud, client *Client) int {
 }
 
 // What a describe has just shown of a volume is not asked again, until this client changes something, or for a second.
-func TestAVolumeJustSeenIsNotAskedForAgain(t *testing.T) {
+func TestACachedVolumeIsNotDescribedAgain(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		then  func(context.Context, *Client) error
@@ -41,16 +41,16 @@ func TestAVolumeJustSeenIsNotAskedForAgain(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := &world{volumes: volumesNamed(3, "in-use"), latency: 50 * time.Millisecond}
+				w := &volumeList{volumes: volumesNamed(3, "in-use"), latency: 50 * time.Millisecond}
 				for i := range w.volumes {
 					w.volumes[i].Attachments = []Attachment{{InstanceID: "i-1", Device: "/dev/sdf", State: "attached"}}
 				}
-				cloud := &cloud{answer: func(r request) answer {
+				cloud := &fakeEC2{answer: func(r request) answer {
 					switch r.Action {
 					case "CreateTags":
 						return answer{body: `<CreateTagsResponse><return>true</return></CreateTagsResponse>`}
 					case "AttachVolume":
-						return refusal(400, "VolumeInUse", "it is attached already")
+						return errorAnswer(400, "VolumeInUse", "it is attached already")
 					}
 					return w.answer(r)
 				}}
@@ -61,7 +61,7 @@ func TestAVolumeJustSeenIsNotAskedForAgain(t *testing.T) {
 				if err := c.then(t.Context(), client); err != nil {
 					t.Fatal(err)
 				}
-				if n := looked(t, cloud, client); n != c.calls {
+				if n := describeCount(t, cloud, client); n != c.calls {
 					t.Errorf("the look sent %d describes, want %d", n, c.calls)
 				}
 			})
@@ -70,10 +70,10 @@ func TestAVolumeJustSeenIsNotAskedForAgain(t *testing.T) {
 }
 
 // A describe that a change overtook may show either: it is not kept.
-func TestWhatAChangeOvertookIsNotKept(t *testing.T) {
+func TestADescribeThatRacesAChangeIsNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(1, "available"), latency: time.Second / 2}
-		cloud := &cloud{answer: func(r request) answer {
+		w := &volumeList{volumes: volumesNamed(1, "available"), latency: time.Second / 2}
+		cloud := &fakeEC2{answer: func(r request) answer {
 			if r.Action == "CreateTags" {
 				return answer{body: `<CreateTagsResponse><return>true</return></CreateTagsResponse>`}
 			}
@@ -91,17 +91,17 @@ func TestWhatAChangeOvertookIsNotKept(t *testing.T) {
 			t.Error(err)
 		}
 		both.Wait()
-		if n := looked(t, cloud, client); n != 1 {
+		if n := describeCount(t, cloud, client); n != 1 {
 			t.Errorf("the look after it sent %d describes, want 1", n)
 		}
 	})
 }
 
 // A describe that is sent and answered while a change is under way is not kept either: the change may come about after it.
-func TestWhatWasSeenDuringAChangeIsNotKept(t *testing.T) {
+func TestADescribeDuringAChangeIsNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(1, "available"), latency: 50 * time.Millisecond}
-		cloud := &cloud{answer: func(r request) answer {
+		w := &volumeList{volumes: volumesNamed(1, "available"), latency: 50 * time.Millisecond}
+		cloud := &fakeEC2{answer: func(r request) answer {
 			if r.Action == "CreateTags" {
 				return answer{body: `<CreateTagsResponse><return>true</return></CreateTagsResponse>`, latency: time.Second / 2}
 			}
@@ -115,35 +115,35 @@ func TestWhatWasSeenDuringAChangeIsNotKept(t *testing.T) {
 			}
 		})
 		time.Sleep(100 * time.Millisecond)
-		if n := looked(t, cloud, client); n != 1 {
+		if n := describeCount(t, cloud, client); n != 1 {
 			t.Errorf("the look during it sent %d describes, want 1", n)
 		}
 		change.Wait()
-		if n := looked(t, cloud, client); n != 1 {
+		if n := describeCount(t, cloud, client); n != 1 {
 			t.Errorf("the look after it sent %d describes, want 1", n)
 		}
 	})
 }
 
 // A listing by tags is what a deletion was decided on; the look before the deletion must not be answered from it.
-func TestAListingByTagsIsNotKept(t *testing.T) {
-	w := &world{volumes: volumesNamed(2, "available")}
-	cloud := &cloud{answer: w.answer}
+func TestAListingByTagsIsNotCached(t *testing.T) {
+	w := &volumeList{volumes: volumesNamed(2, "available")}
+	cloud := &fakeEC2{answer: w.answer}
 	client := cloud.client(t)
 	if vs, err := client.VolumesByTag(t.Context(), map[string]string{"role": "db"}); err != nil || len(vs) != 2 {
 		t.Fatalf("VolumesByTag = %v, %v", vs, err)
 	}
-	if n := looked(t, cloud, client); n != 1 {
+	if n := describeCount(t, cloud, client); n != 1 {
 		t.Errorf("the look sent %d describes, want 1", n)
 	}
 }
 
-func TestAVolumeThatWentIsNotRemembered(t *testing.T) {
+func TestADeletedVolumeIsNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{volumes: volumesNamed(1, "available"), latency: time.Millisecond}
-		cloud := &cloud{answer: w.answer}
+		w := &volumeList{volumes: volumesNamed(1, "available"), latency: time.Millisecond}
+		cloud := &fakeEC2{answer: w.answer}
 		client := cloud.client(t)
-		looked(t, cloud, client)
+		describeCount(t, cloud, client)
 		w.mu.Lock()
 		w.volumes = nil
 		w.mu.Unlock()
@@ -157,9 +157,9 @@ func TestAVolumeThatWentIsNotRemembered(t *testing.T) {
 }
 
 // A copy is handed out: nobody changes what the next one sees.
-func TestWhatWasSeenIsHandedOutAsACopy(t *testing.T) {
-	w := &world{volumes: volumesNamed(1, "available")}
-	cloud := &cloud{answer: w.answer}
+func TestTheCacheReturnsCopies(t *testing.T) {
+	w := &volumeList{volumes: volumesNamed(1, "available")}
+	cloud := &fakeEC2{answer: w.answer}
 	client := cloud.client(t)
 	for range 3 { // asked, and remembered twice
 		v, err := client.Volume(t.Context(), "vol-0")

@@ -2,8 +2,8 @@ package linux
 
 import "testing"
 
-// TestLookDevice finds what FindDevice finds, without opening it.
-func TestLookDevice(t *testing.T) {
+// TestLookupDevice finds what FindDevice finds, without opening it.
+func TestLookupDevice(t *testing.T) {
 	a, b := newDisk(t, mib), newDisk(t, mib)
 	for _, c := range []struct {
 		name  string
@@ -22,7 +22,7 @@ func TestLookDevice(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newTree(t)
 			c.world(w)
-			d, found, err := w.host.LookDevice(c.query)
+			d, found, err := w.host.LookupDevice(c.query)
 			if err != nil || found != (c.want != "") || d.Path != c.want || d.VolumeID != c.id {
 				t.Errorf("%+v, %v, %v; want %q of %q", d, found, err, c.want, c.id)
 			}

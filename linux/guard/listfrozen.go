@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 )
 
-// Left tells what ThawOwned would look at, and changes nothing: each file system that an owned file of this boot in dir
+// ListFrozen tells what ThawOwned would look at, and changes nothing: each file system that an owned file of this boot in dir
 // names, with the outcome IsLive where a run that lives holds it, and "" where nobody does who would thaw it. Whether
 // such a one is frozen still, the kernel does not tell; a thaw does no harm where it is not.
-func Left(ctx context.Context, dir string) ([]Thawed, error) {
+func ListFrozen(ctx context.Context, dir string) ([]Thawed, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*"+ownedSuffix))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list %s: %w", dir, err)
@@ -35,7 +35,7 @@ func Left(ctx context.Context, dir string) ([]Thawed, error) {
 			continue
 		}
 		outcome := Outcome("")
-		if !free && r.Boot == boot && r.custody() != stuck && r.live(ctx, func() bool { return !isStill(f, name) }) {
+		if !free && r.Boot == boot && r.custody() != stuck && r.live(ctx, func() bool { return !isCurrent(f, name) }) {
 			outcome = IsLive
 		}
 		f.Close()
@@ -43,7 +43,7 @@ func Left(ctx context.Context, dir string) ([]Thawed, error) {
 			continue
 		}
 		for _, m := range r.Mounts {
-			left = append(left, r.about(m, outcome))
+			left = append(left, r.thawedOf(m, outcome))
 		}
 	}
 	return left, errors.Join(problems...)

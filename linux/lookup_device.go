@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LookDevice is FindDevice for those who may not be root: no device is opened, so the size is not known. It is for
+// LookupDevice is FindDevice for those who may not be root: no device is opened, so the size is not known. It is for
 // showing what is there, and nothing may be written by what it says.
-func (h *Host) LookDevice(q DeviceQuery) (Device, bool, error) {
+func (h *Host) LookupDevice(q DeviceQuery) (Device, bool, error) {
 	serials, err := h.serials()
 	if err != nil {
 		return Device{}, false, fmt.Errorf("cannot look for the device of %s: %w", q, err)
@@ -24,7 +24,7 @@ func (h *Host) LookDevice(q DeviceQuery) (Device, bool, error) {
 		if id == "" || id != q.VolumeID {
 			continue
 		}
-		if d, ok := lookNode(filepath.Join(h.dev, name)); ok {
+		if d, ok := lookupNode(filepath.Join(h.dev, name)); ok {
 			d.Serial, d.VolumeID = serial, id
 			return d, true, nil
 		}
@@ -37,12 +37,12 @@ func (h *Host) LookDevice(q DeviceQuery) (Device, bool, error) {
 		return Device{}, false, fmt.Errorf("cannot look for the device of %s: %w", q, err)
 	}
 	for _, name := range names {
-		d, ok := lookNode(filepath.Join(h.dev, name))
+		d, ok := lookupNode(filepath.Join(h.dev, name))
 		if !ok {
 			continue
 		}
 		sized := d
-		if sized.Size = h.sizeInSysfs(d); !q.wrongSize(sized) && h.rival(q) == "" {
+		if sized.Size = h.sizeInSysfs(d); !q.wrongSize(sized) && h.findRival(q) == "" {
 			return d, true, nil
 		}
 	}
@@ -62,8 +62,8 @@ func (h *Host) sizeInSysfs(d Device) int64 {
 	return sectors * 512 // whatever the device's own sectors are (block/genhd.c)
 }
 
-// lookNode is openDevice without opening.
-func lookNode(path string) (Device, bool) {
+// lookupNode is openDevice without opening.
+func lookupNode(path string) (Device, bool) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return Device{}, false

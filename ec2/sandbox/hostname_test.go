@@ -16,7 +16,7 @@ import (
 	"snaptastic/ec2/sandbox"
 )
 
-func TestOnlyClientsThatWerePointedAtItAreAnswered(t *testing.T) {
+func TestRequestsForOtherHostsAreRefused(t *testing.T) {
 	w := filesOnly(t, sandbox.Config{Hosts: []string{"build.example"}})
 	for _, test := range []struct {
 		host, origin string

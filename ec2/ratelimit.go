@@ -8,41 +8,41 @@ import (
 )
 
 const (
-	firstInterval   = 100 * time.Millisecond // between requests of one action, after the first throttled one
-	longestInterval = 2 * time.Second
-	freeInterval    = 20 * time.Millisecond // below this, requests go out as they come
+	minInterval    = 100 * time.Millisecond // between requests of one action, after the first throttled one
+	maxInterval    = 2 * time.Second
+	unlimitedBelow = 20 * time.Millisecond // below this, requests go out as they come
 )
 
-// paces hold one pace per action, because EC2 fills one token bucket per action: a throttled CreateVolume is no reason
+// rateLimiters hold one pace per action, because EC2 fills one token bucket per action: a throttled CreateVolume is no reason
 // to describe more slowly, which the SDK's adaptive mode with its one limit for all would do.
 // Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
-type paces struct {
+type rateLimiters struct {
 	mu   sync.Mutex
-	byOp map[string]*pace
+	byOp map[string]*rateLimiter
 }
 
-func (p *paces) of(op string) *pace {
+func (p *rateLimiters) of(op string) *rateLimiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.byOp == nil {
-		p.byOp = make(map[string]*pace)
+		p.byOp = make(map[string]*rateLimiter)
 	}
 	if p.byOp[op] == nil {
-		p.byOp[op] = new(pace)
+		p.byOp[op] = new(rateLimiter)
 	}
 	return p.byOp[op]
 }
 
-// pace spaces the requests of one action once EC2 has throttled one. Each throttled request doubles the interval, each
+// rateLimiter spaces the requests of one action once EC2 has throttled one. Each throttled request doubles the interval, each
 // other one takes a fifth off, until they go out freely again. Those who wait go in the order in which they came. A
 // quarter more or less is left to chance: hosts in step with the bucket's refill would always win, or never.
-type pace struct {
+type rateLimiter struct {
 	mu       sync.Mutex
 	interval time.Duration
 	next     time.Time // when the next request may go out
 }
 
-func (p *pace) wait(ctx context.Context) error {
+func (p *rateLimiter) wait(ctx context.Context) error {
 	p.mu.Lock()
 	now := time.Now()
 	turn := now
@@ -64,14 +64,14 @@ func (p *pace) wait(ctx context.Context) error {
 	}
 }
 
-func (p *pace) learn(throttled bool) {
+func (p *rateLimiter) update(throttled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if throttled {
-		p.interval = min(max(2*p.interval, firstInterval), longestInterval)
+		p.interval = min(max(2*p.interval, minInterval), maxInterval)
 		return
 	}
-	if p.interval = p.interval * 4 / 5; p.interval < freeInterval {
+	if p.interval = p.interval * 4 / 5; p.interval < unlimitedBelow {
 		p.interval = 0
 	}
 }
