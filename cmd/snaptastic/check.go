@@ -141,7 +141,7 @@ func (a *app) checkSettings(ctx context.Context, name string, maxAge time.Durati
 		if err != nil {
 			return nil, err
 		}
-		s := snapset.Scope{Name: n, Tags: spec.FilterTags, Group: spec.Consistency != "volume"}
+		s := snapset.Scope{Name: n, Tags: spec.FilterTags, Group: spec.Together()}
 		for _, v := range spec.Volumes {
 			s.Declared = append(s.Declared, v.MountPoint)
 		}

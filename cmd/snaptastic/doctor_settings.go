@@ -11,6 +11,7 @@ import (
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/linux"
+	"snaptastic/steps/recipe"
 )
 
 // file reads the settings file. Without one the rest is looked at all the same.
@@ -85,7 +86,7 @@ func (d *doctor) tools() {
 	needed := map[string]bool{} // file system -> may an empty volume have to be formatted?
 	for _, s := range d.specs {
 		for _, v := range s.Volumes {
-			needed[v.FileSystem] = needed[v.FileSystem] || s.OnMissing == "create"
+			needed[v.FileSystem] = needed[v.FileSystem] || s.OnMissing == recipe.CreateEmpty
 		}
 	}
 	for _, fs := range slices.Sorted(maps.Keys(needed)) {

@@ -57,7 +57,8 @@ func newUniverse(t *testing.T, lanes int) *universe {
 // the run that the life before it left.
 func (u *universe) process(op string, rollback bool, fuseAt int) (runner.Result, *fuse) {
 	u.t.Helper()
-	p, err := recipe.Compile(op, u.spec, recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID}, recipe.Options{})
+	known, _ := recipe.Named(op)
+	p, err := known.Plan(recipe.Request{Spec: u.spec, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID}})
 	if err != nil {
 		u.t.Fatal(err)
 	}

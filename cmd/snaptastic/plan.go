@@ -30,7 +30,7 @@ func planOperation(a *app, op *engine.Operation) *cobra.Command {
 			return errors.Join(a.showPlan(f, format), err)
 		}}
 	a.timeoutFlag(c, lookTime)
-	optionFlags(c, op, &r.Options)
+	r.Options = optionFlags(c, op)
 	c.Flags().StringVar(&format, "format", "tree", "`format`: tree, dot or mermaid (the last two without looking)")
 	return c
 }

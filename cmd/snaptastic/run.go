@@ -47,7 +47,7 @@ func operationCommand(a *app, op *engine.Operation) *cobra.Command {
 			return a.Run(c.Context(), r)
 		}}
 	a.patienceFlag(c)
-	optionFlags(c, op, &r.Options)
+	r.Options = optionFlags(c, op)
 	if op.ChangesMounts() {
 		privateMountsFlag(c, a)
 	}
@@ -55,11 +55,31 @@ func operationCommand(a *app, op *engine.Operation) *cobra.Command {
 	return c
 }
 
-// optionFlags are the flags that change the plan; `run` and `plan` share them.
-func optionFlags(c *cobra.Command, op *engine.Operation, o *engine.Options) {
+// optionFlags are the flags that change the plan; `run` and `plan` share them. The options have their values when the command
+// runs.
+func optionFlags(c *cobra.Command, op *engine.Operation) engine.Options {
+	options := engine.Options{}
 	for _, f := range op.Flags {
-		c.Flags().BoolVar(f.Of(o), f.Name, false, f.Help)
+		switch standard := f.Default.(type) {
+		case bool:
+			c.Flags().Bool(f.Name, standard, f.Help)
+		case string:
+			c.Flags().String(f.Name, standard, f.Help)
+		}
 	}
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		for _, f := range op.Flags {
+			switch f.Default.(type) {
+			case bool:
+				options[f.Name], _ = c.Flags().GetBool(f.Name)
+			case string:
+				options[f.Name], _ = c.Flags().GetString(f.Name)
+			}
+		}
+		return run(c, args)
+	}
+	return options
 }
 
 // privateMountsFlag is for every command that mounts or unmounts.

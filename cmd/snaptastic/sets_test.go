@@ -125,7 +125,7 @@ func TestAnotherToolsSnapshotOfTheOriginalsVolumeIsNobodysBackup(t *testing.T) {
 	r.wants(0, []string{"snapshots", "db"}, `^\* +/mnt/a +`+s, `/mnt/a: `+s+`, 3 h old; `+foreign+` is newer and another tool's`)
 	r.wants(0, []string{"check", "db"}, s)
 	r.wants(1, []string{"check", "db", "--max-age", "2h"}, foreign+` is another tool's`)
-	r.wants(0, []string{"clean", "snapshots", "--dry-run"}, `1 snapshot stay: another tool's`, "nothing to clean up")
+	r.wants(0, []string{"clean", "snapshots", "--dry-run"}, `1 snapshot kept: another tool's`, "nothing to clean up")
 }
 
 func TestAPolicyThatCopiesAVolumesTagsBreaksNoSet(t *testing.T) {

@@ -58,10 +58,10 @@ type snapshotView struct {
 }
 
 func snapshotsCommand(a *app) *cobra.Command {
-	var o recipe.Options
+	var r snapset.Request
 	c := &cobra.Command{Use: "snapshots NAME", Args: exactly("NAME"), Short: "What can be restored, and what a mount would take",
 		RunE: func(c *cobra.Command, args []string) error {
-			stock, err := a.stock(c.Context(), args[0], o, time.Now())
+			stock, err := a.stock(c.Context(), args[0], r, time.Now())
 			if err != nil {
 				return err
 			}
@@ -71,14 +71,14 @@ func snapshotsCommand(a *app) *cobra.Command {
 			return a.showStock(stock)
 		}}
 	a.timeoutFlag(c, lookTime)
-	c.Flags().BoolVar(&o.AllowOlder, "allow-older", false, `choose as "run mount --allow-older" would`)
-	c.Flags().BoolVar(&o.MixSets, "mix-sets", false, `choose as "run mount --mix-sets" would`)
+	c.Flags().BoolVar(&r.AllowOlder, "allow-older", false, `choose as "run mount --allow-older" would`)
+	c.Flags().BoolVar(&r.MixSets, "mix-sets", false, `choose as "run mount --mix-sets" would`)
 	return c
 }
 
 // stock looks at the snapshots with one DescribeSnapshots, and chooses as a
 // mount of all volumes would.
-func (a *app) stock(ctx context.Context, name string, o recipe.Options, now time.Time) (stock, error) {
+func (a *app) stock(ctx context.Context, name string, r snapset.Request, now time.Time) (stock, error) {
 	spec, err := a.spec(ctx, name)
 	if err != nil {
 		return stock{}, err
@@ -94,7 +94,7 @@ func (a *app) stock(ctx context.Context, name string, o recipe.Options, now time
 	if err := c.EachSnapshot(ctx, ec2.SnapshotQuery{Tags: literally(spec.FilterTags)}, snapshots.Add); err != nil {
 		return stock{}, err
 	}
-	r := snapset.Request{Group: spec.Consistency != "volume", AllowOlder: o.AllowOlder, MixSets: o.MixSets, MayCreate: spec.OnMissing != "fail"}
+	r.Group, r.MayCreate = spec.Together(), spec.OnMissing == recipe.CreateEmpty
 	for _, v := range spec.Volumes {
 		r.MountPoints = append(r.MountPoints, v.MountPoint)
 	}

@@ -194,7 +194,7 @@ func TestAnUnmountKilledBeforeItBeganHoldsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	spec := recipe.Spec{Name: "db", Consistency: "group", Volumes: []recipe.Volume{{Device: "/dev/sdf", MountPoint: r.mounts[0], FileSystem: "ext4"}}}
-	p, err := recipe.Compile("unmount", spec, recipe.Target{InstanceID: id.InstanceID, Region: id.Region, Zone: id.Zone, AccountID: id.AccountID}, recipe.Options{})
+	p, err := recipe.Unmount.Plan(recipe.Request{Spec: spec, Target: recipe.Target{InstanceID: id.InstanceID, Region: id.Region, Zone: id.Zone, AccountID: id.AccountID}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,15 +26,6 @@ const (
 	maxHold    = 10 * time.Second // the guard's default
 )
 
-// Compile makes the plan of an operation on a snapshotter.
-func Compile(op string, s Spec, t Target, o Options) (*plan.Plan, error) {
-	known, ok := Named(op)
-	if !ok {
-		return nil, fmt.Errorf("cannot compile %q: the operations are %s", op, strings.Join(Names(), ", "))
-	}
-	return known.Plan(Request{Spec: s, Target: t, Options: o})
-}
-
 // claims are what no other unfinished run may touch: the mount point, the folder that it leads to, and the device name, in
 // the one spelling that all of its spellings have in common.
 func claims(v Volume) []string {
@@ -65,18 +56,16 @@ func (t Timeouts) orDefaults() Timeouts {
 
 // compiler is one compilation.
 type compiler struct {
-	b        *plan.Builder
-	op       string
+	b *plan.Builder
+	Request
 	spec     Spec
-	target   Target
-	options  Options
 	timeouts Timeouts
 }
 
 // compiledBy makes a recipe an operation's compile function.
 func compiledBy(recipe func(*compiler)) func(*plan.Builder, Request) {
 	return func(b *plan.Builder, r Request) {
-		recipe(&compiler{b: b, op: r.operation, spec: r.Spec, target: r.Target, options: r.Options, timeouts: r.Spec.Timeouts.orDefaults()})
+		recipe(&compiler{b: b, Request: r, spec: r.Spec, timeouts: r.Spec.Timeouts.orDefaults()})
 	}
 }
 
@@ -139,7 +128,7 @@ func parentOf(v Volume, volumes []Volume) (Volume, bool) {
 // findVolume adds the look that every lane begins with.
 func (c *compiler) findVolume(v Volume, purpose steps.Purpose, options ...plan.Option) plan.Value[steps.FoundVolume] {
 	in := steps.FindVolumeIn{For: purpose, Device: v.Device, NameOffset: v.DeviceNameOffset, Rivals: c.rivals(v), MountPoint: v.MountPoint,
-		FilterTags: c.spec.FilterTags, IgnoreForeign: c.options.IgnoreMounted}
+		FilterTags: c.spec.FilterTags, IgnoreForeign: c.Options.Bool(IgnoreMounted)}
 	return plan.Add(c.b, steps.FindVolume, id("find-volume", v), in, plan.InLane(v.MountPoint), plan.Within(look),
 		plan.Title("look for the volume of %s under %s", v.MountPoint, v.Device), together(options...))
 }
@@ -161,7 +150,7 @@ func (c *compiler) rivals(v Volume) []string {
 
 // tags are those that the volumes and snapshots of this snapshotter have in common.
 func (c *compiler) tags() map[string]string {
-	tags := map[string]string{steps.TagInstance: c.target.InstanceID}
+	tags := map[string]string{steps.TagInstance: c.Target.InstanceID}
 	maps.Copy(tags, c.spec.FilterTags)
 	return tags
 }

@@ -89,7 +89,7 @@ func (c *compiler) hook(name string, h Hook, of *Volume, known []steps.HookVolum
 		options = append(options, plan.Tolerated())
 	}
 	in := c.hookIn(name, h, of, known)
-	if in.IfChanged = h.When == Changed && !c.options.HooksOwed; in.IfChanged {
+	if in.IfChanged = h.When == Changed && !c.HooksOwed; in.IfChanged {
 		in.Pre = pre
 	}
 	return step, plan.Add(c.b, steps.Hook, step, in, title, plan.Within(h.Timeout+hookGrace), together(options...))
@@ -97,7 +97,7 @@ func (c *compiler) hook(name string, h Hook, of *Volume, known []steps.HookVolum
 
 func (c *compiler) hookIn(name string, h Hook, of *Volume, known []steps.HookVolume) steps.HookIn {
 	in := steps.HookIn{Name: name, Command: h.Command, Timeout: plan.Duration(h.Timeout), Tolerated: h.OnFailure == ContinueRun,
-		Operation: c.op, Snapshotter: c.spec.Name, Volumes: known}
+		Operation: c.operation, Snapshotter: c.spec.Name, Volumes: known}
 	if of != nil {
 		in.Of = of.MountPoint
 	}
@@ -122,7 +122,7 @@ func (c *compiler) hookVolumes(tell func(Volume, *steps.HookVolume)) []steps.Hoo
 func (c *compiler) programs() []string {
 	var out []string
 	for _, name := range HookNames {
-		if h, ok := c.spec.Hooks[name]; ok && len(h.Command) > 0 && belongs(name, c.op) {
+		if h, ok := c.spec.Hooks[name]; ok && len(h.Command) > 0 && belongs(name, c.operation) {
 			out = append(out, h.Command[0])
 		}
 	}

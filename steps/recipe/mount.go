@@ -21,13 +21,16 @@ var Mount = Register(Operation{
 		{Action: "AttachVolume", Try: ToCreate}, {Action: "ModifyInstanceAttribute", Try: ToCreate}, {Action: "CreateTags"}, {Action: "DeleteTags"},
 		{Action: "DetachVolume"}, {Action: "DeleteVolume"}, // the last two to undo it
 	},
-	Flags: []Flag{
-		{"allow-older", "pass over a newest snapshot that is archived or in the recycle bin", func(o *Options) *bool { return &o.AllowOlder }},
-		{"mix-sets", "newest snapshot per mount point, even of different sets", func(o *Options) *bool { return &o.MixSets }},
-		{"ignore-mounted", "leave a foreign volume under a device name alone and go on with the others", func(o *Options) *bool { return &o.IgnoreMounted }},
-	},
+	Flags:   []Flag{AllowOlder, MixSets, IgnoreMounted},
 	Compile: compiledBy((*compiler).mount),
 })
+
+// The flags of a mount.
+var (
+	AllowOlder    = Flag{"allow-older", false, "pass over a newest snapshot that is archived or in the recycle bin"}
+	MixSets       = Flag{"mix-sets", false, "newest snapshot per mount point, even of different sets"}
+	IgnoreMounted = Flag{"ignore-mounted", false, "leave a foreign volume under a device name alone and go on with the others"}
+)
 
 // mount: look at all, choose the snapshots in one go, then each lane by itself; a nested mount point waits for the one
 // that it lies in.
@@ -137,13 +140,13 @@ func rootFolder(v Volume) *steps.RootFolder {
 
 // search says what there is to choose from.
 func (c *compiler) search() steps.Search {
-	return steps.Search{FilterTags: c.spec.FilterTags, Group: c.spec.together(), AllowOlder: c.options.AllowOlder,
-		MixSets: c.options.MixSets, MayCreate: c.spec.OnMissing != FailIfMissing}
+	return steps.Search{FilterTags: c.spec.FilterTags, Group: c.spec.Together(), AllowOlder: c.Options.Bool(AllowOlder),
+		MixSets: c.Options.Bool(MixSets), MayCreate: c.spec.OnMissing != FailIfMissing}
 }
 
 func (c *compiler) volumeOf(v Volume, found plan.Value[steps.FoundVolume], chosen plan.Value[steps.Choice]) steps.CreateVolumeIn {
 	tags := c.tags()
 	tags[steps.TagMountPoint] = v.MountPoint
-	return steps.CreateVolumeIn{Found: found, Choice: chosen, MountPoint: v.MountPoint, Zone: c.target.Zone, Size: v.Size, Type: v.VolumeType,
+	return steps.CreateVolumeIn{Found: found, Choice: chosen, MountPoint: v.MountPoint, Zone: c.Target.Zone, Size: v.Size, Type: v.VolumeType,
 		IOPS: v.IOPS, Throughput: v.Throughput, Encrypted: v.Encrypted, KMSKeyID: v.KMSKeyID, InitializationRate: v.InitializationRate, Tags: tags}
 }

@@ -60,12 +60,6 @@ type Permission struct {
 	If     func(Spec) bool // nil: always
 }
 
-// A Flag is an option that the command line offers for an operation.
-type Flag struct {
-	Name, Help string
-	Of         func(*Options) *bool
-}
-
 // Try says on what a permission is tried before a run begins. Only what exists can be tried, and only what a run cannot do
 // without is worth a refusal.
 type Try int
@@ -81,6 +75,7 @@ type Request struct {
 	Spec      Spec // of `clean`: only its name, if it has one
 	Target    Target
 	Options   Options
+	HooksOwed bool               // hooks of a mount run even if nothing changes: an older run stopped between them
 	Decisions []snapset.Decision // of `clean`
 
 	operation string
@@ -141,6 +136,9 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 	}
 	if len(r.Spec.Volumes) == 0 && o.Cleans == nil {
 		return fail(errors.New("it declares no volume"))
+	}
+	if err := r.Options.check(o); err != nil {
+		return fail(err)
 	}
 	if o.Check != nil {
 		if err := o.Check(r.Spec); err != nil {

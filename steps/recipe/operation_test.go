@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"snaptastic/ec2"
@@ -24,6 +25,25 @@ func TestANameIsTakenOnce(t *testing.T) {
 			}()
 			Register(o)
 		}()
+	}
+}
+
+func TestOnlyItsOwnOptionsAreTaken(t *testing.T) {
+	for _, c := range []struct {
+		op      *Operation
+		options Options
+		want    string
+	}{
+		{Mount, Options{"allow-older": true, "mix-sets": false}, ""},
+		{Mount, Options{"wait": true}, `mount has no option "wait"`},
+		{Snapshot, Options{"wait": true}, ""},
+		{Snapshot, Options{"wait": "yes"}, `option "wait" is a string; expected a bool`},
+		{Unmount, Options{"force": true}, `unmount has no option "force"`},
+	} {
+		_, err := c.op.Plan(Request{Spec: spec("/mnt/a"), Target: target, Options: c.options})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s with %v: %v, want %q", c.op.Name, c.options, err, c.want)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ var Snapshot = Register(Operation{
 	Resume:        plan.ContinueThisBoot,
 	UndoOnFailure: func(Spec) bool { return true },
 	LeaveOut: func(s Spec) (bool, string) {
-		return !s.together(), `set consistency = "volume", and the other volumes are snapshotted without it`
+		return !s.Together(), `set consistency = "volume", and the other volumes are snapshotted without it`
 	},
 	LabelsSnapshots: true,
 	Permissions: []Permission{
@@ -28,17 +28,20 @@ var Snapshot = Register(Operation{
 		{Action: "CreateSnapshot", Try: Attached, If: func(s Spec) bool { return !inOneCall(s) }}, {Action: "CreateTags"}, {Action: "DeleteSnapshot"},
 	},
 	Check: func(s Spec) error {
-		if !s.together() && s.Hooks["pre_snapshots"].Hold {
+		if !s.Together() && s.Hooks["pre_snapshots"].Hold {
 			return errors.New(`its pre_snapshots hook cannot be held across freezes that come one by one; use pre_snapshot, or consistency = "group"`)
 		}
 		return nil
 	},
-	Flags:   []Flag{{"wait", "wait until the snapshots are completed", func(o *Options) *bool { return &o.Wait }}},
+	Flags:   []Flag{Wait},
 	Compile: compiledBy((*compiler).snapshot),
 })
 
+// Wait makes a snapshot run wait for EC2.
+var Wait = Flag{"wait", false, "wait until the snapshots are completed"}
+
 // inOneCall: EC2 snapshots several volumes of an instance in one call.
-func inOneCall(s Spec) bool { return s.together() && len(s.Volumes) > 1 }
+func inOneCall(s Spec) bool { return s.Together() && len(s.Volumes) > 1 }
 
 // mostDescription is how many characters a snapshot's description may have.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshot.html
@@ -63,7 +66,7 @@ func (c *compiler) snapshot() {
 	}
 	var ends []plan.StepID
 	var taken map[string]plan.Value[steps.SnapshotSet]
-	if !c.spec.together() {
+	if !c.spec.Together() {
 		taken = map[string]plan.Value[steps.SnapshotSet]{}
 		for _, v := range c.spec.Volumes {
 			set, last := c.shoot([]Volume{v}, s, func(kind string) plan.StepID { return id(kind, v) }, plan.InLane(v.MountPoint))
@@ -120,7 +123,7 @@ func (c *compiler) shoot(volumes []Volume, s shot, name func(kind string) plan.S
 	}
 	inside := together(between...)
 
-	held, patience := c.held(volumes, c.spec.together(), func(v Volume, h *steps.HookVolume) {
+	held, patience := c.held(volumes, c.spec.Together(), func(v Volume, h *steps.HookVolume) {
 		if slices.Contains(mounts, v.MountPoint) {
 			h.Found = s.found[v.MountPoint]
 		}
@@ -147,7 +150,7 @@ func (c *compiler) shoot(volumes []Volume, s shot, name func(kind string) plan.S
 	}
 	labelled := plan.Add(c.b, steps.TagSnapshots, name("tag-snapshots"), steps.TagSnapshotsIn{Set: set, Tags: c.tags(), ExpireAfter: plan.Duration(c.spec.ExpireAfter)},
 		together(lane), s.all.body(), plan.After(name("thaw")), plan.Title("tag, then label as restorable"), plan.Within(write))
-	if c.options.Wait {
+	if c.Options.Bool(Wait) {
 		for _, v := range volumes {
 			plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Taken: labelled},
 				plan.InLane(v.MountPoint), plan.Title("wait until the snapshot of %s is complete", v.MountPoint), plan.Within(c.timeouts.Complete))

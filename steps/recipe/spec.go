@@ -27,8 +27,8 @@ type Spec struct {
 	Timeouts    Timeouts          `json:"timeouts"`
 }
 
-// together: the volumes are snapshotted and unmounted as one.
-func (s Spec) together() bool { return s.Consistency != ByVolume }
+// Together: the volumes are snapshotted and unmounted as one.
+func (s Spec) Together() bool { return s.Consistency != ByVolume }
 
 // Consistency says what is consistent: the whole group of volumes, or each volume by itself.
 type Consistency string
@@ -128,13 +128,4 @@ type Target struct {
 	Region     string `json:"region"`
 	Zone       string `json:"zone"`
 	AccountID  string `json:"account_id,omitempty"`
-}
-
-// Options are what the command line may say about one operation.
-type Options struct {
-	Wait          bool `json:"wait,omitempty"`           // snapshot: wait until completed
-	AllowOlder    bool `json:"allow_older,omitempty"`    // mount: an archived newest snapshot may be passed over
-	MixSets       bool `json:"mix_sets,omitempty"`       // mount: newest per mount point, whatever its set
-	HooksOwed     bool `json:"hooks_owed,omitempty"`     // mount: hooks run even if nothing changes
-	IgnoreMounted bool `json:"ignore_mounted,omitempty"` // mount: a foreign volume under the device name is left alone, its lane skipped
 }

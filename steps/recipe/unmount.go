@@ -75,7 +75,7 @@ func (c *compiler) unmount() {
 }
 
 // unmountsTogether: should one of the volumes turn out to be in use after all, the others are mounted again.
-func unmountsTogether(s Spec) bool { return len(s.Volumes) > 1 && s.together() }
+func unmountsTogether(s Spec) bool { return len(s.Volumes) > 1 && s.Together() }
 
 // unmountLane is the lane of one volume as far as it is compiled.
 type unmountLane struct {

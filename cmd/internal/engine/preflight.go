@@ -44,7 +44,7 @@ func (e *Engine) preflight(ctx context.Context, op *recipe.Operation, spec recip
 	ctx, cancel := context.WithTimeout(ctx, preflightTime)
 	defer cancel()
 	if op.FormatsNew {
-		for _, lack := range lacks(toMake(spec, attached, self), spec.OnMissing == "create", linux.KernelSupports, linux.MissingTools) {
+		for _, lack := range lacks(toMake(spec, attached, self), spec.OnMissing == recipe.CreateEmpty, linux.KernelSupports, linux.MissingTools) {
 			e.log.Warn("this machine may not be ready", "because", lack)
 		}
 	}

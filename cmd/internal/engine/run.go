@@ -29,7 +29,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) error {
 	if err != nil {
 		return err
 	}
-	name, o, rollback := r.Name, r.Options, r.RollBack
+	name, rollback := r.Name, r.RollBack
 	if os.Geteuid() != 0 {
 		return hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op.Name, name)
 	}
@@ -37,7 +37,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) error {
 	if adopted && e.patience.asked == nil { // all is mounted: nobody has to wait for what EC2 says of it
 		e.patience.until = time.Now().Add(lookPatience)
 	}
-	p, req, err := e.compile(ctx, op, name, o)
+	p, req, err := e.compile(ctx, op, name, r.Options)
 	if err == nil {
 		err = e.needSharedMounts(p)
 	}
@@ -66,8 +66,8 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) error {
 	}
 	var left error     // of a snapshot: why some volumes are left out
 	if act.hooksOwed { // what the older run's pre hook stopped is down, although all may be mounted
-		o.HooksOwed = true
-		if p, req, err = e.compile(ctx, op, name, o); err != nil {
+		req.HooksOwed = true
+		if p, err = op.Plan(req); err != nil {
 			return err
 		}
 	}
