@@ -183,7 +183,7 @@ func TestErrorsHaveACode(t *testing.T) {
 	r.fails(Usage, r.run("defragment", ""))
 	r.fails(Usage, r.engine().Run(t.Context(), RunRequest{Operation: "mount", Name: "nobody"}))
 	r.fails(Usage, second(r.engine().Resume(t.Context(), ResumeRequest{Redo: StepIDs([]string{"attach"})})))
-	if err := sandbox.Misbehave(r.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "AttachVolume", Error: "UnauthorizedOperation"}); err != nil {
+	if err := sandbox.SetFaults(r.sandbox(), sandbox.Latency{}, sandbox.Fault{Action: "AttachVolume", Error: "UnauthorizedOperation"}); err != nil {
 		t.Fatal(err)
 	}
 	err := r.run("mount", "")
