@@ -62,8 +62,8 @@ func TestWhatIsForetoldIsDone(t *testing.T) {
 		name    string
 		left    func(*rig) plan.RunID
 		op      string
-		change  func(*rig) // before the next command
-		onRun   Action
+		change  func(*rig)      // before the next command
+		onRun   Action          // "": nothing is mounted that could be run on
 		run     journal.Outcome // of the older run, after `run`
 		onBoot  Action
 		resumed journal.Outcome // and after `resume`
@@ -72,7 +72,7 @@ func TestWhatIsForetoldIsDone(t *testing.T) {
 			onRun: Continue, run: journal.RunDone, onBoot: Continue, resumed: journal.RunDone},
 		{name: "mount of other settings", left: func(r *rig) plan.RunID { return r.cutOff("mount", "attach") }, op: "mount",
 			change: func(r *rig) { r.mounts = append(r.mounts, filepath.Join(r.dir, "mnt", "b")) },
-			onRun:  UndoUnused, run: journal.RolledBack, onBoot: Continue, resumed: journal.RunDone},
+			onRun:  UndoUnused, run: journal.Abandoned, onBoot: Continue, resumed: journal.RunDone},
 		{name: "snapshot", left: mountAndCutOff("snapshot", "sync"), op: "snapshot",
 			onRun: Undo, run: journal.RolledBack, onBoot: Continue, resumed: journal.RunDone},
 		{name: "snapshot of another boot", left: mountAndCutOff("snapshot", "sync"), op: "snapshot",
@@ -80,9 +80,8 @@ func TestWhatIsForetoldIsDone(t *testing.T) {
 				if err := sandbox.Reboot(r.sandbox()); err != nil {
 					r.t.Fatal(err)
 				}
-				r.must("mount")
 			},
-			onRun: Undo, run: journal.RolledBack, onBoot: Undo, resumed: journal.RolledBack},
+			onBoot: Undo, resumed: journal.RolledBack},
 		{name: "unmount", left: mountAndCutOff("unmount", "unmount"), op: "unmount",
 			onRun: Continue, run: journal.RunDone, onBoot: Wait, resumed: journal.Interrupted},
 		{name: "unmount of other settings", left: mountAndCutOff("unmount", "unmount"), op: "unmount",
@@ -91,6 +90,9 @@ func TestWhatIsForetoldIsDone(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, command := range []Command{ToRun, ToResume} {
+				if command == ToRun && c.onRun == "" {
+					continue
+				}
 				t.Run(string(command), func(t *testing.T) {
 					t.Parallel()
 					r := newRig(t, 1)
