@@ -1,6 +1,8 @@
 package main
 
 import (
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,6 +84,34 @@ func TestTheEngineKnowsNoCommandLine(t *testing.T) {
 		for _, word := range []string{"spf13/", "os.Getenv", "os.LookupEnv", "os.Setenv", "os.Environ", "os.Exit", "os.Std", "fmt.Print", "fmt.Fprint", "/render\"", "x/term"} {
 			if strings.Contains(string(body), word) {
 				t.Errorf("%s has %s", path, word)
+			}
+		}
+	}
+}
+
+// TestOneFileWiresTheLibraries: a command asks the engine, and prints what it returns.
+func TestOneFileWiresTheLibraries(t *testing.T) {
+	const wiring = "wire.go"
+	also := map[string]string{"sandbox.go": "snaptastic/ec2/sandbox"} // the command about the local EC2 itself
+	notMoved := []string{"check.go", "check_judge.go", "check_report.go", "clean.go", "clean_instances.go", "clean_look.go", "clean_show.go",
+		"doctor.go", "doctor_cloud.go", "doctor_machine.go", "doctor_settings.go", "looks.go", "snapshots.go", "volumes.go"}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") || path == wiring || slices.Contains(notMoved, path) {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			dep := strings.Trim(i.Path.Value, `"`)
+			ours := strings.HasPrefix(dep, "snaptastic/") && !strings.HasPrefix(dep, "snaptastic/cmd/internal/")
+			if ours && also[path] != dep {
+				t.Errorf("%s imports %s; the engine is asked for that", path, dep)
 			}
 		}
 	}
