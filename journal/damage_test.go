@@ -295,7 +295,7 @@ func rewritten(t testing.TB, path string, run plan.RunID, b []byte, where place,
 		if !ok {
 			return errors.New("the newest event is not sealed")
 		}
-		if err := events.Put(bytes.Clone(k), seal(event, run, n, uint64(tx.ID()))); err != nil {
+		if err := events.Put(bytes.Clone(k), seal(bytes.Clone(event), run, n, uint64(tx.ID()))); err != nil {
 			return err
 		}
 		if v == nil {

@@ -29,7 +29,7 @@ func encode(entries []Entry) ([]encoded, error) {
 				return nil, fmt.Errorf("internal error: record of step %s is no JSON: %q", e.Step, raw)
 			}
 		}
-		b := make([]byte, 0, 384+len(r.Input)+len(r.Before)+len(r.Output)+len(r.Error))
+		b := make([]byte, 0, 384+sealSize+len(r.Input)+len(r.Before)+len(r.Output)+len(r.Error))
 		b = appendString(append(b, `{"step":`...), string(e.Step))
 		b = append(b, `,"record":`...)
 		start := len(b)

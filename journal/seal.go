@@ -23,9 +23,9 @@ import (
 // comes back is noticed that way, and so is one that is lost.
 const sealSize = 16
 
+// seal appends to the event, for which encode leaves room.
 func seal(event []byte, run plan.RunID, seq, txid uint64) []byte {
-	out := make([]byte, 0, len(event)+sealSize)
-	out = binary.BigEndian.AppendUint64(append(out, event...), txid)
+	out := binary.BigEndian.AppendUint64(event, txid)
 	sum := checksum(out, run, seq)
 	return append(out, sum[:sealSize-8]...)
 }
