@@ -58,7 +58,7 @@ func TestASignalLeavesAResumableMount(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, 2, "ext4", "--create-time=12s")
+			r := newRig(t, 2, "ext4", "--create-time=20s")
 			s := r.start("run", "mount", "db")
 			r.await("CreateVolume")
 			began := time.Now()
@@ -67,7 +67,7 @@ func TestASignalLeavesAResumableMount(t *testing.T) {
 			if code != exitInterrupted || !strings.Contains(out, "was interrupted") || !strings.Contains(out, "snaptastic resume ") {
 				t.Errorf("exit %d\n%s", code, out)
 			}
-			if took := time.Since(began); took > 9*time.Second { // it did not wait for the volumes
+			if took := time.Since(began); took > 16*time.Second { // it did not wait for the volumes
 				t.Errorf("it took %s to stop", took)
 			}
 			if n := count(r.calls())["AttachVolume"]; n != 0 {

@@ -24,9 +24,6 @@ func TestASnapshotUnderAFreezeHoldsWhatWasSynced(t *testing.T) {
 	}
 	for fs, checker := range check {
 		t.Run(fs, func(t *testing.T) {
-			if _, err := exec.LookPath("mkfs." + fs); err != nil {
-				t.Skip(err)
-			}
 			w := onDevices(t, sandbox.Config{})
 			volume := w.volume(1)
 			w.attach(volume, "/dev/sdf")

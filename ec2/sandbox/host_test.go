@@ -56,6 +56,7 @@ func (w *rig) detach(volume string) types.VolumeAttachmentState {
 // mounted formats the n-th device and mounts it.
 func (w *rig) mounted(n int, fs string) string {
 	w.Helper()
+	needProgram(w.T, "mkfs."+fs)
 	dir := w.TempDir()
 	device := filepath.Join(w.Roots().Dev, fmt.Sprintf("nvme%dn1", n))
 	run(w.T, "mkfs."+fs, "-q", device)

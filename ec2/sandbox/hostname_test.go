@@ -48,7 +48,7 @@ func TestRequestsForOtherHostsAreRefused(t *testing.T) {
 			if path == "/" {
 				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			}
-			answer, err := http.DefaultClient.Do(r)
+			answer, err := unpooled.Do(r)
 			if err != nil {
 				t.Fatal(err)
 			}

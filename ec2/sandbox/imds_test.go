@@ -16,7 +16,7 @@ import (
 
 func get(t *testing.T, request *http.Request) (int, http.Header, string) {
 	t.Helper()
-	response, err := http.DefaultClient.Do(request)
+	response, err := unpooled.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestTheMetadataServiceWantsAToken(t *testing.T) {
 
 func TestTheCallerIsInTheAccount(t *testing.T) {
 	w := filesOnly(t, sandbox.Config{})
-	c := sts.New(sts.Options{BaseEndpoint: &w.url, Region: sandbox.Region, Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""), Retryer: aws.NopRetryer{}})
+	c := sts.New(sts.Options{BaseEndpoint: &w.url, Region: sandbox.Region, Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""), Retryer: aws.NopRetryer{}, HTTPClient: unpooled})
 	out, err := c.GetCallerIdentity(t.Context(), nil)
 	if err != nil || *out.Account != sandbox.Account {
 		t.Errorf("%v, %v", out, err)

@@ -1,6 +1,7 @@
 package sandbox_test
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,10 +36,14 @@ func serve(t *testing.T, cfg sandbox.Config) (*sandbox.Server, *ec2.Client) {
 	return server, client(server.URL())
 }
 
+// unpooled opens a connection for each request. One that waits in a pool may be closed just when it is taken, and these
+// tests see each answer as it comes: nothing is tried again.
+var unpooled = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 func client(endpoint string, options ...func(*ec2.Options)) *ec2.Client {
 	return ec2.New(ec2.Options{
 		BaseEndpoint: &endpoint, Region: sandbox.Region, Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
-		Retryer: aws.NopRetryer{},
+		Retryer: aws.NopRetryer{}, HTTPClient: unpooled,
 	}, options...)
 }
 
@@ -46,6 +51,14 @@ func needLoop(t *testing.T) {
 	t.Helper()
 	if err := sandbox.Missing(); err != nil {
 		t.Skip(err)
+	}
+}
+
+// needProgram skips, with the reason, where a program is not installed.
+func needProgram(t *testing.T, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("needs %s", name)
 	}
 }
 
