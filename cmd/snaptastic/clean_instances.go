@@ -89,7 +89,7 @@ func (j *cleaning) reportInstances(ctx context.Context, cloud *ec2.Client, now t
 		if j.op != nil {
 			return nil // the summary is the one document
 		}
-		return render.JSON(a.stdout, map[string]any{"operation": "clean instances", "snapshotter": j.name, "running": running, "cpu_below": j.cpuBelow, "instances": found})
+		return render.JSON(a.stdout, map[string]any{"operation": "clean instances", "snapshotter": j.name, "running": running, "cpu_below_percent": j.cpuBelow, "instances": found})
 	}
 	if len(found) == 0 {
 		_, err := fmt.Fprintf(a.stdout, "none of %s used less than %g %% CPU over the last day\n", number(running, "running instance"), j.cpuBelow)

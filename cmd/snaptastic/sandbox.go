@@ -134,6 +134,7 @@ func sandboxLog(a *app) *cobra.Command {
 			if a.json() {
 				enc := json.NewEncoder(a.stdout)
 				for _, c := range calls {
+					c.Time = c.Time.UTC()
 					if err := enc.Encode(c); err != nil {
 						return err
 					}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,19 +40,19 @@ type snapshotView struct {
 	Started     time.Time      `json:"started"`             // of this snapshot, which may be a copy
 	DataTime    *time.Time     `json:"data_time,omitempty"` // when the data was so; missing where that is not known
 	AgeSeconds  int64          `json:"age_seconds"`         // of the data
-	Size        int32          `json:"size"`                // GiB
+	Size        int32          `json:"size_gib"`
 	State       string         `json:"state"`
-	Progress    int            `json:"progress"` // percent
+	Progress    int            `json:"progress_percent"`
 	Tier        string         `json:"tier"`
 	Expires     *time.Time     `json:"expires,omitempty"`
 	Overdue     bool           `json:"overdue,omitempty"`
 	Consistency snapset.Origin `json:"consistency"`
 	Copy        bool           `json:"copy,omitempty"`
-	Set         string         `json:"set,omitempty"` // the same for all snapshots of one moment
-	Run         string         `json:"run,omitempty"` // that made it
-	Members     string         `json:"members,omitempty"`
-	Declared    bool           `json:"declared"` // the settings have its mount point
-	Chosen      bool           `json:"chosen"`   // a mount would take it
+	Set         string         `json:"set,omitempty"`     // the same for all snapshots of one moment
+	Run         string         `json:"run,omitempty"`     // that made it
+	Members     int            `json:"members,omitempty"` // of its set
+	Declared    bool           `json:"declared"`          // the settings have its mount point
+	Chosen      bool           `json:"chosen"`            // a mount would take it
 	Reason      string         `json:"reason,omitempty"`
 
 	now time.Time // when it was looked at
@@ -66,7 +67,7 @@ func snapshotsCommand(a *app) *cobra.Command {
 				return err
 			}
 			if a.json() {
-				return render.LongJSON(a.stdout, "snapshots", stock.views(), "choices", stock.choices)
+				return render.LongJSON(a.stdout, "snapshots", stock.views(), "choices", stock.choiceViews())
 			}
 			return a.showStock(stock)
 		}}
@@ -123,6 +124,21 @@ func stockOf(snapshots *snapset.Index, r snapset.Request, now time.Time) stock {
 	return s
 }
 
+// A choiceView is a choice with its unit in the name, which the journal's form lacks.
+type choiceView struct {
+	snapset.Choice
+	Size    *struct{} `json:"size,omitempty"` // hides the choice's own
+	SizeGiB int32     `json:"size_gib,omitempty"`
+}
+
+func (s stock) choiceViews() []choiceView {
+	views := []choiceView{}
+	for _, c := range s.choices {
+		views = append(views, choiceView{Choice: c, SizeGiB: c.Size})
+	}
+	return views
+}
+
 func (s stock) views() iter.Seq[snapshotView] {
 	return func(yield func(snapshotView) bool) {
 		for _, r := range s.snapshots {
@@ -134,9 +150,10 @@ func (s stock) views() iter.Seq[snapshotView] {
 }
 
 func (s stock) view(r *snapset.Row) snapshotView {
+	members, _ := strconv.Atoi(r.Members) // of a tag that anybody may have written
 	v := snapshotView{now: s.now, SnapshotID: r.ID, MountPoint: r.MountPoint, VolumeID: r.VolumeID, Started: r.Started(),
 		Size: r.Size, State: r.State, Progress: r.Progress, Tier: r.Tier, Consistency: r.Origin, Copy: r.Copy,
-		Set: r.SetTag(), Run: r.Run(), Members: r.Members, Declared: r.MountPoint != "" && s.declared[path.Clean(r.MountPoint)]}
+		Set: r.SetTag(), Run: r.Run(), Members: members, Declared: r.MountPoint != "" && s.declared[path.Clean(r.MountPoint)]}
 	if at := r.DataTime(); !at.IsZero() {
 		v.DataTime, v.AgeSeconds = &at, int64(s.now.Sub(at)/time.Second)
 	}
@@ -214,8 +231,8 @@ func (v snapshotView) row(last string) []string {
 			expires = "overdue " + render.Age(max(0, -left))
 		}
 	}
-	if v.Members != "" && v.Consistency != snapset.OriginCopied {
-		set = "of " + v.Members
+	if v.Members > 0 && v.Consistency != snapset.OriginCopied {
+		set = fmt.Sprint("of ", v.Members)
 	}
 	if v.Run != "" && v.Run == last {
 		run = `"`

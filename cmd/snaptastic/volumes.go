@@ -29,7 +29,7 @@ type volumeView struct {
 }
 
 type declaredView struct {
-	Size                int32  `json:"size"` // GiB
+	Size                int32  `json:"size_gib"`
 	FileSystem          string `json:"file_system"`
 	VolumeType          string `json:"volume_type"`
 	DeleteOnTermination bool   `json:"delete_on_termination"`
@@ -41,7 +41,7 @@ type attachedView struct {
 	State               string `json:"state"`
 	Attachment          string `json:"attachment"` // its state
 	Type                string `json:"type"`
-	Size                int32  `json:"size"` // GiB
+	Size                int32  `json:"size_gib"`
 	SnapshotID          string `json:"snapshot_id,omitempty"`
 	DeleteOnTermination bool   `json:"delete_on_termination"`
 }
@@ -51,8 +51,8 @@ type mountedView struct {
 	Source     string `json:"source"`
 	FileSystem string `json:"file_system"`
 	ReadOnly   bool   `json:"read_only"`
-	Used       uint64 `json:"used"`  // bytes
-	Total      uint64 `json:"total"` // bytes
+	Used       uint64 `json:"used_bytes"`
+	Total      uint64 `json:"total_bytes"`
 }
 
 func volumesCommand(a *app) *cobra.Command {

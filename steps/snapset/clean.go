@@ -34,7 +34,7 @@ type Decision struct {
 	MountPoint string            `json:"mount_point,omitempty"`
 	Name       string            `json:"name,omitempty"` // of an image
 	FilterTags map[string]string `json:"filter_tags,omitempty"`
-	Size       int32             `json:"size,omitempty"` // GiB
+	Size       int32             `json:"size_gib,omitempty"`
 	Created    time.Time         `json:"created,omitzero"`
 	Snapshots  []string          `json:"snapshots,omitempty"` // of an image: those that are deleted with it
 	Hint       string            `json:"hint,omitempty"`      // what an operator can do to have it deleted

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"time"
 
 	"snaptastic/plan"
 	"snaptastic/runner"
@@ -24,6 +25,9 @@ type planView struct {
 
 type stepView struct {
 	plan.Step
+	Timeout *struct{}          `json:"timeout,omitempty"` // hides the step's own, which is text
+	Seconds float64            `json:"timeout_seconds,omitempty"`
+	In      json.RawMessage    `json:"in,omitempty"`
 	Action  plan.PreviewAction `json:"action"`
 	Text    string             `json:"text,omitempty"`
 	Problem string             `json:"problem,omitempty"`
@@ -37,7 +41,7 @@ func PlanJSON(w io.Writer, p *plan.Plan, previews map[plan.StepID]runner.Preview
 	}
 	for i, s := range p.Steps {
 		pv := previews[s.ID]
-		v.Steps[i] = stepView{Step: s, Action: actionOf(pv), Text: pv.Text, Problem: problem(pv)}
+		v.Steps[i] = stepView{Step: s, Seconds: time.Duration(s.Timeout).Seconds(), In: inSeconds(s.In), Action: actionOf(pv), Text: pv.Text, Problem: problem(pv)}
 	}
 	return JSON(w, v)
 }

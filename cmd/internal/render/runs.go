@@ -95,11 +95,17 @@ type runView struct {
 	Next  *engine.Decision `json:"next,omitempty"` // what resume does with it
 }
 
+// inUTC has the summary's times in UTC, whatever the zone of who wrote them.
+func inUTC(s journal.Summary) journal.Summary {
+	s.Created, s.Ended = s.Created.UTC(), s.Ended.UTC()
+	return s
+}
+
 // RunsJSON writes the same list for programs.
 func RunsJSON(w io.Writer, runs []engine.RunState) error {
 	views := []runView{}
 	for _, s := range runs {
-		v := runView{Summary: s.Summary, State: runState(s.Summary)}
+		v := runView{Summary: inUTC(s.Summary), State: runState(s.Summary)}
 		if s.Action != engine.Leave {
 			v.Next = &s.Decision
 		}

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -192,7 +193,10 @@ type storyStep struct {
 	ReadOnly bool        `json:"read_only,omitempty"`
 	Seconds  float64     `json:"seconds"`
 	journal.Record
-	State journal.State `json:"state"` // "pending" without a record
+	State  journal.State   `json:"state"` // "pending" without a record
+	Input  json.RawMessage `json:"input,omitempty"`
+	Before json.RawMessage `json:"before,omitempty"`
+	Output json.RawMessage `json:"output,omitempty"`
 }
 
 // ShowJSON writes the same facts for programs.
@@ -215,7 +219,7 @@ func (s Story) lanes(now time.Time) []laneView {
 }
 
 func (s Story) view(now time.Time) storyView {
-	v := storyView{Summary: s.Summary, State: runState(s.Summary), Instance: s.Plan.Instance,
+	v := storyView{Summary: inUTC(s.Summary), State: runState(s.Summary), Instance: s.Plan.Instance,
 		Lanes: list(s.lanes(now)), Freezes: freezesOf(s.Plan, s.Records), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
@@ -224,7 +228,8 @@ func (s Story) view(now time.Time) storyView {
 	for i := range s.Plan.Steps {
 		st := &s.Plan.Steps[i]
 		r := s.Records[st.ID]
-		step := storyStep{ID: st.ID, Kind: st.Kind, Lane: st.Lane, Title: st.Title, ReadOnly: st.ReadOnly, Record: r, State: r.State}
+		r.StartedAt, r.EndedAt = r.StartedAt.UTC(), r.EndedAt.UTC()
+		step := storyStep{Input: inSeconds(r.Input), Before: inSeconds(r.Before), Output: inSeconds(r.Output), ID: st.ID, Kind: st.Kind, Lane: st.Lane, Title: st.Title, ReadOnly: st.ReadOnly, Record: r, State: r.State}
 		if r.State == "" {
 			step.State = "pending"
 		}
