@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// cacheTTL is how long a volume is taken for what a describe showed. It is far below what EC2's own describes may lag
-// behind, and below the pauses of whoever looks again because it did not like what it saw.
+// cacheTTL is how long a described volume may be served from the cache. It is far below the lag of EC2's own
+// describes, and below the retry delays of callers that describe again.
 const cacheTTL = time.Second
 
-// volumeCache keeps the newest sight of each volume, so that lanes whose disks hold them up by different times need no
-// describe each for what one has just shown. Any request of this client that may change something makes it forget, when
-// it is sent and again when its answer is there: nobody is told of a time before a change of our own.
+// volumeCache keeps the latest description of each volume, so that lanes that reach the same step a moment apart
+// share one describe. Every mutating request of this client clears it, once when it is sent and once when it is
+// answered: no caller gets a state from before our own change.
 type volumeCache struct {
 	mu      sync.Mutex
 	changes int // requests sent, and answered, that may change something
@@ -24,7 +24,7 @@ type cachedVolume struct {
 	asked  time.Time // when the describe was sent
 }
 
-// mutates says whether an action may change anything.
+// mutates reports whether an action may change anything.
 func mutates(op string) bool { return !strings.HasPrefix(op, "Describe") }
 
 func (r *volumeCache) invalidate() {
@@ -34,15 +34,16 @@ func (r *volumeCache) invalidate() {
 	clear(r.entries)
 }
 
-// asking is called before a describe; what it returns goes to keep with the answer.
+// begin is called before a describe. Its results are passed to put together with the answer.
 func (r *volumeCache) begin() (changes int, asked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.changes, time.Now()
 }
 
-// keep remembers what a describe of volumes showed, unless something was changed since the question. Only looks at single
-// volumes and at an instance's count: who lists by tags does so to look once more later, before a deletion.
+// put stores the result of a describe, unless a mutating request was sent since it began. Only describes of single
+// volumes and of an instance's volumes count: a list by tags is used to check again before a deletion, which must not
+// be answered from a cache.
 func (r *volumeCache) put(changes int, asked time.Time, filter string, values []string, found []Volume) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,7 +67,7 @@ func (r *volumeCache) put(changes int, asked time.Time, filter string, values []
 	}
 }
 
-// volume returns what was seen of a volume a moment ago. That one was not seen says nothing.
+// get returns a volume that was described less than cacheTTL ago. A miss says nothing about the volume.
 func (r *volumeCache) get(id string) (Volume, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,7 +78,7 @@ func (r *volumeCache) get(id string) (Volume, bool) {
 	return s.volume.clone(), true
 }
 
-// fresh goes by the wall clock as well: the monotonic one stands still while the instance hibernates.
+// fresh also checks the wall clock: the monotonic clock stops while the instance hibernates.
 func (s cachedVolume) fresh(now time.Time) bool {
 	wall := now.Round(0).Sub(s.asked.Round(0))
 	return now.Sub(s.asked) <= cacheTTL && 0 <= wall && wall <= cacheTTL

@@ -9,13 +9,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// Caller is who the credentials belong to.
+// Caller is the identity that the credentials belong to.
 type Caller struct {
 	ARN     string // such as arn:aws:sts::123456789012:assumed-role/web/i-0a1b2c3d
 	Account string
 }
 
-// Caller asks who the credentials belong to. It needs no permission: a refusal means that they are no good.
+// Caller calls STS GetCallerIdentity. It needs no permission, so an error means that the credentials are invalid.
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	const op, doing = "GetCallerIdentity", "tell whose credentials these are"
@@ -27,7 +27,7 @@ func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	api := sts.NewFromConfig(loaded, func(o *sts.Options) {
 		o.Credentials = c.credentials()
 		o.HTTPClient = c.httpClient()
-		// An endpoint of Amazon's is EC2's alone; any other serves all there is.
+		// An Amazon endpoint URL serves EC2 only; a local one (the sandbox) serves all services.
 		if at, err := url.Parse(c.config.EndpointURL); err == nil && at.Host != "" && !strings.Contains(at.Host, "amazonaws.com") {
 			o.BaseEndpoint = aws.String(c.config.EndpointURL)
 		}

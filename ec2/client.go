@@ -26,23 +26,24 @@ type Config struct {
 	MetadataURL string // empty: as AWS_EC2_METADATA_SERVICE_ENDPOINT or …_ENDPOINT_MODE say, or http://169.254.169.254
 	Profile     string // empty: AWS_PROFILE, or the default one
 
-	// Credentials are static ones. When its ID is empty the SDK's default chain finds some: environment, profile, role.
+	// Credentials are static credentials. When ID is empty, the SDK's default chain is used: environment, profile,
+	// instance role.
 	Credentials Credentials
 
 	// Transport carries the requests to EC2 and to the metadata service. Nil: a pool of kept-alive connections.
 	Transport http.RoundTripper
 
-	// Log takes what happens underneath: retries, throttling, slow ticks. Nil: dropped. Level is debug or warn.
+	// Log receives retries, throttling and slow polls. Nil drops them. Level is debug or warn.
 	Log func(level, message string, keysAndValues ...any)
 
 	PollMin time.Duration // shortest time between two describes of the poller; 0: DefaultPollMin
 	PollMax time.Duration // longest; 0: 5 s
-	// SettleWindow is how long a thing that EC2 does not show counts as not visible yet; 0: 30 s. EC2 is eventually
+	// SettleWindow is how long a resource that EC2 does not show may still turn up; 0 means 30 s. EC2 is eventually
 	// consistent: https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 	SettleWindow time.Duration
 
-	// PatientUntil is until when a refusal that may come of a machine's having just booted, such as AuthFailure, counts as
-	// a passing failure. Zero: never.
+	// PatientUntil is until when errors that are typical of a machine that has just booted, such as AuthFailure,
+	// count as transient. Zero means never.
 	PatientUntil time.Time
 
 	UserAgent string // added to the SDK's, such as snaptastic/1.0
@@ -72,8 +73,8 @@ type Client struct {
 	snapshotPolls   poller[Snapshot]
 }
 
-// New makes a client. It reads the AWS configuration files and the environment, and calls nobody: a missing region or
-// credential shows at the first call.
+// New makes a client. It reads the AWS configuration files and the environment and sends no request: a missing region
+// or missing credentials show at the first call.
 func New(ctx context.Context, cfg Config) (*Client, error) {
 	cfg = withDefaults(cfg)
 	metadata := NewMetadata(cfg)
@@ -127,8 +128,8 @@ func withDefaults(cfg Config) Config {
 	return cfg
 }
 
-// load gathers region and credentials. Static credentials leave the machine's AWS configuration aside altogether, so
-// that a sandbox cannot pick up a real account.
+// load reads region and credentials. Static credentials bypass the machine's AWS configuration, so that a client of
+// the sandbox cannot pick up a real account.
 func load(ctx context.Context, cfg Config, metadata *Metadata) (aws.Config, error) {
 	if cfg.Credentials.ID != "" {
 		fixed := credentials.NewStaticCredentialsProvider(cfg.Credentials.ID, cfg.Credentials.Secret, cfg.Credentials.Session)
@@ -147,7 +148,7 @@ func load(ctx context.Context, cfg Config, metadata *Metadata) (aws.Config, erro
 	return config.LoadDefaultConfig(ctx, options...)
 }
 
-// Region returns the region that the client talks to, asking the metadata service if nothing else says.
+// Region returns the client's region. It asks the metadata service when the configuration names none.
 func (c *Client) Region(ctx context.Context) (string, error) {
 	if _, err := c.connect(ctx); err != nil {
 		return "", err
@@ -155,7 +156,7 @@ func (c *Client) Region(ctx context.Context) (string, error) {
 	return c.region, nil
 }
 
-// Metadata returns the metadata service of the same configuration.
+// Metadata returns the metadata client that uses the same configuration.
 func (c *Client) Metadata() *Metadata { return c.metadata }
 
 // connect makes the SDK's client once the region is known.
@@ -196,11 +197,11 @@ func (c *Client) httpClient() responseChecker {
 	return responseChecker{from: c.loaded.HTTPClient, clock: &c.clock}
 }
 
-// method is an SDK operation as a method expression: (*sdk.Client).CreateVolume. Naming each one so, and none by
-// reflection, lets the linker drop the other seven hundred.
+// method is an SDK operation as a method expression, such as (*sdk.Client).CreateVolume. Named like this, and not
+// looked up by reflection, the operations that are not used are dropped by the linker: about seven hundred.
 type method[In, Out any] func(*sdk.Client, context.Context, *In, ...func(*sdk.Options)) (*Out, error)
 
-// call sends one request, again where that is safe, and returns a *Fault about what it was doing when it failed.
+// call sends one request, retries it where that is safe, and returns a *Fault that says what the call was for.
 func call[In, Out any](ctx context.Context, c *Client, op, doing string, send method[In, Out], in *In) (*Out, error) {
 	api, err := c.connect(ctx)
 	if err != nil {
@@ -218,12 +219,12 @@ func call[In, Out any](ctx context.Context, c *Client, op, doing string, send me
 	return out, nil
 }
 
-// credentialsError marks a failure to come by credentials, which the SDK reports like any other.
+// credentialsError marks a failure to get credentials, which the SDK does not tell from other errors.
 type credentialsError struct {
 	err  error
 	late bool // the instance's role may have some soon
 
-	// What the metadata service said last, where it was asked for this one.
+	// The last answer of the metadata service, if it was asked for these credentials.
 	status  int
 	failure error
 	token   bool

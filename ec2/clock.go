@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// clock is what EC2's answers tell about the time. Each one has a Date header, an error too.
+// clock holds the difference between EC2's clock and this machine's. Every answer has a Date header, errors too.
 type clock struct {
 	mu    sync.Mutex
 	known bool
 	skew  time.Duration
 }
 
-// observe learns from an answer to a request that was under way between two instants of this machine's clock.
+// observe updates the skew from an answer. sent and received are this machine's times around the request.
 func (c *clock) observe(answer *http.Response, sent, received time.Time) {
 	date, err := http.ParseTime(answer.Header.Get("Date"))
 	if err != nil {
 		return
 	}
-	// The header has whole seconds, so on average the clock behind it is half a second further.
+	// The header has whole seconds, so on average EC2's clock is half a second ahead of it.
 	there := date.Add(500 * time.Millisecond)
 	here := sent.Add(received.Sub(sent) / 2)
 	c.mu.Lock()
@@ -34,15 +34,15 @@ func (c *clock) read() (skew time.Duration, known bool) {
 	return c.skew, c.known
 }
 
-// Reached says whether EC2 has answered anything yet, a refusal too.
+// Reached reports whether EC2 has answered any request, even with an error.
 func (c *Client) Reached() bool {
 	_, known := c.clock.read()
 	return known
 }
 
-// Skew returns how far EC2's clock is ahead of this machine's (negative: behind it), to about a second, by the Date
-// header of the answer that came last. A machine whose clock is wrong is told so even where EC2 refuses the request for
-// it. EC2 is asked when it was not before.
+// Skew returns how far EC2's clock is ahead of this machine's (negative: behind), to about a second, from the Date
+// header of the last answer. It works even where EC2 rejects requests because the clock is wrong. Without an answer
+// yet, it sends a request.
 func (c *Client) Skew(ctx context.Context) (time.Duration, error) {
 	if skew, known := c.clock.read(); known {
 		return skew, nil
@@ -58,12 +58,12 @@ func (c *Client) Skew(ctx context.Context) (time.Duration, error) {
 	return 0, err
 }
 
-// clockTolerance is how far this machine's clock may be off for it to be the better one: what is known of EC2's is known to
-// about a second.
+// clockTolerance is the skew below which this machine's clock is used as it is: EC2's time is known only to about a
+// second.
 const clockTolerance = 5 * time.Second
 
-// Now returns the time by EC2's clock where this machine's is known to differ from it, and else by this machine's. It
-// asks nothing of EC2.
+// Now returns the current time by EC2's clock if this machine's clock is known to be wrong, and by this machine's
+// clock otherwise. It sends no request.
 func (c *Client) Now() time.Time {
 	now := time.Now()
 	if skew, known := c.clock.read(); known && skew.Abs() >= clockTolerance {

@@ -20,8 +20,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// CloudWatch is asked one question, so it is asked by hand, in its Query protocol and signed as the SDK signs: the SDK's
-// client for it would add a quarter of a megabyte and a dependency.
+// Only one CloudWatch action is used, so the request is made by hand with the Query protocol and the SDK's signer:
+// the SDK's CloudWatch client would add 250 KB and a dependency.
 // Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html
 
 const maxStatistics = 1 << 20 // bytes of an answer
@@ -38,8 +38,8 @@ type statisticsError struct {
 	Message string `xml:"Error>Message"`
 }
 
-// AverageCPU returns the instance's average CPU utilisation, in percent, over a time (a multiple of a minute) that ends
-// at until. known is false where CloudWatch has no data of it.
+// AverageCPU returns the instance's average CPU utilisation in percent during the period over (a multiple of a
+// minute) that ends at until. known is false if CloudWatch has no data for it.
 func (c *Client) AverageCPU(ctx context.Context, instanceID string, until time.Time, over time.Duration) (percent float64, known bool, err error) {
 	doing := "read the CPU utilisation of " + instanceID
 	const layout = "2006-01-02T15:04:05Z"
@@ -130,8 +130,8 @@ func cloudWatchRefusal(op string, status int, text []byte) *Fault {
 	return fault
 }
 
-// cloudWatchURL is the region's own, unless all services are at one local endpoint. An endpoint of Amazon's is EC2's
-// alone.
+// cloudWatchURL returns the region's endpoint, or the local endpoint that serves all services. An Amazon endpoint URL
+// serves EC2 only.
 func (c *Client) cloudWatchURL() string {
 	local := cmp.Or(c.config.EndpointURL, os.Getenv("AWS_ENDPOINT_URL"))
 	if named := os.Getenv("AWS_ENDPOINT_URL_CLOUDWATCH"); named != "" && c.config.EndpointURL == "" {

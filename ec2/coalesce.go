@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// batchIdle is how long a look waits for company: until nobody came for so long, and batchMax at most. Lanes that reach
-// the same step come one commit of the journal after the other, which takes about a millisecond.
+// A batch is sent when no caller has joined for batchIdle, and batchMax after it was opened at the latest. Lanes
+// reach the same step about a millisecond apart, one journal commit after the other.
 const (
 	batchIdle = 5 * time.Millisecond
 	batchMax  = 25 * time.Millisecond
 )
 
-// coalescer let those who ask at about the same time share one describe. A look that arrives after the call was sent starts
-// another one: what it is told is never older than its question.
+// coalescer merges describes that are requested at about the same time into one call. A caller that arrives after the
+// call was sent gets a new one, so a result is never older than the request for it.
 type coalescer[T any] struct {
 	describe func(ctx context.Context, filter string, values []string) ([]T, error)
 
@@ -23,12 +23,12 @@ type coalescer[T any] struct {
 	open map[string]*batch[T] // by filter: calls not yet sent
 }
 
-// Shared lets those who ask the same at about the same time share one answer, which nobody may change.
+// Shared merges equal concurrent requests into one. All callers get the same result and must not modify it.
 type Shared[T any] struct {
 	calls coalescer[T]
 }
 
-// NewShared makes one from what asks. Equal questions are the same question.
+// NewShared returns a Shared that calls ask. Requests with the same text are equal.
 func NewShared[T any](ask func(ctx context.Context, request string) (T, error)) *Shared[T] {
 	s := &Shared[T]{}
 	s.calls.describe = func(ctx context.Context, request string, _ []string) ([]T, error) {
@@ -38,7 +38,7 @@ func NewShared[T any](ask func(ctx context.Context, request string) (T, error)) 
 	return s
 }
 
-// Ask returns an answer that is not older than the question. doing says what for, should it fail.
+// Ask returns a result that is not older than the request. doing describes its purpose, for the error.
 func (s *Shared[T]) Ask(ctx context.Context, doing, request string) (answer T, err error) {
 	found, err := s.calls.do(ctx, doing, request, "")
 	if err != nil {
@@ -47,7 +47,7 @@ func (s *Shared[T]) Ask(ctx context.Context, doing, request string) (answer T, e
 	return found[0], nil
 }
 
-// batch is one call on behalf of several.
+// batch is one call on behalf of several callers.
 type batch[T any] struct {
 	values  []string
 	callers int                // who still waits for the answer
@@ -58,8 +58,8 @@ type batch[T any] struct {
 	err     error
 }
 
-// ask returns everything that the shared call found; the caller picks what it asked for. The call outlives the context
-// of any one of those who share it, and ends with the last.
+// do returns everything that the merged call found; the caller picks its own. The call survives the context of any
+// single caller and is canceled when the last one leaves.
 func (l *coalescer[T]) do(ctx context.Context, doing, filter, value string) ([]T, error) {
 	if ctx.Err() != nil {
 		return nil, canceled(ctx, "Describe", doing, "")
@@ -112,7 +112,7 @@ func (l *coalescer[T]) send(ctx context.Context, filter string, g *batch[T]) {
 	g.found, g.err = l.describe(ctx, filter, values)
 }
 
-// gather waits until the company is complete, as far as can be told.
+// collect waits for more callers.
 func (g *batch[T]) collect(ctx context.Context) {
 	begun := time.Now()
 	company := time.NewTimer(batchIdle)
@@ -129,7 +129,7 @@ func (g *batch[T]) collect(ctx context.Context) {
 	}
 }
 
-// leave takes one who gave up out of the count. The last one ends the call and sees it gone.
+// leave removes a caller that gave up. The last one cancels the call and waits for it.
 func (l *coalescer[T]) leave(filter string, g *batch[T]) {
 	l.mu.Lock()
 	g.callers--
@@ -144,14 +144,14 @@ func (l *coalescer[T]) leave(filter string, g *batch[T]) {
 	}
 }
 
-// close lets nobody else join. The caller holds the lock.
+// close stops callers from joining. The caller holds the lock.
 func (l *coalescer[T]) close(filter string, g *batch[T]) {
 	if l.open[filter] == g {
 		delete(l.open, filter)
 	}
 }
 
-// canceled is the fault of a caller whose context ended before it had its answer.
+// canceled returns the fault of a caller whose context ended before the answer.
 func canceled(ctx context.Context, op, doing, detail string) *Fault {
 	message := "canceled"
 	if ctx.Err() == context.DeadlineExceeded {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// classes are the error codes of the EC2 API that do not follow from their spelling.
+// classes are the EC2 error codes whose class does not follow from their suffix.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 var classes = map[string]Class{
 	"RequestLimitExceeded":      Throttled,
@@ -38,7 +38,7 @@ var classes = map[string]Class{
 	"InvalidDevice.InUse":   InUse,
 	"InvalidSnapshot.InUse": InUse,
 
-	// Snapshots that are under way make room as they complete.
+	// These limits free up as pending snapshots complete.
 	"SnapshotCreationPerVolumeRateExceeded": RateExceeded,
 	"PendingSnapshotLimitExceeded":          RateExceeded,
 	"ConcurrentSnapshotLimitExceeded":       RateExceeded,
@@ -74,7 +74,7 @@ var classes = map[string]Class{
 	"VolumeModificationSizeExceeded": Limit,
 }
 
-// classOfCode looks up the code of an answer to the action op, and goes by its spelling where it is not listed.
+// classOfCode returns the class of an error code of the action op: from the table, or by its suffix.
 func classOfCode(op, code, message string) Class {
 	if class, ok := classes[code]; ok {
 		return class
@@ -97,9 +97,9 @@ func classOfCode(op, code, message string) Class {
 	return Invalid
 }
 
-// unmapped says that the instance does not have the device among its block devices, or not yet: an attachment shows in
-// DescribeVolumes before it shows there. EC2 says it as "InvalidInstanceAttributeValue: No device is currently mapped at
-// /dev/sdf", and as other codes about the same.
+// unmapped reports whether the instance does not have the device among its block devices, or not yet: an attachment
+// shows in DescribeVolumes first. EC2 answers "InvalidInstanceAttributeValue: No device is currently mapped at
+// /dev/sdf", or a similar code.
 func unmapped(code, message string) bool {
 	switch code {
 	case "InvalidInstanceAttributeValue", "InvalidBlockDeviceMapping", "InvalidAttributeValue", "InvalidDevice.NotFound":
@@ -108,7 +108,7 @@ func unmapped(code, message string) bool {
 	return strings.HasPrefix(code, "InvalidParameter") && strings.Contains(message, "mapped")
 }
 
-// hints say what to do, by code. Quota names are those of the Service Quotas console.
+// hints are what to do about an error code. Quota names are those of the Service Quotas console.
 var hints = map[string]string{
 	"VolumeLimitExceeded":                   "delete volumes that nobody needs, or ask for more of the Service Quotas entry \"Storage for ... volumes, in TiB\" of Amazon EBS",
 	"MaxIOPSLimitExceeded":                  "ask for more of the Service Quotas entry \"IOPS for Provisioned IOPS SSD volumes\" of Amazon EBS",
@@ -137,7 +137,7 @@ var hints = map[string]string{
 
 var deniedAction = regexp.MustCompile(`perform: ([a-z0-9-]+:[A-Za-z]+)`)
 
-// hint says what to do about a fault whose code and class are known.
+// hint returns what to do about a fault whose code and class are set.
 func hint(fault *Fault) string {
 	if text, ok := hints[fault.Code]; ok {
 		return text
@@ -157,8 +157,8 @@ func hint(fault *Fault) string {
 	return ""
 }
 
-// missingActions names the IAM action that EC2 named, or else the one of the call itself. A create that tags needs
-// CreateTags too, and EC2's older answers do not say which of the two was refused.
+// missingActions returns the IAM action that EC2 named, or the action of the call. A create with tags needs
+// CreateTags too, and EC2's older messages do not say which of the two was denied.
 func missingActions(fault *Fault) string {
 	if named := deniedAction.FindStringSubmatch(fault.Message); named != nil {
 		return named[1]

@@ -7,7 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// configVars are the variables that say how the SDK comes to EC2. None of them is a secret.
+// configVars are the environment variables that select region, endpoint and profile. None is a secret.
 // Source: https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
 var configVars = []string{
 	"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE",
@@ -16,10 +16,11 @@ var configVars = []string{
 	"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
 }
 
-// IsConfigVar says whether a variable is one of them.
+// IsConfigVar reports whether an environment variable is one of configVars.
 func IsConfigVar(name string) bool { return slices.Contains(configVars, name) }
 
-// ConfigVars returns those that are set; for a profile also where it is read from, since that goes by the user's home.
+// ConfigVars returns the variables that are set. With a profile it adds the paths of the configuration files, which
+// depend on the user's home directory.
 func ConfigVars(profile string) map[string]string {
 	set := map[string]string{}
 	if profile != "" || os.Getenv("AWS_PROFILE") != "" {

@@ -9,23 +9,23 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// DryRunRequest names the resources that a permission is tried on. What is empty is replaced by an id that cannot
-// exist; EC2 may then answer NotFound, which says nothing about the permission.
+// DryRunRequest names the resources to test a permission on. Empty fields are replaced by ids that cannot exist; EC2
+// may then answer NotFound, which says nothing about the permission.
 type DryRunRequest struct {
 	InstanceID, VolumeID, SnapshotID, ImageID, Zone, Device string
-	// Tags are those that a create would give. Empty: the one that everything made here has, which policies go by.
+	// Tags are the tags of a create. Empty: the tag that everything made here has, which IAM policies can refer to.
 	Tags map[string]string
 }
 
-// Permissions are the actions that [Client.DryRun] can try, in the order a report should have.
+// Permissions are the actions that [Client.DryRun] can test, in report order.
 var Permissions = []string{
 	"DescribeVolumes", "DescribeSnapshots", "CreateVolume", "AttachVolume", "ModifyInstanceAttribute", "DetachVolume",
 	"DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CreateTags", "DeleteTags", "DeleteSnapshot",
 	"DescribeImages", "DescribeInstances", "DescribeLockedSnapshots", "DeregisterImage",
 }
 
-// DryRun asks EC2 whether the credentials may do the action, without doing it. Nil says yes; a Denied fault says no and
-// names the permission; any other fault says that it could not be found out.
+// DryRun tests with EC2's DryRun parameter whether the credentials may perform the action. Nil means yes; a Denied
+// fault means no and names the permission; any other fault means that the answer is unknown.
 func (c *Client) DryRun(ctx context.Context, action string, r DryRunRequest) error {
 	try, ok := c.dryRunCalls(r)[action]
 	if !ok {
@@ -46,7 +46,7 @@ func (c *Client) dryRunCalls(r DryRunRequest) map[string]func(context.Context) e
 	if len(mark) == 0 {
 		mark = map[string]string{"snaptastic:token": "dry-run"}
 	}
-	// The keys that are written, and removed, after something was made.
+	// Keys that are written to, or removed from, existing resources.
 	state, detached := map[string]string{"snaptastic:state": "dry-run"}, map[string]string{"snaptastic:detached": "dry-run"}
 	return map[string]func(context.Context) error{
 		"DescribeVolumes":   dryRunCall(c, "DescribeVolumes", (*sdk.Client).DescribeVolumes, &sdk.DescribeVolumesInput{DryRun: dry}),

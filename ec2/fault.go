@@ -18,32 +18,32 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Class says what kind of failure a [Fault] is, and so what a caller may do about it.
+// Class is the kind of a [Fault]; it tells the caller what to do.
 type Class int
 
 const (
-	// Throttled: EC2 refused the request because there were too many. It had no effect; try again later.
+	// Throttled: EC2 rejected the request because of its rate. It had no effect; retry later.
 	Throttled Class = iota + 1
-	// Transient: a passing failure of EC2 or of the network. Asking again is safe.
+	// Transient: a temporary failure of EC2 or of the network. It is safe to retry.
 	Transient
-	// Ambiguous: the request may or may not have had its effect and must not be repeated unseen. Only calls that take
-	// no idempotency token end so: look for the effect by its tags first.
+	// Ambiguous: the request may have taken effect and must not simply be repeated. Only calls without an idempotency
+	// token end like this: search for the effect by its tags first.
 	Ambiguous
-	// SettleLater: the resource is between two states; the same request can succeed in a while.
+	// SettleLater: the resource is in a transitional state; the same request can succeed later.
 	SettleLater
-	// NotFound: EC2 knows no such thing, or, right after it was made, not yet.
+	// NotFound: EC2 does not know the resource, or not yet if it was just created.
 	NotFound
-	// InUse: the volume, the snapshot or the device name is taken.
+	// InUse: the volume, snapshot or device name is in use.
 	InUse
-	// Limit: a quota is used up.
+	// Limit: a quota is exhausted.
 	Limit
 	// Denied: the credentials are missing, invalid, or lack a permission.
 	Denied
-	// RateExceeded: snapshots of one volume follow each other too fast; wait for RetryAfter (15 s or more).
+	// RateExceeded: too many snapshots of one volume in a short time; wait for RetryAfter (15 s or more).
 	RateExceeded
 	// DryRun: the request would have succeeded.
 	DryRun
-	// Invalid: the request can never succeed as it is.
+	// Invalid: the request can never succeed in this form.
 	Invalid
 	// Canceled: the caller's context ended.
 	Canceled
@@ -59,7 +59,7 @@ func (c Class) String() string {
 	return classNames[c]
 }
 
-// Fault is the error of every method of this package that talks to EC2 or to the metadata service.
+// Fault is the error type of every method of this package that sends a request.
 type Fault struct {
 	Op         string        // EC2's name of the action, such as CreateVolume
 	Doing      string        // the same in words and with names: attach vol-0a1b to i-0c2d as /dev/sdf
@@ -84,14 +84,14 @@ func (f *Fault) Error() string {
 
 func (f *Fault) Unwrap() error { return f.cause }
 
-// withDoing returns a copy that tells of another deed: a shared call failed, but each sharer asked for its own.
+// withDoing returns a copy with another purpose: a merged call failed, and each caller wants its own message.
 func (f *Fault) withDoing(doing string) *Fault {
 	other := *f
 	other.Doing = doing
 	return &other
 }
 
-// ClassOf returns the class of the fault that err is or wraps, or 0.
+// ClassOf returns the class of the fault in err's chain, or 0.
 func ClassOf(err error) Class {
 	if fault, ok := errors.AsType[*Fault](err); ok {
 		return fault.Class
@@ -99,7 +99,8 @@ func ClassOf(err error) Class {
 	return 0
 }
 
-// Classify turns what the SDK returned for the action op into a Fault. A nil error gives nil, a Fault itself.
+// Classify converts an error that the SDK returned for the action op into a Fault. Nil stays nil, and a Fault is
+// returned unchanged.
 func Classify(op string, err error) *Fault {
 	if err == nil {
 		return nil
@@ -128,7 +129,7 @@ func Classify(op string, err error) *Fault {
 	return fault
 }
 
-// pause is how long a caller who tries again himself should wait at least, by class.
+// pause is the minimum delay before a caller's own retry, by class.
 var pause = map[Class]time.Duration{
 	Throttled:    2 * time.Second,
 	Transient:    time.Second,
@@ -136,7 +137,7 @@ var pause = map[Class]time.Duration{
 	RateExceeded: 15 * time.Second,
 }
 
-// sentOnce are the actions that make something new each time they are sent, with no token to tell a repetition by.
+// sentOnce are the actions that create something each time they are sent and take no client token.
 var sentOnce = map[string]bool{
 	"CreateSnapshot": true, "CreateSnapshots": true, "CopySnapshot": true, "CreateImage": true,
 }
@@ -166,11 +167,11 @@ func classifyCredentials(fault *Fault, missing *credentialsError) {
 	}
 }
 
-// classifyAnswer classifies a proper answer of EC2.
+// classifyAnswer classifies an error answer of EC2.
 func classifyAnswer(fault *Fault, code, message string) {
 	code = strings.TrimPrefix(strings.TrimPrefix(code, "Client."), "Server.")
 	fault.Code = code
-	// A denied request carries a kilobyte that only sts:DecodeAuthorizationMessage can read.
+	// A denied request carries a kilobyte that only sts:DecodeAuthorizationMessage can decode.
 	message, _, _ = strings.Cut(message, "Encoded authorization failure message:")
 	fault.Message = strings.TrimRight(strings.TrimSpace(message), ".")
 	if fault.Message == "" {
@@ -184,7 +185,7 @@ func classifyAnswer(fault *Fault, code, message string) {
 	fault.Hint = hint(fault)
 }
 
-// classifyCanceled: a request that was on its way when the context ended may have had its effect.
+// classifyCanceled classifies the end of the context. A request that was already sent may have taken effect.
 func classifyCanceled(fault *Fault, err error) {
 	fault.Class = Canceled
 	fault.Message = "canceled"
@@ -198,7 +199,7 @@ func classifyCanceled(fault *Fault, err error) {
 	}
 }
 
-// classifyUnreadable: somebody answered, but not in EC2's words.
+// classifyUnreadable classifies an answer that is not in EC2's format.
 func classifyUnreadable(fault *Fault, answer *smithyhttp.ResponseError) {
 	status := answer.HTTPStatusCode()
 	_, torn := errors.AsType[*xml.SyntaxError](answer)
@@ -224,7 +225,7 @@ func classifyUnreadable(fault *Fault, answer *smithyhttp.ResponseError) {
 	}
 }
 
-// classifyConnection: nobody answered.
+// classifyConnection classifies a request that got no answer.
 func classifyConnection(fault *Fault, err error) {
 	_, sending := errors.AsType[*smithyhttp.RequestSendError](err)
 	_, reading := errors.AsType[*smithy.DeserializationError](err)
@@ -258,7 +259,7 @@ func isCanceled(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !isTimeout(err)
 }
 
-// isTimeout tells the HTTP client's own time-out, which is the network's fault, from the end of the caller's context.
+// isTimeout reports whether the HTTP client's own time-out ended the request, and not the caller's context.
 func isTimeout(err error) bool {
 	_, sending := errors.AsType[*smithyhttp.RequestSendError](err)
 	return sending
@@ -271,7 +272,7 @@ func isUnexpectedResponse(err error) bool {
 	return foreign
 }
 
-// isUnsent reports whether the connection was never made, so that nothing can have been sent.
+// isUnsent reports whether the connection failed, so that nothing was sent.
 func isUnsent(err error) bool {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return true
@@ -282,7 +283,7 @@ func isUnsent(err error) bool {
 	return false
 }
 
-// isUntrusted reports a failed TLS handshake that trying again will not mend.
+// isUntrusted reports a failed TLS handshake that a retry will not fix.
 func isUntrusted(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
@@ -294,8 +295,7 @@ func isUntrusted(err error) bool {
 	return ok
 }
 
-// rootCause returns the part of a long SDK error chain that a person can use: the innermost cause, with the URL it
-// happened at.
+// rootCause returns the innermost error of an SDK error chain, with the URL.
 func rootCause(err error) string {
 	if at, ok := errors.AsType[*url.Error](err); ok {
 		address := at.URL
@@ -313,7 +313,7 @@ func rootCause(err error) string {
 	}
 }
 
-// actionWords turns an action into words: DescribeVolumes becomes "describe volumes".
+// actionWords splits an action into words: DescribeVolumes becomes "describe volumes".
 func actionWords(op string) string {
 	var words strings.Builder
 	for i, letter := range op {

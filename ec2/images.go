@@ -23,8 +23,8 @@ type Image struct {
 	Tags        map[string]string
 }
 
-// Images returns the account's own images, disabled and deprecated ones too, sorted by id; with ids, those of them that
-// exist.
+// Images returns the account's own images, sorted by id, including disabled and deprecated ones. With ids, it returns
+// those that exist.
 func (c *Client) Images(ctx context.Context, ids ...string) ([]Image, error) {
 	var found []Image
 	for _, some := range chunks(ids) {
@@ -54,7 +54,7 @@ func (c *Client) Images(ctx context.Context, ids ...string) ([]Image, error) {
 
 func imageFrom(i types.Image) Image {
 	image := Image{ID: aws.ToString(i.ImageId), Name: aws.ToString(i.Name), State: string(i.State), Public: aws.ToBool(i.Public), Tags: tagsFrom(i.Tags)}
-	// A time that cannot be read stays zero, and so unknown.
+	// An unreadable time stays zero, which means unknown.
 	image.Created, _ = time.Parse(time.RFC3339, aws.ToString(i.CreationDate))
 	for _, disk := range i.BlockDeviceMappings {
 		if disk.Ebs != nil && aws.ToString(disk.Ebs.SnapshotId) != "" {
@@ -64,13 +64,13 @@ func imageFrom(i types.Image) Image {
 	return image
 }
 
-// DeregisterImage takes an image away; its snapshots stay. That EC2 does not know it is a NotFound fault.
+// DeregisterImage deregisters an image and keeps its snapshots. An unknown image is a NotFound fault.
 func (c *Client) DeregisterImage(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeregisterImage", "deregister "+id, (*sdk.Client).DeregisterImage, &sdk.DeregisterImageInput{ImageId: aws.String(id)})
 	return ignoreNotFoundOnRetry(err)
 }
 
-// Instance is an EC2 instance, as far as cleaning up needs it.
+// Instance holds what a clean-up needs to know of an EC2 instance.
 type Instance struct {
 	ID       string
 	ImageID  string
@@ -109,8 +109,8 @@ func (c *Client) Instances(ctx context.Context, imageID string) ([]Instance, err
 	return found, err
 }
 
-// LockedSnapshots returns the lock state of every snapshot that a lock holds, by id: governance, compliance or
-// compliance-cooloff. A lock that has expired holds nothing.
+// LockedSnapshots returns the lock state of every locked snapshot by id: governance, compliance or
+// compliance-cooloff. Expired locks are left out.
 // Source: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-snapshot-lock.html
 func (c *Client) LockedSnapshots(ctx context.Context) (map[string]string, error) {
 	locked := map[string]string{}
@@ -131,7 +131,7 @@ func (c *Client) LockedSnapshots(ctx context.Context) (map[string]string, error)
 	return locked, err
 }
 
-// SnapshotsByID returns those of the snapshots that exist, by id. All who ask at about the same time share a call.
+// SnapshotsByID returns the snapshots that exist, by id. Concurrent calls share one request.
 func (c *Client) SnapshotsByID(ctx context.Context, ids ...string) (map[string]Snapshot, error) {
 	found := make([][]Snapshot, len(ids))
 	var looking errgroup.Group
@@ -153,7 +153,7 @@ func (c *Client) SnapshotsByID(ctx context.Context, ids ...string) (map[string]S
 	return byID, nil
 }
 
-// VolumesWithTag returns the volumes that have the tag, whatever its value, sorted by id.
+// VolumesWithTag returns the volumes that have the tag with any value, sorted by id.
 func (c *Client) VolumesWithTag(ctx context.Context, key string) ([]Volume, error) {
 	found, err := c.describeVolumes(ctx, "tag-key", []string{key})
 	slices.SortFunc(found, func(a, b Volume) int { return cmp.Compare(a.ID, b.ID) })

@@ -17,21 +17,21 @@ import (
 )
 
 const (
-	// For one question, retries included. One that is asked patiently doubles it from try to try.
+	// The time-out of one request, including retries. When the caller retries, it doubles with each attempt.
 	metadataTimeout = 1800 * time.Millisecond
 	maxMetadataTime = 10 * time.Second
 	maxMetadata     = 1 << 20 // bytes of one answer; EC2's userdata has 16 KiB at most
 )
 
-// Metadata is the instance metadata service, version 2 only: a session token goes with each request, and there is no
-// falling back to version 1.
+// Metadata is a client of the instance metadata service, version 2 only: every request has a session token, and there
+// is no fallback to version 1.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
 type Metadata struct {
 	client *imds.Client
 	url    string
 }
 
-// Identity is what the instance identity document says.
+// Identity is the instance identity document.
 type Identity struct {
 	InstanceID   string
 	Region       string
@@ -43,7 +43,7 @@ type Identity struct {
 	ImageID      string
 }
 
-// NewMetadata makes a client of the metadata service. It calls nobody.
+// NewMetadata makes a client of the metadata service. It sends no request.
 func NewMetadata(cfg Config) *Metadata {
 	address := cfg.MetadataURL
 	if address == "" {
@@ -60,7 +60,7 @@ func NewMetadata(cfg Config) *Metadata {
 	})}
 }
 
-// Identity returns who the instance is. It fails within two seconds where there is no metadata service.
+// Identity returns the instance's identity. It fails within two seconds where there is no metadata service.
 func (m *Metadata) Identity(ctx context.Context) (Identity, error) {
 	var out *imds.GetInstanceIdentityDocumentOutput
 	err := m.ask(ctx, "GetInstanceIdentityDocument", "read the instance's identity", func(ctx context.Context) (err error) {
@@ -82,7 +82,7 @@ func (m *Metadata) Identity(ctx context.Context) (Identity, error) {
 	return identity, nil
 }
 
-// UserData returns the instance's userdata as it was given, or nil when it has none.
+// UserData returns the instance's user data unchanged, or nil if it has none.
 func (m *Metadata) UserData(ctx context.Context) ([]byte, error) {
 	var data []byte
 	err := m.ask(ctx, "GetUserData", "read the instance's userdata", func(ctx context.Context) error {
@@ -99,8 +99,8 @@ func (m *Metadata) UserData(ctx context.Context) ([]byte, error) {
 	return data, err
 }
 
-// Tags returns the instance's tags, or nil when the instance does not show them to the metadata service, which is the
-// default (InstanceMetadataTags=enabled switches it on).
+// Tags returns the instance's tags, or nil if the metadata service does not show them, which is the default (set
+// InstanceMetadataTags=enabled).
 func (m *Metadata) Tags(ctx context.Context) (map[string]string, error) {
 	list, err := m.text(ctx, "tags/instance/")
 	if isAbsent(err) {
@@ -137,7 +137,7 @@ func (m *Metadata) text(ctx context.Context, path string) (string, error) {
 	return string(content), err
 }
 
-// ask bounds one question and turns its failure into a Fault.
+// ask bounds one request and converts its error into a Fault.
 func (m *Metadata) ask(ctx context.Context, op, doing string, request func(context.Context) error) error {
 	var last metadataStatus
 	bounded, cancel := context.WithTimeout(context.WithValue(ctx, metadataStatusKey{}, &last), min(metadataTimeout<<min(attemptOf(ctx), 4), maxMetadataTime))
@@ -195,7 +195,8 @@ func readAll(content io.ReadCloser) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(content, maxMetadata))
 }
 
-// metadataStatus keeps what the service said last, because the SDK's error for a missing session token hides it.
+// metadataStatus records the last answer of the service, because the SDK's error for a missing session token hides
+// it.
 type metadataStatus struct {
 	mu     sync.Mutex
 	status int
@@ -213,7 +214,7 @@ func (h *metadataStatus) last() (status int, err error, token bool) {
 
 type metadataHTTP struct{ inner *http.Client }
 
-// Do sends one request and notes its end.
+// Do sends one request and records its result.
 func (m metadataHTTP) Do(request *http.Request) (*http.Response, error) {
 	answer, err := m.inner.Do(request)
 	h, ok := request.Context().Value(metadataStatusKey{}).(*metadataStatus)
@@ -229,8 +230,8 @@ func (m metadataHTTP) Do(request *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// newMetadataHTTP never goes through a proxy: the address is the link's own. The service is near, and where it is not
-// there the dial may never be answered, so its time-out is short. An answer may take long while the machine boots.
+// newMetadataHTTP returns a client that never uses a proxy: the address is link-local. Where there is no service the
+// dial may get no answer, so its time-out is short. An answer can take long while the machine boots.
 func newMetadataHTTP(transport http.RoundTripper) metadataHTTP {
 	if transport == nil {
 		dialer := &net.Dialer{Timeout: 500 * time.Millisecond}

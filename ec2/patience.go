@@ -13,12 +13,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Patience is for how long a question is asked again whose answer may come late. A machine that has just booted is ahead
-// of much: its metadata service may hang or say 401 or 404, its role may have no credentials yet, EC2 may not know these
-// yet, the clock may not be set, and the network may not be up. The zero value asks once.
+// Patience is how long a request is retried that may fail only because the machine has just booted: the metadata
+// service may hang or answer 401 or 404, the role may have no credentials yet or EC2 may not accept them yet, and
+// clock and network may not be up. The zero value tries once.
 type Patience struct {
 	Until time.Time
-	// Notify is told what is waited for, and for how long still: at the first failure, and then every 15 s. Nil: nobody.
+	// Notify is called with what is waited for and the time left: at the first failure and then every 15 s. It may be
+	// nil.
 	Notify func(waiting *Fault, left time.Duration)
 }
 
@@ -29,8 +30,8 @@ const (
 	maxPause       = 5 * time.Second // between two tries
 )
 
-// Retry asks until there is an answer, a refusal that will not pass, or no time left; then it returns the last failure. It
-// ends at once with the context.
+// Retry repeats the request until it succeeds, fails for good, or time is up; then it returns the last error.
+// Canceling the context ends it at once.
 func (p Patience) Retry(ctx context.Context, request func(context.Context) error) error {
 	begun := time.Now()
 	notifier := &waitNotifier{patience: p, stop: make(chan struct{})}
@@ -74,8 +75,8 @@ func (p Patience) Retry(ctx context.Context, request func(context.Context) error
 
 type attemptKey struct{}
 
-// tryOnce bounds one try, so that one that hangs leaves time for another. The last one may have what is left; a question that
-// may be asked only once has the time of a first one, unless its caller bounds it.
+// tryOnce bounds one attempt, so that one that hangs leaves time for the next. The last attempt gets the time that is
+// left. An attempt without a retry gets the time of a first one, unless the caller's context has a deadline.
 func tryOnce(ctx context.Context, try int, left time.Duration, request func(context.Context) error) error {
 	if _, bounded := ctx.Deadline(); left <= 0 && try == 0 && bounded {
 		return request(ctx)
@@ -89,13 +90,13 @@ func tryOnce(ctx context.Context, try int, left time.Duration, request func(cont
 	return request(bounded)
 }
 
-// attemptOf is which try of a patient question this is, from 0.
+// attemptOf returns the number of the current attempt of Retry, from 0.
 func attemptOf(ctx context.Context) int {
 	try, _ := ctx.Value(attemptKey{}).(int)
 	return try
 }
 
-// stopped is what a question ends with whose context ended: where that was a time-out, the last failure says more.
+// stopped returns the error of a Retry whose context ended: after a time-out the last failure, which says more.
 func stopped(ctx context.Context, last *Fault, err error) error {
 	switch {
 	case last != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -114,12 +115,12 @@ func timedOut(last *Fault, asked time.Duration) error {
 	return &fault
 }
 
-// IsTemporary says whether the same question may well be answered soon.
+// IsTemporary reports whether the same request may succeed soon.
 func (f *Fault) IsTemporary() bool {
 	return f.Late || f.Class == Transient || f.Class == Throttled || f.Class == SettleLater
 }
 
-// waitNotifier tells what is waited for. It has a goroutine of its own, since a question may hang for longer than it is silent.
+// waitNotifier calls Patience.Notify from its own goroutine, since an attempt can hang longer than the interval.
 type waitNotifier struct {
 	patience Patience
 	mu       sync.Mutex
@@ -161,33 +162,33 @@ func (s *waitNotifier) close() {
 	s.done.Wait()
 }
 
-// lateCodes are refusals of the credentials or of the clock that a machine may get shortly after it booted, or shortly
-// after its role was made: IAM is eventually consistent, and the clock is set once the network is up.
+// lateCodes are errors about credentials or the clock that can occur shortly after a boot or after a role was
+// created: IAM is eventually consistent, and the clock is set once the network is up.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 var lateCodes = []string{"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "InvalidSecurity",
 	"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestInTheFuture"}
 
 func isLateCode(code string) bool { return slices.Contains(lateCodes, code) }
 
-// fromRole says whether the credentials are to come from the instance's role: then a failure to get them may pass.
+// fromRole reports whether the credentials come from the instance role: then a failure to get them may be temporary.
 func (c *Client) fromRole() bool {
 	cache, ok := c.loaded.Credentials.(*aws.CredentialsCache)
 	return ok && slices.Contains(cache.ProviderSources(), aws.CredentialSourceIMDS) && os.Getenv("AWS_EC2_METADATA_DISABLED") != "true"
 }
 
-// credentials are those of every request. Which failure to get them may pass only their source can tell.
+// credentials returns the provider for every request. It marks the failures that may be temporary.
 func (c *Client) credentials() namedCredentials {
 	return namedCredentials{c.loaded.Credentials, c.fromRole()}
 }
 
-// invalidateCredentials makes the next request ask for credentials anew: EC2 refused these.
+// invalidateCredentials makes the next request fetch new credentials, after EC2 rejected these.
 func (c *Client) invalidateCredentials() {
 	if cache, ok := c.loaded.Credentials.(*aws.CredentialsCache); ok {
 		cache.Invalidate()
 	}
 }
 
-// reclassifyLate takes a refusal that may pass for a passing failure, for as long as this client is patient.
+// reclassifyLate makes a boot-time error transient until PatientUntil.
 func (c *Client) reclassifyLate(fault *Fault) *Fault {
 	if isLateCode(fault.Code) {
 		c.invalidateCredentials()

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// poller looks after all waits of one kind with one describe a tick. It runs while somebody waits: the first wait starts
-// its goroutine, and the last one ends it and sees it gone.
+// poller serves all waits for one kind of resource with one describe per poll. Its goroutine starts with the first
+// wait and ends with the last one.
 //
-// The time between ticks is a tenth of the time since something last happened (a new wait, a change of state), between
-// min and max, give or take a quarter: a wait is prolonged by some 5 % of its length on average, and a fleet that
-// boots at once does not ask in step. Throttling doubles it, tick by tick.
+// The interval is a tenth of the time since the last event (a new wait or a change of state), between min and max,
+// with 25 % jitter: it prolongs a wait by about 5 % on average and keeps a fleet that boots at once out of step.
+// Throttling doubles the interval.
 type poller[T any] struct {
 	describe func(ctx context.Context, ids []string) ([]T, error)
 	name     func(T) string
@@ -26,20 +26,20 @@ type poller[T any] struct {
 	running *polling
 }
 
-// waiter is one wait. Its channel holds the newest sight only.
+// waiter is one wait. Its channel holds the latest result only.
 type waiter[T any] struct {
 	id   string
-	news chan sight[T]
+	news chan pollResult[T]
 }
 
-// sight is what a tick says about one id: the thing, or that EC2 does not show it, or why the tick failed.
-type sight[T any] struct {
+// pollResult is the result of a poll for one id: the resource, that EC2 does not show it, or the error.
+type pollResult[T any] struct {
 	thing T
 	shown bool
 	err   error // nil, or the describe's fault
 }
 
-// polling is one life of the poller's goroutine.
+// polling is one run of the poller's goroutine.
 type polling struct {
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -47,7 +47,7 @@ type polling struct {
 }
 
 func (p *poller[T]) join(ctx context.Context, id string) *waiter[T] {
-	w := &waiter[T]{id: id, news: make(chan sight[T], 1)}
+	w := &waiter[T]{id: id, news: make(chan pollResult[T], 1)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waiters == nil {
@@ -81,7 +81,7 @@ func (p *poller[T]) leave(w *waiter[T]) {
 	}
 }
 
-// run ticks until it is canceled.
+// run polls until it is canceled.
 func (p *poller[T]) run(ctx context.Context, self *polling) {
 	defer close(self.done)
 	defer self.cancel()
@@ -123,7 +123,8 @@ func (p *poller[T]) pause(quiet time.Duration, slower int) time.Duration {
 	return pause*3/4 + rand.N(pause/2+1)
 }
 
-// tick describes what is waited for and tells each waiter. Who joined after the call was sent is told at the next tick.
+// tick describes everything that is waited for and notifies the waiters. Waiters that joined after the call was sent
+// are notified by the next tick.
 func (p *poller[T]) tick(ctx context.Context, phases map[string]string) (changed bool, err error) {
 	p.mu.Lock()
 	told := make([]*waiter[T], 0, len(p.waiters))
@@ -152,13 +153,13 @@ func (p *poller[T]) tick(ctx context.Context, phases map[string]string) (changed
 	}
 	for _, w := range told {
 		thing, shown := seen[w.id]
-		w.notify(sight[T]{thing: thing, shown: shown, err: err})
+		w.notify(pollResult[T]{thing: thing, shown: shown, err: err})
 	}
 	return changed, err
 }
 
-// notify replaces what the waiter has not read yet. Only the poller sends, so that it never blocks.
-func (w *waiter[T]) notify(s sight[T]) {
+// notify replaces the result that the waiter has not read yet. Only the poller sends, so it never blocks.
+func (w *waiter[T]) notify(s pollResult[T]) {
 	select {
 	case <-w.news:
 	default:

@@ -13,8 +13,8 @@ const (
 	unlimitedBelow = 20 * time.Millisecond // below this, requests go out as they come
 )
 
-// rateLimiters hold one pace per action, because EC2 fills one token bucket per action: a throttled CreateVolume is no reason
-// to describe more slowly, which the SDK's adaptive mode with its one limit for all would do.
+// rateLimiters holds one limiter per action, because EC2 has one token bucket per action: a throttled CreateVolume is
+// no reason to slow down describes. The SDK's adaptive mode has one limit for all.
 // Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 type rateLimiters struct {
 	mu   sync.Mutex
@@ -33,9 +33,9 @@ func (p *rateLimiters) of(op string) *rateLimiter {
 	return p.byOp[op]
 }
 
-// rateLimiter spaces the requests of one action once EC2 has throttled one. Each throttled request doubles the interval, each
-// other one takes a fifth off, until they go out freely again. Those who wait go in the order in which they came. A
-// quarter more or less is left to chance: hosts in step with the bucket's refill would always win, or never.
+// rateLimiter spaces the requests of one action once EC2 has throttled one. Each throttled request doubles the
+// interval and each other one shortens it by a fifth, down to none. Requests are sent in order of arrival, with 25 %
+// jitter: hosts in step with the bucket's refill would always win or always lose.
 type rateLimiter struct {
 	mu       sync.Mutex
 	interval time.Duration

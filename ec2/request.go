@@ -7,7 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// maxFilterValues is how many values all filters of a describe may have together.
+// maxFilterValues is EC2's limit on the values of all filters of a describe.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
 const maxFilterValues = 150
 
@@ -15,7 +15,7 @@ func filterOf(name string, values ...string) types.Filter {
 	return types.Filter{Name: aws.String(name), Values: values}
 }
 
-// optional leaves a parameter out when it has its zero value.
+// optional omits a parameter that has its zero value.
 func optional[T comparable](value T) *T {
 	var zero T
 	if value == zero {
@@ -24,7 +24,7 @@ func optional[T comparable](value T) *T {
 	return &value
 }
 
-// chunks splits values into lists that a filter takes; no values make one empty list.
+// chunks splits values into lists that fit a filter. No values give one empty list.
 func chunks(values []string) [][]string {
 	if len(values) == 0 {
 		return [][]string{nil}
@@ -32,7 +32,7 @@ func chunks(values []string) [][]string {
 	return slices.Collect(slices.Chunk(values, maxFilterValues))
 }
 
-// eachPage calls next until it returns no token. EC2 may send empty pages; a token that repeats would go on for ever.
+// eachPage calls next until it returns no token. EC2 may send empty pages; a repeated token would loop for ever.
 func eachPage(next func() (*string, error)) error {
 	seen := make(map[string]bool)
 	for {
@@ -52,7 +52,7 @@ func invalidRequest(op, doing, message string) *Fault {
 	return &Fault{Op: op, Doing: doing, Class: Invalid, Message: message}
 }
 
-// ignoreNotFoundOnRetry makes success of a deletion whose answer was lost, and whose repetition found nothing to delete.
+// ignoreNotFoundOnRetry treats a deletion as done if its first answer was lost and the retry found nothing.
 func ignoreNotFoundOnRetry(err error) error {
 	if fault, ok := err.(*Fault); ok && fault.Class == NotFound && fault.repeated {
 		return nil
@@ -62,7 +62,7 @@ func ignoreNotFoundOnRetry(err error) error {
 
 type cloner[T any] interface{ clone() T }
 
-// matching returns copies of those that match, since what a call found is shared by all who asked.
+// matching returns copies of the elements that match: the result of a merged call is shared.
 func matching[T cloner[T]](all []T, match func(T) bool) []T {
 	var some []T
 	for _, one := range all {

@@ -17,8 +17,8 @@ const (
 	maxDials       = 3                      // of a connection that cannot be made
 )
 
-// retryer is the retryer of one call. A throttled request is repeated until the caller's context ends, since EC2 did
-// nothing and will have room later; another failure a few times; a request that EC2 would carry out twice, never.
+// retryer is the SDK retryer of one call. A throttled request is retried until the context ends, since it had no
+// effect; another failure a few times; a request that EC2 would carry out twice, never.
 type retryer struct {
 	op        string
 	limiter   *rateLimiter
@@ -30,7 +30,7 @@ type retryer struct {
 
 var _ aws.RetryerV2 = (*retryer)(nil)
 
-// MaxAttempts is 0, no limit: RetryDelay sets it, by the kind of failure.
+// MaxAttempts returns 0, no limit: RetryDelay limits the attempts by the kind of error.
 func (t *retryer) MaxAttempts() int {
 	if sentOnce[t.op] {
 		return 1
@@ -55,8 +55,8 @@ func (t *retryer) IsErrorRetryable(err error) bool {
 	return class == Throttled || class == Transient
 }
 
-// RetryDelay doubles from baseRetryDelay up to maxRetryDelay, half of it left to chance. It returns the error itself when
-// there were tries enough.
+// RetryDelay doubles from baseRetryDelay to maxRetryDelay, half of it random. When the attempts are used up it
+// returns the error.
 func (t *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	fault := Classify(t.op, err)
 	limit := maxAttempts
@@ -75,8 +75,8 @@ func (t *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	return wait, nil
 }
 
-// GetAttemptToken waits for this action's turn, and tells the pace how it went. What is sent once is not held back: it
-// may stand inside a freeze.
+// GetAttemptToken waits for the rate limiter and reports the result to it. Actions that are sent once are not
+// delayed: they may run inside a freeze.
 func (t *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
 	if sentOnce[t.op] {
 		return release, nil
@@ -90,18 +90,17 @@ func (t *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error
 	}, nil
 }
 
-// GetRetryToken gives every retry leave: the limit is RetryDelay's.
+// GetRetryToken never refuses: RetryDelay sets the limit.
 func (t *retryer) GetRetryToken(context.Context, error) (func(error) error, error) {
 	return release, nil
 }
 
-// GetInitialToken is never called on a RetryerV2; the interface wants it.
+// GetInitialToken is required by the interface; a RetryerV2 never gets the call.
 func (t *retryer) GetInitialToken() func(error) error { return release }
 
 func release(error) error { return nil }
 
-// fault classifies what the call ended with. Where the caller's context ended during the retries, the fault tells what
-// EC2 had answered until then.
+// fault classifies the final error. If the context ended during retries, the fault contains EC2's last answer.
 func (t *retryer) fault(ctx context.Context, err error) *Fault {
 	fault := Classify(t.op, err)
 	fault.repeated = t.uncertain

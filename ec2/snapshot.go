@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// maxExcludedVolumes is how many data volumes CreateSnapshots can leave out.
+// maxExcludedVolumes is how many data volumes CreateSnapshots can exclude.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html
 const maxExcludedVolumes = 40
 
@@ -39,8 +39,8 @@ type Snapshot struct {
 	Tags         map[string]string
 }
 
-// SnapshotQuery selects snapshots of this account. What is empty does not restrict. Tag values may hold EC2's
-// wildcards * and ?; [Literal] takes their meaning away. Values of one tag are alternatives; all tags must match.
+// SnapshotQuery selects snapshots of this account. Empty fields do not restrict. Tag values may contain EC2's
+// wildcards * and ?; [Literal] escapes them. Values of one tag are alternatives; all tags must match.
 type SnapshotQuery struct {
 	IDs       []string
 	VolumeIDs []string
@@ -49,10 +49,10 @@ type SnapshotQuery struct {
 	Tags      map[string][]string
 }
 
-// Snapshots returns the account's own snapshots that match, newest first (by start, then id). Equal queries that arrive
-// together share one call.
+// Snapshots returns the account's own snapshots that match, newest first (by start, then id). Equal concurrent
+// queries share one call.
 func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot, error) {
-	// Maps are marshalled in the order of their keys, so equal queries have equal text.
+	// Maps are marshalled in key order, so equal queries have equal text.
 	text, err := json.Marshal(query)
 	if err != nil {
 		return nil, invalidRequest("DescribeSnapshots", "look for snapshots", "internal error: "+err.Error())
@@ -68,8 +68,8 @@ func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot
 	return found, nil
 }
 
-// EachSnapshot is [Client.Snapshots] for lists that may be too long to be kept: visit is given one snapshot after the
-// other, in no order, and keeps of each what it needs. It is called in the caller's goroutine, also before a failure.
+// EachSnapshot is [Client.Snapshots] for lists that may not fit into memory. It calls visit for each snapshot, in no
+// order, from the caller's goroutine. visit may have been called when it returns an error.
 func (c *Client) EachSnapshot(ctx context.Context, query SnapshotQuery, visit func(Snapshot)) error {
 	err := c.visitSnapshots(ctx, query, visit)
 	if fault, ok := err.(*Fault); ok {
@@ -95,7 +95,7 @@ func (c *Client) describeSnapshots(ctx context.Context, query SnapshotQuery) ([]
 	return found, nil
 }
 
-// visitSnapshots goes through all pages, and splits lists that are longer than a filter takes.
+// visitSnapshots reads all pages and splits lists that exceed the filter limit.
 func (c *Client) visitSnapshots(ctx context.Context, query SnapshotQuery, visit func(Snapshot)) error {
 	filters := []types.Filter{}
 	if len(query.States) > 0 {
@@ -111,7 +111,7 @@ func (c *Client) visitSnapshots(ctx context.Context, query SnapshotQuery, visit 
 		for _, volumes := range chunks(query.VolumeIDs) {
 			all := slices.Clone(filters)
 			if len(ids) > 0 {
-				// A filter, not SnapshotIds: one that is not visible yet must not fail the others.
+				// A filter and not SnapshotIds: with those, one id that is not visible yet fails the whole call.
 				all = append(all, filterOf("snapshot-id", ids...))
 			}
 			if len(volumes) > 0 {
@@ -140,7 +140,8 @@ func (c *Client) visitSnapshotPages(ctx context.Context, filters []types.Filter,
 	})
 }
 
-// CreateSnapshotsRequest asks for snapshots of one moment of all volumes of an instance but those excluded.
+// CreateSnapshotsRequest describes a set of snapshots, taken at the same moment, of an instance's volumes except the
+// excluded ones.
 type CreateSnapshotsRequest struct {
 	InstanceID     string
 	ExcludeBoot    bool
@@ -149,8 +150,8 @@ type CreateSnapshotsRequest struct {
 	Tags           map[string]string
 }
 
-// CreateSnapshots is sent once, never repeated: an Ambiguous fault means that the snapshots may exist, and their tags
-// find them. The snapshots begin in the state pending; their point in time is that of the call.
+// CreateSnapshots is sent once and never retried: after an Ambiguous fault the snapshots may exist and can be found
+// by their tags. The snapshots start as pending; their data is that of the time of the call.
 func (c *Client) CreateSnapshots(ctx context.Context, r CreateSnapshotsRequest) ([]Snapshot, error) {
 	doing := "snapshot the volumes of " + r.InstanceID
 	if len(r.ExcludeVolumes) > maxExcludedVolumes {
@@ -179,14 +180,14 @@ func (c *Client) CreateSnapshots(ctx context.Context, r CreateSnapshotsRequest) 
 	return made, nil
 }
 
-// CreateSnapshotRequest asks for a snapshot of one volume.
+// CreateSnapshotRequest describes a snapshot of one volume.
 type CreateSnapshotRequest struct {
 	VolumeID    string
 	Description string
 	Tags        map[string]string
 }
 
-// CreateSnapshot is sent once, never repeated, like [Client.CreateSnapshots].
+// CreateSnapshot is sent once and never retried, like [Client.CreateSnapshots].
 func (c *Client) CreateSnapshot(ctx context.Context, r CreateSnapshotRequest) (Snapshot, error) {
 	out, err := call(ctx, c, "CreateSnapshot", "snapshot "+r.VolumeID, (*sdk.Client).CreateSnapshot, &sdk.CreateSnapshotInput{
 		VolumeId: aws.String(r.VolumeID), Description: optional(r.Description), TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, r.Tags),
@@ -203,7 +204,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, r CreateSnapshotRequest) (S
 	}, nil
 }
 
-// DeleteSnapshot deletes a snapshot. That EC2 does not know it is a NotFound fault, as for [Client.DeleteVolume].
+// DeleteSnapshot deletes a snapshot. An unknown snapshot is a NotFound fault, as for [Client.DeleteVolume].
 func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeleteSnapshot", "delete "+id, (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{SnapshotId: aws.String(id)})
 	return ignoreNotFoundOnRetry(err)
@@ -224,7 +225,7 @@ func (s Snapshot) clone() Snapshot {
 	return s
 }
 
-// percent reads EC2's progress, such as "99%".
+// percent parses EC2's progress, such as "99%".
 func percent(text *string) int {
 	n, err := strconv.Atoi(strings.TrimSuffix(aws.ToString(text), "%"))
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// maxTagged is how many resources one CreateTags names: EC2 takes 1000, and advises to stay well below.
+// maxTagged is how many resources one CreateTags names: EC2 accepts 1000 and recommends far fewer.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html
 const maxTagged = 200
 
-// CreateTags sets tags on volumes, snapshots or other resources, and overwrites those of the same key. Up to 200 ids are
-// one request, which EC2 carries out for all of them or for none.
+// CreateTags sets tags on resources and overwrites existing values. Up to 200 ids go into one request, which EC2
+// applies to all or to none.
 func (c *Client) CreateTags(ctx context.Context, ids []string, tags map[string]string) error {
 	if len(tags) == 0 {
 		return nil
@@ -32,7 +32,7 @@ func (c *Client) CreateTags(ctx context.Context, ids []string, tags map[string]s
 	return nil
 }
 
-// DeleteTags removes the tags of these keys, whatever their values. A tag that is not there is no error.
+// DeleteTags removes the tags with these keys, whatever their values. A missing tag is no error.
 func (c *Client) DeleteTags(ctx context.Context, ids []string, keys []string) error {
 	if len(keys) == 0 {
 		return nil
@@ -51,7 +51,7 @@ func (c *Client) DeleteTags(ctx context.Context, ids []string, keys []string) er
 	return nil
 }
 
-// Literal escapes EC2's wildcards, so that a filter value means itself only.
+// Literal escapes EC2's wildcards in a filter value.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
 func Literal(value string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(value)

@@ -13,8 +13,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
-// newPooledClient returns the SDK's HTTP client with enough idle connections for a set of lanes that snapshot at once. It speaks
-// HTTP/1.1 only, as EC2 does: no request shares its connection with another one, and so not its loss.
+// newPooledClient returns the SDK's HTTP client with enough idle connections for lanes that snapshot at the same
+// time. It uses HTTP/1.1 only, as EC2 does: a broken connection loses one request at most.
 func newPooledClient() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().
 		WithTimeout(90 * time.Second). // one attempt, its body included
@@ -32,7 +32,8 @@ func newPooledClient() *awshttp.BuildableClient {
 		})
 }
 
-// clientOver sends through the given transport and follows no redirect: a signed request goes nowhere else.
+// clientOver returns a client over the transport that follows no redirect: a signed request must not be sent
+// elsewhere.
 func clientOver(transport http.RoundTripper) *http.Client {
 	return &http.Client{
 		Transport:     transport,
@@ -40,9 +41,9 @@ func clientOver(transport http.RoundTripper) *http.Client {
 	}
 }
 
-// responseChecker lets a success through only if it is EC2's answer to the action that was asked. The SDK reads any other
-// document, and an empty one, as an answer without contents: behind a captive proxy an account would look as if it had
-// no snapshots, and a new empty volume would be made.
+// responseChecker accepts a success only if it is EC2's response to the requested action. The SDK parses any other
+// document, even an empty one, as a response without content: behind a captive portal an account would seem to have
+// no snapshots, and a mount would create an empty volume.
 type responseChecker struct {
 	from interface {
 		Do(*http.Request) (*http.Response, error)
@@ -86,13 +87,13 @@ func hasRootElement(text []byte, root string) bool {
 	return ok && len(after) > 0 && bytes.IndexByte([]byte(" \t\r\n/>"), after[0]) >= 0
 }
 
-// body reads what was peeked at, too.
+// body replays the bytes that were peeked at.
 type body struct {
 	io.Reader
 	io.Closer
 }
 
-// unexpectedResponse is a success that EC2 did not send, or not whole.
+// unexpectedResponse is a success that does not come from EC2 or is incomplete.
 type unexpectedResponse struct {
 	from   string
 	status int

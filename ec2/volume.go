@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Volume is an EBS volume as DescribeVolumes shows it.
+// Volume is an EBS volume as DescribeVolumes returns it.
 type Volume struct {
 	ID          string
 	State       string // creating, available, in-use, deleting, deleted, error
@@ -30,7 +30,7 @@ type Volume struct {
 	Attachments []Attachment // at most one, unless the volume is a multi-attach one
 }
 
-// Attachment is a volume's place on an instance.
+// Attachment is a volume's attachment to an instance.
 type Attachment struct {
 	VolumeID            string
 	InstanceID          string
@@ -40,7 +40,7 @@ type Attachment struct {
 	Since               time.Time
 }
 
-// On returns the attachment to the instance, if there is one that is not gone.
+// On returns the volume's current attachment to the instance.
 func (v Volume) On(instanceID string) (Attachment, bool) {
 	for _, a := range v.Attachments {
 		if a.InstanceID == instanceID && a.State != "detached" {
@@ -50,7 +50,7 @@ func (v Volume) On(instanceID string) (Attachment, bool) {
 	return Attachment{}, false
 }
 
-// CreateVolumeRequest describes a volume to make. Zero values are left to EC2.
+// CreateVolumeRequest describes a new volume. Zero values take EC2's defaults.
 type CreateVolumeRequest struct {
 	ClientToken        string // up to 64 characters; the same token never makes a second volume
 	Zone               string
@@ -65,8 +65,8 @@ type CreateVolumeRequest struct {
 	Tags               map[string]string
 }
 
-// CreateVolume makes a volume, usually still in the state creating. It is safe to repeat with the same token and the
-// same parameters; with others EC2 answers IdempotentParameterMismatch.
+// CreateVolume creates a volume, usually returned in the state creating. It is safe to repeat with the same token and
+// parameters; with other parameters EC2 answers IdempotentParameterMismatch.
 func (c *Client) CreateVolume(ctx context.Context, r CreateVolumeRequest) (Volume, error) {
 	doing := "create volume"
 	if r.SnapshotID != "" {
@@ -102,15 +102,15 @@ func (c *Client) CreateVolume(ctx context.Context, r CreateVolumeRequest) (Volum
 	}, nil
 }
 
-// DeleteVolume deletes a volume. That EC2 does not know it is a NotFound fault, and not success: a volume made a moment
-// ago may only not be visible yet.
+// DeleteVolume deletes a volume. An unknown volume is a NotFound fault and not success: a volume that was just
+// created may not be visible yet.
 func (c *Client) DeleteVolume(ctx context.Context, id string) error {
 	_, err := call(ctx, c, "DeleteVolume", "delete "+id, (*sdk.Client).DeleteVolume, &sdk.DeleteVolumeInput{VolumeId: aws.String(id)})
 	return ignoreNotFoundOnRetry(err)
 }
 
-// AttachVolume begins to attach a volume under a device name; [Client.WaitVolume] sees it through. A volume that is
-// attached already is an InUse fault, on this instance too: whether that is as wanted, a look tells.
+// AttachVolume starts to attach a volume under a device name; [Client.WaitVolume] waits for the end. A volume that is
+// already attached is an InUse fault, even if it is attached to this instance: the caller describes it to find out.
 func (c *Client) AttachVolume(ctx context.Context, volumeID, instanceID, device string) (Attachment, error) {
 	doing := fmt.Sprintf("attach %s to %s as %s", volumeID, instanceID, device)
 	out, err := call(ctx, c, "AttachVolume", doing, (*sdk.Client).AttachVolume, &sdk.AttachVolumeInput{
@@ -125,8 +125,8 @@ func (c *Client) AttachVolume(ctx context.Context, volumeID, instanceID, device 
 	}, nil
 }
 
-// DetachVolume begins to detach a volume, never by force. An empty device stands for whichever it has. A volume that is
-// on its way off already, or not attached to the instance, is no error.
+// DetachVolume starts to detach a volume, never with force. An empty device matches any. A volume that is already
+// detaching, or not attached to the instance, is no error.
 func (c *Client) DetachVolume(ctx context.Context, volumeID, instanceID, device string) error {
 	doing := fmt.Sprintf("detach %s from %s", volumeID, instanceID)
 	_, err := call(ctx, c, "DetachVolume", doing, (*sdk.Client).DetachVolume, &sdk.DetachVolumeInput{
@@ -150,7 +150,7 @@ func (c *Client) DetachVolume(ctx context.Context, volumeID, instanceID, device 
 	return err
 }
 
-// SetDeleteOnTermination says whether the volume attached as device goes when the instance goes.
+// SetDeleteOnTermination sets whether the volume attached as device is deleted with the instance.
 func (c *Client) SetDeleteOnTermination(ctx context.Context, instanceID, device string, on bool) error {
 	doing := fmt.Sprintf("set delete-on-termination of %s on %s", device, instanceID)
 	_, err := call(ctx, c, "ModifyInstanceAttribute", doing, (*sdk.Client).ModifyInstanceAttribute, &sdk.ModifyInstanceAttributeInput{
@@ -163,7 +163,7 @@ func (c *Client) SetDeleteOnTermination(ctx context.Context, instanceID, device 
 	return err
 }
 
-// AttachedVolumes returns the volumes that are attached to the instance or on the way there or off, sorted by device.
+// AttachedVolumes returns the volumes that are attached, attaching or detaching, sorted by device.
 func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volume, error) {
 	found, err := c.volumeQueries.do(ctx, "look at the volumes of "+instanceID, "attachment.instance-id", instanceID)
 	if err != nil {
@@ -178,8 +178,8 @@ func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volu
 	return found, nil
 }
 
-// Volume returns one volume, or a NotFound fault: right after its creation EC2 may not show it yet. It may be as a describe
-// showed it up to a second ago, if this client has sent nothing since that may change anything.
+// Volume returns one volume, or a NotFound fault: right after its creation EC2 may not show it yet. The result may be
+// cached for up to a second, unless this client has sent a mutating request since.
 func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 	doing := "look at " + id
 	if v, known := c.cache.get(id); known {
@@ -197,13 +197,13 @@ func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 	return found[0], nil
 }
 
-// VolumesByTag returns the volumes that have all of the tags with exactly these values, sorted by id.
+// VolumesByTag returns the volumes that have all the tags with exactly these values, sorted by id.
 func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Volume, error) {
 	if len(tags) == 0 {
 		return nil, invalidRequest("DescribeVolumes", "look for volumes by tag", "internal error: no tag to look for")
 	}
-	// One tag is enough for EC2 to go by, and lets lanes that look by the same key share a call; the rest is seen to here.
-	// The longest value selects best: a token rather than a role.
+	// Filter by one tag, so that lanes that search by the same key share a call, and compare the rest here. The
+	// longest value is the most selective: a token rather than a role.
 	key := slices.SortedFunc(maps.Keys(tags), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(tags[b]), len(tags[a])), cmp.Compare(a, b))
 	})[0]
@@ -217,7 +217,7 @@ func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Vo
 	return found, nil
 }
 
-// describeVolumes returns the volumes for which the filter has one of the values, however many pages that takes.
+// describeVolumes returns the volumes whose filter field has one of the values, reading all pages.
 func (c *Client) describeVolumes(ctx context.Context, filter string, values []string) ([]Volume, error) {
 	var found []Volume
 	changes, asked := c.cache.begin()
@@ -264,7 +264,7 @@ func (v Volume) clone() Volume {
 	return v
 }
 
-// volumePhase is what a wait looks out for: a change of it makes the poller look more closely again.
+// volumePhase is the part of a volume whose change makes the poller poll faster again.
 func volumePhase(v Volume) string {
 	phase := v.State
 	for _, a := range v.Attachments {

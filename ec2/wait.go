@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// WaitVolume looks at a volume until done says so, or returns an error, which WaitVolume then returns as it is. It tells
-// progress (may be nil) each sight before. It ends with a fault when the context ends, when the volume is in the state
-// error, and when EC2 shows no such volume for the whole settle window. Throttling and passing failures only slow it.
+// WaitVolume polls a volume until done returns true or an error, which is returned unchanged. Each result before that
+// goes to progress (may be nil). It returns a fault when the context ends, when the volume is in the state error, and
+// when EC2 does not show it for the whole settle window. Throttling and transient failures only slow it down.
 //
 // All waits share their describes. done and progress run in the caller's goroutine.
 func (c *Client) WaitVolume(ctx context.Context, id string, done func(Volume) (bool, error), progress func(Volume)) (Volume, error) {
@@ -43,7 +43,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, done func(Snapshot
 	})
 }
 
-// watch is what one wait looks out for.
+// watch is the state of one wait.
 type watch[T any] struct {
 	id, op   string
 	settle   time.Duration
@@ -61,7 +61,7 @@ func await[T any](ctx context.Context, p *poller[T], watch watch[T]) (last T, er
 	w := p.join(ctx, watch.id)
 	defer p.leave(w)
 	for {
-		var s sight[T]
+		var s pollResult[T]
 		select {
 		case <-ctx.Done():
 			return last, canceled(ctx, watch.op, doing, standing(watch, last, shown, failure, time.Since(begun)))
@@ -96,7 +96,7 @@ func passing(class Class) bool {
 	return class == Throttled || class == Transient || class == Canceled
 }
 
-// standing tells how far a wait had come when its time was over.
+// standing describes how far a wait had come when its time was over.
 func standing[T any](watch watch[T], last T, shown bool, failure error, waited time.Duration) string {
 	text := fmt.Sprintf(" after %s", waited.Round(100*time.Millisecond))
 	if shown {

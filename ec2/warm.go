@@ -10,12 +10,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// minValidity is how long credentials must still be valid to go into a freeze with.
+// minValidity is how long credentials must still be valid when a freeze starts.
 const minValidity = 2 * time.Minute
 
-// Warm makes the next call as short as it can be: credentials at hand and good for two more minutes, the region known,
-// and a connection (with TLS) open in the pool. It asks for a volume that cannot exist, the least that EC2 can be asked.
-// Lanes that call at once warm one connection each. Any answer of EC2 will do, a refusal too.
+// Warm shortens the next call: it fetches credentials that are valid for two more minutes, finds the region, and
+// opens a connection (with TLS) in the pool. It describes a volume that cannot exist, the cheapest request.
+// Concurrent callers open one connection each. Any answer counts, even an error.
 func (c *Client) Warm(ctx context.Context) error {
 	const doing = "open a connection to EC2"
 	if err := c.refresh(ctx); err != nil {
@@ -30,7 +30,7 @@ func (c *Client) Warm(ctx context.Context) error {
 	return err
 }
 
-// Ready returns a *Fault when there are no credentials to call EC2 with. It asks nobody but their source.
+// Ready returns a *Fault if there are no credentials. It asks only their source.
 func (c *Client) Ready(ctx context.Context) error {
 	if err := c.refresh(ctx); err != nil {
 		return c.reclassifyLate(Classify("DescribeVolumes", err).withDoing("call EC2"))
@@ -38,7 +38,7 @@ func (c *Client) Ready(ctx context.Context) error {
 	return nil
 }
 
-// refresh renews credentials that would expire soon, outside the freeze.
+// refresh renews credentials that would expire soon, before the freeze.
 func (c *Client) refresh(ctx context.Context) error {
 	source := c.credentials()
 	have, err := source.Retrieve(ctx)
