@@ -68,8 +68,7 @@ type app struct {
 
 	wiring
 	repeated render.Flags // of this invocation that another command needs as well
-	listed   bool         // ends are written as one list, not each by itself
-	ends     []render.End // of the runs of this command
+	listed   bool         // the runs of this command are written as one JSON list at its end
 }
 
 func newApp(stdin, stdout, stderr *os.File) *app {

@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"snaptastic/cmd/internal/engine"
-	"snaptastic/cmd/internal/render"
 )
 
 func resumeCommand(a *app) *cobra.Command {
@@ -19,7 +18,7 @@ on under the boot it began with and is otherwise thawed and undone; an unmount i
 left for an operator, and so is a failed run. It is for every boot, and exits 0
 when there is nothing to do.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			a.listed, a.ends = len(args) == 0, []render.End{}
+			a.listed = len(args) == 0
 			r, err := a.Resume(c.Context(), engine.ResumeRequest{Run: engine.RunID(strings.Join(args, "")), Redo: engine.StepIDs(redo), AssumeDone: engine.StepIDs(done)})
 			if !a.listed {
 				return err

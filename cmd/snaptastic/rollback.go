@@ -14,7 +14,8 @@ func rollbackCommand(a *app) *cobra.Command {
 	var deleteVolumes bool
 	c := &cobra.Command{Use: "rollback RUN", Short: "Undo what an unfinished run did", Args: exactly("RUN"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.Rollback(c.Context(), engine.RunID(args[0]), deleteVolumes)
+			_, err := a.Rollback(c.Context(), engine.RunID(args[0]), deleteVolumes)
+			return err
 		}}
 	privateMountsFlag(c, a)
 	a.patienceFlag(c)

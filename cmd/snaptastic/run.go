@@ -44,7 +44,8 @@ func operationCommand(a *app, op *engine.Operation) *cobra.Command {
 				return usageError("--on-failure %q is neither stop nor rollback", onFailure)
 			}
 			r.Name, r.RollBack = args[0], onFailure == "rollback"
-			return a.Run(c.Context(), r)
+			_, err := a.Run(c.Context(), r)
+			return err
 		}}
 	a.patienceFlag(c)
 	r.Options = optionFlags(c, op)

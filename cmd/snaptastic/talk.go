@@ -71,11 +71,9 @@ func (w watch) Window(open bool) {
 
 // Ended prints what a run came to.
 func (a *app) Ended(e engine.End) {
-	end := render.End{End: e, Now: time.Now(), Flags: a.repeated}
 	var err error
-	switch {
+	switch end := a.printable(e); {
 	case a.json() && a.listed:
-		a.ends = append(a.ends, end)
 	case a.json():
 		err = render.SummaryJSON(a.stdout, end)
 	default:
@@ -86,12 +84,20 @@ func (a *app) Ended(e engine.End) {
 	}
 }
 
+func (a *app) printable(e engine.End) render.End {
+	return render.End{End: e, Now: time.Now(), Flags: a.repeated}
+}
+
 // resumed ends a resume of all runs.
 func (a *app) resumed(r engine.Resumed, worst error) error {
 	switch {
 	case a.json():
-		return errors.Join(worst, render.SummariesJSON(a.stdout, a.ends))
-	case r.Runs > 0 || worst != nil:
+		var ends []render.End
+		for _, e := range r.Ends {
+			ends = append(ends, a.printable(e))
+		}
+		return errors.Join(worst, render.SummariesJSON(a.stdout, ends))
+	case len(r.Ends) > 0 || worst != nil:
 	case r.Waiting == 1:
 		fmt.Fprintln(a.stdout, "nothing to resume unattended; 1 run waits for an operator: `snaptastic status` lists them")
 	case r.Waiting > 0:

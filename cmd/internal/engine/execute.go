@@ -40,59 +40,36 @@ type action struct {
 }
 
 // execute takes a run as far as it goes and records how it ended.
-func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal.Run, act action) (runner.Result, error) {
+func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal.Run, act action) (End, error) {
 	defer run.Close()
-	if err := e.needSharedMounts(run.Plan()); err != nil {
-		return runner.Result{}, err
-	}
-	boot, err := e.bootID()
+	conf, err := e.prepare(ctx, store, run, act)
 	if err != nil {
-		return runner.Result{}, err
+		return End{}, err
 	}
-	meta := run.Meta()
-	if err := e.endHooks(ctx, store, meta.Run); err != nil {
-		return runner.Result{}, err
-	}
-	handlers, err := e.handlers(ctx, store, run.Plan(), act.deleteKept)
-	if err != nil {
-		return runner.Result{}, err
-	}
-	if act.rollback {
-		if err := startRollingBack(run, act.lanes); err != nil {
-			return runner.Result{}, err
-		}
-		meta = run.Meta()
-	}
-	live := serveStatus(store.Socket(meta.Run), meta, run.Plan(), run.Records())
+	meta, p := run.Meta(), run.Plan()
+	live := serveStatus(store.Socket(meta.Run), meta, p, conf.Records)
 	defer live.close()
-	log := e.log.With("run", meta.Run, "operation", run.Plan().Operation, "snapshotter", run.Plan().Snapshotter)
+	log := e.log.With("run", meta.Run, "operation", p.Operation, "snapshotter", p.Snapshotter)
 	log.Info("run begins", "undo", act.rollback)
-	watch := e.Talk.Watch(storyOf(meta, run.Plan(), run.Records()))
-	began, before := time.Now(), journal.Active(maps.Values(run.Records()), time.Time{})
+	watch := e.Talk.Watch(storyOf(meta, p, conf.Records))
+	conf.Observe, conf.Window = func(ev runner.Event) { live.event(ev); watch.Event(ev) }, watch.Window
+	began, before := time.Now(), journal.Active(maps.Values(conf.Records), time.Time{})
 	before = max(before, time.Duration(meta.ActiveSeconds*float64(time.Second)))
-	conf := runner.Config{Plan: run.Plan(), Run: meta.Run, Records: run.Records(), Journal: run, Handlers: handlers, BootID: boot,
-		AssumeDone: act.done, Redo: act.redo, Lanes: act.lanes,
-		Undoing: func() error { return startRollingBack(run, nil) },
-		Observe: func(ev runner.Event) { live.event(ev); watch.Event(ev) }, Window: watch.Window,
-		Settle: e.Settle, RetryMin: e.RetryMin}
-	if run.Plan().Irreversible {
-		conf.Workers = fewWorkers
-	}
-	var res runner.Result
+	end := End{Run: meta.Run, Plan: p, Rollback: act.rollback}
 	if act.rollback {
-		res = runner.Rollback(ctx, conf)
+		end.Result = runner.Rollback(ctx, conf)
 	} else {
-		res = runner.Execute(ctx, conf)
+		end.Result = runner.Execute(ctx, conf)
 	}
 	watch.Close()
+	res := &end.Result
 	log.Info("run ends", "outcome", res.Outcome, "duration", time.Since(began).Round(time.Millisecond).String())
-	took := before + time.Since(began)
-	if err := e.recordOutcome(run, res, act, took); err != nil && res.Err == nil {
+	end.Took = before + time.Since(began)
+	if err := recordOutcome(run, *res, act, end.Took); err != nil && res.Err == nil {
 		res.Err = err
 	}
 	if !act.quiet {
-		end := End{Run: meta.Run, Plan: run.Plan(), Result: res, Took: took, Rollback: act.rollback,
-			Undoing: act.undoNext && res.Outcome == journal.RunFailed && res.Err == nil}
+		end.Undoing = act.undoNext && end.failed()
 		end.Notes = systemdNotes(ctx, end)
 		e.Talk.Ended(end)
 	}
@@ -102,8 +79,43 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 	if res.Err == nil {
 		e.tend(store)
 	}
-	return res, e.verdict(ctx, meta.Run, res, act)
+	return end, verdict(ctx, end, act)
 }
+
+// prepare refuses what cannot be gone on with, ends what a killed process left, and says how to execute the run.
+func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal.Run, act action) (conf runner.Config, err error) {
+	id, p := run.Meta().Run, run.Plan()
+	if err := e.needSharedMounts(p); err != nil {
+		return conf, err
+	}
+	boot, err := e.bootID()
+	if err != nil {
+		return conf, err
+	}
+	if err := e.endHooks(ctx, store, id); err != nil {
+		return conf, err
+	}
+	handlers, err := e.handlers(ctx, store, p, act.deleteKept)
+	if err != nil {
+		return conf, err
+	}
+	if act.rollback {
+		if err := startRollingBack(run, act.lanes); err != nil {
+			return conf, err
+		}
+	}
+	conf = runner.Config{Plan: p, Run: id, Records: run.Records(), Journal: run, Handlers: handlers, BootID: boot,
+		AssumeDone: act.done, Redo: act.redo, Lanes: act.lanes,
+		Undoing: func() error { return startRollingBack(run, nil) },
+		Settle:  e.Settle, RetryMin: e.RetryMin}
+	if p.Irreversible {
+		conf.Workers = fewWorkers
+	}
+	return conf, nil
+}
+
+// failed: it can be resumed or rolled back.
+func (e End) failed() bool { return e.Result.Outcome == journal.RunFailed && e.Result.Err == nil }
 
 // tend cleans the state folder up after a run.
 func (e *Engine) tend(store *journal.Store) {
@@ -139,7 +151,7 @@ func startRollingBack(run *journal.Run, lanes []string) error {
 	return run.SetMeta(m)
 }
 
-func (e *Engine) recordOutcome(run *journal.Run, res runner.Result, act action, took time.Duration) error {
+func recordOutcome(run *journal.Run, res runner.Result, act action, took time.Duration) error {
 	m := run.Meta()
 	m.ActiveSeconds, m.Kept = took.Round(time.Millisecond).Seconds(), res.Kept
 	m.Outcome = res.Outcome
@@ -157,7 +169,8 @@ func (e *Engine) recordOutcome(run *journal.Run, res runner.Result, act action, 
 }
 
 // verdict turns how a run ended into an exit code.
-func (e *Engine) verdict(ctx context.Context, run plan.RunID, res runner.Result, act action) error {
+func verdict(ctx context.Context, end End, act action) error {
+	run, res := end.Run, end.Result
 	var lost *journal.LostError
 	if errors.As(res.Err, &lost) {
 		return hinted("Nobody can resume or roll back this run. Find out who deleted the state folder, then run the operation again: a mount adopts what is attached, "+

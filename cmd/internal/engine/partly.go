@@ -49,11 +49,3 @@ func (e *Engine) beginPartly(ctx context.Context, store *journal.Store, op *reci
 	run, err = e.beginRun(ctx, store, rest)
 	return run, &Error{Code: SomeLanes, Err: fmt.Errorf("no %s of %s: %w", op.Name, strings.Join(names, ", "), held[names[0]])}, err
 }
-
-// leftOut ends a run that went well with what it was begun without.
-func leftOut(left, err error) error {
-	if err != nil {
-		return err
-	}
-	return left
-}

@@ -23,8 +23,8 @@ type ResumeRequest struct {
 
 // Resumed is what a resume of all runs came to.
 type Resumed struct {
-	Runs    int // that it went on with
-	Waiting int // runs that it left to an operator
+	Ends    []End // of the runs that it went on with
+	Waiting int   // runs that it left to an operator
 }
 
 // Resume finishes what a crash left.
@@ -33,7 +33,8 @@ func (e *Engine) Resume(ctx context.Context, r ResumeRequest) (Resumed, error) {
 		return Resumed{}, err
 	}
 	if r.Run != "" {
-		return Resumed{Runs: 1}, e.resumeOne(ctx, r)
+		end, err := e.resumeOne(ctx, r)
+		return Resumed{Ends: []End{end}}, err
 	}
 	if len(r.Redo)+len(r.AssumeDone) > 0 {
 		return Resumed{}, usageError("--redo and --assume-done need a RUN")
@@ -153,8 +154,10 @@ func (e *Engine) resumeUnattended(ctx context.Context, store *journal.Store, r j
 	}
 	act := action{rollback: d.Action == Undo, lanes: run.Meta().UndoLanes}
 	e.log.Info("resuming", "run", r.Run, "operation", r.Operation, "snapshotter", r.Snapshotter, "undo", act.rollback)
-	all.Runs++
-	_, err = e.execute(ctx, store, run, act)
+	end, err := e.execute(ctx, store, run, act)
+	if end.Plan != nil {
+		all.Ends = append(all.Ends, end)
+	}
 	return err
 }
 
@@ -165,27 +168,26 @@ func (e *Engine) endIdle(run *journal.Run) error {
 	return endAs(run.Journal, journal.Aborted)
 }
 
-func (e *Engine) resumeOne(ctx context.Context, r ResumeRequest) error {
+func (e *Engine) resumeOne(ctx context.Context, r ResumeRequest) (End, error) {
 	store, err := e.stateOf(r.Run)
 	if err != nil {
-		return err
+		return End{}, err
 	}
 	e.thawOwned(ctx, store)
 	run, err := e.openRun(ctx, store, r.Run)
 	if err != nil {
-		return err
+		return End{}, err
 	}
 	if err := inDoubt(run, r.Redo, r.AssumeDone); err != nil {
 		_ = run.Close()
-		return err
+		return End{}, err
 	}
 	m := run.Meta()
 	act := action{redo: r.Redo, done: r.AssumeDone, rollback: m.RollingBack, lanes: m.UndoLanes}
 	if m.RollingBack {
 		e.log.Info("a rollback of the run had begun; it goes on", "run", r.Run)
 	}
-	_, err = e.execute(ctx, store, run, act)
-	return err
+	return e.execute(ctx, store, run, act)
 }
 
 // inDoubt refuses what an operator says of steps that there is nothing to say of.

@@ -127,7 +127,7 @@ func (r *rig) run(op, at string) error {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	defer cancel()
 	r.stopAt, r.stop = at, cancel
-	return r.engine().Run(ctx, RunRequest{Operation: op, Name: "db"})
+	return second(r.engine().Run(ctx, RunRequest{Operation: op, Name: "db"}))
 }
 
 // must is run of what must succeed.

@@ -13,33 +13,32 @@ import (
 
 // Rollback undoes what an unfinished run did. deleteVolumes asks for each volume that the run made and that was in use,
 // whether to delete it.
-func (e *Engine) Rollback(ctx context.Context, id plan.RunID, deleteVolumes bool) error {
+func (e *Engine) Rollback(ctx context.Context, id plan.RunID, deleteVolumes bool) (End, error) {
 	if err := needRoot("roll back"); err != nil {
-		return err
+		return End{}, err
 	}
 	store, err := e.stateOf(id)
 	if err != nil {
-		return err
+		return End{}, err
 	}
 	e.thawOwned(ctx, store)
 	run, err := e.openRun(ctx, store, id)
 	if err != nil {
-		return err
+		return End{}, err
 	}
 	if run.Plan().Irreversible {
 		_ = run.Close()
-		return hinted(fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic abandon %s` ends it as it is", id, id),
+		return End{}, hinted(fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic abandon %s` ends it as it is", id, id),
 			"cannot roll back run %s: what it deleted cannot be brought back", id)
 	}
 	act := action{rollback: true}
 	if deleteVolumes {
 		if act.deleteKept, err = e.mayDelete(ctx, run); err != nil {
 			_ = run.Close()
-			return err
+			return End{}, err
 		}
 	}
-	_, err = e.execute(ctx, store, run, act)
-	return err
+	return e.execute(ctx, store, run, act)
 }
 
 // mayDelete asks for each volume that the run made and that a rollback would

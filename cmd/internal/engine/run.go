@@ -24,14 +24,14 @@ type RunRequest struct {
 }
 
 // Run compiles an operation, journals and executes it; or goes on with an unfinished run of it.
-func (e *Engine) Run(ctx context.Context, r RunRequest) error {
+func (e *Engine) Run(ctx context.Context, r RunRequest) (End, error) {
 	op, err := operation(r.Operation)
 	if err != nil {
-		return err
+		return End{}, err
 	}
 	name, rollback := r.Name, r.RollBack
 	if os.Geteuid() != 0 {
-		return hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op.Name, name)
+		return End{}, hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op.Name, name)
 	}
 	adopted := op.Offline && e.adoptOffline(ctx, name)
 	if adopted && e.patience.asked == nil { // all is mounted: nobody has to wait for what EC2 says of it
@@ -45,44 +45,46 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) error {
 		err = e.patiently(ctx, e.client.Ready) // before there is a run to be resumed
 	}
 	if err != nil && adopted && !e.answers(ctx) {
-		return e.unreconciled(name, err)
+		return End{}, e.unreconciled(name, err)
 	}
 	if err != nil {
-		return err
+		return End{}, err
 	}
 	store, err := e.store()
 	if err != nil {
-		return err
+		return End{}, err
 	}
 	if op.Question != nil {
 		if err := e.confirm(ctx, op.Name+" "+name, op.Question(req)); err != nil {
-			return err
+			return End{}, err
 		}
 	}
 	e.thawOwned(ctx, store)
 	run, act, err := e.takeUp(ctx, store, p)
 	if err != nil {
-		return err
+		return End{}, err
 	}
 	var left error     // of a snapshot: why some volumes are left out
 	if act.hooksOwed { // what the older run's pre hook stopped is down, although all may be mounted
 		req.HooksOwed = true
 		if p, err = op.Plan(req); err != nil {
-			return err
+			return End{}, err
 		}
 	}
 	if run == nil {
 		if run, left, err = e.begin(ctx, store, op, p, req, adopted); run == nil {
-			return err
+			return End{}, err
 		}
 	}
-	id := run.Meta().Run
-	act.undoNext = rollback && !act.rollback
-	res, err := e.execute(ctx, store, run, act)
-	if rollback && !act.rollback && res.Outcome == journal.RunFailed && res.Err == nil {
-		return e.rollbackAfter(ctx, store, id, err)
+	act.undoNext = rollback
+	end, err := e.execute(ctx, store, run, act)
+	if rollback && end.failed() {
+		return e.rollbackAfter(ctx, store, end.Run, err)
 	}
-	return leftOut(left, err)
+	if err == nil {
+		err = left
+	}
+	return end, err
 }
 
 // begin begins a new run, if EC2 allows what it is about to do. No run and no error: all is mounted, without a journal or
@@ -180,12 +182,12 @@ func (e *Engine) undoUnfinished(ctx context.Context, store *journal.Store, r Run
 		act.lanes = notInUse(run)
 		hooksOwed = hooksBegan(run)
 	}
-	res, err := e.execute(ctx, store, run, act)
-	if !res.Outcome.Ended() && err == nil {
-		err = fmt.Errorf("it ended as %s", res.Outcome)
+	end, err := e.execute(ctx, store, run, act)
+	if !end.Result.Outcome.Ended() && err == nil {
+		err = fmt.Errorf("it ended as %s", end.Result.Outcome)
 	}
-	if r.Action == Undo && res.Outcome == journal.RunFailed && res.Err == nil && !needsOperator(res) {
-		return hooksOwed, e.letGo(store, r.Run, res, err)
+	if r.Action == Undo && end.failed() && !needsOperator(end.Result) {
+		return hooksOwed, e.letGo(store, end, err)
 	}
 	if err != nil {
 		return false, hinted(fmt.Sprintf("`snaptastic show %s` tells what is left; `snaptastic abandon %s` lets go of it", r.Run, r.Run),
@@ -207,7 +209,8 @@ func hooksBegan(run *journal.Run) bool {
 
 // letGo abandons a run that cannot be undone, so that the next night's snapshot
 // is not kept from being taken. What remains bears no label: nobody restores it.
-func (e *Engine) letGo(store *journal.Store, id plan.RunID, res runner.Result, why error) error {
+func (e *Engine) letGo(store *journal.Store, end End, why error) error {
+	id := end.Run
 	run, err := store.Resume(id)
 	if err != nil {
 		return liveIsBusy(id, err)
@@ -216,7 +219,7 @@ func (e *Engine) letGo(store *journal.Store, id plan.RunID, res runner.Result, w
 	if err := endAs(run.Journal, journal.Abandoned); err != nil {
 		return err
 	}
-	for _, f := range res.Failures {
+	for _, f := range end.Result.Failures {
 		e.log.Warn("what an older run left cannot be undone", "run", id, "step", f.Step, "error", f.Err, "hint", f.Hint)
 	}
 	e.log.Warn("the older run is abandoned, so that this one can begin", "run", id, "because", why)
@@ -227,19 +230,20 @@ func needsOperator(res runner.Result) bool {
 	return slices.ContainsFunc(res.Failures, func(f runner.Failure) bool { return f.NeedsOperator })
 }
 
-func (e *Engine) rollbackAfter(ctx context.Context, store *journal.Store, id plan.RunID, failure error) error {
+// rollbackAfter undoes a run that failed. The error is still that of the failure.
+func (e *Engine) rollbackAfter(ctx context.Context, store *journal.Store, id plan.RunID, failure error) (End, error) {
 	run, err := store.Resume(id)
 	if err != nil {
-		return err
+		return End{}, err
 	}
-	if res, err := e.execute(ctx, store, run, action{rollback: true}); err != nil || !res.Outcome.Ended() {
-		return err
+	end, err := e.execute(ctx, store, run, action{rollback: true})
+	if err != nil || !end.Result.Outcome.Ended() {
+		return end, err
 	}
-	var some *Error
-	if errors.As(failure, &some) && some.Code == SomeLanes { // now none of its lanes is left
-		return &Error{Code: Failed, Err: some.Err, InResult: some.InResult}
+	if known := ErrorOf(failure); known.Code == SomeLanes { // now none of its lanes is left
+		known.Code, failure = Failed, known
 	}
-	return failure
+	return end, failure
 }
 
 // confirm asks before it does what.
