@@ -204,11 +204,12 @@ func (j *Journal) load(tx *bolt.Tx) error {
 	if j.meta.Run != runOf(j.path) {
 		return damagef("it is the journal of run %s", j.meta.Run)
 	}
-	p, err := plan.Decode(tx.Bucket(bucketPlan).Get(keyPlan))
+	stored := tx.Bucket(bucketPlan).Get(keyPlan)
+	p, err := plan.Decode(stored)
 	if err != nil {
 		return damagef("%v", err)
 	}
-	if p.Digest() != j.meta.Digest {
+	if plan.DigestOf(stored) != j.meta.Digest {
 		return damagef("the plan is not the one it was made for")
 	}
 	j.plan = p

@@ -100,16 +100,18 @@ func In(section string) Option {
 	}
 }
 
-// Closes makes the step the closing one: it runs after all of the section's
-// body settled, once open began. All its edges and references are tolerant.
+// Closes makes the step a closing one, after those that were added before it. It
+// runs once open began, after all of the section's body and the other closing steps
+// before it settled, whatever became of them. All its edges and references are tolerant.
 func Closes(section string) Option {
 	return func(b *Builder, s *Step) {
 		sec := b.section(section)
-		if sec.Open != "" {
-			s.Settled = addIDs(s.Settled, sec.Open)
+		before := sec.Members()
+		if n := len(sec.Close); n > 0 {
+			before = sec.Close[n-1:] // which waits for the others
 		}
-		s.Settled = addIDs(s.Settled, sec.Body...)
-		sec.Close = s.ID
+		s.Settled = addIDs(s.Settled, before...)
+		sec.Close = append(sec.Close, s.ID)
 		b.closing[s.ID] = true
 	}
 }

@@ -152,15 +152,33 @@ const (
 	Bracket SectionKind = "bracket"
 )
 
-// A Section is the steps between an open and a close step. Close runs once
-// open began, after every body step settled, whatever their result. A bracket
-// may lack its open step: its close runs once any body step began.
+// A Section is the steps between an opening step and the closing ones. These run
+// once the opening step began, after every body step settled, in their order, each
+// whatever became of the steps before it. A bracket may lack its opening step: it is
+// closed once any body step began. Closing steps of a bracket that are not blind
+// (unmount, detach, delete) take down what the body made: once the first of them
+// began, the body is not gone on with. A rollback runs closing steps and undoes none.
 type Section struct {
 	ID    string      `json:"id"`
 	Kind  SectionKind `json:"kind"`
 	Open  StepID      `json:"open,omitempty"`
 	Body  []StepID    `json:"body,omitempty"`
-	Close StepID      `json:"close"`
+	Close Closers     `json:"close"`
+}
+
+// Closers are the closing steps of a section, in order.
+type Closers []StepID
+
+// UnmarshalJSON also reads a single step, as plans of earlier versions have it.
+func (c *Closers) UnmarshalJSON(b []byte) error {
+	var one StepID
+	if json.Unmarshal(b, &one) == nil {
+		if *c = nil; one != "" {
+			*c = Closers{one}
+		}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]StepID)(c))
 }
 
 // Digest identifies the plan: SHA-256 over its JSON form, in hex.
@@ -169,7 +187,12 @@ func (p *Plan) Digest() string {
 	if err != nil { // every field marshals; a failure is ours
 		panic(fmt.Sprintf("internal error: plan does not marshal: %v", err))
 	}
-	sum := sha256.Sum256(b)
+	return DigestOf(b)
+}
+
+// DigestOf is the digest of a stored plan.
+func DigestOf(stored []byte) string {
+	sum := sha256.Sum256(stored)
 	return hex.EncodeToString(sum[:])
 }
 

@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -111,21 +112,21 @@ func (p *Plan) validateSections(index map[StepID]int) error {
 		if sec.Kind != Atomic && sec.Kind != Bracket {
 			return fmt.Errorf("section %q is of no such kind: %q", sec.ID, sec.Kind)
 		}
-		if sec.Close == "" || (sec.Kind == Atomic && sec.Open == "") {
+		if len(sec.Close) == 0 || (sec.Kind == Atomic && sec.Open == "") {
 			return fmt.Errorf("section %q lacks its open or close step", sec.ID)
 		}
-		ids := append([]StepID{sec.Close}, sec.Body...)
-		if sec.Open != "" {
-			ids = append(ids, sec.Open)
-		}
-		var inside, before map[StepID]bool
+		ids := sec.Members()
+		var inside, outside map[StepID]bool
 		if i, ok := index[sec.Open]; ok && sec.Kind == Atomic {
-			inside, before = set(ids), set(p.Steps[i].Needs)
+			inside, outside = set(ids), set(p.Steps[i].Needs)
 		}
-		for _, id := range ids {
+		for at, id := range ids {
 			i, ok := index[id]
 			if !ok {
 				return fmt.Errorf("section %q holds %s, which is not in the plan", sec.ID, id)
+			}
+			if at < len(ids)-len(sec.Close) && contains(sec.Close, id) {
+				return fmt.Errorf("section %q: %s closes it and is in it as well", sec.ID, id)
 			}
 			if sec.Kind == Atomic {
 				if other, dup := atomic[id]; dup {
@@ -133,11 +134,15 @@ func (p *Plan) validateSections(index map[StepID]int) error {
 				}
 				atomic[id] = sec.ID
 			}
-			if err := sec.validateMember(&p.Steps[i]); err != nil {
+			before := ids[:at]
+			if n := len(ids) - len(sec.Close); at > n {
+				before = ids[at-1 : at] // a closing step, which waits for the others
+			}
+			if err := sec.validateMember(&p.Steps[i], before); err != nil {
 				return err
 			}
 			if sec.Kind == Atomic {
-				if err := sec.validateOutside(&p.Steps[i], inside, before); err != nil {
+				if err := sec.validateOutside(&p.Steps[i], inside, outside); err != nil {
 					return err
 				}
 			}
@@ -146,14 +151,23 @@ func (p *Plan) validateSections(index map[StepID]int) error {
 	return nil
 }
 
-// validateMember checks the edges that make close come last and open first.
-func (sec *Section) validateMember(s *Step) error {
-	switch s.ID {
-	case sec.Open:
-	case sec.Close:
+// Members are the steps of a section in their order: open, body, closing steps.
+func (sec *Section) Members() (ids []StepID) {
+	if sec.Open != "" {
+		ids = append(ids, sec.Open)
+	}
+	return slices.Concat(ids, sec.Body, sec.Close)
+}
+
+// validateMember checks the edges that make the closing steps come last, one after
+// the other, and open first. before is what a closing step has to wait for.
+func (sec *Section) validateMember(s *Step, before []StepID) error {
+	switch {
+	case s.ID == sec.Open:
+	case contains(sec.Close, s.ID):
 		waits := set(s.Settled)
-		for _, id := range append([]StepID{sec.Open}, sec.Body...) {
-			if id != "" && !waits[id] {
+		for _, id := range before {
+			if !waits[id] {
 				return fmt.Errorf("section %q: %s closes it and does not wait for %s", sec.ID, s.ID, id)
 			}
 		}

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"snaptastic/journal"
@@ -45,11 +46,12 @@ func (n *node) reset() {
 
 type section struct {
 	*plan.Section
-	open, close *node
-	body        []*node
-	opened      time.Time // first in this process, monotonic
-	restarts    int       // after failures
-	waits       int       // for room at EC2: thawed, and bounded by time
+	open     *node
+	body     []*node
+	close    []*node
+	opened   time.Time // first in this process, monotonic
+	restarts int       // after failures
+	waits    int       // for room at EC2: thawed, and bounded by time
 }
 
 type graph struct {
@@ -77,13 +79,18 @@ func newGraph(p *plan.Plan, records map[plan.StepID]journal.Record) *graph {
 	}
 	for i := range p.Sections {
 		sec := &section{Section: &p.Sections[i]}
-		sec.open, sec.close = g.byID[sec.Open], g.byID[sec.Close]
+		sec.open = g.byID[sec.Open]
 		for _, id := range sec.Body {
 			sec.body = append(sec.body, g.byID[id])
 		}
+		for _, id := range sec.Close {
+			sec.close = append(sec.close, g.byID[id])
+		}
 		g.sections = append(g.sections, sec)
 		if sec.Kind == plan.Bracket {
-			sec.close.closes = sec
+			for _, n := range sec.close {
+				n.closes = sec
+			}
 			continue
 		}
 		for _, n := range sec.members() {
@@ -99,7 +106,14 @@ func (s *section) members() []*node {
 	if s.open != nil {
 		out = append(out, s.open)
 	}
-	return append(append(out, s.body...), s.close)
+	return slices.Concat(out, s.body, s.close)
+}
+
+// takenDown: the section is a bracket whose closing steps undo what its body made, and the first of them began.
+func (s *section) takenDown() bool {
+	return s.Kind == plan.Bracket && slices.ContainsFunc(s.close, func(n *node) bool {
+		return n.step.Look != plan.Blind && !n.step.ReadOnly && n.rec.Token != ""
+	})
 }
 
 // began says whether a bracket's close is owed: its open step, or without one

@@ -41,7 +41,9 @@ func PreviewPlan(ctx context.Context, p *plan.Plan, h plan.Handlers) (map[plan.S
 	}
 	closes := map[plan.StepID]plan.Section{}
 	for _, sec := range p.Sections {
-		closes[sec.Close] = sec
+		for _, id := range sec.Close {
+			closes[id] = sec
+		}
 	}
 	for i := range p.Steps {
 		s := &p.Steps[i]

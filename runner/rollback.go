@@ -30,7 +30,6 @@ func Rollback(ctx context.Context, c Config) Result {
 	}
 	if r.fatal == nil && !r.stopped {
 		b.closeBrackets()
-		r.loop()
 	}
 	res := Result{Failures: r.failures, Kept: b.kept, Records: r.graph.records(), Err: r.fatal, Outcome: journal.RolledBack}
 	res.Done, res.Unwell = r.graph.lanes()
@@ -91,21 +90,17 @@ func (b *rollback) unfinished() bool {
 // application may be standing still.
 func (b *rollback) closeAtomics() {
 	for _, sec := range b.graph.sections {
-		n := sec.close
-		if sec.Kind != plan.Atomic || n.rec.State != journal.Started {
+		if sec.Kind != plan.Atomic || !slices.ContainsFunc(sec.close, func(n *node) bool { return n.rec.State == journal.Started }) {
 			continue
 		}
 		b.graph.inFlight++
-		a, in, h := b.attempt(n), n.rec.Input, b.Handlers[n.step.Kind]
-		a.Resumed = true
+		closers := b.sectionAttempts(sec)[1+len(sec.body):]
 		b.work(func() func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), b.CloseTime)
-			defer cancel()
-			_, err := h.Do(ctx, a, in)
+			open := b.closeNow(closers)
 			return func() {
 				b.graph.inFlight--
-				if err != nil && plan.VerdictOf(err).Action == plan.ActOperator {
-					b.note(n, err)
+				if open != nil {
+					b.note(sec.close[0], open)
 				}
 			}
 		})
@@ -153,7 +148,7 @@ func (b *rollback) undoable(n *node) bool {
 	if s.ReadOnly || s.Look == plan.Blind || !rec.Began() || rec.Undo == journal.Undone || rec.Undo == journal.Kept {
 		return false
 	}
-	if n.atomic != nil && (n == n.atomic.open || n == n.atomic.close) {
+	if n.closes != nil || n.atomic != nil && !slices.Contains(n.atomic.body, n) {
 		return false
 	}
 	// A reboot undid it; what is there now is not ours.
@@ -221,11 +216,24 @@ func (b *rollback) leave(n *node) {
 	}
 }
 
-// closeBrackets runs the closing hooks of brackets that began and were not
-// closed, inner ones first: what a pre hook stopped is started again.
-func (b *rollback) closeBrackets() { b.closeNext(b.owed()) }
+// closeBrackets runs the closing steps of brackets that began and were not
+// closed, one after the other, inner ones first: what a pre hook stopped is
+// started again, what was made for a while is taken down.
+func (b *rollback) closeBrackets() {
+	for _, n := range b.owed() {
+		if b.stopped || b.fatal != nil {
+			return
+		}
+		n.phase, n.state, n.began = queued, "", time.Time{}
+		n.fresh = n.rec.Token == ""
+		b.graph.unsettled++
+		b.graph.inFlight++
+		b.ready = append(b.ready, n)
+		b.loop()
+	}
+}
 
-// owed are the closing hooks that a bracket still waits for. A run that is
+// owed are the closing steps that a bracket still waits for. A run that is
 // stopped before them is not rolled back yet.
 func (b *rollback) owed() []*node {
 	var owed []*node
@@ -235,47 +243,4 @@ func (b *rollback) owed() []*node {
 		}
 	}
 	return owed
-}
-
-func (b *rollback) closeNext(owed []*node) {
-	if len(owed) == 0 || b.stopped {
-		return
-	}
-	n := owed[0]
-	in, err := b.graph.input(n)
-	if err != nil {
-		b.note(n, err)
-		return
-	}
-	n.fresh, n.began = n.rec.Token == "", time.Now()
-	rec := b.newRecord(n, in)
-	rec.Attempts++
-	b.graph.inFlight++
-	b.record(n, rec, func() {
-		a, h := b.attempt(n), b.Handlers[n.step.Kind]
-		b.emit(n, Starting)
-		b.work(func() func() {
-			ctx, cancel := b.context(n, true)
-			defer cancel()
-			out, err := h.Do(ctx, a, rec.Input)
-			return func() {
-				b.graph.inFlight--
-				b.stopped = b.stopped || b.ctx.Err() != nil // the news may still be on its way
-				if b.stopped && err != nil && cutOff(err) {
-					return // still owed: the next rollback runs it
-				}
-				if err != nil {
-					rec.State, rec.Error = journal.Failed, err.Error()
-					b.record(n, rec, nil)
-					b.emit(n, Failing, withErr(err))
-					b.note(n, err)
-				} else {
-					rec.State, rec.Output, rec.Facts, rec.EverDone, rec.EndedAt = journal.Done, out.Value, out.Facts, true, time.Now()
-					b.record(n, rec, nil)
-					b.emit(n, Finished)
-				}
-				b.closeNext(owed[1:])
-			}
-		})
-	})
 }

@@ -109,16 +109,11 @@ func (r *run) sectionAttempts(sec *section) []memberAttempt {
 // closeAndUndo runs on a worker: close, whatever happens, then find the body's
 // effects by their tokens and undo them.
 func (r *run) closeAndUndo(sec *section, members []memberAttempt) error {
-	last := members[len(members)-1]
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.CloseTime)
-	_, err := r.Handlers[last.n.step.Kind].Do(ctx, last.a, last.in)
-	cancel()
-	if err != nil && plan.VerdictOf(err).Action == plan.ActOperator {
-		return err // it could not be closed
+	if err := r.closeNow(members[len(members)-len(sec.close):]); err != nil {
+		return err
 	}
-	for i := len(members) - 2; i >= 0; i-- {
-		m := members[i]
-		if m.n == sec.open || m.a.Token == "" {
+	for _, m := range slices.Backward(members[1 : len(members)-len(sec.close)]) {
+		if m.a.Token == "" {
 			continue
 		}
 		if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, undoing{}); err != nil {
@@ -126,6 +121,20 @@ func (r *run) closeAndUndo(sec *section, members []memberAttempt) error {
 		}
 	}
 	return nil
+}
+
+// closeNow runs the closing steps of an atomic section, each whatever became of the one before. The error is that it could
+// not be closed.
+func (r *run) closeNow(closers []memberAttempt) (open error) {
+	for _, m := range closers {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.CloseTime)
+		_, err := r.Handlers[m.n.step.Kind].Do(ctx, m.a, m.in)
+		cancel()
+		if err != nil && plan.VerdictOf(err).Action == plan.ActOperator {
+			open = errors.Join(open, err)
+		}
+	}
+	return open
 }
 
 // openSection makes the intents of all members durable in one transaction and
@@ -200,13 +209,15 @@ func (r *run) runWindow(sec *section, members []memberAttempt) []memberResult {
 		res.end = time.Now()
 		return res.err == nil
 	}
-	last := len(members) - 1
-	for i := 0; i < last; i++ {
+	closing := len(members) - len(sec.close)
+	for i := range closing {
 		if !do(i, r.timeout(members[i].n)) {
 			break
 		}
 	}
-	do(last, r.CloseTime)
+	for i := closing; i < len(members); i++ {
+		do(i, r.CloseTime)
+	}
 	return results
 }
 
@@ -250,8 +261,9 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 	v := plan.VerdictOf(worst)
 	r.work(func() func() {
 		var undo error
-		for i := len(attempts) - 2; i >= 0; i-- {
-			if m := attempts[i]; m.n != sec.open && results[i].ran {
+		closing := len(attempts) - len(sec.close)
+		for i, m := range slices.Backward(attempts[:closing]) {
+			if m.n != sec.open && results[i].ran {
 				if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, undoing{}); err != nil {
 					undo = errors.Join(undo, fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err))
 				}
@@ -262,7 +274,9 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 				r.sectionFailed(sec, plan.Terminal(v.Hint, errors.Join(worst, undo)))
 				return
 			}
-			if last := results[len(results)-1].err; last != nil && plan.VerdictOf(last).Action == plan.ActOperator {
+			if slices.ContainsFunc(results[closing:], func(res memberResult) bool {
+				return res.err != nil && plan.VerdictOf(res.err).Action == plan.ActOperator
+			}) {
 				r.sectionFailed(sec, worst) // still open: whoever goes on closes it first
 				return
 			}

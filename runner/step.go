@@ -16,19 +16,16 @@ import (
 // seed settles what the journal says is done and still holds, and queues what
 // is ready. Failure is never memoised: whatever is not done is pending.
 func (r *run) seed() {
-	stale, doubted := r.stale(), r.doubted()
+	stale, doubted, over := r.stale(), r.doubted(), r.graph.over()
 	for _, n := range r.graph.nodes {
 		if slices.Contains(r.AssumeDone, n.step.ID) && InDoubt(n.step, n.rec) {
 			rec := n.rec
 			rec.State, rec.EverDone, rec.BootID, rec.Note = journal.Done, true, r.BootID, "an operator said that it is done"
 			r.record(n, rec, nil)
 		}
-		if n.rec.State == journal.Done && !n.discarding() && !r.revoked(n) && !stale[n] && !doubted[n] {
-			n.phase, n.state = settled, journal.Done
-			r.graph.unsettled--
-			for _, b := range n.blocks {
-				b.left--
-			}
+		holds := n.rec.State == journal.Done && !n.discarding() && !r.revoked(n) && !stale[n] && !doubted[n]
+		if over[n] || holds {
+			r.leaveSettled(n)
 			continue
 		}
 		n.fresh = n.rec.Token == "" || r.revoked(n) || n.discarded()
@@ -39,6 +36,35 @@ func (r *run) seed() {
 			r.enqueue(n)
 		}
 	}
+}
+
+// leaveSettled takes a step as the journal has it: done, failed, or never reached.
+func (r *run) leaveSettled(n *node) {
+	n.phase, n.state = settled, n.rec.State
+	switch n.state {
+	case journal.Done:
+	case journal.Failed, journal.Uncertain:
+		r.note(n, plan.Terminal(n.rec.Hint, errors.New(n.rec.Error)))
+	default:
+		n.state = journal.Skipped
+	}
+	r.graph.unsettled--
+	for _, b := range n.blocks {
+		b.left--
+	}
+}
+
+// over are the steps of sections that are being taken down: what they made is going or gone, so that none is done again.
+func (g *graph) over() map[*node]bool {
+	out := map[*node]bool{}
+	for _, sec := range g.sections {
+		if sec.takenDown() {
+			for _, n := range sec.members() {
+				out[n] = n.closes == nil
+			}
+		}
+	}
+	return out
 }
 
 // stale are done looks on which nothing was built yet: what they saw may be a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,6 +74,7 @@ var (
 	openDef  = plan.Def[in, string]{Kind: "open", Look: plan.Blind, Scope: plan.Cloud}
 	shotDef  = plan.Def[in, string]{Kind: "shot", Look: plan.ByToken, Scope: plan.Cloud}
 	closeDef = plan.Def[in, string]{Kind: "close", Look: plan.Blind, Scope: plan.Cloud}
+	takeDef  = plan.Def[in, string]{Kind: "take", Look: plan.ByState, Scope: plan.Cloud}
 )
 
 func (w *world) note(a plan.Attempt, verb string) error {
@@ -145,6 +147,32 @@ func (w *world) handlers() plan.Handlers {
 				return plan.Skip(fmt.Errorf("%s remains", i.Name))
 			}
 			return w.effect(a, "undo", func() { delete(w.things, i.Name+"@"+a.Token) })
+		}})
+	// A thing cannot be taken away while another one stands on it.
+	under := map[string]string{"att": "mnt", "vol": "att"}
+	plan.Bind(h, takeDef, plan.Funcs[in, string]{
+		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Seen[string], error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.count(i.Name) == 0 {
+				return plan.Seen[string]{Sight: plan.AsWanted, Out: i.Name}, nil
+			}
+			return plan.Seen[string]{Sight: plan.Absent}, nil
+		},
+		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
+			busy := false
+			err := w.effect(a, "do", func() {
+				if busy = under[i.Name] != "" && w.count(under[i.Name]) > 0; !busy {
+					maps.DeleteFunc(w.things, func(name, _ string) bool { return strings.HasPrefix(name, i.Name) })
+				}
+			})
+			if busy && err == nil {
+				err = fmt.Errorf("%s is in use by %s", i.Name, under[i.Name])
+			}
+			return i.Name, err
+		},
+		Undo: func(_ context.Context, a plan.Attempt, i in, _ string) error {
+			return w.effect(a, "undo", func() { w.things[i.Name] = "put back" })
 		}})
 	plan.Bind(h, hookDef, plan.Funcs[in, string]{
 		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {

@@ -185,7 +185,7 @@ func outline(p *plan.Plan) []byte {
 		}
 	}
 	for _, sec := range p.Sections {
-		fmt.Fprintf(&b, "\nsection %s (%s)\n  open  %s\n  body  %s\n  close %s\n", sec.ID, sec.Kind, sec.Open, join(sec.Body), sec.Close)
+		fmt.Fprintf(&b, "\nsection %s (%s)\n  open  %s\n  body  %s\n  close %s\n", sec.ID, sec.Kind, sec.Open, join(sec.Body), join(sec.Close))
 	}
 	return []byte(b.String())
 }

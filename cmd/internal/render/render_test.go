@@ -70,7 +70,7 @@ func mountPlan(t *testing.T) *plan.Plan {
 	p := &plan.Plan{Schema: plan.Schema, Operation: "mount", Snapshotter: "solr", Instance: "i-0c2d", Resumption: plan.Continue,
 		Lanes: []plan.Lane{{ID: "/srv", Claims: []string{"mount:/srv", "device:/dev/sdf"}, Facts: plan.Facts{MountPoint: "/srv", Device: "/dev/sdf"}},
 			{ID: "/srv/db", Claims: []string{"mount:/srv/db"}, Facts: plan.Facts{MountPoint: "/srv/db", Device: "/dev/sdg"}}},
-		Sections: []plan.Section{{ID: "mounts", Kind: plan.Bracket, Open: "hook:pre_mounts", Close: "hook:post_mounts"}},
+		Sections: []plan.Section{{ID: "mounts", Kind: plan.Bracket, Open: "hook:pre_mounts", Close: plan.Closers{"hook:post_mounts"}}},
 	}
 	add := func(s plan.Step) { p.Steps = append(p.Steps, s) }
 	add(step("hook:pre_mounts", ""))
@@ -110,7 +110,7 @@ func snapshotPlan(t *testing.T) *plan.Plan {
 	t.Helper()
 	p := &plan.Plan{Schema: plan.Schema, Operation: "snapshot", Snapshotter: "postgres", Instance: "i-0c2d", Resumption: plan.ContinueThisBoot,
 		Lanes:    []plan.Lane{{ID: "/a"}, {ID: "/b"}},
-		Sections: []plan.Section{{ID: "frozen", Kind: plan.Atomic, Open: "freeze", Body: []plan.StepID{"snapshot"}, Close: "thaw"}},
+		Sections: []plan.Section{{ID: "frozen", Kind: plan.Atomic, Open: "freeze", Body: []plan.StepID{"snapshot"}, Close: plan.Closers{"thaw"}}},
 	}
 	thaw := step("thaw", "")
 	thaw.Settled = []plan.StepID{"freeze", "snapshot"}

@@ -68,7 +68,9 @@ func sectionsOf(p *plan.Plan) map[plan.StepID]place {
 	for i := range p.Sections {
 		sec := &p.Sections[i]
 		put(sec.Open, place{sec, "open"})
-		put(sec.Close, place{sec, "close"})
+		for _, id := range sec.Close {
+			put(id, place{sec, "close"})
+		}
 		for _, id := range sec.Body {
 			put(id, place{sec, "body"})
 		}
