@@ -27,7 +27,6 @@ type stepView struct {
 	plan.Step
 	Timeout *struct{}          `json:"timeout,omitempty"` // hides the step's own, which is text
 	Seconds float64            `json:"timeout_seconds,omitempty"`
-	In      json.RawMessage    `json:"in,omitempty"`
 	Action  plan.PreviewAction `json:"action"`
 	Text    string             `json:"text,omitempty"`
 	Problem string             `json:"problem,omitempty"`
@@ -41,7 +40,8 @@ func PlanJSON(w io.Writer, p *plan.Plan, previews map[plan.StepID]runner.Preview
 	}
 	for i, s := range p.Steps {
 		pv := previews[s.ID]
-		v.Steps[i] = stepView{Step: s, Seconds: time.Duration(s.Timeout).Seconds(), In: inSeconds(s.In), Action: actionOf(pv), Text: pv.Text, Problem: problem(pv)}
+		s.In = inSeconds(s.In)
+		v.Steps[i] = stepView{Step: s, Seconds: time.Duration(s.Timeout).Seconds(), Action: actionOf(pv), Text: pv.Text, Problem: problem(pv)}
 	}
 	return JSON(w, v)
 }

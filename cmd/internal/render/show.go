@@ -1,7 +1,6 @@
 package render
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -193,10 +192,7 @@ type storyStep struct {
 	ReadOnly bool        `json:"read_only,omitempty"`
 	Seconds  float64     `json:"seconds"`
 	journal.Record
-	State  journal.State   `json:"state"` // "pending" without a record
-	Input  json.RawMessage `json:"input,omitempty"`
-	Before json.RawMessage `json:"before,omitempty"`
-	Output json.RawMessage `json:"output,omitempty"`
+	State journal.State `json:"state"` // "pending" without a record
 }
 
 // ShowJSON writes the same facts for programs.
@@ -229,7 +225,8 @@ func (s Story) view(now time.Time) storyView {
 		st := &s.Plan.Steps[i]
 		r := s.Records[st.ID]
 		r.StartedAt, r.EndedAt = r.StartedAt.UTC(), r.EndedAt.UTC()
-		step := storyStep{Input: inSeconds(r.Input), Before: inSeconds(r.Before), Output: inSeconds(r.Output), ID: st.ID, Kind: st.Kind, Lane: st.Lane, Title: st.Title, ReadOnly: st.ReadOnly, Record: r, State: r.State}
+		r.Input, r.Before, r.Output = inSeconds(r.Input), inSeconds(r.Before), inSeconds(r.Output)
+		step := storyStep{ID: st.ID, Kind: st.Kind, Lane: st.Lane, Title: st.Title, ReadOnly: st.ReadOnly, Record: r, State: r.State}
 		if r.State == "" {
 			step.State = "pending"
 		}
