@@ -22,12 +22,12 @@ const (
 	mountFD  = 4
 )
 
-// parentDied is the parent-death signal: it comes when the thread that started the guard dies, and so even when other
-// threads of a killed parent hang in a write to a frozen file system and keep its end of the pipe open.
+// parentDied is the parent-death signal. The kernel sends it when the thread that started the guard dies, even if
+// other threads of a killed parent hang in a write to a frozen file system and keep the socket open.
 const parentDied = syscall.SIGUSR1
 
-// Enter turns a process that Start made into a guard and then never returns; in any other process it returns at once.
-// main calls it before anything else.
+// Enter runs the guard in a process that Start made, and then never returns; in any other process it returns at once.
+// main calls it first.
 func Enter() {
 	if os.Getenv(marker) == "" || len(os.Args) == 0 || os.Args[0] != argv0 {
 		return
@@ -49,7 +49,7 @@ func serve() int {
 		tell(message{kind: isReady, errno: syscall.EINVAL, text: err.Error()})
 		return 1
 	}
-	// Every thread in an ioctl keeps its P until sysmon notices: with fewer Ps than threads the freezes would queue.
+	// A thread in an ioctl keeps its P until sysmon notices: with fewer Ps than threads the freezes would queue.
 	runtime.GOMAXPROCS(len(cfg.Paths) + 4)
 	counters := openCounters(cfg.Counters)
 	h := &stateMachine{
@@ -98,7 +98,8 @@ func receiveConfig() (config, error) {
 	return cfg, nil
 }
 
-// listen hands on the parent's words; the end of the pipe, however it comes, is the parent's death.
+// listen forwards the parent's commands. End of file on the socket, for whatever reason, means that the parent is
+// dead.
 func listen(commands chan<- kind) {
 	buf := make([]byte, maxPacket)
 	for {
@@ -120,13 +121,13 @@ func readPacket(buf []byte) (int, error) {
 	}
 }
 
-// tell sends without ever waiting: a parent that hangs must not keep the guard from thawing.
+// tell sends without blocking: a parent that hangs must not keep the guard from thawing.
 func tell(m message) {
 	_ = unix.Sendto(socketFD, m.encode(), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
 }
 
-// ignoreSignals ignores every signal that would end or stop the guard and can be ignored. Those that report a fault of the
-// process itself, and those the Go runtime needs, keep their handlers.
+// ignoreSignals ignores every signal that would end or stop the guard and can be ignored. Signals that report a fault
+// of the process itself, and those that the Go runtime needs, keep their handlers.
 func ignoreSignals(commands chan<- kind) {
 	for s := syscall.Signal(1); s < 32; s++ {
 		switch s {
@@ -145,8 +146,8 @@ func ignoreSignals(commands chan<- kind) {
 	}()
 }
 
-// harden keeps the guard out of the way of reclaim and the OOM killer. What it could not do comes back as warnings: a
-// guard without them is still better than a freeze without a guard.
+// harden protects the guard from memory reclaim and the OOM killer. What fails is returned as warnings: an
+// unprotected guard is still better than a freeze without a guard.
 func harden() (warnings []string) {
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0); err != nil {
 		warnings = append(warnings, fmt.Sprintf("cannot protect the guard from the OOM killer: %v", err))
@@ -160,7 +161,7 @@ func harden() (warnings []string) {
 	return warnings
 }
 
-// lockCode faults in the program's own code and constants, which ONFAULT leaves on disk until they are used.
+// lockCode faults in the program's own code and constants, which ONFAULT would leave on disk until they are used.
 func lockCode() {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {

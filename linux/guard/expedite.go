@@ -19,8 +19,8 @@ import (
 // (Documentation/RCU, kernel/rcu/update.c rcu_expedited). A freeze waits for several of them, a thaw for none.
 const expeditedKnob = "/sys/kernel/rcu_expedited"
 
-// expedite is a claim to the knob. Several guards may want it at once, so each has a claim file, locked as long as
-// its parent or guard lives, and whoever leaves last puts back the value that the first one found.
+// expedite is a claim to expeditedKnob. Several guards may want it at the same time, so each has a claim file that is
+// locked while its parent or guard lives, and the last one to leave restores the original value.
 type expedite struct {
 	Dir      string // folder of the claims
 	Path     string // this claim
@@ -28,7 +28,7 @@ type expedite struct {
 	lock     *os.File
 }
 
-// claimRecord is a claim file's content.
+// claimRecord is the content of a claim file.
 type claimRecord struct {
 	Boot     string   `json:"boot"`
 	Original string   `json:"original"`
@@ -78,14 +78,14 @@ func claimExpedite(dir string) (_ *expedite, err error) {
 	return e, nil
 }
 
-// begin sets the knob. A failure makes the freeze slower, not wrong.
+// begin sets the knob. If that fails, the freeze is slower but correct.
 func (e *expedite) begin() {
 	if e != nil {
 		_ = os.WriteFile(expeditedKnob, []byte("1"), 0)
 	}
 }
 
-// end gives the claim up, once: whoever comes second, parent or guard, finds it gone and does nothing.
+// end releases the claim once: the second of parent and guard finds it gone and does nothing.
 func (e *expedite) end() {
 	if e == nil {
 		return
@@ -113,7 +113,7 @@ func (e *expedite) close() {
 	}
 }
 
-// clearExpedite puts back what dead guards left.
+// clearExpedite restores the value that dead guards left changed.
 func clearExpedite(dir string) error {
 	if claims, err := filepath.Glob(filepath.Join(dir, "*"+claimSuffix)); err != nil || len(claims) == 0 {
 		return err
@@ -134,8 +134,8 @@ func clearExpedite(dir string) error {
 	return os.WriteFile(expeditedKnob, []byte(original), 0)
 }
 
-// sweepClaims reads every claim and removes the dead ones. original is the value from before the first of them, ""
-// where none of this boot was found; live says whether one is left.
+// sweepClaims reads every claim and removes the dead ones. original is the value from before the first claim of this
+// boot, "" if there was none; live reports whether a claim is left.
 func sweepClaims(dir, boot string) (original string, live bool, err error) {
 	claims, err := filepath.Glob(filepath.Join(dir, "*"+claimSuffix))
 	if err != nil {
@@ -161,7 +161,7 @@ func sweepClaims(dir, boot string) (original string, live bool, err error) {
 	return original, live, nil
 }
 
-// lockClaims makes reading and changing the claims one step.
+// lockClaims locks all claims, so that reading and changing them is atomic.
 func lockClaims(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func lockClaims(dir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// flockSoon takes the lock, waiting a second at most, or not at all.
+// flockSoon locks the file, waiting for a second at most, or not at all.
 func flockSoon(f *os.File, patient bool) (err error) {
 	for range 100 {
 		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil || !patient {

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// thawTimeout is how long the guard may take to answer, once nudged, before the parent takes it for hanging,
+	// thawTimeout is how long the guard may take to answer once it was woken. Then the parent takes it for hanging,
 	// kills it and thaws by itself.
 	thawTimeout = time.Second
-	// overdue is how long after MaxHold the parent begins to doubt that the guard has seen it pass.
+	// overdue is how long after MaxHold the parent waits before it assumes that the guard has missed it.
 	overdue = 100 * time.Millisecond
 )
 
-// Result says how a freeze went.
+// Result is the result of a freeze.
 type Result struct {
 	Frozen         time.Duration // from the first freeze issued to the last thaw returned
 	Unbroken       bool          // every file system was frozen by us, unbroken, from the last freeze's return until Thaw was called
@@ -28,7 +28,7 @@ type Result struct {
 	Mounts         []MountResult
 }
 
-// MountResult is one file system's part in a Result.
+// MountResult is the part of a Result for one file system.
 type MountResult struct {
 	Path     string
 	Freezing time.Duration // FIFREEZE issued to returned
@@ -37,8 +37,8 @@ type MountResult struct {
 }
 
 // Freeze freezes all file systems at once and returns when every one is frozen. On the first failure, or when ctx
-// ends, everything that froze is thawed again before it returns; the error names the mount and wraps the kernel's
-// error: EBUSY where somebody else has frozen it (and it stays so), EOPNOTSUPP, EPERM. Call Thaw whatever it returns.
+// ends, everything that was frozen is thawed before it returns. The error names the mount and wraps the kernel's
+// error: EBUSY if another process has frozen it (it stays frozen), EOPNOTSUPP, EPERM. Call Thaw in any case.
 func (g *Guard) Freeze(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("cannot freeze: %w", err)
@@ -73,7 +73,7 @@ func (g *Guard) Freeze(ctx context.Context) error {
 	if err != nil {
 		g.order(doThaw)
 	}
-	// Bounded: a freeze under way cannot be called back, and the guard thaws it whenever it returns.
+	// The wait is bounded: a freeze in progress cannot be canceled, and the guard thaws it when it returns.
 	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.o.MaxHold)
 	defer cancel()
 	_ = g.wait(settle, g.settled)
@@ -83,7 +83,7 @@ func (g *Guard) Freeze(ctx context.Context) error {
 	return g.failure()
 }
 
-// failure says why Freeze failed.
+// failure returns why Freeze failed.
 func (g *Guard) failure() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -109,10 +109,10 @@ func (g *Guard) failure() error {
 	return fmt.Errorf("cannot freeze within %s", g.o.MaxHold)
 }
 
-// Thaw thaws everything, at once, and returns when nothing of ours is frozen any more. It may be called at any time
-// after Start, twice, and after a Freeze that failed. Give it a context that the run's end does not cancel: when ctx
-// ends first, the error names what is still frozen, and the guard goes on thawing. A hold that was broken is no error:
-// see Result.Unbroken.
+// Thaw thaws all file systems at once and returns when none of ours is frozen. It may be called at any time after
+// Start, repeatedly, and after a failed Freeze. Pass a context that the end of the run does not cancel: if ctx ends
+// first, the error names what is still frozen, and the guard keeps thawing. A freeze that was broken is no error: see
+// Result.Unbroken.
 func (g *Guard) Thaw(ctx context.Context) (Result, error) {
 	g.mu.Lock()
 	first := g.thawCall == 0
@@ -138,7 +138,7 @@ func (g *Guard) Thaw(ctx context.Context) (Result, error) {
 	return h, nil
 }
 
-// wake wakes a guard that somebody stopped, and replaces one that does not begin to thaw all the same.
+// wake continues a guard that was stopped, and replaces one that still does not thaw.
 func (g *Guard) wake(why string) {
 	if g.is(g.settled) {
 		return
@@ -151,7 +151,7 @@ func (g *Guard) wake(why string) {
 	})
 }
 
-// result sums up; mu is held.
+// result builds the Result; mu is held.
 func (g *Guard) result() Result {
 	h := Result{Unbroken: true}
 	var from, to int64
@@ -191,8 +191,8 @@ func (g *Guard) result() Result {
 	return h
 }
 
-// brokenBy says how one file system failed to be frozen until Thaw was called, "" when it was, and whether another program is
-// why.
+// brokenBy returns why one file system was not frozen until Thaw was called, "" if it was, and whether another
+// program is the cause.
 func (g *Guard) brokenBy(s progress, path string) (reason string, others bool) {
 	switch {
 	case s.phase == refused:
@@ -211,7 +211,7 @@ func (g *Guard) brokenBy(s progress, path string) (reason string, others bool) {
 	return "", false
 }
 
-// endReason says in words what ended the hold early; mu is held.
+// endReason describes what ended the freeze early; mu is held.
 func (g *Guard) endReason() string {
 	switch {
 	case g.exitError != "":
@@ -224,9 +224,9 @@ func (g *Guard) endReason() string {
 	return "it was thawed early"
 }
 
-// Release ends the guard: it leaves, is reaped, the descriptors are closed and the owned file is removed. When
-// something is still frozen nothing of that is done: the error names it, the guard goes on thawing, and the rest
-// follows by itself when it is done. Safe to call twice.
+// Release ends the guard: it exits and is reaped, the descriptors are closed and the owned file is removed. If
+// something is still frozen, none of that happens: the error names it, the guard keeps thawing, and the rest follows
+// when it is done. It is safe to call twice.
 func (g *Guard) Release() error {
 	g.mu.Lock()
 	again := g.released
@@ -252,7 +252,7 @@ func (g *Guard) Release() error {
 	return nil
 }
 
-// release sends the guard away and lets go of everything. Nothing is frozen.
+// release ends the guard and closes everything. Nothing is frozen.
 func (g *Guard) release() {
 	g.order(doRelease)
 	_ = g.cmd.Process.Signal(syscall.SIGCONT)

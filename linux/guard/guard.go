@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultMaxHold is how long file systems stay frozen at most when Options does not say.
+// DefaultMaxHold is how long file systems stay frozen at most, unless Options says otherwise.
 const DefaultMaxHold = 10 * time.Second
 
 // Options of a guard. The zero value works.
@@ -35,7 +35,7 @@ type Mount struct {
 	Dev  string // "major:minor" that it must be on; "" = any
 }
 
-// Guard is a running guard process and the parent's own hold on the same file systems. A Guard freezes once.
+// Guard is a running guard process and the parent's own descriptors of the same file systems. A Guard freezes once.
 type Guard struct {
 	mounts    []target
 	o         Options
@@ -63,7 +63,7 @@ type Guard struct {
 	released  bool
 }
 
-// progress is what the parent knows of one file system.
+// progress is the parent's state of one file system.
 type progress struct {
 	phase   phase
 	errno   syscall.Errno // of the freeze when refused, of the thaw when thawed
@@ -123,7 +123,7 @@ func Start(ctx context.Context, mounts []Mount, o Options) (_ *Guard, err error)
 	return g, nil
 }
 
-// launch starts the child and hands it its orders.
+// launch starts the child and sends it its configuration.
 func (g *Guard) launch() error {
 	ours, theirs, err := socketPair()
 	if err != nil {
@@ -170,21 +170,22 @@ func (g *Guard) launch() error {
 	return err
 }
 
-// socketPair makes the pipe between parent and guard. It holds all that a guard can say: nobody may be reading.
+// socketPair makes the socket between parent and guard. Its buffer holds every message of a guard: the parent may not
+// be reading.
 func socketPair() (parent, guard *os.File, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
 	}
-	// A packet is charged with about 800 bytes (net/core/sock.c), so that the default of 208 KiB holds 270. Without
-	// CAP_NET_ADMIN it stays at that, enough for 60 file systems.
+	// A packet is charged with about 800 bytes (net/core/sock.c), so the default of 208 KiB holds 270. Without
+	// CAP_NET_ADMIN that is the limit, enough for 60 file systems.
 	_ = unix.SetsockoptInt(pair[1], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2<<20)
 	_ = unix.SetNonblock(pair[0], true) // so that the runtime's poller serves it
 	return os.NewFile(uintptr(pair[0]), "guard socket"), os.NewFile(uintptr(pair[1]), "guard socket"), nil
 }
 
 // spawn starts the child from a thread that lives until the child is reaped: the kernel sends the parent-death signal
-// when the thread dies that started the child, not the process.
+// when the starting thread dies, not the process.
 func (g *Guard) spawn() error {
 	started := make(chan error)
 	go func() {
@@ -201,7 +202,7 @@ func (g *Guard) spawn() error {
 	return <-started
 }
 
-// awaitReady waits for the guard's word and then writes the owned file.
+// awaitReady waits until the guard is ready and then writes the owned file.
 func (g *Guard) awaitReady(ctx context.Context) error {
 	select {
 	case m := <-g.ready:
@@ -237,7 +238,7 @@ func (g *Guard) awaitReady(ctx context.Context) error {
 	return g.owned.write(r)
 }
 
-// abort undoes a Start that failed: nothing was frozen.
+// abort cleans up after a failed Start: nothing was frozen.
 func (g *Guard) abort() {
 	if g.cmd != nil && g.cmd.Process != nil {
 		_ = g.cmd.Process.Kill()
@@ -246,7 +247,7 @@ func (g *Guard) abort() {
 	g.closeAll()
 }
 
-// closeAll lets go of everything. Only when nothing is frozen and the guard is reaped, or was never started.
+// closeAll closes everything. Call it only when nothing is frozen and the guard is reaped or was never started.
 func (g *Guard) closeAll() {
 	g.takeovers.Wait() // a descriptor must not be closed under a FITHAW and its number mean another file
 	if g.conn != nil {
@@ -261,11 +262,11 @@ func (g *Guard) closeAll() {
 // PID is the guard's process id.
 func (g *Guard) PID() int { return g.cmd.Process.Pid }
 
-// Broken is closed when the hold ends before Thaw is called: MaxHold passed, the guard died, or a freeze failed. What
-// happens under the freeze can stop then.
+// Broken is closed when the freeze ends before Thaw is called: MaxHold passed, the guard died, or a freeze failed.
+// Work that needs the freeze can stop then.
 func (g *Guard) Broken() <-chan struct{} { return g.broken }
 
-// exitReason says how the guard ended; only after it was reaped.
+// exitReason returns how the guard ended. Call it only after the guard was reaped.
 func (g *Guard) exitReason() string {
 	s := g.cmd.ProcessState.String()
 	if text := g.stderr.String(); text != "" {
@@ -274,7 +275,7 @@ func (g *Guard) exitReason() string {
 	return s
 }
 
-// stderrTail keeps the first bytes that the guard writes to standard error, which is nothing unless it crashes.
+// stderrTail keeps the first bytes that the guard writes to standard error: nothing, unless it crashes.
 type stderrTail struct {
 	mu sync.Mutex
 	b  []byte

@@ -28,7 +28,7 @@ func thawFS(fd int) syscall.Errno {
 	return errno
 }
 
-// monotonic is CLOCK_MONOTONIC in nanoseconds: one clock for the parent and the guard, so that their moments compare.
+// monotonic returns CLOCK_MONOTONIC in nanoseconds: parent and guard share this clock, so their times are comparable.
 func monotonic() int64 {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
@@ -37,7 +37,8 @@ func monotonic() int64 {
 	return ts.Nano()
 }
 
-// sinceBoot is CLOCK_BOOTTIME in nanoseconds: the same for all processes, monotonic, and it goes on while the machine sleeps.
+// sinceBoot returns CLOCK_BOOTTIME in nanoseconds: the same for all processes, monotonic, and it includes suspended
+// time.
 func sinceBoot() int64 {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {

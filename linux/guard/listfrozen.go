@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// ListFrozen tells what ThawOwned would look at, and changes nothing: each file system that an owned file of this boot in dir
-// names, with the outcome IsLive where a run that lives holds it, and "" where nobody does who would thaw it. Whether
-// such a one is frozen still, the kernel does not tell; a thaw does no harm where it is not.
+// ListFrozen lists what ThawOwned would act on and changes nothing: each file system that an owned file of this boot
+// in dir names. The outcome is IsLive if a live run holds it, and "" if nobody is left to thaw it. The kernel does
+// not show whether it is still frozen; thawing one that is not does no harm.
 func ListFrozen(ctx context.Context, dir string) ([]Thawed, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*"+ownedSuffix))
 	if err != nil {

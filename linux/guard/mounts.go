@@ -87,8 +87,8 @@ func openMount(path string, table []mountEntry) (*os.File, mountEntry, error) {
 	return f, e, nil
 }
 
-// mountOf goes from the descriptor to the mount (fdinfo's mnt_id, proc_pid_fdinfo(5)), so that a mount that comes or
-// goes over the path in between does not mislead.
+// mountOf finds the mount of a descriptor (fdinfo's mnt_id, proc_pid_fdinfo(5)), so that a mount that appears or
+// vanishes over the path meanwhile does not matter.
 func mountOf(f *os.File, table []mountEntry) (mountEntry, error) {
 	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
 	if err != nil {
@@ -115,8 +115,8 @@ func mountOf(f *os.File, table []mountEntry) (mountEntry, error) {
 	return mountEntry{}, fmt.Errorf("its mount is not in the mount table")
 }
 
-// isOn says whether the mount's device is the expected one, by the superblock's number or, for file systems with an
-// anonymous one (btrfs), by the number of the block device it was mounted from.
+// isOn reports whether the mount's device is the expected one, by the superblock's number or, for file systems with
+// an anonymous one (btrfs), by the number of the block device that it was mounted from.
 func (e mountEntry) isOn(dev string) bool {
 	if e.dev == dev {
 		return true
@@ -136,7 +136,7 @@ type target struct {
 	counter string // file of the kernel's count of what is written to its device; "" without one
 }
 
-// openAll opens every mount point and refuses what must never be frozen together, or at all.
+// openAll opens every mount point and refuses what must never be frozen, or not together.
 func openAll(mounts []Mount) (all []target, err error) {
 	table, err := mountTable()
 	if err != nil {
@@ -180,8 +180,8 @@ func closeAll(all []target) {
 	}
 }
 
-// ThawMount thaws the file system mounted at path, whoever froze it. It is for an operator in need. The error wraps
-// EINVAL when the file system was not frozen, EPERM without CAP_SYS_ADMIN.
+// ThawMount thaws the file system mounted at path, no matter which process froze it. It is for an operator. The error
+// wraps EINVAL if the file system was not frozen, EPERM without CAP_SYS_ADMIN.
 func ThawMount(path string) error {
 	table, err := mountTable()
 	if err != nil {
@@ -198,7 +198,7 @@ func ThawMount(path string) error {
 	return nil
 }
 
-// explainedError puts the kernel's answer to a freeze or thaw in words and keeps the number for errors.Is.
+// explainedError explains the kernel's answer to a freeze or thaw and keeps the errno for errors.Is.
 type explainedError struct {
 	text  string
 	errno syscall.Errno

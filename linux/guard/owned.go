@@ -17,15 +17,15 @@ import (
 	"snaptastic/linux"
 )
 
-// ownedFile names what a guard may have frozen. It is locked (flock) through one open file that parent and guard
-// share, so that the lock lasts as long as either of them; it is complete and on disk before the first freeze; it is
-// removed when all is thawed.
+// ownedFile names the file systems that a guard may have frozen. It is locked (flock) through one open file that
+// parent and guard share, so the lock lasts as long as either of them. It is complete and on disk before the first
+// freeze, and removed after the thaw.
 type ownedFile struct {
 	file *os.File
 	path string
 }
 
-// ownedRecord is its content, as JSON.
+// ownedRecord is the JSON content of an ownedFile.
 type ownedRecord struct {
 	Schema  int          `json:"schema"`
 	Run     string       `json:"run,omitempty"`
@@ -34,9 +34,9 @@ type ownedRecord struct {
 	Parent  identity     `json:"parent"`
 	Guard   identity     `json:"guard"`
 	Mounts  []ownedMount `json:"mounts"`
-	// Deadline is when the freeze has ended if its guard does its work, in nanoseconds of CLOCK_BOOTTIME, which counts a
-	// suspended machine's time and no change of the clock. It always has the same length, so that it is written over in place;
-	// noDeadline until the freeze begins.
+	// Deadline is when the freeze ends if the guard works, in nanoseconds of CLOCK_BOOTTIME, which includes suspended
+	// time and ignores changes of the clock. Its length is constant, so that it can be overwritten in place. It is
+	// noDeadline until the freeze starts.
 	Deadline string `json:"deadline,omitempty"`
 }
 
@@ -50,8 +50,8 @@ const (
 	ownedSuffix = ".owned.json"
 )
 
-// createOwned makes an empty, locked file: empty means that nothing is frozen yet. It gets its name only once it is locked:
-// whoever finds a file by that name whose lock is free knows that its owners are dead.
+// createOwned makes an empty, locked file: empty means that nothing is frozen yet. The file gets its name only once
+// it is locked, so a file with that name and a free lock has dead owners.
 func createOwned(dir, run, section string) (*ownedFile, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of frozen file systems: %w", err)
@@ -70,11 +70,11 @@ func createOwned(dir, run, section string) (*ownedFile, error) {
 	return o, nil
 }
 
-// unnamedPrefix begins the name of a file that may not be locked yet.
+// unnamedPrefix starts the name of a file that may not be locked yet.
 const unnamedPrefix = ".new-"
 
-// createLocked makes a file that nobody looks at, and locks it. One that a killed process left may be cleared away at any time,
-// and so may ours until it is locked.
+// createLocked makes and locks a temporary file. Leftovers of killed processes may be removed at any time, and so may
+// this one until it is locked.
 func createLocked(dir string) (*os.File, error) {
 	for {
 		f, err := os.CreateTemp(dir, unnamedPrefix+"*") // 0600
@@ -94,15 +94,15 @@ func createLocked(dir string) (*os.File, error) {
 	}
 }
 
-// isCurrent says whether a path leads to the open file. Only a file of which that is so after it was locked is the one that its
-// owner has named.
+// isCurrent reports whether the path still leads to the open file. Checked after locking, it tells that the file was
+// not removed or replaced in between.
 func isCurrent(f *os.File, path string) bool {
 	ours, err1 := f.Stat()
 	there, err2 := os.Lstat(path)
 	return err1 == nil && err2 == nil && os.SameFile(ours, there)
 }
 
-// removeUnnamed removes what processes left that were killed while they made an owned file.
+// removeUnnamed removes the temporary files of processes that were killed while they made an owned file.
 func removeUnnamed(dir string) {
 	names, _ := filepath.Glob(filepath.Join(dir, unnamedPrefix+"*"))
 	for _, name := range names {
@@ -117,7 +117,8 @@ func removeUnnamed(dir string) {
 	}
 }
 
-// openRegular opens a file of the program's own for reading, and nothing else: to open a FIFO or a device may hang or do anything.
+// openRegular opens a regular file of the program's own for reading: opening a FIFO or a device may block or have
+// effects.
 func openRegular(path string) (*os.File, error) {
 	if fi, err := os.Lstat(path); err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func openRegular(path string) (*os.File, error) {
 	return linux.OpenOwned(path, os.O_RDONLY, 0)
 }
 
-// fileName keeps of an id what is safe in a file's name.
+// fileName replaces what is not safe in a file name.
 func fileName(id string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
@@ -139,7 +140,7 @@ func fileName(id string) string {
 
 const noDeadline = "00000000000000000000"
 
-// begin writes the deadline of the freeze that begins now. Without fsync: it matters while this kernel runs.
+// begin writes the deadline of the freeze that starts now. No fsync: it matters only while this kernel runs.
 func (o *ownedFile) begin(r ownedRecord, maxHold time.Duration) error {
 	r.Deadline = fmt.Sprintf("%020d", sinceBoot()+maxHold.Nanoseconds())
 	b, err := json.Marshal(r)
@@ -152,8 +153,8 @@ func (o *ownedFile) begin(r ownedRecord, maxHold time.Duration) error {
 	return nil
 }
 
-// overdue says that the freeze should have ended some time ago. A record without a deadline has begun no freeze, or is of an
-// older version.
+// overdue reports whether the freeze should have ended some time ago. A record without a deadline has started no
+// freeze, or is of an older version.
 func (r ownedRecord) overdue() bool {
 	at := r.deadline()
 	return at != 0 && sinceBoot() > at+overdueAfter.Nanoseconds()
@@ -167,10 +168,10 @@ func (r ownedRecord) deadline() int64 {
 	return at
 }
 
-// overdueAfter is what a guard may take to thaw when its time has come: it does so at once, or never.
+// overdueAfter is what a guard may take to thaw after its deadline: it does so at once or never.
 const overdueAfter = time.Second
 
-// write puts the record on disk, and the file's name too.
+// write syncs the record and the file's name to disk.
 func (o *ownedFile) write(r ownedRecord) error {
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -206,8 +207,9 @@ func (o *ownedFile) drop() {
 	o.file.Close()
 }
 
-// readOwned opens and reads an owned file. free says that neither parent nor guard holds its lock; the caller then
-// holds it until it closes the file. A file without a readable record was killed in the making, before any freeze.
+// readOwned opens and reads an owned file. free reports that neither parent nor guard holds its lock; then the caller
+// holds it until it closes the file. A file without a readable record belongs to a process that was killed before any
+// freeze.
 func readOwned(path string) (f *os.File, r ownedRecord, free bool, err error) {
 	f, err = openRegular(path)
 	if err != nil {

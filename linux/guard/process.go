@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// identity names a process beyond the reuse of its pid: start time in clock ticks since boot (proc_pid_stat(5)).
+// identity identifies a process even if its pid is reused: by its start time in clock ticks since boot
+// (proc_pid_stat(5)).
 type identity struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"`
@@ -22,21 +23,21 @@ func identify(pid int) (identity, error) {
 	return identity{PID: pid, Start: st.start}, nil
 }
 
-// alive says whether the process still lives. One that was killed but whose threads hang in the kernel, as in a write
-// to a frozen file system, counts as dead: it will never run again.
+// alive reports whether the process can still run. A killed process whose threads hang in the kernel, as in a write
+// to a frozen file system, counts as dead.
 func (p identity) alive() bool {
 	st, err := processStat(p.PID)
 	return err == nil && st.start == p.Start && !st.dead() && !killPending(p.PID)
 }
 
-// stopped says whether a signal or a debugger keeps the process from running.
+// stopped reports whether a signal or a debugger has stopped the process.
 func (p identity) stopped() bool {
 	st, err := processStat(p.PID)
 	return err == nil && st.start == p.Start && (st.state == 'T' || st.state == 't')
 }
 
-// gone says whether the process has left the kernel altogether, its hanging threads too. Only then can no freeze of
-// its come about any more.
+// gone reports whether the process has left the kernel altogether, including threads that hung. Only then can none of
+// its freezes take effect any more.
 func (p identity) gone() bool {
 	st, err := processStat(p.PID)
 	if err != nil || st.start != p.Start || st.state == 'X' {
@@ -82,7 +83,7 @@ func processStat(pid int) (st processState, err error) {
 	return st, err
 }
 
-// killPending says whether SIGKILL waits for the main thread to leave the kernel.
+// killPending reports whether SIGKILL is pending for the main thread.
 func killPending(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -100,7 +101,7 @@ func killPending(pid int) bool {
 	return false
 }
 
-// bootID changes with every boot; what an earlier boot froze is frozen no more.
+// bootID changes with every boot. A file system that an earlier boot froze is not frozen any more.
 func bootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

@@ -45,13 +45,13 @@ const (
 	thawed
 )
 
-// thawRetryDelay is the pause after a FITHAW that failed for another reason than "not frozen".
+// thawRetryDelay is the pause after a FITHAW that failed for a reason other than "not frozen".
 const thawRetryDelay = 100 * time.Millisecond
 
-// parentGone is what the guard tells itself when its pipe ends or its parent's thread dies.
+// parentGone is the command that the guard gives itself when its socket ends or the parent's thread dies.
 const parentGone kind = 0
 
-// prepare starts the threads and returns when each of them stands ready.
+// prepare starts the threads and returns when all are ready.
 func (h *stateMachine) prepare() {
 	h.phase = make([]phase, h.mounts)
 	h.workers = make([]chan kind, h.mounts)
@@ -98,8 +98,8 @@ func (h *stateMachine) work(index int, ready chan<- struct{}) {
 	}
 }
 
-// run serves the parent until it is released, or the parent is gone, and nothing is frozen. It says whether the
-// parent was gone.
+// run serves the parent until it is released, or until the parent is dead and nothing is frozen. It reports whether
+// the parent died.
 func (h *stateMachine) run(commands <-chan kind) (orphaned bool) {
 	defer func() {
 		for _, w := range h.workers {
@@ -140,7 +140,7 @@ func (h *stateMachine) run(commands <-chan kind) (orphaned bool) {
 	}
 }
 
-// start freezes all at once, the only time in a guard's life.
+// start freezes all file systems at once. A guard does this once.
 func (h *stateMachine) start() {
 	if h.started || h.ending != causeNone {
 		return
@@ -155,7 +155,7 @@ func (h *stateMachine) start() {
 	}
 }
 
-// end thaws everything that is frozen and lets settle thaw what comes late.
+// end thaws everything that is frozen. settle thaws freezes that return later.
 func (h *stateMachine) end(why endCause) {
 	if h.ending != causeNone {
 		if why == causeAsked { // the parent waits for the word that somebody is there
@@ -178,7 +178,7 @@ func (h *stateMachine) release(index int) {
 	h.workers[index] <- doThaw
 }
 
-// settle takes what a thread brings back.
+// settle handles the result of a thread.
 func (h *stateMachine) settle(m message) {
 	switch m.kind {
 	case isFrozen:
@@ -197,7 +197,7 @@ func (h *stateMachine) settle(m message) {
 	}
 }
 
-// settled says that nothing is frozen and nothing can become so without a new order.
+// settled reports that nothing is frozen and that nothing can become frozen without a new command.
 func (h *stateMachine) settled() bool {
 	for _, p := range h.phase {
 		switch p {

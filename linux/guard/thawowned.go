@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Outcome says what ThawOwned found at a mount point.
+// Outcome is what ThawOwned found at a mount point.
 type Outcome string
 
 const (
@@ -24,7 +24,7 @@ const (
 	NotThawed    Outcome = "failed"      // see Err
 )
 
-// Thawed is what became of one mount point that an owned file names.
+// Thawed is the result for one mount point that an owned file names.
 type Thawed struct {
 	Run, Section string
 	Parent       int    // pid of the process that ordered the freeze, dead or not
@@ -34,7 +34,7 @@ type Thawed struct {
 	Err          error // with NotThawed and WasRemoved
 }
 
-// orphanTimeout is how long a guard whose parent is dead may take to thaw by itself before it is done for it.
+// orphanTimeout is how long a guard whose parent is dead may take to thaw by itself.
 const orphanTimeout = 2 * time.Second
 
 // ThawOwned thaws what guards left frozen that were killed together with their parents. It reads every owned file in
@@ -75,7 +75,7 @@ func ThawOwned(ctx context.Context, dir string, force bool) ([]Thawed, error) {
 	return all, errors.Join(problems...)
 }
 
-// thawFile deals with one owned file.
+// thawFile handles one owned file.
 func thawFile(ctx context.Context, name string, force bool) ([]Thawed, error) {
 	f, r, free, err := readOwned(name)
 	if err != nil {
@@ -125,7 +125,7 @@ func (r ownedRecord) thawedOf(m ownedMount, outcome Outcome) Thawed {
 	return Thawed{Run: r.Run, Section: r.Section, Parent: r.Parent.PID, Guard: r.Guard.PID, Path: m.Path, Outcome: outcome}
 }
 
-// custody is who there is to thaw what a record names.
+// custody says which process is there to thaw what a record names.
 type custody int
 
 const (
@@ -148,8 +148,8 @@ func (r ownedRecord) custody() custody {
 	return stuck
 }
 
-// live says whether somebody is there who will thaw: the parent, which thaws when the guard dies, or a guard, which
-// thaws when the parent dies and is given a moment to do so. Where both may hang it waits, for the deadline at most.
+// live reports whether a process is there that will thaw: the parent, which thaws when the guard dies, or the guard,
+// which thaws when the parent dies and gets a moment to do so. If both may hang it waits, until the deadline at most.
 func (r ownedRecord) live(ctx context.Context, gone func() bool) bool {
 	patience := time.NewTimer(orphanTimeout)
 	defer patience.Stop()
@@ -215,11 +215,11 @@ func (t *Thawed) thaw(ctx context.Context, m ownedMount, guard identity) {
 	}
 }
 
-// lateThawTimeout is what a thaw may take that has nothing to wait for when the context has ended already.
+// lateThawTimeout is the time for a thaw when the context has already ended.
 const lateThawTimeout = 200 * time.Millisecond
 
-// thawUntilDone issues FITHAW, and again as long as its killed guard hangs in the kernel: a FITHAW waits for a FIFREEZE
-// under way or, in other phases of it, is told EINVAL while the freeze still comes about.
+// thawUntilDone repeats FITHAW while the killed guard hangs in the kernel: a FITHAW waits for a FIFREEZE in progress
+// or, in other phases of it, fails with EINVAL although the freeze still takes effect.
 func thawUntilDone(ctx context.Context, fd int, guard identity) syscall.Errno {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// order sends one word to the guard. That it cannot be sent needs no answer: listen learns of the guard's death. A
-// socket other than standard output raises no SIGPIPE in a Go program.
+// order sends a command to the guard. A failure needs no handling here: listen notices the guard's death. A socket
+// other than standard output raises no SIGPIPE in a Go program.
 func (g *Guard) order(k kind) {
 	_, _ = g.conn.Write([]byte{byte(k)})
 }
 
-// listen takes in what the guard says until it is dead, and then thaws in its place.
+// listen handles the guard's messages until it is dead, and then thaws in its place.
 func (g *Guard) listen() {
 	buf := make([]byte, maxPacket)
 	for {
@@ -35,7 +35,7 @@ func (g *Guard) listen() {
 	}
 }
 
-// take enters one message into the state.
+// take applies one message to the state.
 func (g *Guard) take(m message) {
 	if m.kind == isReady {
 		g.ready <- m // has room: it comes once
@@ -76,7 +76,7 @@ func (g *Guard) take(m message) {
 	g.change()
 }
 
-// change wakes who waits; mu is held.
+// change wakes the waiters; mu is held.
 func (g *Guard) change() {
 	if g.started && g.thawCall == 0 && (g.ending != causeNone || g.exitError != "") {
 		g.once.Do(func() { close(g.broken) })
@@ -85,7 +85,7 @@ func (g *Guard) change() {
 	g.changed = make(chan struct{})
 }
 
-// wait returns when the condition, looked at under mu, holds, or with ctx's error.
+// wait returns when the condition, checked under mu, is true, or with ctx's error.
 func (g *Guard) wait(ctx context.Context, condition func() bool) error {
 	for {
 		g.mu.Lock()
@@ -108,7 +108,7 @@ func (g *Guard) is(condition func() bool) bool {
 	return condition()
 }
 
-// all says whether every file system is in the phase; mu is held.
+// all reports whether every file system is in the phase; mu is held.
 func (g *Guard) all(p phase) bool {
 	for _, s := range g.state {
 		if s.phase != p {
@@ -118,7 +118,7 @@ func (g *Guard) all(p phase) bool {
 	return true
 }
 
-// settled says whether nothing of ours is frozen or may become so; mu is held.
+// settled reports whether nothing of ours is frozen or can become frozen; mu is held.
 func (g *Guard) settled() bool {
 	for _, s := range g.state {
 		if s.phase == freezing || s.phase == frozen {
@@ -128,7 +128,7 @@ func (g *Guard) settled() bool {
 	return true
 }
 
-// allThawed names what is not settled; mu is held.
+// allThawed returns what is still frozen; mu is held.
 func (g *Guard) allThawed() string {
 	var names []string
 	for i, s := range g.state {
@@ -144,7 +144,7 @@ func (g *Guard) allThawed() string {
 	return strings.Join(names, ", ")
 }
 
-// takeOver replaces a guard that is dead, or hangs and is killed now: the parent thaws by its own descriptors.
+// takeOver replaces a guard that is dead, or that hangs and is killed now: the parent thaws with its own descriptors.
 func (g *Guard) takeOver(why string) {
 	_ = g.cmd.Process.Kill()
 	if why == "" { // it is dead or as good as: its socket is closed
@@ -167,8 +167,8 @@ func (g *Guard) takeOver(why string) {
 	g.claim.end()
 }
 
-// thawSelf thaws one file system from the parent. One whose freeze has returned is thawed at once; of another only
-// the guard's end tells that its freeze can come about no more, and its last words whether it was refused.
+// thawSelf thaws one file system from the parent. If its freeze has returned, it thaws at once. Otherwise only the
+// guard's end proves that the freeze can no longer take effect, and the guard's last messages tell whether it failed.
 func (g *Guard) thawSelf(index int, known bool) {
 	if !known {
 		<-g.reaped

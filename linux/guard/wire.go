@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// kind is the first byte of a message. Parent and guard speak over a SOCK_SEQPACKET pair: a message is one packet, and
-// the death of either end reads as end of file at the other.
+// kind is the first byte of a message. Parent and guard use a SOCK_SEQPACKET pair: a message is one packet, and the
+// death of either end reads as end of file at the other.
 type kind byte
 
 const (
@@ -23,7 +23,7 @@ const (
 	isEnding  kind = 'x' // guard: it thaws from now on, for cause
 )
 
-// endCause says why the guard stopped freezing and thaws.
+// endCause is why the guard stopped freezing and thaws.
 type endCause byte
 
 const (

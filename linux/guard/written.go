@@ -9,20 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// written tells whether anything reached a device while its file system was frozen. Nothing of a frozen file system's does, so
-// that another program must have thawed it: one that froze it again in time would otherwise go unseen, since our own
-// FITHAW then succeeds. What the kernel counts are the sectors of completed writes (Documentation/block/stat.rst, field 7).
+// written detects writes that reached a device while its file system was frozen. A frozen file system writes nothing,
+// so another program must have thawed it. One that froze it again in time would otherwise go unnoticed, since our own
+// FITHAW then succeeds. The counter is that of the sectors of completed writes (Documentation/block/stat.rst, field
+// 7).
 //
-// The count of requests (field 5) will not do: flushes are in it, and the last ones of a FIFREEZE end after it. No count is
-// kept where /sys/block/DEV/queue/iostats is 0, for devices of a btrfs beyond the first, or for a file system of no block
-// device. A thaw and a freeze between which nothing was written stay unseen, and do no harm: what is on the disk is the same.
+// The count of requests (field 5) does not work: it contains flushes, and the last ones of a FIFREEZE end after it.
+// There is no counter if /sys/block/DEV/queue/iostats is 0, for further devices of a btrfs, or for a file system
+// without a block device. A thaw and a freeze between which nothing was written are not noticed and do no harm: the
+// data on disk is the same.
 type written struct {
 	files []*os.File // nil where the kernel counts nothing
 	from  []int64
 	to    []int64
 }
 
-// counterOf is the file of a file system's device, "" without one.
+// counterOf returns the counter's file for a file system's device, "" if there is none.
 func counterOf(e mountEntry) string {
 	dev := e.dev
 	if strings.HasPrefix(dev, "0:") { // btrfs: its super block has an anonymous number
@@ -35,7 +37,7 @@ func counterOf(e mountEntry) string {
 	return "/sys/dev/block/" + dev + "/stat"
 }
 
-// openCounters opens the files before anything is frozen: to read one then costs microseconds and waits for nothing.
+// openCounters opens the files before anything is frozen: reading one then takes microseconds and waits for nothing.
 func openCounters(paths []string) *written {
 	w := &written{files: make([]*os.File, len(paths)), from: make([]int64, len(paths)), to: make([]int64, len(paths))}
 	for i, path := range paths {
@@ -50,7 +52,7 @@ func openCounters(paths []string) *written {
 func (w *written) froze(index int) { w.from[index] = w.sectors(index) }
 func (w *written) thaws(index int) { w.to[index] = w.sectors(index) }
 
-// between is how many sectors were written from the one to the other; 0 where that cannot be told.
+// between returns how many sectors were written between the two moments; 0 if that is not known.
 func (w *written) between(index int) int64 {
 	if w.from[index] < 0 || w.to[index] < w.from[index] {
 		return 0
