@@ -19,22 +19,28 @@ type Caller struct {
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
 	const op, doing = "GetCallerIdentity", "tell whose credentials these are"
-	if _, err := c.connect(ctx); err != nil { // it finds the region
+	loaded, err := c.serviceConfig(ctx)
+	if err != nil {
 		return Caller{}, Classify(op, err)
 	}
-	loaded := c.loaded
-	loaded.Region = c.region
-	api := sts.NewFromConfig(loaded, func(o *sts.Options) {
-		o.Credentials = c.credentials()
-		o.HTTPClient = c.httpClient()
-		// An Amazon endpoint URL serves EC2 only; a local one (the sandbox) serves all services.
-		if at, err := url.Parse(c.config.EndpointURL); err == nil && at.Host != "" && !strings.Contains(at.Host, "amazonaws.com") {
-			o.BaseEndpoint = aws.String(c.config.EndpointURL)
-		}
-	})
-	out, err := api.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	loaded.HTTPClient = c.httpClient()
+	out, err := sts.NewFromConfig(loaded).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return Caller{}, Classify(op, err).withDoing(doing)
 	}
 	return Caller{ARN: aws.ToString(out.Arn), Account: aws.ToString(out.Account)}, nil
+}
+
+// serviceConfig is the configuration for services other than EC2. An Amazon endpoint URL serves EC2 only; a local one (the
+// sandbox) serves all services.
+func (c *Client) serviceConfig(ctx context.Context) (aws.Config, error) {
+	if _, err := c.connect(ctx); err != nil { // it finds the region
+		return aws.Config{}, err
+	}
+	loaded := c.loaded
+	loaded.Region, loaded.Credentials, loaded.HTTPClient = c.region, c.credentials(), c.httpClient().from
+	if at, err := url.Parse(c.config.EndpointURL); err == nil && at.Host != "" && !strings.Contains(at.Host, "amazonaws.com") {
+		loaded.BaseEndpoint = aws.String(c.config.EndpointURL)
+	}
+	return loaded, nil
 }

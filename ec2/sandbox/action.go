@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/aws/smithy-go/encoding/cbor"
 )
 
 // action is one EC2 action. A new one is a row in actions and a function.
@@ -83,9 +85,9 @@ func (w *Sandbox) withFaults(ctx context.Context, q *query, call *Call, effect f
 		call.Result = r.Code
 		switch call.Service {
 		case "sts":
-			return plainRefusal("https://sts.amazonaws.com/doc/2011-06-15/", r, q.request), nil
+			return stsRefusal(r, q.request), nil
 		case "cloudwatch":
-			return plainRefusal("http://monitoring.amazonaws.com/doc/2010-08-01/", r, q.request), nil
+			return cloudWatchAnswer(r.Status, cbor.Map{"__type": cbor.String(r.Code), "message": cbor.String(r.Message)}), nil
 		}
 		return ec2Refusal(r, q.request), nil
 	}
@@ -196,10 +198,10 @@ func (w *Sandbox) policy() *Policy {
 	return w.faults.current.Policy
 }
 
-// plainRefusal is the error answer of the services that speak the Query protocol in its usual form.
-func plainRefusal(namespace string, r *refusal, requestID string) *answer {
+// stsRefusal is an error answer in the usual form of the Query protocol, which is not EC2's.
+func stsRefusal(r *refusal, requestID string) *answer {
 	var d document
-	d.WriteString(`<ErrorResponse xmlns="` + namespace + `">`)
+	d.WriteString(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`)
 	d.in("Error", func() {
 		d.text("Type", "Sender")
 		d.text("Code", r.Code)

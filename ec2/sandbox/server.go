@@ -32,10 +32,13 @@ func (w *Sandbox) respond(r *http.Request) (*answer, error) {
 	if strings.HasPrefix(r.URL.Path, "/latest") {
 		return w.loggedMetadata(r)
 	}
-	if r.URL.Path != "/" && r.URL.Path != "" {
+	read := readForm
+	if strings.HasPrefix(r.URL.Path, cloudWatchPath) {
+		read = cloudWatchForm
+	} else if r.URL.Path != "/" && r.URL.Path != "" {
 		return ec2Refusal(asRefusal(refuse("InvalidAction", "There is nothing at %s", r.URL.Path)), "sandbox"), nil
 	}
-	form, err := readForm(r)
+	form, err := read(r)
 	if err != nil {
 		return ec2Refusal(asRefusal(refuse("MalformedQueryString", "Cannot parse the request: %v", err)), "sandbox"), nil
 	}
