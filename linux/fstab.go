@@ -38,5 +38,5 @@ func (h *Host) FstabLine(target string) (FstabLine, bool) {
 	return FstabLine{}, false
 }
 
-// unescape undoes what fstab(5) writes for characters that would end a field.
-var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\134`, `\`)
+// unescape undoes what fstab(5), and the kernel in /proc/swaps, write for characters that would end a field.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)

@@ -30,53 +30,6 @@ func (h Holder) String() string {
 	return fmt.Sprintf("pid %d (%s, user %s) %s %s", h.PID, h.Command, h.User, h.How, h.Path)
 }
 
-// Holders lists what keeps the topmost mount at target in use, as fuser and lsof would, without touching its files, so that
-// a frozen or dead file system cannot stall it. Each process is listed once for each way and path.
-func (h *Host) Holders(target string) ([]Holder, error) {
-	m, ok, err := h.MountAt(target)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, fmt.Errorf("%s: %w", target, ErrNotMountPoint)
-	}
-	mounts, err := h.Mounts()
-	if err != nil {
-		return nil, err
-	}
-	var holders []Holder
-	for _, o := range mounts {
-		if o.Parent == m.ID && o.ID != m.ID {
-			holders = append(holders, Holder{How: NestedMount, Path: o.Target})
-		}
-	}
-	holders = append(holders, h.kernelHolders(mounts, m)...)
-	namespace, _ := os.Readlink(filepath.Join(h.proc, "self/ns/mnt"))
-	for _, pid := range h.pids() {
-		holders = append(holders, h.processHolds(pid, m, namespace)...)
-	}
-	return holders, nil
-}
-
-// kernelHolders: swap files and files under loop devices hold their file system with no process to be seen.
-func (h *Host) kernelHolders(mounts []Mount, m Mount) (holders []Holder) {
-	on := func(path string) bool {
-		at, ok := mountOf(mounts, path)
-		return ok && at.ID == m.ID
-	}
-	for _, path := range h.swapFiles() {
-		if on(path) {
-			holders = append(holders, Holder{How: "swap", Path: path})
-		}
-	}
-	for loop, backing := range h.loopBackings() {
-		if on(backing) {
-			holders = append(holders, Holder{How: "loop backing file of /dev/" + loop, Path: backing})
-		}
-	}
-	return holders
-}
-
 // swapFiles lists the files, and not the partitions, that are swapped to (proc_swaps(5)).
 func (h *Host) swapFiles() (files []string) {
 	for _, s := range h.swaps() {
@@ -93,7 +46,7 @@ func (h *Host) swaps() (areas []swapArea) {
 	b, _ := os.ReadFile(filepath.Join(h.proc, "swaps"))
 	for line := range strings.Lines(string(b)) {
 		if f := strings.Fields(line); len(f) >= 2 && strings.HasPrefix(f[0], "/") {
-			areas = append(areas, swapArea{unescapeOctal(f[0]), f[1]})
+			areas = append(areas, swapArea{unescape.Replace(f[0]), f[1]})
 		}
 	}
 	return areas
@@ -123,44 +76,8 @@ func (h *Host) pids() (pids []int) {
 	return pids
 }
 
-// processHolds lists how one process holds the mount. Descriptors tell the mount they were opened through; for the rest there
-// is only the path, which means something in our mount namespace alone.
-func (h *Host) processHolds(pid int, m Mount, namespace string) (holders []Holder) {
-	dir := filepath.Join(h.proc, strconv.Itoa(pid))
-	add := func(how, path string) {
-		holder := Holder{PID: pid, How: how, Path: path}
-		if !slices.ContainsFunc(holders, func(o Holder) bool { return o.How == how && o.Path == path }) {
-			holders = append(holders, holder)
-		}
-	}
-	fds, _ := os.ReadDir(filepath.Join(dir, "fd"))
-	for _, fd := range fds {
-		info, err := os.ReadFile(filepath.Join(dir, "fdinfo", fd.Name()))
-		if err == nil && mountID(string(info)) == m.ID {
-			path, _ := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
-			add("fd "+fd.Name(), notDeleted(path))
-		}
-	}
-	if theirs, _ := os.Readlink(filepath.Join(dir, "ns/mnt")); theirs == namespace {
-		for _, how := range []string{"cwd", "root", "exe"} {
-			if path, err := os.Readlink(filepath.Join(dir, how)); err == nil && isUnder(path, m.Target) {
-				add(how, notDeleted(path))
-			}
-		}
-		for _, path := range h.mapped(pid) {
-			if isUnder(path, m.Target) {
-				add("mmap", notDeleted(path))
-			}
-		}
-	}
-	for i := range holders {
-		holders[i].Command, holders[i].User = h.describe(pid)
-	}
-	return holders
-}
-
-// mountID reads the mnt_id line of an fdinfo file (proc_pid_fdinfo(5)).
-func mountID(info string) int {
+// MountID reads the mnt_id line of an fdinfo file (proc_pid_fdinfo(5)); -1 where there is none.
+func MountID(info string) int {
 	_, rest, ok := strings.Cut(info, "mnt_id:")
 	if !ok {
 		return -1
@@ -264,19 +181,3 @@ func (h *Host) holdsDevice(pid int, dev Device, seen map[string]bool) (holders [
 
 // notDeleted strips what the kernel appends to the name of a file that was unlinked.
 func notDeleted(path string) string { return strings.TrimSuffix(path, " (deleted)") }
-
-// unescapeOctal undoes the kernel's \040 for a space in /proc/swaps.
-func unescapeOctal(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(c))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}

@@ -60,8 +60,8 @@ func (h *Host) Unmount(ctx context.Context, target string) error {
 	}
 	err = unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW)
 	if errors.Is(err, unix.EBUSY) {
-		holders, _ := h.Holders(m.Target) // what could be found is better than nothing
-		return fail(&BusyError{Target: m.Target, Holders: holders})
+		users, _ := h.Users([]string{m.Target}) // what could be found is better than nothing
+		return fail(&BusyError{Target: m.Target, Holders: users[m.Target]})
 	}
 	if errors.Is(err, unix.EPERM) {
 		return fail(fmt.Errorf("unmounting needs root: %w", err))

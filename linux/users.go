@@ -192,7 +192,7 @@ func (s *userSearch) process(pid int) {
 		if err != nil {
 			continue
 		}
-		if target := s.at[mountID(string(info))]; target != "" {
+		if target := s.at[MountID(string(info))]; target != "" {
 			path, _ := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
 			s.add(target, Holder{PID: pid, How: "fd " + fd.Name(), Path: notDeleted(path)})
 		}

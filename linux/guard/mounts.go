@@ -6,10 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
+	"snaptastic/linux"
 	"syscall"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,47 +23,15 @@ type mountEntry struct {
 
 // mountTable reads the mounts of this process's mount namespace.
 func mountTable() ([]mountEntry, error) {
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	infos, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the mount table: %w", err)
 	}
-	return parseMountinfo(string(b)), nil
-}
-
-func parseMountinfo(s string) []mountEntry {
-	var table []mountEntry
-	for line := range strings.Lines(s) {
-		before, after, found := strings.Cut(line, " - ")
-		f, g := strings.Fields(before), strings.Fields(after)
-		if !found || len(f) < 6 || len(g) < 2 {
-			continue
-		}
-		id, err := strconv.Atoi(f[0])
-		if err != nil {
-			continue
-		}
-		table = append(table, mountEntry{id: id, dev: f[2], point: unescape(f[4]), source: unescape(g[1])})
+	table := make([]mountEntry, len(infos))
+	for i, m := range infos {
+		table[i] = mountEntry{id: m.ID, dev: fmt.Sprintf("%d:%d", m.Major, m.Minor), point: m.Mountpoint, source: m.Source}
 	}
-	return table
-}
-
-// unescape undoes the kernel's octal escapes of blank, tab, newline and backslash (fs/proc_namespace.c mangle).
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	return table, nil
 }
 
 // errNotMountPoint: the path lies inside a file system, it is not the root of one.
@@ -94,13 +62,8 @@ func mountOf(f *os.File, table []mountEntry) (mountEntry, error) {
 	if err != nil {
 		return mountEntry{}, fmt.Errorf("cannot learn its mount: %w", err)
 	}
-	id := -1
-	for line := range strings.Lines(string(info)) {
-		if v, ok := strings.CutPrefix(line, "mnt_id:"); ok {
-			id, err = strconv.Atoi(strings.TrimSpace(v))
-		}
-	}
-	if err != nil || id < 0 {
+	id := linux.MountID(string(info))
+	if id < 0 {
 		return mountEntry{}, fmt.Errorf("cannot learn its mount: no mnt_id in fdinfo")
 	}
 	for _, e := range table {

@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -12,34 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-func TestMountTableUnderstandsTheKernelsEscapes(t *testing.T) {
-	got := parseMountinfo(`22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw
-99 27 7:0 / /mnt/a\040b\134c rw - ext4 /dev/loop0 rw
-short line
-1 2 3 - x
-98 27 0:45 /sub /mnt/sub rw master:1 - btrfs /dev/sd\011b rw
-`)
-	want := []mountEntry{
-		{id: 22, dev: "0:21", point: "/proc", source: "proc"},
-		{id: 99, dev: "7:0", point: `/mnt/a b\c`, source: "/dev/loop0"},
-		{id: 98, dev: "0:45", point: "/mnt/sub", source: "/dev/sd\tb"},
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v", got)
-	}
-}
-
-func FuzzMountTable(f *testing.F) {
-	f.Add(`99 27 7:0 / /mnt/a\040b\9 rw - ext4 /dev/loop0 rw`)
-	f.Fuzz(func(t *testing.T, s string) {
-		for _, e := range parseMountinfo(s) {
-			if e.dev == "" || e.point == "" {
-				t.Errorf("%+v", e)
-			}
-		}
-	})
-}
 
 func FuzzMessage(f *testing.F) {
 	f.Add(message{kind: isThawed, index: 3, errno: syscall.EINVAL, issued: 5, returned: 6, text: "x"}.encode())
