@@ -1,65 +1,21 @@
 package main
 
 import (
-	"cmp"
-	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
-	"snaptastic/ec2"
-	"snaptastic/linux"
-	"snaptastic/steps"
-	"snaptastic/steps/recipe"
 )
-
-// A volumeView is one declared volume beside what is there. Its JSON is part
-// of the command line's contract.
-type volumeView struct {
-	Device     string        `json:"device"`
-	MountPoint string        `json:"mount_point"`
-	Declared   declaredView  `json:"declared"`
-	Attached   *attachedView `json:"attached"` // null: nothing is
-	Mounted    *mountedView  `json:"mounted"`  // null: its volume is not
-	Problems   []string      `json:"problems"`
-}
-
-type declaredView struct {
-	Size                int32  `json:"size_gib"`
-	FileSystem          string `json:"file_system"`
-	VolumeType          string `json:"volume_type"`
-	DeleteOnTermination bool   `json:"delete_on_termination"`
-}
-
-type attachedView struct {
-	VolumeID            string `json:"volume_id"`
-	Device              string `json:"device"` // EC2's name
-	State               string `json:"state"`
-	Attachment          string `json:"attachment"` // its state
-	Type                string `json:"type"`
-	Size                int32  `json:"size_gib"`
-	SnapshotID          string `json:"snapshot_id,omitempty"`
-	DeleteOnTermination bool   `json:"delete_on_termination"`
-}
-
-type mountedView struct {
-	At         string `json:"at"`
-	Source     string `json:"source"`
-	FileSystem string `json:"file_system"`
-	ReadOnly   bool   `json:"read_only"`
-	Used       uint64 `json:"used_bytes"`
-	Total      uint64 `json:"total_bytes"`
-}
 
 func volumesCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "volumes NAME", Aliases: []string{"list-volumes"}, Args: exactly("NAME"),
 		Short: "What is declared, attached and mounted, and where these disagree",
 		RunE: func(c *cobra.Command, args []string) error {
-			views, err := a.volumeViews(c.Context(), args[0])
+			views, err := a.Volumes(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -72,177 +28,10 @@ func volumesCommand(a *app) *cobra.Command {
 	return c
 }
 
-// volumeViews looks at all declared volumes with one DescribeVolumes. It needs
-// no root: no device is opened.
-func (a *app) volumeViews(ctx context.Context, name string) ([]volumeView, error) {
-	spec, err := a.spec(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	id, err := a.identity(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c, err := a.cloud(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var attached []ec2.Volume
-	err = a.patiently(ctx, func(ctx context.Context) (err error) {
-		attached, err = c.AttachedVolumes(ctx, id.InstanceID)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	host := linux.New(a.roots())
-	mounts, err := host.Mounts()
-	if err != nil {
-		return nil, err
-	}
-	look := volumeLook{host: host, mounts: mounts, attached: attached, instance: id.InstanceID, filter: spec.FilterTags}
-	views := make([]volumeView, 0, len(spec.Volumes))
-	for _, v := range spec.Volumes {
-		view, err := look.at(v)
-		if err != nil {
-			return nil, err
-		}
-		views = append(views, view)
-	}
-	return views, nil
-}
-
-// volumeLook is what the views of all volumes are made from.
-type volumeLook struct {
-	host     *linux.Host
-	mounts   []linux.Mount
-	attached []ec2.Volume
-	instance string
-	filter   map[string]string
-}
-
-func (l volumeLook) at(v recipe.Volume) (volumeView, error) {
-	view := volumeView{Device: v.Device, MountPoint: v.MountPoint, Problems: []string{},
-		Declared: declaredView{Size: v.Size, FileSystem: v.FileSystem, VolumeType: v.VolumeType, DeleteOnTermination: v.DeleteOnTermination}}
-	volume, found := l.volumeOf(v, &view)
-	if !found {
-		if m, taken, err := l.host.MountAt(v.MountPoint); err != nil {
-			return view, err
-		} else if taken {
-			view.wrong("%s is mounted there", m.Source)
-		}
-		return view, nil
-	}
-	at, _ := volume.On(l.instance)
-	view.Attached = &attachedView{VolumeID: volume.ID, Device: at.Device, State: volume.State, Attachment: at.State, Type: volume.Type, Size: volume.Size,
-		SnapshotID: volume.SnapshotID, DeleteOnTermination: at.DeleteOnTermination}
-	if at.State != "attached" {
-		view.wrong("%s", at.State)
-	}
-	device, there, err := l.host.LookupDevice(linux.DeviceQuery{VolumeID: volume.ID, Name: v.Device, NameOffset: v.DeviceNameOffset, Size: int64(volume.Size) << 30})
-	if err != nil {
-		return view, err
-	}
-	if !there {
-		view.wrong("no device of it on this machine")
-		return view, nil
-	}
-	if err := l.mountOf(v, device, &view); err != nil {
-		return view, err
-	}
-	view.compare(v)
-	return view, nil
-}
-
-// volumeOf finds the volume of a lane: under the declared name, or else the
-// one that bears the mount point's tags.
-func (l volumeLook) volumeOf(v recipe.Volume, view *volumeView) (ec2.Volume, bool) {
-	own := slices.IndexFunc(l.attached, func(o ec2.Volume) bool { return steps.Bears(o.Tags, l.filter, v.MountPoint) })
-	under, found := steps.AttachedAs(l.attached, l.instance, v.Device)
-	if found && steps.Bears(under.Tags, l.filter, v.MountPoint) {
-		return under, true
-	}
-	if found {
-		view.wrong("tags do not match: %s", steps.Mismatch(under.Tags, l.filter, v.MountPoint))
-	}
-	if own >= 0 {
-		at, _ := l.attached[own].On(l.instance)
-		view.wrong("its own, %s, is attached as %s", l.attached[own].ID, at.Device)
-	}
-	switch {
-	case found:
-		return under, true
-	case own >= 0:
-		return l.attached[own], true
-	}
-	view.wrong("not attached")
-	return ec2.Volume{}, false
-}
-
-// mountOf says where the volume is mounted, and what is at the mount point if
-// it is not.
-func (l volumeLook) mountOf(v recipe.Volume, device linux.Device, view *volumeView) error {
-	top, taken, err := l.host.MountAt(v.MountPoint)
-	if err != nil {
-		return err
-	}
-	of, err := l.host.MountsOf(device)
-	if err != nil {
-		return err
-	}
-	here := slices.IndexFunc(of, func(m linux.Mount) bool { return taken && m.ID == top.ID })
-	switch {
-	case here >= 0:
-	case taken && len(of) == 0:
-		view.wrong("not mounted: %s is mounted there", top.Source)
-		return nil
-	case len(of) == 0:
-		view.wrong("not mounted")
-		return nil
-	default:
-		here = 0
-		view.wrong("mounted elsewhere")
-	}
-	m := of[here]
-	view.Mounted = &mountedView{At: m.Target, Source: cmp.Or(device.Path, m.Source), FileSystem: m.FileSystem}
-	if view.Mounted.ReadOnly = m.HasOption("ro"); view.Mounted.ReadOnly && !slices.Contains(v.MountOptions, "ro") {
-		view.wrong("mounted read-only")
-	}
-	total, free, err := l.host.Usage(m.Target)
-	if err != nil { // of a device that is gone
-		view.wrong("%v", err)
-		return nil
-	}
-	view.Mounted.Total, view.Mounted.Used = total, total-min(free, total)
-	return nil
-}
-
-// compare holds what is there against what is declared.
-func (v *volumeView) compare(declared recipe.Volume) {
-	if m := v.Mounted; m != nil && m.FileSystem != declared.FileSystem {
-		v.wrong("%s, declared %s", m.FileSystem, declared.FileSystem)
-	}
-	if v.Attached.Size < declared.Size {
-		v.wrong("%d GiB, declared %d", v.Attached.Size, declared.Size)
-	}
-	if v.Attached.DeleteOnTermination != declared.DeleteOnTermination {
-		v.wrong("delete on termination is %s, declared %s", yesNo(v.Attached.DeleteOnTermination), yesNo(declared.DeleteOnTermination))
-	}
-}
-
-func (v *volumeView) wrong(format string, a ...any) {
-	v.Problems = append(v.Problems, fmt.Sprintf(format, a...))
-}
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
-}
+var yesNo = map[bool]string{true: "yes", false: "no"}
 
 // showVolumes prints the table, verdict first: a table is cut at its right end. The problems follow in full.
-func (a *app) showVolumes(views []volumeView) error {
+func (a *app) showVolumes(views []engine.VolumeView) error {
 	var rows [][]string
 	var problems []string
 	for _, v := range views {
@@ -256,7 +45,7 @@ func (a *app) showVolumes(views []volumeView) error {
 			if t.State != "in-use" {
 				row[3] = t.State
 			}
-			row[6], row[10] = fmt.Sprintf("%d GiB %s", t.Size, t.Type), yesNo(t.DeleteOnTermination)
+			row[6], row[10] = fmt.Sprintf("%d GiB %s", t.Size, t.Type), yesNo[t.DeleteOnTermination]
 		}
 		if m := v.Mounted; m != nil {
 			row[7], row[8], row[9] = filepath.Base(m.Source)+" "+m.FileSystem, m.At, render.Bytes(int64(m.Used))+" of "+render.Bytes(int64(m.Total))

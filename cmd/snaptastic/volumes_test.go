@@ -8,13 +8,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"snaptastic/cmd/internal/engine"
 )
 
 // TestVolumesSaysWhatIsWrong takes three volumes through all that can be amiss.
 func TestVolumesSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 3, "ext4")
-	look := func() (views []volumeView) {
+	look := func() (views []engine.VolumeView) {
 		t.Helper()
 		before := count(r.calls())["DescribeVolumes"]
 		code, out, errs := r.apart(r.command("volumes", "db", "-o", "json"))
@@ -29,7 +31,7 @@ func TestVolumesSaysWhatIsWrong(t *testing.T) {
 		}
 		return views
 	}
-	wrong := func(v volumeView) string { return strings.Join(v.Problems, "; ") }
+	wrong := func(v engine.VolumeView) string { return strings.Join(v.Problems, "; ") }
 
 	for _, v := range look() {
 		if wrong(v) != "not attached" || v.Attached != nil || v.Mounted != nil {
