@@ -74,7 +74,7 @@ func (w *Sandbox) api(ctx context.Context, form url.Values, authorization string
 	return reply, err
 }
 
-// suffer runs one call with the faults that strike it around its effect.
+// withFaults runs one call and applies the matching faults around its effect.
 func (w *Sandbox) withFaults(ctx context.Context, q *query, call *Call, effect func() (*answer, error)) (*answer, error) {
 	finish := func(reply *answer, err error) (*answer, error) {
 		if err == nil {
@@ -139,7 +139,7 @@ func (w *Sandbox) withFaults(ctx context.Context, q *query, call *Call, effect f
 	return reply, err
 }
 
-// act carries the action out in one transaction.
+// execute carries the action out in one transaction.
 func (w *Sandbox) execute(q *query, authorization string) (*answer, error) {
 	if authorization == "" {
 		return nil, refuse("AuthFailure", "AWS was not able to validate the provided access credentials")

@@ -46,8 +46,7 @@ func attachVolume(t *tx, q *query, out *document) error {
 	return nil
 }
 
-// exposeOrRevert makes the device appear. Where the host cannot, the
-// attachment is taken back and the request fails.
+// exposeOrRevert makes the device appear. If the host cannot, the attachment is reverted and the request fails.
 func (w *Sandbox) exposeOrRevert(id string) error {
 	failed := w.expose(id)
 	if failed == nil {
@@ -140,8 +139,7 @@ func detachVolume(t *tx, q *query, out *document) error {
 	return nil
 }
 
-// detach asks the host to let go of the volume's device and lets EC2 wait for
-// it, or finishes at once where there is none.
+// detach asks the host to release the volume's device, or finishes at once where there is none.
 func (t *tx) detach(id string) {
 	v := t.editVolume(id)
 	v.Attachment.Detaching, v.Attachment.Forced = true, ""

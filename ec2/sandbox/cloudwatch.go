@@ -11,7 +11,7 @@ import (
 	"github.com/aws/smithy-go/encoding/cbor"
 )
 
-// SetCPU sets what CloudWatch says that an instance's CPU does, in percent. Without it there are no data.
+// SetCPU sets the CPU utilisation in percent that CloudWatch reports for an instance. Without it there is no data.
 func (w *Sandbox) SetCPU(instanceID string, percent float64) error {
 	return w.transact(func(t *tx) error {
 		if _, err := t.needInstance(instanceID); err != nil {

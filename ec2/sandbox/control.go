@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// What follows is for tests and tutorials: it changes the world behind EC2's
-// back. A process that has the folder open may do so beside a serving one.
+// The functions of this file are for tests and tutorials: they change the sandbox directly, not through the API.
+// Another process may have the folder open and serve it.
 
-// InstanceID returns the id of the instance that the sandbox stands for.
+// InstanceID returns the id of the sandbox's instance.
 func (w *Sandbox) InstanceID() (id string, err error) {
 	err = w.transact(func(t *tx) error { id = t.settings().InstanceID; return nil })
 	return id, err
@@ -61,9 +61,8 @@ func (w *Sandbox) EditSnapshot(id string, edit func(*Snapshot)) error {
 	})
 }
 
-// AddSnapshot records a snapshot with the fields given; what is missing gets
-// EC2's values. Its content is empty. One with another OwnerID is one that this
-// account may use: it is seen without its owner's tags. It returns the id.
+// AddSnapshot adds an empty snapshot with the given fields and EC2's defaults for the others, and returns its id.
+// With another OwnerID it is shared with this account, which sees it without its owner's tags.
 func (w *Sandbox) AddSnapshot(s Snapshot) (string, error) {
 	ids, err := w.AddSnapshots(s)
 	return ids[0], err
@@ -99,8 +98,8 @@ func (w *Sandbox) AddSnapshots(given ...Snapshot) ([]string, error) {
 	return ids, err
 }
 
-// AddVolume attaches a new empty volume of size GiB to the instance at device,
-// as some other tool would have done. It returns the id.
+// AddVolume attaches a new empty volume of size GiB to the instance at device, as another tool would, and returns its
+// id.
 func (w *Sandbox) AddVolume(device string, size int, tags map[string]string) (string, error) {
 	v := &Volume{ID: newID("vol"), Zone: Zone, Type: "gp3", Size: size, IOPS: 3000, Throughput: 125, Tags: asTags(tags)}
 	err := w.edit(func(t *tx) error {
@@ -117,10 +116,9 @@ func (w *Sandbox) AddVolume(device string, size int, tags map[string]string) (st
 	return v.ID, err
 }
 
-// SetFaults writes DIR/faults.json, which every process that serves the
-// sandbox follows from its next request on. Only the latencies that are not
-// zero are written. Misbehave(dir, Latency{}) ends all faults of the file;
-// that it is strict and its policy stay.
+// SetFaults writes DIR/faults.json, which every process that serves the sandbox reads again before its next request.
+// Zero latencies are left out. SetFaults(dir, Latency{}) removes all faults of the file; strict mode and policy are
+// kept.
 func SetFaults(dir string, latency Latency, faults ...Fault) error {
 	return rewrite(dir, func(j *behaviourJSON) {
 		j.Latency, j.Faults = map[string]string{}, faults
@@ -132,8 +130,7 @@ func SetFaults(dir string, latency Latency, faults ...Fault) error {
 	})
 }
 
-// Restrict writes into DIR/faults.json whether the world is strict and what
-// policy it enforces; nil: none.
+// Restrict writes strict mode and the IAM policy to enforce into DIR/faults.json; a nil policy allows everything.
 func Restrict(dir string, strict bool, policy *Policy) error {
 	return rewrite(dir, func(j *behaviourJSON) { j.Strict, j.Policy = strict, policy })
 }
@@ -155,7 +152,7 @@ func rewrite(dir string, edit func(*behaviourJSON)) error {
 	return nil
 }
 
-// AddImage records an image of the account with the fields given; what is missing gets EC2's values. It returns the id.
+// AddImage adds an image of the account with the given fields and EC2's defaults for the others, and returns its id.
 func (w *Sandbox) AddImage(i Image) (string, error) {
 	i.ID = cmp.Or(i.ID, newID("ami"))
 	i.OwnerID = cmp.Or(i.OwnerID, Account)
@@ -167,7 +164,7 @@ func (w *Sandbox) AddImage(i Image) (string, error) {
 	return i.ID, w.edit(func(t *tx) error { t.change.Images[i.ID] = &i; return nil })
 }
 
-// AddInstance records another instance with the fields given; nothing runs. It returns the id.
+// AddInstance adds another instance with the given fields and returns its id. Nothing runs on it.
 func (w *Sandbox) AddInstance(i Instance) (string, error) {
 	i.ID = cmp.Or(i.ID, newID("i"))
 	i.Type, i.Zone, i.RootDevice = cmp.Or(i.Type, "m5.large"), cmp.Or(i.Zone, Zone), cmp.Or(i.RootDevice, "/dev/xvda")

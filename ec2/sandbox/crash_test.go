@@ -127,7 +127,7 @@ func createAndDelete(ctx context.Context, c *ec2.Client, device string, tell fun
 	}
 }
 
-// verify opens the world and compares what EC2 says, what we were told, and
+// verify opens the sandbox and compares what EC2 says, what we were told, and
 // what is on the host. Then it frees the device names for the next round.
 func verify(t *testing.T, dir string, told map[string]string) {
 	t.Helper()
@@ -192,7 +192,7 @@ func verify(t *testing.T, dir string, told map[string]string) {
 	}
 }
 
-// Two processes with one folder are two worlds: each sees the other's effects
+// Two processes with one folder are two sandboxes: each sees the other's effects
 // at once, and no device name or NVMe number is given twice.
 func TestTwoSandboxesShareAFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sandbox")

@@ -15,7 +15,7 @@ import (
 	"snaptastic/linux"
 )
 
-// Roots are the folders and the file that stand in for the instance's own.
+// Roots are the directories and the file that replace the instance's own.
 type Roots struct {
 	Dev    string // for /dev
 	Sys    string // for /sys
@@ -27,7 +27,7 @@ func RootsOf(dir string) Roots {
 	return Roots{Dev: filepath.Join(dir, "dev"), Sys: filepath.Join(dir, "sys"), BootID: filepath.Join(dir, "boot_id")}
 }
 
-// Roots returns the roots of this world.
+// Roots returns the roots of this sandbox.
 func (w *Sandbox) Roots() Roots { return RootsOf(w.dir) }
 
 // nvmeName is the kernel's name for the n-th NVMe device; 0 is the root volume.
@@ -36,8 +36,7 @@ func nvmeName(n int) string { return fmt.Sprintf("nvme%dn1", n) }
 // serial is what a Nitro instance reads of an EBS volume: its id without the dash.
 func serial(volumeID string) string { return strings.Replace(volumeID, "-", "", 1) }
 
-// makeRoots makes the folders that a watcher of devices wants to find before
-// there is any device.
+// makeRoots makes the directories that a device watcher expects before there is any device.
 func makeRoots(roots Roots) error {
 	for _, dir := range []string{filepath.Join(roots.Sys, "block"), filepath.Join(roots.Sys, "dev", "block"), filepath.Join(roots.Dev, "disk", "by-id")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -47,8 +46,8 @@ func makeRoots(roots Roots) error {
 	return nil
 }
 
-// publish shows an attached volume as a Nitro instance would. The names under
-// dev come last: who waits for them finds the rest in place.
+// publish shows an attached volume as on a Nitro instance. The names under dev come last: whoever waits for them
+// finds the rest in place.
 func publish(roots Roots, v *Volume, device string) error {
 	if v.Attachment.Xen != "" {
 		if err := link(device, filepath.Join(roots.Dev, v.Attachment.Xen)); err != nil {
@@ -180,9 +179,8 @@ func (w *Sandbox) republish(v *Volume) error {
 	return publish(w.Roots(), v, device)
 }
 
-// release takes the device of a detaching volume away, unless somebody holds
-// it: a mount in whatever namespace, swap, device mapper. All of them claim the
-// block device exclusively.
+// release removes the device of a detaching volume, unless it is in use: by a mount in any namespace, swap, or device
+// mapper. All of them open the block device exclusively.
 func (w *Sandbox) release(id string) error {
 	if !w.config.FilesOnly {
 		device, err := linux.LoopFind(w.pool.path(id))
@@ -242,7 +240,7 @@ func (w *Sandbox) reconcile() error {
 	return w.settle()
 }
 
-// dropStrayDevices detaches devices of this world that no record accounts for.
+// dropStrayDevices detaches devices of this sandbox that have no record.
 func (w *Sandbox) dropStrayDevices() error {
 	devices, err := sandboxDevices(w.dir)
 	if err != nil {
@@ -260,7 +258,7 @@ func (w *Sandbox) dropStrayDevices() error {
 	return nil
 }
 
-// sandboxDevices lists the loop devices whose files are volumes of the world in dir.
+// sandboxDevices lists the loop devices that are backed by volumes of the sandbox in dir.
 func sandboxDevices(dir string) ([]linux.LoopDevice, error) {
 	devices, err := linux.LoopList()
 	if err != nil {

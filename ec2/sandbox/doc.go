@@ -5,7 +5,7 @@
 //
 // A Sandbox lives in a folder:
 //
-//	rig.jsonl   every record, appended change by change (store.go)
+//	world.jsonl   every record, appended change by change (store.go)
 //	lock          held for the length of each request (lock.go)
 //	log.jsonl     one line per call (calls.go)
 //	faults.json   optional: how to misbehave; reread when it changes (fault.go)

@@ -6,8 +6,7 @@ import (
 	"net/http"
 )
 
-// refusal is an error answer with one of EC2's own codes, as listed in "Error
-// codes for the Amazon EC2 API".
+// refusal is an error answer with an EC2 error code, as listed in "Error codes for the Amazon EC2 API".
 type refusal struct {
 	Code    string
 	Message string
@@ -16,7 +15,7 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.Code + ": " + r.Message }
 
-// refuse makes a refusal with the status that EC2 uses for the code.
+// refuse returns a refusal with the HTTP status that EC2 uses for the code.
 func refuse(code, format string, args ...any) error {
 	return &refusal{Code: code, Message: fmt.Sprintf(format, args...), Status: statusOf(code)}
 }
@@ -37,8 +36,8 @@ func statusOf(code string) int {
 	return http.StatusBadRequest
 }
 
-// asRefusal turns any error into an answer: what is not a refusal is the
-// sandbox's own failure, and EC2's word for that is InternalError.
+// asRefusal converts any error into an answer: an error that is not a refusal is a failure of the sandbox and becomes
+// InternalError.
 func asRefusal(err error) *refusal {
 	var r *refusal
 	if errors.As(err, &r) {

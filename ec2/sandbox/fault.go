@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Latency says how long things take; zero is at once.
+// Latency is how long operations take; zero means at once.
 type Latency struct {
 	Request  time.Duration // every API call
 	Create   time.Duration // a volume from creating to available
@@ -25,13 +25,13 @@ type Latency struct {
 	Lag      time.Duration // describes show things as they were so long ago: what was made, changed, tagged, attached, detached, deleted
 }
 
-// Fault makes some calls go wrong. A call suffers from every fault that
-// strikes it. In JSON, durations are strings such as "1.5s".
+// Fault makes some calls fail or behave wrongly. All matching faults apply to a call. In JSON, durations are strings
+// such as "1.5s".
 type Fault struct {
 	Action string            `json:"action,omitempty"` // name, with wildcards; "" is every EC2 action; "imds" the metadata service. A dry run suffers from Error alone
 	Params map[string]string `json:"params,omitempty"` // parameters that must match, with wildcards
 
-	// Which of the matching calls it strikes: all of them, unless one of these is given.
+	// Which of the matching calls are hit: all, unless one of these is set.
 	Nth         int     `json:"nth,omitempty"`         // only the n-th, from 1
 	Every       int     `json:"every,omitempty"`       // each n-th
 	Count       int     `json:"count,omitempty"`       // at most so many
@@ -51,11 +51,10 @@ type Fault struct {
 	Body    *string       `json:"body,omitempty"`    // of a metadata answer: this instead of its own, "" for none
 	When    string        `json:"when,omitempty"`    // of the hang: "before" (the default) or "after" the effect
 
-	// Effect is what becomes of what the call makes. CreateVolume: vanish, error,
-	// stuck (in creating); AttachVolume: stuck (in attaching), xen
-	// (the device appears as on a Xen instance, without a serial); CreateSnapshot,
-	// CreateSnapshots, CopySnapshot: error, stuck (in pending), archive. A
-	// describe: stale, it shows an older view than the one before.
+	// Effect is what happens to the created resource. CreateVolume: vanish, error, stuck (in creating); AttachVolume:
+	// stuck (in attaching), xen (the device appears as on a Xen instance, without a serial); CreateSnapshot,
+	// CreateSnapshots, CopySnapshot: error, stuck (in pending), archive. A describe: stale, it returns older data
+	// than the one before.
 	Effect string        `json:"effect,omitempty"`
 	At     int           `json:"at,omitempty"` // percent at which a snapshot's error comes, 50 when 0; of xen: by how many letters the kernel moves the name
 	After  time.Duration `json:"-"`            // how long after its creation a volume vanishes or is in error, how old a stale view is (5s when 0): "after"
@@ -95,8 +94,8 @@ func durationString(d time.Duration) string {
 	return d.String()
 }
 
-// hits is what a fault with a count remembers from call to call. It is part of
-// the world: a fault on the third call counts across processes.
+// hits is the counter of a fault. It is stored with the sandbox, so a fault on the third call counts across
+// processes.
 type hits struct {
 	Seen   int       `json:"seen"`
 	Hit    int       `json:"struck,omitempty"`
@@ -120,7 +119,7 @@ func (f *Fault) counts() bool {
 	return f.Nth > 0 || f.Every > 0 || f.Count > 0 || f.Probability > 0 || f.Rate > 0
 }
 
-// hit counts one more call in h and tells whether the fault hits it.
+// hit counts one more call in h and reports whether the fault applies to it.
 func (f *Fault) hit(h *hits, now time.Time) bool {
 	h.Seen++
 	switch {
@@ -184,7 +183,7 @@ func messageOf(code, action string) string {
 	return "The sandbox was told to answer with " + code
 }
 
-// names says in a word each what the faults do.
+// names returns a one-word description of each fault.
 func names(hit []Fault) []string {
 	var words []string
 	for _, f := range hit {
@@ -211,7 +210,7 @@ func (f *Fault) word() string {
 	return "latency"
 }
 
-// struck returns the faults that hit this call.
+// matchFaults returns the faults that apply to this call.
 func (w *Sandbox) matchFaults(action string, params map[string]string) ([]Fault, error) {
 	w.mu.Lock()
 	behaviour, err := w.faults.read(w.config)
@@ -253,7 +252,7 @@ func (w *Sandbox) matchFaults(action string, params map[string]string) ([]Fault,
 	return hit, err
 }
 
-// key names the fault's count: a fault that is edited starts to count anew.
+// key identifies the fault's counter: an edited fault starts a new one.
 func (f *Fault) key() string {
 	h := fnv.New64a()
 	text, _ := json.Marshal(f) // plain fields: cannot fail
@@ -261,7 +260,7 @@ func (f *Fault) key() string {
 	return strconv.Itoa(f.place) + "-" + strconv.FormatUint(h.Sum64(), 16)
 }
 
-// behaviour is all that can change while the world is open.
+// behaviour is everything that can change while the sandbox is open.
 type behaviour struct {
 	Latency  Latency
 	Faults   []Fault
@@ -270,13 +269,12 @@ type behaviour struct {
 	Policy   *Policy
 }
 
-// keepsHistory tells whether describes may show something that is no more.
+// keepsHistory reports whether describes may show older data.
 func (b *behaviour) keepsHistory() bool {
 	return b.Latency.Lag > 0 || slices.ContainsFunc(b.Faults, func(f Fault) bool { return f.Effect == "stale" })
 }
 
-// What a strict world adds: the lag of an ordinary moment, and now and then a
-// describe that is answered by a host that lags more.
+// Strict mode adds a normal lag, and now and then a describe that lags more.
 const strictLag = 500 * time.Millisecond
 
 var strictFault = Fault{Action: "Describe*", Every: 5, Effect: "stale", After: 2 * time.Second}
@@ -299,7 +297,7 @@ type behaviourJSON struct {
 	Policy   *Policy           `json:"policy,omitempty"`
 }
 
-// read looks whether the file has changed; what it says goes before config.
+// read returns the behaviour of the file if it has changed; it overrides config.
 func (f *faultFile) read(config Config) (behaviour, error) {
 	stamp := "none"
 	if info, err := os.Stat(f.path); err == nil {
@@ -326,7 +324,7 @@ func (f *faultFile) read(config Config) (behaviour, error) {
 	return next, nil
 }
 
-// sleep waits for d or for the caller to give up.
+// sleep waits for d or until the caller gives up.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
@@ -341,7 +339,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// add takes what the JSON of a fault file says, or a list of faults alone.
+// add parses a fault file, or a list of faults alone.
 func (b *behaviour) add(content []byte) error {
 	var j behaviourJSON
 	var err error
@@ -363,7 +361,7 @@ func (b *behaviour) add(content []byte) error {
 	return nil
 }
 
-// ReadFaults adds to the config what a fault file says: JSON like that of DIR/faults.json, or a list of faults alone.
+// ReadFaults adds a fault file to the config: JSON like that of DIR/faults.json, or a list of faults alone.
 func (c *Config) ReadFaults(content []byte) error {
 	b := behaviour{Latency: c.Latency, Faults: c.Faults, PageSize: c.PageSize, Strict: c.Strict, Policy: c.Policy}
 	if err := b.add(content); err != nil {

@@ -74,8 +74,7 @@ func parseDuration(text string, target *time.Duration) error {
 	return nil
 }
 
-// decodeStrict decodes JSON and refuses fields that nobody reads: a fault with a
-// typing mistake must not quietly do nothing.
+// decodeStrict decodes JSON and rejects unknown fields: a misspelt fault must not be ignored silently.
 func decodeStrict(data []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()

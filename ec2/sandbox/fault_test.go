@@ -18,7 +18,7 @@ import (
 	"snaptastic/ec2/sandbox"
 )
 
-// inMemory opens a files-only world without a socket, for synctest.
+// inMemory opens a files-only sandbox without a socket, for synctest.
 func inMemory(t *testing.T, cfg sandbox.Config) *rig {
 	t.Helper()
 	cfg.FilesOnly = true

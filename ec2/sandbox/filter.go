@@ -88,9 +88,8 @@ func matches[R resource[R]](wanted []filter, known fields[R], r R, now time.Time
 	})
 }
 
-// glob matches EC2's wildcards: * any characters, ? one, \ takes the next as it
-// is. Of several stars only the last needs to be tried again, so it is never
-// worse than the product of the lengths.
+// glob matches EC2's wildcards: * for any characters, ? for one, \ escapes. With several stars only the last one is
+// backtracked, so the cost is at most the product of the lengths.
 func glob(pattern, value string) bool {
 	afterStar, retry := "", ""
 	starred := false
@@ -127,7 +126,7 @@ type listing[R any] struct {
 	smallest int          // least MaxResults
 }
 
-// behind makes listing.after of a short list.
+// behind returns listing.after for a short list.
 func behind[R resource[R]](every iter.Seq[R]) func(time.Time, string) iter.Seq[R] {
 	return func(created time.Time, id string) iter.Seq[R] {
 		return func(yield func(R) bool) {
@@ -140,10 +139,9 @@ func behind[R resource[R]](every iter.Seq[R]) func(time.Time, string) iter.Seq[R
 	}
 }
 
-// describe returns the page of resources that the request asks for and the
-// token of the next one. A token names the place between two resources, so it
-// holds when some come or go; it holds for the request that it was given to
-// alone. The cost of a page is what lies between its places.
+// describe returns the requested page of resources and the token of the next one. A token names a position between
+// two resources, so it stays valid when resources are added or removed; it is valid only for the request that
+// returned it. The cost of a page is the number of rows in it.
 func describe[R resource[R]](t *tx, q *query, l listing[R]) ([]R, string, error) {
 	wanted, err := filters(q, l.fields)
 	if err != nil {
@@ -218,7 +216,7 @@ func (t *tx) pageSize(q *query, smallest int) (int, error) {
 	return size, nil
 }
 
-// pageToken is the token of the page behind a place.
+// pageToken returns the token of the page after a position.
 func (q *query) pageToken(created time.Time, id string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(q.listed() + "/" + strconv.FormatInt(created.UnixNano(), 10) + "/" + id))
 }

@@ -34,7 +34,7 @@ func Reset(dir string) error {
 	return nil
 }
 
-// lockSandbox locks dir and makes sure that it is a sandbox's: rig.jsonl is the
+// lockSandbox locks dir and makes sure that it is a sandbox's: world.jsonl is the
 // last thing that Reset removes, so a reset that was killed can be repeated.
 func lockSandbox(dir string) (string, func(), error) {
 	absolute, err := filepath.Abs(dir)
@@ -117,8 +117,7 @@ func retryBusy(try func() error) error {
 	}
 }
 
-// unmountSandbox unmounts all that is mounted from the world's devices and all
-// that is mounted below that.
+// unmountSandbox unmounts the sandbox's devices and everything mounted below them.
 func unmountSandbox(dir string) error {
 	devices, err := sandboxDevices(dir)
 	if err != nil || len(devices) == 0 {
@@ -177,8 +176,8 @@ func mountsOf(devices []linux.LoopDevice) ([]*mountinfo.Info, error) {
 // fithaw is FITHAW of linux/fs.h, _IOWR('X', 120, int).
 const fithaw = 0xc0045878
 
-// thaw ends every freeze of the file system: one that is frozen cannot be
-// unmounted. Errors do not matter, the unmount tells.
+// thaw ends every freeze of the file system: a frozen one cannot be unmounted. Errors are ignored; the unmount
+// reports them.
 func thaw(mountPoint string) {
 	dir, err := os.Open(mountPoint)
 	if err != nil {

@@ -11,10 +11,9 @@ import (
 // metadataAddresses are those at which a metadata service is asked for.
 var metadataAddresses = []string{"169.254.169.254", "fd00:ec2::254"}
 
-// stranger says why a request did not come from a client that was pointed at
-// the sandbox, or "". The sandbox checks no signature, so a page in a browser
-// must not reach it: neither by a name of its own that it has resolve to
-// loopback (DNS rebinding), nor as a form that is posted to 127.0.0.1.
+// refuseForeign returns why a request did not come from a client that was configured for the sandbox, or "". The
+// sandbox checks no signature, so a web page in a browser must not reach it: neither by a name that resolves to
+// loopback (DNS rebinding), nor as a form posted to 127.0.0.1.
 func (w *Sandbox) refuseForeign(r *http.Request) string {
 	if !w.isLocalHost(r.Host) {
 		return "the sandbox does not answer to the name \"" + hostOf(r.Host) + "\". Allow it with --allow-host, or use a loopback address."

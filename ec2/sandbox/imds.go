@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// roleName is the instance profile's role, whose credentials IMDS hands out.
+// roleName is the role whose credentials the metadata service returns.
 const roleName = "sandbox-role"
 
 const (
@@ -18,8 +18,8 @@ const (
 	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
 )
 
-// metadata answers IMDSv2. A token carries its own end, so that the processes
-// that share a folder accept each other's; nobody is kept out by it.
+// metadata answers IMDSv2. A token contains its own expiry, so that processes that share a folder accept each
+// other's. It is not a secret.
 func (w *Sandbox) metadata(r *http.Request) (*answer, error) {
 	if r.URL.Path == "/latest/api/token" {
 		return newToken(r), nil

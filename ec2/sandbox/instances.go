@@ -94,7 +94,7 @@ func ebsStatus(status string) string {
 	return status
 }
 
-// shownVolumesOf is volumesOf as describes show it.
+// shownVolumesOf is volumesOf as describes return it.
 func (t *tx) shownVolumesOf(instanceID string) []*Volume {
 	var volumes []*Volume
 	for v := range t.volumesAfter(time.Time{}, "") {

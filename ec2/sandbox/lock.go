@@ -9,10 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir takes the folder's lock, which processes that share the folder hold
-// for the length of a transaction. Only who opens a world may create the lock
-// file: for others, one that is missing or that was removed while they waited
-// is a sandbox that was reset.
+// lockDir locks the folder for a transaction. Only Open may create the lock file: for others, a missing lock file, or
+// one that was removed while they waited, means that the sandbox was reset.
 func lockDir(dir string, create int) (unlock func(), err error) {
 	path := filepath.Join(dir, "lock")
 	file, err := os.OpenFile(path, os.O_RDWR|create, 0o600)

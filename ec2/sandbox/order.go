@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// ordered holds a table's rows oldest first, and keeps them so as rows come
-// and go: a listing that sorted them for each of its pages would be quadratic.
+// ordered keeps a table's rows sorted, oldest first: sorting for each page of a listing would be quadratic.
 type ordered[T any] struct {
 	key    func(*T) (time.Time, string)
 	rows   []*T
 	broken bool // rows are to be gathered and sorted anew at the next use
 }
 
-// manyChanges is from how many changes at once on it is cheaper to sort anew.
+// manyChanges is the number of changes from which sorting again is cheaper.
 const manyChanges = 64
 
 func byAge(a, b time.Time, idA, idB string) int {
@@ -29,8 +28,7 @@ func (o *ordered[T]) find(created time.Time, id string) (int, bool) {
 	})
 }
 
-// note takes the rows that a change puts or, where they are nil, deletes.
-// It is called before table has them.
+// note applies the rows of a change; nil deletes a row. It is called before table is updated.
 func (o *ordered[T]) note(table, changed map[string]*T) {
 	if o.broken || len(changed) > manyChanges {
 		o.broken, o.rows = true, nil
@@ -58,8 +56,7 @@ func (o *ordered[T]) note(table, changed map[string]*T) {
 	}
 }
 
-// after yields the rows of table behind a place, oldest first. The zero place
-// is before all of them.
+// after yields the rows of table after a position, oldest first. The zero position is before all rows.
 func (o *ordered[T]) after(table map[string]*T, created time.Time, id string) iter.Seq[*T] {
 	if o.broken {
 		o.rows, o.broken = make([]*T, 0, len(table)), false
@@ -84,8 +81,7 @@ func (o *ordered[T]) compare(a, b *T) int {
 	return byAge(createdA, createdB, idA, idB)
 }
 
-// rowsAfter yields the rows behind a place as a transaction with these changes
-// sees them.
+// rowsAfter yields the rows after a position, with the changes of a transaction applied.
 func rowsAfter[T any](changed, table map[string]*T, o *ordered[T], created time.Time, id string) iter.Seq[*T] {
 	if len(changed) == 0 {
 		return o.after(table, created, id)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Policy is an IAM policy document. A world that has one refuses what it does
+// Policy is an IAM policy document. A sandbox that has one refuses what it does
 // not allow, as IAM would for a role with this policy and no other: explicit
 // denials, resources, and conditions on tags, of the request and of what it is
 // about (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html,
@@ -27,7 +27,7 @@ type Statement struct {
 	Condition map[string]map[string]Words `json:",omitempty"` // operator, key, values
 }
 
-// Words are one string or a list of them.
+// Words is one string or a list of strings.
 type Words []string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -81,7 +81,7 @@ type access struct {
 	context map[string][]string // values by condition key
 }
 
-// authorize refuses a request that the world's policy does not allow.
+// authorize refuses a request that the policy does not allow.
 func (t *tx) authorize(q *query) error {
 	policy := t.w.faults.current.Policy
 	if policy == nil {
@@ -146,13 +146,13 @@ var operators = map[string]func(wanted, value string) bool{
 	"Bool":                   strings.EqualFold,
 }
 
-// plainOperator is an operator without what is said of sets, of absence, and without its Not.
+// plainOperator strips the set prefix, IfExists and Not from an operator.
 func plainOperator(operator string) string {
 	operator = strings.TrimPrefix(strings.TrimPrefix(operator, "ForAllValues:"), "ForAnyValue:")
 	return strings.Replace(strings.TrimSuffix(operator, "IfExists"), "Not", "", 1)
 }
 
-// holds tells whether a condition is met by the values that the request has for its key.
+// holds reports whether the request's values for a key meet a condition.
 func holds(operator string, wanted, values []string) bool {
 	plain := plainOperator(operator)
 	if operator == "Null" {
@@ -176,8 +176,8 @@ var made = map[string]string{
 	"CreateVolume": "volume", "CreateSnapshot": "snapshot", "CreateSnapshots": "snapshot", "CopySnapshot": "snapshot",
 }
 
-// accesses lists what a request needs to be allowed: the action on each thing
-// that it is about and on each that it makes, and to tag those.
+// accesses lists what a request needs permission for: the action on each resource that it names or creates, and
+// tagging the created ones.
 func (t *tx) accesses(q *query) []access {
 	action := "ec2:" + q.action
 	if strings.HasPrefix(q.action, "Describe") {
@@ -237,7 +237,7 @@ func (t *tx) subjects(q *query) []string {
 	return ids
 }
 
-// tagsGiven are the tags of a request, unchecked.
+// tagsGiven returns the tags of a request, unchecked.
 func (q *query) tagsGiven(prefix string) map[string]string {
 	tags := map[string]string{}
 	for _, tag := range q.each(prefix) {
@@ -246,7 +246,7 @@ func (q *query) tagsGiven(prefix string) map[string]string {
 	return tags
 }
 
-// requestContext are the condition keys of a request that gives tags.
+// requestContext returns the condition keys of a request with tags.
 func requestContext(tags map[string]string) map[string][]string {
 	context := map[string][]string{"aws:requestedregion": {Region}, "ec2:region": {Region}}
 	for key, value := range tags {

@@ -43,7 +43,7 @@ func openPool(dir string, filesOnly bool) (*pool, error) {
 			return nil, err
 		}
 	}
-	// Direct I/O here: the pool's files have a page cache of their own.
+	// Direct I/O: the pool's files have their own page cache.
 	device, err := linux.LoopAttach(image, linux.LoopOptions{DirectIO: true})
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func canClone(dir string) bool {
 	return unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil
 }
 
-// isMountPoint compares devices: the pool is always a file system of its own.
+// isMountPoint compares devices: the pool is always a separate file system.
 func isMountPoint(dir string) (bool, error) {
 	var here, above unix.Stat_t
 	if err := errors.Join(unix.Stat(dir, &here), unix.Stat(filepath.Dir(dir), &above)); err != nil {

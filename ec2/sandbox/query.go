@@ -182,8 +182,7 @@ func checkKind(key, kind, value string) error {
 	return nil
 }
 
-// tagsFor reads TagSpecification.N for one type of resource. The types that the
-// action can tag are given; others are refused.
+// tagsFor reads TagSpecification.N for one resource type. Types that the action cannot tag are refused.
 func (q *query) tagsFor(wanted string, types ...string) (map[string]string, error) {
 	tags := map[string]string{}
 	for _, spec := range q.each("TagSpecification") {

@@ -13,8 +13,7 @@ import (
 	"snaptastic/linux"
 )
 
-// Config says where a world lives and how it behaves. What DIR/faults.json
-// says goes before Latency, Faults and PageSize.
+// Config is the folder and the behaviour of a sandbox. DIR/faults.json overrides Latency, Faults and PageSize.
 type Config struct {
 	Dir       string   // holds everything; made when absent
 	FilesOnly bool     // no loop devices: the API only, attachments publish plain files
@@ -41,8 +40,8 @@ type Sandbox struct {
 	log callLog
 }
 
-// Missing says what this machine lacks for volumes that are block devices, or
-// returns nil. Without it a world can still be opened with FilesOnly.
+// Missing returns what this machine lacks for block-device volumes, or nil. Without it a sandbox can still be opened
+// with FilesOnly.
 func Missing() error {
 	if err := linux.LoopMissing(); err != nil {
 		return fmt.Errorf("the sandbox can serve its API but attach no devices: %w", err)
@@ -50,9 +49,8 @@ func Missing() error {
 	return nil
 }
 
-// Open opens the world in cfg.Dir, making it where there is none, and brings
-// the host in line with its records: attached volumes get their devices back
-// after a reboot, what a killed process left half done is finished or removed.
+// Open opens the sandbox in cfg.Dir, or creates it, and reconciles the host with its records: attached volumes get
+// their devices back after a reboot, and leftovers of a killed process are completed or removed.
 func Open(cfg Config) (*Sandbox, error) {
 	w, err := open(cfg)
 	if err != nil {
@@ -112,15 +110,14 @@ func (w *Sandbox) load() (err error) {
 	return w.reconcile()
 }
 
-// Close closes the world's files. Devices stay attached and the pool stays
-// mounted, as EC2 outlives its clients.
+// Close closes the files. Devices stay attached and the pool stays mounted, as EC2 outlives its clients.
 func (w *Sandbox) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return errors.Join(w.store.close(), w.log.close())
 }
 
-// found makes the first instance and its root volume, and keeps the settings.
+// initialize creates the first instance with its root volume and stores the settings.
 func (w *Sandbox) initialize() error {
 	now := time.Now()
 	next := newChange()

@@ -96,8 +96,7 @@ func (a *answer) headers() http.Header {
 	return h
 }
 
-// Handler serves EC2 and STS at / and IMDSv2 below /latest/, to clients that
-// were pointed at it.
+// Handler serves EC2 and STS at / and IMDSv2 below /latest/, only to clients that address it by its own host name.
 func (w *Sandbox) Handler() http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if why := w.refuseForeign(r); why != "" {
@@ -159,9 +158,8 @@ type Server struct {
 	done    chan struct{}
 }
 
-// Serve opens the world and serves it at addr, such as 127.0.0.1:0, until
-// Close or the end of ctx. An address that is not loopback's is refused: the
-// sandbox checks no signature.
+// Serve opens the sandbox and serves it at addr, such as 127.0.0.1:0, until Close or the end of ctx. Only loopback
+// addresses are accepted: the sandbox checks no signature.
 func Serve(ctx context.Context, cfg Config, addr string) (*Server, error) {
 	fail := func(err error) (*Server, error) { return nil, fmt.Errorf("cannot serve the sandbox: %w", err) }
 	host, _, err := net.SplitHostPort(addr)
@@ -211,7 +209,7 @@ func Environment(endpoint string) []string {
 // Done is closed when the server has stopped.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Close stops the server at once and closes the world.
+// Close stops the server at once and closes the sandbox.
 func (s *Server) Close() error {
 	err := s.http.Close()
 	<-s.done

@@ -32,10 +32,8 @@ func createSnapshot(t *tx, q *query, out *document) error {
 	return nil
 }
 
-// createSnapshots takes snapshots of an instance's volumes: all or none, with
-// one start time. The copies follow each other within a millisecond or so, where
-// EC2 stops the writes of all volumes at once: who needs one moment across
-// volumes that are not frozen must not rely on the sandbox.
+// createSnapshots takes snapshots of an instance's volumes: all or none, with one start time. The copies are about a
+// millisecond apart, where EC2 stops the writes of all volumes at once: for a consistent set, freeze the volumes.
 func createSnapshots(t *tx, q *query, out *document) error {
 	i, err := t.needInstance(q.str("InstanceSpecification.InstanceId"))
 	if err != nil {
@@ -101,8 +99,7 @@ func (t *tx) snapshotSet(i *Instance, q *query) ([]*Volume, error) {
 	return volumes, nil
 }
 
-// maySnapshot refuses a snapshot of a volume that has too many under way, or
-// in strict worlds one that comes too soon after another.
+// maySnapshot enforces the limit on pending snapshots of a volume and, in strict mode, the minimum interval.
 func (t *tx) maySnapshot(v *Volume) error {
 	if pause := ebs.SnapshotSeconds * time.Second; t.w.faults.current.Strict && t.now.Sub(v.Snapshotted) < pause {
 		return refuse("SnapshotCreationPerVolumeRateExceeded", "%s", messageOf("SnapshotCreationPerVolumeRateExceeded", ""))
@@ -131,7 +128,7 @@ func checkDescription(q *query) error {
 	return nil
 }
 
-// takeSnapshot copies the volume as it is now and records the snapshot.
+// takeSnapshot copies the volume's current content and records the snapshot.
 func (t *tx) takeSnapshot(v *Volume, q *query, tags map[string]string) (*Snapshot, error) {
 	if err := checkDescription(q); err != nil {
 		return nil, err
@@ -212,8 +209,8 @@ func (t *tx) checkDelete(s *Snapshot) error {
 	return nil
 }
 
-// stillCopying makes a pending snapshot that is being deleted count on against
-// its volume's limit: EC2 finishes the copy all the same.
+// stillCopying counts a pending snapshot that is being deleted against its volume's limit: EC2 finishes the copy
+// anyway.
 func (t *tx) stillCopying(s *Snapshot) {
 	if s.status(t.now) != "pending" || !t.now.Before(s.CompletedAt) || t.volume(s.VolumeID) == nil {
 		return
@@ -265,8 +262,7 @@ func copySnapshot(t *tx, q *query, out *document) error {
 
 func (s *Snapshot) key() (time.Time, string) { return s.Started, s.ID }
 
-// tags are those that this account sees. Another account's are its own affair,
-// and what we give to what it shares only we see
+// tags are the tags that this account sees: its own tags, also on snapshots that another account shares with it
 // (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html).
 func (s *Snapshot) tags() Tags {
 	if s.OwnerID != Account {

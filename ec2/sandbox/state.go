@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The one account, region and default zone of every world.
+// The only account and region, and the default zone, of every sandbox.
 const (
 	Account = "123456789012"
 	Region  = "eu-west-1"
@@ -145,7 +145,7 @@ type token struct {
 	Digest string `json:"digest"` // of the request's parameters
 }
 
-// settings are the facts of a world that are not resources.
+// settings are the stored facts that are not resources.
 type settings struct {
 	InstanceID string `json:"instance_id"`
 	UserData   string `json:"user_data,omitempty"`
@@ -187,7 +187,7 @@ func (i *Image) clone() *Image {
 	return &c
 }
 
-// gone tells whether EC2 has dropped the volume silently.
+// gone reports whether EC2 has silently dropped the volume.
 func (v *Volume) gone(now time.Time) bool {
 	return !v.VanishAt.IsZero() && !now.Before(v.VanishAt)
 }

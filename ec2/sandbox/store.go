@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// change is one committed transaction: the records it put, and null for those
-// it deleted. One JSON line of rig.jsonl; folding all lines gives the world.
+// change is one committed transaction: the records that it writes, and null for those that it deletes. It is one JSON
+// line of world.jsonl; the state is all lines applied in order.
 type change struct {
 	Settings  *settings            `json:"settings,omitempty"`
 	Volumes   map[string]*Volume   `json:"volumes,omitempty"`
@@ -57,18 +57,16 @@ func foldRows[T any](rows, next map[string]*T) {
 	}
 }
 
-// store is the world's file as this process has read it. All its methods need
-// the folder's lock.
+// store is this process's copy of the state. All its methods need the folder's lock.
 //
-// A commit appends one line with one write, so a process killed at any point
-// leaves at most a torn last line, which the next one drops. Nothing is fsynced:
-// a sandbox survives the death of its process, not a power failure.
+// A commit appends one line with one write, so a process killed at any point leaves at most an incomplete last line,
+// which the next one drops. Nothing is fsynced: a sandbox survives the death of its process, not a power failure.
 type store struct {
 	path  string
 	file  *os.File
 	read  int64  // bytes of the file folded into rows
 	lines int    // lines folded
-	rows  change // the world
+	rows  change // the sandbox
 
 	volumes   ordered[Volume]
 	snapshots ordered[Snapshot]
@@ -164,8 +162,7 @@ func (s *store) foldFrom(size int64) error {
 	return nil
 }
 
-// commit makes the change durable against the death of the process, then
-// visible to this one.
+// commit writes the change to the file and then applies it here.
 func (s *store) commit(c *change) error {
 	line, err := json.Marshal(c)
 	if err != nil {

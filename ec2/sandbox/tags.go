@@ -87,8 +87,7 @@ func createTags(t *tx, q *query, out *document) error {
 	return nil
 }
 
-// deleteTags removes the given keys, those given with a value only where the
-// value is that, and all of them when none is given.
+// deleteTags removes the given keys; a key with a value only if the value matches; all tags if no key is given.
 func deleteTags(t *tx, q *query, out *document) error {
 	for _, id := range q.list("ResourceId") {
 		tags, err := t.editTags(id)

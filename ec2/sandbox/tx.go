@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// tx is a transaction: it sees the world with its own changes on top. Records
-// that it hands out are shared: change only what an edit method returned.
+// tx is a transaction: it reads the state with its own changes applied. Records that it returns are shared: change
+// only what an edit method returned.
 type tx struct {
 	w       *Sandbox
 	now     time.Time // as a describe that goes back sees it, before the real one
@@ -20,7 +20,7 @@ type tx struct {
 	atOnce  bool           // describes show the changes without a lag
 }
 
-// edit is transact behind EC2's back: describes show the changes at once.
+// edit is transact outside the API: describes show the changes at once.
 func (w *Sandbox) edit(fn func(*tx) error) error {
 	return w.transact(func(t *tx) error {
 		t.atOnce = true
@@ -28,8 +28,7 @@ func (w *Sandbox) edit(fn func(*tx) error) error {
 	})
 }
 
-// transact runs fn under the locks and commits what it changed. An error from
-// fn leaves the world as it was.
+// transact runs fn under the locks and commits its changes. If fn returns an error, nothing changes.
 func (w *Sandbox) transact(fn func(*tx) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,7 +80,7 @@ func lookUp[T any](changed, rows map[string]*T, id string) *T {
 	return rows[id]
 }
 
-// all yields the rows as the transaction sees them, oldest first.
+// all yields the rows with the transaction's changes applied, oldest first.
 func all[T any](changed, rows map[string]*T, order func(a, b *T) int) iter.Seq[*T] {
 	seen := make([]*T, 0, len(rows)+len(changed))
 	for id, row := range rows {
@@ -117,7 +116,7 @@ func (t *tx) volumes() iter.Seq[*Volume] {
 	}
 }
 
-// volumesAfter yields the rows behind a place, with the marks of deleted ones.
+// volumesAfter yields the rows after a position, including tombstones of deleted ones.
 func (t *tx) volumesAfter(created time.Time, id string) iter.Seq[*Volume] {
 	return rowsAfter(t.change.Volumes, t.rows.Volumes, &t.w.store.volumes, created, id)
 }
@@ -145,7 +144,7 @@ func (t *tx) snapshots() iter.Seq[*Snapshot] {
 	}
 }
 
-// snapshotsAfter yields the rows behind a place, with the marks of deleted ones.
+// snapshotsAfter yields the rows after a position, including tombstones of deleted ones.
 func (t *tx) snapshotsAfter(started time.Time, id string) iter.Seq[*Snapshot] {
 	return rowsAfter(t.change.Snapshots, t.rows.Snapshots, &t.w.store.snapshots, started, id)
 }
@@ -190,7 +189,7 @@ func (t *tx) images() iter.Seq[*Image] {
 	}
 }
 
-// everyImage is images with the marks of deregistered ones.
+// everyImage is images including tombstones of deregistered ones.
 func (t *tx) everyImage() iter.Seq[*Image] {
 	return all(t.change.Images, t.rows.Images, func(a, b *Image) int { return byAge(a.Created, b.Created, a.ID, b.ID) })
 }

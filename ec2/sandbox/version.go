@@ -2,12 +2,9 @@ package sandbox
 
 import "time"
 
-// version is what describes know of a row. EC2's describes lag behind its
-// changes, and two of them may be answered by hosts that lag differently: an
-// older view after a newer one
-// (https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html).
-// So while there is a lag, or a fault that lets describes go back, a row
-// carries what it was before, and a deleted one stays as a mark of that.
+// version is the history of a row. EC2's describes lag behind its changes, and a describe may return older data than
+// the one before (https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html). With a lag, or a stale
+// fault, a row keeps its earlier state, and a deleted row stays as a tombstone.
 type version[T any] struct {
 	VisibleAt time.Time `json:"visible_at,omitzero"` // from when describes show it
 	Deleted   bool      `json:"deleted,omitempty"`
@@ -16,7 +13,7 @@ type version[T any] struct {
 
 func (v *version[T]) history() *version[T] { return v }
 
-// historyTTL is how long what a row was is kept.
+// historyTTL is how long earlier states are kept.
 const historyTTL = time.Minute
 
 // row is a kind of row that has versions.
@@ -44,7 +41,7 @@ func unlessDeleted[T any, P row[T]](r *T) *T {
 	return r
 }
 
-// keepVersions lets describes see the transaction's changes when they are to.
+// keepVersions decides when describes see the transaction's changes.
 func (t *tx) keepVersions() {
 	behaviour := t.w.faults.current
 	lag, keep := behaviour.Latency.Lag, behaviour.keepsHistory() && !t.atOnce
@@ -93,7 +90,7 @@ func keepVersions[T any, P row[T]](changed, rows map[string]*T, now time.Time, l
 	}
 }
 
-// prune drops what was before a version that every describe has shown for long.
+// prune drops states that no describe returns any more.
 func prune[T any, P row[T]](r *T, now time.Time) {
 	for ; r != nil; r = P(r).history().Before {
 		if k := P(r).history(); now.Sub(k.VisibleAt) > historyTTL {

@@ -114,7 +114,7 @@ func (t *tx) newVolume(q *query) (*Volume, error) {
 	return v, nil
 }
 
-// fromSnapshot fills in what a volume takes from its snapshot.
+// fromSnapshot sets what a volume inherits from its snapshot.
 func (t *tx) fromSnapshot(v *Volume, sized bool) error {
 	if v.SnapshotID == "" {
 		if !sized {
@@ -208,7 +208,7 @@ func (t *tx) needVolume(id string) (*Volume, error) {
 	return nil, refuse("InvalidVolume.NotFound", "The volume '%s' does not exist.", id)
 }
 
-// wellFormed tells whether id is prefix- and 8 or 17 hexadecimal digits.
+// wellFormed reports whether id is the prefix, a dash and 8 or 17 hexadecimal digits.
 func wellFormed(id, prefix string) bool {
 	digits, ok := strings.CutPrefix(id, prefix+"-")
 	return ok && (len(digits) == 8 || len(digits) == 17) && strings.Trim(digits, "0123456789abcdef") == ""
@@ -298,7 +298,7 @@ func describeVolumes(t *tx, q *query, out *document) error {
 	return nil
 }
 
-// findVolume is needVolume for describes, which lag behind creates.
+// findVolume is needVolume for describes, which lag behind changes.
 func (t *tx) findVolume(id string) (*Volume, error) {
 	if !wellFormed(id, "vol") {
 		return t.needVolume(id)
