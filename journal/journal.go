@@ -7,6 +7,7 @@
 package journal
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -49,6 +50,7 @@ type Journal struct {
 	schema  int
 	meta    Meta
 	plan    *plan.Plan
+	planSum [sha256.Size]byte // of its bytes in the file; set when that was opened
 	records map[plan.StepID]Record
 
 	queue chan batch

@@ -118,7 +118,7 @@ func (s *Store) Resume(run plan.RunID) (*Run, error) {
 		}
 		claims := claimsOf(look)
 		_ = look.Close()
-		r, err := s.resume(run, claims)
+		r, err := s.resume(run, claims, look)
 		if r != nil || err != nil {
 			return r, err
 		}
@@ -129,7 +129,7 @@ func (s *Store) Resume(run plan.RunID) (*Run, error) {
 // Begin could meet a locked journal, take its run for one that has its claims,
 // and begin beside it. It returns nothing when the run has gone on meanwhile and
 // holds other claims.
-func (s *Store) resume(run plan.RunID, claims []string) (*Run, error) {
+func (s *Store) resume(run plan.RunID, claims []string, look *Journal) (*Run, error) {
 	c, err := s.claim(run, claims)
 	var busy *BusyError
 	if errors.As(err, &busy) && (busy.Run == run || busy.Run == "") {
@@ -138,7 +138,7 @@ func (s *Store) resume(run plan.RunID, claims []string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := open(s.path(run, ".db"), false)
+	j, err := reopen(s.path(run, ".db"), false, look)
 	if err != nil {
 		c.release()
 		return nil, err
