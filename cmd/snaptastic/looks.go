@@ -15,20 +15,11 @@ import (
 // This file gives the commands that are not use cases of the engine yet (volumes, snapshots, check, clean, doctor) what they
 // share with it. It goes with them.
 
-const nowhere = engine.Nowhere
-
-var (
-	errTimeUp        = engine.ErrTimeUp
-	errSilent        = engine.ErrSilent
-	errPrivateMounts = engine.ErrPrivateMounts
-)
-
 func hinted(hint string, format string, a ...any) error {
 	return &engine.Error{Code: engine.Failed, Err: fmt.Errorf(format, a...), Hint: hint}
 }
 
 func (a *app) cloud(ctx context.Context) (*ec2.Client, error)          { return a.Cloud(ctx) }
-func (a *app) identity(ctx context.Context) (ec2.Identity, error)      { return a.Identity(ctx) }
 func (a *app) identityNow(ctx context.Context) (ec2.Identity, error)   { return a.IdentityNow(ctx) }
 func (a *app) loadSettings() error                                     { return a.LoadSettings() }
 func (a *app) spec(ctx context.Context, n string) (recipe.Spec, error) { return a.Spec(ctx, n) }

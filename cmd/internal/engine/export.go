@@ -12,11 +12,7 @@ import (
 
 // This file is for the commands that are not use cases yet: volumes, snapshots, check, clean, doctor. It goes with them.
 
-// Nowhere is part of every id that a dry run makes up.
-const Nowhere = nowhere
-
 func (e *Engine) Cloud(ctx context.Context) (*ec2.Client, error)          { return e.cloud(ctx) }
-func (e *Engine) Identity(ctx context.Context) (ec2.Identity, error)      { return e.identity(ctx) }
 func (e *Engine) IdentityNow(ctx context.Context) (ec2.Identity, error)   { return e.identityNow(ctx) }
 func (e *Engine) LoadSettings() error                                     { return e.loadSettings() }
 func (e *Engine) File() *settings.File                                    { return e.file }

@@ -10,8 +10,8 @@ import (
 	"snaptastic/steps"
 )
 
-// ErrPrivateMounts: this process has a mount namespace of its own.
-var ErrPrivateMounts = errors.New("this process has a mount namespace of its own (unshare, a container, or PrivateMounts=, PrivateTmp=, ProtectSystem= and the like in its unit): the rest of the machine would not see it")
+// errPrivateMounts: this process has a mount namespace of its own.
+var errPrivateMounts = errors.New("this process has a mount namespace of its own (unshare, a container, or PrivateMounts=, PrivateTmp=, ProtectSystem= and the like in its unit): the rest of the machine would not see it")
 
 // needSharedMounts refuses a plan that mounts or unmounts where nobody else would see it. A freeze is the file system's, and
 // so the same in all namespaces.
@@ -24,7 +24,7 @@ func (e *Engine) needSharedMounts(p *plan.Plan) error {
 	case !known:
 		e.log.Warn("cannot tell whether the rest of the machine sees what is mounted here: /proc does not show the mounts of PID 1")
 	case !shared:
-		return hinted("run it outside, with `nsenter --mount=/proc/1/ns/mnt`, or use --private-mounts to do it all the same", "cannot %s: %w", strings.TrimSpace(p.Operation+" "+p.Snapshotter), ErrPrivateMounts)
+		return hinted("run it outside, with `nsenter --mount=/proc/1/ns/mnt`, or use --private-mounts to do it all the same", "cannot %s: %w", strings.TrimSpace(p.Operation+" "+p.Snapshotter), errPrivateMounts)
 	}
 	return nil
 }

@@ -35,10 +35,10 @@ func (e *Engine) Unattended(bound *time.Duration) {
 	e.patience.unattended, e.patience.asked = true, bound
 }
 
-// ErrTimeUp is why a command that looks was ended.
+// errTimeUp is why a command that looks was ended.
 var (
-	ErrTimeUp = errors.New("its time is up")
-	ErrSilent = errors.New("EC2 has not answered at all")
+	errTimeUp = errors.New("its time is up")
+	errSilent = errors.New("EC2 has not answered at all")
 )
 
 // Within bounds a use case that only looks. asked says that somebody asked for just this bound; then EC2 may be silent for
@@ -46,7 +46,7 @@ var (
 func (e *Engine) Within(ctx context.Context, bound time.Duration, asked bool, look func(context.Context) error) error {
 	ctx, cutOff := context.WithCancelCause(ctx)
 	defer cutOff(nil)
-	ctx, cancel := context.WithTimeoutCause(ctx, bound, ErrTimeUp)
+	ctx, cancel := context.WithTimeoutCause(ctx, bound, errTimeUp)
 	defer cancel()
 	e.patience.bound = bound
 	if asked {
@@ -69,11 +69,11 @@ func (e *Engine) TimeUp(ctx context.Context, err error) error {
 		hint = fault.Hint
 	}
 	switch {
-	case errors.Is(err, ErrTimeUp) && ce != nil:
+	case errors.Is(err, errTimeUp) && ce != nil:
 		return err // it was said
-	case errors.Is(cause, ErrSilent):
+	case errors.Is(cause, errSilent):
 		return hinted("check the region, the endpoint URL, and the way to it; --timeout gives it more time", "no answer came from EC2 within %s: %w", silentFor, cutShort{err})
-	case errors.Is(cause, ErrTimeUp):
+	case errors.Is(cause, errTimeUp):
 		if hint == "" {
 			hint = "--timeout gives it more time"
 		}
@@ -86,7 +86,7 @@ func (e *Engine) TimeUp(ctx context.Context, err error) error {
 type cutShort struct{ err error }
 
 func (c cutShort) Error() string        { return c.err.Error() }
-func (c cutShort) Is(target error) bool { return target == ErrTimeUp }
+func (c cutShort) Is(target error) bool { return target == errTimeUp }
 
 // spoken writes a duration as settings and flags take it.
 func spoken(d time.Duration) string {
@@ -155,7 +155,7 @@ func (e *Engine) mustAnswer(c *ec2.Client) {
 	if cutOff := e.patience.cutOff; cutOff != nil {
 		time.AfterFunc(silentFor, func() {
 			if !c.Reached() {
-				cutOff(ErrSilent)
+				cutOff(errSilent)
 			}
 		})
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
@@ -76,7 +75,7 @@ func (e *Engine) goTheWayOf(way *journal.Reach) (back func()) {
 func (e *Engine) settingsIfAny() {
 	err := e.loadSettings()
 	if err != nil && !errors.Is(err, settings.ErrNotFound) {
-		e.log.Warn("the settings are not read; runs go on by what they recorded", "error", strings.Join(strings.Fields(err.Error()), " "))
+		e.log.Warn("the settings are not read; runs go on by what they recorded", "error", oneLine(err.Error()))
 	}
 }
 

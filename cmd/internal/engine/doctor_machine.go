@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -34,7 +34,7 @@ func (d *doctor) root() {
 // state looks at the folder of the journals.
 func (d *doctor) state() {
 	const check = "state folder"
-	dir, err := filepath.Abs(d.stateDir)
+	dir, err := filepath.Abs(d.StateDir)
 	if err != nil {
 		d.failed(check, err)
 		return
@@ -109,7 +109,7 @@ func existingParent(dir string) string {
 // runs looks for journals that are damaged and runs that are unfinished.
 func (d *doctor) runs() {
 	const check = "journal"
-	if _, err := os.ReadDir(filepath.Join(d.stateDir, "runs")); err != nil {
+	if _, err := os.ReadDir(filepath.Join(d.StateDir, "runs")); err != nil {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			d.ok(check, "no runs yet")
@@ -166,7 +166,7 @@ func (d *doctor) run(check string, r journal.Summary) {
 // frozen looks for what guards left that were killed with their parents.
 func (d *doctor) frozen(ctx context.Context) {
 	const check = "frozen"
-	left, err := guard.ListFrozen(ctx, filepath.Join(d.stateDir, "frozen"))
+	left, err := guard.ListFrozen(ctx, filepath.Join(d.StateDir, "frozen"))
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		d.warn(check, "run it as root (sudo)", "not looked at: this user may not read it")
@@ -225,7 +225,7 @@ func (d *doctor) guard(ctx context.Context) {
 // fstab looks for lines that make systemd mount and unmount where a volume is declared.
 func (d *doctor) fstab() {
 	const check = "fstab"
-	host, found := linux.New(d.roots()), false
+	host, found := linux.New(d.Roots), false
 	for _, s := range d.specs {
 		for _, v := range s.Volumes {
 			if line, there := host.FstabLine(v.MountPoint); there {
@@ -242,7 +242,7 @@ func (d *doctor) fstab() {
 // namespace looks whether others see what is mounted here.
 func (d *doctor) namespace() {
 	const check = "mount namespace"
-	switch shared, known := linux.New(d.roots()).MountsShared(); {
+	switch shared, known := linux.New(d.Roots).MountsShared(); {
 	case !known:
 		d.warn(check, "", "cannot tell whether it is the machine's: /proc does not show the mounts of PID 1")
 	case !shared:

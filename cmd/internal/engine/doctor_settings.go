@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -27,20 +27,20 @@ func (d *doctor) file() {
 		}
 	case err != nil:
 		d.failed("settings", err)
-	case len(d.app.File().Names()) == 0:
-		d.warn("settings", `add a block snapshotter "NAME" { … }`, "%s declares no snapshotter", several(d.app.File().Paths()))
+	case len(d.Engine.file.Names()) == 0:
+		d.warn("settings", `add a block snapshotter "NAME" { … }`, "%s declares no snapshotter", several(d.Engine.file.Paths()))
 	default:
-		d.ok("settings", "%s: %s", several(d.app.File().Paths()), several(d.app.File().Names()))
+		d.ok("settings", "%s: %s", several(d.Engine.file.Paths()), several(d.Engine.file.Names()))
 	}
 }
 
 // snapshotters evaluates each one with this instance's userdata.
 func (d *doctor) snapshotters(ctx context.Context) {
-	if d.app.File() == nil {
+	if d.Engine.file == nil {
 		return
 	}
 	numbered := false
-	for _, name := range d.app.File().Names() {
+	for _, name := range d.Engine.file.Names() {
 		check := "snapshotter " + name
 		spec, err := d.specWarned(ctx, name, func(w *settings.Error) {
 			for i, diag := range w.Diagnostics() {

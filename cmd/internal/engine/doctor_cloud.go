@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -52,7 +52,7 @@ func (d *doctor) instance(ctx context.Context) {
 // userdata is never printed: it may hold secrets. Its keys are.
 func (d *doctor) userdata(ctx context.Context, c *ec2.Client) {
 	from := "--userdata"
-	raw, err := d.userdataFlag()
+	raw, err := d.UserData()
 	if err == nil && raw == nil {
 		if d.self.InstanceID == "" {
 			d.warn("userdata", "give some with --userdata", "not looked at: the metadata service does not answer")

@@ -1,0 +1,104 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"snaptastic/ec2"
+	"snaptastic/steps/recipe"
+)
+
+// A Finding is what one look at the machine or the account came to.
+type Finding struct {
+	Level Level  `json:"level"`
+	Check string `json:"check"` // what was looked at
+	Says  string `json:"says"`
+	Mend  string `json:"mend,omitempty"` // what to do about it
+}
+
+// Level says how bad it is.
+type Level string
+
+const (
+	OK   Level = "ok"
+	Warn Level = "warn"
+	Fail Level = "fail"
+)
+
+// doctor is one examination.
+type doctor struct {
+	*Engine
+	findings []Finding
+	specs    []recipe.Spec
+	self     ec2.Identity // zero where the metadata service does not say
+	caller   bool         // the credentials are good
+}
+
+// Doctor looks at all that a run needs, and changes nothing. What fails is an error that comes with the findings.
+func (e *Engine) Doctor(ctx context.Context) ([]Finding, error) {
+	d := &doctor{Engine: e}
+	d.root()
+	d.namespace()
+	d.file()
+	d.instance(ctx)
+	d.snapshotters(ctx)
+	d.credentials(ctx)
+	d.permissions(ctx)
+	d.clock(ctx)
+	d.tools()
+	d.hooks()
+	d.fstab()
+	d.state()
+	d.runs()
+	d.frozen(ctx)
+	d.guard(context.WithoutCancel(ctx)) // it asks nobody else, and has its own bound
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errTimeUp), errors.Is(cause, errSilent):
+		d.fail("time", "--timeout gives it more time", "not all was looked at: %s", cause)
+	case cause != nil:
+		return nil, cause
+	}
+	for _, f := range d.findings {
+		if f.Level == Fail {
+			return d.findings, &Error{Code: Failed, Err: fmt.Errorf("%s: %s", f.Check, f.Says), InResult: true}
+		}
+	}
+	return d.findings, nil
+}
+
+func (d *doctor) ok(check, says string, args ...any) { d.add(OK, check, "", says, args...) }
+func (d *doctor) warn(check, mend, says string, args ...any) {
+	d.add(Warn, check, mend, says, args...)
+}
+func (d *doctor) fail(check, mend, says string, args ...any) {
+	d.add(Fail, check, mend, says, args...)
+}
+
+func (d *doctor) add(level Level, check, mend, says string, args ...any) {
+	d.findings = append(d.findings, Finding{Level: level, Check: check, Mend: mend, Says: fmt.Sprintf(says, args...)})
+}
+
+// failed tells an error with its hint.
+func (d *doctor) failed(check string, err error) {
+	mend := ""
+	if fault, ok := errors.AsType[*ec2.Fault](err); ok {
+		mend = fault.Hint
+	}
+	if ce, ok := errors.AsType[*Error](err); ok && mend == "" {
+		mend = ce.Hint
+	}
+	d.fail(check, mend, "%s", oneLine(err.Error()))
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// several writes up to five words and counts the rest.
+func several(words []string) string {
+	const most = 5
+	if len(words) <= most {
+		return strings.Join(words, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(words[:most], ", "), len(words)-most)
+}
