@@ -82,11 +82,9 @@ func (e *Engine) resumeAll(ctx context.Context) (all Resumed, worst error) {
 
 // resumeNext does with one run of the list what a boot may do, the way that the run came to its EC2.
 func (e *Engine) resumeNext(ctx context.Context, store *journal.Store, r journal.Summary, all *Resumed) error {
-	boot, err := e.bootID()
-	if err != nil {
-		return err
-	}
-	here := Here{Boot: boot}
+	var err error
+	here := Here{}
+	here.Boot, _ = e.bootID()
 	if Decide(ToResume, r, here).Action != Leave && !r.Damaged {
 		defer e.goTheWayOf(r.Reach)()
 		ask := e.identity
@@ -96,6 +94,10 @@ func (e *Engine) resumeNext(ctx context.Context, store *journal.Store, r journal
 		var self ec2.Identity
 		self, err = ask(ctx)
 		here.Instance = self.InstanceID
+		var unknown error
+		if here.Boot, unknown = e.bootID(); err == nil { // a sandbox that was reset has one once it has been asked
+			err = unknown
+		}
 	}
 	switch d := Decide(ToResume, r, here); {
 	case d.Reason == ReasonDamaged:
