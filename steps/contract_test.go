@@ -41,14 +41,84 @@ func TestMountKeepsTheContract(t *testing.T) {
 	obeys(b, Mount, MountIn{Device: plan.Literal(d), FileSystem: plan.Literal(f), MountPoint: b.path("deep/a b"), Options: []string{"noatime"}})
 }
 
+// Each recipe names the volume by what its own steps told of it.
 func TestUnmountAndDetachKeepTheContract(t *testing.T) {
+	patience := plan.Duration(5 * time.Second)
+	for name, c := range map[string]struct {
+		ref              func(b *bench, v Volume, at Attached, m Mounted) (unmount, detach VolumeRef)
+		declared, tagged bool
+	}{
+		"what was found attached": {func(b *bench, _ Volume, _ Attached, _ Mounted) (VolumeRef, VolumeRef) {
+			f := VolumeRef{Found: plan.Literal(b.found("unmount", "/dev/sdf", "a"))}
+			return f, f
+		}, true, true},
+		"the volume that this run made": {func(_ *bench, v Volume, _ Attached, _ Mounted) (VolumeRef, VolumeRef) {
+			r := VolumeRef{Volume: plan.Literal(v)}
+			return r, r
+		}, true, false},
+		"its mount and its attachment": {func(_ *bench, _ Volume, at Attached, m Mounted) (VolumeRef, VolumeRef) {
+			return VolumeRef{Mounted: plan.Literal(m)}, VolumeRef{Attached: plan.Literal(at)}
+		}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, true)
+			v, at, d := b.aVolume("/dev/sdf", b.path("a"), empty)
+			f, _ := do(b, MkfsOrSkip, MkfsOrSkipIn{Volume: plan.Literal(v), Device: plan.Literal(d), FileSystem: "xfs"})
+			m, _ := do(b, Mount, MountIn{Device: plan.Literal(d), FileSystem: plan.Literal(f), MountPoint: b.path("a")})
+			mounted, attached := c.ref(b, v, at, m)
+			unmount := UnmountIn{VolumeRef: mounted}
+			detach := DetachIn{VolumeRef: attached, ThenDeleted: !c.tagged, Patience: patience}
+			if c.declared {
+				unmount.MountPoint, unmount.Device = b.path("a"), "/dev/sdf"
+				detach.MountPoint, detach.Device = b.path("a"), "/dev/sdf"
+			}
+			obeys(b, Unmount, unmount)
+			if out, _ := do(b, Unmount, unmount); out.MountPoint != b.path("a") || out.VolumeID != v.VolumeID {
+				t.Errorf("unmounted %+v", out)
+			}
+			obeys(b, Detach, detach)
+			out, _ := do(b, Detach, detach)
+			do(b, WaitDetached, WaitDetachedIn{plan.Literal(out)})
+			now, err := b.cloud.Volume(t.Context(), v.VolumeID)
+			if err != nil || (now.Tags[TagDetached] != "") != c.tagged || (out.Facts().Remains != "") != c.tagged {
+				t.Errorf("detached %+v; it is %+v, %v", out, now, err)
+			}
+		})
+	}
+}
+
+func TestAVolumeOfThisRunIsDeletedOnceItIsOff(t *testing.T) {
 	b := newBench(t, true)
-	b.aMount("/dev/sdf", "a", "xfs", empty)
-	f := plan.Literal(b.found("unmount", "/dev/sdf", "a"))
-	unmount := UnmountIn{Found: f, MountPoint: b.path("a"), Device: "/dev/sdf"}
-	obeys(b, Unmount, unmount)
-	do(b, Unmount, unmount)
-	obeys(b, Detach, DetachIn{Found: f, MountPoint: b.path("a"), Device: "/dev/sdf", Patience: plan.Duration(5 * time.Second)})
+	before := b.picture()
+	v, _ := do(b, CreateVolume, b.createIn("/mnt/a", empty))
+	at, _ := do(b, Attach, AttachIn{Volume: plan.Literal(v), Device: "/dev/sdf", Patience: plan.Duration(5 * time.Second)})
+	do(b, Detach, DetachIn{VolumeRef: VolumeRef{Attached: plan.Literal(at)}, ThenDeleted: true})
+	in := DeleteVolumeIn{Made: plan.Literal(v)}
+	for range 2 { // EC2 may still be about the detaching
+		if out, _ := do(b, DeleteVolume, in); out.ID != v.VolumeID {
+			t.Errorf("deleted %+v", out)
+		}
+	}
+	b.same("a volume that was made and deleted", before)
+	if seen, err := b.world.deleteOneVolume().Observe(t.Context(), b.attempt("delete"), in); err != nil || seen.Sight != plan.AsWanted {
+		t.Errorf("a deleted one is %q, %v", seen.Sight, err)
+	}
+	v.Created = false
+	if _, err := b.world.deleteOneVolume().Observe(t.Context(), b.attempt("delete"), DeleteVolumeIn{Made: plan.Literal(v)}); plan.VerdictOf(err).Action != plan.ActSkip {
+		t.Errorf("one that was there before: %v, want it left alone", err)
+	}
+}
+
+// A closing step runs whatever became of the steps before it, so that what it refers to may not be there.
+func TestWhereTheVolumeWasNotMadeThereIsNothingToTakeDown(t *testing.T) {
+	h := Handlers(&World{Cloud: &fakeCloud{}, Host: &fakeHost{mounts: map[string]linux.Device{"/mnt/a": {}}}})
+	null := `{"volume":null,"attached":null,"mounted":null,"made":null,"mount_point":"/mnt/a","device":"/dev/sdf"}`
+	for _, kind := range []plan.Kind{Unmount.Kind, Detach.Kind, DeleteVolume.Kind} {
+		o, err := h[kind].Observe(t.Context(), attempt(plan.StepID(kind)), []byte(null))
+		if err != nil || o.Sight != plan.AsWanted || o.Note == "" || !o.Output.Facts.Empty() && o.Output.Facts.Remains != "" {
+			t.Errorf("%s: %q (%s), %v", kind, o.Sight, o.Note, err)
+		}
+	}
 }
 
 func TestMkfsTwiceGivesTheSameFileSystem(t *testing.T) {
@@ -269,12 +339,12 @@ func TestABusyMountNamesItsHolderAndStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer open.Close()
-	in := UnmountIn{Found: plan.Literal(b.found("unmount", "/dev/sdf", "a")), MountPoint: m.MountPoint, Device: "/dev/sdf"}
+	in := UnmountIn{VolumeRef: VolumeRef{Found: plan.Literal(b.found("unmount", "/dev/sdf", "a"))}, MountPoint: m.MountPoint, Device: "/dev/sdf"}
 	_, err = b.world.unmount().Do(t.Context(), b.attempt("unmount"), in)
 	if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "open") {
 		t.Errorf("unmounting a busy mount: %v (%+v)", err, v)
 	}
-	detach := DetachIn{Found: in.Found, MountPoint: m.MountPoint, Device: "/dev/sdf"}
+	detach := DetachIn{VolumeRef: in.VolumeRef, MountPoint: m.MountPoint, Device: "/dev/sdf"}
 	if _, err = b.world.detach().Do(t.Context(), b.attempt("detach"), detach); err == nil || !strings.Contains(err.Error(), "mounted on") {
 		t.Errorf("detaching a mounted volume: %v", err)
 	}

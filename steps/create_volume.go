@@ -151,23 +151,11 @@ func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolum
 		how := fmt.Sprintf("; delete it with `aws ec2 delete-volume --volume-id %s` when nobody needs it", out.VolumeID)
 		return plan.Keep(what+how, errors.New(what+", remains and is billed"+how))
 	}
-	v, err := w.Cloud.WaitVolume(ctx, out.VolumeID, func(v ec2.Volume) (bool, error) { return v.State != "creating" && v.State != "in-use", nil }, nil)
-	switch {
-	case notFound(err):
-		return nil
-	case err != nil && v.State != "error": // a failed volume is deleted like another
-		return verdict(err)
-	}
-	switch err := w.Cloud.DeleteVolume(ctx, out.VolumeID); {
-	case notFound(err):
-		return w.volumeGone(ctx, out.VolumeID, err)
-	case ec2.ClassOf(err) == ec2.InUse:
-		return plan.Retry(2*time.Second, err)
-	case a.Discard && plan.VerdictOf(verdict(err)).Action == plan.ActTerminal && err != nil:
+	err := w.deleteWhenFree(ctx, out.VolumeID)
+	if a.Discard && err != nil && plan.VerdictOf(verdict(err)).Action == plan.ActTerminal {
 		return w.leaveDead(ctx, a, out.VolumeID, err)
-	default:
-		return verdict(err)
 	}
+	return verdict(err)
 }
 
 // leaveDead marks a volume that died at birth and cannot be deleted: it must not keep a boot from going on.

@@ -120,7 +120,7 @@ func TestADeletionLooksAgain(t *testing.T) {
 				case "snap-1":
 					err = lookAndDo(t, w.deleteCleanedSnapshot(), DeleteSnapshotIn{SnapshotID: c.id, Tags: tags, Stands: []string{"snap-2"}})
 				case "vol-1":
-					err = lookAndDo(t, w.deleteCleanedVolume(), DeleteVolumeIn{VolumeID: c.id, Tags: tags, Stands: []string{"snap-2"}})
+					err = lookAndDo(t, w.deleteOneVolume(), DeleteVolumeIn{VolumeID: c.id, Tags: tags, Stands: []string{"snap-2"}})
 				default:
 					err = lookAndDo(t, w.deregisterImage(), DeregisterImageIn{ImageID: c.id, Tags: tags})
 				}

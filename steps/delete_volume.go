@@ -1,26 +1,39 @@
 package steps
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"time"
 
+	"snaptastic/ec2"
 	"snaptastic/plan"
 	"snaptastic/steps/snapset"
 )
 
-// DeleteVolume deletes a volume that a clean-up decided on, unless things have changed since.
+// DeleteVolume deletes a volume: one that this run made, or one that a clean-up decided on, unless things have changed since.
 var DeleteVolume = plan.Def[DeleteVolumeIn, Deleted]{Kind: "delete-volume", Look: plan.ByState, Scope: plan.Cloud}
 
-// DeleteVolumeIn names the volume and what the decision went by.
+// DeleteVolumeIn names the volume: by Made, which may turn out not to have been made, or by its id and what the decision
+// went by.
 type DeleteVolumeIn struct {
-	VolumeID string   `json:"volume_id"`
-	Tags     string   `json:"tags"`             // TagDigest of the tags it had
-	Stands   []string `json:"stands,omitempty"` // snapshots that have what is on it
+	Made     plan.Value[Volume] `json:"made,omitzero"`
+	VolumeID string             `json:"volume_id,omitempty"`
+	Tags     string             `json:"tags,omitempty"`   // TagDigest of the tags it had
+	Stands   []string           `json:"stands,omitempty"` // snapshots that have what is on it
 }
 
-func (w *World) deleteCleanedVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
+// decided says that a clean-up decided on the volume.
+func (in DeleteVolumeIn) decided() bool { return in.VolumeID != "" }
+
+func (in DeleteVolumeIn) id() string { return cmp.Or(in.VolumeID, in.Made.Must().VolumeID) }
+
+func (w *World) deleteOneVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 	return plan.Funcs[DeleteVolumeIn, Deleted]{
 		Observe: func(ctx context.Context, _ plan.Attempt, in DeleteVolumeIn) (plan.Seen[Deleted], error) {
+			if !in.decided() {
+				return w.seeMade(ctx, in)
+			}
 			v, err := w.Cloud.Volume(ctx, in.VolumeID)
 			gone := plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.VolumeID}, Note: "it is gone already"}
 			switch {
@@ -44,6 +57,9 @@ func (w *World) deleteCleanedVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 			return plan.Seen[Deleted]{Sight: plan.Absent}, standing(there, in.Stands)
 		},
 		Do: func(ctx context.Context, _ plan.Attempt, in DeleteVolumeIn) (Deleted, error) {
+			if !in.decided() {
+				return Deleted{in.id()}, verdict(w.deleteWhenFree(ctx, in.id()))
+			}
 			err := w.Cloud.DeleteVolume(ctx, in.VolumeID)
 			if notFound(err) { // a look has just shown it: look again
 				err = plan.Retry(time.Second, err)
@@ -51,8 +67,53 @@ func (w *World) deleteCleanedVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 			return Deleted{in.VolumeID}, verdict(err)
 		},
 		Undo: func(_ context.Context, _ plan.Attempt, in DeleteVolumeIn, _ Deleted) error {
-			return cannotBringBack(in.VolumeID)
+			return cannotBringBack(in.id())
 		},
-		Preview: func(in DeleteVolumeIn) plan.Preview { return plan.Will(plan.PreviewDelete, "delete %s", in.VolumeID) },
+		Preview: func(in DeleteVolumeIn) plan.Preview {
+			if in.id() == "" {
+				return plan.Will(plan.PreviewDelete, "delete the volume")
+			}
+			return plan.Will(plan.PreviewDelete, "delete %s", in.id())
+		},
+	}
+}
+
+// seeMade looks for a volume that this run may have made. One that was there before is not this run's to delete.
+func (w *World) seeMade(ctx context.Context, in DeleteVolumeIn) (plan.Seen[Deleted], error) {
+	gone := plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.id()}, Note: "it is gone already"}
+	made, known := in.Made.Get()
+	switch {
+	case !known || made.VolumeID == "":
+		gone.Note = "no volume was made"
+		return gone, nil
+	case !made.Created:
+		return gone, plan.Skip(fmt.Errorf("%s stays: it was there before this run", made.VolumeID))
+	}
+	v, err := w.Cloud.Volume(ctx, made.VolumeID)
+	if notFound(err) {
+		return gone, w.volumeGone(ctx, made.VolumeID, err)
+	}
+	if err == nil && v.State != "deleting" && v.State != "deleted" {
+		gone = plan.Seen[Deleted]{Sight: plan.Absent}
+	}
+	return gone, verdict(err)
+}
+
+// deleteWhenFree deletes a volume once it is neither being created nor being detached.
+func (w *World) deleteWhenFree(ctx context.Context, id string) error {
+	v, err := w.Cloud.WaitVolume(ctx, id, func(v ec2.Volume) (bool, error) { return v.State != "creating" && v.State != "in-use", nil }, nil)
+	switch {
+	case notFound(err):
+		return nil
+	case err != nil && v.State != "error": // a failed volume is deleted like another
+		return err
+	}
+	switch err := w.Cloud.DeleteVolume(ctx, id); {
+	case notFound(err):
+		return w.volumeGone(ctx, id, err)
+	case ec2.ClassOf(err) == ec2.InUse:
+		return plan.Retry(2*time.Second, err)
+	default:
+		return err
 	}
 }

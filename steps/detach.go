@@ -10,17 +10,20 @@ import (
 	"snaptastic/plan"
 )
 
-// Detach begins to take a lane's volume off this instance. The volume remains, and says so by a tag.
+// Detach begins to take a volume off this instance. The volume remains, and says so by a tag, unless it is deleted next.
 var Detach = plan.Def[DetachIn, Detached]{Kind: "detach", Look: plan.ByState, Scope: plan.Cloud}
 
-// DetachIn names the volume.
+// DetachIn names the volume. MountPoint and Device may be left out where a reference gives them.
 type DetachIn struct {
-	Found      plan.Value[FoundVolume] `json:"found"`
-	MountPoint string                  `json:"mount_point"`
-	Device     string                  `json:"device"`
-	NameOffset int                     `json:"name_offset,omitempty"`
-	Patience   plan.Duration           `json:"patience"` // of an undo that attaches again
+	VolumeRef
+	MountPoint  string        `json:"mount_point,omitempty"`
+	Device      string        `json:"device,omitempty"`
+	NameOffset  int           `json:"name_offset,omitempty"`
+	ThenDeleted bool          `json:"then_deleted,omitempty"`
+	Patience    plan.Duration `json:"patience"` // of an undo that attaches again
 }
+
+func (in DetachIn) query() linux.DeviceQuery { return in.device(in.Device, in.NameOffset) }
 
 // Detached is a volume that is off, or on its way.
 type Detached struct {
@@ -40,13 +43,13 @@ type beforeDetach struct {
 func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 	return plan.Funcs[DetachIn, Detached]{
 		Observe: func(ctx context.Context, _ plan.Attempt, in DetachIn) (plan.Seen[Detached], error) {
-			found := in.Found.Must()
-			if !found.Found {
+			id := in.id()
+			if id == "" {
 				return plan.Seen[Detached]{Sight: plan.AsWanted, Note: "no volume is attached"}, nil
 			}
-			v, err := w.Cloud.Volume(ctx, found.VolumeID)
+			v, err := w.Cloud.Volume(ctx, id)
 			if notFound(err) {
-				return plan.Seen[Detached]{Sight: plan.AsWanted, Note: found.VolumeID + " is no more"}, nil
+				return plan.Seen[Detached]{Sight: plan.AsWanted, Note: id + " is no more"}, nil
 			}
 			if err != nil {
 				return plan.Seen[Detached]{}, verdict(err)
@@ -58,13 +61,14 @@ func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 			return plan.Seen[Detached]{Sight: plan.Absent, Before: beforeDetach{at.Device, at.DeleteOnTermination}}, nil
 		},
 		Do: func(ctx context.Context, _ plan.Attempt, in DetachIn) (Detached, error) {
-			id := in.Found.Must().VolumeID
-			if err := w.mustBeFree(ctx, linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(in.Found.Must().Size)}); err != nil {
+			id := in.id()
+			if err := w.mustBeFree(ctx, in.query()); err != nil {
 				return Detached{}, err
 			}
-			// Before the detaching: after it a crash would leave a volume that does not say where it comes from.
-			if err := w.Cloud.CreateTags(ctx, []string{id}, map[string]string{TagDetached: stamp(time.Now())}); err != nil {
-				return Detached{}, verdict(err)
+			if !in.ThenDeleted { // before the detaching: after it a crash would leave a volume that does not say where it comes from
+				if err := w.Cloud.CreateTags(ctx, []string{id}, map[string]string{TagDetached: stamp(time.Now())}); err != nil {
+					return Detached{}, verdict(err)
+				}
 			}
 			if err := w.Cloud.DetachVolume(ctx, id, w.Instance.ID, ""); err != nil {
 				return Detached{}, verdict(err)
@@ -73,10 +77,14 @@ func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 		},
 		Undo: w.attachAgain,
 		Preview: func(in DetachIn) plan.Preview {
-			switch found, known := in.Found.Get(); {
-			case known && found.Found:
-				return plan.Will(plan.PreviewChange, "detach %s; it remains and is billed", found.VolumeID)
-			case known:
+			id := in.id()
+			_, looked := in.Found.Get()
+			switch {
+			case id != "" && in.ThenDeleted:
+				return plan.Will(plan.PreviewChange, "detach %s", id)
+			case id != "":
+				return plan.Will(plan.PreviewChange, "detach %s; it remains and is billed", id)
+			case looked:
 				return plan.Will(plan.PreviewNone, "nothing is attached")
 			}
 			return plan.Will(plan.PreviewChange, "detach %s", in.Device)
@@ -85,17 +93,24 @@ func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 }
 
 func (in DetachIn) out() Detached {
-	id := in.Found.Must().VolumeID
-	return Detached{VolumeID: id, Remains: fmt.Sprintf("%s, which was mounted on %s", id, in.MountPoint)}
+	out := Detached{VolumeID: in.id()}
+	switch where := in.mountPoint(in.MountPoint); {
+	case in.ThenDeleted:
+	case where == "":
+		out.Remains = out.VolumeID
+	default:
+		out.Remains = fmt.Sprintf("%s, which was mounted on %s", out.VolumeID, where)
+	}
+	return out
 }
 
 // attachAgain undoes a detach, with the attachment's own delete-on-termination.
 func (w *World) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ Detached) error {
 	var before beforeDetach
 	if err := json.Unmarshal(a.Before, &before); err != nil || before.Device == "" {
-		return fmt.Errorf("cannot attach %s again: how it was attached is not recorded", in.Found.Must().VolumeID)
+		return fmt.Errorf("cannot attach %s again: how it was attached is not recorded", in.id())
 	}
-	id := in.Found.Must().VolumeID
+	id := in.id()
 	v, err := w.Cloud.Volume(ctx, id)
 	if err != nil {
 		return settling(err)

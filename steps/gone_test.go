@@ -72,7 +72,7 @@ func TestOneNotFoundDoesNotMeanThatAThingIsGone(t *testing.T) {
 				t.Fatal(err)
 			}
 			in := DeleteVolumeIn{VolumeID: v.ID, Tags: snapset.TagDigest(v.Tags)}
-			return b.picture, func() error { return lookAndDo(t, b.world.deleteCleanedVolume(), in) }
+			return b.picture, func() error { return lookAndDo(t, b.world.deleteOneVolume(), in) }
 		}},
 		{"an attachment", once("DetachVolume", "InvalidVolume.NotFound"), func(t *testing.T, b *bench) (func() string, func() error) {
 			out, _ := do(b, CreateVolume, b.createIn("/mnt/a", empty))

@@ -12,14 +12,19 @@ import (
 // Unmount takes a lane's mount away: never lazily, never by force. A reboot does not revoke it, so its scope is the cloud.
 var Unmount = plan.Def[UnmountIn, Unmounted]{Kind: "unmount", Look: plan.ByState, Scope: plan.Cloud}
 
-// UnmountIn names the mount. Options are the declared ones, for an undo whose recorded ones the kernel does not take.
+// UnmountIn names the mount. MountPoint and Device may be left out where a reference gives them. Options are the declared
+// ones, for an undo whose recorded ones the kernel does not take.
 type UnmountIn struct {
-	Found      plan.Value[FoundVolume] `json:"found"`
-	MountPoint string                  `json:"mount_point"`
-	Device     string                  `json:"device"`
-	NameOffset int                     `json:"name_offset,omitempty"`
-	Options    []string                `json:"options,omitempty"`
+	VolumeRef
+	MountPoint string   `json:"mount_point,omitempty"`
+	Device     string   `json:"device,omitempty"`
+	NameOffset int      `json:"name_offset,omitempty"`
+	Options    []string `json:"options,omitempty"`
 }
+
+func (in UnmountIn) where() string { return in.mountPoint(in.MountPoint) }
+
+func (in UnmountIn) query() linux.DeviceQuery { return in.device(in.Device, in.NameOffset) }
 
 // Unmounted names what is mounted no more.
 type Unmounted struct {
@@ -42,44 +47,47 @@ type beforeUnmount struct {
 func (w *World) unmount() plan.Funcs[UnmountIn, Unmounted] {
 	return plan.Funcs[UnmountIn, Unmounted]{
 		Observe: func(_ context.Context, _ plan.Attempt, in UnmountIn) (plan.Seen[Unmounted], error) {
-			found := in.Found.Must()
-			at, err := w.occupantOf(in.MountPoint)
+			_, there := in.get()
+			if _, looked := in.Found.Get(); !there && !looked {
+				return plan.Seen[Unmounted]{Sight: plan.AsWanted, Note: "there is no volume to unmount"}, nil
+			}
+			at, err := w.occupantOf(in.where())
 			switch {
 			case err != nil:
 				return plan.Seen[Unmounted]{}, err
 			case !at.mounted:
 				return plan.Seen[Unmounted]{Sight: plan.AsWanted, Out: in.out()}, nil
-			case found.Found && w.isVolume(at, found.VolumeID, in):
+			case there && w.isVolume(at, in.query()):
 				return plan.Seen[Unmounted]{Sight: plan.Absent, Before: beforeUnmount{at.mount.FileSystem, at.mount.Options, at.partition()}}, nil
 			}
-			return plan.Seen[Unmounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, which is not the lane's volume", at, in.MountPoint)}, nil
+			return plan.Seen[Unmounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, which is not the lane's volume", at, in.where())}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in UnmountIn) (Unmounted, error) {
-			return in.out(), w.unmountNow(ctx, a, in.MountPoint)
+			return in.out(), w.unmountNow(ctx, a, in.where())
 		},
 		Undo: w.mountAgain,
 		Preview: func(in UnmountIn) plan.Preview {
 			if found, known := in.Found.Get(); known && !found.Mounted {
 				return plan.Will(plan.PreviewNone, "nothing is mounted")
 			}
-			return plan.Will(plan.PreviewChange, "unmount %s", in.MountPoint)
+			return plan.Will(plan.PreviewChange, "unmount %s", in.where())
 		},
 	}
 }
 
 func (in UnmountIn) out() Unmounted {
-	return Unmounted{MountPoint: in.MountPoint, VolumeID: in.Found.Must().VolumeID}
+	return Unmounted{MountPoint: in.where(), VolumeID: in.id()}
 }
 
 // isVolume says whether the volume is what is mounted; where the kernel tells no serial, by the device's name.
-func (w *World) isVolume(at occupant, id string, in UnmountIn) bool {
+func (w *World) isVolume(at occupant, q linux.DeviceQuery) bool {
 	if at.device == nil {
 		return false
 	}
 	if at.device.VolumeID != "" {
-		return at.device.VolumeID == id
+		return at.device.VolumeID == q.VolumeID
 	}
-	d, ok, err := w.Host.FindDevice(context.Background(), linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(in.Found.Must().Size)})
+	d, ok, err := w.Host.FindDevice(context.Background(), q)
 	return err == nil && ok && d.Same(*at.device)
 }
 
@@ -87,17 +95,17 @@ func (w *World) isVolume(at occupant, id string, in UnmountIn) bool {
 func (w *World) mountAgain(ctx context.Context, a plan.Attempt, in UnmountIn, _ Unmounted) error {
 	var before beforeUnmount
 	if err := json.Unmarshal(a.Before, &before); err != nil || before.FileSystem == "" {
-		return fmt.Errorf("cannot mount %s again: how it was mounted is not recorded", in.MountPoint)
+		return fmt.Errorf("cannot mount %s again: how it was mounted is not recorded", in.where())
 	}
-	at, err := w.occupantOf(in.MountPoint)
+	at, err := w.occupantOf(in.where())
 	if err != nil || at.mounted {
 		return err
 	}
-	d, err := w.Host.WaitDevice(ctx, linux.DeviceQuery{VolumeID: in.Found.Must().VolumeID, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(in.Found.Must().Size)})
+	d, err := w.Host.WaitDevice(ctx, in.query())
 	if err != nil {
 		return err
 	}
-	r := linux.MountRequest{Source: d.Path, Partition: before.Partition, Target: in.MountPoint, FileSystem: before.FileSystem, Options: before.Options}
+	r := linux.MountRequest{Source: d.Path, Partition: before.Partition, Target: in.where(), FileSystem: before.FileSystem, Options: before.Options}
 	if _, err = w.Host.Mount(ctx, r); err == nil {
 		return nil
 	}

@@ -190,7 +190,7 @@ func Handlers(w *World) plan.Handlers {
 	plan.Bind(h, Detach, w.detach())
 	plan.Bind(h, WaitDetached, w.waitDetached())
 	plan.Bind(h, DeleteSnapshot, w.deleteCleanedSnapshot())
-	plan.Bind(h, DeleteVolume, w.deleteCleanedVolume())
+	plan.Bind(h, DeleteVolume, w.deleteOneVolume())
 	plan.Bind(h, DeregisterImage, w.deregisterImage())
 	return h
 }

@@ -35,7 +35,7 @@ func init() {
 				lane, unmount := plan.InLane(v.MountPoint), plan.StepID("unmount:"+v.MountPoint)
 				found := plan.Add(b, steps.FindVolume, plan.StepID("find-volume:"+v.MountPoint),
 					steps.FindVolumeIn{For: steps.ToUnmount, Device: v.Device, MountPoint: v.MountPoint, FilterTags: r.Spec.FilterTags}, lane)
-				plan.Add(b, steps.Unmount, unmount, steps.UnmountIn{Found: found, MountPoint: v.MountPoint, Device: v.Device}, lane)
+				plan.Add(b, steps.Unmount, unmount, steps.UnmountIn{VolumeRef: steps.VolumeRef{Found: found}, MountPoint: v.MountPoint, Device: v.Device}, lane)
 				plan.Add(b, steps.Hook, plan.StepID("park:"+v.MountPoint), steps.HookIn{Name: "park", Command: []string{r.Options.Text(program), v.MountPoint},
 					Timeout: plan.Duration(time.Minute), Operation: "park", Snapshotter: r.Spec.Name, Of: v.MountPoint,
 					Volumes: []steps.HookVolume{{Device: v.Device, MountPoint: v.MountPoint, Found: found}}}, lane, plan.After(unmount))

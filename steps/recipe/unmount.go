@@ -130,14 +130,14 @@ func mountPoints(volumes []Volume) (out []string) {
 }
 
 func (c *compiler) unmountStep(l unmountLane, options ...plan.Option) {
-	plan.Add(c.b, steps.Unmount, id("unmount", l.Volume), steps.UnmountIn{Found: l.found, MountPoint: l.MountPoint, Device: l.Device, NameOffset: l.DeviceNameOffset,
+	plan.Add(c.b, steps.Unmount, id("unmount", l.Volume), steps.UnmountIn{VolumeRef: steps.VolumeRef{Found: l.found}, MountPoint: l.MountPoint, Device: l.Device, NameOffset: l.DeviceNameOffset,
 		Options: l.MountOptions}, together(options...), plan.Title("unmount %s", l.MountPoint), plan.Within(write))
 }
 
 // detachSteps adds what comes after the unmounting, and returns the lane's last steps.
 func (c *compiler) detachSteps(l unmountLane, all bracket, after plan.Option) []plan.StepID {
 	in := c.body(l, all)
-	detached := plan.Add(c.b, steps.Detach, id("detach", l.Volume), steps.DetachIn{Found: l.found, MountPoint: l.MountPoint, Device: l.Device, NameOffset: l.DeviceNameOffset,
+	detached := plan.Add(c.b, steps.Detach, id("detach", l.Volume), steps.DetachIn{VolumeRef: steps.VolumeRef{Found: l.found}, MountPoint: l.MountPoint, Device: l.Device, NameOffset: l.DeviceNameOffset,
 		Patience: plan.Duration(c.timeouts.Attach)}, in, after, plan.Title("detach its volume, which remains"), plan.Within(c.timeouts.Detach))
 	plan.Add(c.b, steps.WaitDetached, id("wait-detached", l.Volume), steps.WaitDetachedIn{Detached: detached}, in,
 		plan.Title("wait until it is off"), plan.Within(c.timeouts.Detach))
