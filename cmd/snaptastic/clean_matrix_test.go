@@ -8,14 +8,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"snaptastic/cmd/internal/engine"
+	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
 	"snaptastic/journal"
 	"snaptastic/runner"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
-	"snaptastic/steps/snapset"
 )
 
 // landfill is an account with something of each kind to delete, and a state folder.
@@ -69,15 +71,14 @@ func (l *landfill) add(age time.Duration, tags map[string]string) string {
 // begin looks, decides and makes the run.
 func (l *landfill) begin() *journal.Run {
 	l.t.Helper()
-	a := newApp(nil, nil, nil)
-	a.Engine = engine.New(engine.Config{StateDir: l.store.Dir()})
-	j := &cleaning{app: a, op: recipe.CleanAll}
-	c := snapset.Cleanup{Resources: snapset.Resources, AllImages: true, Unsaved: true}
-	inv, err := j.look(l.t.Context(), l.client, c, time.Now(), nil)
+	e := engine.New(engine.Config{StateDir: l.store.Dir(), Log: hclog.NewNullLogger(),
+		Connect:  func(context.Context, journal.Reach, time.Time) (*ec2.Client, error) { return l.client, nil },
+		Settings: func() (*settings.File, error) { return nil, settings.ErrNotFound }})
+	c, err := e.PlanClean(l.t.Context(), engine.CleanRequest{Operation: recipe.CleanAll.Name, AllImages: true, Unsaved: true})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	p, err := recipe.CleanAll.Plan(recipe.Request{Decisions: snapset.Decide(c, inv)})
+	p, err := recipe.CleanAll.Plan(recipe.Request{Decisions: c.Decisions})
 	if err != nil || len(p.Steps) != 4+3+1 {
 		l.t.Fatalf("plan: %+v %v", p, err)
 	}

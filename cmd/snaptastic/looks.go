@@ -7,8 +7,6 @@ import (
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
-	"snaptastic/journal"
-	"snaptastic/plan"
 	"snaptastic/steps/recipe"
 )
 
@@ -20,20 +18,11 @@ func hinted(hint string, format string, a ...any) error {
 }
 
 func (a *app) cloud(ctx context.Context) (*ec2.Client, error)          { return a.Cloud(ctx) }
-func (a *app) identityNow(ctx context.Context) (ec2.Identity, error)   { return a.IdentityNow(ctx) }
 func (a *app) loadSettings() error                                     { return a.LoadSettings() }
 func (a *app) spec(ctx context.Context, n string) (recipe.Spec, error) { return a.Spec(ctx, n) }
-func (a *app) stateForLooking() (*journal.Store, error)                { return a.StateForLooking() }
-func (a *app) store() (*journal.Store, error)                          { return a.Store() }
 func (a *app) specWarned(ctx context.Context, n string, warn func(*settings.Error)) (recipe.Spec, error) {
 	return a.SpecWarned(ctx, n, warn)
 }
 func (a *app) patiently(ctx context.Context, q func(context.Context) error) error {
 	return a.Patiently(ctx, q)
-}
-func (a *app) confirm(ctx context.Context, what, question string) error {
-	return a.Confirm(ctx, what, question)
-}
-func (a *app) beginRun(ctx context.Context, s *journal.Store, p *plan.Plan) (*journal.Run, error) {
-	return a.BeginRun(ctx, s, p)
 }

@@ -109,6 +109,10 @@ func CleanUps() []*Operation {
 // ChangesMounts: it leaves the volumes mounted or unmounted.
 func (o *Operation) ChangesMounts() bool { return o.Leaves != AsTheyAre }
 
+// CleansVolumes and CleansImages say of a clean-up what it deletes.
+func (o *Operation) CleansVolumes() bool { return slices.Contains(o.Cleans, snapset.VolumeResource) }
+func (o *Operation) CleansImages() bool  { return slices.Contains(o.Cleans, snapset.ImageResource) }
+
 // Word is the last word of the name: `clean` has several operations.
 func (o *Operation) Word() string { return o.Name[strings.LastIndexByte(o.Name, ' ')+1:] }
 

@@ -248,6 +248,9 @@ type (
 // Operations returns what Run and Plan can be asked for.
 func Operations() []*Operation { return recipe.Operations() }
 
+// CleanUps returns what PlanClean can be asked for.
+func CleanUps() []*Operation { return recipe.CleanUps() }
+
 // StepIDs makes step ids of words.
 func StepIDs(words []string) (ids []plan.StepID) {
 	for _, w := range words {

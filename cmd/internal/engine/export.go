@@ -5,33 +5,18 @@ import (
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
-	"snaptastic/journal"
-	"snaptastic/plan"
 	"snaptastic/steps/recipe"
 )
 
 // This file is for the commands that are not use cases yet: volumes, snapshots, check, clean, doctor. It goes with them.
 
 func (e *Engine) Cloud(ctx context.Context) (*ec2.Client, error)          { return e.cloud(ctx) }
-func (e *Engine) IdentityNow(ctx context.Context) (ec2.Identity, error)   { return e.identityNow(ctx) }
 func (e *Engine) LoadSettings() error                                     { return e.loadSettings() }
 func (e *Engine) File() *settings.File                                    { return e.file }
 func (e *Engine) Spec(ctx context.Context, n string) (recipe.Spec, error) { return e.spec(ctx, n) }
-func (e *Engine) StateForLooking() (*journal.Store, error)                { return e.stateForLooking() }
-func (e *Engine) Store() (*journal.Store, error)                          { return e.store() }
 func (e *Engine) SpecWarned(ctx context.Context, n string, warn func(*settings.Error)) (recipe.Spec, error) {
 	return e.specWarned(ctx, n, warn)
 }
 func (e *Engine) Patiently(ctx context.Context, q func(context.Context) error) error {
 	return e.patiently(ctx, q)
-}
-func (e *Engine) Confirm(ctx context.Context, what, question string) error {
-	return e.confirm(ctx, what, question)
-}
-func (e *Engine) BeginRun(ctx context.Context, s *journal.Store, p *plan.Plan) (*journal.Run, error) {
-	return e.beginRun(ctx, s, p)
-}
-func (e *Engine) Execute(ctx context.Context, s *journal.Store, run *journal.Run) error {
-	_, err := e.execute(ctx, s, run, action{})
-	return err
 }

@@ -1,4 +1,4 @@
-package main
+package engine
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"snaptastic/steps/snapset"
 )
 
-// look gathers what the rules go by. What is not asked for is not looked at, except what may hold a snapshot.
-func (j *cleaning) look(ctx context.Context, cloud *ec2.Client, c snapset.Cleanup, now time.Time, filter map[string]string) (inv snapset.Inventory, err error) {
+// inventory gathers what the rules go by. What is not asked for is not looked at, except what may hold a snapshot.
+func (e *Engine) inventory(ctx context.Context, cloud *ec2.Client, c snapset.Cleanup, now time.Time, filter map[string]string) (inv snapset.Inventory, err error) {
 	inv.Now, inv.Filter = now, filter
-	if inv.Unfinished, inv.Claimed, err = unfinishedRuns(j.app); err != nil {
+	if inv.Unfinished, inv.Claimed, err = e.unfinishedRuns(); err != nil {
 		return inv, err
 	}
 	snapshots, volumes, images := c.Has(snapset.SnapshotResource), c.Has(snapset.VolumeResource), c.Has(snapset.ImageResource)

@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/cmd/internal/settings"
+	"snaptastic/ec2"
+	"snaptastic/journal"
+	"snaptastic/steps/recipe"
+	"snaptastic/steps/snapset"
+)
+
+// mostSkew is how wrong this machine's clock may be for dates to be believed.
+const mostSkew = 3 * time.Minute
+
+// A CleanRequest asks what a clean-up would delete.
+type CleanRequest struct {
+	Operation string // of [CleanUps]
+	Name      string // of the snapshotter; "" for everything of ours
+	AllImages bool   // whatever their tags
+	// Unsaved lets volumes be deleted whose last writes are in no snapshot; Gap limits that to volumes whose newest labelled
+	// snapshot was begun at most so long before they were detached. 0: no limit.
+	Unsaved  bool
+	Gap      time.Duration
+	CPUBelow float64 // percent; instances below it are reported
+}
+
+// A CleanPlan is what a clean-up deletes and keeps, and why.
+type CleanPlan struct {
+	Name      string
+	At        time.Time // by EC2's clock
+	Decisions []snapset.Decision
+	NoImages  bool       // images are left out: nothing tells which are meant
+	Idle      *Instances // where the operation reports them, and it could be found out
+
+	op *recipe.Operation
+}
+
+// Deletes says whether there is anything to delete.
+func (p CleanPlan) Deletes() bool { return len(snapset.Deleted(p.Decisions)) > 0 }
+
+// Tally counts what is deleted.
+func (p CleanPlan) Tally() string { return recipe.Tally(p.Decisions) }
+
+// PlanClean decides what a clean-up deletes. It changes nothing.
+func (e *Engine) PlanClean(ctx context.Context, r CleanRequest) (CleanPlan, error) {
+	op, known := recipe.Named(r.Operation)
+	if !known || op.Cleans == nil {
+		return CleanPlan{}, usageError("%q is not a clean-up", r.Operation)
+	}
+	c := snapset.Cleanup{Resources: slices.Clone(op.Cleans), AllImages: r.AllImages, Unsaved: r.Unsaved, Gap: r.Gap}
+	if r.Name == "" && !r.AllImages {
+		c.Resources = slices.DeleteFunc(c.Resources, func(r snapset.Resource) bool { return r == snapset.ImageResource })
+	}
+	if len(c.Resources) == 0 {
+		return CleanPlan{}, &Error{Code: Usage, Err: errors.New("cannot tell whose images to clean: Snaptastic makes none itself"),
+			Hint: "name a snapshotter to clean the images with its filter tags, or say --all-mine for every image of the account that no instance uses"}
+	}
+	cloud, now, filter, err := e.cleanable(ctx, op.Word(), r.Name)
+	if err != nil {
+		return CleanPlan{}, err
+	}
+	inv, err := e.inventory(ctx, cloud, c, now, filter)
+	if err != nil {
+		return CleanPlan{}, err
+	}
+	p := CleanPlan{Name: r.Name, At: now, Decisions: append([]snapset.Decision{}, snapset.Decide(c, inv)...), NoImages: len(c.Resources) < len(op.Cleans), op: op}
+	if op.ReportsInstances {
+		idle, err := idleInstances(ctx, cloud, now, filter, r.CPUBelow)
+		if err != nil {
+			e.log.Warn("cannot report on instances", "error", err)
+		} else {
+			p.Idle = &idle
+		}
+	}
+	return p, nil
+}
+
+// cleanable says what belongs to a snapshotter, or to us, and what time it is.
+func (e *Engine) cleanable(ctx context.Context, what, name string) (cloud *ec2.Client, now time.Time, filter map[string]string, err error) {
+	if filter, err = e.filterOf(ctx, what, name); err != nil {
+		return nil, now, nil, err
+	}
+	if cloud, err = e.cloud(ctx); err != nil {
+		return nil, now, nil, err
+	}
+	now, err = believedTime(ctx, cloud)
+	return cloud, now, filter, err
+}
+
+// filterOf is the filter tags of a snapshotter. Without a name a settings file is not needed; where there is one, its region counts.
+func (e *Engine) filterOf(ctx context.Context, what, name string) (map[string]string, error) {
+	if name == "" {
+		err := e.loadSettings()
+		if errors.Is(err, settings.ErrNotFound) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	spec, err := e.spec(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(spec.FilterTags) == 0 {
+		return nil, hinted("leave the name away to clean up everything of Snaptastic's", "cannot clean %s of %s: it has no filter tags to know them by", what, name)
+	}
+	return spec.FilterTags, nil
+}
+
+// believedTime is EC2's time: ages and dates are told by it. A machine whose clock is far off wrote wrong dates, too.
+func believedTime(ctx context.Context, cloud *ec2.Client) (time.Time, error) {
+	skew, err := cloud.Skew(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if skew.Abs() > mostSkew {
+		where := "behind"
+		if skew < 0 {
+			where = "ahead of"
+		}
+		return time.Time{}, hinted("set the clock (chronyc makestep, or systemctl restart systemd-timesyncd) and try again",
+			"cannot clean up: this machine's clock is %s %s EC2's, and dates decide here", skew.Abs().Round(time.Second), where)
+	}
+	return time.Now().Add(skew), nil
+}
+
+// Clean asks, and then deletes what was decided.
+func (e *Engine) Clean(ctx context.Context, c CleanPlan) (End, error) {
+	cloud, err := e.cloud(ctx)
+	if err == nil {
+		err = permitted(ctx, cloud, c.Decisions)
+	}
+	if err != nil {
+		return End{}, err
+	}
+	target := recipe.Target{}
+	if id, err := e.identityNow(ctx); err == nil { // it can be done from elsewhere than an instance
+		target.InstanceID = id.InstanceID
+	}
+	r := recipe.Request{Spec: recipe.Spec{Name: c.Name}, Target: target, Decisions: c.Decisions}
+	p, err := c.op.Plan(r)
+	if err != nil {
+		return End{}, err
+	}
+	store, err := e.store()
+	if err != nil {
+		return End{}, err
+	}
+	if err := e.confirm(ctx, c.op.Name, c.op.Question(r)); err != nil {
+		return End{}, err
+	}
+	run, err := e.beginRun(ctx, store, p)
+	if err != nil {
+		return End{}, err
+	}
+	if err := e.supersede(store, run); err != nil {
+		_ = run.Close()
+		return End{}, err
+	}
+	return e.execute(ctx, store, run, action{})
+}
+
+// supersede ends older runs of the same command that were cut off or refused something: what they still had to do, the
+// new plan has, too, by a newer look.
+func (e *Engine) supersede(store *journal.Store, by *journal.Run) error {
+	runs, err := store.List()
+	if err != nil {
+		return err
+	}
+	for _, r := range runs {
+		if r.Live || r.Problem != "" || r.Outcome.Ended() || r.Run == by.Meta().Run || r.Operation != by.Plan().Operation || r.Snapshotter != by.Plan().Snapshotter {
+			continue
+		}
+		old, err := store.Resume(r.Run)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(endAs(old.Journal, journal.Abandoned), old.Close())
+		if err != nil {
+			return err
+		}
+		e.log.Info("an older clean-up that had not finished is superseded", "run", r.Run, "by", by.Meta().Run)
+	}
+	return nil
+}
+
+// permitted asks EC2 whether the credentials may delete each kind of resource, before anything is deleted.
+func permitted(ctx context.Context, cloud *ec2.Client, decisions []snapset.Decision) error {
+	denied, allowed := map[snapset.Resource]error{}, map[snapset.Resource]bool{}
+	try := func(d snapset.Decision) {
+		err := cloud.DryRun(ctx, recipe.DeleteAction(d.Resource), ec2.DryRunRequest{SnapshotID: d.ID, VolumeID: d.ID, ImageID: d.ID})
+		if ec2.ClassOf(err) == ec2.Denied { // anything else says nothing about the permission
+			denied[d.Resource] = err
+		} else {
+			allowed[d.Resource] = true
+		}
+	}
+	// A policy may go by tags, and so allow some and not others: the oldest of a kind and the newest stand for all.
+	deleted := snapset.Deleted(decisions)
+	for _, inTurn := range []iter.Seq2[int, snapset.Decision]{slices.All(deleted), slices.Backward(deleted)} {
+		tried := map[snapset.Resource]bool{}
+		for _, d := range inTurn {
+			if !tried[d.Resource] && !allowed[d.Resource] {
+				tried[d.Resource] = true
+				try(d)
+			}
+		}
+	}
+	for resource, err := range denied {
+		if !allowed[resource] {
+			return fmt.Errorf("cannot clean up: %w", err)
+		}
+	}
+	return nil
+}
+
+// unfinishedRuns are the runs of this state folder that can still go on, and the
+// mount points of those that wait for somebody: also of what they have done, for
+// a rollback undoes it.
+func (e *Engine) unfinishedRuns() (unfinished map[string]bool, claimed map[string]string, err error) {
+	store, err := e.stateForLooking()
+	if errors.Is(err, journal.ErrNoState) {
+		return map[string]bool{}, map[string]string{}, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	runs, err := store.List()
+	if err != nil {
+		return nil, nil, err
+	}
+	unfinished, claimed = map[string]bool{}, map[string]string{}
+	for _, r := range runs {
+		if !r.Live && r.Problem == "" && r.Outcome.Ended() {
+			continue
+		}
+		unfinished[string(r.Run)] = true
+		if r.Live || r.Problem != "" {
+			continue
+		}
+		j, err := store.Read(r.Run)
+		if errors.Is(err, journal.ErrLive) { // taken up meanwhile
+			continue
+		} else if err != nil {
+			return nil, nil, err
+		}
+		claims := j.Plan().Claims()
+		if err := j.Close(); err != nil {
+			return nil, nil, err
+		}
+		for _, claim := range claims {
+			if point, is := strings.CutPrefix(claim, "mount:"); is {
+				claimed[point] = string(r.Run)
+			}
+		}
+	}
+	return unfinished, claimed, nil
+}
