@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -84,9 +85,7 @@ func (j *Journal) Meta() Meta { return j.meta }
 // map is the caller's.
 func (j *Journal) Records() map[plan.StepID]Record {
 	m := make(map[plan.StepID]Record, len(j.records))
-	for k, v := range j.records {
-		m[k] = v
-	}
+	maps.Copy(m, j.records)
 	return m
 }
 

@@ -233,9 +233,7 @@ func TestTwoProcessesNeverBothBegin(t *testing.T) {
 	var mu sync.Mutex
 	var began []*Run
 	for i := range 20 {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			lanes := []string{"v", "w", "x"}
 			r, err := s.Begin(Meta{Run: plan.RunID(fmt.Sprint("run-", i))}, testPlan(t, lanes[i%3], lanes[(i+1)%3]))
 			var b *BusyError
@@ -247,7 +245,7 @@ func TestTwoProcessesNeverBothBegin(t *testing.T) {
 				began = append(began, r)
 				mu.Unlock()
 			}
-		}()
+		})
 	}
 	wg.Wait()
 	if len(began) > 1 {

@@ -131,8 +131,7 @@ func (s *Store) Resume(run plan.RunID) (*Run, error) {
 // holds other claims.
 func (s *Store) resume(run plan.RunID, claims []string, look *Journal) (*Run, error) {
 	c, err := s.claim(run, claims)
-	var busy *BusyError
-	if errors.As(err, &busy) && (busy.Run == run || busy.Run == "") {
+	if busy, ok := errors.AsType[*BusyError](err); ok && (busy.Run == run || busy.Run == "") {
 		return nil, ErrLive
 	}
 	if err != nil {

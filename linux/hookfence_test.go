@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -86,7 +87,7 @@ func (r *hookRunner) pids() (all []int) {
 	if !strings.Contains(string(b), "ready") {
 		return nil
 	}
-	for _, f := range strings.Fields(string(b)) {
+	for f := range strings.FieldsSeq(string(b)) {
 		if pid, err := strconv.Atoi(f); err == nil {
 			all = append(all, pid)
 		}
@@ -104,12 +105,7 @@ func (r *hookRunner) eventually(what string, is func() bool) {
 }
 
 func (r *hookRunner) ended() bool {
-	for _, pid := range r.pids() {
-		if alive(pid) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(r.pids(), alive)
 }
 
 func (r *hookRunner) kill() {

@@ -75,8 +75,7 @@ func TestWhichFoldersAreTrusted(t *testing.T) {
 			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 				t.Errorf("got %v, want …%s…", err, test.want)
 			}
-			var u *UntrustedPath
-			if errors.As(err, &u) && (u.Fix == "" || u.Path == "") {
+			if u, ok := errors.AsType[*UntrustedPath](err); ok && (u.Fix == "" || u.Path == "") {
 				t.Errorf("it does not say what to do: %+v", u)
 			}
 		})

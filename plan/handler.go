@@ -291,8 +291,7 @@ func Keep(remains string, reason error) error {
 
 // VerdictOf finds the verdict in err; an error without one is terminal.
 func VerdictOf(err error) *Verdict {
-	var v *Verdict
-	if errors.As(err, &v) {
+	if v, ok := errors.AsType[*Verdict](err); ok {
 		found := *v
 		found.Err = err
 		return &found

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -234,12 +235,7 @@ func (p *Plan) Claims(lanes ...string) []string {
 }
 
 func contains[T comparable](s []T, v T) bool {
-	for _, x := range s {
-		if x == v {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s, v)
 }
 
 // A Duration is a time.Duration that reads "1m30s" in JSON.

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -35,9 +36,7 @@ func TestARunThatChangedNothingEndsByItself(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, story(t, map[string]plan.SectionKind{"b": plan.Bracket, "x": plan.Atomic}, tt.steps...))
 			b.w.fail = tt.fail
-			for k, v := range tt.things {
-				b.w.things[k] = v
-			}
+			maps.Copy(b.w.things, tt.things)
 			if res, _ := b.do(false, 0); res.Outcome != tt.outcome {
 				t.Errorf("ended as %q, want %q: %s", res.Outcome, tt.outcome, states(res))
 			}

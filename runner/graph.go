@@ -125,12 +125,7 @@ func (s *section) began() bool {
 	if s.open != nil {
 		return started(s.open)
 	}
-	for _, n := range s.body {
-		if started(n) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.body, started)
 }
 
 // quiet: nothing more will happen by itself.

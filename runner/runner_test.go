@@ -23,7 +23,7 @@ func story(t *testing.T, sections map[string]plan.SectionKind, lines ...string) 
 	head := plan.Plan{Operation: "test", Resumption: plan.Continue}
 	lanes := map[string]bool{}
 	for _, l := range lines {
-		for _, w := range strings.Fields(l) {
+		for w := range strings.FieldsSeq(l) {
 			if v, ok := strings.CutPrefix(w, "lane="); ok && !lanes[v] {
 				lanes[v] = true
 				head.Lanes = append(head.Lanes, plan.Lane{ID: v, Claims: []string{"lane:" + v}})
@@ -163,9 +163,7 @@ func TestStories(t *testing.T) {
 			if tt.fail != nil {
 				b.w.fail = tt.fail
 			}
-			for k, v := range tt.things {
-				b.w.things[k] = v
-			}
+			maps.Copy(b.w.things, tt.things)
 			res, _ := b.do(false, 0)
 			if res.Outcome != tt.outcome || states(res) != tt.states {
 				t.Errorf("got  %s: %s\nwant %s: %s", res.Outcome, states(res), tt.outcome, tt.states)

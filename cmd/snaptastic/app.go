@@ -165,8 +165,7 @@ func (a *app) userdataFlag() ([]byte, error) {
 	case isFile:
 		b, err := os.ReadFile(name)
 		if err != nil {
-			var at *fs.PathError
-			if errors.As(err, &at) {
+			if at, ok := errors.AsType[*fs.PathError](err); ok {
 				err = at.Err
 			}
 			return nil, usageError("cannot read userdata %s: %w", name, err)

@@ -172,8 +172,7 @@ func (a *app) nagiosUnknown(err error) error {
 		return err
 	}
 	text := err.Error()
-	var diags *settings.Error
-	if errors.As(err, &diags) {
+	if diags, ok := errors.AsType[*settings.Error](err); ok {
 		var b strings.Builder
 		_ = diags.Render(&b, 0, false)
 		text = b.String()

@@ -39,8 +39,7 @@ func statusOf(code string) int {
 // asRefusal converts any error into an answer: an error that is not a refusal is a failure of the sandbox and becomes
 // InternalError.
 func asRefusal(err error) *refusal {
-	var r *refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
 	}
 	return &refusal{Code: "InternalError", Message: "sandbox: " + err.Error(), Status: http.StatusInternalServerError}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -67,9 +68,7 @@ func readForm(r *http.Request) (url.Values, error) {
 	if err != nil {
 		return nil, err
 	}
-	for key, values := range posted {
-		form[key] = values
-	}
+	maps.Copy(form, posted)
 	return form, nil
 }
 
@@ -108,9 +107,7 @@ func (w *Sandbox) Handler() http.Handler {
 			drop(rw)
 			return
 		}
-		for key, values := range reply.headers() {
-			rw.Header()[key] = values
-		}
+		maps.Copy(rw.Header(), reply.headers())
 		rw.WriteHeader(reply.status)
 		rw.Write(reply.body) // the client may have gone
 	})

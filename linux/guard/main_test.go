@@ -153,7 +153,7 @@ var roles = map[string]func() int{
 			time.Sleep(100 * time.Millisecond)
 		}
 		for range 50 {
-			for _, p := range strings.Split(os.Getenv("GUARD_TEST_MOUNTS"), "\n") {
+			for p := range strings.SplitSeq(os.Getenv("GUARD_TEST_MOUNTS"), "\n") {
 				thawPath(p)
 			}
 			time.Sleep(100 * time.Millisecond)

@@ -171,8 +171,7 @@ func recordOutcome(run *journal.Run, res runner.Result, act action, took time.Du
 // verdict turns how a run ended into an exit code.
 func verdict(ctx context.Context, end End, act action) error {
 	run, res := end.Run, end.Result
-	var lost *journal.LostError
-	if errors.As(res.Err, &lost) {
+	if _, ok := errors.AsType[*journal.LostError](res.Err); ok {
 		return hinted("Nobody can resume or roll back this run. Find out who deleted the state folder, then run the operation again: a mount adopts what is attached, "+
 			"and `aws ec2 describe-volumes --filters Name=tag:"+steps.TagRun+",Values="+string(run)+"` lists what the run made (describe-snapshots likewise)",
 			"run %s stopped: %w", run, res.Err)

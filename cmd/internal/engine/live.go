@@ -49,9 +49,7 @@ func serveStatus(path string, m journal.Meta, p *plan.Plan, records map[plan.Ste
 	}
 	v.l.(*net.UnixListener).SetUnlinkOnClose(false)
 	_ = os.Chmod(path, 0o600)
-	v.over.Add(1)
-	go func() {
-		defer v.over.Done()
+	v.over.Go(func() {
 		for {
 			c, err := v.l.Accept()
 			if err != nil {
@@ -59,7 +57,7 @@ func serveStatus(path string, m journal.Meta, p *plan.Plan, records map[plan.Ste
 			}
 			v.answer(c)
 		}
-	}()
+	})
 	return v
 }
 

@@ -48,8 +48,7 @@ func read(path string) ([]byte, error) {
 }
 
 func cannotRead(path string, err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err // the path is said once
 	}
 	return fmt.Errorf("cannot read settings %s: %w", path, err)
