@@ -3,14 +3,12 @@ package settings
 import (
 	"net/url"
 	"regexp"
-	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 )
 
-// maxPatience bounds for how long an unattended command asks on.
-const maxPatience = 24 * time.Hour
+var nonEmpty = regexp.MustCompile(`.`)
 
 var regionName = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
 
@@ -29,36 +27,20 @@ func decodeAWS(block *hcl.Block, environ []string) (AWS, hcl.Diagnostics) {
 func (r *reader) aws(block *hcl.Block) AWS {
 	content, diags := block.Body.Content(awsShape.schema())
 	r.diags = append(r.diags, diags...)
-	var aws AWS
-	const wantRegion = "a region such as \"eu-west-1\""
-	if attr := content.Attributes["region"]; attr != nil {
-		text, ok := r.text(attr, wantRegion)
-		if ok && !regionName.MatchString(text) {
-			r.invalid(attr, "Expected %s; got %q.", wantRegion, text)
-		}
-		aws.Region = text
-	}
-	const wantURL = "a URL such as \"https://ec2.eu-west-1.amazonaws.com\""
-	if attr := content.Attributes["endpoint_url"]; attr != nil {
-		text, ok := r.text(attr, wantURL)
-		parsed, err := url.Parse(text)
-		if ok && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
-			r.invalid(attr, "Expected %s; got %q.", wantURL, text)
-		}
-		aws.EndpointURL = text
-	}
-	const wantProfile = "the name of a profile in ~/.aws/config"
-	if attr := content.Attributes["profile"]; attr != nil {
-		text, ok := r.text(attr, wantProfile)
-		if ok && text == "" {
-			r.invalid(attr, "Expected %s; got an empty string.", wantProfile)
-		}
-		aws.Profile = text
-	}
-	if attr := content.Attributes["patience"]; attr != nil {
-		if span, ok := r.span(attr, 0, maxPatience); ok {
-			aws.Patience = &span
-		}
+	attrs := content.Attributes
+	aws := AWS{Region: regionAttr.value(r, attrs), EndpointURL: endpointURLAttr.value(r, attrs), Profile: profileAttr.value(r, attrs)}
+	if span, ok := patienceAttr.given(r, attrs); ok {
+		aws.Patience = &span
 	}
 	return aws
+}
+
+func (r *reader) url(attr *hcl.Attribute) string {
+	const want = "a URL such as \"https://ec2.eu-west-1.amazonaws.com\""
+	text, ok := r.text(attr, want)
+	parsed, err := url.Parse(text)
+	if ok && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
+		r.invalid(attr, "Expected %s; got %q.", want, text)
+	}
+	return text
 }

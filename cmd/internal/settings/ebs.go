@@ -6,8 +6,6 @@ import (
 	"snaptastic/ec2/ebs"
 )
 
-const maxSize = 65536 // GiB, of any type
-
 // iopsProblem says why a volume of this type and size cannot have so many
 // IOPS, "" if it can.
 func iopsProblem(t ebs.Type, name string, iops, size int64) string {

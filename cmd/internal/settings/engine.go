@@ -1,10 +1,6 @@
 package settings
 
 import (
-	"maps"
-	"slices"
-	"time"
-
 	"github.com/hashicorp/hcl/v2"
 
 	"snaptastic/steps/recipe"
@@ -17,18 +13,9 @@ type engine struct {
 	timeouts hcl.Blocks
 }
 
-const (
-	minHold    = time.Second
-	maxHold    = time.Minute
-	minTimeout = time.Second
-	maxTimeout = 7 * 24 * time.Hour
-)
-
-var timeoutNames = []string{"snapshot", "volume", "attach", "device", "detach", "complete", "mkfs", "mount"}
-
 func engineOf(content *hcl.BodyContent) engine {
 	e := engine{attrs: hcl.Attributes{}, timeouts: content.Blocks.OfType("timeouts")}
-	for _, name := range []string{"max_hold", "freeze_expedite"} {
+	for _, name := range fileShape.names() {
 		if attr := content.Attributes[name]; attr != nil {
 			e.attrs[name] = attr
 		}
@@ -47,24 +34,26 @@ func (e engine) mentioned(used map[string]hcl.Range) {
 }
 
 func (e engine) read(r *reader, spec *recipe.Spec) {
-	if span, ok := r.span(e.attrs["max_hold"], minHold, maxHold); ok {
+	if span, ok := maxHoldAttr.given(r, e.attrs); ok {
 		spec.MaxHold = span
 	}
-	if truth, ok := r.boolean(e.attrs["freeze_expedite"]); ok {
+	if truth, ok := freezeExpediteAttr.given(r, e.attrs); ok {
 		spec.Expedite = truth
-	}
-	targets := map[string]*time.Duration{
-		"snapshot": &spec.Timeouts.Snapshot, "volume": &spec.Timeouts.Volume, "attach": &spec.Timeouts.Attach,
-		"device": &spec.Timeouts.Device, "detach": &spec.Timeouts.Detach, "complete": &spec.Timeouts.Complete,
-		"mkfs": &spec.Timeouts.Mkfs, "mount": &spec.Timeouts.Mount,
 	}
 	for _, block := range e.timeouts {
 		content, diags := block.Body.Content(timeoutsShape.schema())
 		r.diags = append(r.diags, diags...)
-		for _, name := range slices.Sorted(maps.Keys(content.Attributes)) {
-			if span, ok := r.span(content.Attributes[name], minTimeout, maxTimeout); ok {
-				*targets[name] = span
+		for _, t := range timeouts {
+			if span, ok := t.given(r, content.Attributes); ok {
+				*t.target(&spec.Timeouts) = span
 			}
 		}
 	}
+}
+
+func timeoutAttrs() (all []argument) {
+	for _, t := range timeouts {
+		all = append(all, t)
+	}
+	return all
 }

@@ -4,16 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"snaptastic/steps/recipe"
-)
-
-const (
-	defaultHookTimeout = 5 * time.Minute
-	maxHookTimeout     = 24 * time.Hour
 )
 
 // holdHooks may stay open while file systems are frozen: a process that holds
@@ -52,26 +46,16 @@ func (r *reader) hook(block *hcl.Block) recipe.Hook {
 	content, diags := block.Body.Content(hookShape.schema())
 	r.diags = append(r.diags, diags...)
 	attrs, name := content.Attributes, block.Labels[0]
-	hook := recipe.Hook{Timeout: defaultHookTimeout, Repeatable: true, OnFailure: recipe.FailRun, When: defaultWhen(name)}
-	hook.Command = r.command(attrs["command"])
-	if span, ok := r.span(attrs["timeout"], time.Second, maxHookTimeout); ok {
-		hook.Timeout = span
+	hook := recipe.Hook{
+		Command: r.command(commandAttr.in(attrs)), Timeout: timeoutAttr.value(r, attrs), Repeatable: repeatableAttr.value(r, attrs),
+		OnFailure: onFailureAttr.value(r, attrs), When: defaultWhen(name), Hold: holdAttr.value(r, attrs),
 	}
-	if truth, ok := r.boolean(attrs["repeatable"]); ok {
-		hook.Repeatable = truth
-	}
-	if word, ok := choice(r, attrs["on_failure"], recipe.FailRun, recipe.ContinueRun); ok {
-		hook.OnFailure = word
-	}
-	if word, ok := choice(r, attrs["when"], recipe.Success, recipe.Always, recipe.Changed); ok {
-		r.when(attrs["when"], name, word)
+	if word, ok := whenAttr.given(r, attrs); ok {
+		r.when(whenAttr.in(attrs), name, word)
 		hook.When = word
 	}
-	if hold, ok := r.boolean(attrs["hold"]); ok && hold {
-		if !slices.Contains(holdHooks, name) {
-			r.invalid(attrs["hold"], "Only %s can be held open across the freeze.", list(holdHooks, "and"))
-		}
-		hook.Hold = true
+	if hook.Hold && !slices.Contains(holdHooks, name) {
+		r.invalid(holdAttr.in(attrs), "Only %s can be held open across the freeze.", list(holdHooks, "and"))
 	}
 	return hook
 }

@@ -2,12 +2,6 @@ package settings
 
 import "github.com/zclconf/go-cty/cty"
 
-// What offline may say; the first is the default.
-const (
-	offlineAllow  = "allow"
-	offlineRefuse = "refuse"
-)
-
 // Offline says whether a mount of the snapshotter may take what it had mounted before when EC2 does not answer. It is asked
 // when neither userdata nor instance are known: an expression that needs them does not allow it.
 func (f *File) Offline(name string) bool {
@@ -16,9 +10,9 @@ func (f *File) Offline(name string) bool {
 		return false
 	}
 	content, _, _ := block.Body.PartialContent(snapshotterShape.schema())
-	if content == nil || content.Attributes["offline"] == nil {
+	if content == nil || offlineAttr.in(content.Attributes) == nil {
 		return content != nil
 	}
-	v, diags := content.Attributes["offline"].Expr.Value(nil)
-	return !diags.HasErrors() && v.IsWhollyKnown() && !v.IsNull() && v.Type() == cty.String && v.AsString() == offlineAllow
+	v, diags := offlineAttr.in(content.Attributes).Expr.Value(nil)
+	return !diags.HasErrors() && v.IsWhollyKnown() && !v.IsNull() && v.Type() == cty.String && v.AsString() == offlineAttr.otherwise
 }

@@ -3,7 +3,6 @@ package settings
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -15,48 +14,49 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // A shape is what one kind of block may hold.
 type shape struct {
-	label   string   // what its one label means; "" for no label
-	needs   []string // attributes that must be there
-	takes   []string // attributes that may be there
+	label   string // what its one label means; "" for no label
+	attrs   []argument
 	blocks  map[string]*shape
 	once    []string // the blocks that may stand here at most once
 	dynamic bool     // may be written as dynamic "…"
 }
 
 var (
-	timeoutsShape = &shape{takes: timeoutNames}
+	timeoutsShape = &shape{attrs: timeoutAttrs()}
 	volumeShape   = &shape{
 		label: "device", dynamic: true,
-		needs: []string{"mount_point"},
-		takes: []string{"size", "file_system", "mount_options", "mkfs_options", "volume_type", "iops", "throughput",
-			"encrypted", "kms_key_id", "initialization_rate", "delete_on_termination", "device_name_offset", "owner", "group", "mode"},
+		attrs: []argument{mountPointAttr, sizeAttr, fileSystemAttr, mountOptionsAttr, mkfsOptionsAttr, volumeTypeAttr, iopsAttr, throughputAttr,
+			encryptedAttr, kmsKeyIDAttr, initializationRateAttr, deleteOnTerminationAttr, deviceNameOffsetAttr, ownerAttr, groupAttr, modeAttr},
 	}
 	hookShape = &shape{
 		label: "name", dynamic: true,
-		needs: []string{"command"},
-		takes: []string{"timeout", "repeatable", "on_failure", "when", "hold"},
+		attrs: []argument{commandAttr, timeoutAttr, repeatableAttr, onFailureAttr, whenAttr, holdAttr},
 	}
 	snapshotterShape = &shape{
 		label:  "name",
-		takes:  []string{"filter_tags", "description", "expire_after", "consistency", "on_missing", "offline", "max_hold", "freeze_expedite"},
+		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, consistencyAttr, onMissingAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
 		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "timeouts": timeoutsShape},
 		once:   []string{"timeouts"},
 	}
-	awsShape  = &shape{takes: []string{"region", "endpoint_url", "profile", "patience"}}
+	awsShape  = &shape{attrs: []argument{regionAttr, endpointURLAttr, profileAttr, patienceAttr}}
 	fileShape = &shape{
-		takes:  []string{"max_hold", "freeze_expedite"},
+		attrs:  []argument{maxHoldAttr, freezeExpediteAttr},
 		blocks: map[string]*shape{"aws": awsShape, "snapshotter": snapshotterShape, "timeouts": timeoutsShape},
 	}
 )
 
+func (s *shape) names() (names []string) {
+	for _, a := range s.attrs {
+		names = append(names, a.row().name)
+	}
+	return names
+}
+
 // schema is the shape in HCL's own words.
 func (s *shape) schema() *hcl.BodySchema {
 	schema := &hcl.BodySchema{}
-	for _, name := range s.needs {
-		schema.Attributes = append(schema.Attributes, hcl.AttributeSchema{Name: name, Required: true})
-	}
-	for _, name := range s.takes {
-		schema.Attributes = append(schema.Attributes, hcl.AttributeSchema{Name: name})
+	for _, a := range s.attrs {
+		schema.Attributes = append(schema.Attributes, hcl.AttributeSchema{Name: a.row().name, Required: a.row().def == isRequired})
 	}
 	for _, name := range sortedKeys(s.blocks) {
 		header := hcl.BlockHeaderSchema{Type: name}
@@ -131,11 +131,9 @@ func (s *shape) expect(diag *hcl.Diagnostic) {
 	}
 	switch diag.Summary {
 	case "Unsupported argument":
-		names := slices.Concat(s.needs, s.takes)
-		diag.Detail += " " + expected("argument", names)
+		diag.Detail += " " + expected("argument", s.names())
 	case "Unsupported block type":
-		names := sortedKeys(s.blocks)
-		diag.Detail += " " + expected("block", names)
+		diag.Detail += " " + expected("block", sortedKeys(s.blocks))
 	}
 }
 

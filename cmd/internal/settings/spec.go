@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
@@ -17,9 +16,6 @@ import (
 )
 
 const (
-	minExpiry = time.Second
-	maxExpiry = 100 * 365 * 24 * time.Hour
-
 	maxDescription = ebs.MaxDescription
 	maxTagKey      = ebs.MaxTagKey
 	maxTagValue    = ebs.MaxTagValue
@@ -55,7 +51,7 @@ func (f *File) Spec(name string, ctx Context) (recipe.Spec, error) {
 		return recipe.Spec{}, err
 	}
 
-	spec := recipe.Spec{Name: name, Consistency: recipe.ByGroup, OnMissing: recipe.CreateEmpty}
+	spec := recipe.Spec{Name: name}
 	diags = within(scope, func() hcl.Diagnostics {
 		r := &reader{scope: scope, leadsTo: ctx.LeadsTo}
 		f.engine.read(r, &spec)
@@ -78,24 +74,18 @@ func (f *File) Spec(name string, ctx Context) (recipe.Spec, error) {
 func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data userdata, spec *recipe.Spec) {
 	attrs := content.Attributes
 	engineOf(content).read(r, spec)
-	if attr := attrs["filter_tags"]; attr != nil {
+	if attr := filterTagsAttr.in(attrs); attr != nil {
 		spec.FilterTags = r.filterTags(attr)
 	} else {
 		spec.FilterTags = r.userdataTags(block.DefRange, data)
 	}
-	if span, ok := r.span(attrs["expire_after"], minExpiry, maxExpiry); ok {
-		spec.ExpireAfter = span
-	}
-	if word, ok := choice(r, attrs["consistency"], recipe.ByGroup, recipe.ByVolume); ok {
-		spec.Consistency = word
-	}
-	if word, ok := choice(r, attrs["on_missing"], recipe.CreateEmpty, recipe.FailIfMissing); ok {
-		spec.OnMissing = word
-	}
-	_, _ = choice(r, attrs["offline"], offlineAllow, offlineRefuse) // read by Offline, when there is no instance to ask
+	spec.ExpireAfter = expireAfterAttr.value(r, attrs)
+	spec.Consistency = consistencyAttr.value(r, attrs)
+	spec.OnMissing = onMissingAttr.value(r, attrs)
+	offlineAttr.value(r, attrs) // read by Offline, when there is no instance to ask
 	r.volumes(block, content.Blocks.OfType("volume"), spec)
 	for i, before := 0, len(r.diags); i < len(spec.Volumes) && len(r.diags) == before; i++ {
-		spec.Volumes[i].Description = r.description(attrs["description"], data, spec.Name, spec.Volumes[i])
+		spec.Volumes[i].Description = r.description(descriptionAttr.in(attrs), data, spec.Name, spec.Volumes[i])
 	}
 	r.hooks(content.Blocks.OfType("hook"), spec)
 }

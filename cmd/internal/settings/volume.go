@@ -16,11 +16,7 @@ import (
 	"snaptastic/steps/recipe"
 )
 
-const (
-	defaultSize       = 5     // GiB
-	defaultVolumeType = "gp3" // ebs.TypeNames has it first
-	maxOffset         = 21    // sde to sdz
-)
+const maxOffset = 21 // sde to sdz
 
 // volumes reads all volume blocks, the dynamic ones expanded already.
 func (r *reader) volumes(owner *hcl.Block, blocks hcl.Blocks, spec *recipe.Spec) {
@@ -110,30 +106,19 @@ func (r *reader) volume(block *hcl.Block) recipe.Volume {
 	content, diags := block.Body.Content(volumeShape.schema())
 	r.diags = append(r.diags, diags...)
 	attrs := content.Attributes
-	v := recipe.Volume{FileSystem: recipe.FileSystems[0], DeleteOnTermination: true}
-	v.Device = r.device(block)
-	v.MountPoint = r.mountPoint(attrs["mount_point"])
-	v.LeadsTo = r.follow(attrs["mount_point"], v.MountPoint)
-	if word, ok := choice(r, attrs["file_system"], recipe.FileSystems...); ok {
-		v.FileSystem = word
+	v := recipe.Volume{
+		Device: r.device(block), MountPoint: r.mountPoint(mountPointAttr.in(attrs)), FileSystem: fileSystemAttr.value(r, attrs),
+		MountOptions: mountOptionsAttr.value(r, attrs), MkfsOptions: mkfsOptionsAttr.value(r, attrs),
+		Owner: ownerAttr.value(r, attrs), Group: groupAttr.value(r, attrs), Mode: modeAttr.value(r, attrs),
+		InitializationRate: int32(initializationRateAttr.value(r, attrs)), DeleteOnTermination: deleteOnTerminationAttr.value(r, attrs),
 	}
-	v.MountOptions = r.mountOptions(attrs["mount_options"])
-	v.MkfsOptions = r.mkfsOptions(attrs["mkfs_options"])
-	v.Owner = r.matching(attrs["owner"], userName, "a user's name or number, such as \"postgres\"")
-	v.Group = r.matching(attrs["group"], userName, "a group's name or number, such as \"postgres\"")
-	v.Mode = r.matching(attrs["mode"], octalMode, "an octal mode such as \"0750\"")
+	v.LeadsTo = r.follow(mountPointAttr.in(attrs), v.MountPoint)
 	r.capacity(attrs, block.DefRange, &v)
 	r.encryption(attrs, &v)
-	if rate, ok := r.whole(attrs["initialization_rate"], ebs.MinInitialization, ebs.MaxInitialization, " of MiB/s"); ok {
-		v.InitializationRate = int32(rate)
-	}
-	if truth, ok := r.boolean(attrs["delete_on_termination"]); ok {
-		v.DeleteOnTermination = truth
-	}
-	if offset, ok := r.whole(attrs["device_name_offset"], 0, maxOffset, ""); ok {
+	if offset, ok := deviceNameOffsetAttr.given(r, attrs); ok {
 		v.DeviceNameOffset, v.Unshifted = int(offset), offset == 0
 		if v.Device != "" && !offsetFits(v.Device, offset) {
-			r.invalid(attrs["device_name_offset"], "%s moved by %d letters is past the alphabet.", v.Device, offset)
+			r.invalid(deviceNameOffsetAttr.in(attrs), "%s moved by %d letters is past the alphabet.", v.Device, offset)
 		}
 	}
 	return v
@@ -241,16 +226,6 @@ var (
 	octalMode = regexp.MustCompile(`^0?[0-7]{3,4}$`)
 )
 
-// matching reads a text of one form.
-func (r *reader) matching(attr *hcl.Attribute, form *regexp.Regexp, want string) string {
-	text, ok := r.text(attr, want)
-	if ok && !form.MatchString(text) {
-		r.invalid(attr, "Expected %s; got %q.", want, text)
-		return ""
-	}
-	return text
-}
-
 // otherDevice is the log, journal or realtime device of xfs and ext4.
 var otherDevice = regexp.MustCompile(`(^|,|-[A-Za-z])(logdev|rtdev|device)=`)
 
@@ -282,42 +257,39 @@ func (r *reader) mkfsOptions(attr *hcl.Attribute) []string {
 
 // capacity reads size, type and rates, and holds them against each other.
 func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) {
-	name, typed := choice(r, attrs["volume_type"], ebs.TypeNames...)
-	if !typed {
-		name = defaultVolumeType
-	}
+	name := volumeTypeAttr.value(r, attrs)
 	limits := ebs.Types[name]
-	size, sized := r.whole(attrs["size"], 1, maxSize, " of GiB")
+	size, sized := sizeAttr.given(r, attrs)
 	if !sized {
-		size = defaultSize
+		size = sizeAttr.otherwise
 	}
 	v.VolumeType, v.Size = name, int32(size)
 	if size < limits.MinSize || size > limits.MaxSize {
 		problem := fmt.Sprintf("A volume of type %s has %d to %d GiB; got %d.", name, limits.MinSize, limits.MaxSize, size)
 		if sized {
-			r.invalid(attrs["size"], "%s", problem)
-		} else if attrs["size"] == nil {
-			r.invalid(attrs["volume_type"], "%s (the default size).", strings.TrimSuffix(problem, "."))
+			r.invalid(sizeAttr.in(attrs), "%s", problem)
+		} else if sizeAttr.in(attrs) == nil {
+			r.invalid(volumeTypeAttr.in(attrs), "%s (the default size).", strings.TrimSuffix(problem, "."))
 		}
 		return
 	}
-	iops, asked := r.integer(attrs["iops"], "a whole number")
+	iops, asked := r.integer(iopsAttr.in(attrs), "a whole number")
 	switch {
 	case asked:
 		if problem := iopsProblem(limits, name, iops, size); problem != "" {
-			if attrs["volume_type"] == nil {
+			if volumeTypeAttr.in(attrs) == nil {
 				problem += " Without volume_type a volume is gp3; the original Snaptastic took iops to mean io1: write volume_type = \"io1\" for that."
 			}
-			r.invalid(attrs["iops"], "%s", problem)
+			r.invalid(iopsAttr.in(attrs), "%s", problem)
 			return
 		}
 		v.IOPS = int32(iops)
-	case limits.NeedsIOPS && attrs["iops"] == nil:
+	case limits.NeedsIOPS && iopsAttr.in(attrs) == nil:
 		r.mistake(at, "Missing iops", "A volume of type %s needs iops, %d to %d.", name, limits.MinIOPS, limits.MaxIOPS)
 	}
-	if throughput, ok := r.integer(attrs["throughput"], "a whole number of MiB/s"); ok {
+	if throughput, ok := r.integer(throughputAttr.in(attrs), "a whole number of MiB/s"); ok {
 		if problem := throughputProblem(limits, name, throughput, iops); problem != "" {
-			r.invalid(attrs["throughput"], "%s", problem)
+			r.invalid(throughputAttr.in(attrs), "%s", problem)
 			return
 		}
 		v.Throughput = int32(throughput)
@@ -329,17 +301,17 @@ func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) 
 var kmsKey = regexp.MustCompile(`^(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+|alias/[A-Za-z0-9/_-]+|mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
 
 func (r *reader) encryption(attrs hcl.Attributes, v *recipe.Volume) {
-	if truth, ok := r.boolean(attrs["encrypted"]); ok {
+	if truth, ok := r.boolean(encryptedAttr.in(attrs)); ok {
 		v.Encrypted = &truth
 	}
 	const want = "a KMS key's id, alias (alias/…) or ARN"
-	key, ok := r.text(attrs["kms_key_id"], want)
+	key, ok := r.text(kmsKeyIDAttr.in(attrs), want)
 	switch {
 	case !ok:
 	case !kmsKey.MatchString(key):
-		r.invalid(attrs["kms_key_id"], "Expected %s; got %q.", want, key)
+		r.invalid(kmsKeyIDAttr.in(attrs), "Expected %s; got %q.", want, key)
 	case v.Encrypted != nil && !*v.Encrypted:
-		r.invalid(attrs["kms_key_id"], "A volume with encrypted = false has no key; leave one of the two away.")
+		r.invalid(kmsKeyIDAttr.in(attrs), "A volume with encrypted = false has no key; leave one of the two away.")
 	default:
 		yes := true // EC2 refuses a key without it
 		v.KMSKeyID, v.Encrypted = key, &yes
