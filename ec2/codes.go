@@ -121,7 +121,7 @@ var hints = map[string]string{
 	"SnapshotCreationPerVolumeRateExceeded": "wait 15 seconds or more between two snapshots of one volume",
 	"InvalidVolume.ZoneMismatch":            "a volume can only be attached in its own availability zone: create it in the instance's zone",
 	"InvalidDevice.InUse":                   "another volume has this device name: detach it, or declare another name",
-	"VolumeInUse":                           "the volume is attached already: see where with DescribeVolumes, and detach it there first",
+	"VolumeInUse":                           "the volume is already attached: see where with DescribeVolumes, and detach it there first",
 	"InvalidSnapshot.InUse":                 "an image uses the snapshot: deregister the image first",
 	"RequestExpired":                        "the machine's clock is wrong: set it (chronyd or timesyncd)",
 	"AuthFailure":                           "check the credentials, and whether the machine's clock is right",

@@ -20,7 +20,7 @@ func (c *Client) WaitVolume(ctx context.Context, id string, done func(Volume) (b
 			}
 			return ""
 		},
-		lost: Fault{Code: "InvalidVolume.NotFound", Hint: "an encrypted volume vanishes like this when its KMS key cannot be used: " +
+		lost: Fault{Code: "InvalidVolume.NotFound", Hint: "this happens to encrypted volumes if the KMS key cannot be used: " +
 			"check that the key is enabled and that the role may use it (kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext)"},
 	})
 }

@@ -28,13 +28,13 @@ func (e *BusyError) Error() string {
 	what := strings.Replace(e.Claim, ":", " ", 1)
 	switch {
 	case e.Run == "":
-		return fmt.Sprintf("%s is held by another run that is just beginning; try again", what)
+		return fmt.Sprintf("%s is claimed by another run that is just starting; try again", what)
 	case e.Live:
-		return fmt.Sprintf("%s is held by run %s, which is live; wait for it (`snaptastic status` shows it)", what, e.Run)
+		return fmt.Sprintf("%s is claimed by run %s, which is live; wait until it ends (see `snaptastic status`)", what, e.Run)
 	case e.State == RunFailed:
-		return fmt.Sprintf("%s is held by run %s, which failed there; `snaptastic resume %s` finishes it, `snaptastic rollback %s` undoes it", what, e.Run, e.Run, e.Run)
+		return fmt.Sprintf("%s is claimed by run %s, which failed; run `snaptastic resume %s` to finish it or `snaptastic rollback %s` to undo it", what, e.Run, e.Run, e.Run)
 	}
-	return fmt.Sprintf("%s is held by run %s, which was interrupted; `snaptastic resume %s` finishes it, `snaptastic rollback %s` undoes it", what, e.Run, e.Run, e.Run)
+	return fmt.Sprintf("%s is claimed by run %s, which was interrupted; run `snaptastic resume %s` to finish it or `snaptastic rollback %s` to undo it", what, e.Run, e.Run, e.Run)
 }
 
 // claims are lock files. The lock belongs to the open file and so to the

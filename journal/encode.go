@@ -26,7 +26,7 @@ func encode(entries []Entry) ([]encoded, error) {
 		r := e.Record
 		for _, raw := range []json.RawMessage{r.Input, r.Before, r.Output} {
 			if len(raw) > 0 && !json.Valid(raw) {
-				return nil, fmt.Errorf("internal error: record of step %s is no JSON: %q", e.Step, raw)
+				return nil, fmt.Errorf("internal error: record of step %s is not JSON: %q", e.Step, raw)
 			}
 		}
 		b := make([]byte, 0, 384+sealSize+len(r.Input)+len(r.Before)+len(r.Output)+len(r.Error))

@@ -13,7 +13,7 @@ import (
 type LostError struct{ Path string }
 
 func (e *LostError) Error() string {
-	return fmt.Sprintf("journal %s was deleted or replaced while its run was under way", e.Path)
+	return fmt.Sprintf("journal %s was deleted or replaced while its run was in progress", e.Path)
 }
 
 // A handle is the file that bbolt opened, so that it can be compared with what its path leads to.
@@ -46,7 +46,7 @@ func (h *handle) open(name string, flag int, mode os.FileMode) (*os.File, error)
 	}
 	if h.id, err = identify(int(f.Fd()), "", unix.AT_EMPTY_PATH); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("cannot look at journal %s: %w", name, err)
+		return nil, fmt.Errorf("cannot check journal %s: %w", name, err)
 	}
 	h.file = f
 	return f, nil

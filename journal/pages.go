@@ -74,11 +74,11 @@ func checkPages(b []byte) error {
 // transaction apart: they lie within one sector each, which no crash tears.
 func headOf(b []byte) (root uint64, w *pageWalk, err error) {
 	if len(b) < pageHeader+headSize {
-		return 0, nil, damagef("it is cut off")
+		return 0, nil, damagef("it is truncated")
 	}
 	size := uint64(le.Uint32(b[pageHeader+8:]))
 	if size < 512 || size > 1<<16 || size&(size-1) != 0 || uint64(len(b)) < 4*size {
-		return 0, nil, damagef("its first page is not that of a journal")
+		return 0, nil, damagef("its first page is not a journal page")
 	}
 	var txid [2]uint64
 	for i := range txid {
@@ -87,9 +87,9 @@ func headOf(b []byte) (root uint64, w *pageWalk, err error) {
 		_, _ = h.Write(head[:headSize-8])
 		switch {
 		case le.Uint32(head) != boltMagic || le.Uint32(head[4:]) != boltVersion || uint64(le.Uint32(head[8:])) != size:
-			return 0, nil, damagef("head page %d is not that of a journal", i)
+			return 0, nil, damagef("head page %d is not a journal page", i)
 		case le.Uint64(head[56:]) != h.Sum64():
-			return 0, nil, damagef("head page %d does not have its checksum", i)
+			return 0, nil, damagef("head page %d has a bad checksum", i)
 		}
 		txid[i] = le.Uint64(head[48:])
 	}
@@ -103,7 +103,7 @@ func headOf(b []byte) (root uint64, w *pageWalk, err error) {
 	head := b[newest*size+pageHeader:]
 	w = &pageWalk{b: b, size: size, pages: le.Uint64(head[40:]), visited: map[uint64]bool{}}
 	if w.pages > uint64(len(b))/size {
-		return 0, nil, damagef("it is cut off: %d of %d pages are there", uint64(len(b))/size, w.pages)
+		return 0, nil, damagef("it is truncated: it has %d of %d pages", uint64(len(b))/size, w.pages)
 	}
 	return le.Uint64(head[16:]), w, nil
 }
@@ -116,7 +116,7 @@ func (w *pageWalk) tree(id uint64, lo, hi []byte) error {
 	}
 	at := w.b[id*w.size:]
 	if got := le.Uint64(at); got != id {
-		return damagef("page %d says that it is page %d", id, got)
+		return damagef("page %d has number %d", id, got)
 	}
 	n := uint64(le.Uint32(at[12:])) + 1
 	if id+n > w.pages {
@@ -161,7 +161,7 @@ func (w *pageWalk) page(p, lo, hi []byte, name string) error {
 		case e.flags == bucketFlag:
 			err = w.bucket(e.value, fmt.Sprintf("bucket %q", e.key))
 		case e.flags != 0:
-			err = damagef("%s: key %d is of no known kind", name, i)
+			err = damagef("%s: key %d has an unknown type", name, i)
 		}
 		if err != nil {
 			return err
@@ -176,7 +176,7 @@ func elementsOf(p []byte, name string) (out []element, branch bool, err error) {
 	flags, count := le.Uint16(p[8:]), int(le.Uint16(p[10:]))
 	branch = flags == branchPage
 	if flags != leafPage && !branch {
-		return nil, false, damagef("%s is of no known kind", name)
+		return nil, false, damagef("%s has an unknown type", name)
 	}
 	end := pageHeader + count*pageElement
 	if end > len(p) || branch && count == 0 {
@@ -196,7 +196,7 @@ func elementsOf(p []byte, name string) (out []element, branch bool, err error) {
 		mid := end + int(ksize)
 		stop := mid + int(vsize)
 		if off+int(pos) != end || ksize == 0 || stop > len(p) {
-			return nil, false, damagef("%s: key %d is not where it belongs", name, i)
+			return nil, false, damagef("%s: key %d is in the wrong place", name, i)
 		}
 		e.key, e.value = p[end:mid], p[mid:stop]
 		out = append(out, e)
@@ -207,13 +207,13 @@ func elementsOf(p []byte, name string) (out []element, branch bool, err error) {
 
 func (w *pageWalk) bucket(v []byte, name string) error {
 	if len(v) < bucketHeader {
-		return damagef("%s is cut off", name)
+		return damagef("%s is truncated", name)
 	}
 	if root := le.Uint64(v); root != 0 {
 		return w.tree(root, nil, nil)
 	}
 	if len(v) < bucketHeader+pageHeader {
-		return damagef("%s is cut off", name)
+		return damagef("%s is truncated", name)
 	}
 	return w.page(v[bucketHeader:], nil, nil, name)
 }

@@ -63,11 +63,11 @@ func checkSeals(tx *bolt.Tx, run plan.RunID) error {
 		}
 		event, at, ok := unseal(v, run, n)
 		if !ok {
-			return damagef("event %d does not have its checksum", n)
+			return damagef("event %d has a bad checksum", n)
 		}
 		step, body, ok := split(event)
 		if !ok {
-			return damagef("event %d is not one", n)
+			return damagef("event %d is invalid", n)
 		}
 		newest[step], txid = body, at
 		return nil
@@ -82,7 +82,7 @@ func checkSeals(tx *bolt.Tx, run plan.RunID) error {
 		return damagef("its newest event is of transaction %d of %d", txid, now)
 	}
 	if !bytes.Equal(newest[""], tx.Bucket(bucketMeta).Get(keyMeta)) {
-		return damagef("what it says of the run is not its newest event")
+		return damagef("the run record does not match the newest event")
 	}
 	delete(newest, "")
 	return checkSteps(tx, newest)
@@ -92,7 +92,7 @@ func checkSeals(tx *bolt.Tx, run plan.RunID) error {
 func checkSteps(tx *bolt.Tx, newest map[string][]byte) error {
 	err := tx.Bucket(bucketSteps).ForEach(func(k, v []byte) error {
 		if body, ok := newest[string(k)]; !ok || !bytes.Equal(body, v) {
-			return damagef("the record of step %s is not its newest event", k)
+			return damagef("the record of step %s does not match its newest event", k)
 		}
 		delete(newest, string(k))
 		return nil

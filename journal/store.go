@@ -37,14 +37,14 @@ func OpenStore(dir string) (*Store, error) {
 	s := &Store{abs}
 	for _, sub := range []string{"", "runs", "claims"} {
 		if err := os.MkdirAll(filepath.Join(abs, sub), 0o700); err != nil {
-			return nil, fmt.Errorf("cannot use state folder %s: %w", abs, err)
+			return nil, fmt.Errorf("cannot use state directory %s: %w", abs, err)
 		}
 	}
 	return s, nil
 }
 
 // ErrNoState: there is no state folder, so no run was ever made with it.
-var ErrNoState = errors.New("there is no state")
+var ErrNoState = errors.New("no state found")
 
 // FindStore opens a state folder for looking, and makes nothing. The error wraps
 // ErrNoState where there is none.
@@ -54,9 +54,9 @@ func FindStore(dir string) (*Store, error) {
 		return nil, err
 	}
 	if _, err := os.ReadDir(filepath.Join(abs, "runs")); errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w in %s: no run was made with it", ErrNoState, abs)
+		return nil, fmt.Errorf("%w in %s: no run has used it", ErrNoState, abs)
 	} else if err != nil {
-		return nil, fmt.Errorf("cannot use state folder %s: %w", abs, err)
+		return nil, fmt.Errorf("cannot use state directory %s: %w", abs, err)
 	}
 	return &Store{abs}, nil
 }
@@ -82,7 +82,7 @@ func (s *Store) Socket(run plan.RunID) string { return s.path(run, ".sock") }
 // checkID keeps a run id typed by a person inside the folder.
 func checkID(run plan.RunID) error {
 	if run == "" || strings.ContainsAny(string(run), "/\x00") || strings.HasPrefix(string(run), ".") {
-		return fmt.Errorf("%q is not a run id; `snaptastic runs` lists them", run)
+		return fmt.Errorf("%q is not a run id; `snaptastic runs` lists all runs", run)
 	}
 	return nil
 }
@@ -302,7 +302,7 @@ func (s *Store) Read(run plan.RunID) (*Journal, error) {
 	}
 	j, err := open(s.path(run, ".db"), true)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no run %s; `snaptastic runs` lists them", run)
+		return nil, fmt.Errorf("run %s not found; `snaptastic runs` lists all runs", run)
 	}
 	return j, err
 }
@@ -318,7 +318,7 @@ func (s *Store) SetAside(run plan.RunID) (string, error) {
 		return "", err
 	}
 	if err := os.Rename(s.path(run, ".db"), to); err != nil {
-		return "", fmt.Errorf("cannot set journal of run %s aside: %w", run, err)
+		return "", fmt.Errorf("cannot move the journal of run %s to damaged/: %w", run, err)
 	}
 	_ = os.Remove(s.path(run, ".json"))
 	_ = os.Remove(s.Socket(run))

@@ -89,7 +89,7 @@ func (held *HeldHook) awaitReady(ctx context.Context, q HookRequest, ready <-cha
 }
 
 // ErrNotHeld: a held hook ended before it was released, or closed its input, so that it held nothing to the end.
-var ErrNotHeld = errors.New("it did not hold until it was released")
+var ErrNotHeld = errors.New("it ended before it was released")
 
 // Exited is closed when the program has ended, asked or not: then nothing is held any more.
 func (held *HeldHook) Exited() <-chan struct{} { return held.process.exited }

@@ -83,7 +83,7 @@ func (h *Host) mount(ctx context.Context, q MountRequest) (done Mounted, err err
 		return h.mountedMeanwhile(q, m, done)
 	}
 	if inner, ok := mountedBelow(mounts, target); ok {
-		return done, fmt.Errorf("%s is mounted below it, on %s, and would be hidden: unmount that first", inner.Source, inner.Target)
+		return done, fmt.Errorf("%s is mounted below it, on %s, and would become hidden: unmount that first", inner.Source, inner.Target)
 	}
 	if entries, err := os.ReadDir(at.fdPath()); err == nil && len(entries) > 0 && !onlyLostFound(entries) {
 		done.CoversFiles = true

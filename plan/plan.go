@@ -205,7 +205,7 @@ func Decode(b []byte) (*Plan, error) {
 		return nil, fmt.Errorf("cannot read plan: %w", err)
 	}
 	if head.Schema > Schema || head.Schema < 1 {
-		return nil, fmt.Errorf("cannot use plan: its schema is %d and this program knows up to %d", head.Schema, Schema)
+		return nil, fmt.Errorf("cannot use plan: it has schema %d, this version supports up to %d", head.Schema, Schema)
 	}
 	var p Plan
 	if err := json.Unmarshal(b, &p); err != nil {

@@ -170,7 +170,7 @@ func observe(ctx context.Context, s *plan.Step, h plan.Handler, in json.RawMessa
 	case plan.Ours:
 		return Preview{Preview: plan.Preview{Action: plan.PreviewNone, Text: o.Note}, out: o.Output.Value}
 	case plan.AsWanted:
-		return Preview{Preview: plan.Preview{Action: plan.PreviewAdopt, Text: cmp.Or(o.Note, "is so already")}, out: o.Output.Value}
+		return Preview{Preview: plan.Preview{Action: plan.PreviewAdopt, Text: cmp.Or(o.Note, "already set")}, out: o.Output.Value}
 	case plan.Conflict:
 		return wouldFail(errors.New(o.Note))
 	}

@@ -27,7 +27,7 @@ func (r *run) redo(n *node, err error) {
 	first.redos++
 	again := first.redos <= r.Redos
 	if !again {
-		err = fmt.Errorf("gave up after %d tries, each with a new one: %w", first.redos, err)
+		err = fmt.Errorf("gave up after %d attempts, each with a new one: %w", first.redos, err)
 	}
 	if !n.step.ReadOnly { // its effect is known not to be there: it was to rest on the other's
 		rec := n.rec

@@ -128,7 +128,7 @@ func Token(run plan.RunID, step plan.StepID, generation int) string {
 func Check(p *plan.Plan, h plan.Handlers) error {
 	for i := range p.Steps {
 		if h[p.Steps[i].Kind] == nil {
-			return fmt.Errorf("cannot execute plan: step %s is of kind %q, which this program does not know; it was made by another version", p.Steps[i].ID, p.Steps[i].Kind)
+			return fmt.Errorf("cannot execute plan: step %s has the unknown kind %q; the plan was made by another version", p.Steps[i].ID, p.Steps[i].Kind)
 		}
 	}
 	return nil
@@ -341,7 +341,7 @@ func (r *run) result() Result {
 		res.Outcome = journal.Interrupted
 	case !r.graph.allSettled():
 		res.Outcome = journal.Interrupted
-		res.Err = errors.New("internal error: the run came to rest before every step settled")
+		res.Err = errors.New("internal error: the run stopped before every step settled")
 	case r.graph.failed() && !r.graph.touched() && !needsOperator(res):
 		res.Outcome = journal.Aborted
 	case r.graph.failed():

@@ -20,7 +20,7 @@ func (r *run) seed() {
 	for _, n := range r.graph.nodes {
 		if slices.Contains(r.AssumeDone, n.step.ID) && InDoubt(n.step, n.rec) {
 			rec := n.rec
-			rec.State, rec.EverDone, rec.BootID, rec.Note = journal.Done, true, r.BootID, "an operator said that it is done"
+			rec.State, rec.EverDone, rec.BootID, rec.Note = journal.Done, true, r.BootID, "marked as done by an operator"
 			r.record(n, rec, nil)
 		}
 		holds := n.rec.State == journal.Done && !n.discarding() && !r.revoked(n) && !stale[n] && !doubted[n]
@@ -132,7 +132,7 @@ func (r *run) start(n *node) {
 		return
 	}
 	if n.closes != nil && !n.closes.began() {
-		r.skip(n, "its section never began")
+		r.skip(n, "its section was not started")
 		return
 	}
 	if id, blocked := r.graph.blocked(n); blocked {
@@ -230,7 +230,7 @@ func (r *run) context(n *node, effect bool) (context.Context, context.CancelFunc
 var errTimeout = errors.New("time-out")
 
 // moreTime is the hint of a time-out that has no better one.
-const moreTime = "it gets as much time again at the next try; if it always needs more, raise its time-out in the settings"
+const moreTime = "resume the run to try again with the same timeout; if it always needs more time, raise the timeout in the settings"
 
 func (r *run) timeout(n *node) time.Duration {
 	if n.step.Timeout > 0 {
@@ -336,7 +336,7 @@ func cutOff(err error) bool {
 func timedOut(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errTimeout) {
 		v := plan.VerdictOf(err)
-		return plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("gave up at the step's time-out: %w", err))
+		return plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("the step timed out: %w", err))
 	}
 	return err
 }
@@ -355,7 +355,7 @@ func (r *run) failedTry(n *node, err error) {
 	case plan.ActRetry, plan.ActRestart:
 		wait := max(v.After, r.backoff(n.tries))
 		if time.Since(n.began)+wait > r.timeout(n) {
-			r.fail(n, plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("gave up after %s and %d tries: %w", time.Since(n.began).Round(time.Second), n.tries, err)))
+			r.fail(n, plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("gave up after %s and %d attempts: %w", time.Since(n.began).Round(time.Second), n.tries, err)))
 			return
 		}
 		r.emit(n, Retrying, withErr(err), withWait(wait))
@@ -417,8 +417,8 @@ func (r *run) note(n *node, err error) {
 
 func (r *run) uncertain(n *node) {
 	err := plan.NeedsOperator(
-		fmt.Sprintf("find out whether it took effect, then `snaptastic resume %s --redo %s` or `snaptastic resume %s --assume-done %s`", r.Run, n.step.ID, r.Run, n.step.ID),
-		fmt.Errorf("the run was cut off inside %s, which must not be repeated", n.step.ID))
+		fmt.Sprintf("check whether it took effect. If not, run `snaptastic resume %s --redo %s`; if it did, run `snaptastic resume %s --assume-done %s`", r.Run, n.step.ID, r.Run, n.step.ID),
+		fmt.Errorf("the run was interrupted during %s, which must not be repeated", n.step.ID))
 	rec := n.rec
 	rec.State, rec.Error, rec.Hint = journal.Uncertain, err.Error(), plan.VerdictOf(err).Hint
 	r.record(n, rec, nil)

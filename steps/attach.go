@@ -120,7 +120,7 @@ func (w *World) explainInUse(ctx context.Context, id, device string, err error) 
 		return lookErr
 	}
 	if other, taken := underName(attached, w.Instance.ID, device); taken {
-		return plan.Terminal("detach it, or declare another device name", fmt.Errorf("%w: the name is taken by %s", err, other.ID))
+		return plan.Terminal("detach it or declare another device name", fmt.Errorf("%w: the device name is in use by %s", err, other.ID))
 	}
 	return err
 }
@@ -140,12 +140,12 @@ func (w *World) seeAttached(ctx context.Context, a plan.Attempt, id, device stri
 	if err != nil && ranOut(waiting, ctx) {
 		off, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
-		taken := "it was told to detach"
+		taken := "it is being detached"
 		if err := w.Cloud.DetachVolume(off, id, w.Instance.ID, ""); err != nil {
-			taken = "and it does not detach either: " + err.Error()
+			taken = "and detaching failed too: " + err.Error()
 		}
-		return Attached{}, plan.Terminal("a device name can stay blocked until the instance is stopped and started: declare another one, or do that",
-			fmt.Errorf("cannot attach %s as %s: it was still attaching after %s; %s", id, device, patience, taken))
+		return Attached{}, plan.Terminal("the device name can stay blocked until the instance is stopped and started; declare another device name, or stop and start the instance",
+			fmt.Errorf("cannot attach %s as %s: it was still in state attaching after %s; %s", id, device, patience, taken))
 	}
 	if err != nil {
 		return Attached{}, settling(err)
@@ -162,7 +162,7 @@ func (w *World) mustBeFree(ctx context.Context, q linux.DeviceQuery) error {
 		return err
 	}
 	if err := w.Host.DeviceFree(ctx, d.Path); err != nil {
-		return plan.Terminal("stop what uses it, then go on with the run", fmt.Errorf("cannot detach %s: %w", q.VolumeID, err))
+		return plan.Terminal("stop what uses it, then resume the run", fmt.Errorf("cannot detach %s: %w", q.VolumeID, err))
 	}
 	return nil
 }

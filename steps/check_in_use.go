@@ -64,7 +64,7 @@ func (w *World) checkInUse() plan.Funcs[CheckInUseIn, NotInUse] {
 			}
 			what := in.Volumes[0].MountPoint
 			if n := len(in.Volumes); n > 1 {
-				what = fmt.Sprintf("the %d volumes of the group, which are unmounted together or not at all", n)
+				what = fmt.Sprintf("the %d volumes of the group (all or none are unmounted)", n)
 			}
 			return NotInUse{}, plan.Terminal("stop what uses it, then run the unmount again", fmt.Errorf("cannot unmount %s: %s", what, who))
 		},

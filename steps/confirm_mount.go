@@ -32,7 +32,7 @@ const (
 	stayed          = 25 * time.Millisecond
 	stayedForHook   = 100 * time.Millisecond
 	stayedInFstab   = time.Second
-	noLongerMounted = "find out what unmounted it: a line of /etc/fstab whose device is not there, or a unit (`systemctl status MOUNT.mount`, `journalctl -b`); then run mount again"
+	noLongerMounted = "find out what unmounted it: an /etc/fstab line whose device is missing, or a unit (`systemctl status MOUNT.mount`, `journalctl -b`); then run mount again"
 )
 
 func (w *World) confirmMount() plan.Funcs[ConfirmMountIn, Confirmed] {
@@ -41,7 +41,9 @@ func (w *World) confirmMount() plan.Funcs[ConfirmMountIn, Confirmed] {
 			m := in.Mounted.Must()
 			return Confirmed{m.MountPoint}, w.stillMounted(ctx, m, stayed)
 		},
-		Preview: func(ConfirmMountIn) plan.Preview { return plan.Will(plan.PreviewRead, "see that it is still mounted") },
+		Preview: func(ConfirmMountIn) plan.Preview {
+			return plan.Will(plan.PreviewRead, "check that it is still mounted")
+		},
 	}
 }
 
@@ -85,14 +87,14 @@ func (w *World) stillMounted(ctx context.Context, m Mounted, age time.Duration) 
 	if now.mounted && w.isMounted(m, now) {
 		return nil
 	}
-	why := "something has unmounted it since"
+	why := "it was unmounted by another program"
 	if now.mounted {
 		why = now.String() + " is mounted there now"
 	}
 	if inFstab {
 		why += fmt.Sprintf(" (%s names this mount point: %s)", line.Place, line.Text)
 	}
-	return plan.Terminal(noLongerMounted, fmt.Errorf("%s is not mounted on %s any more: %s", m.VolumeID, m.MountPoint, why))
+	return plan.Terminal(noLongerMounted, fmt.Errorf("%s is no longer mounted on %s: %s", m.VolumeID, m.MountPoint, why))
 }
 
 // isMounted says whether what is at a mount point is what was mounted there.
@@ -114,7 +116,7 @@ func (w *World) hooksMounts(ctx context.Context, in HookIn) error {
 			continue
 		}
 		if err := w.stillMounted(ctx, m, stayedForHook); err != nil {
-			return fmt.Errorf("the %s hook is not run: %w", in.Name, err)
+			return fmt.Errorf("the %s hook was not run: %w", in.Name, err)
 		}
 	}
 	return nil

@@ -69,7 +69,7 @@ func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 			}
 			c := in.Choice.Must()
 			if c.SnapshotID == "" && !c.Create {
-				return Volume{}, fmt.Errorf("internal error: %s is to be made neither from a snapshot nor empty", in.MountPoint)
+				return Volume{}, fmt.Errorf("internal error: %s has neither a snapshot nor is it to be created empty", in.MountPoint)
 			}
 			v, err := w.Cloud.CreateVolume(ctx, in.request(a, c))
 			if err != nil {
@@ -112,7 +112,7 @@ func (in CreateVolumeIn) request(a plan.Attempt, c Choice) ec2.CreateVolumeReque
 // adopts: the lane's volume is there, and was before this run.
 func (in CreateVolumeIn) adopts() (Volume, string, bool) {
 	found := in.Found.Must()
-	return Volume{VolumeID: found.VolumeID, SnapshotID: found.SnapshotID, Size: found.Size}, found.VolumeID + " is attached already", found.Found
+	return Volume{VolumeID: found.VolumeID, SnapshotID: found.SnapshotID, Size: found.Size}, found.VolumeID + " is already attached", found.Found
 }
 
 func created(v ec2.Volume) Volume {
@@ -148,7 +148,7 @@ func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolum
 			return verdict(err)
 		}
 		what := fmt.Sprintf("volume %s, which was mounted on %s", out.VolumeID, in.MountPoint)
-		how := fmt.Sprintf("; delete it with `aws ec2 delete-volume --volume-id %s` when nobody needs it", out.VolumeID)
+		how := fmt.Sprintf("; delete it with `aws ec2 delete-volume --volume-id %s` if you no longer need it", out.VolumeID)
 		return plan.Keep(what+how, errors.New(what+", remains and is billed"+how))
 	}
 	err := w.deleteWhenFree(ctx, out.VolumeID)
@@ -160,9 +160,9 @@ func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolum
 
 // leaveDead marks a volume that died at birth and cannot be deleted: it must not keep a boot from going on.
 func (w *World) leaveDead(ctx context.Context, a plan.Attempt, id string, why error) error {
-	w.log("warn", "a volume of no use remains; delete it with `aws ec2 delete-volume --volume-id "+id+"`", "step", a.Step, "volume", id, "error", why)
+	w.log("warn", "an unusable volume is left over; delete it with `aws ec2 delete-volume --volume-id "+id+"`", "step", a.Step, "volume", id, "error", why)
 	if err := w.Cloud.CreateTags(ctx, []string{id}, map[string]string{TagFailed: stamp(time.Now())}); err != nil && !notFound(err) {
-		w.log("warn", "it cannot be tagged either", "step", a.Step, "volume", id, "error", err)
+		w.log("warn", "tagging it failed too", "step", a.Step, "volume", id, "error", err)
 	}
 	return nil
 }

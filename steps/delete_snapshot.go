@@ -29,12 +29,12 @@ type Deleted struct {
 
 // cannotBringBack ends every undo of a deletion.
 func cannotBringBack(id string) error {
-	return plan.Terminal("", errors.New(id+" is deleted, and nothing brings it back"))
+	return plan.Terminal("", errors.New(id+" is deleted and cannot be recovered"))
 }
 
 // changed leaves a thing alone that is not as it was when its deletion was decided.
 func changed(format string, args ...any) error {
-	return plan.Skip(fmt.Errorf("it stays: "+format, args...))
+	return plan.Skip(fmt.Errorf("not deleted: "+format, args...))
 }
 
 func (w *World) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
@@ -46,7 +46,7 @@ func (w *World) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
 			}
 			s, exists := there[in.SnapshotID]
 			if !exists {
-				return plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.SnapshotID}, Note: "it is gone already"}, nil
+				return plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.SnapshotID}, Note: "it is already deleted"}, nil
 			}
 			if snapset.TagDigest(s.Tags) != in.Tags {
 				return plan.Seen[Deleted]{}, changed("its tags were changed after the plan was made")
@@ -79,10 +79,10 @@ func standing(there map[string]ec2.Snapshot, stands []string) error {
 	for _, id := range stands {
 		s, exists := there[id]
 		if !exists {
-			return changed("%s, which was to be restored in its stead, is gone", id)
+			return changed("its replacement %s has been deleted", id)
 		}
 		if !snapset.OriginOf(s).Restorable() || s.State != "completed" || snapset.Dormant(s) != "" {
-			return changed("%s, which was to be restored in its stead, cannot be any more", id)
+			return changed("its replacement %s can no longer be restored", id)
 		}
 	}
 	return nil

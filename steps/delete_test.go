@@ -84,7 +84,7 @@ func TestADeletionLooksAgain(t *testing.T) {
 		why     string
 	}{
 		{"a snapshot", "snap-1", nil, true, "", ""},
-		{"gone already", "snap-1", func(y *yard) { delete(y.snapshots, "snap-1") }, false, "", ""},
+		{"already deleted", "snap-1", func(y *yard) { delete(y.snapshots, "snap-1") }, false, "", ""},
 		{"tagged meanwhile", "snap-1", func(y *yard) { y.snapshots["snap-1"] = ec2.Snapshot{State: "completed", Tags: tagged} }, false, plan.ActSkip, "tags were changed"},
 		{"its replacement is gone", "snap-1", func(y *yard) { delete(y.snapshots, "snap-2") }, false, plan.ActSkip, "snap-2, which was to be restored in its stead, is gone"},
 		{"its replacement is archived", "snap-1", func(y *yard) {

@@ -35,7 +35,7 @@ func (w *World) deleteOneVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 				return w.seeMade(ctx, in)
 			}
 			v, err := w.Cloud.Volume(ctx, in.VolumeID)
-			gone := plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.VolumeID}, Note: "it is gone already"}
+			gone := plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.VolumeID}, Note: "it is already deleted"}
 			switch {
 			case notFound(err):
 				return gone, nil

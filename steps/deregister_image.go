@@ -27,7 +27,7 @@ func (w *World) deregisterImage() plan.Funcs[DeregisterImageIn, Deleted] {
 			case err != nil:
 				return plan.Seen[Deleted]{}, verdict(err)
 			case len(there) == 0:
-				return plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.ImageID}, Note: "it is gone already"}, nil
+				return plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.ImageID}, Note: "it is already deleted"}, nil
 			case snapset.TagDigest(there[0].Tags) != in.Tags || there[0].Public:
 				return plan.Seen[Deleted]{}, changed("it was changed after the plan was made")
 			}

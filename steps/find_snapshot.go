@@ -107,7 +107,7 @@ func (w *World) caughtUp(snapshots *snapset.Index) error {
 	if behind >= cmp.Or(w.LagBound, lagBound) {
 		return nil
 	}
-	return plan.Retry(500*time.Millisecond, fmt.Errorf("EC2 does not show yet that %s was labelled a moment ago", missing[0]))
+	return plan.Retry(500*time.Millisecond, fmt.Errorf("EC2 does not show the new label of %s yet", missing[0]))
 }
 
 func (s Search) request(mountPoints []string) snapset.Request {
@@ -125,7 +125,7 @@ func (w *World) candidates(ctx context.Context, s Search) (*snapset.Index, error
 		w.indexes = ec2.NewShared(w.indexOf)
 	}
 	w.mu.Unlock()
-	snapshots, err := w.indexes.Ask(ctx, "look for snapshots", string(tags))
+	snapshots, err := w.indexes.Ask(ctx, "find snapshots", string(tags))
 	return snapshots, verdict(err)
 }
 
@@ -156,8 +156,8 @@ func chooseBeside(wish snapset.Request, unsure []string, snapshots *snapset.Inde
 		return all
 	}
 	for _, mountPoint := range unsure {
-		chosen = append(chosen, Choice{MountPoint: mountPoint, Problem: "the others are restored from a set that has none of it",
-			Hint: "let go of the run with `snaptastic abandon`; " + snapset.MixHint})
+		chosen = append(chosen, Choice{MountPoint: mountPoint, Problem: "the other volumes are restored from a set that does not contain it",
+			Hint: "abandon the run with `snaptastic abandon`; " + snapset.MixHint})
 	}
 	return chosen
 }
@@ -175,7 +175,7 @@ func (w *World) warnOfMisses(ctx context.Context, in FindSnapshotIn, snapshots *
 	}
 	misses := snapset.MissesOf(chosen, in.Search.FilterTags, declared, snapshots)
 	if err := w.Cloud.EachSnapshot(ctx, MissQuery(unknown), misses.Add); err != nil {
-		w.log("warn", "cannot look for snapshots that miss these mount points by a tag", "mount_points", strings.Join(unknown, " "), "error", err)
+		w.log("warn", "cannot search for snapshots that differ in one tag", "mount_points", strings.Join(unknown, " "), "error", err)
 	}
 	misses.Warn()
 	if !w.LookOnly { // a plan shows them itself

@@ -61,7 +61,7 @@ func (f FoundVolume) String() string {
 	case f.Found:
 		return f.VolumeID + " is attached as " + f.Device
 	}
-	return "nothing is attached"
+	return "no volume attached"
 }
 
 // Facts are its ids and its place. What it was made from is for a mount to tell that adopts it.
@@ -87,8 +87,8 @@ func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 			}
 			out := w.describeFound(volume, found, at)
 			if in.For == ToSnapshot && out.Mounted && at.mount.HasOption("ro") {
-				out.Note = "mounted read-only: its snapshot is what was written before"
-				w.log("warn", "the volume to snapshot is mounted read-only; after an error the kernel does that, and `dmesg` says so", "mount_point", in.MountPoint)
+				out.Note = "mounted read-only: the snapshot contains what was written before"
+				w.log("warn", "the volume to snapshot is mounted read-only; the kernel does this after a file system error, see `dmesg`", "mount_point", in.MountPoint)
 			}
 			if in.For == ToMount {
 				err = w.judgeForMount(in, attached, volume, out, at)
@@ -98,7 +98,7 @@ func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 			return out, err
 		},
 		Preview: func(in FindVolumeIn) plan.Preview {
-			return plan.Will(plan.PreviewRead, "look at %s and %s", in.Device, in.MountPoint)
+			return plan.Will(plan.PreviewRead, "check %s and %s", in.Device, in.MountPoint)
 		},
 	}
 }
@@ -219,13 +219,13 @@ func (w *World) judgeForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volu
 		}
 		return plan.Terminal(hint, err)
 	}
-	const ignore = "; --ignore-mounted leaves this volume out"
+	const ignore = "; use --ignore-mounted to skip this volume"
 	if out.Found && !hasTags(v.Tags, in.FilterTags, in.MountPoint) {
 		return inTheWay("check filter_tags in the settings and the tags of the volume, or declare another device name"+ignore,
 			"%s is attached as %s, and its tags do not match: %s", v.ID, out.Device, Mismatch(v.Tags, in.FilterTags, in.MountPoint))
 	}
 	if at.mounted && !out.Mounted {
-		return inTheWay("unmount it, or declare another mount point"+ignore, "%s is mounted there", at)
+		return inTheWay("unmount it or declare another mount point"+ignore, "%s is mounted there", at)
 	}
 	if !at.mounted {
 		inner, hides, err := w.Host.MountedBelow(in.MountPoint)
@@ -233,7 +233,7 @@ func (w *World) judgeForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volu
 			return err
 		}
 		if hides {
-			return inTheWay("unmount that first"+ignore, "%s is mounted below it, on %s, and would be hidden", inner.Source, inner.Target)
+			return inTheWay("unmount that first"+ignore, "%s is mounted below it, on %s, and would become hidden", inner.Source, inner.Target)
 		}
 	}
 	if out.Found {
@@ -259,24 +259,24 @@ func judgeForUse(in FindVolumeIn, v ec2.Volume, out FoundVolume, at occupant) er
 	}
 	switch {
 	case at.mounted && !out.Mounted && out.Found:
-		return refuse("the settings and the machine disagree: mount the volume where it is declared, or declare it where it is",
+		return refuse("the settings do not match the machine; mount the volume where it is declared, or declare the mount point that it has",
 			"%s is mounted there, while %s is attached as %s", at, v.ID, out.Device)
 	case at.mounted && !out.Found && at.device != nil && at.device.VolumeID != "":
 		return refuse("declare the device name that it is attached as",
 			"%s is mounted there, and EC2 has no volume attached as %s", at, in.Device)
 	case at.mounted && !out.Found:
-		return refuse("unmount it yourself if it is in the way", "%s is mounted there, which is no volume attached as %s", at, in.Device)
+		return refuse("unmount it by hand if it is in the way", "%s is mounted there, which is not a volume attached as %s", at, in.Device)
 	case in.For == ToUnmount && out.Found && !out.Mounted && !hasTags(v.Tags, in.FilterTags, in.MountPoint):
 		return refuse("check filter_tags in the settings and the tags of the volume",
 			"%s is attached as %s, not mounted there, and its tags do not match: %s", v.ID, out.Device, Mismatch(v.Tags, in.FilterTags, in.MountPoint))
 	case in.For == ToUnmount: // nothing there is nothing to do
 		return nil
 	case !out.Found:
-		return refuse("mount it first: `snaptastic run mount`", "no volume is attached as %s", in.Device)
+		return refuse("mount it first with `snaptastic run mount`", "no volume is attached as %s", in.Device)
 	case !out.Mounted:
-		return refuse("mount it first: `snaptastic run mount`", "%s is attached as %s and not mounted", v.ID, out.Device)
+		return refuse("mount it first with `snaptastic run mount`", "%s is attached as %s and not mounted", v.ID, out.Device)
 	case at.mount.HasOption("emergency_ro"), at.mount.HasOption("shutdown"): // ext4 and xfs after an error, in kernels that say so
-		return refuse("see `dmesg`; unmount it, and let fsck or xfs_repair mend it", "the kernel has found an error in its file system and lets nobody write")
+		return refuse("check `dmesg`, unmount it and repair it with fsck or xfs_repair", "the kernel found a file system error and made it read-only")
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func (w *World) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win
 	if err := win.guard.Freeze(ctx); err != nil {
 		hint := ""
 		if errors.Is(err, syscall.EBUSY) {
-			hint = "somebody else has frozen it: wait until that is over, or end it with `snaptastic thaw` and the mount point (`fsfreeze -u` does it as well)"
+			hint = "another program has frozen it. Wait until it is thawed, or run `snaptastic thaw MOUNT` (or `fsfreeze -u MOUNT`)"
 		}
 		return out, plan.Terminal(hint, err)
 	}
@@ -112,8 +112,8 @@ func (w *World) excluded(ctx context.Context, members []Member) ([]string, error
 		}
 	}
 	if len(out) > mostExcluded {
-		return nil, plan.Terminal(`set consistency = "volume" in the settings: then each volume is frozen and snapshotted by itself`,
-			fmt.Errorf("cannot snapshot %d volumes of one moment: %d others are attached, and EC2 leaves out %d at most", len(members), len(out), mostExcluded))
+		return nil, plan.Terminal(`set consistency = "volume" in the settings, so that each volume is frozen and snapshotted separately`,
+			fmt.Errorf("cannot snapshot %d volumes together: %d other volumes are attached, and EC2 can exclude at most %d", len(members), len(out), mostExcluded))
 	}
 	return out, nil
 }
@@ -123,7 +123,7 @@ func (w *World) startHeld(ctx context.Context, a plan.Attempt, hooks []HookIn, w
 	for _, h := range hooks {
 		live, err := w.Host.StartHeldHook(ctx, w.hookRequest(a, h))
 		if err != nil && h.Tolerated {
-			w.log("warn", "a hook failed and is passed over", "hook", h.Name, "error", err)
+			w.log("warn", "a hook failed and is ignored", "hook", h.Name, "error", err)
 			continue
 		}
 		if err != nil {

@@ -27,7 +27,7 @@ func (w *World) refuseFrozen(ctx context.Context, a plan.Attempt, doing, mountPo
 	}
 	probe, err := w.Freezer.Start(ctx, a.Run, "probe:"+string(a.Step), []guard.Mount{{Path: mountPoint}}, FreezeOptions{MaxHold: probeHold})
 	if err != nil {
-		w.log("debug", "cannot tell whether it is frozen", "mount_point", mountPoint, "error", err)
+		w.log("debug", "cannot determine whether it is frozen", "mount_point", mountPoint, "error", err)
 		return nil
 	}
 	frozen := probe.Freeze(ctx)
@@ -39,10 +39,10 @@ func (w *World) refuseFrozen(ctx context.Context, a plan.Attempt, doing, mountPo
 	}
 	switch {
 	case errors.Is(frozen, syscall.EBUSY):
-		return plan.Refused(fmt.Sprintf("wait until whoever froze it is done; if nobody needs the freeze any more, `snaptastic thaw %s` (or `fsfreeze -u %s`) ends it", mountPoint, mountPoint),
-			fmt.Errorf("cannot %s %s: the file system is frozen, and not by this run", doing, mountPoint))
+		return plan.Refused(fmt.Sprintf("wait until it is thawed; if the freeze is stale, run `snaptastic thaw %s` (or `fsfreeze -u %s`)", mountPoint, mountPoint),
+			fmt.Errorf("cannot %s %s: the file system is frozen by another program", doing, mountPoint))
 	case frozen != nil:
-		w.log("debug", "cannot tell whether it is frozen", "mount_point", mountPoint, "error", frozen)
+		w.log("debug", "cannot determine whether it is frozen", "mount_point", mountPoint, "error", frozen)
 	}
 	return nil
 }
@@ -58,5 +58,5 @@ func (w *World) refuseFrozenElsewhere(ctx context.Context, a plan.Attempt, path 
 	if err != nil || len(mounts) == 0 {
 		return err
 	}
-	return w.refuseFrozen(ctx, a, "mount once more what is mounted on", mounts[0].Target)
+	return w.refuseFrozen(ctx, a, "mount again what is mounted on", mounts[0].Target)
 }

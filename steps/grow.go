@@ -40,12 +40,12 @@ func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 				return plan.Seen[Grown]{}, err
 			}
 			if p := d.Mounted; p != nil {
-				return plan.Seen[Grown]{Sight: plan.AsWanted, Note: fmt.Sprintf("%s is on partition %d and stays as large as that: `growpart %s %d` makes it larger", m.Target, p.Number, d.Path, p.Number)}, nil
+				return plan.Seen[Grown]{Sight: plan.AsWanted, Note: fmt.Sprintf("%s is on partition %d and cannot be larger than it: grow the partition with `growpart %s %d`", m.Target, p.Number, d.Path, p.Number)}, nil
 			}
 			growable, err := w.Host.Growable(ctx, d, m)
 			switch {
 			case errors.Is(err, linux.ErrCannotGrow):
-				return plan.Seen[Grown]{Sight: plan.AsWanted, Note: fmt.Sprintf("%s is smaller than its volume and stays so: %s cannot be grown while mounted", m.Target, m.FileSystem)}, nil
+				return plan.Seen[Grown]{Sight: plan.AsWanted, Note: fmt.Sprintf("%s is smaller than its volume: %s cannot be grown while mounted", m.Target, m.FileSystem)}, nil
 			case err != nil:
 				return plan.Seen[Grown]{}, err
 			case !growable:
@@ -69,13 +69,13 @@ func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 			}
 			r, err := w.Host.Grow(ctx, d, m)
 			if errors.Is(err, linux.ErrCannotGrow) { // it serves as it is; that it is smaller is no reason to stop the lane
-				w.log("warn", "the file system stays smaller than its volume", "step", a.Step, "error", err)
+				w.log("warn", "the file system is smaller than its volume", "step", a.Step, "error", err)
 				return Grown{Before: r.Before, After: r.After, Reason: err.Error()}, nil
 			}
 			return Grown{Grown: r.Grown, Before: r.Before, After: r.After}, err
 		},
 		Preview: func(GrowIn) plan.Preview {
-			return plan.Will(plan.PreviewChange, "grow the file system where the volume is larger")
+			return plan.Will(plan.PreviewChange, "grow the file system if the volume is larger")
 		},
 	}
 }

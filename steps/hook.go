@@ -209,7 +209,7 @@ func (w *World) hookRequest(a plan.Attempt, in HookIn) linux.HookRequest {
 	set("ACCOUNT_ID", w.Instance.Account)
 	stdin, err := json.Marshal(c)
 	if err != nil { // strings only
-		panic("internal error: a hook's context does not marshal: " + err.Error())
+		panic("internal error: cannot marshal a hook's context: " + err.Error())
 	}
 	r := linux.HookRequest{Command: in.Command, Env: env, Stdin: append(stdin, '\n'), Timeout: time.Duration(in.Timeout),
 		Run: string(a.Run), RecordDir: w.HookDir}

@@ -52,7 +52,7 @@ func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 		Do: func(ctx context.Context, a plan.Attempt, in MkfsOrSkipIn) (FileSystem, error) {
 			v := in.Volume.Must()
 			if !v.Created || !v.Empty {
-				return FileSystem{}, fmt.Errorf("internal error: %s was not made empty by this run and must not be formatted", v.VolumeID)
+				return FileSystem{}, fmt.Errorf("internal error: %s was not created empty by this run and must not be formatted", v.VolumeID)
 			}
 			d, err := w.nodeNow(ctx, in)
 			if err != nil {
@@ -69,7 +69,7 @@ func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 		// A file system is not taken off: its volume is deleted.
 		Preview: func(in MkfsOrSkipIn) plan.Preview {
 			if found, known := in.Found.Get(); known && found.Found {
-				return plan.Will(plan.PreviewSkip, "skip: %s keeps what it has", found.VolumeID)
+				return plan.Will(plan.PreviewSkip, "skip: %s keeps its contents", found.VolumeID)
 			}
 			switch c, known := in.Choice.Get(); {
 			case !known || c.Problem != "":
@@ -100,7 +100,7 @@ func (w *World) nodeNow(ctx context.Context, in MkfsOrSkipIn) (DeviceNode, error
 	case err != nil:
 		return was, err
 	case !there && was.BySerial:
-		return was, plan.Terminal("see `lsblk -o NAME,SERIAL` and whether the volume is still attached",
+		return was, plan.Terminal("check `lsblk -o NAME,SERIAL`, and whether the volume is still attached",
 			fmt.Errorf("cannot find the device of %s: %w", in.Volume.Must().VolumeID, fs.ErrNotExist))
 	case !there:
 		return was, nil
@@ -134,53 +134,53 @@ func (w *World) seeFileSystem(ctx context.Context, a plan.Attempt, in MkfsOrSkip
 		return plan.Seen[FileSystem]{Sight: plan.Absent}, nil
 	case fresh && a.Resumed && s.UUID != "" && s.UUID == linux.UUIDFromToken(a.Token):
 		// Our own, of a try that was cut off: whether it came to its end cannot be seen, and nothing was ever mounted.
-		return plan.Seen[FileSystem]{Sight: plan.Absent, Note: "made by a try that was cut off; made again"}, nil
+		return plan.Seen[FileSystem]{Sight: plan.Absent, Note: "left by an interrupted attempt; formatting again"}, nil
 	case fresh:
 		return plan.Seen[FileSystem]{Sight: plan.Conflict,
-			Note: fmt.Sprintf("%s (%s) was made empty and carries %s, which this run did not write: it is not formatted", v.VolumeID, d.Path, s)}, nil
+			Note: fmt.Sprintf("%s (%s) was created empty but contains %s, which this run did not write; not formatting it", v.VolumeID, d.Path, s)}, nil
 	case s.Class == linux.ClassFileSystem:
 		return plan.Seen[FileSystem]{Sight: plan.AsWanted, Note: keeps(v, s.Type, in.FileSystem),
 			Out: FileSystem{FileSystem: s.Type, UUID: s.UUID, Why: keeps(v, s.Type, in.FileSystem)}}, nil
 	case s.Blank() && v.SnapshotID != "":
-		return seen, plan.Terminal("delete the snapshot if it is worth nothing, or restore another",
-			fmt.Errorf("cannot use %s: it was restored from %s and is blank; it is not formatted, since a snapshot should hold data", v.VolumeID, v.SnapshotID))
+		return seen, plan.Terminal("delete the snapshot if it is worthless, or restore another one",
+			fmt.Errorf("cannot use %s: it was restored from %s and is blank; not formatting it, because a snapshot should contain data", v.VolumeID, v.SnapshotID))
 	case s.Blank() || s.Class == linux.ClassUnfinished:
-		return seen, plan.Terminal("if it was left behind by an earlier run: detach and delete it, and run mount again",
-			fmt.Errorf("cannot use %s: it carries no file system (%s), and it is not formatted, since this run did not make it", v.VolumeID, s))
+		return seen, plan.Terminal("if it was left behind by an earlier run, detach and delete it, then run mount again",
+			fmt.Errorf("cannot use %s: it has no file system (%s); not formatting it, because this run did not create it", v.VolumeID, s))
 	}
 	if s.Class == linux.ClassPartitionTable && s.Only != nil && s.Only.Class == linux.ClassFileSystem {
 		why := fmt.Sprintf("%s; it is on partition %d, the only one of its %s table", keeps(v, s.Only.Type, in.FileSystem), s.OnlyNumber, s.Type)
 		return plan.Seen[FileSystem]{Sight: plan.AsWanted, Note: why, Out: FileSystem{FileSystem: s.Only.Type, UUID: s.Only.UUID, Partition: s.OnlyNumber, Why: why}}, nil
 	}
 	what, todo := notAFileSystem(s, d.Path)
-	return seen, plan.Terminal(todo, fmt.Errorf("cannot use %s (%s): it carries %s, which is no file system", v.VolumeID, d.Path, what))
+	return seen, plan.Terminal(todo, fmt.Errorf("cannot use %s (%s): it contains %s instead of a file system", v.VolumeID, d.Path, what))
 }
 
 // notAFileSystem says what is on a volume that cannot be mounted, and what to do about it.
 func notAFileSystem(s linux.Signature, device string) (what, todo string) {
-	const elsewhere = "; or declare another device name, and detach this volume"
+	const elsewhere = "; or detach this volume, or declare another device name"
 	switch s.Class {
 	case linux.ClassPartitionTable:
 		what = fmt.Sprintf("a partition table (%s) with %d partitions", s, s.Partitions)
 		switch {
 		case s.Only != nil:
-			what = fmt.Sprintf("a partition table (%s) whose only partition carries %s", s, s.Only)
+			what = fmt.Sprintf("a partition table (%s) whose only partition contains %s", s, s.Only)
 		case s.Partitions == 1:
-			what = fmt.Sprintf("a partition table (%s) whose only partition cannot be looked into", s)
+			what = fmt.Sprintf("a partition table (%s) whose only partition cannot be read", s)
 		case s.Partitions == 0:
-			return what, "look with `lsblk " + device + "`; if the kernel has not seen its partitions: `partprobe " + device + "`" + elsewhere
+			return what, "check `lsblk " + device + "`; if the kernel does not show its partitions, run `partprobe " + device + "`" + elsewhere
 		}
-		return what, "look with `lsblk -f " + device + "`; a volume is mounted whole, or from its only partition: copy what is needed to a new volume" + elsewhere
+		return what, "check `lsblk -f " + device + "`; only whole volumes or a single partition can be mounted: copy the data to a new volume" + elsewhere
 	case linux.ClassLVM:
-		return s.String() + " (LVM or the like)", "look with `pvs` and `lvs`; a volume here is one file system by itself: copy the data to a new volume" + elsewhere
+		return s.String() + " (LVM or similar)", "check `pvs` and `lvs`; a volume must hold one file system: copy the data to a new volume" + elsewhere
 	case linux.ClassLUKS:
-		return s.String() + " (encrypted)", "open it with `cryptsetup open " + device + " NAME` and copy the data to a new volume; EBS encrypts by itself (encrypted = true)" + elsewhere
+		return s.String() + " (encrypted)", "open it with `cryptsetup open " + device + " NAME` and copy the data to a new volume; for encryption, use EBS (encrypted = true)" + elsewhere
 	case linux.ClassRAID:
-		return s.String() + " (a member of a RAID)", "look with `mdadm --examine " + device + "`; a volume here is one file system by itself: copy the data to a new volume" + elsewhere
+		return s.String() + " (a RAID member)", "check `mdadm --examine " + device + "`; a volume must hold one file system: copy the data to a new volume" + elsewhere
 	case linux.ClassSwap:
 		return s.String() + " (swap space)", "if it is not needed, detach and delete it, and run mount again" + elsewhere
 	}
-	return s.String(), "look with `blkid -p " + device + "` and `hexdump -C " + device + " | head`; nothing on it is overwritten" + elsewhere
+	return s.String(), "check `blkid -p " + device + "` and `hexdump -C " + device + " | head`; nothing on it is overwritten" + elsewhere
 }
 
 // seeMountedFileSystem: a mounted device cannot be probed exclusively, and needs not be.
@@ -204,5 +204,5 @@ func keeps(v Volume, has, declared string) string {
 	if has == declared {
 		return from
 	}
-	return fmt.Sprintf("%s: it keeps its %s, though the settings say %s", from, has, declared)
+	return fmt.Sprintf("%s: keeping its %s, although the settings say %s", from, has, declared)
 }

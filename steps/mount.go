@@ -74,13 +74,13 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			}
 			m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Partition: f.Partition, Target: in.MountPoint, LeadsTo: in.LeadsTo, FileSystem: f.FileSystem, Options: in.Options})
 			if errors.Is(err, linux.ErrDuplicateUUID) {
-				return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with one UUID on one host damage each other", err)
+				return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with the same UUID on one host corrupt each other", err)
 			}
 			if errors.Is(err, linux.ErrNotMountPoint) {
 				return Mounted{}, cmp.Or(w.stillMounted(ctx, out, 0), err)
 			}
 			if errors.Is(err, linux.ErrUntrustedLink) {
-				return Mounted{}, plan.Terminal("replace the symlink by a folder, or declare the folder that it is to lead to", err)
+				return Mounted{}, plan.Terminal("replace the symlink with a directory, or declare the directory it should point to", err)
 			}
 			if err != nil {
 				return Mounted{}, err

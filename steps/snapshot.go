@@ -91,7 +91,7 @@ func (w *World) snapshot() plan.Funcs[SnapshotIn, SnapshotSet] {
 			win.taken = true
 			out := in.set(a, made)
 			if len(out.Snapshots) < len(in.Members) {
-				return out, fmt.Errorf("cannot snapshot %d volumes of one moment: EC2 made %d snapshots; is every one still attached?", len(in.Members), len(out.Snapshots))
+				return out, fmt.Errorf("cannot snapshot %d volumes together: EC2 created %d snapshots; check that all volumes are still attached", len(in.Members), len(out.Snapshots))
 			}
 			return out, nil
 		},
@@ -129,8 +129,8 @@ func (w *World) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *wi
 			ExcludeVolumes: win.exclude, Description: in.Description, Tags: tags})
 	}
 	if err != nil && calling.Err() != nil && ctx.Err() == nil {
-		return nil, plan.Terminal("EC2 may be slow just now: try again later; max_hold says how long the file systems may stand still",
-			fmt.Errorf("the freeze ended before EC2 had answered: %w", err))
+		return nil, plan.Terminal("EC2 may be slow: try again later, or raise max_hold, the maximum freeze time",
+			fmt.Errorf("the freeze ended before EC2 answered: %w", err))
 	}
 	return made, sectionVerdict(err)
 }
@@ -203,11 +203,11 @@ func (w *World) deleteSnapshots(ctx context.Context, a plan.Attempt, in Snapshot
 		return keptSnapshots(kept)
 	}
 	if len(there) < len(in.Members) {
-		return plan.Retry(time.Second, fmt.Errorf("EC2 shows %d of the %d snapshots to delete; looking again", len(there), len(in.Members)))
+		return plan.Retry(time.Second, fmt.Errorf("EC2 shows %d of the %d snapshots to delete; checking again", len(there), len(in.Members)))
 	}
 	return nil
 }
 
 func keptSnapshots(ids []string) error {
-	return plan.Skip(fmt.Errorf("kept, since it is labelled %s and can be restored: %s", Consistent, strings.Join(ids, " ")))
+	return plan.Skip(fmt.Errorf("kept, because it is labelled %s and can be restored: %s", Consistent, strings.Join(ids, " ")))
 }

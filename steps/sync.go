@@ -71,7 +71,7 @@ func (w *World) refuseRisks(in SyncIn) error {
 		}
 	}
 	for _, other := range in.Others {
-		protected = append(protected, linux.NamedPath{Path: other, What: "what is under another volume of the set"})
+		protected = append(protected, linux.NamedPath{Path: other, What: "the storage under another volume of the set"})
 	}
 	risks, err := w.Host.FreezeRisks(in.MountPoint, protected)
 	if err != nil || len(risks) == 0 {
@@ -81,6 +81,6 @@ func (w *World) refuseRisks(in SyncIn) error {
 	for _, r := range risks {
 		words = append(words, r.String())
 	}
-	return plan.Terminal("move that elsewhere, or take the volume out of the snapshotter: a process that writes to a frozen file system sleeps until it is thawed",
+	return plan.Terminal("move that elsewhere, or remove the volume from the snapshotter: a process that writes to a frozen file system blocks until the thaw",
 		fmt.Errorf("cannot freeze %s: %s", in.MountPoint, strings.Join(words, "; ")))
 }

@@ -38,7 +38,7 @@ func settling(err error) error {
 	if fault, ok := asFault(err); ok && fault.Class == ec2.NotFound {
 		hint := fault.Hint
 		if hint == "" {
-			hint = "an encrypted volume vanishes like this when its KMS key cannot be used: check the key and the role's permissions on it"
+			hint = "this happens to encrypted volumes if the KMS key cannot be used: check the key and the role's permissions on it"
 		}
 		return &plan.Verdict{Action: plan.ActRetry, After: fault.RetryAfter, Hint: hint, Err: err}
 	}

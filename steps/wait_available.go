@@ -52,5 +52,5 @@ func (w *World) seeBorn(ctx context.Context, id string, progress func(ec2.Volume
 	return now, verdict(err)
 }
 
-const diedAtBirth = "an encrypted volume dies like this when its KMS key cannot be used: check that the key is enabled and that the role may use it " +
-	"(kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext). Then resume the run: it makes a new volume"
+const diedAtBirth = "this happens to encrypted volumes if the KMS key cannot be used: check that the key is enabled and that the role may use it " +
+	"(kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext). Then resume the run to create a new volume"

@@ -49,7 +49,7 @@ func (w *World) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {
 				d, err = w.bySize(ctx, q)
 			}
 			if err != nil {
-				return DeviceNode{}, plan.Terminal("see `lsblk -o NAME,SERIAL` and dmesg; on Xen kernels that begin at xvde, set device_name_offset", err)
+				return DeviceNode{}, plan.Terminal("check `lsblk -o NAME,SERIAL` and `dmesg`; on Xen kernels whose names start at xvde, set device_name_offset", err)
 			}
 			return DeviceNode{VolumeID: id, Path: d.Path, Major: d.Major, Minor: d.Minor, Size: d.Size, BySerial: d.VolumeID != ""}, nil
 		},
@@ -83,7 +83,7 @@ func (w *World) lookOrWait(ctx context.Context, q linux.DeviceQuery) (linux.Devi
 // whyNot says what was seen instead of the device: a wait that is over before it begins knows.
 func (w *World) whyNot(ctx context.Context, q linux.DeviceQuery) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	cancel(errors.New("it is not there"))
+	cancel(errors.New("it is missing"))
 	_, err := w.Host.WaitDevice(ctx, q)
-	return cmp.Or(err, fmt.Errorf("the device of %s is not there", q))
+	return cmp.Or(err, fmt.Errorf("the device of %s is missing", q))
 }

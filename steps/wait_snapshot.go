@@ -86,7 +86,7 @@ func startOver(err error) error {
 	if v.Action != plan.ActTerminal {
 		return err
 	}
-	const again = "let go of this run with `snaptastic abandon` and run mount again: volumes that are mounted are adopted (a rollback would unmount them too)"
+	const again = "run `snaptastic abandon` on this run, then run mount again: it adopts mounted volumes (a rollback would unmount them)"
 	if v.Hint == "" {
 		return plan.Terminal(again, err)
 	}
@@ -108,7 +108,7 @@ func (in WaitSnapshotIn) choice() (c Choice, wait bool, err error) {
 	}
 	choices, known := in.Choices.Get()
 	if !known {
-		return c, false, plan.Skip(errors.New("the snapshots could not be looked at"))
+		return c, false, plan.Skip(errors.New("the snapshots could not be described"))
 	}
 	c, ok := choices.Of(in.MountPoint)
 	switch {

@@ -69,8 +69,8 @@ func (win *window) close(ctx context.Context) (hold guard.Result, lost, untidy e
 	}
 	notHeld, tolerated := win.release()
 	if lost == nil && notHeld != nil {
-		lost = plan.Terminal("what the hook held was free while the snapshots were taken, so they are deleted: the hook's last lines say why it ended; "+
-			`on_failure = "continue" takes snapshots all the same`, notHeld)
+		lost = plan.Terminal("the hook's lock was lost while the snapshots were taken, so they were deleted: check the last lines of its output; "+
+			`use on_failure = "continue" to keep such snapshots`, notHeld)
 	}
 	return hold, lost, errors.Join(untidy, tolerated)
 }
@@ -83,7 +83,7 @@ func (win *window) release() (notHeld, tolerated error) {
 		switch {
 		case err == nil:
 		case h.tolerated:
-			tolerated = errors.Join(tolerated, fmt.Errorf("%s is passed over: %w", h.name, err))
+			tolerated = errors.Join(tolerated, fmt.Errorf("ignoring %s: %w", h.name, err))
 		default:
 			notHeld = errors.Join(notHeld, fmt.Errorf("%s: %w", h.name, err))
 		}
@@ -98,7 +98,7 @@ func (win *window) stillHeld() error {
 		select {
 		case <-h.live.Exited():
 			if !h.tolerated {
-				return fmt.Errorf("hook %s ended before the freeze: it holds nothing", h.name)
+				return fmt.Errorf("hook %s ended before the freeze, so its lock is lost", h.name)
 			}
 		default:
 		}

@@ -220,7 +220,7 @@ func TestACallThatOutlastsTheFreezeIsGivenUp(t *testing.T) {
 		time.AfterFunc(10*time.Second, func() { close(s.freezer.broken) })
 		began := time.Now()
 		_, _, _, err, thawErr := s.shoot(t.Context())
-		if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || !strings.Contains(err.Error(), "the freeze ended before EC2 had answered") || thawErr != nil {
+		if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || !strings.Contains(err.Error(), "the freeze ended before EC2 answered") || thawErr != nil {
 			t.Errorf("%v, then %v", err, thawErr)
 		}
 		if took := time.Since(began); took != 10*time.Second {

@@ -87,7 +87,7 @@ func TestWhichSnapshotsCover(t *testing.T) {
 		says     string // in the first problem
 	}{
 		{"a recent one", []ec2.Volume{a}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a ok, vol-a ok", ""},
-		{"none", []ec2.Volume{a}, "a", false, nil, "/mnt/a gap, vol-a gap", "no snapshot of it exists"},
+		{"none", []ec2.Volume{a}, "a", false, nil, "/mnt/a gap, vol-a gap", "no snapshot exists"},
 		{"an old one", []ec2.Volume{a}, "a", false, []string{"27h vol-a a R1/1"}, "/mnt/a gap, vol-a gap", "snap-1 is 27h old, which is over 26h"},
 		{"of the original's", []ec2.Volume{a}, "a", false, []string{"1h vol-a a original"}, "/mnt/a ok, vol-a ok", ""},
 		{"pending", []ec2.Volume{a}, "a", false, []string{"1h vol-a a R1/1 pending"}, "/mnt/a gap, vol-a gap", "snap-1 is still pending (42 %)"},
@@ -98,7 +98,7 @@ func TestWhichSnapshotsCover(t *testing.T) {
 		{"another tool's", []ec2.Volume{a}, "a", false, []string{"1h vol-a a copied"}, "/mnt/a gap, vol-a gap", "another tool's"},
 		{"archived", []ec2.Volume{a}, "a", false, []string{"1h vol-a a R1/1 archive"}, "/mnt/a gap, vol-a gap", "archived"},
 		{"in the recycle bin", []ec2.Volume{a}, "a", false, []string{"1h vol-a a R1/1 recoverable"}, "/mnt/a gap, vol-a gap", "recycle bin"},
-		{"of another mount point", []ec2.Volume{a}, "a", false, []string{"1h vol-a b R1/1"}, "/mnt/a gap, vol-a gap", "no snapshot of it exists"},
+		{"of another mount point", []ec2.Volume{a}, "a", false, []string{"1h vol-a b R1/1"}, "/mnt/a gap, vol-a gap", "no snapshot exists"},
 
 		{"a whole set", []ec2.Volume{a, b}, "a b", false, []string{"1h vol-a a R1/2", "1h vol-b b R1/2"}, "/mnt/a ok, vol-a ok, /mnt/b ok, vol-b ok", ""},
 		{"a set that lost one", []ec2.Volume{a, b}, "a b", false, []string{"1h vol-a a R1/2"}, "/mnt/a gap, vol-a gap, /mnt/b gap, vol-b gap", "set that is not complete"},
@@ -113,9 +113,9 @@ func TestWhichSnapshotsCover(t *testing.T) {
 		{"two instances, one of them without", []ec2.Volume{a, usedAs("vol-x", "a", "attached")}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a ok, vol-a ok, vol-x gap", "no snapshot"},
 		{"restored from a recent one", []ec2.Volume{from}, "a", false, []string{"2h vol-gone a R1/1"}, "/mnt/a ok, vol-new ok", ""},
 		{"restored from an old one", []ec2.Volume{from}, "a", false, []string{"48h vol-gone a R1/1"}, "/mnt/a gap, vol-new gap", "48h"},
-		{"declared, and not in use", nil, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a gap", "no volume of it is in use"},
-		{"available", []ec2.Volume{usedAs("vol-a", "a", "")}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a gap", "no volume of it is in use"},
-		{"attaching", []ec2.Volume{usedAs("vol-a", "a", "attaching")}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a gap", "no volume of it is in use"},
+		{"declared, and not in use", nil, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a gap", "no volume is in use"},
+		{"available", []ec2.Volume{usedAs("vol-a", "a", "")}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a gap", "no volume is in use"},
+		{"attaching", []ec2.Volume{usedAs("vol-a", "a", "attaching")}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a gap", "no volume is in use"},
 		{"in use, and declared nowhere", []ec2.Volume{a}, "", false, []string{"27h vol-a a R1/1"}, "/mnt/a gap, vol-a gap", "27h"},
 		{"a volume without our tag", []ec2.Volume{{ID: "vol-root", Attachments: a.Attachments}}, "", false, nil, "", ""},
 	} {

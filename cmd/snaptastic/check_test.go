@@ -140,9 +140,9 @@ var labelled = []string{steps.TagState, steps.Consistent, steps.TagRun, "R1", st
 func TestCheckOverTheWire(t *testing.T) {
 	t.Parallel()
 	r := newLookRig(t, lookSettings)
-	r.wants(1, []string{"check", "db"}, `db /mnt/a: no volume of it is in use; no snapshot of it exists`)
+	r.wants(1, []string{"check", "db"}, `db /mnt/a: no volume is in use; no snapshot exists`)
 	v := r.volume("/dev/sdf", dbTags("/mnt/a"))
-	r.wants(1, []string{"check", "db"}, `^GAP +- +/mnt/a +- +`+v, `db /mnt/a `+v+` on i-[0-9a-f]+: no snapshot of it exists`)
+	r.wants(1, []string{"check", "db"}, `^GAP +- +/mnt/a +- +`+v, `db /mnt/a `+v+` on i-[0-9a-f]+: no snapshot exists`)
 	s := r.snapshot(v, time.Hour, dbTags("/mnt/a", labelled...))
 	r.wants(0, []string{"check", "db"}, `^ok +1 h +/mnt/a +`+s+` +`+v+` .* db$`, `1 volume in use on 1 mount point, each with a restorable snapshot of the last 26h$`, "!gap")
 	r.wants(0, []string{"check-backups", "db", "--max-age", "61m"})
@@ -170,7 +170,7 @@ func TestCheckOverTheWire(t *testing.T) {
 		s.Tags = sandbox.Tags{"environment": {Value: "test"}, "cluster": {Value: "c1"}, "role": {Value: "db"}, "mount_point": {Value: "/mnt/a/"}}
 	})
 	r.wants(0, []string{"check", "db"}) // the original's, with its slash
-	r.wants(1, []string{"check"}, `web /mnt/web: no volume of it is in use`, `^ok +0 s +/mnt/a`)
+	r.wants(1, []string{"check"}, `web /mnt/web: no volume is in use`, `^ok +0 s +/mnt/a`)
 }
 
 // TestCheckFormats reads what monitoring reads.
@@ -230,7 +230,7 @@ func TestCheckByTheOriginalsFlags(t *testing.T) {
 	r.volume("/dev/sdh", map[string]string{"role": "db", "environment": "test", "cluster": "c1"}) // no mount point: not of Snaptastic
 	r.snapshot(a, time.Hour, dbTags("/mnt/a"))
 	r.wants(0, []string{"bare", "check-backups", "--environment", "test", "--cluster", "c1", "--role", "db"}, `cluster=c1 environment=test role=db`, "!"+b)
-	r.wants(1, []string{"bare", "check-backups", "--role", "db"}, `^ok .*`+a, `cluster=c2 environment=test role=db /mnt/a `+b+` .*no snapshot of it exists`)
+	r.wants(1, []string{"bare", "check-backups", "--role", "db"}, `^ok .*`+a, `cluster=c2 environment=test role=db /mnt/a `+b+` .*no snapshot exists`)
 	r.snapshot(b, time.Hour, other)
 	r.wants(0, []string{"bare", "check-backups", "--role", "db"}, "2 volumes in use")
 	r.wants(1, []string{"bare", "check", "--role", "dv"}, "role=dv: no volume in use has these tags")

@@ -85,7 +85,7 @@ func TestFaultStateFolderDeletedDuringARun(t *testing.T) {
 	r := newRig(t, 1, "ext4")
 	hook := r.script("hook", "rm -rf "+r.state()+"\n")
 	r.hooked(fmt.Sprintf("  hook \"pre_mounts\" { command = [%q] }\n", hook))
-	out := r.wants(1, "was deleted or replaced while its run was under way", "run", "mount", "db")
+	out := r.wants(1, "was deleted or replaced while its run was in progress", "run", "mount", "db")
 	if !strings.Contains(out, "run the operation again") || strings.Contains(out, "snaptastic resume") {
 		t.Errorf("it does not say what to do:\n%s", out)
 	}

@@ -447,7 +447,7 @@ func TestFaultStuckAttaching(t *testing.T) {
 	r := newRig(t, 1, "ext4")
 	r.hooked("  timeouts { attach = \"1s\" }\n")
 	r.misbehave(sandbox.Fault{Action: "AttachVolume", Effect: "stuck"})
-	r.wants(1, "it was told to detach", "run", "mount", "db")
+	r.wants(1, "it is being detached", "run", "mount", "db")
 	r.calm()
 	r.must("resume", r.only())
 	r.precious()

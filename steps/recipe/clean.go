@@ -40,7 +40,7 @@ var lookedAtFor = map[snapset.Resource][]string{
 // clean-ups of the same resources do no harm to each other. Only an operator who names the run has it continued.
 func registerClean(word, short string, resources ...snapset.Resource) *Operation {
 	o := Operation{Name: "clean " + word, Short: short, Cleans: resources, Resume: plan.Ask, Irreversible: true, ReportsInstances: len(resources) > 1, Compile: compileClean,
-		Question: func(r Request) string { return fmt.Sprintf("Delete %s? Nothing brings it back.", Tally(r.Decisions)) }}
+		Question: func(r Request) string { return fmt.Sprintf("Delete %s? This cannot be undone.", Tally(r.Decisions)) }}
 	if o.ReportsInstances {
 		o.Permissions = append(o.Permissions, Permission{Action: "DescribeInstances"})
 	}

@@ -9,7 +9,7 @@ import (
 var Mount = Register(Operation{
 	Name:              "mount",
 	Aliases:           []string{"mount-snapshots"},
-	Short:             "Mount a snapshotter's volumes, from their newest snapshots where they are not there yet",
+	Short:             "Mount a snapshotter's volumes; restore missing ones from their newest snapshots",
 	Resume:            plan.Continue,
 	UndoneBy:          "unmount",
 	Leaves:            Mounted,
@@ -74,7 +74,7 @@ func (c *compiler) mount() {
 	}), ends)
 	for _, v := range volumes { // at the end of all: whatever happens meanwhile may unmount
 		plan.Add(c.b, steps.ConfirmMount, id("confirm-mount", v), steps.ConfirmMountIn{Mounted: mounted[v.MountPoint]}, plan.InLane(v.MountPoint),
-			plan.Title("see that it is still mounted"), plan.Within(look), plan.AfterSettled(post), plan.AfterSettled(lasts[v.MountPoint]...))
+			plan.Title("check that it is still mounted"), plan.Within(look), plan.AfterSettled(post), plan.AfterSettled(lasts[v.MountPoint]...))
 	}
 }
 
@@ -103,7 +103,7 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 	plan.Add(c.b, steps.DeleteOnTermination, id("delete-on-termination", v), steps.DeleteOnTerminationIn{Attached: attached, Want: v.DeleteOnTermination}, lane,
 		plan.Title("%s it when the instance is terminated", map[bool]string{true: "delete", false: "keep"}[v.DeleteOnTermination]), plan.Within(look))
 	fileSystem := plan.Add(c.b, steps.MkfsOrSkip, id("mkfs-or-skip", v), steps.MkfsOrSkipIn{Volume: available, Device: device, Choice: chosen, Found: found,
-		FileSystem: v.FileSystem, Options: v.MkfsOptions, Root: rootFolder(v)}, lane, plan.Title("make %s on it if it is new and blank", v.FileSystem), plan.Within(c.timeouts.Mkfs))
+		FileSystem: v.FileSystem, Options: v.MkfsOptions, Root: rootFolder(v)}, lane, plan.Title("format it with %s if it is new and blank", v.FileSystem), plan.Within(c.timeouts.Mkfs))
 
 	var outer plan.StepID
 	if parent, nested := parentOf(v, c.spec.Volumes); nested {

@@ -61,7 +61,7 @@ func Record(p *plan.Plan, input func(plan.StepID) json.RawMessage) (lanes []Reco
 				}
 			}
 			if err != nil {
-				return nil, fmt.Errorf("cannot read what step %s was given: %w", s.ID, err)
+				return nil, fmt.Errorf("cannot read the input of step %s: %w", s.ID, err)
 			}
 			has[s.Kind] = true
 		}
@@ -98,7 +98,7 @@ func Offline(p *plan.Plan, lanes []Recorded, input func(plan.StepID) json.RawMes
 		}
 		h := hookStep{step: &p.Steps[i]}
 		if err := json.Unmarshal(input(id), &h.in); err != nil {
-			return "", fmt.Errorf("cannot read what step %s was given: %w", id, err)
+			return "", fmt.Errorf("cannot read the input of step %s: %w", id, err)
 		}
 		h.in.IfChanged = false
 		return add(h, after...), nil

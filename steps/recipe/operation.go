@@ -88,7 +88,7 @@ func Register(o Operation) *Operation {
 	for _, name := range append([]string{o.Name}, o.Aliases...) {
 		for _, other := range operations {
 			if other.Name == name || slices.Contains(other.Aliases, name) {
-				panic(fmt.Sprintf("internal error: two operations are called %q", name))
+				panic(fmt.Sprintf("internal error: two operations are named %q", name))
 			}
 		}
 	}

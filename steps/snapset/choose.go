@@ -22,7 +22,7 @@ type Choice struct {
 	Reason     string    `json:"reason,omitempty"`   // what an operator should know about it
 	Problem    string    `json:"problem,omitempty"`  // why there is no volume for this mount point
 	Hint       string    `json:"hint,omitempty"`     // what to do about the problem
-	Unknown    bool      `json:"unknown,omitempty"`  // no snapshot of it exists in any state
+	Unknown    bool      `json:"unknown,omitempty"`  // no snapshot exists in any state
 	Warnings   []string  `json:"warnings,omitempty"` // snapshots that were perhaps meant, in words
 	Misses     []Miss    `json:"misses,omitempty"`   // and as facts
 }
@@ -34,13 +34,13 @@ func (c Choice) String() string {
 	case c.Problem != "":
 		return c.Problem
 	case c.Pending:
-		return with(c.SnapshotID + ", still pending, " + Ago(c.Created))
+		return with(c.SnapshotID + ", pending, " + Ago(c.Created))
 	case c.SnapshotID != "":
 		return with(c.SnapshotID + ", " + Ago(c.Created))
 	case c.Create:
-		return "a new empty volume: " + c.Reason
+		return "new empty volume: " + c.Reason
 	}
-	return "nothing to restore: the volume is there"
+	return "nothing to restore: the volume is attached"
 }
 
 // Choices are those of all mount points.
@@ -63,13 +63,13 @@ func (c Choices) String() string {
 	for _, n := range []struct {
 		count int
 		what  string
-	}{{restored, "to restore"}, {empty, "to create empty"}, {problems, "that cannot be made"}} {
+	}{{restored, "to restore"}, {empty, "to create empty"}, {problems, "that cannot be restored"}} {
 		if n.count > 0 {
 			words = append(words, fmt.Sprintf("%d %s", n.count, n.what))
 		}
 	}
 	if len(words) == 0 {
-		return "every volume is there"
+		return "all volumes are attached"
 	}
 	return strings.Join(words, ", ")
 }
@@ -105,11 +105,11 @@ type Request struct {
 }
 
 const (
-	vouchHint = "to restore it all the same, give it the tag " + TagState + "=" + Consistent + "; to begin empty, take its " + TagMountPoint + " tag away"
-	olderHint = "restore it from the archive or the recycle bin, or pass it over with --allow-older"
+	vouchHint = "to restore it anyway, add the tag " + TagState + "=" + Consistent + "; to start empty, remove its " + TagMountPoint + " tag"
+	olderHint = "restore it from the archive or the recycle bin, or skip it with --allow-older"
 
 	// MixHint says what helps where no set is whole.
-	MixHint = "--mix-sets restores the newest snapshot of each mount point; they are not of one moment"
+	MixHint = "use --mix-sets to restore the newest snapshot of each mount point, from different moments"
 )
 
 // Choose decides, for each mount point, what its volume is made from; see [Index.Choose].
@@ -170,14 +170,14 @@ func withoutSnapshot(g *candidates, r Request) (c Choice) {
 		c.Problem = fmt.Sprintf("its only snapshot %s is not labelled %s: the run that took it did not finish", g.unverified[0].ID, Consistent)
 		c.Hint = vouchHint
 	case len(g.copied) > 0:
-		c.Problem = fmt.Sprintf("its only snapshot %s was made by another tool that copied our tags", g.copied[0].ID)
+		c.Problem = fmt.Sprintf("its only snapshot %s was created by another tool that copied our tags", g.copied[0].ID)
 		c.Hint = vouchHint
 	case !r.MayCreate:
 		c.Unknown = true
-		c.Problem = `no snapshot of it exists, and on_missing is "fail"`
+		c.Problem = `no snapshot exists, and on_missing is "fail"`
 		c.Hint = `set on_missing = "create" for a first start, or check the filter tags`
 	default:
-		c.Unknown, c.Create, c.Reason = true, true, "no snapshot of it exists"
+		c.Unknown, c.Create, c.Reason = true, true, "no snapshot exists"
 	}
 	return c
 }
@@ -189,7 +189,7 @@ func newestOf(g *candidates, r Request, from []*Member) Choice {
 		snap := m.Best()
 		switch asleep := snap.dormant(); {
 		case snap.State == "error":
-			notes = append(notes, snap.ID+" is in error"+snap.because())
+			notes = append(notes, snap.ID+" is in state error"+snap.because())
 		case asleep != "" && !r.AllowOlder:
 			return Choice{Problem: fmt.Sprintf("its newest snapshot %s is %s", snap.ID, asleep), Hint: olderHint}
 		case asleep != "":
@@ -199,7 +199,7 @@ func newestOf(g *candidates, r Request, from []*Member) Choice {
 		}
 	}
 	return Choice{Problem: "none of its snapshots is usable: " + strings.Join(notes, "; "),
-		Hint: "a new empty volume is made only where no snapshot exists in any state: delete what is of no use"}
+		Hint: "delete the unusable snapshots: a new empty volume is created only if no snapshot exists in any state"}
 }
 
 // passedOver notes newer snapshots that are never candidates.
@@ -207,12 +207,12 @@ func passedOver(g *candidates) (notes []string) {
 	newer := func(r *Row) bool { return len(g.fit) == 0 || r.data > g.fit[0].Set.data }
 	for _, s := range g.unverified {
 		if newer(s) {
-			notes = append(notes, s.ID+" is newer and not labelled "+Consistent)
+			notes = append(notes, s.ID+" is newer but not labelled "+Consistent)
 		}
 	}
 	for _, s := range g.copied {
 		if newer(s) {
-			notes = append(notes, s.ID+" is newer and another tool's, with our tags copied")
+			notes = append(notes, s.ID+" is newer but was created by another tool that copied our tags")
 		}
 	}
 	return notes
@@ -233,7 +233,7 @@ func (s *Set) lacks(groups []*candidates, r Request) string {
 	for _, m := range s.Members {
 		switch best := m.Best(); {
 		case best.State == "error":
-			return best.ID + " of it is in error" + best.because()
+			return best.ID + " of it is in state error" + best.because()
 		case best.dormant() != "" && r.AllowOlder:
 			return best.ID + " of it is " + best.dormant()
 		}
@@ -300,13 +300,13 @@ func chooseWithoutSet(r Request, groups []*candidates, notes []string, chosen []
 		switch {
 		case len(g.fit) == 0:
 		case len(alone[i]) < len(g.fit) && !everyHas:
-			chosen[i] = Choice{Problem: "no set of its snapshots is complete: " + strings.Join(brief(notes), "; "), Hint: MixHint}
+			chosen[i] = Choice{Problem: "none of its sets is complete: " + strings.Join(brief(notes), "; "), Hint: MixHint}
 		default:
 			chosen[i] = newestOf(g, r, alone[i])
 			if chosen[i].Problem == "" {
-				reason := "no set of one moment exists: the newest of this mount point"
+				reason := "no set exists: the newest of this mount point"
 				if len(alone[i]) < len(g.fit) {
-					reason = "no set is complete: the newest that belongs to none"
+					reason = "no set is complete: the newest that is not part of a set"
 				}
 				chosen[i].Reason = strings.TrimSuffix(reason+"; "+chosen[i].Reason, "; ")
 			}

@@ -27,7 +27,7 @@ func (inv Inventory) images() (decisions []Decision) {
 		case used:
 			d.keep("used by an instance", "%s (%s) was made from it", user.ID, user.State)
 		case i.Public:
-			d.keepDue("no instance uses it, but it is public: other accounts may")
+			d.keepDue("no instance uses it, but it is public, so other accounts may use it")
 		case i.State == "pending" || i.State == "transient":
 			d.keep("not finished yet", "it is %s", i.State)
 		case i.Created.IsZero() || inv.Now.Sub(i.Created) <= settledAge:
@@ -62,6 +62,6 @@ func (inv Inventory) addSnapshots(d *Decision, image ec2.Image) {
 		d.Size += s.VolumeSize
 	}
 	if len(stay) > 0 {
-		d.Why += "; " + strings.Join(stay, ", ") + " stays: it can be restored, is shared or locked"
+		d.Why += "; " + strings.Join(stay, ", ") + " is kept: it can be restored, is shared or locked"
 	}
 }

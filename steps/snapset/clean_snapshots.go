@@ -56,7 +56,7 @@ func (k keeping) doubt(s ec2.Snapshot) string {
 	if _, sure := k.groups.Tags(s); sure || len(k.kinds[path.Clean(s.Tags[TagMountPoint])]) < 2 {
 		return ""
 	}
-	return "not recorded which tags are filter tags, so that any of them may be: name the snapshotter to go by its filter_tags alone"
+	return "the filter tag keys are not recorded, so any tag may be one: give NAME to use only its filter_tags"
 }
 
 func (inv Inventory) judgeSnapshot(d *Decision, s ec2.Snapshot, k keeping) {
@@ -82,10 +82,10 @@ func (inv Inventory) judgeSnapshot(d *Decision, s ec2.Snapshot, k keeping) {
 	case s.Tags[TagMountPoint] == "": // of a run that was cut off before it tagged: nothing would restore it
 		d.Delete = true
 	case kept == nil || len(kept.Instead) == 0:
-		d.keepDue("%s, but nothing else of %s can be restored", d.Why, s.Tags[TagMountPoint])
+		d.keepDue("%s, but no other snapshot of %s can be restored", d.Why, s.Tags[TagMountPoint])
 		d.Hint = k.doubt(s)
 	case kept.Guarded[s.ID]:
-		d.keepDue("%s, but it is the newest to restore %s from", d.Why, s.Tags[TagMountPoint])
+		d.keepDue("%s, but it is the newest restorable snapshot of %s", d.Why, s.Tags[TagMountPoint])
 		d.Hint = k.doubt(s)
 	default:
 		d.Delete, d.ReplacedBy = true, kept.Instead
@@ -101,7 +101,7 @@ func (inv Inventory) expired(d *Decision, s ec2.Snapshot) bool {
 	}
 	at, naive, ok := ReadTime(text)
 	if !ok {
-		d.keepDue("its %s tag %q is no date", TagExpires, text)
+		d.keepDue("its %s tag %q is not a date", TagExpires, text)
 		return false
 	}
 	if s.State == "pending" {
@@ -125,13 +125,13 @@ func (inv Inventory) leftUnverified(d *Decision, s ec2.Snapshot) bool {
 	run := RunOf(s.Tags)
 	switch {
 	case s.Tags[TagState] != Unverified:
-		d.keepDue("its %s tag says %q, which is no word of ours", TagState, s.Tags[TagState])
+		d.keepDue("its %s tag has the unknown value %q", TagState, s.Tags[TagState])
 	case run == "" || s.Tags[TagToken] == "" && s.Tags[TagSet] == "":
-		d.keepDue("it is unverified, but does not say by which run")
+		d.keepDue("it is unverified and does not name its run")
 	case inv.Now.Sub(s.Started) <= settledAge:
 		d.keep("unverified, and younger than a day", "it is unverified, and younger than a day")
 	case inv.Unfinished[run]:
-		d.keepDue("its run %s is unfinished here: resume it or roll it back", run)
+		d.keepDue("its run %s is unfinished on this machine: resume it or roll it back", run)
 	default:
 		d.Why = "left unverified by run " + run
 		return true
@@ -142,17 +142,17 @@ func (inv Inventory) leftUnverified(d *Decision, s ec2.Snapshot) bool {
 // maker says whether the snapshot is ours or the original's to delete; if not, what it is instead.
 func maker(s ec2.Snapshot) (other string, ours bool) {
 	if IsCopy(s) {
-		return "copies that somebody made", false // CopySnapshot takes tags along
+		return "copies made by CopySnapshot", false // CopySnapshot takes tags along
 	}
 	switch OriginOf(s) {
 	case OriginCopied:
-		return "another tool's, with a volume's tags copied", false
+		return "created by another tool that copied a volume's tags", false
 	case OriginConsistent, OriginUnverified:
 		return "", s.Tags[TagMountPoint] != "" || s.Tags[TagToken] != ""
 	}
 	for _, key := range []string{TagMountPoint, TagCreated, TagExpires, TagInstance} {
 		if s.Tags[key] == "" {
-			return "without the tags that we write", false
+			return "without Snaptastic's tags", false
 		}
 	}
 	return "", true
@@ -163,11 +163,11 @@ func (inv Inventory) held() map[string]string {
 	held := map[string]string{}
 	for _, i := range inv.Images {
 		for _, id := range i.SnapshotIDs {
-			held[id] = "image " + i.ID + " holds it"
+			held[id] = "image " + i.ID + " uses it"
 		}
 	}
 	for id, lock := range inv.Locked {
-		held[id] = "a lock holds it (" + lock + ")"
+		held[id] = "it is locked (" + lock + ")"
 	}
 	return held
 }

@@ -112,7 +112,7 @@ func TestWhichSnapshotsGo(t *testing.T) {
 		{"a state that is not ours", []string{"a 9 /a R1/1 snaptastic:state=dubious", "b 1 /a R2/1"}, "", `a: its snaptastic:state tag says "dubious", which is no word of ours`},
 		{"in the recycle bin", []string{"a 9 /a R1/1 recoverable", "b 1 /a R2/1"}, "", "a: it is recoverable"},
 		{"held by an image", []string{"held 9 /a R1/1", "b 1 /a R2/1"}, "", "held: expired 2026-03-22 12:00, but image ami-1 holds it"},
-		{"held by a lock", []string{"locked 9 /a R1/1", "b 1 /a R2/1"}, "", "locked: expired 2026-03-22 12:00, but a lock holds it (governance)"},
+		{"held by a lock", []string{"locked 9 /a R1/1", "b 1 /a R2/1"}, "", "locked: expired 2026-03-22 12:00, but it is locked (governance)"},
 		{"of another snapshotter", []string{"a 9 /a R1/1 role=other", "b 1 /a R2/1 role=other"}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -262,7 +262,7 @@ func TestWhichVolumesGo(t *testing.T) {
 	}{
 		{"saved after it was detached", 2 * day, day, "", "", Cleanup{}, true, "it was detached before snap-1 was begun, which has it all"},
 		{"written to after its newest snapshot, perhaps", day, day + time.Hour, "", "R2", Cleanup{}, false, "its newest labelled snapshot snap-1 was begun 60 min before it was detached"},
-		{"no snapshot", day, 0, "", "", Cleanup{}, false, "no labelled snapshot of it exists"},
+		{"no snapshot", day, 0, "", "", Cleanup{}, false, "it has no labelled snapshot"},
 		{"attached again by hand", 3 * day, day, "", "R2", Cleanup{}, false, "when it was last written to is not known; its newest labelled snapshot snap-1 is of 2026-03-28 12:00"},
 		{"left by an instance that ended", 0, day, "", "R2", Cleanup{}, false, "when it was last written to is not known; its newest labelled snapshot snap-1 is of 2026-03-28 12:00"},
 		{"unsaved, and let go", day, 0, "", "", Cleanup{Unsaved: true}, true, ""},
@@ -272,8 +272,8 @@ func TestWhichVolumesGo(t *testing.T) {
 		{"nor where there is no snapshot", day, 0, "", "", Cleanup{Unsaved: true, Gap: 99 * day}, false, ""},
 		{"of a run that can go on", 2 * day, day, "snaptastic:run=here", "", Cleanup{Unsaved: true}, false, "its run here is unfinished here: resume it or roll it back"},
 		{"an unmount of it can be undone", 2 * day, day, TagMountPoint + "=/unmounted/", "", Cleanup{Unsaved: true}, false, "run R9 of /unmounted/ is unfinished here: resume it or roll it back"},
-		{"with a snapshot's tags", 2 * day, day, "snaptastic:state=consistent", "", Cleanup{Unsaved: true}, false, "somebody else made it and copied our tags"},
-		{"not of a run", 2 * day, day, "snaptastic:run=", "", Cleanup{Unsaved: true}, false, "somebody else made it and copied our tags"},
+		{"with a snapshot's tags", 2 * day, day, "snaptastic:state=consistent", "", Cleanup{Unsaved: true}, false, "it was not created by Snaptastic, although it has its tags"},
+		{"not of a run", 2 * day, day, "snaptastic:run=", "", Cleanup{Unsaved: true}, false, "it was not created by Snaptastic, although it has its tags"},
 		{"detached some time", 2 * day, day, "snaptastic:detached=yes", "", Cleanup{Unsaved: true}, false, `its snaptastic:detached tag "yes" is no time`},
 		{"of another snapshotter", 2 * day, day, "role=web", "", Cleanup{Unsaved: true}, false, ""},
 	} {

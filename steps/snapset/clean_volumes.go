@@ -32,33 +32,33 @@ func (inv Inventory) judgeVolume(d *Decision, v ec2.Volume, c Cleanup, deleted m
 	_, stated := v.Tags[TagState]
 	switch {
 	case v.Tags[TagRun] == "" || stated: // a volume of ours has a run and no state: somebody copied tags onto this one
-		d.keep("made by somebody else", "somebody else made it and copied our tags")
+		d.keep("not created by Snaptastic", "it was not created by Snaptastic, although it has its tags")
 		return
 	case inv.Unfinished[v.Tags[TagRun]]:
-		d.keepDue("its run %s is unfinished here: resume it or roll it back", v.Tags[TagRun])
+		d.keepDue("its run %s is unfinished on this machine: resume it or roll it back", v.Tags[TagRun])
 		return
 	case inv.Claimed[path.Clean(v.Tags[TagMountPoint])] != "": // an unmount that let go of it may be undone yet
-		d.keepDue("run %s of %s is unfinished here: resume it or roll it back", inv.Claimed[path.Clean(v.Tags[TagMountPoint])], v.Tags[TagMountPoint])
+		d.keepDue("run %s of %s is unfinished on this machine: resume it or roll it back", inv.Claimed[path.Clean(v.Tags[TagMountPoint])], v.Tags[TagMountPoint])
 		return
 	case !letGo && inv.Now.Sub(v.Created) <= settledAge:
-		d.keep("younger than a day", "it is younger than a day, and no unmount let go of it")
+		d.keep("younger than a day", "it is younger than a day and was not detached by an unmount")
 		return
 	case letGo && (!readable || naive):
-		d.keepDue("its %s tag %q is no time", TagDetached, text)
+		d.keepDue("its %s tag %q is not a time", TagDetached, text)
 		return
 	}
 	newest, reused := newestOfVolume(inv.Snapshots, v.ID, detached, deleted)
 	known := letGo && !reused
 	switch {
 	case newest.ID == "":
-		d.Why = "no labelled snapshot of it exists"
+		d.Why = "it has no labelled snapshot"
 	case !known:
-		d.Why = fmt.Sprintf("when it was last written to is not known; its newest labelled snapshot %s is of %s", newest.ID, day(newest.Started))
+		d.Why = fmt.Sprintf("its last write is unknown; its newest labelled snapshot %s is from %s", newest.ID, day(newest.Started))
 	case !newest.Started.Before(detached):
-		d.Delete, d.ReplacedBy, d.Why = true, []string{newest.ID}, "it was detached before "+newest.ID+" was begun, which has it all"
+		d.Delete, d.ReplacedBy, d.Why = true, []string{newest.ID}, "it was detached before "+newest.ID+" was started, which contains all its data"
 		return
 	default:
-		d.Why = fmt.Sprintf("its newest labelled snapshot %s was begun %s before it was detached", newest.ID, Rough(detached.Sub(newest.Started)))
+		d.Why = fmt.Sprintf("its newest labelled snapshot %s was started %s before it was detached", newest.ID, Rough(detached.Sub(newest.Started)))
 	}
 	switch within := known && newest.ID != "" && detached.Sub(newest.Started) <= c.Gap; {
 	case c.Unsaved && (c.Gap == 0 || within):

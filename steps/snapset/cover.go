@@ -161,7 +161,7 @@ func (c *coverage) mountPoint(choice Choice) Finding {
 	of := c.of[path.Clean(choice.MountPoint)]
 	f.decide(c, of, slices.IndexFunc(of, func(r *Row) bool { return r.ID == choice.SnapshotID }))
 	if len(c.used[path.Clean(choice.MountPoint)]) == 0 {
-		f.OK, f.Problem = false, strings.TrimSuffix("no volume of it is in use; "+f.Problem, "; ")
+		f.OK, f.Problem = false, strings.TrimSuffix("no volume is in use; "+f.Problem, "; ")
 	}
 	return f
 }
@@ -178,11 +178,11 @@ func (c *coverage) uncounted(r *Row) string {
 	case r.Origin == OriginUnverified:
 		return "not labelled " + Consistent
 	case r.Origin == OriginCopied:
-		return "another tool's, with our tags copied"
+		return "created by another tool that copied our tags"
 	case unready != "":
 		return unready
 	case c.Group && !c.whole[r]:
-		return "of a set that is not complete"
+		return "part of an incomplete set"
 	}
 	return ""
 }
@@ -191,17 +191,17 @@ func (c *coverage) uncounted(r *Row) string {
 func (f *Finding) decide(c *coverage, of []*Row, best int) {
 	switch {
 	case len(of) == 0:
-		f.Problem = "no snapshot of it exists"
+		f.Problem = "no snapshot exists"
 		return
 	case best < 0:
-		f.Problem = "no snapshot of it counts: " + c.passedOver(of)
+		f.Problem = "no valid snapshot: " + c.passedOver(of)
 		return
 	}
 	s := of[best]
 	began, at := s.Started(), s.DataTime()
 	f.SnapshotID, f.Started = s.ID, &began
 	if at.IsZero() {
-		f.Problem = fmt.Sprintf("its newest snapshot %s is a copy and does not say how old its data is", s.ID)
+		f.Problem = fmt.Sprintf("its newest snapshot %s is a copy of unknown data age", s.ID)
 		return
 	}
 	age := c.now.Sub(at)
@@ -209,9 +209,9 @@ func (f *Finding) decide(c *coverage, of []*Row, best int) {
 	f.DataTime, f.AgeSeconds = &at, &seconds
 	switch {
 	case age < -clockSlack:
-		f.Problem = fmt.Sprintf("%s began %s in the future: a clock is wrong", s.ID, ToTheSecond(-age))
+		f.Problem = fmt.Sprintf("%s started %s in the future: a clock is wrong", s.ID, ToTheSecond(-age))
 	case age > c.maxAge:
-		f.Problem = fmt.Sprintf("its newest snapshot %s is %s old, which is over %s", s.ID, ToTheSecond(age), ToTheSecond(c.maxAge))
+		f.Problem = fmt.Sprintf("its newest snapshot %s is %s old (limit %s)", s.ID, ToTheSecond(age), ToTheSecond(c.maxAge))
 		newer := slices.DeleteFunc(slices.Clone(of[:best]), func(r *Row) bool { return r.data <= s.data }) // a copy is as old
 		if len(newer) > 0 {
 			f.Problem += "; newer: " + c.passedOver(newer)
@@ -226,7 +226,7 @@ func (c *coverage) passedOver(of []*Row) string {
 	const enough = 3
 	var words []string
 	for _, s := range of[:min(len(of), enough)] {
-		words = append(words, s.ID+" is "+cmp.Or(c.uncounted(s), "not of the newest complete set"))
+		words = append(words, s.ID+" is "+cmp.Or(c.uncounted(s), "not in the newest complete set"))
 	}
 	if more := len(of) - enough; more > 0 {
 		words = append(words, fmt.Sprintf("and %d more", more))

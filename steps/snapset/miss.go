@@ -111,7 +111,7 @@ func (ms *Misses) Warn() {
 			c.Warnings = append(c.Warnings, m.String())
 		}
 		if more := len(all) - len(c.Misses); more > 0 {
-			c.Warnings = append(c.Warnings, fmt.Sprintf("snapshots of %d more kinds miss it by one tag: `snaptastic snapshots` lists those with the filter tags", more))
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%d more groups of snapshots differ in one tag: `snaptastic snapshots` lists those with the filter tags", more))
 		}
 	}
 }
@@ -183,7 +183,7 @@ func (m Miss) String() string {
 	}
 	switch {
 	case m.Tag == TagMountPoint:
-		return fmt.Sprintf("%s %s these filter tags and %s=%s, which is not declared: check whether the mount point was renamed or mistyped",
+		return fmt.Sprintf("%s %s these filter tags and %s=%s, which is not declared: was the mount point renamed or mistyped?",
 			who, has, TagMountPoint, m.Have)
 	case m.Absent:
 		return fmt.Sprintf("%s %s of this mount point and %s no tag %s=%s (%s tags: %s): check filter_tags",

@@ -147,7 +147,7 @@ func Unready(s ec2.Snapshot) string {
 	case s.State == "error":
 		return "in error" + because(s)
 	case s.State == "pending":
-		return fmt.Sprintf("still pending (%d %%)", s.Progress)
+		return fmt.Sprintf("pending (%d %%)", s.Progress)
 	case s.State != "completed":
 		return s.State
 	}

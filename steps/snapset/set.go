@@ -158,7 +158,7 @@ func (s *Set) Whole(usable func(*Row) bool) bool {
 func (s *Set) lost() string {
 	switch {
 	case s.Size == 0:
-		return "its snapshots do not say how many they were"
+		return "its snapshots do not record how many there were"
 	case len(s.Members) < s.Size:
 		return fmt.Sprintf("%d of its %d snapshots are gone", s.Size-len(s.Members), s.Size)
 	}

@@ -17,7 +17,7 @@ func TestACleanUpIsSummedUpNotListed(t *testing.T) {
 	records := map[plan.StepID]journal.Record{}
 	for id, r := range map[string]journal.Record{
 		"a": {State: journal.Done, Seen: plan.Absent}, "b": {State: journal.Done, Seen: plan.Absent}, "c": {State: journal.Done, Seen: plan.AsWanted},
-		"d": {State: journal.Skipped, Note: "it stays: its tags were changed after the plan was made"}, "e": {State: journal.Failed, Error: "locked"}, "f": {},
+		"d": {State: journal.Skipped, Note: "not deleted: its tags were changed after the plan was made"}, "e": {State: journal.Failed, Error: "locked"}, "f": {},
 	} {
 		p.Lanes = append(p.Lanes, plan.Lane{ID: id})
 		p.Steps = append(p.Steps, plan.Step{ID: plan.StepID("delete-snapshot:" + id), Lane: id})
@@ -31,7 +31,7 @@ func TestACleanUpIsSummedUpNotListed(t *testing.T) {
 	if err := Summary(&out, end, Style{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2 deleted, 1 gone already, 1 left as it was, 1 refused, 1 not reached", "delete-snapshot:d  it stays: its tags were changed",
+	for _, want := range []string{"2 deleted, 1 already deleted, 1 left as it was, 1 refused, 1 not reached", "delete-snapshot:d  not deleted: its tags were changed",
 		"failed (3 of 6 done)", "snaptastic resume R", "snaptastic abandon R"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, out.String())

@@ -154,7 +154,7 @@ func foreseen(p *plan.Plan) map[plan.StepID]runner.Preview {
 		"attach:/srv":            will(plan.PreviewChange, "attach as /dev/sdf"),
 		"mount:/srv":             will(plan.PreviewUnknown, "known after attach:/srv"),
 		"create-volume:/srv/db":  will(plan.PreviewAdopt, "vol-0a1b is there"),
-		"attach:/srv/db":         will(plan.PreviewAdopt, "is so already"),
+		"attach:/srv/db":         will(plan.PreviewAdopt, "already set"),
 		"mount:/srv/db":          conflict,
 		"hook:post_mounts":       will(plan.PreviewRun, "run chown -R solr: /srv"),
 		"not-a-step-of-the-plan": will(plan.PreviewDelete, "is passed over"),
