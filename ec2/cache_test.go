@@ -50,7 +50,7 @@ func TestACachedVolumeIsNotDescribedAgain(t *testing.T) {
 					case "CreateTags":
 						return answer{body: `<CreateTagsResponse><return>true</return></CreateTagsResponse>`}
 					case "AttachVolume":
-						return errorAnswer(400, "VolumeInUse", "it is attached already")
+						return errorAnswer(400, "VolumeInUse", "it is already attached")
 					}
 					return w.answer(r)
 				}}

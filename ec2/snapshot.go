@@ -55,9 +55,9 @@ func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot
 	// Maps are marshalled in key order, so equal queries have equal text.
 	text, err := json.Marshal(query)
 	if err != nil {
-		return nil, invalidRequest("DescribeSnapshots", "look for snapshots", "internal error: "+err.Error())
+		return nil, invalidRequest("DescribeSnapshots", "find snapshots", "internal error: "+err.Error())
 	}
-	found, err := c.snapshotQueries.do(ctx, "look for snapshots", string(text), "")
+	found, err := c.snapshotQueries.do(ctx, "find snapshots", string(text), "")
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot
 func (c *Client) EachSnapshot(ctx context.Context, query SnapshotQuery, visit func(Snapshot)) error {
 	err := c.visitSnapshots(ctx, query, visit)
 	if fault, ok := err.(*Fault); ok {
-		return fault.withDoing("look for snapshots")
+		return fault.withDoing("find snapshots")
 	}
 	return err
 }
@@ -81,7 +81,7 @@ func (c *Client) EachSnapshot(ctx context.Context, query SnapshotQuery, visit fu
 func (c *Client) describeSnapshotsQuery(ctx context.Context, text string, _ []string) ([]Snapshot, error) {
 	var query SnapshotQuery
 	if err := json.Unmarshal([]byte(text), &query); err != nil {
-		return nil, invalidRequest("DescribeSnapshots", "look for snapshots", "internal error: "+err.Error())
+		return nil, invalidRequest("DescribeSnapshots", "find snapshots", "internal error: "+err.Error())
 	}
 	return c.describeSnapshots(ctx, query)
 }
@@ -157,7 +157,7 @@ func (c *Client) CreateSnapshots(ctx context.Context, r CreateSnapshotsRequest) 
 	if len(r.ExcludeVolumes) > maxExcludedVolumes {
 		return nil, &Fault{Op: "CreateSnapshots", Doing: doing, Class: Limit,
 			Message: fmt.Sprintf("%d attached volumes would have to be left out, and EC2 can leave out %d", len(r.ExcludeVolumes), maxExcludedVolumes),
-			Hint:    `set consistency = "volume" in the settings: then each volume is frozen and snapshotted on its own`}
+			Hint:    `set consistency = "volume" in the settings, so that each volume is frozen and snapshotted separately`}
 	}
 	out, err := call(ctx, c, "CreateSnapshots", doing, (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
 		InstanceSpecification: &types.InstanceSpecification{

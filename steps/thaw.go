@@ -48,16 +48,16 @@ func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {
 				return out, lost
 			case !win.taken: // whatever kept the snapshots from being taken is the failure, not this
 				if lost != nil {
-					w.log("warn", "a held hook failed as well", "section", a.Section, "error", lost)
+					w.log("warn", "a held hook failed too", "section", a.Section, "error", lost)
 				}
 				return out, nil
 			case !hold.Unbroken:
-				hint := "see whether the machine or EC2 is overloaded, or raise max_hold"
+				hint := "check whether the machine or EC2 is overloaded, or raise max_hold"
 				if hold.FrozenByOthers {
-					hint = "see what else freezes and thaws it, such as another backup tool at the same hour"
+					hint = "find out what else freezes and thaws it, such as another backup tool at the same time"
 				}
-				return out, plan.Terminal("the snapshots are deleted; "+hint,
-					fmt.Errorf("the freeze did not hold until the snapshots were taken: %s", hold.Reason))
+				return out, plan.Terminal("the snapshots were deleted; "+hint,
+					fmt.Errorf("the freeze was broken before the snapshots were taken: %s", hold.Reason))
 			}
 			if lost != nil {
 				out.Held, out.Reason = false, lost.Error()
@@ -77,14 +77,14 @@ func (w *World) thawLeft(ctx context.Context, a plan.Attempt) (Thawed, error) {
 		}
 		switch t.Outcome {
 		case guard.WasFrozen:
-			out.Reason = "thawed what a dead process had left frozen"
-			w.log("warn", "thawed a file system that a dead process had left frozen", "mount", t.Path)
+			out.Reason = "thawed what a dead process left frozen"
+			w.log("warn", "thawed a file system that a dead process left frozen", "mount", t.Path)
 		case guard.NotThawed:
 			return out, plan.NeedsOperator("thaw it: `snaptastic thaw "+t.Path+"`", fmt.Errorf("cannot thaw %s: %w", t.Path, t.Err))
 		}
 	}
 	if err != nil {
-		w.log("warn", "looking for file systems that dead processes left frozen", "error", err)
+		w.log("warn", "finding file systems that dead processes left frozen", "error", err)
 	}
 	return out, nil
 }

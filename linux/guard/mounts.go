@@ -174,7 +174,7 @@ func explain(errno syscall.Errno, k kind) error {
 	freeze := k == isRefused
 	switch {
 	case errno == syscall.EBUSY && freeze:
-		return &explainedError{"somebody else has frozen it", errno}
+		return &explainedError{"another program has frozen it", errno}
 	case errno == syscall.EOPNOTSUPP && freeze:
 		return &explainedError{"this kind of file system cannot be frozen", errno}
 	case errno == syscall.EINVAL && !freeze:
