@@ -169,8 +169,8 @@ func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
 	if c.region == "" {
 		identity, err := c.metadata.Identity(ctx)
 		if err != nil {
-			fault := Classify("GetInstanceIdentityDocument", err).withDoing("tell the AWS region")
-			fault.Hint = "set the region: in the settings file, with --region, or as AWS_REGION"
+			fault := Classify("GetInstanceIdentityDocument", err).withDoing("determine the AWS region")
+			fault.Hint = "set the region in the settings file, with --region or in AWS_REGION"
 			return nil, fault
 		}
 		c.region = identity.Region

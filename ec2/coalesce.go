@@ -155,7 +155,7 @@ func (l *coalescer[T]) close(filter string, g *batch[T]) {
 func canceled(ctx context.Context, op, doing, detail string) *Fault {
 	message := "canceled"
 	if ctx.Err() == context.DeadlineExceeded {
-		message = "ran out of time"
+		message = "timed out"
 	}
 	return &Fault{Op: op, Doing: doing, Class: Canceled, Message: message + detail, cause: context.Cause(ctx)}
 }

@@ -110,17 +110,17 @@ func unmapped(code, message string) bool {
 
 // hints are what to do about an error code. Quota names are those of the Service Quotas console.
 var hints = map[string]string{
-	"VolumeLimitExceeded":                   "delete volumes that nobody needs, or ask for more of the Service Quotas entry \"Storage for ... volumes, in TiB\" of Amazon EBS",
-	"MaxIOPSLimitExceeded":                  "ask for more of the Service Quotas entry \"IOPS for Provisioned IOPS SSD volumes\" of Amazon EBS",
-	"AttachmentLimitExceeded":               "the instance holds as many volumes as its type can: detach one, or use an instance type with more EBS attachments",
-	"SnapshotLimitExceeded":                 "delete expired snapshots, or ask for more of the Service Quotas entry \"Snapshots per Region\" of Amazon EBS",
-	"PendingSnapshotLimitExceeded":          "wait until the snapshots that are under way have completed",
-	"ConcurrentSnapshotLimitExceeded":       "wait until the snapshots of this volume that are under way have completed",
-	"TagLimitExceeded":                      "a resource takes 50 tags: use fewer of them",
-	"InsufficientVolumeCapacity":            "the zone has no room for this volume type now: try later, or use another volume_type",
+	"VolumeLimitExceeded":                   "delete unused volumes, or request an increase of the Service Quotas entry \"Storage for ... volumes, in TiB\" of Amazon EBS",
+	"MaxIOPSLimitExceeded":                  "request an increase of the Service Quotas entry \"IOPS for Provisioned IOPS SSD volumes\" of Amazon EBS",
+	"AttachmentLimitExceeded":               "the instance type's attachment limit is reached: detach a volume, or use an instance type with more EBS attachments",
+	"SnapshotLimitExceeded":                 "delete expired snapshots, or request an increase of the Service Quotas entry \"Snapshots per Region\" of Amazon EBS",
+	"PendingSnapshotLimitExceeded":          "wait until the pending snapshots have completed",
+	"ConcurrentSnapshotLimitExceeded":       "wait until the pending snapshots of this volume have completed",
+	"TagLimitExceeded":                      "a resource can have at most 50 tags: use fewer tags",
+	"InsufficientVolumeCapacity":            "the zone has no capacity for this volume type: try again later, or use another volume_type",
 	"SnapshotCreationPerVolumeRateExceeded": "wait 15 seconds or more between two snapshots of one volume",
 	"InvalidVolume.ZoneMismatch":            "a volume can only be attached in its own availability zone: create it in the instance's zone",
-	"InvalidDevice.InUse":                   "another volume has this device name: detach it, or declare another name",
+	"InvalidDevice.InUse":                   "another volume has this device name: detach it or declare another device name",
 	"VolumeInUse":                           "the volume is already attached: see where with DescribeVolumes, and detach it there first",
 	"InvalidSnapshot.InUse":                 "an image uses the snapshot: deregister the image first",
 	"RequestExpired":                        "the machine's clock is wrong: set it (chronyd or timesyncd)",
@@ -131,8 +131,8 @@ var hints = map[string]string{
 	"ExpiredTokenException":                 "the session credentials have expired: renew them",
 	"OptInRequired":                         "enable the region for the account",
 	"PendingVerification":                   "AWS is still verifying the account: try again in some hours, or ask AWS support",
-	"IdempotentParameterMismatch":           "the token was used before with other parameters: start a new run",
-	"KMSKeyNotAccessible":                   "let the role use the KMS key (kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext), and see that the key is enabled",
+	"IdempotentParameterMismatch":           "the token was already used with other parameters: start a new run",
+	"KMSKeyNotAccessible":                   "allow the role to use the KMS key (kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext), and check that the key is enabled",
 }
 
 var deniedAction = regexp.MustCompile(`perform: ([a-z0-9-]+:[A-Za-z]+)`)
@@ -150,9 +150,9 @@ func hint(fault *Fault) string {
 	case fault.Class == InUse && fault.Op == "AttachVolume":
 		return hints["InvalidDevice.InUse"]
 	case fault.Class == Limit:
-		return "ask for a higher quota in Service Quotas, or remove what is not needed"
+		return "request a quota increase in Service Quotas, or delete unused resources"
 	case fault.Class == Ambiguous:
-		return "look for what it may have made before sending it again"
+		return "check what it may have created before sending it again"
 	}
 	return ""
 }
@@ -165,7 +165,7 @@ func missingActions(fault *Fault) string {
 	}
 	switch fault.Op {
 	case "CreateVolume", "CreateSnapshot", "CreateSnapshots":
-		return "ec2:" + fault.Op + " (and ec2:CreateTags, since it is tagged as it is made)"
+		return "ec2:" + fault.Op + " (and ec2:CreateTags, because it is tagged on creation)"
 	}
 	return "ec2:" + fault.Op
 }

@@ -29,7 +29,7 @@ var Permissions = []string{
 func (c *Client) DryRun(ctx context.Context, action string, r DryRunRequest) error {
 	try, ok := c.dryRunCalls(r)[action]
 	if !ok {
-		return invalidRequest(action, "try "+action, "internal error: no dry run is known for "+action)
+		return invalidRequest(action, "try "+action, "internal error: no dry run for "+action)
 	}
 	err := try(ctx)
 	if fault, ok := errors.AsType[*Fault](err); ok && fault.Class == DryRun {

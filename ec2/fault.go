@@ -158,7 +158,7 @@ func classifyCredentials(fault *Fault, missing *credentialsError) {
 		fault.Class, fault.Message = Transient, "no usable AWS credentials: the metadata service does not answer"
 		fault.Hint = metadataHint
 	case missing.status == http.StatusNotFound && !missing.token:
-		fault.Message = "no usable AWS credentials: the instance's metadata shows no role"
+		fault.Message = "no usable AWS credentials: the instance has no role"
 	case missing.status >= 300:
 		fault.Message = fmt.Sprintf("no usable AWS credentials: the metadata service answers HTTP %d", missing.status)
 		if missing.status >= 500 {
@@ -190,12 +190,12 @@ func classifyCanceled(fault *Fault, err error) {
 	fault.Class = Canceled
 	fault.Message = "canceled"
 	if errors.Is(err, context.DeadlineExceeded) {
-		fault.Message = "ran out of time"
+		fault.Message = "timed out"
 	}
 	_, sent := errors.AsType[*smithy.CanceledError](err)
 	if sent && sentOnce[fault.Op] {
 		fault.Class = Ambiguous
-		fault.Message += " after the request was sent; it may have had its effect"
+		fault.Message += " after the request was sent; it may have taken effect"
 	}
 }
 
@@ -206,22 +206,22 @@ func classifyUnreadable(fault *Fault, answer *smithyhttp.ResponseError) {
 	switch {
 	case status >= 500:
 		fault.Class = Transient
-		fault.Message = fmt.Sprintf("the endpoint answered HTTP %d without saying why", status)
+		fault.Message = fmt.Sprintf("the endpoint answered HTTP %d without a reason", status)
 	case status >= 300:
 		fault.Class = Invalid
-		fault.Message = fmt.Sprintf("the endpoint answered HTTP %d, and not as EC2 does", status)
+		fault.Message = fmt.Sprintf("the endpoint answered HTTP %d, which is not an EC2 response", status)
 		fault.Hint = endpointHint
 	default:
 		fault.Class = Transient
 		fault.Message = "the answer cannot be read: " + rootCause(answer)
 		if torn {
-			fault.Message = "the answer is cut short or is not EC2's"
+			fault.Message = "the answer is truncated or not from EC2"
 		}
 		fault.Hint = endpointHint
 	}
 	if sentOnce[fault.Op] && fault.Class == Transient {
 		fault.Class = Ambiguous
-		fault.Message += "; the request may have had its effect"
+		fault.Message += "; the request may have taken effect"
 	}
 }
 
@@ -243,13 +243,13 @@ func classifyConnection(fault *Fault, err error) {
 	case isUnsent(err):
 		fault.Class = Transient
 		fault.Message = "the endpoint cannot be reached: " + fault.Message
-		fault.Hint = "check the region, the endpoint URL, and the way to it (security group, NAT gateway or VPC endpoint)"
+		fault.Hint = "check the region, the endpoint URL and the network path (security group, NAT gateway or VPC endpoint)"
 	case (sending || reading) && sentOnce[fault.Op]:
 		fault.Class = Ambiguous
-		fault.Message = "no answer came back (" + fault.Message + "); the request may have had its effect"
+		fault.Message = "no response (" + fault.Message + "); the request may have taken effect"
 	case sending || reading:
 		fault.Class = Transient
-		fault.Message = "no answer came back: " + fault.Message
+		fault.Message = "no response: " + fault.Message
 	default:
 		fault.Class = Invalid
 	}
@@ -265,7 +265,7 @@ func isTimeout(err error) bool {
 	return sending
 }
 
-const endpointHint = "check the endpoint URL, and whether a proxy stands between (HTTPS_PROXY, NO_PROXY)"
+const endpointHint = "check the endpoint URL and the proxy settings (HTTPS_PROXY, NO_PROXY)"
 
 func isUnexpectedResponse(err error) bool {
 	_, foreign := errors.AsType[*unexpectedResponse](err)

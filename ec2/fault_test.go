@@ -47,17 +47,17 @@ func TestEachErrorCodeHasItsClassAndItsHint(t *testing.T) {
 		{"CreateVolume", 403, "UnauthorizedOperation", "User: arn:aws:sts::1:assumed-role/r/i is not authorized to perform: ec2:CreateTags on resource: x because no identity-based policy allows the ec2:CreateTags action", Denied, "allow ec2:CreateTags in"},
 		{"AttachVolume", 400, "AttachmentLimitExceeded", "", Limit, "instance type"},
 		{"AttachVolume", 400, "InvalidVolume.ZoneMismatch", "", Invalid, "availability zone"},
-		{"AttachVolume", 400, "VolumeInUse", "vol-1 is already attached to an instance", InUse, "attached already"},
+		{"AttachVolume", 400, "VolumeInUse", "vol-1 is already attached to an instance", InUse, "already attached"},
 		{"AttachVolume", 400, "InvalidParameterValue", "Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use", InUse, "another volume has this device name"},
 		{"AttachVolume", 400, "InvalidParameterValue", "Value (/dev/zz) for parameter device is invalid", Invalid, ""},
 		{"AttachVolume", 400, "IncorrectState", "vol-1 is not 'available'.", SettleLater, ""},
 		{"AttachVolume", 400, "InvalidVolume.NotFound", "The volume 'vol-1' does not exist.", NotFound, ""},
 		{"AttachVolume", 400, "InvalidVolumeID.Malformed", "", Invalid, ""},
-		{"CreateSnapshot", 500, "InternalError", "", Ambiguous, "look for what it may have made"},
+		{"CreateSnapshot", 500, "InternalError", "", Ambiguous, "check what it may have created"},
 		{"CreateSnapshot", 503, "RequestLimitExceeded", "Request limit exceeded.", Throttled, ""},
 		{"CreateSnapshot", 400, "SnapshotCreationPerVolumeRateExceeded", "", RateExceeded, "15 seconds"},
 		{"CreateSnapshot", 400, "SnapshotLimitExceeded", "", Limit, "Snapshots per Region"},
-		{"CreateSnapshot", 400, "ConcurrentSnapshotLimitExceeded", "", RateExceeded, "under way"},
+		{"CreateSnapshot", 400, "ConcurrentSnapshotLimitExceeded", "", RateExceeded, "pending snapshots"},
 		{"DescribeVolumes", 401, "AuthFailure", "AWS was not able to validate the provided access credentials", Denied, "clock"},
 		{"DescribeVolumes", 400, "RequestExpired", "", Denied, "clock"},
 		{"DeleteSnapshot", 400, "InvalidSnapshot.InUse", "The snapshot snap-1 is currently in use by ami-1", InUse, "deregister"},
@@ -108,11 +108,11 @@ func TestUnexpectedResponsesAreClassified(t *testing.T) {
 	}{
 		{"HTML from a proxy, 502", answer{status: 502, body: "<html><body>Bad Gateway</body></html>"}, Transient, Ambiguous, 5, "HTTP 502"},
 		{"HTML from a proxy, 403", answer{status: 403, body: "<html><body>Forbidden<br></body></html>"}, Invalid, Invalid, 1, "HTTP 403"},
-		{"HTML that is a success", answer{body: "<html><body>Please log in<br></body></html>"}, Transient, Ambiguous, 5, "not as EC2 does"},
-		{"an empty success", answer{}, Transient, Ambiguous, 5, "not as EC2 does"},
-		{"half an answer", answer{body: volumesAnswer("", Volume{ID: "vol-1"}).body[:150]}, Transient, Ambiguous, 5, "cut short"},
-		{"the answer to another question", createdAnswer("vol-1"), Transient, Ambiguous, 5, "not as EC2 does"},
-		{"JSON", answer{body: `{"volumes":[]}`}, Transient, Ambiguous, 5, "not as EC2 does"},
+		{"HTML that is a success", answer{body: "<html><body>Please log in<br></body></html>"}, Transient, Ambiguous, 5, "not with an EC2 response"},
+		{"an empty success", answer{}, Transient, Ambiguous, 5, "not with an EC2 response"},
+		{"half an answer", answer{body: volumesAnswer("", Volume{ID: "vol-1"}).body[:150]}, Transient, Ambiguous, 5, "truncated"},
+		{"the answer to another question", createdAnswer("vol-1"), Transient, Ambiguous, 5, "not with an EC2 response"},
+		{"JSON", answer{body: `{"volumes":[]}`}, Transient, Ambiguous, 5, "not with an EC2 response"},
 		{"a redirect", answer{status: 302, header: map[string][]string{"Location": {"http://login.test/"}}}, Invalid, Invalid, 1, "HTTP 302"},
 		{"an empty 500", answer{status: 500}, Transient, Ambiguous, 5, "HTTP 500"},
 		{"a reset after sending", reset, Transient, Ambiguous, 5, "connection reset"},
@@ -127,7 +127,7 @@ func TestUnexpectedResponsesAreClassified(t *testing.T) {
 				if got := len(read.seen("DescribeVolumes")); got != test.reads {
 					t.Errorf("%d requests, want %d", got, test.reads)
 				}
-				if !strings.Contains(fault.Error(), test.says) || !strings.HasPrefix(fault.Error(), "cannot look at the volumes of i-1: ") {
+				if !strings.Contains(fault.Error(), test.says) || !strings.HasPrefix(fault.Error(), "cannot describe the volumes of i-1: ") {
 					t.Errorf("says %q, lacks %q", fault, test.says)
 				}
 				create := always(test.answer)

@@ -116,7 +116,7 @@ func (c *Client) LockedSnapshots(ctx context.Context) (map[string]string, error)
 	locked := map[string]string{}
 	in := &sdk.DescribeLockedSnapshotsInput{MaxResults: aws.Int32(c.config.PageSize)}
 	err := eachPage(func() (*string, error) {
-		out, err := call(ctx, c, "DescribeLockedSnapshots", "look for locked snapshots", (*sdk.Client).DescribeLockedSnapshots, in)
+		out, err := call(ctx, c, "DescribeLockedSnapshots", "describe locked snapshots", (*sdk.Client).DescribeLockedSnapshots, in)
 		if err != nil {
 			return nil, err
 		}
@@ -137,7 +137,7 @@ func (c *Client) SnapshotsByID(ctx context.Context, ids ...string) (map[string]S
 	var looking errgroup.Group
 	for i, id := range ids {
 		looking.Go(func() (err error) {
-			found[i], err = c.snapshotsByIDs.do(ctx, "look at "+id, "snapshot-id", id)
+			found[i], err = c.snapshotsByIDs.do(ctx, "describe "+id, "snapshot-id", id)
 			return err
 		})
 	}

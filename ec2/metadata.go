@@ -156,10 +156,10 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, request func(conte
 		fault.Message = fmt.Sprintf("the metadata service at %s has no session tokens (HTTP 404)", m.url)
 		fault.Hint = metadataHint
 	case status == http.StatusNotFound:
-		fault.Class, fault.Message = NotFound, "the metadata service has no such entry"
+		fault.Class, fault.Message = NotFound, "the metadata service has no such path"
 	case status == http.StatusForbidden || status == http.StatusUnauthorized || status == http.StatusMethodNotAllowed:
 		fault.Class = Denied
-		fault.Message = fmt.Sprintf("the metadata service at %s refuses (HTTP %d)", m.url, status)
+		fault.Message = fmt.Sprintf("the metadata service at %s denies access (HTTP %d)", m.url, status)
 		fault.Hint = "enable it for the instance: aws ec2 modify-instance-metadata-options --http-endpoint enabled"
 	case status >= 300:
 		fault.Class = Transient
@@ -174,8 +174,8 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, request func(conte
 		fault.Hint = metadataHint
 	case status == 0 && strings.Contains(err.Error(), "AWS_EC2_METADATA_DISABLED"):
 		fault.Class, fault.Late = Denied, false
-		fault.Message = "AWS_EC2_METADATA_DISABLED forbids to ask the metadata service"
-		fault.Hint = "unset it: which instance this is, only its metadata tells"
+		fault.Message = "AWS_EC2_METADATA_DISABLED disables the metadata service"
+		fault.Hint = "unset it: the instance id comes from instance metadata"
 	default:
 		fault.Class = Invalid
 		fault.Message = fmt.Sprintf("the answer of %s cannot be read: %s", m.url, rootCause(err))
@@ -183,7 +183,7 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, request func(conte
 	return fault
 }
 
-const metadataHint = "is this an EC2 instance? In a container its hop limit must be 2 or more; elsewhere use --sandbox"
+const metadataHint = "on EC2, check that metadata is enabled (in a container the hop limit must be at least 2); elsewhere, use --sandbox"
 
 func isAbsent(err error) bool {
 	fault, ok := errors.AsType[*Fault](err)

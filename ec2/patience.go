@@ -48,7 +48,7 @@ func (p Patience) Retry(ctx context.Context, request func(context.Context) error
 			return stopped(ctx, last, err)
 		case cutOff && last != nil: // says less than the try before
 		case cutOff && !isFault:
-			last = &Fault{Op: "Describe", Doing: "ask", Class: Transient, Message: "no answer came in time"}
+			last = &Fault{Op: "Describe", Doing: "ask", Class: Transient, Message: "no response in time"}
 		case !isFault || !cutOff && !fault.IsTemporary():
 			return err
 		default:
@@ -110,7 +110,7 @@ func stopped(ctx context.Context, last *Fault, err error) error {
 func timedOut(last *Fault, asked time.Duration) error {
 	fault := *last
 	if asked >= time.Second {
-		fault.Message += fmt.Sprintf("; asked for %s", asked.Round(time.Second))
+		fault.Message += fmt.Sprintf("; retried for %s", asked.Round(time.Second))
 	}
 	return &fault
 }

@@ -110,7 +110,7 @@ func (p *poller[T]) run(ctx context.Context, self *polling) {
 		}
 		if err != nil {
 			slower = min(slower+1, 5)
-			p.log("debug", "a look at what is waited for failed", "error", err)
+			p.log("debug", "polling failed", "error", err)
 		} else {
 			slower = max(slower-1, 0)
 		}

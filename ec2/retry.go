@@ -71,7 +71,7 @@ func (t *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	}
 	wait := min(maxRetryDelay, baseRetryDelay<<min(t.attempts, 10))
 	wait = wait/2 + rand.N(wait/2)
-	t.log("debug", "asking EC2 again", "action", t.op, "attempt", t.attempts+1, "in", wait, "because", fault.Message, "code", fault.Code)
+	t.log("debug", "retrying the EC2 call", "action", t.op, "attempt", t.attempts+1, "in", wait, "because", fault.Message, "code", fault.Code)
 	return wait, nil
 }
 

@@ -100,5 +100,5 @@ type unexpectedResponse struct {
 }
 
 func (f *unexpectedResponse) Error() string {
-	return fmt.Sprintf("%s answered HTTP %d, but not as EC2 does", f.from, f.status)
+	return fmt.Sprintf("%s answered HTTP %d, but not with an EC2 response", f.from, f.status)
 }

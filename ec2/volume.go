@@ -76,7 +76,7 @@ func (c *Client) CreateVolume(ctx context.Context, r CreateVolumeRequest) (Volum
 		doing += " in " + r.Zone
 	}
 	if r.ClientToken == "" || len(r.ClientToken) > 64 {
-		return Volume{}, invalidRequest("CreateVolume", doing, fmt.Sprintf("internal error: a client token has 1 to 64 characters, this one %d", len(r.ClientToken)))
+		return Volume{}, invalidRequest("CreateVolume", doing, fmt.Sprintf("internal error: a client token must have 1 to 64 characters, got %d", len(r.ClientToken)))
 	}
 	out, err := call(ctx, c, "CreateVolume", doing, (*sdk.Client).CreateVolume, &sdk.CreateVolumeInput{
 		ClientToken:              aws.String(r.ClientToken),
@@ -165,7 +165,7 @@ func (c *Client) SetDeleteOnTermination(ctx context.Context, instanceID, device 
 
 // AttachedVolumes returns the volumes that are attached, attaching or detaching, sorted by device.
 func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volume, error) {
-	found, err := c.volumeQueries.do(ctx, "look at the volumes of "+instanceID, "attachment.instance-id", instanceID)
+	found, err := c.volumeQueries.do(ctx, "describe the volumes of "+instanceID, "attachment.instance-id", instanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volu
 // Volume returns one volume, or a NotFound fault: right after its creation EC2 may not show it yet. The result may be
 // cached for up to a second, unless this client has sent a mutating request since.
 func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
-	doing := "look at " + id
+	doing := "describe " + id
 	if v, known := c.cache.get(id); known {
 		return v, nil
 	}
@@ -192,7 +192,7 @@ func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 	found = matching(found, func(v Volume) bool { return v.ID == id })
 	if len(found) == 0 {
 		return Volume{}, &Fault{Op: "DescribeVolumes", Doing: doing, Class: NotFound, Code: "InvalidVolume.NotFound",
-			Message: "EC2 knows no such volume, or not yet", RetryAfter: time.Second}
+			Message: "EC2 does not know this volume, or not yet", RetryAfter: time.Second}
 	}
 	return found[0], nil
 }
@@ -200,14 +200,14 @@ func (c *Client) Volume(ctx context.Context, id string) (Volume, error) {
 // VolumesByTag returns the volumes that have all the tags with exactly these values, sorted by id.
 func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Volume, error) {
 	if len(tags) == 0 {
-		return nil, invalidRequest("DescribeVolumes", "look for volumes by tag", "internal error: no tag to look for")
+		return nil, invalidRequest("DescribeVolumes", "find volumes by tag", "internal error: no tag to search for")
 	}
 	// Filter by one tag, so that lanes that search by the same key share a call, and compare the rest here. The
 	// longest value is the most selective: a token rather than a role.
 	key := slices.SortedFunc(maps.Keys(tags), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(tags[b]), len(tags[a])), cmp.Compare(a, b))
 	})[0]
-	doing := "look for volumes by tag " + key
+	doing := "find volumes by tag " + key
 	found, err := c.volumeQueries.do(ctx, doing, "tag:"+key, Literal(tags[key]))
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ func (c *Client) WaitVolume(ctx context.Context, id string, done func(Volume) (b
 		id: id, op: "DescribeVolumes", settle: c.config.SettleWindow, done: done, progress: progress, phase: volumePhase,
 		broken: func(v Volume) string {
 			if v.State == "error" {
-				return "EC2 could not make it: its state is error"
+				return "EC2 could not create it: its state is error"
 			}
 			return ""
 		},
@@ -39,7 +39,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, done func(Snapshot
 			}
 			return "the snapshot failed; EC2 does not say why"
 		},
-		lost: Fault{Code: "InvalidSnapshot.NotFound", Hint: "it was deleted, or is not this account's"},
+		lost: Fault{Code: "InvalidSnapshot.NotFound", Hint: "it was deleted, or belongs to another account"},
 	})
 }
 
@@ -102,10 +102,10 @@ func standing[T any](watch watch[T], last T, shown bool, failure error, waited t
 	if shown {
 		text += ": it is still " + watch.phase(last)
 	} else {
-		text += ": EC2 has not shown it"
+		text += ": EC2 does not show it"
 	}
 	if failure != nil {
-		text += fmt.Sprintf("; the last look failed: %v", failure)
+		text += fmt.Sprintf("; the last poll failed: %v", failure)
 	}
 	return text
 }
@@ -113,9 +113,9 @@ func standing[T any](watch watch[T], last T, shown bool, failure error, waited t
 func lost[T any](watch watch[T], doing string, shown bool, gone time.Duration) *Fault {
 	fault := watch.lost
 	fault.Op, fault.Doing, fault.Class = watch.op, doing, NotFound
-	fault.Message = fmt.Sprintf("EC2 has not shown it for %s", gone.Round(100*time.Millisecond))
+	fault.Message = fmt.Sprintf("EC2 does not show it after %s", gone.Round(100*time.Millisecond))
 	if shown {
-		fault.Message = fmt.Sprintf("it has vanished: EC2 showed it before, but not for the last %s", gone.Round(100*time.Millisecond))
+		fault.Message = fmt.Sprintf("it disappeared: EC2 has not shown it for the last %s", gone.Round(100*time.Millisecond))
 	}
 	return &fault
 }

@@ -172,8 +172,8 @@ func TestNotFoundIsToleratedForTheSettleWindowOnly(t *testing.T) {
 	}{
 		{"not visible at first", []answer{nothing, nothing, nothing, ready}, 0, ""},
 		{"flickers", []answer{creating, nothing, creating, nothing, ready}, 0, ""},
-		{"never appears", []answer{nothing}, NotFound, "has not shown it for"},
-		{"vanishes", []answer{creating, creating, nothing}, NotFound, "it has vanished"},
+		{"never appears", []answer{nothing}, NotFound, "does not show it after"},
+		{"vanishes", []answer{creating, creating, nothing}, NotFound, "it disappeared"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -228,7 +228,7 @@ func TestAWaitOutlivesADeadEndpointUntilItsTimeIsUp(t *testing.T) {
 		defer cancel()
 		_, err := cloud.client(t).WaitVolume(ctx, "vol-1", available, nil)
 		wantFault(t, err, Canceled)
-		for _, part := range []string{"ran out of time after 1m0s: it is still creating", "connection reset"} {
+		for _, part := range []string{"timed out after 1m0s: it is still creating", "connection reset"} {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%q lacks %q", err, part)
 			}

@@ -243,7 +243,7 @@ func TestADamagedJournalIsRefusedOrHarmless(t *testing.T) {
 			case err == nil && said != good[run]:
 				t.Fatalf("%s: run %s is acted on as\n%s\nand was\n%s", k.name, run, said, good[run])
 			case err == nil:
-			case errors.As(err, &d) && strings.HasPrefix(err.Error(), "journal damaged: "), strings.Contains(err.Error(), "newer program"):
+			case errors.As(err, &d) && strings.HasPrefix(err.Error(), "journal damaged: "), strings.Contains(err.Error(), "newer version"):
 				refused++
 			default:
 				t.Fatalf("%s: %v", k.name, err)

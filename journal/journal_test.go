@@ -334,14 +334,14 @@ func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 		edit func(tx *bolt.Tx) error
 		says string
 	}{
-		"a newer schema":         {put("meta", "schema", "3"), "newer program"},
+		"a newer schema":         {put("meta", "schema", "3"), "newer version"},
 		"no schema":              {put("meta", "schema", "x"), "damaged"},
 		"a missing bucket":       {func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("steps")) }, "damaged"},
 		"a broken record":        {put("steps", "a:v", "{"), "damaged"},
-		"an unknown state":       {put("steps", "a:v", `{"state":"dancing"}`), "makes no sense"},
-		"a record of no step":    {put("steps", "zzz", `{"state":"done"}`), "makes no sense"},
-		"a negative generation":  {put("steps", "a:v", `{"state":"done","generation":-1}`), "makes no sense"},
-		"another plan":           {put("plan", "plan", `{"schema":1,"resumption":"continue","steps":[{"id":"q","kind":"k","look":"state","scope":"cloud"}]}`), "not the one"},
+		"an unknown state":       {put("steps", "a:v", `{"state":"dancing"}`), "is invalid"},
+		"a record of no step":    {put("steps", "zzz", `{"state":"done"}`), "is invalid"},
+		"a negative generation":  {put("steps", "a:v", `{"state":"done","generation":-1}`), "is invalid"},
+		"another plan":           {put("plan", "plan", `{"schema":1,"resumption":"continue","steps":[{"id":"q","kind":"k","look":"state","scope":"cloud"}]}`), "does not match the run"},
 		"a plan that is no plan": {put("plan", "plan", `[]`), "damaged"},
 	}
 	for name, tt := range tests {

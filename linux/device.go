@@ -67,7 +67,7 @@ func openDevice(path string) (Device, error) {
 	defer f.Close()
 	size, err := sizeOf(f)
 	if err != nil {
-		return Device{}, fmt.Errorf("cannot tell the size of %s: %w", real, err)
+		return Device{}, fmt.Errorf("cannot determine the size of %s: %w", real, err)
 	}
 	return Device{Path: real, Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev), Size: size}, nil
 }

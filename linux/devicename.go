@@ -26,16 +26,16 @@ func CanonicalDeviceName(name string) (canonical string, translated bool, err er
 	}
 	switch {
 	case rootNames.MatchString(full):
-		return "", false, fmt.Errorf("device name %q is the root device's: use /dev/sdf to /dev/sdp", name)
+		return "", false, fmt.Errorf("device name %q is reserved for the root device: use /dev/sdf to /dev/sdp", name)
 	case deviceNames.MatchString(full):
 		return full, full != name, nil
 	case strings.HasPrefix(full, "/dev/nvme"):
-		return "", false, fmt.Errorf("device name %q is the kernel's, which changes from boot to boot: give the EC2 name, such as /dev/sdf", name)
+		return "", false, fmt.Errorf("device name %q is a kernel name, which can change at every boot: use the EC2 device name, such as /dev/sdf", name)
 	}
 	if m := numberedNames.FindStringSubmatch(full); m != nil {
 		return m[1], true, nil
 	}
-	return "", false, fmt.Errorf("device name %q is not one that EC2 takes: use /dev/sdf to /dev/sdp", name)
+	return "", false, fmt.Errorf("device name %q is not valid for EC2: use /dev/sdf to /dev/sdp", name)
 }
 
 // SameKernelName says whether a kernel that tells no serials may show both devices under one name, each moved by its offset.
@@ -69,7 +69,7 @@ func kernelNames(name string, nameOffset int) ([]string, error) {
 	if nameOffset != 0 {
 		last := int(letters[len(letters)-1]) + nameOffset
 		if last < 'a' || last > 'z' {
-			return nil, fmt.Errorf("device_name_offset %d moves %s past the alphabet", nameOffset, name)
+			return nil, fmt.Errorf("device_name_offset %d shifts %s past the end of the alphabet", nameOffset, name)
 		}
 		return []string{"xvd" + letters[:len(letters)-1] + string(rune(last))}, nil
 	}

@@ -99,9 +99,9 @@ func (h *Host) findByName(q DeviceQuery, serials map[string]string, nitro bool) 
 		case nitro && d.VolumeID == "":
 			saw = append(saw, fmt.Sprintf("%s, which has no EBS serial", node))
 		case q.wrongSize(d):
-			saw = append(saw, fmt.Sprintf("%s, which tells no serial and has %d bytes, while the volume has %d", node, d.Size, q.Size))
+			saw = append(saw, fmt.Sprintf("%s, which has no serial and %d bytes (the volume has %d)", node, d.Size, q.Size))
 		case d.VolumeID == "" && h.findRival(q) != "":
-			saw = append(saw, fmt.Sprintf("%s, which tells no serial and may as well be %s under a shifted name: set device_name_offset, to 0 if this kernel does not shift its names", node, h.findRival(q)))
+			saw = append(saw, fmt.Sprintf("%s, which has no serial and could also be %s under a shifted name: set device_name_offset (0 if this kernel does not shift names)", node, h.findRival(q)))
 		default:
 			matches = append(matches, d)
 		}

@@ -122,8 +122,8 @@ func TestAWaitErrorSaysWhyADeviceWithoutSerialIsNotTheVolume(t *testing.T) {
 	d := newDisk(t, mib)
 	w := newTree(t).node("xvdj", d.path)
 	for words, q := range map[string]DeviceQuery{
-		"1048576 bytes, while the volume has 3145728": {VolumeID: "vol-0abc", Name: "/dev/sdj", Size: 3 * mib},
-		"set device_name_offset":                      {VolumeID: "vol-0abc", Name: "/dev/sdj", Size: mib, Rivals: []string{"/dev/sdf"}},
+		"1048576 bytes (the volume has 3145728)": {VolumeID: "vol-0abc", Name: "/dev/sdj", Size: 3 * mib},
+		"set device_name_offset":                 {VolumeID: "vol-0abc", Name: "/dev/sdj", Size: mib, Rivals: []string{"/dev/sdf"}},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -93,7 +93,7 @@ func mkfsArgs(q FormatRequest) ([]string, error) {
 		add("-u", q.UUID)
 		add("-l", q.Label)
 	default:
-		return nil, fmt.Errorf("unknown file system; known are %s", strings.Join(FileSystems(), " "))
+		return nil, fmt.Errorf("unknown file system; supported: %s", strings.Join(FileSystems(), " "))
 	}
 	args = append(mergeExtended(args, q.Options), q.Device)
 	return args, nil
@@ -177,7 +177,7 @@ func (h *Host) readyForMkfs(ctx context.Context, q FormatRequest) error {
 		return err
 	}
 	if !s.Blank() && (s.UUID == "" || !strings.EqualFold(s.UUID, q.UUID)) {
-		return fmt.Errorf("it carries %s: %w", s, ErrNotBlank)
+		return fmt.Errorf("it contains %s: %w", s, ErrNotBlank)
 	}
 	if q.UUID == "" {
 		return nil

@@ -38,7 +38,7 @@ var freezable = map[string]bool{
 func (h *Host) FreezeRisks(target string, extra []NamedPath) ([]FreezeRisk, error) {
 	m, ok, err := h.MountAt(target)
 	if err != nil {
-		return nil, fmt.Errorf("cannot tell whether %s may be frozen: %w", target, err)
+		return nil, fmt.Errorf("cannot determine whether %s can be frozen: %w", target, err)
 	}
 	if !ok {
 		return []FreezeRisk{{target, "it is not a mount point"}}, nil
@@ -49,7 +49,7 @@ func (h *Host) FreezeRisks(target string, extra []NamedPath) ([]FreezeRisk, erro
 	}
 	mounts, err := h.Mounts()
 	if err != nil {
-		return nil, fmt.Errorf("cannot tell whether %s may be frozen: %w", target, err)
+		return nil, fmt.Errorf("cannot determine whether %s can be frozen: %w", target, err)
 	}
 	named := []NamedPath{{"/", "the root file system"}, {"/var/log", "the system's logs"}, {"/tmp", "temporary files"}, {os.TempDir(), "temporary files"}}
 	if self, err := os.Executable(); err == nil {

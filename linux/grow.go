@@ -36,7 +36,7 @@ func (h *Host) Growable(ctx context.Context, dev Device, m Mount) (bool, error) 
 		}
 	}
 	if err != nil {
-		return false, fmt.Errorf("cannot tell whether %s fills %s: %w", m.Target, dev.Path, err)
+		return false, fmt.Errorf("cannot determine whether %s fills %s: %w", m.Target, dev.Path, err)
 	}
 	return dev.Size-size > growSlack, nil
 }
@@ -140,7 +140,7 @@ func growExt(f *os.File, dev Device) error {
 	blocks := uint64(dev.Size / blockSize)
 	err = ioctl(f, iow('f', 16, unsafe.Sizeof(blocks)), unsafe.Pointer(&blocks))
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w: the kernel wants the capability CAP_SYS_RESOURCE, and a file system without errors (%v)", ErrCannotGrow, err)
+		return fmt.Errorf("%w: this needs CAP_SYS_RESOURCE and a file system without errors (%v)", ErrCannotGrow, err)
 	}
 	return err
 }

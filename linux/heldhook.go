@@ -59,7 +59,7 @@ func (h *Host) StartHeldHook(ctx context.Context, q HookRequest) (*HeldHook, err
 	if err := held.awaitReady(ctx, q, ready); err != nil {
 		out.Close()
 		result, err := p.finish(err)
-		return nil, fmt.Errorf("hook %s did not get ready: %w%s", q.Command[0], err, result.tailText())
+		return nil, fmt.Errorf("hook %s did not become ready: %w%s", q.Command[0], err, result.tailText())
 	}
 	_ = out.SetWriteDeadline(time.Time{})
 	return held, nil
@@ -80,7 +80,7 @@ func (held *HeldHook) awaitReady(ctx context.Context, q HookRequest, ready <-cha
 	case <-ready:
 		return nil
 	case <-held.process.exited:
-		return errors.New("it ended")
+		return errors.New("it exited")
 	case <-timeout:
 		return fmt.Errorf("%w after %s", ErrHookTimedOut, q.Timeout)
 	case <-ctx.Done():
@@ -102,7 +102,7 @@ func (held *HeldHook) exitedEarly() error {
 	default:
 	}
 	if readersClosed(held.stdin) {
-		return fmt.Errorf("%w: it closed its standard input, which is to tell it when", ErrNotHeld)
+		return fmt.Errorf("%w: it closed its stdin, which signals the release", ErrNotHeld)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (held *HeldHook) Close(timeout time.Duration) (HookResult, error) {
 	select {
 	case <-held.process.exited:
 	case <-t.C:
-		stopped = fmt.Errorf("%w: it did not end within %s of its release", ErrHookTimedOut, timeout)
+		stopped = fmt.Errorf("%w: it did not exit within %s of its release", ErrHookTimedOut, timeout)
 	}
 	result, err := held.process.finish(stopped)
 	result.Duration = time.Since(held.started)

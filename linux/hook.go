@@ -158,7 +158,7 @@ func (p *hookProcess) awaitGroupExit(within time.Duration) bool {
 func (p *hookProcess) finish(stop error) (HookResult, error) {
 	if stop != nil && !p.stopGroup() {
 		p.lines.flush()
-		return HookResult{ExitCode: -1, Tail: p.lines.last()}, fmt.Errorf("%w; pid %d survives SIGKILL, it waits for a device", stop, p.cmd.Process.Pid)
+		return HookResult{ExitCode: -1, Tail: p.lines.last()}, fmt.Errorf("%w; pid %d survives SIGKILL because it waits for a device", stop, p.cmd.Process.Pid)
 	}
 	p.fence.drop()
 	err := p.reap()

@@ -186,9 +186,9 @@ func TestHeldHookHoldsUntilClosed(t *testing.T) {
 func TestHeldHookFailures(t *testing.T) {
 	h := New(Roots{})
 	_, err := h.StartHeldHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "echo no lock; exit 3"}, Timeout: 10 * time.Second, Stdin: []byte("{}")})
-	wantError(t, err, "did not get ready", "ended", "no lock")
+	wantError(t, err, "did not become ready", "it exited", "no lock")
 	_, err = h.StartHeldHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "exec sleep 1000"}, Timeout: 100 * time.Millisecond, Stdin: make([]byte, 1<<20)})
-	wantError(t, err, "did not get ready", "timed out")
+	wantError(t, err, "did not become ready", "timed out")
 	held, err := h.StartHeldHook(t.Context(), HookRequest{Command: []string{"sh", "-c", "echo ready; exec sleep 1000"}})
 	must(t, err)
 	if _, err := held.Close(100 * time.Millisecond); !errors.Is(err, ErrHookTimedOut) {

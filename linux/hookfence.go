@@ -162,7 +162,7 @@ func launchHook(cmd *exec.Cmd, q HookRequest) (_ *hookFence, err error) {
 	if q.RecordDir != "" {
 		// On a full disk a hook runs all the same; its watcher is there.
 		if f.record, err = g.write(q.RecordDir); err != nil && q.Output != nil {
-			q.Output(fmt.Sprintf("warning: cannot record that this hook runs: %v", err))
+			q.Output(fmt.Sprintf("warning: cannot record the running hook: %v", err))
 		}
 	}
 	if err = f.startWatcher(g); err != nil {
@@ -188,7 +188,7 @@ func awaitExec(pipe *os.File) error {
 	case err != nil:
 		return err
 	case n < 4:
-		return errors.New("internal error: the hook's launcher said something else")
+		return errors.New("internal error: unexpected message from the hook's launcher")
 	}
 	return fmt.Errorf("%s: %w", b[4:n], syscall.Errno(binary.BigEndian.Uint32(b)))
 }

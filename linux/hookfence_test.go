@@ -278,7 +278,7 @@ func TestAHookWhoseRecordCannotBeWrittenRunsWithAWarning(t *testing.T) {
 	must(t, os.WriteFile(file, nil, 0o600))
 	var lines []string
 	_, err := New(Roots{}).RunHook(t.Context(), HookRequest{Command: []string{"echo", "ran"}, RecordDir: filepath.Join(file, "hooks"), Output: func(l string) { lines = append(lines, l) }})
-	if err != nil || len(lines) != 2 || !strings.Contains(lines[0], "cannot record that this hook runs") || lines[1] != "ran" {
+	if err != nil || len(lines) != 2 || !strings.Contains(lines[0], "cannot record the running hook") || lines[1] != "ran" {
 		t.Errorf("%q, %v", lines, err)
 	}
 }

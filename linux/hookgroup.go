@@ -147,7 +147,7 @@ func EndHooks(ctx context.Context, dir, run string) (names []string, err error) 
 		if g.Boot == boot && len(g.members()) > 0 {
 			names = append(names, g.Hook)
 			if !g.kill() {
-				problems = append(problems, fmt.Errorf("hook %s of the interrupted run still runs and survives SIGKILL: pid %s", g.Hook, pids(g.members())))
+				problems = append(problems, fmt.Errorf("hook %s of the interrupted run is still running and survives SIGKILL: pid %s", g.Hook, pids(g.members())))
 				continue
 			}
 		}
@@ -170,7 +170,7 @@ func readHookGroup(name string) (g hookGroup, err error) {
 	if fi, err := os.Lstat(name); err != nil {
 		return g, err
 	} else if !fi.Mode().IsRegular() { // to open a device may do anything
-		return g, fmt.Errorf("refusing %s: it is not a regular file, and so not of this program; remove it", name)
+		return g, fmt.Errorf("refusing %s: it is not a regular file, so this program did not create it; remove it", name)
 	}
 	f, err := OpenOwned(name, os.O_RDONLY, 0)
 	if err != nil {
@@ -178,7 +178,7 @@ func readHookGroup(name string) (g hookGroup, err error) {
 	}
 	defer f.Close()
 	if err := json.NewDecoder(f).Decode(&g); err != nil || g.Group < 2 || g.Start == 0 {
-		return g, fmt.Errorf("cannot read %s: it is not the record of a hook", name)
+		return g, fmt.Errorf("cannot read %s: it is not a hook record", name)
 	}
 	return g, nil
 }

@@ -15,7 +15,7 @@ import (
 func (h *Host) LookupDevice(q DeviceQuery) (Device, bool, error) {
 	serials, err := h.serials()
 	if err != nil {
-		return Device{}, false, fmt.Errorf("cannot look for the device of %s: %w", q, err)
+		return Device{}, false, fmt.Errorf("cannot find the device of %s: %w", q, err)
 	}
 	nitro := false
 	for name, serial := range serials {
@@ -34,7 +34,7 @@ func (h *Host) LookupDevice(q DeviceQuery) (Device, bool, error) {
 	}
 	names, err := shownNames(q.Name, q.NameOffset)
 	if err != nil {
-		return Device{}, false, fmt.Errorf("cannot look for the device of %s: %w", q, err)
+		return Device{}, false, fmt.Errorf("cannot find the device of %s: %w", q, err)
 	}
 	for _, name := range names {
 		d, ok := lookupNode(filepath.Join(h.dev, name))

@@ -185,7 +185,7 @@ func LoopList() ([]LoopDevice, error) {
 func LoopFind(file string) (string, error) {
 	var wanted unix.Stat_t
 	if err := unix.Stat(file, &wanted); err != nil {
-		return "", fmt.Errorf("cannot look for the loop device of %s: %w", file, err)
+		return "", fmt.Errorf("cannot find the loop device of %s: %w", file, err)
 	}
 	devices, err := LoopList()
 	if err != nil {

@@ -87,7 +87,7 @@ func (h *Host) mount(ctx context.Context, q MountRequest) (done Mounted, err err
 	}
 	if entries, err := os.ReadDir(at.fdPath()); err == nil && len(entries) > 0 && !onlyLostFound(entries) {
 		done.CoversFiles = true
-		done.Notes = append(done.Notes, fmt.Sprintf("%s is not empty: its %d entries are hidden while the volume is mounted", target, len(entries)))
+		done.Notes = append(done.Notes, fmt.Sprintf("%s is not empty: its %d entries will be hidden by the mount", target, len(entries)))
 	}
 	if err := h.mountOnce(q, at.fdPath(), flags, data, &done); err != nil {
 		if m, taken, lookErr := h.MountAt(target); lookErr == nil && taken {
@@ -102,7 +102,7 @@ func (h *Host) mount(ctx context.Context, q MountRequest) (done Mounted, err err
 		return done, err
 	}
 	if !ok {
-		return done, fmt.Errorf("right after it was mounted %s is %w", target, ErrNotMountPoint)
+		return done, fmt.Errorf("right after mounting, %s is %w", target, ErrNotMountPoint)
 	}
 	return done, nil
 }
@@ -117,7 +117,7 @@ func openMountPoint(q MountRequest) (*walked, error) {
 		return nil, err
 	}
 	if q.LeadsTo != "" && leads != q.LeadsTo {
-		return nil, fmt.Errorf("%s leads to %s now, and to %s when this was planned", q.Target, leads, q.LeadsTo)
+		return nil, fmt.Errorf("%s resolves to %s, but resolved to %s when the plan was made", q.Target, leads, q.LeadsTo)
 	}
 	w, err := walk(q.Target, walkOptions{distrust: true, create: true})
 	if err != nil {
@@ -125,7 +125,7 @@ func openMountPoint(q MountRequest) (*walked, error) {
 	}
 	if err := refuseSystemPath(q.Target, w.path()); err != nil || w.path() != leads {
 		w.close()
-		return w, cmp.Or(err, fmt.Errorf("%s led to %s a moment ago, and leads to %s now", q.Target, leads, w.path()))
+		return w, cmp.Or(err, fmt.Errorf("%s resolved to %s a moment ago, and now to %s", q.Target, leads, w.path()))
 	}
 	return w, nil
 }
@@ -138,9 +138,9 @@ func (w *walked) fdPath() string { return fmt.Sprintf("/proc/self/fd/%d", w.last
 func (h *Host) mountedMeanwhile(q MountRequest, m Mount, done Mounted) (Mounted, error) {
 	dev, err := openDevice(q.Source)
 	if major, minor := m.deviceNumber(); err != nil || major != dev.Major || minor != dev.Minor {
-		return done, fmt.Errorf("%s (%s) is mounted there already", m.Source, m.FileSystem)
+		return done, fmt.Errorf("%s (%s) is already mounted there", m.Source, m.FileSystem)
 	}
-	return Mounted{Mount: m, Already: true, Notes: []string{fmt.Sprintf("%s was mounted on %s by another program meanwhile (%s)", m.Source, m.Target, strings.Join(m.Options, ","))}}, nil
+	return Mounted{Mount: m, Already: true, Notes: []string{fmt.Sprintf("%s was mounted on %s by another program in the meantime (%s)", m.Source, m.Target, strings.Join(m.Options, ","))}}, nil
 }
 
 // mountedBelow finds a mount inside a folder. What another mount hides is not inside.
@@ -198,15 +198,15 @@ func (h *Host) RemoveCreated(created []string) {
 func (h *Host) explainMount(q MountRequest, data []string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("the kernel does not know the file system %s (try modprobe %s): %w", q.FileSystem, q.FileSystem, err)
+		return fmt.Errorf("the kernel does not support the file system %s (try modprobe %s): %w", q.FileSystem, q.FileSystem, err)
 	case errors.Is(err, unix.EBUSY):
 		return h.explainBusySource(q.Source, err)
 	case errors.Is(err, unix.EUCLEAN):
 		return fmt.Errorf("the file system is damaged (fsck or xfs_repair first): %w", err)
 	case errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES):
-		return fmt.Errorf("the device is read-only, and the file system would be written to (its log needs recovery, or ro is missing): %w", err)
+		return fmt.Errorf("the device is read-only, but the mount needs to write (log recovery, or the ro option is missing): %w", err)
 	case errors.Is(err, unix.ENXIO):
-		return fmt.Errorf("no such device any more: %w", err)
+		return fmt.Errorf("the device has disappeared: %w", err)
 	case errors.Is(err, unix.ENOTBLK):
 		return fmt.Errorf("not a block device: %w", err)
 	case errors.Is(err, unix.EPERM):
@@ -222,7 +222,7 @@ func (h *Host) explainMount(q MountRequest, data []string, err error) error {
 		return fmt.Errorf("the device is blank, there is no %s on it: %w", q.FileSystem, err)
 	}
 	if probeErr == nil && s.Type != q.FileSystem {
-		return fmt.Errorf("it carries %s, not %s: %w", s, q.FileSystem, err)
+		return fmt.Errorf("it contains %s, not %s: %w", s, q.FileSystem, err)
 	}
 	if words := refusedOption(q.FileSystem, data); words != "" {
 		return fmt.Errorf("%s: %w", words, err)
@@ -262,7 +262,7 @@ func refusedOption(fileSystem string, data []string) string {
 		if n, readErr := unix.Read(fd, words); readErr == nil && n > 2 {
 			return fmt.Sprintf("option %s: %s", o, strings.TrimSpace(string(words[2:n])))
 		}
-		return fmt.Sprintf("option %s is refused", o)
+		return fmt.Sprintf("option %s is not accepted", o)
 	}
 	return ""
 }

@@ -100,7 +100,7 @@ func TestMountAtFollowsSymlinksAndSeesTheTopmost(t *testing.T) {
 		t.Errorf("MountAt the link = %+v, %v, %v", at, ok, err)
 	}
 	_, err := h.Mount(t.Context(), MountRequest{Source: over.path, Target: link, FileSystem: "ext4"})
-	wantError(t, err, "mounted there already", d.path)
+	wantError(t, err, "already mounted there", d.path)
 	must(t, unix.Mount(over.path, m.Mount.Target, "ext4", 0, ""))
 	if at, ok, err := h.MountAt(link); !ok || err != nil || at.Source != over.path {
 		t.Errorf("MountAt = %+v, %v, %v; want the one on top", at, ok, err)
@@ -131,9 +131,9 @@ func TestMountErrorsAreClearAndLeaveNothing(t *testing.T) {
 		options    []string
 		words      []string
 	}{
-		{"wrong file system", ext4.path, "xfs", nil, []string{"carries ext4", "not xfs"}},
+		{"wrong file system", ext4.path, "xfs", nil, []string{"contains ext4", "not xfs"}},
 		{"blank", blank.path, "ext4", nil, []string{"blank", "no ext4"}},
-		{"unknown to the kernel", ext4.path, "nofs", nil, []string{"does not know", "nofs"}},
+		{"unknown to the kernel", ext4.path, "nofs", nil, []string{"does not support", "nofs"}},
 		{"bad option", ext4.path, "ext4", []string{"frobnicate"}, []string{"frobnicate"}},
 		{"remount", ext4.path, "ext4", []string{"remount"}, []string{"remount"}},
 		{"no such device", "/dev/none", "ext4", nil, []string{"/dev/none", "no such file"}},

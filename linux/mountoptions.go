@@ -52,7 +52,7 @@ func splitMountOptions(words []string) (flags uintptr, data []string, err error)
 			case o == "" || droppedWords[o]:
 			case strings.HasPrefix(o, "x-") || strings.HasPrefix(o, "X-") || name == "comment" || name == "helper" || name == "uhelper":
 			case refusedWords[name]:
-				return 0, nil, fmt.Errorf("mount option %q does not mount a volume", o)
+				return 0, nil, fmt.Errorf("mount option %q is not allowed for volumes", o)
 			case mountFlags[o] != 0:
 				flags |= mountFlags[o]
 			case clearFlags[o] != 0:

@@ -37,10 +37,10 @@ func IsSystemPath(clean string) bool {
 }
 
 // ErrUntrustedLink: a symlink on the way to a mount point could have been placed by another user than root and the running one.
-var ErrUntrustedLink = errors.New("symlink that another user may have placed")
+var ErrUntrustedLink = errors.New("symlink that another user may have created")
 
-// ErrSystemPath: a volume mounted there would hide a part of the running system.
-var ErrSystemPath = errors.New("a volume mounted there would hide a part of the running system")
+// ErrSystemPath: a volume mounted there would hide part of the running system.
+var ErrSystemPath = errors.New("a volume mounted there would hide part of the running system")
 
 // ResolveMountPoint says which folder a mount point leads to: every symlink is followed, and what does not exist yet is
 // kept as it is written. ErrUntrustedLink and ErrSystemPath for one at which nothing must be mounted.
@@ -70,7 +70,7 @@ func refuseSystemPath(asked, leads string) error {
 	case leads == filepath.Clean(asked):
 		return fmt.Errorf("%s: %w", leads, ErrSystemPath)
 	}
-	return fmt.Errorf("%s leads to %s: %w", asked, leads, ErrSystemPath)
+	return fmt.Errorf("%s resolves to %s: %w", asked, leads, ErrSystemPath)
 }
 
 // maxMountLinks is how many symlinks are followed: the kernel's own limit (path_resolution(7)).
@@ -197,7 +197,7 @@ func (w *walked) into(name string, o walkOptions) (target string, err error) {
 		return "", nil
 	} else if err != nil {
 		unix.Close(fd)
-		return "", fmt.Errorf("cannot look at %s: %w", whole, err)
+		return "", fmt.Errorf("cannot check %s: %w", whole, err)
 	}
 	switch kind := st.Mode & unix.S_IFMT; {
 	case kind == unix.S_IFDIR || kind != unix.S_IFLNK && !o.distrust: // who only looks may look at a file
@@ -208,7 +208,7 @@ func (w *walked) into(name string, o walkOptions) (target string, err error) {
 		return w.follow(fd, whole, &st, in, o)
 	}
 	unix.Close(fd)
-	return "", fmt.Errorf("%s is not a folder", whole)
+	return "", fmt.Errorf("%s is not a directory", whole)
 }
 
 // open opens a component without following it, and makes it where that is asked for.
@@ -262,7 +262,7 @@ func (w *walked) follow(fd int, whole string, st *unix.Stat_t, in folder, o walk
 		who = "user " + userName(st.Uid)
 	}
 	if o.distrust && who != "" {
-		return "", fmt.Errorf("%s is a symlink to %s, and %s may have placed it: %w", whole, target, who, ErrUntrustedLink)
+		return "", fmt.Errorf("%s is a symlink to %s, and %s may have created it: %w", whole, target, who, ErrUntrustedLink)
 	}
 	return target, nil
 }
@@ -291,9 +291,9 @@ func othersMayChange(whole string, st *unix.Stat_t) string {
 	case st.Mode&unix.S_ISVTX != 0:
 		return ""
 	case st.Mode&0o002 != 0:
-		return "any user (who may write to " + whole + ")"
+		return "any user (who can write to " + whole + ")"
 	case st.Mode&0o020 != 0 && st.Gid != 0 && int(st.Gid) != os.Getegid():
-		return fmt.Sprintf("a member of the group %d (which may write to %s)", st.Gid, whole)
+		return fmt.Sprintf("a member of the group %d (which can write to %s)", st.Gid, whole)
 	}
 	return ""
 }

@@ -63,7 +63,7 @@ func TestAMountPointIsWhatItsPathLeadsTo(t *testing.T) {
 		{"to /boot", []string{"link -> /boot"}, "link", "", ErrSystemPath, "/boot"},
 		{"to /etc by dots", []string{"link -> /usr/../etc/"}, "link", "", ErrSystemPath, "/etc"},
 		{"into /sys", []string{"link -> /sys/kernel"}, "link/x", "", ErrSystemPath, "/sys/kernel/x"},
-		{"to /", []string{"link -> /"}, "link", "", ErrSystemPath, "leads to /"},
+		{"to /", []string{"link -> /"}, "link", "", ErrSystemPath, "resolves to /"},
 		{"through a system folder elsewhere", []string{"real", "link -> /etc/.." + "ROOT/real"}, "link", "real", nil, ""},
 		{"a folder of a service user", []string{"theirs theirs", "theirs/data theirs"}, "theirs/data", "theirs/data", nil, ""},
 		{"a link of a service user", []string{"theirs theirs", "theirs/data -> ROOT/real theirs"}, "theirs/data", "", ErrUntrustedLink, "nobody"},
@@ -116,12 +116,12 @@ func TestMountFollowsOnlyTheExpectedLink(t *testing.T) {
 	root := t.TempDir()
 	must(t, os.Chmod(filepath.Dir(root), 0o755))
 	makeTree(t, root, "real", "link -> ROOT/real", "theirs theirs", "theirs/l -> ROOT/real theirs", "boot -> /boot")
-	for target, words := range map[string]string{"theirs/l": "may have placed it", "boot": "leads to /boot", "theirs/l/deeper": "may have placed it"} {
+	for target, words := range map[string]string{"theirs/l": "may have created it", "boot": "resolves to /boot", "theirs/l/deeper": "may have created it"} {
 		_, err := h.Mount(t.Context(), MountRequest{Source: d.path, Target: filepath.Join(root, target), FileSystem: "ext4"})
 		wantError(t, err, words)
 	}
 	_, err := h.Mount(t.Context(), MountRequest{Source: d.path, Target: filepath.Join(root, "link"), FileSystem: "ext4", LeadsTo: filepath.Join(root, "elsewhere")})
-	wantError(t, err, "leads to "+filepath.Join(root, "real")+" now")
+	wantError(t, err, "resolves to "+filepath.Join(root, "real")+", but")
 	m := mountedAt(t, h, d, "ext4", filepath.Join(root, "link", "new"))
 	if want := filepath.Join(root, "real", "new"); m.Mount.Target != want || len(m.Created) != 1 || m.Created[0] != want {
 		t.Errorf("Mount = %+v; want it on %s", m, want)
@@ -170,5 +170,5 @@ func TestADeviceThatSomebodyElseMountedThereMeanwhileIsMounted(t *testing.T) {
 		t.Errorf("Mount = %+v, %v", again, err)
 	}
 	_, err = h.Mount(t.Context(), MountRequest{Source: other.path, Target: m.Mount.Target, FileSystem: "ext4"})
-	wantError(t, err, d.path, "mounted there already")
+	wantError(t, err, d.path, "already mounted there")
 }

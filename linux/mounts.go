@@ -185,7 +185,7 @@ func (m Mount) deviceNumber() (major, minor uint32) {
 // Errors: ErrNotMountPoint; ErrNotVolume for one of several partitions, a bind mount's or an assembled device, and tmpfs and the like.
 func (h *Host) VolumeOf(mountPoint string) (Device, Mount, error) {
 	fail := func(err error) (Device, Mount, error) {
-		return Device{}, Mount{}, fmt.Errorf("cannot tell the volume of %s: %w", mountPoint, err)
+		return Device{}, Mount{}, fmt.Errorf("cannot determine the volume of %s: %w", mountPoint, err)
 	}
 	m, ok, err := h.MountAt(mountPoint)
 	if err != nil {

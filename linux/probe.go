@@ -199,7 +199,7 @@ func (r *region) read(b []byte, at int64) {
 		return
 	}
 	if r.err = err; err == nil || errors.Is(err, io.EOF) {
-		r.err = errors.New("it has become shorter: is it still attached?")
+		r.err = errors.New("it has become smaller; check that it is still attached")
 	}
 }
 

@@ -23,7 +23,7 @@ func (r RootAttributes) resolve() (rootIDs, error) {
 	if ids.uid, err = idOf(r.Owner, func(name string) (string, error) {
 		u, err := user.Lookup(name)
 		if err != nil {
-			return "", fmt.Errorf("this machine has no user %q: create it first, or give its number", name)
+			return "", fmt.Errorf("user %q does not exist: create it, or use a numeric id", name)
 		}
 		return u.Uid, nil
 	}); err != nil {
@@ -32,7 +32,7 @@ func (r RootAttributes) resolve() (rootIDs, error) {
 	if ids.gid, err = idOf(r.Group, func(name string) (string, error) {
 		g, err := user.LookupGroup(name)
 		if err != nil {
-			return "", fmt.Errorf("this machine has no group %q: create it first, or give its number", name)
+			return "", fmt.Errorf("group %q does not exist: create it, or use a numeric id", name)
 		}
 		return g.Gid, nil
 	}); err != nil {
@@ -71,20 +71,20 @@ func setRoot(device, fileSystem string, ids rootIDs) error {
 	}
 	fd, err := mountNowhere(device, fileSystem)
 	if errors.Is(err, unix.ENOSYS) {
-		return errors.New("owner, group and mode of a new file system need Linux 5.2: leave them out, and use a post_mount hook")
+		return errors.New("owner, group and mode need Linux 5.2: remove them and use a post_mount hook")
 	}
 	if err != nil {
-		return fmt.Errorf("cannot look into the new file system: %w", err)
+		return fmt.Errorf("cannot open the new file system: %w", err)
 	}
 	defer unix.Close(fd)
 	if err := unix.Fchown(fd, ids.uid, ids.gid); err != nil {
-		return fmt.Errorf("cannot give its root to %d:%d: %w", ids.uid, ids.gid, err)
+		return fmt.Errorf("cannot change the owner of its root directory to %d:%d: %w", ids.uid, ids.gid, err)
 	}
 	if ids.mode < 0 {
 		return nil
 	}
 	if err := unix.Fchmod(fd, uint32(ids.mode)); err != nil { // after chown, which takes setgid away
-		return fmt.Errorf("cannot give its root mode %04o: %w", ids.mode, err)
+		return fmt.Errorf("cannot change the mode of its root directory to %04o: %w", ids.mode, err)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func TestTheRootOfANewFileSystemIsWhoseItShouldBe(t *testing.T) {
 func TestAnUnknownOwnerIsRefusedBeforeFormatting(t *testing.T) {
 	h := New(Roots{})
 	d := newDisk(t, 32*mib)
-	for words, root := range map[string]RootAttributes{"no user \"no-such-user\"": {Owner: "no-such-user"}, "no group \"no-such-group\"": {Group: "no-such-group"}, "octal": {Mode: "9"}} {
+	for words, root := range map[string]RootAttributes{"user \"no-such-user\" does not exist": {Owner: "no-such-user"}, "group \"no-such-group\" does not exist": {Group: "no-such-group"}, "octal": {Mode: "9"}} {
 		wantError(t, h.Format(t.Context(), FormatRequest{Device: d.path, FileSystem: "ext4", UUID: UUIDFromToken("a"), Root: root}), words)
 		if s, err := h.Probe(t.Context(), d.path); err != nil || !s.Blank() {
 			t.Errorf("Probe = %v, %v", s, err)

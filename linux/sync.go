@@ -31,7 +31,7 @@ func (h *Host) SyncFS(ctx context.Context, target string) (time.Duration, error)
 func (h *Host) Usage(target string) (total, free uint64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(target, &st); err != nil {
-		return 0, 0, fmt.Errorf("cannot tell the usage of %s: %w", target, err)
+		return 0, 0, fmt.Errorf("cannot determine the usage of %s: %w", target, err)
 	}
 	unit := uint64(st.Frsize)
 	if unit == 0 {

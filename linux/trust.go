@@ -128,15 +128,15 @@ func walkTo(path string, last func(string, fs.FileInfo) error) error {
 // replace the file.
 func checkParent(path string, fi fs.FileInfo) error {
 	if uid, ok := foreignOwner(fi); ok {
-		return &UntrustedPath{path, fmt.Sprintf("its folder %s is owned by uid %d, who may replace it", path, uid), "chown " + currentUser() + " " + path}
+		return &UntrustedPath{path, fmt.Sprintf("its directory %s is owned by uid %d, who can replace it", path, uid), "chown " + currentUser() + " " + path}
 	}
 	mode := fi.Mode()
 	switch {
 	case mode&fs.ModeSticky != 0:
 	case mode.Perm()&0o002 != 0:
-		return &UntrustedPath{path, fmt.Sprintf("anybody may replace files in its folder %s (mode %04o)", path, mode.Perm()), "chmod o-w " + path}
+		return &UntrustedPath{path, fmt.Sprintf("any user can replace files in its directory %s (mode %04o)", path, mode.Perm()), "chmod o-w " + path}
 	case mode.Perm()&0o020 != 0:
-		return &UntrustedPath{path, fmt.Sprintf("a group may replace files in its folder %s (mode %04o)", path, mode.Perm()), "chmod g-w " + path}
+		return &UntrustedPath{path, fmt.Sprintf("a group can replace files in its directory %s (mode %04o)", path, mode.Perm()), "chmod g-w " + path}
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func othersMayWrite(fi fs.FileInfo) (reason, fix string) {
 		return fmt.Sprintf("it is owned by uid %d", uid), "chown " + currentUser()
 	}
 	if mode := fi.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Sprintf("others than its owner may write it (mode %04o)", mode), "chmod go-w"
+		return fmt.Sprintf("users other than its owner can write to it (mode %04o)", mode), "chmod go-w"
 	}
 	return "", ""
 }

@@ -28,23 +28,23 @@ func TestWhichFoldersAreTrusted(t *testing.T) {
 		{"ours", func(b string) string { return mkdir(t, b, "state", 0o700) }, ""},
 		{"read by all", func(b string) string { return mkdir(t, b, "state", 0o755) }, ""},
 		{"not there", func(b string) string { return filepath.Join(b, "a", "b", "c") }, ""},
-		{"written by a group", func(b string) string { return mkdir(t, b, "state", 0o770) }, "others than its owner may write it (mode 0770); run: chmod go-w "},
+		{"written by a group", func(b string) string { return mkdir(t, b, "state", 0o770) }, "users other than its owner can write to it (mode 0770); run: chmod go-w "},
 		{"written by all", func(b string) string { return mkdir(t, b, "state", 0o707) }, "(mode 0707)"},
-		{"sticky itself", func(b string) string { return mkdir(t, b, "state", 0o777|os.ModeSticky) }, "others than its owner may write it"},
+		{"sticky itself", func(b string) string { return mkdir(t, b, "state", 0o777|os.ModeSticky) }, "users other than its owner can write to it"},
 		{"a stranger's", func(b string) string { p := mkdir(t, b, "state", 0o700); stranger(p); return p }, "it is owned by uid 12345; run: chown "},
 		{"in a sticky folder", func(b string) string { return mkdir(t, mkdir(t, b, "tmp", 0o777|os.ModeSticky), "state", 0o700) }, ""},
-		{"in an open folder", func(b string) string { return mkdir(t, mkdir(t, b, "open", 0o777), "state", 0o700) }, "anybody may replace files in its folder"},
-		{"not there, in an open folder", func(b string) string { return filepath.Join(mkdir(t, b, "open", 0o777), "state") }, "anybody may replace files"},
+		{"in an open folder", func(b string) string { return mkdir(t, mkdir(t, b, "open", 0o777), "state", 0o700) }, "any user can replace files in its directory"},
+		{"not there, in an open folder", func(b string) string { return filepath.Join(mkdir(t, b, "open", 0o777), "state") }, "any user can replace files"},
 		{"far below an open folder", func(b string) string {
 			return mkdir(t, mkdir(t, mkdir(t, b, "open", 0o777), "a", 0o755), "state", 0o700)
-		}, "anybody may replace files"},
-		{"in a group's folder", func(b string) string { return mkdir(t, mkdir(t, b, "open", 0o775), "state", 0o700) }, "a group may replace files"},
+		}, "any user can replace files"},
+		{"in a group's folder", func(b string) string { return mkdir(t, mkdir(t, b, "open", 0o775), "state", 0o700) }, "a group can replace files"},
 		{"in a stranger's folder", func(b string) string {
 			p := mkdir(t, b, "home", 0o755)
 			s := mkdir(t, p, "state", 0o700)
 			stranger(p)
 			return s
-		}, "is owned by uid 12345, who may replace it"},
+		}, "is owned by uid 12345, who can replace it"},
 		{"through a link", func(b string) string { return link(t, mkdir(t, b, "real", 0o700), filepath.Join(b, "state")) }, ""},
 		{"through a relative link", func(b string) string {
 			mkdir(t, b, "real", 0o700)
@@ -57,11 +57,11 @@ func TestWhichFoldersAreTrusted(t *testing.T) {
 		}, "the link"},
 		{"through a link into an open folder", func(b string) string {
 			return link(t, mkdir(t, mkdir(t, b, "open", 0o777), "real", 0o700), filepath.Join(b, "state"))
-		}, "anybody may replace files"},
+		}, "any user can replace files"},
 		{"below a link into an open folder", func(b string) string {
 			link(t, mkdir(t, b, "open", 0o777), filepath.Join(b, "var"))
 			return mkdir(t, filepath.Join(b, "var"), "state", 0o700)
-		}, "anybody may replace files"},
+		}, "any user can replace files"},
 		{"a loop of links", func(b string) string { return link(t, filepath.Join(b, "state"), filepath.Join(b, "state")) }, "too many symbolic links"},
 	}
 	for _, test := range tests {
@@ -113,7 +113,7 @@ func TestWhichFilesAreItsOwn(t *testing.T) {
 		os.WriteFile(path("open"), nil, 0o600), os.Chmod(path("open"), 0o666)); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"link": "symbolic link", "dangling": "symbolic link", "hard": "hard link", "fifo": "regular file", "open": "may write it", "mine": "", "new": ""} {
+	for name, want := range map[string]string{"link": "symbolic link", "dangling": "symbolic link", "hard": "hard link", "fifo": "regular file", "open": "can write to it", "mine": "", "new": ""} {
 		f, err := OpenOwned(path(name), os.O_RDWR|os.O_CREATE, 0o600)
 		if f != nil {
 			_ = f.Close()

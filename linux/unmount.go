@@ -18,7 +18,7 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
-	who := "nothing that /proc shows (an NFS export, or a user inside the kernel)"
+	who := "unknown: not visible in /proc (an NFS export, or the kernel)"
 	if len(e.Holders) > 0 {
 		var words []string
 		for i, holder := range e.Holders {
@@ -80,7 +80,7 @@ func (h *Host) DeviceFree(ctx context.Context, path string) error {
 	}
 	err := h.checkExclusive(path, os.O_RDONLY)
 	if err != nil && !errors.Is(err, ErrDeviceBusy) {
-		return fmt.Errorf("cannot tell whether %s is free: %w", path, err)
+		return fmt.Errorf("cannot determine whether %s is in use: %w", path, err)
 	}
 	return err
 }

@@ -38,7 +38,7 @@ func (h *Host) WaitDevice(ctx context.Context, q DeviceQuery) (Device, error) {
 				saw = append(saw, err.Error())
 			}
 			if len(saw) == 0 {
-				saw = []string{"no NVMe device at all"}
+				saw = []string{"no NVMe devices"}
 			}
 			return Device{}, fmt.Errorf("the device of %s did not appear (saw %s): %w", q, strings.Join(saw, "; "), context.Cause(ctx))
 		case <-events:

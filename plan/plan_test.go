@@ -141,7 +141,7 @@ func TestACloserToleratesWhateverCameOfItsSection(t *testing.T) {
 }
 
 func TestANewerSchemaIsRefused(t *testing.T) {
-	if _, err := Decode([]byte(`{"schema":2}`)); err == nil || !strings.Contains(err.Error(), "knows up to 1") {
+	if _, err := Decode([]byte(`{"schema":2}`)); err == nil || !strings.Contains(err.Error(), "supports up to 1") {
 		t.Errorf("got %v", err)
 	}
 }

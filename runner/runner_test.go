@@ -521,7 +521,7 @@ func TestTime(t *testing.T) {
 			}})
 			start := time.Now()
 			res := exec(t.Context(), story(t, nil, "read:a within=3m"), w, func(c *Config) { c.Handlers = h })
-			if res.Outcome != journal.Aborted || time.Since(start) != 3*time.Minute || !strings.Contains(res.Failures[0].Err.Error(), "time-out") {
+			if res.Outcome != journal.Aborted || time.Since(start) != 3*time.Minute || !strings.Contains(res.Failures[0].Err.Error(), "timed out") {
 				t.Errorf("ended as %q after %s: %+v", res.Outcome, time.Since(start), res.Failures)
 			}
 		})

@@ -34,7 +34,7 @@ func TestWhatBecomesOfAnAttach(t *testing.T) {
 		{"attached", nil, ours, nil, "", ""},
 		{"an answer was lost: it is ours already", inUse, ours, nil, "", ""},
 		{"attached elsewhere", inUse, elsewhere, nil, plan.ActTerminal, "already attached"},
-		{"the name is taken", taken, ec2.Volume{ID: "vol-1", State: "available"}, []ec2.Volume{onInstance("vol-9", "/dev/xvdf", nil)}, plan.ActTerminal, "the name is taken by vol-9"},
+		{"the name is taken", taken, ec2.Volume{ID: "vol-1", State: "available"}, []ec2.Volume{onInstance("vol-9", "/dev/xvdf", nil)}, plan.ActTerminal, "the device name is in use by vol-9"},
 		{"not visible yet", &ec2.Fault{Class: ec2.NotFound}, ours, nil, plan.ActRetry, ""},
 		{"still creating", &ec2.Fault{Class: ec2.SettleLater}, ours, nil, plan.ActRetry, ""},
 		{"too many", &ec2.Fault{Class: ec2.Limit}, ours, nil, plan.ActTerminal, ""},
@@ -64,7 +64,7 @@ func TestAVolumeThatStaysAttachingIsTakenOffAgain(t *testing.T) {
 		w := &World{Cloud: cloud, Instance: Instance{ID: "i-1"}}
 		began := time.Now()
 		_, err := w.attach().Do(t.Context(), attempt("attach"), AttachIn{Volume: plan.Literal(Volume{VolumeID: "vol-1"}), Device: "/dev/sdf", Patience: plan.Duration(90 * time.Second)})
-		if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "still attaching after 1m30s; it is being detached") {
+		if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "still in state attaching after 1m30s; it is being detached") {
 			t.Errorf("%v", err)
 		}
 		if took := time.Since(began); took != 90*time.Second || !slices.Contains(cloud.calls, "DetachVolume vol-1") {

@@ -86,13 +86,13 @@ func TestADeletionLooksAgain(t *testing.T) {
 		{"a snapshot", "snap-1", nil, true, "", ""},
 		{"already deleted", "snap-1", func(y *yard) { delete(y.snapshots, "snap-1") }, false, "", ""},
 		{"tagged meanwhile", "snap-1", func(y *yard) { y.snapshots["snap-1"] = ec2.Snapshot{State: "completed", Tags: tagged} }, false, plan.ActSkip, "tags were changed"},
-		{"its replacement is gone", "snap-1", func(y *yard) { delete(y.snapshots, "snap-2") }, false, plan.ActSkip, "snap-2, which was to be restored in its stead, is gone"},
+		{"its replacement is gone", "snap-1", func(y *yard) { delete(y.snapshots, "snap-2") }, false, plan.ActSkip, "its replacement snap-2 has been deleted"},
 		{"its replacement is archived", "snap-1", func(y *yard) {
 			y.snapshots["snap-2"] = ec2.Snapshot{State: "completed", StorageTier: "archive", Tags: y.snapshots["snap-1"].Tags}
-		}, false, plan.ActSkip, "cannot be any more"},
+		}, false, plan.ActSkip, "can no longer be restored"},
 		{"its replacement is vouched for no more", "snap-1", func(y *yard) {
 			y.snapshots["snap-2"] = ec2.Snapshot{State: "completed", Tags: map[string]string{TagState: Unverified}}
-		}, false, plan.ActSkip, "cannot be any more"},
+		}, false, plan.ActSkip, "can no longer be restored"},
 		{"locked meanwhile", "snap-1", func(y *yard) { y.refuse = &ec2.Fault{Class: ec2.Invalid, Code: "SnapshotLocked"} }, false, plan.ActTerminal, "SnapshotLocked"},
 		{"throttled", "snap-1", func(y *yard) { y.refuse = &ec2.Fault{Class: ec2.Throttled} }, false, plan.ActRetry, ""},
 		{"a volume", "vol-1", nil, true, "", ""},
@@ -100,7 +100,7 @@ func TestADeletionLooksAgain(t *testing.T) {
 		{"a volume on its way out", "vol-1", func(y *yard) { y.volumes["vol-1"] = ec2.Volume{State: "deleting"} }, false, "", ""},
 		{"a volume attached meanwhile", "vol-1", func(y *yard) { y.volumes["vol-1"] = ec2.Volume{State: "in-use"} }, false, plan.ActSkip, "it is in-use"},
 		{"a volume tagged meanwhile", "vol-1", func(y *yard) { y.volumes["vol-1"] = ec2.Volume{State: "available", Tags: tagged} }, false, plan.ActSkip, "tags were changed"},
-		{"a volume whose data went", "vol-1", func(y *yard) { delete(y.snapshots, "snap-2") }, false, plan.ActSkip, "is gone"},
+		{"a volume whose data went", "vol-1", func(y *yard) { delete(y.snapshots, "snap-2") }, false, plan.ActSkip, "has been deleted"},
 		{"an image", "ami-1", nil, true, "", ""},
 		{"an image that is gone", "ami-1", func(y *yard) { delete(y.images, "ami-1") }, false, "", ""},
 		{"an image used meanwhile", "ami-1", func(y *yard) { y.instances = []ec2.Instance{{ID: "i-7", State: "stopped"}} }, false, plan.ActSkip, "i-7 was made from it"},
@@ -145,7 +145,7 @@ func lookAndDo[In any](t *testing.T, f plan.Funcs[In, Deleted], in In) error {
 		return err
 	}
 	_, err = f.Do(t.Context(), plan.Attempt{}, in)
-	if again := f.Undo(t.Context(), plan.Attempt{}, in, Deleted{}); again == nil || !strings.Contains(again.Error(), "nothing brings it back") {
+	if again := f.Undo(t.Context(), plan.Attempt{}, in, Deleted{}); again == nil || !strings.Contains(again.Error(), "cannot be recovered") {
 		t.Errorf("its undo says %v", again)
 	}
 	return err

@@ -53,7 +53,7 @@ func (c *fakeCloud) WaitVolume(ctx context.Context, id string, done func(ec2.Vol
 		return v, err
 	}
 	<-ctx.Done()
-	return v, &ec2.Fault{Class: ec2.Canceled, Doing: "wait for " + id, Message: "ran out of time"}
+	return v, &ec2.Fault{Class: ec2.Canceled, Doing: "wait for " + id, Message: "timed out"}
 }
 
 func (c *fakeCloud) Snapshots(_ context.Context, q ec2.SnapshotQuery) ([]ec2.Snapshot, error) {

@@ -54,7 +54,7 @@ func TestWhatIsFoundUnderADeviceName(t *testing.T) {
 		{"mount: the mount point is taken", "mount", false, nil, map[string]linux.Device{"/mnt/a": nvme("vol-9")}, "", plan.ActTerminal, "vol-9 (/dev/nvme1n1) is mounted there"},
 		{"mount: a tmpfs is there", "mount", false, nil, map[string]linux.Device{"/mnt/a": {}}, "", plan.ActTerminal, "tmpfs (tmpfs) is mounted there"},
 		{"mount: a tmpfs is there, ignored", "mount", true, nil, map[string]linux.Device{"/mnt/a": {}}, "", plan.ActSkip, "left alone"},
-		{"mount: a tmpfs is below it", "mount", false, nil, map[string]linux.Device{"/mnt/a/b/c": {}}, "", plan.ActTerminal, "tmpfs is mounted below it, on /mnt/a/b/c, and would be hidden"},
+		{"mount: a tmpfs is below it", "mount", false, nil, map[string]linux.Device{"/mnt/a/b/c": {}}, "", plan.ActTerminal, "tmpfs is mounted below it, on /mnt/a/b/c, and would become hidden"},
 		{"mount: ours is attached and a tmpfs is below it", "mount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, map[string]linux.Device{"/mnt/a/b": {}}, "vol-1", plan.ActTerminal, "below it"},
 		{"mount: ours is mounted, and a tmpfs on it", "mount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, map[string]linux.Device{"/mnt/a": nvme("vol-1"), "/mnt/a/b": {}}, "vol-1+", "", ""},
 		{"mount: ours is just being detached", "mount", false, []ec2.Volume{going}, nil, "vol-1", plan.ActRetry, "still being detached"},
@@ -68,7 +68,7 @@ func TestWhatIsFoundUnderADeviceName(t *testing.T) {
 		{"unmount: mounted", "unmount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", theirs)}, map[string]linux.Device{"/mnt/a": nvme("vol-1")}, "vol-1+", "", ""},
 		{"unmount: attached only", "unmount", false, []ec2.Volume{onInstance("vol-1", "/dev/sdf", ours)}, nil, "vol-1", "", ""},
 		{"unmount: another's, attached only", "unmount", false, []ec2.Volume{onInstance("vol-2", "/dev/sdf", theirs)}, nil, "vol-2", plan.ActTerminal, "its tags do not match"},
-		{"unmount: something else is mounted", "unmount", false, nil, map[string]linux.Device{"/mnt/a": {}}, "", plan.ActTerminal, "no volume attached as /dev/sdf"},
+		{"unmount: something else is mounted", "unmount", false, nil, map[string]linux.Device{"/mnt/a": {}}, "", plan.ActTerminal, "not a volume attached as /dev/sdf"},
 	}
 	for _, c := range cases {
 		synctestRun(t, c.name, func(t *testing.T) {

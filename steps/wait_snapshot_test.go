@@ -97,7 +97,7 @@ func TestWhatALaneWaitsFor(t *testing.T) {
 			if (err != nil) != (c.err != "") || (err != nil && plan.VerdictOf(err).Action != c.err) {
 				t.Errorf("error %v, want %q", err, c.err)
 			}
-			if c.fails && !strings.Contains(plan.VerdictOf(err).Hint, "see why; let go of this run") {
+			if c.fails && !strings.Contains(plan.VerdictOf(err).Hint, "see why; run `snaptastic abandon`") {
 				t.Errorf("hint %q", plan.VerdictOf(err).Hint)
 			}
 		})

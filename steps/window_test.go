@@ -182,7 +182,7 @@ func TestHowASectionFails(t *testing.T) {
 			s.cloud.create = func(context.Context, []string) ([]ec2.Snapshot, error) {
 				return []ec2.Snapshot{{ID: "snap-1", VolumeID: "vol-1"}, {ID: "snap-2", VolumeID: "vol-9"}}, nil
 			}
-		}, "", plan.ActTerminal, "", "EC2 made 1 snapshots"},
+		}, "", plan.ActTerminal, "", "EC2 created 1 snapshots"},
 		{"it cannot be thawed", func(s *shutter) { s.freezer.thawErr = errors.New("stuck") }, "", "", plan.ActOperator, "stuck"},
 	}
 	for _, c := range cases {
@@ -297,8 +297,8 @@ func TestAHeldHookThatLostItsHoldMakesTheSnapshotsWorthless(t *testing.T) {
 		{"it fails under the freeze", "echo ready; read context; echo gone; exit 4", true, "exit status 4"},
 		{"it dies of a signal under the freeze", "echo ready; read context; kill -9 $$", true, "signal: killed"},
 		{"it ends well, but early", "echo ready; read context; exit 0", true, "it ended before (exit code 0)"},
-		{"it closes its input", "read context; exec <&-; echo ready; sleep 0.2", false, "it closed its standard input"},
-		{"it does not end in time", "echo ready; cat >/dev/null; exec sleep 1000", false, "did not end within 300ms of its release"},
+		{"it closes its input", "read context; exec <&-; echo ready; sleep 0.2", false, "it closed its stdin"},
+		{"it does not end in time", "echo ready; cat >/dev/null; exec sleep 1000", false, "did not exit within 300ms of its release"},
 	}
 	for _, c := range cases {
 		for _, tolerated := range []bool{false, true} {

@@ -62,7 +62,7 @@ func TestTheSecondRunOverAVolumeIsRefused(t *testing.T) {
 		return id != ""
 	})
 	for _, second := range [][]string{{"run", "mount", "db"}, {"run", "unmount", "db"}, {"run", "snapshot", "db"}} {
-		out := r.wants(5, "held by run "+id+", which is live", second...)
+		out := r.wants(5, "claimed by run "+id+", which is live", second...)
 		if !strings.Contains(out, "snaptastic status") {
 			t.Errorf("it does not say what to do:\n%s", out)
 		}
@@ -80,7 +80,7 @@ func TestTheSecondRunOverAVolumeIsRefused(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	release()
-	out := r.wants(5, "held by run "+id+", which was interrupted", "run", "unmount", "db")
+	out := r.wants(5, "claimed by run "+id+", which was interrupted", "run", "unmount", "db")
 	if !strings.Contains(out, "snaptastic resume "+id) || !strings.Contains(out, "snaptastic rollback "+id) {
 		t.Errorf("it does not say what to do:\n%s", out)
 	}

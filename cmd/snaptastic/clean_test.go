@@ -227,7 +227,7 @@ func TestCleanDeletesExactlyTheRightSnapshotsOfAThousand(t *testing.T) {
 		t.Fatal("it deleted unasked")
 	}
 	out := a.run(0, "clean", "snapshots", "--yes")
-	for _, why := range []string{"a lock holds it (governance)", "a lock holds it (compliance)", "holds it", "the newest to restore /m/9 from", `"next week" is no date`, "left unverified by run r-u2"} {
+	for _, why := range []string{"it is locked (governance)", "it is locked (compliance)", "uses it", "the newest restorable snapshot of /m/9", `"next week" is not a date`, "left unverified by run r-u2"} {
 		if !strings.Contains(out, why) {
 			t.Errorf("it does not say %q", why)
 		}

@@ -80,7 +80,7 @@ func TestCleanVolumesLosesNothingUnsaved(t *testing.T) {
 	a.add(9*oneDay+10*time.Minute, ours("/late", "R2", -oneDay), of(late))
 
 	out := a.run(0, "clean", "volumes", "--yes")
-	for _, why := range []string{"1 volume (of 1 GiB) to delete", "was begun 10 min before it was detached", "it has no labelled snapshot"} {
+	for _, why := range []string{"1 volume (of 1 GiB) to delete", "was started 10 min before it was detached", "it has no labelled snapshot"} {
 		if !strings.Contains(out, why) {
 			t.Errorf("it does not say %q:\n%s", why, out)
 		}

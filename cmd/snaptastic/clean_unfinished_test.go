@@ -22,7 +22,7 @@ func TestACleanUpLeavesARunItsWayBack(t *testing.T) {
 	}
 	r.faulty()
 	run := r.unfinished()[0]
-	if out := r.must("clean", "volumes", "--unsaved"); !strings.Contains(out, "run "+run+" of "+r.dir+"/mnt/a is unfinished here") {
+	if out := r.must("clean", "volumes", "--unsaved"); !strings.Contains(out, "run "+run+" of "+r.dir+"/mnt/a is unfinished on this machine") {
 		t.Errorf("it does not say why the volume stays:\n%s", out)
 	}
 	r.must("rollback", run)

@@ -145,7 +145,7 @@ func TestMissingCredentialsAreSaid(t *testing.T) {
 		cmd := r.bare("--state-dir", r.state(), "--settings", r.settings, "--log-level", "off", "--endpoint-url", r.url, "run", "mount", "db", "--patience", "2s")
 		cmd.Env = append(cmd.Env, "AWS_EC2_METADATA_DISABLED=true")
 		code, _, stderr := r.apart(cmd)
-		if code != 1 || !strings.Contains(stderr, "AWS_EC2_METADATA_DISABLED forbids") {
+		if code != 1 || !strings.Contains(stderr, "AWS_EC2_METADATA_DISABLED disables") {
 			t.Errorf("exit %d", code)
 		}
 		oneSentence(t, stderr)

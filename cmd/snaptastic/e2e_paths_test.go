@@ -114,10 +114,10 @@ func TestAMountPointThatLeadsToTheSystemOrThroughAStrangersLinkIsRefused(t *test
 		}
 	}
 	for mountPoint, words := range map[string]string{
-		r.symlink("/boot", "boot"):                    "leads to /boot",
-		r.symlink("../../../../../../../etc", "etc"):  "leads to /etc",
-		r.symlink("/dev", "dev") + "/snaptastic-test": "leads to /dev/snaptastic-test",
-		link: "may have placed it",
+		r.symlink("/boot", "boot"):                    "resolves to /boot",
+		r.symlink("../../../../../../../etc", "etc"):  "resolves to /etc",
+		r.symlink("/dev", "dev") + "/snaptastic-test": "resolves to /dev/snaptastic-test",
+		link: "may have created it",
 	} {
 		r.at(mountPoint)
 		r.quiet(func() {
@@ -305,7 +305,7 @@ func TestAVolumeThatIsUnmountedAtOnceIsNotDone(t *testing.T) {
 				t.Fatal(err)
 			}
 			stop := r.unmountsAtOnce(r.mounts[0])
-			out := r.wants(1, "is not mounted on "+r.mounts[0]+" any more", "run", "mount", "db")
+			out := r.wants(1, "is no longer mounted on "+r.mounts[0], "run", "mount", "db")
 			if !strings.Contains(out, "/etc/fstab") {
 				t.Errorf("it does not say where to look:\n%s", out)
 			}
@@ -330,7 +330,7 @@ func TestAVolumeThatIsUnmountedDuringTheLastHookIsNotDone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	r.hooked(fmt.Sprintf("  hook \"post_mounts\" {\n    command    = [\"umount\", %q]\n    on_failure = \"continue\"\n  }\n", r.mounts[0]))
-	r.wants(1, "is not mounted on "+r.mounts[0]+" any more", "run", "mount", "db")
+	r.wants(1, "is no longer mounted on "+r.mounts[0], "run", "mount", "db")
 	r.must("resume", r.only()) // the mount was done, and is looked at again
 	if m := r.mounted(); len(m) != 1 {
 		t.Errorf("mounted: %v", m)

@@ -187,7 +187,7 @@ func TestFaultNewestSnapshotIsPending(t *testing.T) {
 	r.must("run", "snapshot", "db")
 	r.lose()
 	r.hooked("  timeouts { snapshot = \"1s\" }\n")
-	r.wants(1, "time-out", "run", "mount", "db")
+	r.wants(1, "timed out", "run", "mount", "db")
 	r.eventually("completed snapshot", func() bool { return r.snapshots()[0].State == "completed" })
 	if left := r.unfinished(); len(left) > 0 {
 		t.Errorf("unfinished: %v", left)
@@ -214,7 +214,7 @@ func TestFaultCopiedTags(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.lose()
-	r.wants(0, copied.ID+" is newer and another tool's", "plan", "mount", "db")
+	r.wants(0, copied.ID+" is newer but was created by another tool", "plan", "mount", "db")
 	r.must("run", "mount", "db")
 	if got := r.marks(); got != "ours" {
 		t.Errorf("restored is %q", got)
@@ -373,7 +373,7 @@ func TestFaultADeadVolumeThatCannotBeDeletedIsLeft(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	r.misbehave(sandbox.Fault{Action: "CreateVolume", Effect: "error", Count: 1}, sandbox.Fault{Action: "DeleteVolume", Error: "UnauthorizedOperation"})
-	r.wants(0, "a volume of no use remains", "run", "mount", "db")
+	r.wants(0, "an unusable volume is left over", "run", "mount", "db")
 	r.precious()
 	all, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
 	if err != nil || len(all) != 2 {

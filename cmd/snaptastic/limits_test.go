@@ -190,8 +190,8 @@ func TestANewerProgramsRunIsRefused(t *testing.T) {
 		name, says string
 		change     func(*bolt.Tx) error
 	}{
-		{"schema", "install the newer program", func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("3")) }},
-		{"step kind", "which this program does not know", func(tx *bolt.Tx) error {
+		{"schema", "install a newer version", func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("3")) }},
+		{"step kind", "has the unknown kind", func(tx *bolt.Tx) error {
 			p, err := plan.Decode(tx.Bucket([]byte("plan")).Get([]byte("plan")))
 			if err != nil {
 				return err
@@ -302,8 +302,8 @@ func TestEveryWaitIsBounded(t *testing.T) {
 	}{
 		{name: "volume", timeout: "volume = \"1s\"", lat: sandbox.Latency{Create: time.Minute}, op: "mount", says: "wait-available"},
 		{name: "attach", timeout: "attach = \"1s\"", lat: sandbox.Latency{Attach: time.Minute}, op: "mount", says: "still attaching after 1s"},
-		{name: "detach", timeout: "detach = \"1s\"", lat: sandbox.Latency{Detach: time.Minute}, op: "unmount", says: "time-out"},
-		{name: "complete", timeout: "complete = \"1s\"", lat: sandbox.Latency{Snapshot: time.Minute}, op: "snapshot --wait", says: "time-out"},
+		{name: "detach", timeout: "detach = \"1s\"", lat: sandbox.Latency{Detach: time.Minute}, op: "unmount", says: "timed out"},
+		{name: "complete", timeout: "complete = \"1s\"", lat: sandbox.Latency{Snapshot: time.Minute}, op: "snapshot --wait", says: "timed out"},
 		{name: "throttled for ever", timeout: "volume = \"1s\"", fault: sandbox.Fault{Action: "CreateVolume", Error: "RequestLimitExceeded"}, op: "mount", says: "gave up"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -108,7 +108,7 @@ func TestTheAgeOfACopyIsThatOfItsData(t *testing.T) {
 	day := 30 * time.Hour
 	s := r.snapshot(v, day, dbTags("/mnt/a", append(labelled, snapset.TagCreated, time.Now().Add(-day).UTC().Format(time.RFC3339))...))
 	copied := r.snapshot("vol-ffffffff", time.Minute, dbTags("/mnt/a", append(labelled, snapset.TagCreated, time.Now().Add(-day).UTC().Format(time.RFC3339))...))
-	r.wants(1, []string{"check", "db"}, s+` is 30h0m\d*s? old, which is over 26h`, "!"+copied+" is")
+	r.wants(1, []string{"check", "db"}, s+` is 30h0m\d*s? old .limit 26h.`, "!"+copied+" is")
 	r.wants(1, []string{"check", "db", "--format", "prometheus"}, fmt.Sprintf(`^snaptastic_mount_point_newest_snapshot_timestamp_seconds\{.*\} %d\d{5}$`, time.Now().Add(-day).Unix()/100000))
 	r.wants(0, []string{"snapshots", "db"}, `^  /mnt/a: `+s+`, 30 h old`, `^ +/mnt/a +`+copied+` +30 h .*consistent, a copy`)
 }
@@ -119,10 +119,10 @@ func TestAnotherToolsSnapshotOfTheOriginalsVolumeIsNobodysBackup(t *testing.T) {
 	theirs := dbTags("/mnt/a", snapset.TagCreated, time.Now().AddDate(0, -3, 0).Format("2006-01-02 15:04:05.000000"), snapset.TagInstance, "i-0", snapset.TagExpires, "2030-01-01 00:00:00.000000")
 	v := r.volume("/dev/sdf", theirs)
 	foreign := r.snapshot(v, time.Minute, theirs)
-	r.wants(0, []string{"snapshots", "db"}, `/mnt/a: its only snapshot `+foreign+` was made by another tool`)
+	r.wants(0, []string{"snapshots", "db"}, `/mnt/a: its only snapshot `+foreign+` was created by another tool`)
 	r.wants(1, []string{"check", "db"}, foreign+` is another tool's`)
 	s := r.snapshot(v, 3*time.Hour, dbTags("/mnt/a", labelled...))
-	r.wants(0, []string{"snapshots", "db"}, `^\* +/mnt/a +`+s, `/mnt/a: `+s+`, 3 h old; `+foreign+` is newer and another tool's`)
+	r.wants(0, []string{"snapshots", "db"}, `^\* +/mnt/a +`+s, `/mnt/a: `+s+`, 3 h old; `+foreign+` is newer but was created by another tool`)
 	r.wants(0, []string{"check", "db"}, s)
 	r.wants(1, []string{"check", "db", "--max-age", "2h"}, foreign+` is another tool's`)
 	r.wants(0, []string{"clean", "snapshots", "--dry-run"}, `1 snapshot kept: another tool's`, "nothing to clean up")
@@ -203,7 +203,7 @@ func TestAnAutoTaggerStopsNoRetention(t *testing.T) {
 	for i := range 5 { // of an older build
 		b.add(time.Duration(20-i)*oneDay, with(ours("/m", fmt.Sprint("R", i), oneDay), "scanned", fmt.Sprint("by job ", i)))
 	}
-	if out := b.run(0, "clean", "snapshots", "--yes"); len(b.snapshots()) != 5 || !strings.Contains(out, "name the snapshotter") {
+	if out := b.run(0, "clean", "snapshots", "--yes"); len(b.snapshots()) != 5 || !strings.Contains(out, "give NAME") {
 		t.Errorf("left are %v:\n%s", b.snapshots(), out)
 	}
 }

@@ -45,7 +45,7 @@ func TestStock(t *testing.T) {
 	if got := fmt.Sprint(len(stock.choices), stock.choices[1].Pending, stock.choices[2].Create); got != "3 true true" {
 		t.Errorf("choices: %s", got)
 	}
-	if r := stock.view(stock.snapshots[1]).Reason; !strings.Contains(r, "snap-7 is newer and not labelled") {
+	if r := stock.view(stock.snapshots[1]).Reason; !strings.Contains(r, "snap-7 is newer but not labelled") {
 		t.Errorf("the reason is %q", r)
 	}
 }

@@ -98,7 +98,7 @@ func canClone(dir string) bool {
 func isMountPoint(dir string) (bool, error) {
 	var here, above unix.Stat_t
 	if err := errors.Join(unix.Stat(dir, &here), unix.Stat(filepath.Dir(dir), &above)); err != nil {
-		return false, fmt.Errorf("cannot look at %s: %w", dir, err)
+		return false, fmt.Errorf("cannot check %s: %w", dir, err)
 	}
 	return here.Dev != above.Dev, nil
 }

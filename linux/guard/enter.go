@@ -87,10 +87,10 @@ func receiveConfig() (config, error) {
 	buf := make([]byte, maxPacket)
 	n, err := readPacket(buf)
 	if err != nil {
-		return cfg, fmt.Errorf("cannot read the guard's orders: %w", err)
+		return cfg, fmt.Errorf("cannot read the guard's request: %w", err)
 	}
 	if err := json.Unmarshal(buf[:n], &cfg); err != nil {
-		return cfg, fmt.Errorf("internal error: the guard's orders are not JSON: %w", err)
+		return cfg, fmt.Errorf("internal error: the guard's request is not JSON: %w", err)
 	}
 	if len(cfg.Paths) == 0 || cfg.MaxHold <= 0 {
 		return cfg, fmt.Errorf("internal error: a guard of %d mounts for %s", len(cfg.Paths), cfg.MaxHold)

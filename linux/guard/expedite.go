@@ -40,7 +40,7 @@ const claimSuffix = ".rcu.json"
 // claimExpedite writes a claim and changes nothing yet.
 func claimExpedite(dir string) (_ *expedite, err error) {
 	if dir == "" {
-		return nil, errors.New("internal error: it takes a folder to remember the setting in")
+		return nil, errors.New("internal error: no directory to save the setting in")
 	}
 	unlock, err := lockClaims(dir)
 	if err != nil {

@@ -64,7 +64,7 @@ func (g *Guard) Freeze(ctx context.Context) error {
 		g.state[i].phase = freezing
 	}
 	g.mu.Unlock()
-	time.AfterFunc(g.o.MaxHold+overdue, func() { g.wake("it let MaxHold pass") })
+	time.AfterFunc(g.o.MaxHold+overdue, func() { g.wake("MaxHold expired") })
 	g.order(doFreeze)
 	err := g.wait(ctx, func() bool { return g.all(frozen) || g.ending != causeNone || g.exitError != "" })
 	if err == nil && g.is(func() bool { return g.all(frozen) && g.ending == causeNone && g.exitError == "" }) {
@@ -202,11 +202,11 @@ func (g *Guard) brokenBy(s progress, path string) (reason string, others bool) {
 	case s.frozen == 0:
 		return fmt.Sprintf("the guard died before %s was frozen: %s", path, g.exitError), false
 	case s.errno == syscall.EINVAL && g.exitError == "":
-		return "somebody else thawed " + path, true
+		return "another program thawed " + path, true
 	case s.thawing < g.thawCall || s.errno != 0:
 		return g.endReason(), false
 	case s.wrote > 0:
-		return fmt.Sprintf("%d KiB were written to %s while it was frozen: somebody else thawed it and froze it again", (s.wrote+1)/2, path), true
+		return fmt.Sprintf("%d KiB were written to %s while it was frozen: another program thawed it and froze it again", (s.wrote+1)/2, path), true
 	}
 	return "", false
 }
@@ -246,7 +246,7 @@ func (g *Guard) Release() error {
 				g.release()
 			}()
 		}
-		return fmt.Errorf("cannot let the guard go: %s still frozen", still)
+		return fmt.Errorf("cannot release the guard: %s still frozen", still)
 	}
 	g.release()
 	return nil

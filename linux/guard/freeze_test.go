@@ -354,7 +354,7 @@ func TestStartRefuses(t *testing.T) {
 		want   string
 	}{
 		{"the root file system", []Mount{{Path: "/"}}, "it is the root file system"},
-		{"a folder inside", []Mount{{Path: inside}}, "not a mount point (it lies on " + d.path + ")"},
+		{"a folder inside", []Mount{{Path: inside}}, "not a mount point (it is on " + d.path + ")"},
 		{"another device", []Mount{{Path: d.path, Dev: "1:2"}}, "it is on device " + d.dev + ", not on 1:2"},
 		{"one file system twice", []Mount{{Path: d.path}, {Path: bind}}, "it is the same file system as " + d.path},
 		{"nothing there", []Mount{{Path: d.path + "/none"}}, "no such file or directory"},
@@ -375,7 +375,7 @@ func TestStartRefuses(t *testing.T) {
 func TestStartFailsWithoutAGuardProgram(t *testing.T) {
 	d := makeDisks(t, "ext4", 1)[0]
 	owned := t.TempDir()
-	for exe, want := range map[string]string{"/no/such/program": "no such file", "/bin/true": "ended at once"} {
+	for exe, want := range map[string]string{"/no/such/program": "no such file", "/bin/true": "exited at once"} {
 		if _, err := Start(t.Context(), []Mount{{Path: d.path}}, Options{Executable: exe, OwnedDir: owned}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("a guard of %s: %v", exe, err)
 		}

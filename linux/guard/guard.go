@@ -160,7 +160,7 @@ func (g *Guard) launch() error {
 		return fmt.Errorf("internal error: %w", err)
 	}
 	if len(orders) > maxPacket {
-		return fmt.Errorf("the mount points' names are too long together (%d bytes)", len(orders))
+		return fmt.Errorf("the mount point names are too long in total (%d bytes)", len(orders))
 	}
 	if err := g.spawn(); err != nil {
 		return err
@@ -210,10 +210,10 @@ func (g *Guard) awaitReady(ctx context.Context) error {
 			return errors.New(m.text)
 		}
 		if m.text != "" {
-			g.o.Log("the freeze guard is weaker than it should be: %s", m.text)
+			g.o.Log("the freeze guard is not fully protected: %s", m.text)
 		}
 	case <-g.reaped:
-		return fmt.Errorf("it ended at once: %s", g.exitReason())
+		return fmt.Errorf("it exited at once: %s", g.exitReason())
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -54,18 +54,18 @@ const (
 // it is locked, so a file with that name and a free lock has dead owners.
 func createOwned(dir, run, section string) (*ownedFile, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the folder of frozen file systems: %w", err)
+		return nil, fmt.Errorf("cannot create the directory for freeze records: %w", err)
 	}
 	f, err := createLocked(dir)
 	if err != nil {
-		return nil, fmt.Errorf("cannot name what is about to be frozen in %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot write the freeze record %s: %w", dir, err)
 	}
 	born := f.Name()
 	o := &ownedFile{file: f, path: filepath.Join(dir, fmt.Sprintf("%s-%s-%s%s", fileName(run), fileName(section), strings.TrimPrefix(filepath.Base(born), unnamedPrefix), ownedSuffix))}
 	if err := os.Rename(born, o.path); err != nil {
 		o.path = born
 		o.drop()
-		return nil, fmt.Errorf("cannot name what is about to be frozen in %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot write the freeze record %s: %w", dir, err)
 	}
 	return o, nil
 }
@@ -123,7 +123,7 @@ func openRegular(path string) (*os.File, error) {
 	if fi, err := os.Lstat(path); err != nil {
 		return nil, err
 	} else if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("refusing %s: it is not a regular file, and so not of this program; remove it", path)
+		return nil, fmt.Errorf("refusing %s: it is not a regular file, so this program did not create it; remove it", path)
 	}
 	return linux.OpenOwned(path, os.O_RDONLY, 0)
 }
@@ -148,7 +148,7 @@ func (o *ownedFile) begin(r ownedRecord, maxHold time.Duration) error {
 		return fmt.Errorf("internal error: %w", err)
 	}
 	if _, err := o.file.WriteAt(append(b, '\n'), 0); err != nil {
-		return fmt.Errorf("cannot write when the freeze has to end into %s: %w", o.path, err)
+		return fmt.Errorf("cannot write the freeze deadline to %s: %w", o.path, err)
 	}
 	return nil
 }
@@ -178,10 +178,10 @@ func (o *ownedFile) write(r ownedRecord) error {
 		return fmt.Errorf("internal error: %w", err)
 	}
 	if _, err := o.file.WriteAt(append(b, '\n'), 0); err != nil {
-		return fmt.Errorf("cannot name what is about to be frozen: %w", err)
+		return fmt.Errorf("cannot write the freeze record: %w", err)
 	}
 	if err := o.file.Sync(); err != nil {
-		return fmt.Errorf("cannot name what is about to be frozen: %w", err)
+		return fmt.Errorf("cannot write the freeze record: %w", err)
 	}
 	return syncDir(filepath.Dir(o.path))
 }
@@ -236,7 +236,7 @@ func readOwned(path string) (f *os.File, r ownedRecord, free bool, err error) {
 	}
 	if r.Schema > ownedSchema {
 		f.Close()
-		return nil, r, false, fmt.Errorf("cannot read %s: it is of a newer version of this program (schema %d)", path, r.Schema)
+		return nil, r, false, fmt.Errorf("cannot read %s: it was written by a newer version (schema %d)", path, r.Schema)
 	}
 	return f, r, free, nil
 }

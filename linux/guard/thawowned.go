@@ -261,5 +261,5 @@ func findMount(m ownedMount) (*os.File, string, error) {
 		}
 		dir.Close()
 	}
-	return nil, "", fmt.Errorf("device %s is not mounted here any more; if it hangs, mount it again and thaw it", m.Dev)
+	return nil, "", fmt.Errorf("device %s is no longer mounted here; if it hangs, mount it again and thaw it", m.Dev)
 }

@@ -178,7 +178,7 @@ func (c *coverage) uncounted(r *Row) string {
 	case r.Origin == OriginUnverified:
 		return "not labelled " + Consistent
 	case r.Origin == OriginCopied:
-		return "created by another tool that copied our tags"
+		return "from another tool that copied our tags"
 	case unready != "":
 		return unready
 	case c.Group && !c.whole[r]:

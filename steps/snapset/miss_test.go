@@ -28,7 +28,7 @@ func TestSnapshotsThatMissByOneTagAreNamed(t *testing.T) {
 		want      string // parts, with " | " between; "" for no warning
 	}{
 		{"nothing", nil, ""},
-		{"a renamed mount point", []ec2.Snapshot{at("snap-1", "/mnt/old")}, "snapshot snap-1 ( | has these filter tags and mount_point=/mnt/old, which is not declared: check whether"},
+		{"a renamed mount point", []ec2.Snapshot{at("snap-1", "/mnt/old")}, "snapshot snap-1 ( | has these filter tags and mount_point=/mnt/old, which is not declared: was"},
 		{"a declared one is not amiss", []ec2.Snapshot{at("snap-1", "/mnt/b/")}, ""},
 		{"a mistyped value", []ec2.Snapshot{at("snap-1", "/mnt/new/", "role=bd")}, "snapshot snap-1 ( | is of this mount point and has role=bd, not role=db: check filter_tags"},
 		{"a mistyped key", []ec2.Snapshot{at("snap-1", "/mnt/new", "role=-", "rol=db")}, "has no tag role=db (its tags: cluster=c1 rol=db): check filter_tags"},

@@ -57,7 +57,7 @@ func (d *doctor) state() {
 		d.failed(check, err)
 		return
 	case !fi.IsDir():
-		d.fail(check, "choose another one with --state-dir", "%s is not a folder", dir)
+		d.fail(check, "choose another one with --state-dir", "%s is not a directory", dir)
 		return
 	case unix.Access(dir, unix.W_OK) != nil:
 		d.unwritable(check, dir, "is not writable")

@@ -146,7 +146,7 @@ func TestFilesThatStrangersMayWrite(t *testing.T) {
 			if err := errors.Join(os.Remove(path), os.Symlink(filepath.Join(open, "target"), path)); err != nil {
 				t.Fatal(err)
 			}
-		}, "anybody may replace files in its folder"},
+		}, "any user can replace files in its directory"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
