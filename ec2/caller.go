@@ -18,7 +18,7 @@ type Caller struct {
 // Caller calls STS GetCallerIdentity. It needs no permission, so an error means that the credentials are invalid.
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 func (c *Client) Caller(ctx context.Context) (Caller, error) {
-	const op, doing = "GetCallerIdentity", "tell whose credentials these are"
+	const op, doing = "GetCallerIdentity", "get the caller identity"
 	loaded, err := c.serviceConfig(ctx)
 	if err != nil {
 		return Caller{}, Classify(op, err)

@@ -115,7 +115,7 @@ func lost[T any](watch watch[T], doing string, shown bool, gone time.Duration) *
 	fault.Op, fault.Doing, fault.Class = watch.op, doing, NotFound
 	fault.Message = fmt.Sprintf("EC2 does not show it after %s", gone.Round(100*time.Millisecond))
 	if shown {
-		fault.Message = fmt.Sprintf("it disappeared: EC2 has not shown it for the last %s", gone.Round(100*time.Millisecond))
+		fault.Message = fmt.Sprintf("it disappeared: EC2 does not show it for the last %s", gone.Round(100*time.Millisecond))
 	}
 	return &fault
 }

@@ -169,7 +169,7 @@ func TestFaultCreateSnapshotHangs(t *testing.T) {
 			r.precious()
 			w := startStopwatch(t, r.mounts[0])
 			r.hang("CreateSnapshot*", 20*time.Second, when)
-			out := r.wants(1, "the freeze ended before EC2 had answered", "run", "snapshot", "db")
+			out := r.wants(1, "the freeze ended before EC2 answered", "run", "snapshot", "db")
 			if !strings.Contains(out, "max_hold") {
 				t.Errorf("it does not say what to do:\n%s", out)
 			}

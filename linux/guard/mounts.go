@@ -60,18 +60,18 @@ func openMount(path string, table []mountEntry) (*os.File, mountEntry, error) {
 func mountOf(f *os.File, table []mountEntry) (mountEntry, error) {
 	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
 	if err != nil {
-		return mountEntry{}, fmt.Errorf("cannot learn its mount: %w", err)
+		return mountEntry{}, fmt.Errorf("cannot find its mount: %w", err)
 	}
 	id := linux.MountID(string(info))
 	if id < 0 {
-		return mountEntry{}, fmt.Errorf("cannot learn its mount: no mnt_id in fdinfo")
+		return mountEntry{}, fmt.Errorf("cannot find its mount: no mnt_id in fdinfo")
 	}
 	for _, e := range table {
 		if e.id != id {
 			continue
 		}
 		if real, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err == nil && real != e.point {
-			return e, fmt.Errorf("%w (it lies on %s)", errNotMountPoint, e.point)
+			return e, fmt.Errorf("%w (it is on %s)", errNotMountPoint, e.point)
 		}
 		return e, nil
 	}
@@ -180,7 +180,7 @@ func explain(errno syscall.Errno, k kind) error {
 	case errno == syscall.EINVAL && !freeze:
 		return &explainedError{"it is not frozen", errno}
 	case errno == syscall.EPERM:
-		return &explainedError{"operation not permitted: it takes CAP_SYS_ADMIN (run as root)", errno}
+		return &explainedError{"operation not permitted: needs CAP_SYS_ADMIN (run as root)", errno}
 	}
 	return errno
 }

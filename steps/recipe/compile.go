@@ -130,7 +130,7 @@ func (c *compiler) findVolume(v Volume, purpose steps.Purpose, options ...plan.O
 	in := steps.FindVolumeIn{For: purpose, Device: v.Device, NameOffset: v.DeviceNameOffset, Rivals: c.rivals(v), MountPoint: v.MountPoint,
 		FilterTags: c.spec.FilterTags, IgnoreForeign: c.Options.Bool(IgnoreMounted)}
 	return plan.Add(c.b, steps.FindVolume, id("find-volume", v), in, plan.InLane(v.MountPoint), plan.Within(look),
-		plan.Title("look for the volume of %s under %s", v.MountPoint, v.Device), together(options...))
+		plan.Title("find the volume of %s at %s", v.MountPoint, v.Device), together(options...))
 }
 
 // rivals are the device names of other volumes that a kernel which shifts its names would show under v's; none where the

@@ -243,7 +243,7 @@ func TestWhatCannotBeCompiledIsSaid(t *testing.T) {
 		want string
 	}{
 		{"mount", Spec{Name: "empty"}, "it declares no volume"},
-		{"snapshot", held, "cannot be held across freezes that come one by one"},
+		{"snapshot", held, "cannot be held across separate freezes"},
 		{"mount", spec("/mnt/a", "/mnt/a"), "declared twice"},
 	}
 	for _, c := range cases {

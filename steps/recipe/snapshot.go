@@ -16,11 +16,11 @@ import (
 var Snapshot = Register(Operation{
 	Name:          "snapshot",
 	Aliases:       []string{"make-snapshots"},
-	Short:         "Make consistent snapshots of a snapshotter's volumes",
+	Short:         "Take consistent snapshots of a snapshotter's volumes",
 	Resume:        plan.ContinueThisBoot,
 	UndoOnFailure: func(Spec) bool { return true },
 	LeaveOut: func(s Spec) (bool, string) {
-		return !s.Together(), `set consistency = "volume", and the other volumes are snapshotted without it`
+		return !s.Together(), `set consistency = "volume" to snapshot the other volumes without it`
 	},
 	LabelsSnapshots: true,
 	Permissions: []Permission{
@@ -29,7 +29,7 @@ var Snapshot = Register(Operation{
 	},
 	Check: func(s Spec) error {
 		if !s.Together() && s.Hooks["pre_snapshots"].Hold {
-			return errors.New(`its pre_snapshots hook cannot be held across freezes that come one by one; use pre_snapshot, or consistency = "group"`)
+			return errors.New(`its pre_snapshots hook cannot be held across separate freezes; use pre_snapshot, or consistency = "group"`)
 		}
 		return nil
 	},
@@ -136,7 +136,7 @@ func (c *compiler) shoot(volumes []Volume, s shot, name func(kind string) plan.S
 	plan.Add(c.b, steps.Freeze, name("freeze"), steps.FreezeIn{Mounts: members, MaxHold: plan.Duration(c.spec.MaxHold), Expedite: c.spec.Expedite, Held: held},
 		plan.Opens(section), plan.Holding(shownHeld(held)...), inside, plan.After(synced...), plan.Title("freeze %s", strings.Join(mounts, ", ")), plan.Within(look+patience))
 	set := plan.Add(c.b, steps.Snapshot, name("snapshot"), steps.SnapshotIn{Members: members, Description: describe(volumes), FilterKeys: slices.Sorted(maps.Keys(c.spec.FilterTags))},
-		plan.In(section), inside, plan.Title("snapshot while all stand still"), plan.Within(hold+attachMore), plan.KeptBy(name("tag-snapshots")))
+		plan.In(section), inside, plan.Title("snapshot while all are frozen"), plan.Within(hold+attachMore), plan.KeptBy(name("tag-snapshots")))
 	plan.Add(c.b, steps.Thaw, name("thaw"), steps.ThawIn{Mounts: mounts},
 		plan.Closes(section), inside, plan.Title("thaw %s", strings.Join(mounts, ", ")), plan.Within(look))
 
