@@ -161,7 +161,7 @@ func TestCheckOverTheWire(t *testing.T) {
 		r.wants(c.code, []string{"check", "db", "--max-age", c.max})
 	}
 	r.edit(s, func(s *sandbox.Snapshot) { s.Started, s.Forced = time.Now(), "pending" })
-	r.wants(1, []string{"check", "db"}, s+` is still pending`)
+	r.wants(1, []string{"check", "db"}, s+` is pending`)
 	r.edit(s, func(s *sandbox.Snapshot) {
 		s.Forced, s.Tags[steps.TagState] = "", sandbox.TagValue{Value: steps.Unverified}
 	})

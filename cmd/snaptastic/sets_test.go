@@ -120,12 +120,12 @@ func TestAnotherToolsSnapshotOfTheOriginalsVolumeIsNobodysBackup(t *testing.T) {
 	v := r.volume("/dev/sdf", theirs)
 	foreign := r.snapshot(v, time.Minute, theirs)
 	r.wants(0, []string{"snapshots", "db"}, `/mnt/a: its only snapshot `+foreign+` was created by another tool`)
-	r.wants(1, []string{"check", "db"}, foreign+` is another tool's`)
+	r.wants(1, []string{"check", "db"}, foreign+` is from another tool`)
 	s := r.snapshot(v, 3*time.Hour, dbTags("/mnt/a", labelled...))
 	r.wants(0, []string{"snapshots", "db"}, `^\* +/mnt/a +`+s, `/mnt/a: `+s+`, 3 h old; `+foreign+` is newer but was created by another tool`)
 	r.wants(0, []string{"check", "db"}, s)
-	r.wants(1, []string{"check", "db", "--max-age", "2h"}, foreign+` is another tool's`)
-	r.wants(0, []string{"clean", "snapshots", "--dry-run"}, `1 snapshot kept: another tool's`, "nothing to clean up")
+	r.wants(1, []string{"check", "db", "--max-age", "2h"}, foreign+` is from another tool`)
+	r.wants(0, []string{"clean", "snapshots", "--dry-run"}, `1 snapshot kept: created by another tool`, "nothing to clean up")
 }
 
 func TestAPolicyThatCopiesAVolumesTagsBreaksNoSet(t *testing.T) {
