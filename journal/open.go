@@ -29,12 +29,12 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 
 // Hint says what an operator does about it.
 func (e *DamagedError) Hint() string {
-	return "`snaptastic resume` sets it aside, in the folder damaged of the state folder, and goes on with the other runs. " + Traces(runOf(e.Path))
+	return "`snaptastic resume` moves it to the directory damaged/ in the state directory and continues with the other runs. " + Traces(runOf(e.Path))
 }
 
 // Traces says how to find what a run left whose journal cannot tell.
 func Traces(run plan.RunID) string {
-	return "Volumes and snapshots that the run made have the tag snaptastic:run = " + string(run) + "; look for them in EC2, and at what is mounted"
+	return "Volumes and snapshots created by the run have the tag snaptastic:run = " + string(run) + "; check EC2 for them, and check what is mounted"
 }
 
 // options: a map freelist that is not synced commits faster on an aged file;
@@ -196,7 +196,7 @@ func (j *Journal) load(tx *bolt.Tx, before *Journal) error {
 		return damagef("its schema is not a number")
 	}
 	if j.schema > Schema {
-		return fmt.Errorf("cannot use journal %s: its schema is %d and this program knows up to %d; install the newer program", j.path, j.schema, Schema)
+		return fmt.Errorf("cannot use journal %s: it has schema %d, this version supports up to %d; install a newer version", j.path, j.schema, Schema)
 	}
 	if j.schema > 1 {
 		if err := checkSeals(tx, runOf(j.path)); err != nil {
@@ -207,7 +207,7 @@ func (j *Journal) load(tx *bolt.Tx, before *Journal) error {
 		return damagef("meta: %v", err)
 	}
 	if j.meta.Run != runOf(j.path) {
-		return damagef("it is the journal of run %s", j.meta.Run)
+		return damagef("it belongs to run %s", j.meta.Run)
 	}
 	raw := tx.Bucket(bucketPlan).Get(keyPlan)
 	j.planSum = sha256.Sum256(raw)
@@ -218,7 +218,7 @@ func (j *Journal) load(tx *bolt.Tx, before *Journal) error {
 		return damagef("%v", err)
 	}
 	if plan.DigestOf(raw) != j.meta.Digest {
-		return damagef("the plan is not the one it was made for")
+		return damagef("the plan does not match the run")
 	}
 	j.plan = p
 	known := make(map[plan.StepID]bool, len(p.Steps))
@@ -231,7 +231,7 @@ func (j *Journal) load(tx *bolt.Tx, before *Journal) error {
 			return damagef("record of step %s: %v", k, err)
 		}
 		if !known[plan.StepID(k)] || !r.valid() {
-			return damagef("record of step %s makes no sense", k)
+			return damagef("record of step %s is invalid", k)
 		}
 		j.records[plan.StepID(k)] = r
 		return nil

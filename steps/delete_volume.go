@@ -80,7 +80,7 @@ func (w *World) deleteOneVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 
 // seeMade looks for a volume that this run may have made. One that was there before is not this run's to delete.
 func (w *World) seeMade(ctx context.Context, in DeleteVolumeIn) (plan.Seen[Deleted], error) {
-	gone := plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.id()}, Note: "it is gone already"}
+	gone := plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.id()}, Note: "it is already deleted"}
 	made, known := in.Made.Get()
 	switch {
 	case !known || made.VolumeID == "":

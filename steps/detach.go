@@ -49,7 +49,7 @@ func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 			}
 			v, err := w.Cloud.Volume(ctx, id)
 			if notFound(err) {
-				return plan.Seen[Detached]{Sight: plan.AsWanted, Note: id + " is no more"}, nil
+				return plan.Seen[Detached]{Sight: plan.AsWanted, Note: id + " no longer exists"}, nil
 			}
 			if err != nil {
 				return plan.Seen[Detached]{}, verdict(err)
@@ -85,7 +85,7 @@ func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 			case id != "":
 				return plan.Will(plan.PreviewChange, "detach %s; it remains and is billed", id)
 			case looked:
-				return plan.Will(plan.PreviewNone, "nothing is attached")
+				return plan.Will(plan.PreviewNone, "no volume attached")
 			}
 			return plan.Will(plan.PreviewChange, "detach %s", in.Device)
 		},
@@ -108,7 +108,7 @@ func (in DetachIn) out() Detached {
 func (w *World) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ Detached) error {
 	var before beforeDetach
 	if err := json.Unmarshal(a.Before, &before); err != nil || before.Device == "" {
-		return fmt.Errorf("cannot attach %s again: how it was attached is not recorded", in.id())
+		return fmt.Errorf("cannot attach %s again: the attachment was not recorded", in.id())
 	}
 	id := in.id()
 	v, err := w.Cloud.Volume(ctx, id)

@@ -60,7 +60,7 @@ func (w *World) unmount() plan.Funcs[UnmountIn, Unmounted] {
 			case there && w.isVolume(at, in.query()):
 				return plan.Seen[Unmounted]{Sight: plan.Absent, Before: beforeUnmount{at.mount.FileSystem, at.mount.Options, at.partition()}}, nil
 			}
-			return plan.Seen[Unmounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, which is not the lane's volume", at, in.where())}, nil
+			return plan.Seen[Unmounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, but it is not the volume of this lane", at, in.where())}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in UnmountIn) (Unmounted, error) {
 			return in.out(), w.unmountNow(ctx, a, in.where())
@@ -95,7 +95,7 @@ func (w *World) isVolume(at occupant, q linux.DeviceQuery) bool {
 func (w *World) mountAgain(ctx context.Context, a plan.Attempt, in UnmountIn, _ Unmounted) error {
 	var before beforeUnmount
 	if err := json.Unmarshal(a.Before, &before); err != nil || before.FileSystem == "" {
-		return fmt.Errorf("cannot mount %s again: how it was mounted is not recorded", in.where())
+		return fmt.Errorf("cannot mount %s again: the mount was not recorded", in.where())
 	}
 	at, err := w.occupantOf(in.where())
 	if err != nil || at.mounted {

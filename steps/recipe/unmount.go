@@ -13,7 +13,7 @@ import (
 var Unmount = Register(Operation{
 	Name:          "unmount",
 	Aliases:       []string{"unmount-snapshots"},
-	Short:         "Unmount and detach a snapshotter's volumes; they remain and are billed",
+	Short:         "Unmount and detach a snapshotter's volumes; the volumes are kept and billed",
 	Resume:        plan.Ask,
 	UndoOnFailure: unmountsTogether,
 	Question: func(r Request) string {
@@ -21,7 +21,7 @@ var Unmount = Register(Operation{
 		if n := len(r.Spec.Volumes); n > 1 {
 			volumes = fmt.Sprintf("the %d volumes", n)
 		}
-		return fmt.Sprintf("Unmount and detach %s of %s (what is detached remains and is billed)?", volumes, r.Spec.Name)
+		return fmt.Sprintf("Unmount and detach %s of %s (detached volumes are kept and billed)?", volumes, r.Spec.Name)
 	},
 	Leaves: Unmounted,
 	Permissions: []Permission{
@@ -138,9 +138,9 @@ func (c *compiler) unmountStep(l unmountLane, options ...plan.Option) {
 func (c *compiler) detachSteps(l unmountLane, all bracket, after plan.Option) []plan.StepID {
 	in := c.body(l, all)
 	detached := plan.Add(c.b, steps.Detach, id("detach", l.Volume), steps.DetachIn{VolumeRef: steps.VolumeRef{Found: l.found}, MountPoint: l.MountPoint, Device: l.Device, NameOffset: l.DeviceNameOffset,
-		Patience: plan.Duration(c.timeouts.Attach)}, in, after, plan.Title("detach its volume, which remains"), plan.Within(c.timeouts.Detach))
+		Patience: plan.Duration(c.timeouts.Attach)}, in, after, plan.Title("detach its volume (it is kept)"), plan.Within(c.timeouts.Detach))
 	plan.Add(c.b, steps.WaitDetached, id("wait-detached", l.Volume), steps.WaitDetachedIn{Detached: detached}, in,
-		plan.Title("wait until it is off"), plan.Within(c.timeouts.Detach))
+		plan.Title("wait until it is detached"), plan.Within(c.timeouts.Detach))
 	ends := []plan.StepID{id("wait-detached", l.Volume)}
 	if post := c.close(l.hooks, &l.Volume, c.aboutLane(l), ends, all.body()); post != "" {
 		ends = append(ends, post)
