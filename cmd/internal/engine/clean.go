@@ -166,23 +166,22 @@ func (e *Engine) Clean(ctx context.Context, c CleanPlan) (End, error) {
 	return e.execute(ctx, store, run, action{})
 }
 
-// supersede ends older runs of the same command that were cut off or refused something: what they still had to do, the
-// new plan has, too, by a newer look.
+// supersede ends older runs of the same command that were interrupted or failed in part: what they still had to do, the
+// new plan has too, by a newer look.
 func (e *Engine) supersede(store *journal.Store, by *journal.Run) error {
-	runs, err := store.List()
+	runs, err := met(store, by.Plan())
 	if err != nil {
 		return err
 	}
 	for _, r := range runs {
-		if r.Live || r.Problem != "" || r.Outcome.Ended() || r.Run == by.Meta().Run || r.Operation != by.Plan().Operation || r.Snapshotter != by.Plan().Snapshotter {
+		if r.Action != EndAsIs {
 			continue
 		}
 		old, err := store.Resume(r.Run)
 		if err != nil {
 			return err
 		}
-		err = errors.Join(endAs(old.Journal, journal.Abandoned), old.Close())
-		if err != nil {
+		if err := errors.Join(endAs(old.Journal, journal.Abandoned), old.Close()); err != nil {
 			return err
 		}
 		e.log.Info("an older clean-up that had not finished is superseded", "run", r.Run, "by", by.Meta().Run)

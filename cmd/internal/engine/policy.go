@@ -45,6 +45,7 @@ const (
 	ReasonSameBoot      Reason = "it started under this boot"
 	ReasonSamePlan      Reason = "the plan is the same"
 	ReasonOtherPlan     Reason = "the plan has changed"
+	ReasonSuperseded    Reason = "the new run does what it still had to do"
 	ReasonNewSnapshot   Reason = "a snapshot run starts over"
 )
 
@@ -99,7 +100,11 @@ func Decide(c Command, r journal.Summary, h Here) Decision {
 func decideForRun(r journal.Summary, p *plan.Plan) Decision {
 	same := r.Digest == p.Digest() && !r.RollingBack
 	switch {
-	case r.Operation != p.Operation || r.Snapshotter != p.Snapshotter || r.InstanceID != p.Instance:
+	case r.Operation != p.Operation || r.Snapshotter != p.Snapshotter:
+		return Decision{Leave, ReasonUnrelated}
+	case p.Irreversible:
+		return Decision{EndAsIs, ReasonSuperseded}
+	case r.InstanceID != p.Instance:
 		return Decision{Leave, ReasonUnrelated}
 	case p.Resumption == plan.ContinueThisBoot:
 		return Decision{Undo, ReasonNewSnapshot}

@@ -19,10 +19,11 @@ type combination struct {
 	samePlan    bool
 	rollingBack bool
 	idle        bool
+	cleanUp     bool // the new run's plan is irreversible
 }
 
 func (c combination) summary() (journal.Summary, Here) {
-	p := &plan.Plan{Operation: "op", Snapshotter: "db", Instance: "i-1", Resumption: c.resumption}
+	p := &plan.Plan{Operation: "op", Snapshotter: "db", Instance: "i-1", Resumption: c.resumption, Irreversible: c.cleanUp}
 	r := journal.Summary{Operation: "op", Snapshotter: "db", Resumption: c.resumption, Idle: c.idle, Live: c.journal == "live"}
 	r.InstanceID, r.BootID, r.Outcome, r.RollingBack, r.Digest = "i-1", "one", c.outcome, c.rollingBack, "other"
 	if c.journal == "unreadable" || c.journal == "damaged" {
@@ -64,6 +65,7 @@ func TestWhatBecomesOfARun(t *testing.T) {
 		{"an image brings another instance's runs", func(c combination) bool { return c.instance == "other" }, Decision{SetAside, ReasonOtherInstance}},
 
 		{"run: another snapshotter's", func(c combination) bool { return c.command == ToRun && !c.related }, Decision{Leave, ReasonUnrelated}},
+		{"run: a clean-up takes the place of the one before", func(c combination) bool { return c.command == ToRun && c.cleanUp }, Decision{EndAsIs, ReasonSuperseded}},
 		{"run: a snapshot starts over", func(c combination) bool { return c.command == ToRun && c.resumption == plan.ContinueThisBoot }, Decision{Undo, ReasonNewSnapshot}},
 		{"run: the same plan goes on", func(c combination) bool { return c.command == ToRun && c.samePlan && !c.rollingBack }, Decision{Continue, ReasonSamePlan}},
 		{"run: an unmount that did nothing is in nobody's way", func(c combination) bool { return c.command == ToRun && c.resumption == plan.Ask && c.idle }, Decision{Leave, ReasonNothingDone}},
@@ -110,8 +112,8 @@ func combinations() (all []combination) {
 				for _, instance := range []string{"same", "other", "unknown"} {
 					for _, resumption := range []plan.Resumption{plan.Continue, plan.ContinueThisBoot, plan.Ask} {
 						for _, boot := range []string{"same", "other"} {
-							for bits := range 16 {
-								c := combination{command, state, outcome, instance, resumption, boot, bits&1 > 0, bits&2 > 0, bits&4 > 0, bits&8 > 0}
+							for bits := range 32 {
+								c := combination{command, state, outcome, instance, resumption, boot, bits&1 > 0, bits&2 > 0, bits&4 > 0, bits&8 > 0, bits&16 > 0}
 								if c.idle && (c.rollingBack || outcome == journal.RunFailed) {
 									continue
 								}
