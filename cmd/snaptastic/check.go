@@ -3,19 +3,21 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
-	"path"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"snaptastic/cmd/internal/engine"
+	"snaptastic/cmd/internal/render"
 	"snaptastic/cmd/internal/settings"
-	"snaptastic/ec2"
-	"snaptastic/steps"
-	"snaptastic/steps/snapset"
+)
+
+// Exit codes of a Nagios plugin.
+// Source: https://nagios-plugins.org/doc/guidelines.html
+const (
+	nagiosCritical = 2
+	nagiosUnknown  = 3
 )
 
 // checkFlags are those of check.
@@ -80,198 +82,42 @@ func (a *app) check(ctx context.Context, name string, o checkFlags) error {
 		return usageError("--format %q is none of text, nagios, prometheus", o.format)
 	case o.format != "text" && a.json():
 		return usageError("--format %s and --output json exclude each other", o.format)
-	case name != "" && len(o.tags()) > 0:
-		return usageError("%s has its own filter tags: give a name, or --environment, --cluster and --role", name)
 	}
-	// Without settings the region comes from elsewhere.
-	if err := a.loadSettings(); err != nil && (len(o.tags()) == 0 || !errors.Is(err, settings.ErrNotFound)) {
+	result, err := a.Check(ctx, engine.CheckRequest{Name: name, Tags: o.tags(), MaxAge: maxAge})
+	if err != nil && len(result.Gaps()) == 0 {
 		return err
 	}
-	var verdicts []verdict
-	if tags := o.tags(); len(tags) > 0 {
-		verdicts, err = a.checkTags(ctx, tags, maxAge)
-	} else {
-		verdicts, err = a.checkSettings(ctx, name, maxAge)
+	write := render.CheckJSON
+	switch {
+	case a.json():
+	case o.format == "nagios":
+		if write = render.CheckNagios; err != nil {
+			err = exitCode(nagiosCritical)
+		}
+	case o.format == "prometheus":
+		write = render.CheckPrometheus
+	default:
+		return errors.Join(render.CheckText(a.stdout, result, a.style(a.stdoutFile)), err)
 	}
-	if err != nil {
+	return errors.Join(write(a.stdout, result), err)
+}
+
+// nagiosUnknown tells a check that failed as a plugin does.
+func (a *app) nagiosUnknown(err error) error {
+	if _, told := errors.AsType[exitCode](err); err == nil || told {
 		return err
 	}
-	now, err := a.cloudTime(ctx)
-	if err != nil {
+	text := err.Error()
+	if diags, ok := errors.AsType[*settings.Error](err); ok {
+		var b strings.Builder
+		_ = diags.Render(&b, 0, false)
+		text = b.String()
+	}
+	if hint := engine.ErrorOf(err).Hint; hint != "" && !strings.Contains(text, hint) {
+		text += "; " + hint
+	}
+	if err := render.NagiosUnknown(a.stdout, text); err != nil {
 		return err
 	}
-	if off := time.Until(now); off.Abs() > clockOff/2 {
-		a.log.Warn("this machine's clock differs from EC2's, whose time is used", "by", off.Round(time.Second))
-	}
-	return a.report(checked{At: now.UTC(), MaxAge: maxAge, Verdicts: verdicts}, o.format)
-}
-
-// clockOff is from where this machine's clock is not believed.
-const clockOff = time.Minute
-
-// cloudTime is the time by EC2's clock where this machine's is off: snapshots
-// have their start times from there.
-func (a *app) cloudTime(ctx context.Context) (time.Time, error) {
-	c, err := a.cloud(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	skew, err := c.Skew(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if skew.Abs() < clockOff {
-		skew = 0
-	}
-	return time.Now().Add(skew), nil
-}
-
-// checkSettings checks one snapshotter, or all of them.
-func (a *app) checkSettings(ctx context.Context, name string, maxAge time.Duration) ([]verdict, error) {
-	names := a.File().Names()
-	if name != "" {
-		names = []string{name}
-	}
-	if len(names) == 0 {
-		return nil, usageError("there is nothing to check: %s declares no snapshotter", strings.Join(a.File().Paths(), ", "))
-	}
-	var all []verdict
-	for _, n := range names {
-		spec, err := a.spec(ctx, n)
-		if err != nil {
-			return nil, err
-		}
-		s := snapset.Scope{Name: n, Tags: spec.FilterTags, Group: spec.Together()}
-		for _, v := range spec.Volumes {
-			s.Declared = append(s.Declared, v.MountPoint)
-		}
-		volumes, err := a.volumesBearing(ctx, s.Tags)
-		if err != nil {
-			return nil, err
-		}
-		snapshots := snapset.NewIndex()
-		now, err := a.snapshotsBearing(ctx, s.Tags, snapshots.Add)
-		if err != nil {
-			return nil, err
-		}
-		others := a.declaredByOthers(ctx, n)
-		volumes = slices.DeleteFunc(volumes, func(v ec2.Volume) bool {
-			mp := path.Clean(v.Tags[steps.TagMountPoint])
-			return others[mp] && !slices.Contains(s.Declared, mp)
-		})
-		all = append(all, judge(s, volumes, snapshots, now, maxAge)...)
-	}
-	return all, nil
-}
-
-// declaredByOthers are the mount points of the other snapshotters: on one
-// instance several may have the same filter tags. One that cannot be evaluated
-// here declares nothing.
-func (a *app) declaredByOthers(ctx context.Context, name string) map[string]bool {
-	declared := map[string]bool{}
-	for _, n := range a.File().Names() {
-		if n == name {
-			continue
-		}
-		spec, err := a.specWarned(ctx, n, func(*settings.Error) {})
-		if err != nil {
-			continue
-		}
-		for _, v := range spec.Volumes {
-			declared[v.MountPoint] = true
-		}
-	}
-	return declared
-}
-
-// checkTags checks all volumes in use that bear the tags. They may be of
-// several snapshotters, which the original's three tags tell apart; whether
-// these restore whole sets is not known here, so sets are held to be whole.
-func (a *app) checkTags(ctx context.Context, tags map[string]string, maxAge time.Duration) ([]verdict, error) {
-	volumes, err := a.volumesBearing(ctx, tags)
-	if err != nil {
-		return nil, err
-	}
-	type kin struct{ environment, cluster, role string }
-	type family struct {
-		snapset.Scope
-		volumes   []ec2.Volume
-		snapshots *snapset.Index
-	}
-	of := func(tags map[string]string) kin { return kin{tags["environment"], tags["cluster"], tags["role"]} }
-	families := map[kin]*family{}
-	for _, v := range volumes {
-		if _, on := snapset.InUse(v); !on || v.Tags[steps.TagMountPoint] == "" {
-			continue
-		}
-		k := of(v.Tags)
-		if families[k] == nil {
-			name := tagWords(map[string]string{"environment": k.environment, "cluster": k.cluster, "role": k.role})
-			families[k] = &family{Scope: snapset.Scope{Group: true, Name: name}, snapshots: snapset.NewIndex()}
-		}
-		families[k].volumes = append(families[k].volumes, v)
-	}
-	if len(families) == 0 {
-		return []verdict{{snapset.Finding{Subject: tagWords(tags), Problem: "no volume in use has these tags"}}}, nil
-	}
-	now, err := a.snapshotsBearing(ctx, tags, func(s ec2.Snapshot) {
-		if f := families[of(s.Tags)]; f != nil {
-			f.snapshots.Add(s)
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	var all []verdict
-	for _, f := range families {
-		all = append(all, judge(f.Scope, f.volumes, f.snapshots, now, maxAge)...)
-	}
-	slices.SortStableFunc(all, func(a, b verdict) int { return strings.Compare(a.Subject, b.Subject) })
-	return all, nil
-}
-
-// volumesBearing asks for the volumes that bear the tags.
-func (a *app) volumesBearing(ctx context.Context, tags map[string]string) (volumes []ec2.Volume, err error) {
-	c, err := a.cloud(ctx)
-	if err != nil {
-		return nil, err
-	}
-	err = a.patiently(ctx, func(ctx context.Context) (err error) {
-		volumes, err = c.VolumesByTag(ctx, tags)
-		return err
-	})
-	return volumes, err
-}
-
-// snapshotsBearing visits the snapshots that bear the tags, and says at which
-// time it was told.
-func (a *app) snapshotsBearing(ctx context.Context, tags map[string]string, visit func(ec2.Snapshot)) (time.Time, error) {
-	c, err := a.cloud(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if err := c.EachSnapshot(ctx, ec2.SnapshotQuery{Tags: literally(tags)}, visit); err != nil {
-		return time.Time{}, err
-	}
-	return a.cloudTime(ctx)
-}
-
-// literally makes tags a query for just these values.
-func literally(tags map[string]string) map[string][]string {
-	out := map[string][]string{}
-	for key, value := range tags {
-		out[key] = []string{ec2.Literal(value)}
-	}
-	return out
-}
-
-// tagWords writes the tags that have a value.
-func tagWords(tags map[string]string) string {
-	var words []string
-	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		if tags[key] != "" {
-			words = append(words, fmt.Sprintf("%s=%s", key, tags[key]))
-		}
-	}
-	return strings.Join(words, " ")
+	return exitCode(nagiosUnknown)
 }

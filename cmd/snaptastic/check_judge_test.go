@@ -55,10 +55,10 @@ func usedAs(id, mp, state string) ec2.Volume {
 	return v
 }
 
-// short writes verdicts as "/mnt/a ok, vol-a gap".
-func short(verdicts []verdict) string {
+// short writes findings as "/mnt/a ok, vol-a gap".
+func short(findings []snapset.Finding) string {
 	var words []string
-	for _, v := range verdicts {
+	for _, v := range findings {
 		name, state := v.MountPoint, "gap"
 		if v.VolumeID != "" {
 			name = v.VolumeID
@@ -124,7 +124,7 @@ func TestWhichSnapshotsCover(t *testing.T) {
 			for mp := range strings.FieldsSeq(c.declared) {
 				s.Declared = append(s.Declared, "/mnt/"+mp)
 			}
-			got := judge(s, c.volumes, snapset.IndexOf(snapsAt(now, c.snaps...)), now, 26*hour)
+			got := snapset.Covered(s, c.volumes, snapset.IndexOf(snapsAt(now, c.snaps...)), now, 26*hour)
 			if short(got) != c.want {
 				t.Errorf("got  %s\nwant %s", short(got), c.want)
 			}
@@ -196,7 +196,7 @@ func TestAgesAreExact(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			snaps := snapsAt(c.snapshot, "0s vol-a a R1/1")
-			got := judge(snapset.Scope{Declared: []string{"/mnt/a"}, Group: true}, []ec2.Volume{usedAs("vol-a", "a", "attached")}, snapset.IndexOf(snaps), c.now, c.max)
+			got := snapset.Covered(snapset.Scope{Declared: []string{"/mnt/a"}, Group: true}, []ec2.Volume{usedAs("vol-a", "a", "attached")}, snapset.IndexOf(snaps), c.now, c.max)
 			want := map[bool]string{true: "/mnt/a ok, vol-a ok", false: "/mnt/a gap, vol-a gap"}[c.ok]
 			if short(got) != want {
 				t.Errorf("got %s, want %s: %s", short(got), want, got[0].Problem)

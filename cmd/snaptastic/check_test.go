@@ -14,6 +14,7 @@ import (
 
 	"snaptastic/ec2/sandbox"
 	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 // A lookRig is a sandbox without devices, for commands that only look.
@@ -186,7 +187,7 @@ func TestCheckFormats(t *testing.T) {
 	var told struct {
 		OK       bool
 		Gaps     int
-		Verdicts []verdict
+		Findings []snapset.Finding
 	}
 	read := func(code int) {
 		t.Helper()
@@ -194,11 +195,11 @@ func TestCheckFormats(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if read(0); !told.OK || told.Gaps != 0 || len(told.Verdicts) != 2 || told.Verdicts[1].SnapshotID != s || *told.Verdicts[1].AgeSeconds < 3600 {
+	if read(0); !told.OK || told.Gaps != 0 || len(told.Findings) != 2 || told.Findings[1].SnapshotID != s || *told.Findings[1].AgeSeconds < 3600 {
 		t.Errorf("JSON: %+v", told)
 	}
 	r.edit(s, func(s *sandbox.Snapshot) { s.Started = time.Now().Add(-27 * time.Hour) })
-	if read(1); told.OK || told.Gaps != 2 || told.Verdicts[0].Problem == "" {
+	if read(1); told.OK || told.Gaps != 2 || told.Findings[0].Problem == "" {
 		t.Errorf("JSON of a gap: %+v", told)
 	}
 	r.wants(2, []string{"check", "db", "--format", "nagios"}, `^SNAPTASTIC CRITICAL - 2 gaps: db /mnt/a: its newest snapshot `+s+` is 27h0m\d+s old .limit 26h. \| gaps=2;;0;0 'db /mnt/a'=972\d\ds;;93600;0$`)

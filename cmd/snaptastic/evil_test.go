@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
 	"snaptastic/plan"
 	"snaptastic/steps/snapset"
@@ -21,10 +22,10 @@ const evil = "/mnt\n/a\r\x1b[2J\u009b31m\u0085\u2028\u202eb\u2066\u200f\u061c\U0
 func TestNothingPrintedMovesTurnsOrForgesALine(t *testing.T) {
 	at := time.Unix(1e9, 0)
 	age := int64(5)
-	check := func(mp string) checked {
-		return checked{At: at, MaxAge: time.Hour, Verdicts: []verdict{
-			{snapset.Finding{Subject: mp, MountPoint: mp, SnapshotID: mp, DataTime: &at, AgeSeconds: &age, OK: true}},
-			{snapset.Finding{Subject: mp, MountPoint: mp, VolumeID: mp, InstanceID: mp, Problem: mp}},
+	check := func(mp string) engine.CheckResult {
+		return engine.CheckResult{At: at, MaxAge: time.Hour, Findings: []snapset.Finding{
+			{Subject: mp, MountPoint: mp, SnapshotID: mp, DataTime: &at, AgeSeconds: &age, OK: true},
+			{Subject: mp, MountPoint: mp, VolumeID: mp, InstanceID: mp, Problem: mp},
 		}}
 	}
 	p := func(mp string) *plan.Plan {
@@ -37,9 +38,9 @@ func TestNothingPrintedMovesTurnsOrForgesALine(t *testing.T) {
 		return out
 	}
 	for name, write := range map[string]func(w *bytes.Buffer, mp string) error{
-		"text":       func(w *bytes.Buffer, mp string) error { return check(mp).text(w, render.Style{}) },
-		"nagios":     func(w *bytes.Buffer, mp string) error { return check(mp).nagios(w) },
-		"prometheus": func(w *bytes.Buffer, mp string) error { return check(mp).prometheus(w) },
+		"text":       func(w *bytes.Buffer, mp string) error { return render.CheckText(w, check(mp), render.Style{}) },
+		"nagios":     func(w *bytes.Buffer, mp string) error { return render.CheckNagios(w, check(mp)) },
+		"prometheus": func(w *bytes.Buffer, mp string) error { return render.CheckPrometheus(w, check(mp)) },
 		"dot":        func(w *bytes.Buffer, mp string) error { return render.PlanDot(w, p(mp)) },
 		"mermaid":    func(w *bytes.Buffer, mp string) error { return render.PlanMermaid(w, p(mp)) },
 		"tree":       func(w *bytes.Buffer, mp string) error { return render.PlanTree(w, p(mp), nil, render.Style{}) },

@@ -22,11 +22,11 @@ func TestStock(t *testing.T) {
 	snaps[1].Tags[steps.TagExpires] = "2026-06-08T12:00:01Z"
 	snaps[7].Tags[steps.TagExpires] = "2026-06-01 15:00:00.123456" // the original's: no zone
 	snaps[6].Tags[steps.TagExpires] = "next week"
-	stock := stockOf(snapset.IndexOf(snaps), snapset.Request{MountPoints: []string{"/mnt/a", "/mnt/b", "/mnt/c"}, Group: true, MayCreate: true}, now)
+	stock := snapset.StockOf(snapset.IndexOf(snaps), snapset.Request{MountPoints: []string{"/mnt/a", "/mnt/b", "/mnt/c"}, Group: true, MayCreate: true}, now)
 	var lines []string
 	last := ""
-	for v := range stock.views() {
-		lines = append(lines, strings.Join(v.row(last), "|"))
+	for v := range stock.Views() {
+		lines = append(lines, strings.Join(stockRow(v, last), "|"))
 		last = v.Run
 	}
 	want := []string{
@@ -42,10 +42,10 @@ func TestStock(t *testing.T) {
 	if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
-	if got := fmt.Sprint(len(stock.choices), stock.choices[1].Pending, stock.choices[2].Create); got != "3 true true" {
+	if got := fmt.Sprint(len(stock.Choices), stock.Choices[1].Pending, stock.Choices[2].Create); got != "3 true true" {
 		t.Errorf("choices: %s", got)
 	}
-	if r := stock.view(stock.snapshots[1]).Reason; !strings.Contains(r, "snap-7 is newer but not labelled") {
+	if r := stock.View(stock.Snapshots[1]).Reason; !strings.Contains(r, "snap-7 is newer but not labelled") {
 		t.Errorf("the reason is %q", r)
 	}
 }

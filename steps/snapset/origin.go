@@ -24,6 +24,9 @@ const (
 // Restorable says whether a mount may take it.
 func (o Origin) Restorable() bool { return o == OriginConsistent || o == OriginOriginal }
 
+// Copied says whether another tool copied our tags onto it.
+func (o Origin) Copied() bool { return o == OriginCopied }
+
 const (
 	// furthestZone is how far a local time can be from UTC, rounded up: UTC+14 and UTC-12 are in use.
 	furthestZone = 14 * time.Hour

@@ -24,6 +24,7 @@ import (
 	"snaptastic/plan"
 	"snaptastic/runner"
 	"snaptastic/steps/recipe"
+	"snaptastic/steps/snapset"
 )
 
 // Config is what an Engine works with.
@@ -240,9 +241,12 @@ func (e *Engine) store() (*journal.Store, error) {
 
 // Names of the libraries' types for callers that do not import them.
 type (
-	RunID     = plan.RunID
-	Options   = recipe.Options
-	Operation = recipe.Operation
+	RunID        = plan.RunID
+	Options      = recipe.Options
+	Operation    = recipe.Operation
+	Stock        = snapset.Stock
+	StockView    = snapset.StockView
+	CheckFinding = snapset.Finding
 )
 
 // Operations returns what Run and Plan can be asked for.
@@ -250,6 +254,9 @@ func Operations() []*Operation { return recipe.Operations() }
 
 // CleanUps returns what PlanClean can be asked for.
 func CleanUps() []*Operation { return recipe.CleanUps() }
+
+// ToTheSecond writes a duration to the second, rounded up.
+func ToTheSecond(d time.Duration) string { return snapset.ToTheSecond(d) }
 
 // StepIDs makes step ids of words.
 func StepIDs(words []string) (ids []plan.StepID) {

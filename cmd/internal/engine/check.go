@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/cmd/internal/settings"
+	"snaptastic/ec2"
+	"snaptastic/steps"
+	"snaptastic/steps/snapset"
+)
+
+// A CheckRequest asks whether volumes in use have a recent restorable snapshot: those of one snapshotter, those with the tags,
+// or with neither those of all snapshotters of the settings.
+type CheckRequest struct {
+	Name   string
+	Tags   map[string]string
+	MaxAge time.Duration
+}
+
+// A CheckResult is what a check found.
+type CheckResult struct {
+	At       time.Time // by EC2's clock
+	MaxAge   time.Duration
+	Findings []snapset.Finding
+}
+
+// Gaps are the findings that are not OK.
+func (r CheckResult) Gaps() []snapset.Finding {
+	return slices.DeleteFunc(slices.Clone(r.Findings), func(f snapset.Finding) bool { return f.OK })
+}
+
+// Check judges the snapshots of volumes in use. Gaps are an error that comes with the result.
+func (e *Engine) Check(ctx context.Context, r CheckRequest) (CheckResult, error) {
+	if r.Name != "" && len(r.Tags) > 0 {
+		return CheckResult{}, usageError("%s has its own filter tags: give a name, or --environment, --cluster and --role", r.Name)
+	}
+	// Without settings the region comes from elsewhere.
+	if err := e.loadSettings(); err != nil && (len(r.Tags) == 0 || !errors.Is(err, settings.ErrNotFound)) {
+		return CheckResult{}, err
+	}
+	out := CheckResult{MaxAge: r.MaxAge}
+	var err error
+	if len(r.Tags) > 0 {
+		out.Findings, err = e.checkTags(ctx, r.Tags, r.MaxAge)
+	} else {
+		out.Findings, err = e.checkSettings(ctx, r.Name, r.MaxAge)
+	}
+	if err != nil {
+		return CheckResult{}, err
+	}
+	now, err := e.cloudTime(ctx)
+	if err != nil {
+		return CheckResult{}, err
+	}
+	if off := time.Until(now); off.Abs() > clockOff/2 {
+		e.log.Warn("this machine's clock differs from EC2's, whose time is used", "by", off.Round(time.Second))
+	}
+	out.At = now.UTC()
+	if n := len(out.Gaps()); n > 0 {
+		err = &Error{Code: Failed, Err: fmt.Errorf("gaps: %d", n), InResult: true}
+	}
+	return out, err
+}
+
+// clockOff is from where this machine's clock is not believed.
+const clockOff = time.Minute
+
+// cloudTime is the time by EC2's clock where this machine's is off: snapshots
+// have their start times from there.
+func (e *Engine) cloudTime(ctx context.Context) (time.Time, error) {
+	c, err := e.cloud(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	skew, err := c.Skew(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if skew.Abs() < clockOff {
+		skew = 0
+	}
+	return time.Now().Add(skew), nil
+}
+
+// checkSettings checks one snapshotter, or all of them.
+func (e *Engine) checkSettings(ctx context.Context, name string, maxAge time.Duration) ([]snapset.Finding, error) {
+	names := e.file.Names()
+	if name != "" {
+		names = []string{name}
+	}
+	if len(names) == 0 {
+		return nil, usageError("there is nothing to check: %s declares no snapshotter", strings.Join(e.file.Paths(), ", "))
+	}
+	var all []snapset.Finding
+	for _, n := range names {
+		spec, err := e.spec(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		s := snapset.Scope{Name: n, Tags: spec.FilterTags, Group: spec.Together()}
+		for _, v := range spec.Volumes {
+			s.Declared = append(s.Declared, v.MountPoint)
+		}
+		volumes, err := e.volumesBearing(ctx, s.Tags)
+		if err != nil {
+			return nil, err
+		}
+		snapshots := snapset.NewIndex()
+		now, err := e.snapshotsBearing(ctx, s.Tags, snapshots.Add)
+		if err != nil {
+			return nil, err
+		}
+		others := e.declaredByOthers(ctx, n)
+		volumes = slices.DeleteFunc(volumes, func(v ec2.Volume) bool {
+			mp := path.Clean(v.Tags[steps.TagMountPoint])
+			return others[mp] && !slices.Contains(s.Declared, mp)
+		})
+		all = append(all, snapset.Covered(s, volumes, snapshots, now, maxAge)...)
+	}
+	return all, nil
+}
+
+// declaredByOthers are the mount points of the other snapshotters: on one
+// instance several may have the same filter tags. One that cannot be evaluated
+// here declares nothing.
+func (e *Engine) declaredByOthers(ctx context.Context, name string) map[string]bool {
+	declared := map[string]bool{}
+	for _, n := range e.file.Names() {
+		if n == name {
+			continue
+		}
+		spec, err := e.specWarned(ctx, n, func(*settings.Error) {})
+		if err != nil {
+			continue
+		}
+		for _, v := range spec.Volumes {
+			declared[v.MountPoint] = true
+		}
+	}
+	return declared
+}
+
+// checkTags checks all volumes in use that bear the tags. They may be of
+// several snapshotters, which the original's three tags tell apart; whether
+// these restore whole sets is not known here, so sets are held to be whole.
+func (e *Engine) checkTags(ctx context.Context, tags map[string]string, maxAge time.Duration) ([]snapset.Finding, error) {
+	volumes, err := e.volumesBearing(ctx, tags)
+	if err != nil {
+		return nil, err
+	}
+	type kin struct{ environment, cluster, role string }
+	type family struct {
+		snapset.Scope
+		volumes   []ec2.Volume
+		snapshots *snapset.Index
+	}
+	of := func(tags map[string]string) kin { return kin{tags["environment"], tags["cluster"], tags["role"]} }
+	families := map[kin]*family{}
+	for _, v := range volumes {
+		if _, on := snapset.InUse(v); !on || v.Tags[steps.TagMountPoint] == "" {
+			continue
+		}
+		k := of(v.Tags)
+		if families[k] == nil {
+			name := tagWords(map[string]string{"environment": k.environment, "cluster": k.cluster, "role": k.role})
+			families[k] = &family{Scope: snapset.Scope{Group: true, Name: name}, snapshots: snapset.NewIndex()}
+		}
+		families[k].volumes = append(families[k].volumes, v)
+	}
+	if len(families) == 0 {
+		return []snapset.Finding{{Subject: tagWords(tags), Problem: "no volume in use has these tags"}}, nil
+	}
+	now, err := e.snapshotsBearing(ctx, tags, func(s ec2.Snapshot) {
+		if f := families[of(s.Tags)]; f != nil {
+			f.snapshots.Add(s)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	var all []snapset.Finding
+	for _, f := range families {
+		all = append(all, snapset.Covered(f.Scope, f.volumes, f.snapshots, now, maxAge)...)
+	}
+	slices.SortStableFunc(all, func(a, b snapset.Finding) int { return strings.Compare(a.Subject, b.Subject) })
+	return all, nil
+}
+
+// volumesBearing asks for the volumes that bear the tags.
+func (e *Engine) volumesBearing(ctx context.Context, tags map[string]string) (volumes []ec2.Volume, err error) {
+	c, err := e.cloud(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = e.patiently(ctx, func(ctx context.Context) (err error) {
+		volumes, err = c.VolumesByTag(ctx, tags)
+		return err
+	})
+	return volumes, err
+}
+
+// snapshotsBearing visits the snapshots that bear the tags, and says at which
+// time it was told.
+func (e *Engine) snapshotsBearing(ctx context.Context, tags map[string]string, visit func(ec2.Snapshot)) (time.Time, error) {
+	c, err := e.cloud(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if err := c.EachSnapshot(ctx, ec2.SnapshotQuery{Tags: literally(tags)}, visit); err != nil {
+		return time.Time{}, err
+	}
+	return e.cloudTime(ctx)
+}
+
+// literally makes tags a query for just these values.
+func literally(tags map[string]string) map[string][]string {
+	out := map[string][]string{}
+	for key, value := range tags {
+		out[key] = []string{ec2.Literal(value)}
+	}
+	return out
+}
+
+// tagWords writes the tags that have a value.
+func tagWords(tags map[string]string) string {
+	var words []string
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		if tags[key] != "" {
+			words = append(words, fmt.Sprintf("%s=%s", key, tags[key]))
+		}
+	}
+	return strings.Join(words, " ")
+}

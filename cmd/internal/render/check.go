@@ -1,0 +1,169 @@
+package render
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/cmd/internal/engine"
+)
+
+// inUse counts the volumes and the mount points that were judged.
+func inUse(c engine.CheckResult) (volumes, mountPoints int) {
+	for _, v := range c.Findings {
+		if v.VolumeID != "" {
+			volumes++
+		} else if v.MountPoint != "" {
+			mountPoints++
+		}
+	}
+	return volumes, mountPoints
+}
+
+// summaryOf is the outcome in one line.
+func summaryOf(c engine.CheckResult) string {
+	gaps := c.Gaps()
+	if len(gaps) > 0 {
+		return count(len(gaps), "gap", "gaps") + " in " + engine.ToTheSecond(c.MaxAge)
+	}
+	volumes, points := inUse(c)
+	return fmt.Sprintf("%s in use on %s, each with a restorable snapshot of the last %s", count(volumes, "volume", "volumes"), count(points, "mount point", "mount points"), engine.ToTheSecond(c.MaxAge))
+}
+
+// subjectOf says what a finding is about.
+func subjectOf(v engine.CheckFinding) string {
+	text := strings.TrimSpace(v.Subject + " " + v.MountPoint)
+	if v.VolumeID != "" {
+		text += " " + v.VolumeID + " on " + v.InstanceID
+	}
+	return text
+}
+
+// CheckJSON writes a check for programs.
+func CheckJSON(w io.Writer, c engine.CheckResult) error {
+	return JSON(w, struct {
+		OK            bool                  `json:"ok"`
+		CheckedAt     time.Time             `json:"checked_at"`
+		MaxAgeSeconds int64                 `json:"max_age_seconds"`
+		Gaps          int                   `json:"gaps"`
+		Verdicts      []engine.CheckFinding `json:"findings"`
+	}{len(c.Gaps()) == 0, c.At, int64(c.MaxAge / time.Second), len(c.Gaps()), c.Findings})
+}
+
+// CheckText writes a check as a table, gaps first.
+func CheckText(w io.Writer, c engine.CheckResult, o Style) error {
+	var rows [][]string
+	var gaps []string
+	for _, v := range c.Findings {
+		state, age := "ok", "-"
+		if !v.OK {
+			state = "GAP"
+			gaps = append(gaps, subjectOf(v)+": "+v.Problem)
+		}
+		if v.DataTime != nil {
+			age = Age(max(0, c.At.Sub(*v.DataTime)))
+		}
+		rows = append(rows, []string{state, age, cmp.Or(v.MountPoint, "-"), cmp.Or(v.SnapshotID, "-"), cmp.Or(v.VolumeID, "any"), cmp.Or(v.InstanceID, "-"), v.Subject})
+	}
+	slices.SortStableFunc(rows, func(a, b []string) int { return cmp.Compare(a[0], b[0]) }) // GAP before ok
+	if err := Verdicts(w, []string{"STATE", "AGE", "MOUNT POINT", "SNAPSHOT", "VOLUME", "INSTANCE", "SNAPSHOTTER"}, rows, gaps, "gap", o); err != nil {
+		return err
+	}
+	if len(gaps) > 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", summaryOf(c))
+	return err
+}
+
+// CheckNagios writes one status line with performance data, then the gaps as long
+// text. The age of each mount point's newest snapshot is one datum.
+func CheckNagios(w io.Writer, c engine.CheckResult) error {
+	gaps := c.Gaps()
+	word, says := "OK", summaryOf(c)
+	if len(gaps) > 0 {
+		word, says = "CRITICAL", fmt.Sprintf("%s: %s: %s", count(len(gaps), "gap", "gaps"), subjectOf(gaps[0]), gaps[0].Problem)
+	}
+	data := []string{fmt.Sprintf("gaps=%d;;0;0", len(gaps))}
+	for _, v := range c.Findings {
+		if v.VolumeID == "" && v.AgeSeconds != nil {
+			data = append(data, fmt.Sprintf("'%s'=%ds;;%d;0", nagiosLabel(subjectOf(v)), max(0, *v.AgeSeconds), int64(c.MaxAge/time.Second)))
+		}
+	}
+	lines := []string{"SNAPTASTIC " + word + " - " + nagiosText(says) + " | " + strings.Join(data, " ")}
+	for _, v := range gaps {
+		lines = append(lines, nagiosText(subjectOf(v)+": "+v.Problem))
+	}
+	_, err := io.WriteString(w, strings.Join(lines, "\n")+"\n")
+	return err
+}
+
+// nagiosText keeps a text on one line, out of the performance data.
+func nagiosText(s string) string {
+	return strings.ReplaceAll(Clean(s), "|", "/")
+}
+
+// nagiosLabel: a quoted label may hold neither = nor '.
+func nagiosLabel(s string) string {
+	return strings.NewReplacer("=", ":", "'", "_").Replace(nagiosText(s))
+}
+
+// CheckPrometheus writes what node_exporter's textfile collector reads.
+// Source: https://prometheus.io/docs/instrumenting/exposition_formats/
+func CheckPrometheus(w io.Writer, c engine.CheckResult) error {
+	var b strings.Builder
+	family := func(name, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name) }
+	one := func(name, help string, value int64) {
+		family(name, help)
+		fmt.Fprintf(&b, "%s %d\n", name, value)
+	}
+	one("snaptastic_check_timestamp_seconds", "When the check was made.", c.At.Unix())
+	one("snaptastic_check_max_age_seconds", "Age from which a snapshot is too old.", int64(c.MaxAge/time.Second))
+	one("snaptastic_check_gaps", "Mount points and volumes that lack a recent restorable snapshot.", int64(len(c.Gaps())))
+	each := func(name, help string, volumes bool, value func(engine.CheckFinding) (int64, bool)) {
+		family(name, help)
+		for _, v := range c.Findings {
+			if n, known := value(v); known && (v.VolumeID != "") == volumes {
+				fmt.Fprintf(&b, "%s{%s} %d\n", name, labels(v), n)
+			}
+		}
+	}
+	ok := func(v engine.CheckFinding) (int64, bool) {
+		if v.OK {
+			return 1, true
+		}
+		return 0, true
+	}
+	newest := func(v engine.CheckFinding) (int64, bool) {
+		if v.DataTime == nil {
+			return 0, false
+		}
+		return v.DataTime.Unix(), true
+	}
+	each("snaptastic_mount_point_ok", "1 if the mount point is in use and has a recent restorable snapshot.", false, ok)
+	each("snaptastic_mount_point_newest_snapshot_timestamp_seconds", "Time of the data of the mount point's newest restorable snapshot; absent without one.", false, newest)
+	each("snaptastic_volume_ok", "1 if the volume has a recent restorable snapshot.", true, ok)
+	each("snaptastic_volume_newest_snapshot_timestamp_seconds", "Time of the data of the volume's newest restorable snapshot; absent without one.", true, newest)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func labels(v engine.CheckFinding) string {
+	// The format's escapes are those three.
+	replace := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace
+	escape := func(s string) string { return replace(Clean(s)) }
+	text := fmt.Sprintf(`snapshotter="%s",mount_point="%s"`, escape(v.Subject), escape(v.MountPoint))
+	if v.VolumeID != "" {
+		text += fmt.Sprintf(`,volume_id="%s",instance_id="%s"`, escape(v.VolumeID), escape(v.InstanceID))
+	}
+	return text
+}
+
+// NagiosUnknown writes what a check that failed says to Nagios.
+func NagiosUnknown(w io.Writer, why string) error {
+	_, err := fmt.Fprintln(w, "SNAPTASTIC UNKNOWN - "+nagiosText(why))
+	return err
+}
