@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
 	"snaptastic/ec2/sandbox"
 )
@@ -108,7 +109,7 @@ func stillUsed(err error) error {
 	if !errors.Is(err, unix.EBUSY) {
 		return err
 	}
-	return hinted("a process works in one of its mounts (a shell that stands there?): `fuser -vm MOUNT` names it; end it and try again", "%w", err)
+	return &engine.Error{Code: engine.Failed, Err: err, Hint: "a process works in one of its mounts (a shell that stands there?): `fuser -vm MOUNT` names it; end it and try again"}
 }
 
 // sandboxDelete loses a volume, as the end of an instance would.
@@ -116,7 +117,7 @@ func sandboxDelete(a *app) *cobra.Command {
 	return &cobra.Command{Use: "delete-volume VOLUME", Short: "Delete a volume of the sandbox, to see it restored", Args: exactly("VOLUME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			a.sandboxOrDefault()
-			client, err := a.cloud(c.Context())
+			client, err := a.connectSandbox(c.Context())
 			if err != nil {
 				return err
 			}

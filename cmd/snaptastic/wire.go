@@ -102,6 +102,11 @@ func (a *app) connect(ctx context.Context, way journal.Reach, patientUntil time.
 	return ec2.New(ctx, conf)
 }
 
+// connectSandbox is connect for a command about the sandbox itself.
+func (a *app) connectSandbox(ctx context.Context) (*ec2.Client, error) {
+	return a.connect(ctx, journal.Reach{EndpointURL: a.endpoint, MetadataURL: a.metadata}, time.Time{})
+}
+
 // surround gives the SDK the environment that a run recorded, where this process has none of its own, and takes that of the
 // run before away.
 func (a *app) surround(environ map[string]string) {

@@ -26,6 +26,7 @@ func TestAVolumeIsMountedSnapshottedAndUnmounted(t *testing.T) {
 	if n := r.mounted(); n != 2 || len(r.asked) != 0 {
 		t.Fatalf("%d volumes are mounted; asked %q", n, r.asked)
 	}
+	r.looksWell()
 	r.answer = false
 	r.fails(Failed, r.run("unmount", ""))
 	if n := r.mounted(); n != 2 || strings.Join(r.asked, ",") != "unmount db" {
@@ -46,6 +47,32 @@ func TestAVolumeIsMountedSnapshottedAndUnmounted(t *testing.T) {
 		}
 	}
 	r.fails(Failed, second(r.engine().Resume(t.Context(), ResumeRequest{Run: runs[0].Run})))
+}
+
+// looksWell asks the use cases that change nothing about two mounted volumes with a snapshot.
+func (r *rig) looksWell() {
+	r.t.Helper()
+	views, err := r.engine().Volumes(r.t.Context(), "db")
+	if err != nil || len(views) != 2 {
+		r.t.Fatalf("volumes: %v, %+v", err, views)
+	}
+	for i, v := range views {
+		if len(v.Problems) > 0 || v.Mounted == nil || v.Mounted.At != r.mounts[i] {
+			r.t.Errorf("volumes: %+v", v)
+		}
+	}
+	if p, err := r.engine().PlanClean(r.t.Context(), CleanRequest{Operation: "clean snapshots", Name: "db"}); err != nil || p.Deletes() || len(p.Decisions) != 2 {
+		r.t.Errorf("clean: %v, %+v", err, p)
+	}
+	findings, err := r.engine().Doctor(r.t.Context())
+	for _, f := range findings {
+		if f.Level == Fail && f.Check != "mount namespace" { // of a container
+			r.t.Errorf("doctor: %+v: %v", f, err)
+		}
+	}
+	if len(findings) < 10 {
+		r.t.Errorf("doctor found %+v, %v", findings, err)
+	}
 }
 
 func second[T any](_ T, err error) error { return err }
