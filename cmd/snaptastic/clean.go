@@ -106,7 +106,8 @@ func (a *app) clean(ctx context.Context, r engine.CleanRequest, dryRun bool) err
 // show tells what is deleted and why, what is kept although it is due, and how many others are kept.
 func (a *app) showClean(p engine.CleanPlan) error {
 	var deleted, kept [][]string
-	courses := map[string]int{}
+	type course struct{ resource, class string }
+	courses := map[course]int{}
 	for _, f := range p.Decisions {
 		row := []string{f.ID, whose(cmp.Or(f.Name, f.MountPoint), f.FilterTags), size(f.Size), made(f.Created, p.At), f.Why}
 		switch {
@@ -118,7 +119,7 @@ func (a *app) showClean(p engine.CleanPlan) error {
 		case f.Due:
 			kept = append(kept, row)
 		default:
-			courses[fmt.Sprintf("%s %s", f.Resource, f.Class)]++
+			courses[course{string(f.Resource), f.Class}]++
 		}
 	}
 	var hints []string
@@ -140,9 +141,11 @@ func (a *app) showClean(p engine.CleanPlan) error {
 		}
 		fmt.Fprintln(a.stdout)
 	}
-	for _, course := range slices.Sorted(maps.Keys(courses)) {
-		thing, class, _ := strings.Cut(course, " ")
-		fmt.Fprintf(a.stdout, "%s kept: %s\n", number(courses[course], thing), class)
+	byName := func(a, b course) int {
+		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.class, b.class))
+	}
+	for _, c := range slices.SortedFunc(maps.Keys(courses), byName) {
+		fmt.Fprintf(a.stdout, "%s kept: %s\n", number(courses[c], c.resource), c.class)
 	}
 	for _, hint := range hints {
 		var of []string

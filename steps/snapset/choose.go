@@ -29,18 +29,25 @@ type Choice struct {
 
 // String says what the volume will be made from.
 func (c Choice) String() string {
-	with := func(text string) string { return strings.TrimSuffix(text+"; "+c.Reason, "; ") }
 	switch {
 	case c.Problem != "":
 		return c.Problem
 	case c.Pending:
-		return with(c.SnapshotID + ", pending, " + Ago(c.Created))
+		return joined(c.SnapshotID+", pending, "+Ago(c.Created), c.Reason)
 	case c.SnapshotID != "":
-		return with(c.SnapshotID + ", " + Ago(c.Created))
+		return joined(c.SnapshotID+", "+Ago(c.Created), c.Reason)
 	case c.Create:
 		return "new empty volume: " + c.Reason
 	}
 	return "nothing to restore: the volume is attached"
+}
+
+// joined is a text with what there may be to add.
+func joined(text, more string) string {
+	if more == "" {
+		return text
+	}
+	return text + "; " + more
 }
 
 // Choices are those of all mount points.
@@ -308,7 +315,7 @@ func chooseWithoutSet(r Request, groups []*candidates, notes []string, chosen []
 				if len(alone[i]) < len(g.fit) {
 					reason = "no set is complete: the newest that is not part of a set"
 				}
-				chosen[i].Reason = strings.TrimSuffix(reason+"; "+chosen[i].Reason, "; ")
+				chosen[i].Reason = joined(reason, chosen[i].Reason)
 			}
 		}
 	}

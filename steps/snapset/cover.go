@@ -161,7 +161,7 @@ func (c *coverage) mountPoint(choice Choice) Finding {
 	of := c.of[path.Clean(choice.MountPoint)]
 	f.decide(c, of, slices.IndexFunc(of, func(r *Row) bool { return r.ID == choice.SnapshotID }))
 	if len(c.used[path.Clean(choice.MountPoint)]) == 0 {
-		f.OK, f.Problem = false, strings.TrimSuffix("no volume is in use; "+f.Problem, "; ")
+		f.OK, f.Problem = false, joined("no volume is in use", f.Problem)
 	}
 	return f
 }

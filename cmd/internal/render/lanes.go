@@ -152,27 +152,23 @@ func (v laneView) notable() string {
 	return strings.Join(out, ", ")
 }
 
-func (v laneView) state() string {
-	if v.Step == "" || v.State == "kept" {
-		return v.State
+// state is the lane's state, with the step that it is about.
+func (v laneView) state() span {
+	at := v.State
+	if v.Step != "" {
+		at += " at " + v.at
 	}
 	switch v.State {
-	case "failed", "needs operator", "running", "interrupted":
-		return v.State + " at " + v.at
-	}
-	return v.State
-}
-
-func stateColour(state string) colour {
-	switch word, _, _ := strings.Cut(state, " "); word {
 	case "done":
-		return green
-	case "failed", "needs", "damaged", "uncertain":
-		return red
-	case "running", "live", "unfinished", "interrupted", "kept", "started":
-		return yellow
+		return span{v.State, green}
+	case "failed", "needs operator":
+		return span{at, red}
+	case "running", "interrupted":
+		return span{at, yellow}
+	case "unfinished", "kept":
+		return span{v.State, yellow}
 	}
-	return dim
+	return span{v.State, dim}
 }
 
 // volumeTable adds the lanes as a table. Columns nobody knows anything for are
@@ -180,6 +176,7 @@ func stateColour(state string) colour {
 func (p *page) volumeTable(views []laneView) {
 	header := []string{"MOUNT POINT", "STATE", "TOOK", "VOLUME", "SNAPSHOT", "DEVICE", "OF WHICH"}
 	var rows [][]string
+	var colours []colour
 	for _, v := range views {
 		if v.Lane == "" {
 			continue
@@ -188,7 +185,9 @@ func (p *page) volumeTable(views []laneView) {
 		if p.style.Width > 0 && p.style.Width < 100 {
 			device = v.Device
 		}
-		rows = append(rows, []string{cmp.Or(v.MountPoint, v.Lane), v.state(), Took(v.took()), v.VolumeID, v.SnapshotID, device, v.notable()})
+		state := v.state()
+		colours = append(colours, state.c)
+		rows = append(rows, []string{cmp.Or(v.MountPoint, v.Lane), state.text, Took(v.took()), v.VolumeID, v.SnapshotID, device, v.notable()})
 	}
 	header, rows = withoutEmpty(header, rows)
 	if len(rows) == 0 {
@@ -197,7 +196,7 @@ func (p *page) volumeTable(views []laneView) {
 	state := slices.Index(header, "STATE")
 	p.table("", header, rows, func(r, c int) colour {
 		if c == state {
-			return stateColour(rows[r][c])
+			return colours[r]
 		}
 		return plain
 	})

@@ -10,27 +10,31 @@ import (
 
 // runState is a run's state in a word. A run without an outcome whose journal
 // nobody holds was cut off.
-func runState(s journal.Summary) string {
+func runState(s journal.Summary) span {
 	switch {
 	case s.Damaged:
-		return "damaged"
+		return span{"damaged", red}
 	case s.Live && s.RollingBack:
-		return "live, rolling back"
+		return span{"live, rolling back", yellow}
 	case s.Live:
-		return "live"
+		return span{"live", yellow}
 	case s.RollingBack && !s.Outcome.Ended():
-		return "interrupted while rolling back"
+		return span{"interrupted while rolling back", yellow}
 	}
 	switch s.Outcome {
-	case journal.Unfinished:
-		return "interrupted"
+	case journal.Unfinished, journal.Interrupted:
+		return span{"interrupted", yellow}
+	case journal.RunDone:
+		return span{"done", green}
+	case journal.RunFailed:
+		return span{"failed", red}
 	case journal.RolledBack:
 		if len(s.Kept) > 0 {
-			return "rolled back, kept some"
+			return span{"rolled back, kept some", dim}
 		}
-		return "rolled back"
+		return span{"rolled back", dim}
 	}
-	return string(s.Outcome)
+	return span{string(s.Outcome), dim}
 }
 
 // runTook is how long processes were at work on a run that came to rest.
@@ -69,7 +73,7 @@ func Runs(w io.Writer, runs []engine.RunState, now time.Time, o Style) error {
 		if s.Problem != "" && !s.Live {
 			note = s.Problem
 		}
-		rows = append(rows, []string{string(s.Run), s.Operation, s.Snapshotter, runState(s.Summary), age, runTook(s.Meta), nextByResume[s.Action], note})
+		rows = append(rows, []string{string(s.Run), s.Operation, s.Snapshotter, runState(s.Summary).text, age, runTook(s.Meta), nextByResume[s.Action], note})
 	}
 	const state = 3
 	header := []string{"RUN", "OPERATION", "SNAPSHOTTER", "STATE", "AGE", "TOOK", "NEXT", "ERROR"}
@@ -82,7 +86,7 @@ func Runs(w io.Writer, runs []engine.RunState, now time.Time, o Style) error {
 	}
 	p.table("", header, rows, func(r, c int) colour {
 		if c == state {
-			return stateColour(rows[r][c])
+			return runState(runs[r].Summary).c
 		}
 		return plain
 	})
@@ -105,7 +109,7 @@ func inUTC(s journal.Summary) journal.Summary {
 func RunsJSON(w io.Writer, runs []engine.RunState) error {
 	views := []runView{}
 	for _, s := range runs {
-		v := runView{Summary: inUTC(s.Summary), State: runState(s.Summary)}
+		v := runView{Summary: inUTC(s.Summary), State: runState(s.Summary).text}
 		if s.Action != engine.Leave {
 			v.Next = &s.Decision
 		}

@@ -36,7 +36,7 @@ func Status(w io.Writer, s Story, now time.Time, o Style) error {
 	p := page{style: o}
 	state := runState(s.Summary)
 	p.line(span{clean(string(s.Run)), bold}, span{text: "  " + clean(s.Plan.Operation+" "+s.Plan.Snapshotter) + "  "},
-		span{state, stateColour(state)}, span{"  " + s.timing(now), dim})
+		state, span{"  " + s.timing(now), dim})
 	p.volumeTable(s.lanes(now))
 	p.next(s)
 	return p.writeTo(w)
@@ -64,7 +64,7 @@ func (p *page) head(s Story, now time.Time) {
 	}
 	field("run", string(s.Run), bold)
 	field("operation", s.Plan.Operation+" "+s.Plan.Snapshotter, plain)
-	field("state", state, stateColour(state))
+	field("state", state.text, state.c)
 	if !s.Created.IsZero() {
 		field("began", s.Created.UTC().Format(time.RFC3339)+" ("+Age(now.Sub(s.Created))+" ago)", plain)
 	}
@@ -93,15 +93,18 @@ func (p *page) head(s Story, now time.Time) {
 // full, a table would cut them.
 func (p *page) steps(s Story, now time.Time) {
 	var rows [][]string
+	var colours []colour
 	for i := range s.Plan.Steps {
 		st := &s.Plan.Steps[i]
 		r := s.Records[st.ID]
-		rows = append(rows, []string{string(st.ID), stepState(r, s.back()), tries(r), stepTook(r, s.clock(now)), ids(r.Facts), r.Token})
+		state := stepState(r, s.back())
+		colours = append(colours, state.c)
+		rows = append(rows, []string{string(st.ID), state.text, tries(r), stepTook(r, s.clock(now)), ids(r.Facts), r.Token})
 	}
 	header, rows := withoutEmpty([]string{"STEP", "STATE", "TRIES", "TOOK", "IDS", "TOKEN"}, rows)
 	p.table("", header, rows, func(r, c int) colour {
 		if header[c] == "STATE" {
-			return stateColour(rows[r][c])
+			return colours[r]
 		}
 		return plain
 	})
@@ -139,21 +142,30 @@ func (p *page) next(s Story) {
 }
 
 // stepState is a step's state in words, with what came of its undoing.
-func stepState(r journal.Record, back bool) string {
-	state := string(r.State)
+func stepState(r journal.Record, back bool) span {
 	switch {
-	case state == "":
-		return "pending"
+	case r.State == "":
+		return span{"pending", dim}
 	case r.Undo == journal.UndoStarted:
-		return "undoing"
+		return span{"undoing", dim}
+	case r.Undo == journal.Kept:
+		return span{string(r.Undo), yellow}
 	case r.Undo != "":
-		return string(r.Undo)
+		return span{string(r.Undo), dim}
 	case back && r.Adopted():
-		return "left alone"
+		return span{"left alone", dim}
 	case r.State == journal.Done && r.Adopted():
-		return "done (adopted)"
+		return span{"done (adopted)", green}
 	}
-	return state
+	switch r.State {
+	case journal.Done:
+		return span{string(r.State), green}
+	case journal.Failed, journal.Uncertain:
+		return span{string(r.State), red}
+	case journal.Started:
+		return span{string(r.State), yellow}
+	}
+	return span{string(r.State), dim}
 }
 
 func tries(r journal.Record) string {
@@ -215,7 +227,7 @@ func (s Story) lanes(now time.Time) []laneView {
 }
 
 func (s Story) view(now time.Time) storyView {
-	v := storyView{Summary: inUTC(s.Summary), State: runState(s.Summary), Instance: s.Plan.Instance,
+	v := storyView{Summary: inUTC(s.Summary), State: runState(s.Summary).text, Instance: s.Plan.Instance,
 		Lanes: list(s.lanes(now)), Freezes: freezesOf(s.Plan, s.Records), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
