@@ -136,7 +136,7 @@ func (e *Engine) declaredByOthers(ctx context.Context, name string) map[string]b
 		if n == name {
 			continue
 		}
-		spec, err := e.specWarned(ctx, n, func(*settings.Error) {})
+		spec, err := e.readSpec(ctx, n, nil, func(*settings.Error) {})
 		if err != nil {
 			continue
 		}

@@ -16,7 +16,7 @@ import (
 func (e *Engine) compile(ctx context.Context, op *recipe.Operation, name string, o recipe.Options) (*plan.Plan, recipe.Request, error) {
 	r := recipe.Request{Options: o}
 	var err error
-	if r.Spec, err = e.specAt(ctx, name, mountPoints(op)); err != nil {
+	if r.Spec, err = e.readSpec(ctx, name, mountPoints(op), e.warn); err != nil {
 		return nil, r, err
 	}
 	id, err := e.identity(ctx)
@@ -42,13 +42,10 @@ func operation(name string) (*recipe.Operation, error) {
 
 // spec evaluates one snapshotter of the settings file.
 func (e *Engine) spec(ctx context.Context, name string) (recipe.Spec, error) {
-	return e.specWarned(ctx, name, func(w *settings.Error) { e.log.Warn(w.Error()) })
+	return e.readSpec(ctx, name, nil, e.warn)
 }
 
-// specAt is spec with the mount points followed to where they lead.
-func (e *Engine) specAt(ctx context.Context, name string, leadsTo func(string) (string, error)) (recipe.Spec, error) {
-	return e.readSpec(ctx, name, leadsTo, func(w *settings.Error) { e.log.Warn(w.Error()) })
-}
+func (e *Engine) warn(w *settings.Error) { e.log.Warn(w.Error()) }
 
 // mountPoints says where mount points lead to. Not every operation minds who made the symlinks on the way, and what they
 // lead to: what is mounted somewhere can be snapshotted and unmounted.
@@ -59,11 +56,8 @@ func mountPoints(op *recipe.Operation) func(string) (string, error) {
 	return func(p string) (string, error) { return linux.LeadsTo(p), nil }
 }
 
-// specWarned gives what was accepted but should be mended to warn.
-func (e *Engine) specWarned(ctx context.Context, name string, warn func(*settings.Error)) (recipe.Spec, error) {
-	return e.readSpec(ctx, name, nil, warn)
-}
-
+// readSpec evaluates one snapshotter, with mount points followed to where they lead unless leadsTo is nil. warn is told what
+// is accepted but should be changed.
 func (e *Engine) readSpec(ctx context.Context, name string, leadsTo func(string) (string, error), warn func(*settings.Error)) (recipe.Spec, error) {
 	if err := e.loadSettings(); err != nil {
 		return recipe.Spec{}, err

@@ -42,7 +42,7 @@ func (d *doctor) snapshotters(ctx context.Context) {
 	numbered := false
 	for _, name := range d.Engine.file.Names() {
 		check := "snapshotter " + name
-		spec, err := d.specWarned(ctx, name, func(w *settings.Error) {
+		spec, err := d.readSpec(ctx, name, nil, func(w *settings.Error) {
 			for i, diag := range w.Diagnostics() {
 				what := check
 				if diag.Summary == "Device name translated" {
