@@ -25,10 +25,21 @@ const firstAnswer = 5 * time.Second
 // not answer. Nothing is made, formatted, tagged or detached that way. It tells whether all of that mount's volumes are
 // mounted then. What keeps it from doing so is never an error: the mount that follows asks EC2.
 func (e *Engine) adoptOffline(ctx context.Context, name string) (whole bool) {
-	if os.Geteuid() != 0 || e.loadSettings() != nil || !e.file.Offline(name) {
+	return e.mayAdopt(name) && e.adoptRecorded(ctx, name, silent, func() bool { return !e.answers(ctx) })
+}
+
+// adoptedAfterAll is [Engine.adoptOffline] for a mount that failed because EC2 stopped to answer after it began.
+func (e *Engine) adoptedAfterAll(ctx context.Context, op *recipe.Operation, name string, adopted bool) bool {
+	if !op.Offline || !adopted && !e.mayAdopt(name) || e.answers(ctx) {
 		return false
 	}
-	return e.adoptRecorded(ctx, name, "EC2 does not answer", func() bool { return !e.answers(ctx) })
+	return adopted || e.adoptRecorded(ctx, name, silent, func() bool { return true })
+}
+
+const silent = "EC2 does not answer"
+
+func (e *Engine) mayAdopt(name string) bool {
+	return os.Geteuid() == 0 && e.loadSettings() == nil && e.file.Offline(name)
 }
 
 // withoutJournal is the end of a mount whose journal cannot be made, on a full or read-only disk: what the last mount had is
@@ -41,14 +52,19 @@ func (e *Engine) withoutJournal(ctx context.Context, name string, err error) err
 	return nil
 }
 
-// adoptRecorded mounts what the last finished mount had, if so says that there is a reason.
+// adoptRecorded mounts what the last finished mount had, if so says that there is a reason. Only then its journal is read:
+// most mounts find everything in place, and EC2 answering.
 func (e *Engine) adoptRecorded(ctx context.Context, name, why string, so func() bool) (whole bool) {
 	store, err := e.store()
 	if err != nil {
 		return false
 	}
-	last := e.lastMount(store, name)
-	if last == nil {
+	id := lastMount(store, name)
+	if id == "" || !so() {
+		return false
+	}
+	last, err := store.Read(id)
+	if err != nil {
 		return false
 	}
 	defer last.Close()
@@ -71,9 +87,6 @@ func (e *Engine) adoptRecorded(ctx context.Context, name, why string, so func() 
 	if len(lanes) == 0 {
 		return mounted == len(last.Plan().Lanes)
 	}
-	if !so() {
-		return false
-	}
 	p, err := recipe.Offline(last.Plan(), lanes, input)
 	if err != nil {
 		e.log.Warn("cannot mount without EC2", "error", err)
@@ -83,9 +96,9 @@ func (e *Engine) adoptRecorded(ctx context.Context, name, why string, so func() 
 	return done+mounted == len(last.Plan().Lanes)
 }
 
-// lastMount is the journal of the newest finished mount of the snapshotter, when no unmount came after it. One that changed
-// nothing, or was undone, left all mounted.
-func (e *Engine) lastMount(store *journal.Store, name string) *journal.Journal {
+// lastMount is the newest finished mount of the snapshotter, when no unmount came after it; "" where there is none. An
+// unmount that changed nothing, or was undone, left all mounted.
+func lastMount(store *journal.Store, name string) plan.RunID {
 	for r := range store.Newest() {
 		op, _ := recipe.Named(r.Operation)
 		switch {
@@ -94,19 +107,15 @@ func (e *Engine) lastMount(store *journal.Store, name string) *journal.Journal {
 		case op.Leaves == recipe.Unmounted && (r.Outcome == journal.Aborted || r.Outcome == journal.RolledBack):
 			continue
 		case op.Leaves == recipe.Unmounted:
-			return nil
+			return ""
 		case r.Outcome != journal.RunDone:
 			continue
 		case !op.Offline:
-			return nil
+			return ""
 		}
-		j, err := store.Read(r.Run)
-		if err != nil {
-			return nil
-		}
-		return j
+		return r.Run
 	}
-	return nil
+	return ""
 }
 
 // pluggedIn are the lanes whose volume this machine shows by its serial, and that are not mounted; and how many are.
@@ -147,7 +156,10 @@ func (e *Engine) answers(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	_, err = e.client.AttachedVolumes(ctx, id.InstanceID)
+	attached, err := e.client.AttachedVolumes(ctx, id.InstanceID)
+	if err == nil {
+		e.attached = &attached
+	}
 	switch ec2.ClassOf(err) {
 	case ec2.Throttled, ec2.Transient, ec2.Canceled, ec2.Ambiguous:
 		return false

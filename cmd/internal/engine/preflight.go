@@ -66,6 +66,10 @@ func (e *Engine) preflight(ctx context.Context, op *recipe.Operation, spec recip
 // attachedPatiently is the first that a new run asks of EC2: while it does not answer there is no run to be resumed. A no
 // is left to the plan's own look, which tells it lane by lane, unless it is about the permission.
 func (e *Engine) attachedPatiently(ctx context.Context, c *ec2.Client, op, name, instance string) (attached []ec2.Volume, err error) {
+	if e.attached != nil { // asked a moment ago
+		e.answered()
+		return *e.attached, nil
+	}
 	err = e.patiently(ctx, func(ctx context.Context) (err error) {
 		attached, err = c.AttachedVolumes(ctx, instance)
 		return err

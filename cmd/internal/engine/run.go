@@ -44,7 +44,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (End, error) {
 	if err == nil {
 		err = e.patiently(ctx, e.client.Ready) // before there is a run to be resumed
 	}
-	if err != nil && adopted && !e.answers(ctx) {
+	if err != nil && e.adoptedAfterAll(ctx, op, name, adopted) {
 		return End{}, e.unreconciled(name, err)
 	}
 	if err != nil {
@@ -91,7 +91,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (End, error) {
 // without EC2.
 func (e *Engine) begin(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, r recipe.Request, adopted bool) (run *journal.Run, left, err error) {
 	if err := e.preflight(ctx, op, r.Spec); err != nil {
-		if adopted && !e.answers(ctx) {
+		if e.adoptedAfterAll(ctx, op, r.Spec.Name, adopted) {
 			return nil, nil, e.unreconciled(r.Spec.Name, err)
 		}
 		return nil, nil, err
