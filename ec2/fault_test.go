@@ -104,7 +104,7 @@ func TestUnexpectedResponsesAreClassified(t *testing.T) {
 		answer       answer
 		read, create Class
 		reads        int // requests that a describe makes
-		says         string
+		message      string
 	}{
 		{"HTML from a proxy, 502", answer{status: 502, body: "<html><body>Bad Gateway</body></html>"}, Transient, Ambiguous, 5, "HTTP 502"},
 		{"HTML from a proxy, 403", answer{status: 403, body: "<html><body>Forbidden<br></body></html>"}, Invalid, Invalid, 1, "HTTP 403"},
@@ -127,8 +127,8 @@ func TestUnexpectedResponsesAreClassified(t *testing.T) {
 				if got := len(read.seen("DescribeVolumes")); got != test.reads {
 					t.Errorf("%d requests, want %d", got, test.reads)
 				}
-				if !strings.Contains(fault.Error(), test.says) || !strings.HasPrefix(fault.Error(), "cannot describe the volumes of i-1: ") {
-					t.Errorf("says %q, lacks %q", fault, test.says)
+				if !strings.Contains(fault.Error(), test.message) || !strings.HasPrefix(fault.Error(), "cannot describe the volumes of i-1: ") {
+					t.Errorf("says %q, lacks %q", fault, test.message)
 				}
 				create := always(test.answer)
 				_, err = create.client(t).CreateSnapshots(t.Context(), CreateSnapshotsRequest{InstanceID: "i-1"})

@@ -168,7 +168,7 @@ func TestNotFoundIsToleratedForTheSettleWindowOnly(t *testing.T) {
 		name    string
 		answers []answer
 		class   Class // 0: success
-		says    string
+		message string
 	}{
 		{"not visible at first", []answer{nothing, nothing, nothing, ready}, 0, ""},
 		{"flickers", []answer{creating, nothing, creating, nothing, ready}, 0, ""},
@@ -186,7 +186,7 @@ func TestNotFoundIsToleratedForTheSettleWindowOnly(t *testing.T) {
 					return
 				}
 				fault := wantFault(t, err, test.class)
-				if !strings.Contains(err.Error(), test.says) || !strings.Contains(fault.Hint, "KMS key") {
+				if !strings.Contains(err.Error(), test.message) || !strings.Contains(fault.Hint, "KMS key") {
 					t.Errorf("%v; %s", err, fault.Hint)
 				}
 				if took := time.Since(begun); took < 30*time.Second || took > 40*time.Second {

@@ -25,8 +25,8 @@ func benchRun(tb testing.TB) *Run {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b := plan.NewBuilder(plan.Plan{Resumption: plan.Continue})
-	plan.Add(b, plan.Def[string, string]{Kind: "x", Look: plan.ByToken, Scope: plan.Cloud}, "step", "in")
+	b := plan.NewBuilder(plan.Plan{ResumePolicy: plan.ResumeAnyBoot})
+	plan.Add(b, plan.Def[string, string]{Kind: "x", ObserveBy: plan.ByToken, Scope: plan.Cloud}, "step", "in")
 	p, err := b.Build()
 	if err != nil {
 		tb.Fatal(err)
@@ -39,7 +39,7 @@ func benchRun(tb testing.TB) *Run {
 	return run
 }
 
-func TestWhatIsQueuedTogetherIsOneTransaction(t *testing.T) {
+func TestQueuedRecordsShareATransaction(t *testing.T) {
 	run := benchRun(t)
 	if err := run.Write(Entry{Step: "step", Record: &Record{State: Started}}); err != nil {
 		t.Fatal(err)

@@ -67,8 +67,8 @@ func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 	return c, nil
 }
 
-// Hold takes claims without a journal, for what needs none; the caller releases them. An unfinished run keeps its own.
-func (s *Store) Hold(run plan.RunID, names []string) (release func(), err error) {
+// LockClaims takes claims without a journal, for what needs none; the caller releases them. An unfinished run keeps its own.
+func (s *Store) LockClaims(run plan.RunID, names []string) (release func(), err error) {
 	c, err := s.claim(run, names)
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (s *Store) Hold(run plan.RunID, names []string) (release func(), err error)
 // written: the state folder may be read-only.
 func openClaim(path string) (*os.File, error) {
 	f, err := openOwn(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if NoRoom(err) {
+	if IsDiskFull(err) {
 		if old, err := openOwn(path, os.O_RDONLY, 0); err == nil {
 			return old, nil
 		}
@@ -168,7 +168,7 @@ func claimsOf(j *Journal) []string {
 // operator goes on with it: nothing is to be found again, so it is in nobody's
 // way.
 func idle(j *Journal) bool {
-	if j.meta.Outcome == RunFailed || j.meta.RollingBack || j.plan.Resumption != plan.Ask {
+	if j.meta.Outcome == RunFailed || j.meta.RollingBack || j.plan.ResumePolicy != plan.ResumeManually {
 		return false
 	}
 	for _, r := range j.records {
@@ -208,9 +208,9 @@ func unfinishedLanes(j *Journal) []string {
 // it when it was opened; never empty: ["-"] names no lane.
 func (j *Journal) UnfinishedLanes() []string { return unfinishedLanes(j) }
 
-// Held tells, by lane, which unfinished run keeps lanes of a plan from being worked on. What a live run holds only
+// HeldLanes tells, by lane, which unfinished run keeps lanes of a plan from being worked on. What a live run holds only
 // beginning finds out.
-func (s *Store) Held(p *plan.Plan) (map[string]*BusyError, error) {
+func (s *Store) HeldLanes(p *plan.Plan) (map[string]*BusyError, error) {
 	runs, err := s.Unfinished()
 	if err != nil {
 		return nil, err

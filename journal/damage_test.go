@@ -114,7 +114,7 @@ func TestAJournalWithoutChecksumsStaysUsable(t *testing.T) {
 	}
 }
 
-func TestARealJournalIsReadAndWrittenOn(t *testing.T) {
+func TestAnOlderJournalIsReadAndContinued(t *testing.T) {
 	s := testStore(t)
 	for run, body := range realJournals(t, 2) {
 		writeRun(t, s, run, body)
@@ -143,12 +143,12 @@ func TestARealJournalIsReadAndWrittenOn(t *testing.T) {
 }
 
 // A value is where one lies: a bucket and a key.
-type place struct{ bucket, key []byte }
+type pageRef struct{ bucket, key []byte }
 
 // values are all values of the journals, and the records inside of events.
-func values(t testing.TB, paths []string) (at map[string][]place, all [][]byte) {
+func values(t testing.TB, paths []string) (at map[string][]pageRef, all [][]byte) {
 	t.Helper()
-	at = map[string][]place{}
+	at = map[string][]pageRef{}
 	for _, path := range paths {
 		db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true})
 		if err != nil {
@@ -157,7 +157,7 @@ func values(t testing.TB, paths []string) (at map[string][]place, all [][]byte) 
 		err = db.View(func(tx *bolt.Tx) error {
 			for _, bucket := range [][]byte{bucketMeta, bucketPlan, bucketSteps, bucketEvents} {
 				_ = tx.Bucket(bucket).ForEach(func(k, v []byte) error {
-					at[path] = append(at[path], place{bucket, bytes.Clone(k)})
+					at[path] = append(at[path], pageRef{bucket, bytes.Clone(k)})
 					all = append(all, bytes.Clone(v))
 					if bytes.Equal(bucket, bucketEvents) {
 						if _, body, ok := split(v[:len(v)-sealSize]); ok {
@@ -277,7 +277,7 @@ func used(t testing.TB, b []byte) []int {
 // rewritten puts the value there, or takes it away with nil, and makes the rest
 // of the file as right as it can be: the newest event is sealed again for the
 // transaction that this takes.
-func rewritten(t testing.TB, path string, run plan.RunID, b []byte, where place, v []byte) []byte {
+func rewritten(t testing.TB, path string, run plan.RunID, b []byte, where pageRef, v []byte) []byte {
 	t.Helper()
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
@@ -318,7 +318,7 @@ func rewritten(t testing.TB, path string, run plan.RunID, b []byte, where place,
 
 // One sentence for the operator, with what to do and how to find what the run
 // left.
-func TestADamagedJournalSaysWhatToDo(t *testing.T) {
+func TestADamagedJournalHasAHint(t *testing.T) {
 	d := &DamagedError{"/state/runs/20261128T013904716-c4ff.db", errors.New("why")}
 	for _, want := range []string{"snaptastic resume", "damaged", "snaptastic:run = 20261128T013904716-c4ff"} {
 		if !strings.Contains(d.Hint(), want) {

@@ -18,11 +18,11 @@ import (
 	"snaptastic/plan"
 )
 
-var thing = plan.Def[string, string]{Kind: "thing", Look: plan.ByState, Scope: plan.Cloud}
+var thing = plan.Def[string, string]{Kind: "thing", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
 func testPlan(t testing.TB, lanes ...string) *plan.Plan {
 	t.Helper()
-	head := plan.Plan{Operation: "mount", Snapshotter: "s", Instance: "i-1", Resumption: plan.Continue}
+	head := plan.Plan{Operation: "mount", Snapshotter: "s", Instance: "i-1", ResumePolicy: plan.ResumeAnyBoot}
 	for _, l := range lanes {
 		head.Lanes = append(head.Lanes, plan.Lane{ID: l, Claims: []string{"mount:" + l, "device:/dev/" + l}})
 	}
@@ -73,7 +73,7 @@ func rec(s State, gen int) *Record {
 	return &Record{State: s, Generation: gen, Token: fmt.Sprint("t", gen), Input: json.RawMessage(`"x"`), BootID: "boot"}
 }
 
-func TestWhatWasWrittenIsReadBack(t *testing.T) {
+func TestRecordsRoundTrip(t *testing.T) {
 	s := testStore(t)
 	p := testPlan(t, "v")
 	r := begin(t, s, "run-1", p)
@@ -148,7 +148,7 @@ func TestFoldingTheEventsGivesTheSteps(t *testing.T) {
 	}
 }
 
-func TestARunIsWholeOrAbsent(t *testing.T) {
+func TestARunIsCompleteOrAbsent(t *testing.T) {
 	s := testStore(t)
 	// A process that died before the rename leaves only a .new file.
 	if err := os.WriteFile(s.path("run-0", ".db.new"), []byte("half"), 0o600); err != nil {
@@ -227,7 +227,7 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-func TestTwoProcessesNeverBothBegin(t *testing.T) {
+func TestTwoProcessesNeverBothStart(t *testing.T) {
 	s := testStore(t)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -256,7 +256,7 @@ func TestTwoProcessesNeverBothBegin(t *testing.T) {
 	}
 }
 
-func TestDamageIsSaidAndOtherRunsAreListed(t *testing.T) {
+func TestDamageIsReportedAndOtherRunsAreListed(t *testing.T) {
 	s := testStore(t)
 	good := begin(t, s, "run-1", testPlan(t, "v"))
 	end(t, good, RunDone)
@@ -326,13 +326,13 @@ func unsealed(tx *bolt.Tx) error {
 	return tx.Bucket(bucketMeta).Put(keySchema, []byte("1"))
 }
 
-func TestWhatMakesNoSenseIsRefused(t *testing.T) {
+func TestInvalidRecordsAreRefused(t *testing.T) {
 	put := func(bucket, key, value string) func(tx *bolt.Tx) error {
 		return func(tx *bolt.Tx) error { return tx.Bucket([]byte(bucket)).Put([]byte(key), []byte(value)) }
 	}
 	tests := map[string]struct {
-		edit func(tx *bolt.Tx) error
-		says string
+		edit    func(tx *bolt.Tx) error
+		message string
 	}{
 		"a newer schema":         {put("meta", "schema", "3"), "newer version"},
 		"no schema":              {put("meta", "schema", "x"), "damaged"},
@@ -350,8 +350,8 @@ func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 			r := begin(t, s, "run-1", testPlan(t, "v"))
 			r.Close()
 			edit(t, s.path("run-1", ".db"), tt.edit)
-			if _, err := s.Resume("run-1"); err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("got %v, want %q", err, tt.says)
+			if _, err := s.Resume("run-1"); err == nil || !strings.Contains(err.Error(), tt.message) {
+				t.Errorf("got %v, want %q", err, tt.message)
 			}
 		})
 	}

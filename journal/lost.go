@@ -18,9 +18,9 @@ func (e *LostError) Error() string {
 
 // A handle is the file that bbolt opened, so that it can be compared with what its path leads to.
 type handle struct {
-	how  opener
-	file *os.File
-	id   fileID
+	fileOptions fileOpener
+	file        *os.File
+	id          fileID
 }
 
 // A fileID names a file; no other file gets its number while it is open.
@@ -30,7 +30,7 @@ type fileID struct {
 }
 
 // An opener is what bbolt opens its file with.
-type opener func(path string, flag int, mode os.FileMode) (*os.File, error)
+type fileOpener func(path string, flag int, mode os.FileMode) (*os.File, error)
 
 // options are bbolt's, for a file that h is to have.
 func (h *handle) options(readOnly bool) *bolt.Options {
@@ -40,7 +40,7 @@ func (h *handle) options(readOnly bool) *bolt.Options {
 }
 
 func (h *handle) open(name string, flag int, mode os.FileMode) (*os.File, error) {
-	f, err := h.how(name, flag, mode)
+	f, err := h.fileOptions(name, flag, mode)
 	if err != nil {
 		return nil, err
 	}

@@ -41,22 +41,22 @@ func Traces(run plan.RunID) string {
 // it is rebuilt at open, which for these small files takes microseconds.
 func options(readOnly bool) *bolt.Options {
 	return &bolt.Options{
-		Timeout:        patience, // never needed: the file comes locked, or is new
+		Timeout:        openTimeout, // never needed: the file comes locked, or is new
 		NoFreelistSync: true,
 		FreelistType:   bolt.FreelistMapType,
 		ReadOnly:       readOnly,
 	}
 }
 
-// patience is how long a lock for writing is waited for: there may be a reader,
+// openTimeout is how long a lock for writing is waited for: there may be a reader,
 // who goes soon. Whoever reads is only kept out by a live run, and does not wait.
-const patience = 2 * time.Second
+const openTimeout = 2 * time.Second
 
 // create makes the file under a temporary name and renames it, so that a run
 // file that exists is whole. The caller holds the claims. The temporary file is
 // there already when it comes from the reserve: an empty database.
-func create(path string, m Meta, p *plan.Plan, how opener) (*Journal, error) {
-	tmp, file := path+".new", &handle{how: how}
+func create(path string, m Meta, p *plan.Plan, how fileOpener) (*Journal, error) {
+	tmp, file := path+".new", &handle{fileOptions: how}
 	db, err := bolt.Open(tmp, 0o600, file.options(false))
 	if err != nil {
 		_ = os.Remove(tmp)
@@ -112,7 +112,7 @@ func reopen(path string, readOnly bool, before *Journal) (j *Journal, err error)
 			j, err = nil, &DamagedError{path, fmt.Errorf("%v", r)}
 		}
 	}()
-	file := &handle{how: openChecked}
+	file := &handle{fileOptions: openChecked}
 	db, err := bolt.Open(path, 0o600, file.options(readOnly))
 	var cause errDamaged
 	var refused errRefused
@@ -165,8 +165,8 @@ func openChecked(path string, flag int, _ os.FileMode) (*os.File, error) {
 	if flag&(os.O_WRONLY|os.O_RDWR) == 0 {
 		how = unix.LOCK_SH
 	}
-	deadline := time.Now().Add(patience)
-	for err = lockNow(f, how); errors.Is(err, unix.EWOULDBLOCK); err = lockNow(f, how) {
+	deadline := time.Now().Add(openTimeout)
+	for err = tryLock(f, how); errors.Is(err, unix.EWOULDBLOCK); err = tryLock(f, how) {
 		if how == unix.LOCK_SH || time.Now().After(deadline) {
 			err = bolterrors.ErrTimeout
 			break
@@ -183,7 +183,7 @@ func openChecked(path string, flag int, _ os.FileMode) (*os.File, error) {
 	return f, nil
 }
 
-func lockNow(f *os.File, how int) error { return unix.Flock(int(f.Fd()), how|unix.LOCK_NB) }
+func tryLock(f *os.File, how int) error { return unix.Flock(int(f.Fd()), how|unix.LOCK_NB) }
 
 func (j *Journal) load(tx *bolt.Tx, before *Journal) error {
 	for _, name := range [][]byte{bucketMeta, bucketPlan, bucketSteps, bucketEvents} {

@@ -18,7 +18,7 @@ import (
 // While one process takes an interrupted run up, no other may begin a run over
 // the same things: not even in the moment in which the journal is locked and
 // the claims are not.
-func TestNobodyBeginsWhileAnInterruptedRunIsTakenUp(t *testing.T) {
+func TestNoRunStartsWhileAnInterruptedRunIsResumed(t *testing.T) {
 	s := testStore(t)
 	if err := begin(t, s, "run-0", testPlan(t, "v")).Close(); err != nil { // killed
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestNobodyBeginsWhileAnInterruptedRunIsTakenUp(t *testing.T) {
 }
 
 // Somebody who only looks holds the file for a moment: a resume waits for that.
-func TestALookDoesNotMakeARunLive(t *testing.T) {
+func TestReadingDoesNotMakeARunLive(t *testing.T) {
 	s := testStore(t)
 	if err := begin(t, s, "run-0", testPlan(t, "v")).Close(); err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestARunThatWasPrunedMeanwhileIsNotListed(t *testing.T) {
 }
 
 // What a killed process leaves beside journals goes with them.
-func TestNoLeftoversPileUp(t *testing.T) {
+func TestTemporaryFilesAreRemoved(t *testing.T) {
 	s := testStore(t)
 	leave := func(run plan.RunID, ext string) string {
 		p := filepath.Join(s.Dir(), "runs", string(run)+ext)

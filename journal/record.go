@@ -37,30 +37,30 @@ const (
 
 // A Record is the truth about one step of one run.
 type Record struct {
-	State      State           `json:"state"`
-	Generation int             `json:"generation"`
-	Attempts   int             `json:"attempts,omitempty"` // tries of all generations
-	Token      string          `json:"token,omitempty"`
-	Input      json.RawMessage `json:"input,omitempty"` // resolved; a retry uses this one
-	Seen       plan.Sight      `json:"seen,omitempty"`  // before the first start of this generation
-	Before     json.RawMessage `json:"before,omitempty"`
-	Output     json.RawMessage `json:"output,omitempty"`
-	Facts      *plan.Facts     `json:"facts,omitempty"` // what the output means; nil for none, and in journals of earlier versions
-	Error      string          `json:"error,omitempty"`
-	Hint       string          `json:"hint,omitempty"`
-	Note       string          `json:"note,omitempty"`
-	BootID     string          `json:"boot_id,omitempty"` // kernel's boot id when it was done
-	StartedAt  time.Time       `json:"started_at,omitzero"`
-	EndedAt    time.Time       `json:"ended_at,omitzero"`
-	EverDone   bool            `json:"ever_done,omitempty"` // in any generation
-	Undo       Undo            `json:"undo,omitempty"`
+	State      State              `json:"state"`
+	Generation int                `json:"generation"`
+	Attempts   int                `json:"attempts,omitempty"` // tries of all generations
+	Token      string             `json:"token,omitempty"`
+	Input      json.RawMessage    `json:"input,omitempty"` // resolved; a retry uses this one
+	Seen       plan.ObservedState `json:"seen,omitempty"`  // before the first start of this generation
+	Before     json.RawMessage    `json:"before,omitempty"`
+	Output     json.RawMessage    `json:"output,omitempty"`
+	Facts      *plan.Facts        `json:"facts,omitempty"` // what the output means; nil for none, and in journals of earlier versions
+	Error      string             `json:"error,omitempty"`
+	Hint       string             `json:"hint,omitempty"`
+	Note       string             `json:"note,omitempty"`
+	BootID     string             `json:"boot_id,omitempty"` // kernel's boot id when it was done
+	StartedAt  time.Time          `json:"started_at,omitzero"`
+	EndedAt    time.Time          `json:"ended_at,omitzero"`
+	EverDone   bool               `json:"ever_done,omitempty"` // in any generation
+	Undo       Undo               `json:"undo,omitempty"`
 	// Discarded says why the effect of an earlier generation was of no use and undone.
 	Discarded string `json:"discarded,omitempty"`
 }
 
 // Adopted says that the effect was there before the step began: it is never
 // undone.
-func (r Record) Adopted() bool { return r.Seen == plan.AsWanted }
+func (r Record) Adopted() bool { return r.Seen == plan.Satisfied }
 
 // Effect says whether the step may have changed anything that a rollback would
 // have to undo or an operator to decide on. A hook that ran to its end has not:
@@ -69,14 +69,14 @@ func (r Record) Effect(s *plan.Step, atomic bool) bool {
 	switch {
 	case s.ReadOnly:
 		return false
-	case s.Look == plan.Blind && !atomic:
+	case s.ObserveBy == plan.Blind && !atomic:
 		return r.State == Started || r.State == Uncertain
 	}
 	return r.Began() || r.EverDone && !r.Adopted()
 }
 
 // Began says whether the step's effect may exist because of this run.
-func (r Record) Began() bool { return r.Token != "" && r.Seen != plan.AsWanted }
+func (r Record) Began() bool { return r.Token != "" && r.Seen != plan.Satisfied }
 
 // An Outcome is how a run stands.
 type Outcome string
@@ -115,12 +115,12 @@ type Meta struct {
 	RollingBack bool `json:"rolling_back,omitempty"`
 	// UndoLanes are those that the rollback keeps to; none means every lane.
 	UndoLanes []string `json:"undo_lanes,omitempty"`
-	// Reach is how the run came to its EC2; nil in runs that did not record it.
-	Reach *Reach `json:"reach,omitempty"`
+	// CloudConfig is how the run came to its EC2; nil in runs that did not record it.
+	CloudConfig *CloudConfig `json:"reach,omitempty"`
 }
 
-// A Reach is what it takes to come to an EC2. There are no credentials in it.
-type Reach struct {
+// A CloudConfig is what it takes to come to an EC2. There are no credentials in it.
+type CloudConfig struct {
 	Region      string            `json:"region,omitempty"`
 	EndpointURL string            `json:"endpoint_url,omitempty"`
 	MetadataURL string            `json:"metadata_url,omitempty"`

@@ -38,7 +38,7 @@ func (s *Store) KeepReserve() error {
 
 func writeReserve(path string) error {
 	_ = os.Remove(path)
-	db, err := bolt.Open(path, 0o600, (&handle{how: createNew}).options(false))
+	db, err := bolt.Open(path, 0o600, (&handle{fileOptions: createNew}).options(false))
 	if err != nil {
 		return err
 	}
@@ -69,13 +69,13 @@ func (s *Store) createAnyway(m Meta, p *plan.Plan) (*Journal, error) {
 	if errors.Is(err, os.ErrNotExist) { // somebody swept the file before it was locked
 		j, err = create(path, m, p, createNew)
 	}
-	if !NoRoom(err) || os.Rename(s.reserve(), path+".new") != nil {
+	if !IsDiskFull(err) || os.Rename(s.reserve(), path+".new") != nil {
 		return j, err
 	}
 	return create(path, m, p, openReserved)
 }
 
-// NoRoom: the disk of the state folder is full, out of inodes, over a quota, or read-only.
-func NoRoom(err error) bool {
+// IsDiskFull: the disk of the state folder is full, out of inodes, over a quota, or read-only.
+func IsDiskFull(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
 }

@@ -178,18 +178,18 @@ func (r *Run) Close() error {
 // A Summary is a run in a list.
 type Summary struct {
 	Meta
-	Operation   string          `json:"operation"`
-	Snapshotter string          `json:"snapshotter"`
-	Live        bool            `json:"live"`
-	Claims      []string        `json:"claims,omitempty"` // still held
-	Problem     string          `json:"problem,omitempty"`
-	Damaged     bool            `json:"damaged,omitempty"`
-	Idle        bool            `json:"-"` // cut off before its first intent: its claims keep nobody out
-	Resumption  plan.Resumption `json:"-"` // of its plan; empty where that is not read: of a run that is live or has ended
+	Operation    string            `json:"operation"`
+	Snapshotter  string            `json:"snapshotter"`
+	Live         bool              `json:"live"`
+	Claims       []string          `json:"claims,omitempty"` // still held
+	Problem      string            `json:"problem,omitempty"`
+	Damaged      bool              `json:"damaged,omitempty"`
+	Idle         bool              `json:"-"` // cut off before its first intent: its claims keep nobody out
+	ResumePolicy plan.ResumePolicy `json:"-"` // of its plan; empty where that is not read: of a run that is live or has ended
 }
 
 func summarize(j *Journal) Summary {
-	return Summary{Meta: j.meta, Operation: j.plan.Operation, Snapshotter: j.plan.Snapshotter, Claims: claimsOf(j), Idle: idle(j), Resumption: j.plan.Resumption}
+	return Summary{Meta: j.meta, Operation: j.plan.Operation, Snapshotter: j.plan.Snapshotter, Claims: claimsOf(j), Idle: idle(j), ResumePolicy: j.plan.ResumePolicy}
 }
 
 func (s *Store) writeSummary(sum Summary) {
@@ -336,7 +336,7 @@ func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
 	}
 	ended := slices.DeleteFunc(journals, func(id string) bool { return !files[id+".json"] })
 	for i := 0; i < len(ended)-keep; i++ {
-		if made, ok := madeAt(ended[i]); ok && now.Sub(made) < age {
+		if made, ok := createdAt(ended[i]); ok && now.Sub(made) < age {
 			break // the others are younger
 		}
 		run := plan.RunID(ended[i])
@@ -354,8 +354,8 @@ func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
 	return nil
 }
 
-// madeAt is the time in an id that NewRunID made.
-func madeAt(id string) (time.Time, bool) {
+// createdAt is the time in an id that NewRunID made.
+func createdAt(id string) (time.Time, bool) {
 	const layout = "20060102T150405"
 	if len(id) < len(layout) {
 		return time.Time{}, false

@@ -197,7 +197,7 @@ func TestEndHooksEndsAGroupWithoutItsLeader(t *testing.T) {
 }
 
 // A number that has become a stranger's is left alone, and so is what another boot wrote.
-func TestEndHooksKillsNoStranger(t *testing.T) {
+func TestEndHooksKillsNoOtherProcess(t *testing.T) {
 	stranger := exec.Command("sleep", "1000")
 	stranger.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, stranger.Start())

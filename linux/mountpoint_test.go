@@ -43,12 +43,12 @@ func TestAMountPointIsWhatItsPathLeadsTo(t *testing.T) {
 		t.Skip("gives folders to other users")
 	}
 	for _, c := range []struct {
-		name  string
-		place []string
-		ask   string
-		want  string // below the root, or an absolute path
-		err   error
-		says  string
+		name    string
+		place   []string
+		ask     string
+		want    string // below the root, or an absolute path
+		err     error
+		message string
 	}{
 		{"plain", []string{"real"}, "real", "real", nil, ""},
 		{"not there yet", nil, "a/b", "a/b", nil, ""},
@@ -85,7 +85,7 @@ func TestAMountPointIsWhatItsPathLeadsTo(t *testing.T) {
 				t.Fatalf("ResolveMountPoint = %q, %v; want %v", got, err, c.err)
 			}
 			if err != nil {
-				wantError(t, err, c.says)
+				wantError(t, err, c.message)
 				return
 			}
 			want := filepath.Join(root, c.want)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheRootOfANewFileSystemIsWhoseItShouldBe(t *testing.T) {
+func TestTheRootOfANewFileSystemHasItsOwner(t *testing.T) {
 	h := New(Roots{})
 	for _, fileSystem := range []string{"ext4", "xfs", "btrfs", "f2fs"} {
 		for _, c := range []struct {

@@ -10,7 +10,7 @@ import (
 // treats it. It is data; the Handler that acts is bound to Kind elsewhere.
 type Def[In, Out any] struct {
 	Kind       Kind
-	Look       Look
+	ObserveBy  ObserveBy
 	Scope      Scope
 	ReadOnly   bool
 	Idempotent bool
@@ -142,7 +142,7 @@ func (b *Builder) fail(format string, a ...any) {
 // Add puts a step into the plan and returns a reference to its output. Edges
 // follow from the references in its input.
 func Add[I, O any](b *Builder, d Def[I, O], id StepID, in I, opts ...Option) Value[O] {
-	s := Step{ID: id, Kind: d.Kind, Look: d.Look, Scope: d.Scope, ReadOnly: d.ReadOnly, Idempotent: d.Idempotent}
+	s := Step{ID: id, Kind: d.Kind, ObserveBy: d.ObserveBy, Scope: d.Scope, ReadOnly: d.ReadOnly, Idempotent: d.Idempotent}
 	raw, err := json.Marshal(in)
 	if err != nil {
 		b.fail("input of %s: %v", id, err)
@@ -183,13 +183,13 @@ func (b *Builder) Build() (*Plan, error) {
 	return &p, nil
 }
 
-// few is how long a list may be to be searched rather than indexed: most
+// linearSearchMax is how long a list may be to be searched rather than indexed: most
 // steps have two or three edges, a closing one as many as the plan has steps.
-const few = 16
+const linearSearchMax = 16
 
 // addIDs appends the ids that are not in the list yet, in order.
 func addIDs(to []StepID, ids ...StepID) []StepID {
-	if len(to)+len(ids) <= few {
+	if len(to)+len(ids) <= linearSearchMax {
 		for _, id := range ids {
 			if id != "" && !contains(to, id) {
 				to = append(to, id)

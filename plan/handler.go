@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// A Sight is what a step sees when it looks at the world.
-type Sight string
+// An ObservedState is what a step sees when it looks at the world.
+type ObservedState string
 
 const (
 	// Absent: the effect is not there. For unmount and detach the effect is
 	// the removal, so a mounted volume is "absent".
-	Absent Sight = "absent"
+	Absent ObservedState = "absent"
 	// Ours: the effect is there and carries this attempt's token.
-	Ours Sight = "ours"
-	// AsWanted: the effect is there; who made it cannot be seen.
-	AsWanted Sight = "as-wanted"
+	Ours ObservedState = "ours"
+	// Satisfied: the effect is there; who made it cannot be seen.
+	Satisfied ObservedState = "as-wanted"
 	// Conflict: something else is in the way.
-	Conflict Sight = "conflict"
+	Conflict ObservedState = "conflict"
 )
 
 // An Observation is one look. Output is the step's output where the effect is
 // there. Before is what an undo will need and the effect destroys (the mount
 // options of an unmount); it is recorded with the intent. Note is for people.
 type Observation struct {
-	Sight  Sight
+	State  ObservedState
 	Output Output
 	Before json.RawMessage
 	Note   string
@@ -86,8 +86,8 @@ type Preview struct {
 	Text   string
 }
 
-// Will makes a Preview.
-func Will(action PreviewAction, format string, a ...any) Preview {
+// PreviewOf makes a Preview.
+func PreviewOf(action PreviewAction, format string, a ...any) Preview {
 	return Preview{action, fmt.Sprintf(format, a...)}
 }
 
@@ -105,9 +105,9 @@ type Adopter interface {
 // Handlers binds kinds to handlers, in one place.
 type Handlers map[Kind]Handler
 
-// Seen is a typed Observation.
-type Seen[Out any] struct {
-	Sight  Sight
+// Observed is a typed Observation.
+type Observed[Out any] struct {
+	State  ObservedState
 	Out    Out
 	Before any
 	Note   string
@@ -116,7 +116,7 @@ type Seen[Out any] struct {
 // Funcs is a typed handler. A nil Observe sees nothing (Absent); a nil Undo
 // has nothing to undo.
 type Funcs[In, Out any] struct {
-	Observe func(ctx context.Context, a Attempt, in In) (Seen[Out], error)
+	Observe func(ctx context.Context, a Attempt, in In) (Observed[Out], error)
 	Do      func(ctx context.Context, a Attempt, in In) (Out, error)
 	Undo    func(ctx context.Context, a Attempt, in In, out Out) error
 	Preview func(in In) Preview
@@ -136,7 +136,7 @@ type bound[In, Out any] struct{ f Funcs[In, Out] }
 
 func (b bound[In, Out]) Observe(ctx context.Context, a Attempt, in json.RawMessage) (Observation, error) {
 	if b.f.Observe == nil {
-		return Observation{Sight: Absent}, nil
+		return Observation{State: Absent}, nil
 	}
 	v, err := decode[In](a.Step, in)
 	if err != nil {
@@ -146,8 +146,8 @@ func (b bound[In, Out]) Observe(ctx context.Context, a Attempt, in json.RawMessa
 	if err != nil {
 		return Observation{}, err
 	}
-	o := Observation{Sight: seen.Sight, Note: seen.Note}
-	if seen.Sight == Ours || seen.Sight == AsWanted {
+	o := Observation{State: seen.State, Note: seen.Note}
+	if seen.State == Ours || seen.State == Satisfied {
 		if o.Output, err = outputOf(seen.Out, b.f.Facts); err != nil {
 			return o, err
 		}
@@ -205,7 +205,7 @@ func (b bound[In, Out]) Adopts(in json.RawMessage) (Observation, bool) {
 	}
 	out, note, adopts := b.f.Adopts(v)
 	o, err := outputOf(out, b.f.Facts)
-	return Observation{Sight: AsWanted, Output: o, Note: note}, adopts && err == nil
+	return Observation{State: Satisfied, Output: o, Note: note}, adopts && err == nil
 }
 
 func decode[T any](step StepID, raw json.RawMessage) (T, error) {
@@ -220,7 +220,7 @@ func decode[T any](step StepID, raw json.RawMessage) (T, error) {
 	return v, nil
 }
 
-// Action is what a handler asks of the runner by returning a Verdict.
+// Action is what a handler asks of the runner by returning an ActionError.
 type Action string
 
 const (
@@ -232,8 +232,8 @@ const (
 	ActSkip     Action = "skip"            // leave this lane alone; that is not a failure
 )
 
-// A Verdict is an error that says what the runner is to do about it.
-type Verdict struct {
+// An ActionError is an error that says what the runner is to do about it.
+type ActionError struct {
 	Action Action
 	After  time.Duration // ActRetry, ActRestart: not before
 	Within time.Duration // ActRestart: again and again for so long, counted from the first opening; 0: a few times
@@ -246,55 +246,55 @@ type Verdict struct {
 	Err     error
 }
 
-func (v *Verdict) Error() string { return v.Err.Error() }
-func (v *Verdict) Unwrap() error { return v.Err }
+func (v *ActionError) Error() string { return v.Err.Error() }
+func (v *ActionError) Unwrap() error { return v.Err }
 
 // Retry asks for another try, not before after. The effect may have happened.
 func Retry(after time.Duration, err error) error {
-	return &Verdict{Action: ActRetry, After: after, Err: err}
+	return &ActionError{Action: ActRetry, After: after, Err: err}
 }
 
 // RestartSection asks to close the section, undo its body and open it again.
 func RestartSection(after time.Duration, err error) error {
-	return &Verdict{Action: ActRestart, After: after, Err: err}
+	return &ActionError{Action: ActRestart, After: after, Err: err}
 }
 
 // Redo asks to undo the step that this one's Redoes names and to do it anew: what it made is of no use. hint is for when that
 // does not help either.
 func Redo(hint string, err error) error {
-	return &Verdict{Action: ActRedo, Hint: hint, Err: err}
+	return &ActionError{Action: ActRedo, Hint: hint, Err: err}
 }
 
 // Terminal fails the lane; hint says what to do.
 func Terminal(hint string, err error) error {
-	return &Verdict{Action: ActTerminal, Hint: hint, Err: err}
+	return &ActionError{Action: ActTerminal, Hint: hint, Err: err}
 }
 
 // Refused fails the lane like Terminal, and vouches that the try has changed
 // nothing.
 func Refused(hint string, err error) error {
-	return &Verdict{Action: ActTerminal, Hint: hint, Unchanged: true, Err: err}
+	return &ActionError{Action: ActTerminal, Hint: hint, Unchanged: true, Err: err}
 }
 
 // NeedsOperator stops until a person decided.
 func NeedsOperator(hint string, err error) error {
-	return &Verdict{Action: ActOperator, Hint: hint, Err: err}
+	return &ActionError{Action: ActOperator, Hint: hint, Err: err}
 }
 
 // Skip leaves the step's lane alone without failing the run.
-func Skip(reason error) error { return &Verdict{Action: ActSkip, Err: reason} }
+func Skip(reason error) error { return &ActionError{Action: ActSkip, Err: reason} }
 
 // Keep is Skip from an undo that leaves its effect in place; remains says what is left and billed.
 func Keep(remains string, reason error) error {
-	return &Verdict{Action: ActSkip, Remains: remains, Err: reason}
+	return &ActionError{Action: ActSkip, Remains: remains, Err: reason}
 }
 
-// VerdictOf finds the verdict in err; an error without one is terminal.
-func VerdictOf(err error) *Verdict {
-	if v, ok := errors.AsType[*Verdict](err); ok {
+// ActionOf finds the verdict in err; an error without one is terminal.
+func ActionOf(err error) *ActionError {
+	if v, ok := errors.AsType[*ActionError](err); ok {
 		found := *v
 		found.Err = err
 		return &found
 	}
-	return &Verdict{Action: ActTerminal, Err: err}
+	return &ActionError{Action: ActTerminal, Err: err}
 }

@@ -26,7 +26,7 @@ type thingIn struct {
 	Other Value[thing] `json:"other"`
 }
 
-var makeThing = Def[thingIn, thing]{Kind: "make", Look: ByToken, Scope: Cloud}
+var makeThing = Def[thingIn, thing]{Kind: "make", ObserveBy: ByToken, Scope: Cloud}
 
 // bind puts one handler into a table of its own and takes it out again.
 func bind(f Funcs[thingIn, thing]) Handler {
@@ -38,14 +38,14 @@ func bind(f Funcs[thingIn, thing]) Handler {
 func TestABoundHandlerSpeaksJSONAndGivesTheFactsOfItsOutput(t *testing.T) {
 	var undone thing
 	h := bind(Funcs[thingIn, thing]{
-		Observe: func(_ context.Context, _ Attempt, in thingIn) (Seen[thing], error) {
+		Observe: func(_ context.Context, _ Attempt, in thingIn) (Observed[thing], error) {
 			switch in.Name {
 			case "there":
-				return Seen[thing]{Sight: AsWanted, Out: thing{ID: "vol-1"}, Before: []string{"how it was"}, Note: "it is there"}, nil
+				return Observed[thing]{State: Satisfied, Out: thing{ID: "vol-1"}, Before: []string{"how it was"}, Note: "it is there"}, nil
 			case "broken":
-				return Seen[thing]{}, errors.New("no answer")
+				return Observed[thing]{}, errors.New("no answer")
 			}
-			return Seen[thing]{Sight: Absent, Out: thing{ID: "vol-0"}}, nil
+			return Observed[thing]{State: Absent, Out: thing{ID: "vol-0"}}, nil
 		},
 		Do: func(_ context.Context, _ Attempt, in thingIn) (thing, error) {
 			if in.Name == "broken" {
@@ -54,7 +54,7 @@ func TestABoundHandlerSpeaksJSONAndGivesTheFactsOfItsOutput(t *testing.T) {
 			return thing{in.Name, 8}, nil
 		},
 		Undo:    func(_ context.Context, _ Attempt, _ thingIn, out thing) error { undone = out; return nil },
-		Preview: func(in thingIn) Preview { return Will(PreviewCreate, "make %s", in.Name) },
+		Preview: func(in thingIn) Preview { return PreviewOf(PreviewCreate, "make %s", in.Name) },
 		Adopts: func(in thingIn) (thing, string, bool) {
 			other, known := in.Other.Get()
 			return other, other.ID + " was there", known
@@ -63,10 +63,10 @@ func TestABoundHandlerSpeaksJSONAndGivesTheFactsOfItsOutput(t *testing.T) {
 	ctx := t.Context()
 
 	o, err := h.Observe(ctx, Attempt{}, []byte(`{"name":"there"}`))
-	if err != nil || o.Sight != AsWanted || string(o.Output.Value) != `{"id":"vol-1"}` || o.Output.Facts.VolumeID != "vol-1" || string(o.Before) != `["how it was"]` || o.Note != "it is there" {
+	if err != nil || o.State != Satisfied || string(o.Output.Value) != `{"id":"vol-1"}` || o.Output.Facts.VolumeID != "vol-1" || string(o.Before) != `["how it was"]` || o.Note != "it is there" {
 		t.Errorf("observed %+v, %v", o, err)
 	}
-	if o, err = h.Observe(ctx, Attempt{}, []byte(`{"name":"new"}`)); err != nil || o.Sight != Absent || o.Output.Value != nil || o.Before != nil {
+	if o, err = h.Observe(ctx, Attempt{}, []byte(`{"name":"new"}`)); err != nil || o.State != Absent || o.Output.Value != nil || o.Before != nil {
 		t.Errorf("where there is nothing it observed %+v, %v", o, err)
 	}
 	out, err := h.Do(ctx, Attempt{}, []byte(`{"name":"vol-2"}`))
@@ -82,7 +82,7 @@ func TestABoundHandlerSpeaksJSONAndGivesTheFactsOfItsOutput(t *testing.T) {
 	if v := h.(Previewer).Preview([]byte(`{"name":"x"}`)); v != (Preview{PreviewCreate, "make x"}) {
 		t.Errorf("previewed %+v", v)
 	}
-	if o, adopts := h.(Adopter).Adopts([]byte(`{"other":{"id":"vol-3"}}`)); !adopts || o.Sight != AsWanted || o.Output.Facts.VolumeID != "vol-3" || o.Note != "vol-3 was there" {
+	if o, adopts := h.(Adopter).Adopts([]byte(`{"other":{"id":"vol-3"}}`)); !adopts || o.State != Satisfied || o.Output.Facts.VolumeID != "vol-3" || o.Note != "vol-3 was there" {
 		t.Errorf("adopted %+v, %t", o, adopts)
 	}
 	if _, adopts := h.(Adopter).Adopts([]byte(`{"other":{"$step":"later"}}`)); adopts {
@@ -100,10 +100,10 @@ func TestABoundHandlerSpeaksJSONAndGivesTheFactsOfItsOutput(t *testing.T) {
 
 func TestWhatAnotherVersionRecordedIsRefusedByWhoeverReadsIt(t *testing.T) {
 	h := bind(Funcs[thingIn, thing]{
-		Observe: func(context.Context, Attempt, thingIn) (Seen[thing], error) { return Seen[thing]{}, nil },
+		Observe: func(context.Context, Attempt, thingIn) (Observed[thing], error) { return Observed[thing]{}, nil },
 		Do:      func(context.Context, Attempt, thingIn) (thing, error) { return thing{}, nil },
 		Undo:    func(context.Context, Attempt, thingIn, thing) error { return nil },
-		Preview: func(thingIn) Preview { return Will(PreviewRun, "anything") },
+		Preview: func(thingIn) Preview { return PreviewOf(PreviewRun, "anything") },
 		Adopts:  func(thingIn) (thing, string, bool) { return thing{}, "", true },
 	})
 	a, other := Attempt{Step: "make:a"}, json.RawMessage(`{"name":["a list"]}`)
@@ -114,7 +114,7 @@ func TestWhatAnotherVersionRecordedIsRefusedByWhoeverReadsIt(t *testing.T) {
 		"undo an output": func() error { return h.Undo(t.Context(), a, nil, []byte(`[1]`)) },
 	} {
 		err := f()
-		if v := VerdictOf(err); err == nil || v.Action != ActTerminal || !strings.Contains(v.Hint, "abandon") || !strings.Contains(err.Error(), "make:a") {
+		if v := ActionOf(err); err == nil || v.Action != ActTerminal || !strings.Contains(v.Hint, "abandon") || !strings.Contains(err.Error(), "make:a") {
 			t.Errorf("%s: %v (%+v)", name, err, v)
 		}
 	}
@@ -131,7 +131,7 @@ func TestAHandlerThatOnlyActsSeesNothingAndUndoesNothing(t *testing.T) {
 		Do:    func(context.Context, Attempt, thingIn) (thing, error) { return thing{}, nil },
 		Facts: func(thing) Facts { return Facts{Remarks: []string{"said by the handler"}} },
 	})
-	if o, err := h.Observe(t.Context(), Attempt{}, []byte(`{"name":5}`)); err != nil || o.Sight != Absent {
+	if o, err := h.Observe(t.Context(), Attempt{}, []byte(`{"name":5}`)); err != nil || o.State != Absent {
 		t.Errorf("observed %+v, %v", o, err)
 	}
 	if err := h.Undo(t.Context(), Attempt{}, []byte(`{"name":5}`), nil); err != nil {
@@ -162,11 +162,11 @@ func TestAHandlerThatOnlyActsSeesNothingAndUndoesNothing(t *testing.T) {
 func TestAnOutputThatIsNoJSONIsAnError(t *testing.T) {
 	h := Handlers{}
 	Bind(h, Def[thingIn, any]{Kind: "odd"}, Funcs[thingIn, any]{
-		Observe: func(_ context.Context, _ Attempt, in thingIn) (Seen[any], error) {
+		Observe: func(_ context.Context, _ Attempt, in thingIn) (Observed[any], error) {
 			if in.Name == "before" {
-				return Seen[any]{Sight: Absent, Before: func() {}}, nil
+				return Observed[any]{State: Absent, Before: func() {}}, nil
 			}
-			return Seen[any]{Sight: Ours, Out: func() {}}, nil
+			return Observed[any]{State: Ours, Out: func() {}}, nil
 		},
 		Do: func(context.Context, Attempt, thingIn) (any, error) { return func() {}, nil },
 	})
@@ -184,20 +184,20 @@ func TestAVerdictIsFoundWhereverItIsWrapped(t *testing.T) {
 	cause := errors.New("busy")
 	for name, c := range map[string]struct {
 		err  error
-		want Verdict
+		want ActionError
 	}{
-		"none":           {cause, Verdict{Action: ActTerminal}},
-		"retry":          {Retry(time.Second, cause), Verdict{Action: ActRetry, After: time.Second}},
-		"restart":        {RestartSection(time.Minute, cause), Verdict{Action: ActRestart, After: time.Minute}},
-		"redo":           {Redo("wait", cause), Verdict{Action: ActRedo, Hint: "wait"}},
-		"terminal":       {Terminal("stop it", cause), Verdict{Action: ActTerminal, Hint: "stop it"}},
-		"refused":        {Refused("stop it", cause), Verdict{Action: ActTerminal, Hint: "stop it", Unchanged: true}},
-		"needs operator": {NeedsOperator("look", cause), Verdict{Action: ActOperator, Hint: "look"}},
-		"skip":           {Skip(cause), Verdict{Action: ActSkip}},
-		"keep":           {Keep("vol-1", cause), Verdict{Action: ActSkip, Remains: "vol-1"}},
+		"none":           {cause, ActionError{Action: ActTerminal}},
+		"retry":          {Retry(time.Second, cause), ActionError{Action: ActRetry, After: time.Second}},
+		"restart":        {RestartSection(time.Minute, cause), ActionError{Action: ActRestart, After: time.Minute}},
+		"redo":           {Redo("wait", cause), ActionError{Action: ActRedo, Hint: "wait"}},
+		"terminal":       {Terminal("stop it", cause), ActionError{Action: ActTerminal, Hint: "stop it"}},
+		"refused":        {Refused("stop it", cause), ActionError{Action: ActTerminal, Hint: "stop it", Unchanged: true}},
+		"needs operator": {NeedsOperator("look", cause), ActionError{Action: ActOperator, Hint: "look"}},
+		"skip":           {Skip(cause), ActionError{Action: ActSkip}},
+		"keep":           {Keep("vol-1", cause), ActionError{Action: ActSkip, Remains: "vol-1"}},
 	} {
 		for _, err := range []error{c.err, fmt.Errorf("cannot mount: %w", c.err)} {
-			got := *VerdictOf(err)
+			got := *ActionOf(err)
 			if got.Err != err || !errors.Is(got.Err, cause) || got.Error() != err.Error() {
 				t.Errorf("%s: the verdict is about %v", name, got.Err)
 			}

@@ -29,17 +29,17 @@ type (
 	Kind   string
 )
 
-// Look says when the runner looks at the world before it acts.
-type Look string
+// ObserveBy says when the runner looks at the world before it acts.
+type ObserveBy string
 
 const (
 	// ByState steps can see their effect in the world: always look first.
-	ByState Look = "state"
+	ByState ObserveBy = "state"
 	// ByToken steps find their effect by the idempotency token they left on
 	// it: look when an earlier attempt had started.
-	ByToken Look = "token"
+	ByToken ObserveBy = "token"
 	// Blind steps leave nothing to look at (a user's hook).
-	Blind Look = "blind"
+	Blind ObserveBy = "blind"
 )
 
 // Scope says what a step's effect outlives.
@@ -52,27 +52,27 @@ const (
 	Boot Scope = "boot"
 )
 
-// Resumption says what a bare `resume` may do with an interrupted run.
-type Resumption string
+// ResumePolicy says what a bare `resume` may do with an interrupted run.
+type ResumePolicy string
 
 const (
-	// Continue at any boot: a mount.
-	Continue Resumption = "continue"
-	// ContinueThisBoot continues under the boot id it began with; under
+	// ResumeAnyBoot continues at any boot: a mount.
+	ResumeAnyBoot ResumePolicy = "continue"
+	// ResumeThisBoot continues under the boot id it began with; under
 	// another one it only closes what is open and undoes: a snapshot.
-	ContinueThisBoot Resumption = "continue-this-boot"
-	// Ask never: an operator has to name the run. An unmount that was
+	ResumeThisBoot ResumePolicy = "continue-this-boot"
+	// ResumeManually never resumes by itself: an operator has to name the run. An unmount that was
 	// interrupted must not detach a volume at some later boot.
-	Ask Resumption = "ask"
+	ResumeManually ResumePolicy = "ask"
 )
 
 // A Plan is what a recipe makes and a run executes.
 type Plan struct {
-	Schema      int        `json:"schema"`
-	Operation   string     `json:"operation"`
-	Snapshotter string     `json:"snapshotter"`
-	Instance    string     `json:"instance"` // EC2 instance id it was compiled for
-	Resumption  Resumption `json:"resumption"`
+	Schema       int          `json:"schema"`
+	Operation    string       `json:"operation"`
+	Snapshotter  string       `json:"snapshotter"`
+	Instance     string       `json:"instance"` // EC2 instance id it was compiled for
+	ResumePolicy ResumePolicy `json:"resumption"`
 	// UndoOnFailure: a run that fails undoes itself and ends (a snapshot run:
 	// unlabelled snapshots are worth nothing; a group of which one volume
 	// cannot be unmounted stays mounted). Where steps are marked Commits, only
@@ -96,14 +96,14 @@ type Lane struct {
 
 // A Step is one effect on the world, or one look at it.
 type Step struct {
-	ID       StepID          `json:"id"`
-	Kind     Kind            `json:"kind"`
-	Title    string          `json:"title,omitempty"` // what it does, for people
-	Look     Look            `json:"look,omitempty"`
-	Scope    Scope           `json:"scope,omitempty"`
-	ReadOnly bool            `json:"read_only,omitempty"`
-	Lane     string          `json:"lane,omitempty"` // "" belongs to the whole plan
-	In       json.RawMessage `json:"in,omitempty"`   // may hold {"$step": ID}
+	ID        StepID          `json:"id"`
+	Kind      Kind            `json:"kind"`
+	Title     string          `json:"title,omitempty"` // what it does, for people
+	ObserveBy ObserveBy       `json:"look,omitempty"`
+	Scope     Scope           `json:"scope,omitempty"`
+	ReadOnly  bool            `json:"read_only,omitempty"`
+	Lane      string          `json:"lane,omitempty"` // "" belongs to the whole plan
+	In        json.RawMessage `json:"in,omitempty"`   // may hold {"$step": ID}
 	// Needs must be done first; when one failed or was skipped, so is this.
 	Needs []StepID `json:"needs,omitempty"`
 	// Settled must have ended first, whatever their result. A reference to

@@ -20,13 +20,13 @@ type attachIn struct {
 }
 
 var (
-	create = Def[volume, volume]{Kind: "create", Look: ByToken, Scope: Cloud}
-	attach = Def[attachIn, string]{Kind: "attach", Look: ByState, Scope: Cloud}
+	create = Def[volume, volume]{Kind: "create", ObserveBy: ByToken, Scope: Cloud}
+	attach = Def[attachIn, string]{Kind: "attach", ObserveBy: ByState, Scope: Cloud}
 )
 
 func build(t *testing.T, f func(b *Builder)) (*Plan, error) {
 	t.Helper()
-	b := NewBuilder(Plan{Operation: "mount", Resumption: Continue, Lanes: []Lane{{ID: "a"}, {ID: "b"}}})
+	b := NewBuilder(Plan{Operation: "mount", ResumePolicy: ResumeAnyBoot, Lanes: []Lane{{ID: "a"}, {ID: "b"}}})
 	f(b)
 	return b.Build()
 }
@@ -80,8 +80,8 @@ func mustJSON(t *testing.T, v any) []byte {
 
 func TestMistakesInARecipeAreRefused(t *testing.T) {
 	tests := map[string]struct {
-		f    func(b *Builder)
-		says string
+		f       func(b *Builder)
+		message string
 	}{
 		"a literal reference key": {func(b *Builder) {
 			Add(b, attach, "x", attachIn{Map: map[string]any{"$step": 5}})
@@ -112,8 +112,8 @@ func TestMistakesInARecipeAreRefused(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if _, err := build(t, tt.f); err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("got %v, want %q", err, tt.says)
+			if _, err := build(t, tt.f); err == nil || !strings.Contains(err.Error(), tt.message) {
+				t.Errorf("got %v, want %q", err, tt.message)
 			}
 		})
 	}

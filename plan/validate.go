@@ -14,10 +14,10 @@ func (p *Plan) Validate() error {
 	if len(p.Steps) == 0 {
 		return fmt.Errorf("plan has no steps")
 	}
-	switch p.Resumption {
-	case Continue, ContinueThisBoot, Ask:
+	switch p.ResumePolicy {
+	case ResumeAnyBoot, ResumeThisBoot, ResumeManually:
 	default:
-		return fmt.Errorf("plan has no such resumption: %q", p.Resumption)
+		return fmt.Errorf("plan has no such resumption: %q", p.ResumePolicy)
 	}
 	lanes := map[string]bool{"": true}
 	for _, l := range p.Lanes {
@@ -59,14 +59,14 @@ func (p *Plan) validateStep(i int, index map[StepID]int, lanes map[string]bool) 
 	if s.Kind == "" {
 		return fmt.Errorf("step %s has no kind", s.ID)
 	}
-	switch s.Look {
+	switch s.ObserveBy {
 	case ByState, ByToken, Blind:
 	case "":
 		if !s.ReadOnly {
 			return fmt.Errorf("step %s changes the world and does not say how it looks", s.ID)
 		}
 	default:
-		return fmt.Errorf("step %s looks by %q, which does not exist", s.ID, s.Look)
+		return fmt.Errorf("step %s looks by %q, which does not exist", s.ID, s.ObserveBy)
 	}
 	if s.Scope != Cloud && s.Scope != Boot {
 		return fmt.Errorf("step %s has no such scope: %q", s.ID, s.Scope)

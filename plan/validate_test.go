@@ -83,12 +83,12 @@ func TestAPlanOfAnEarlierVersionHasOneClosingStep(t *testing.T) {
 
 func TestADamagedPlanIsRefused(t *testing.T) {
 	for says, damage := range map[string]func(p *Plan){
-		"no such resumption":               func(p *Plan) { p.Resumption = "later" },
+		"no such resumption":               func(p *Plan) { p.ResumePolicy = "later" },
 		"empty or declared twice":          func(p *Plan) { p.Lanes[1].ID = "a" },
 		"twice":                            func(p *Plan) { p.Steps[1].ID = "create" },
 		"no kind":                          func(p *Plan) { p.Steps[1].Kind = "" },
-		"does not say how it looks":        func(p *Plan) { p.Steps[1].Look = "" },
-		"which does not exist":             func(p *Plan) { p.Steps[1].Look = "hard" },
+		"does not say how it looks":        func(p *Plan) { p.Steps[1].ObserveBy = "" },
+		"which does not exist":             func(p *Plan) { p.Steps[1].ObserveBy = "hard" },
 		"no such scope":                    func(p *Plan) { p.Steps[1].Scope = "moon" },
 		"negative time-out":                func(p *Plan) { p.Steps[1].Timeout = -1 },
 		"input is not JSON":                func(p *Plan) { p.Steps[1].In = []byte(`{`) },
@@ -145,7 +145,7 @@ func TestManyEdgesAreNamedOnce(t *testing.T) {
 	p, err := build(t, func(b *Builder) {
 		b.Section("s", Bracket)
 		var all []StepID
-		for i := range 3 * few {
+		for i := range 3 * linearSearchMax {
 			id := StepID(fmt.Sprint("x", i))
 			Add(b, create, id, volume{}, In("s"))
 			all = append(all, id)
@@ -155,7 +155,7 @@ func TestManyEdgesAreNamedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := p.step(t, "close"); len(s.Settled) != 3*few || len(s.Needs) > 0 {
+	if s := p.step(t, "close"); len(s.Settled) != 3*linearSearchMax || len(s.Needs) > 0 {
 		t.Errorf("it waits for %d steps and needs %v", len(s.Settled), s.Needs)
 	}
 }

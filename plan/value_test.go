@@ -64,14 +64,14 @@ func FuzzResolve(f *testing.F) {
 		if !json.Valid(out) {
 			t.Fatalf("%s became %s", in, out)
 		}
-		if a, b := plainly(t, in), plainly(t, string(out)); a != b {
+		if a, b := withoutReferences(t, in), withoutReferences(t, string(out)); a != b {
 			t.Fatalf("%s became %s: %s is not %s", in, out, b, a)
 		}
 	})
 }
 
-// plainly is JSON with 1 for each reference, read by encoding/json.
-func plainly(t *testing.T, in string) string {
+// withoutReferences is JSON with 1 for each reference, read by encoding/json.
+func withoutReferences(t *testing.T, in string) string {
 	t.Helper()
 	var walk func(any) any
 	walk = func(v any) any {

@@ -13,7 +13,7 @@ import (
 
 // A run that failed without having changed anything ends by itself; one that
 // may have changed something, or has to be decided on, does not.
-func TestARunThatChangedNothingEndsByItself(t *testing.T) {
+func TestARunThatChangedNothingEnds(t *testing.T) {
 	boom, refused := plan.Terminal("", errors.New("boom")), plan.Refused("", errors.New("in use"))
 	for _, tt := range []struct {
 		name    string
@@ -34,7 +34,7 @@ func TestARunThatChangedNothingEndsByItself(t *testing.T) {
 		{name: "an operator is needed", steps: []string{"read:a"}, fail: map[string]error{"a:do": plan.NeedsOperator("", errors.New("boom"))}, outcome: journal.RunFailed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newBench(t, story(t, map[string]plan.SectionKind{"b": plan.Bracket, "x": plan.Atomic}, tt.steps...))
+			b := newBench(t, scenario(t, map[string]plan.SectionKind{"b": plan.Bracket, "x": plan.Atomic}, tt.steps...))
 			b.w.fail = tt.fail
 			maps.Copy(b.w.things, tt.things)
 			if res, _ := b.do(false, 0); res.Outcome != tt.outcome {
@@ -58,7 +58,7 @@ func TestAFailureIsUndoneUntilAllHaveCommitted(t *testing.T) {
 		{name: "what comes after fails", fail: "c:do", outcome: journal.RunFailed, left: 2, undoing: 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := story(t, nil, "state:a lane=1 commits", "state:b lane=2 commits", "state:c after=a after=b")
+			p := scenario(t, nil, "state:a lane=1 commits", "state:b lane=2 commits", "state:c after=a after=b")
 			p.UndoOnFailure = true
 			b := newBench(t, p)
 			b.w.fail[tt.fail] = boom
@@ -77,20 +77,20 @@ func TestAFailureIsUndoneUntilAllHaveCommitted(t *testing.T) {
 
 // Nobody but an operator goes on with such a run, and there is nothing to go on
 // with.
-func TestAStopBeforeTheFirstIntentEndsARunThatNobodyWouldResume(t *testing.T) {
+func TestAStopBeforeTheFirstIntentEndsARunThatWouldNotBeResumed(t *testing.T) {
 	for _, tt := range []struct {
-		resumption plan.Resumption
-		first      string
-		outcome    journal.Outcome
+		resumePolicy plan.ResumePolicy
+		first        string
+		outcome      journal.Outcome
 	}{
-		{plan.Ask, "read:a", journal.Aborted},
-		{plan.Ask, "state:a", journal.Interrupted},
-		{plan.Ask, "hook:a", journal.Interrupted},
-		{plan.Continue, "read:a", journal.Interrupted},
+		{plan.ResumeManually, "read:a", journal.Aborted},
+		{plan.ResumeManually, "state:a", journal.Interrupted},
+		{plan.ResumeManually, "hook:a", journal.Interrupted},
+		{plan.ResumeAnyBoot, "read:a", journal.Interrupted},
 	} {
-		t.Run(string(tt.resumption)+" "+tt.first, func(t *testing.T) {
-			p := story(t, nil, tt.first, "state:b after=a")
-			p.Resumption = tt.resumption
+		t.Run(string(tt.resumePolicy)+" "+tt.first, func(t *testing.T) {
+			p := scenario(t, nil, tt.first, "state:b after=a")
+			p.ResumePolicy = tt.resumePolicy
 			b := newBench(t, p)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -107,7 +107,7 @@ func TestAStopBeforeTheFirstIntentEndsARunThatNobodyWouldResume(t *testing.T) {
 			}})
 			res := Execute(ctx, Config{Plan: p, Run: b.run, Journal: run, Handlers: h, BootID: b.w.boot,
 				Observe: func(e Event) {
-					if e.Step.ID == "a" && e.What == Starting {
+					if e.Step.ID == "a" && e.Kind == Starting {
 						cancel()
 					}
 				}})

@@ -10,15 +10,15 @@ import (
 	"snaptastic/plan"
 )
 
-// counted is a journal that counts commits, each of which is at most one
+// countingJournal is a journal that counts commits, each of which is at most one
 // transaction: two fdatasync of bbolt.
-type counted struct {
+type countingJournal struct {
 	Journal
 	commits atomic.Int64
 	entries atomic.Int64
 }
 
-func (c *counted) Commit(e []journal.Entry, done func(error)) {
+func (c *countingJournal) Commit(e []journal.Entry, done func(error)) {
 	c.commits.Add(1)
 	c.entries.Add(int64(len(e)))
 	c.Journal.Commit(e, done)
@@ -27,7 +27,7 @@ func (c *counted) Commit(e []journal.Entry, done func(error)) {
 // lanesOf is a plan of lanes, each a chain of steps of one kind.
 func lanesOf(tb testing.TB, d plan.Def[in, string], lanes, steps int) *plan.Plan {
 	tb.Helper()
-	b := plan.NewBuilder(plan.Plan{Operation: "bench", Resumption: plan.Continue})
+	b := plan.NewBuilder(plan.Plan{Operation: "bench", ResumePolicy: plan.ResumeAnyBoot})
 	for l := range lanes {
 		last := plan.Literal("")
 		for s := range steps {
@@ -50,8 +50,8 @@ func idle() plan.Handlers {
 	return h
 }
 
-// through runs a plan with a journal of its own and counts commits.
-func through(tb testing.TB, p *plan.Plan) *counted {
+// runCounted runs a plan with a journal of its own and counts commits.
+func runCounted(tb testing.TB, p *plan.Plan) *countingJournal {
 	tb.Helper()
 	store, err := journal.OpenStore(tb.TempDir())
 	if err != nil {
@@ -62,7 +62,7 @@ func through(tb testing.TB, p *plan.Plan) *counted {
 		tb.Fatal(err)
 	}
 	defer run.Close()
-	c := &counted{Journal: run}
+	c := &countingJournal{Journal: run}
 	if b, ok := tb.(*testing.B); ok {
 		b.StartTimer()
 		defer b.StopTimer()
@@ -88,7 +88,7 @@ func TestAStepCostsOneCommit(t *testing.T) {
 		{"what is ready together is one commit", tokenDef, 1000, 1, 2, 1001, 2000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := through(t, lanesOf(t, tt.kind, tt.lanes, tt.steps))
+			c := runCounted(t, lanesOf(t, tt.kind, tt.lanes, tt.steps))
 			if n := c.commits.Load(); n < tt.least || n > tt.commit {
 				t.Errorf("%d commits, want %d to %d", n, tt.least, tt.commit)
 			}
@@ -107,7 +107,7 @@ func BenchmarkRun(b *testing.B) {
 			var commits int64
 			b.StopTimer()
 			for range b.N {
-				commits += through(b, p).commits.Load()
+				commits += runCounted(b, p).commits.Load()
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*tt.lanes*tt.steps), "ns/step")
 			b.ReportMetric(float64(commits)/float64(b.N), "commits")
@@ -115,18 +115,18 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// forgetful is a journal that keeps nothing, beside the scheduler as the real
+// discardJournal is a journal that keeps nothing, beside the scheduler as the real
 // one's writer is.
-type forgetful chan func(error)
+type discardJournal chan func(error)
 
-func (f forgetful) Commit(_ []journal.Entry, done func(error)) { f <- done }
+func (f discardJournal) Commit(_ []journal.Entry, done func(error)) { f <- done }
 
 // BenchmarkEngineAlone is what a step costs without the journal.
 func BenchmarkEngineAlone(b *testing.B) {
 	for _, tt := range []struct{ lanes, steps int }{{1, 100}, {1000, 1}} {
 		b.Run(fmt.Sprintf("%dx%d", tt.lanes, tt.steps), func(b *testing.B) {
 			p := lanesOf(b, tokenDef, tt.lanes, tt.steps)
-			f := make(forgetful, 64)
+			f := make(discardJournal, 64)
 			defer close(f)
 			go func() {
 				for done := range f {

@@ -9,9 +9,9 @@ import (
 	"snaptastic/plan"
 )
 
-// settledWorld checks what must hold after a run was finished, however often
+// assertSettled checks what must hold after a run was finished, however often
 // it was cut off on the way.
-func (b *bench) settledWorld(lanes int) {
+func (b *bench) assertSettled(lanes int) {
 	b.t.Helper()
 	w := b.w
 	if w.open {
@@ -23,10 +23,10 @@ func (b *bench) settledWorld(lanes int) {
 	if n := w.count("mnt"); n != lanes {
 		b.t.Errorf("%d mounts instead of %d: %v", n, lanes, w.things)
 	}
-	if len(w.shots) != 1 {
-		b.t.Errorf("%d shots instead of 1: %v", len(w.shots), w.shots)
+	if len(w.snapshots) != 1 {
+		b.t.Errorf("%d shots instead of 1: %v", len(w.snapshots), w.snapshots)
 	}
-	for _, open := range w.shots {
+	for _, open := range w.snapshots {
 		if !open {
 			b.t.Error("the shot was taken while the section was closed")
 		}
@@ -36,10 +36,10 @@ func (b *bench) settledWorld(lanes int) {
 	}
 }
 
-func (b *bench) emptyWorld() {
+func (b *bench) assertUnchanged() {
 	b.t.Helper()
-	if b.w.open || len(b.w.things) > 0 || len(b.w.shots) > 0 {
-		b.t.Errorf("rollback left something: open %v, things %v, shots %v", b.w.open, b.w.things, b.w.shots)
+	if b.w.open || len(b.w.things) > 0 || len(b.w.snapshots) > 0 {
+		b.t.Errorf("rollback left something: open %v, things %v, shots %v", b.w.open, b.w.things, b.w.snapshots)
 	}
 }
 
@@ -50,7 +50,7 @@ func points(t *testing.T, lanes int) int {
 	if res.Outcome != journal.RunDone {
 		t.Fatalf("an undisturbed run ended as %q: %+v", res.Outcome, res.Failures)
 	}
-	b.settledWorld(lanes)
+	b.assertSettled(lanes)
 	return f.points
 }
 
@@ -70,7 +70,7 @@ func TestARunCutOffAtAnyPointIsFinishedByResume(t *testing.T) {
 				if res.Outcome != journal.RunDone {
 					t.Fatalf("resume ended as %q: %+v %v", res.Outcome, res.Failures, res.Err)
 				}
-				b.settledWorld(lanes)
+				b.assertSettled(lanes)
 			})
 		}
 		t.Logf("%d lanes: %d points", lanes, n)
@@ -96,7 +96,7 @@ func TestARunCutOffAtAnyPointIsUndoneByRollback(t *testing.T) {
 					t.Fatalf("rollback ended as %q: %+v %v", res.Outcome, res.Failures, res.Err)
 				}
 				b.dropKept(lanes)
-				b.emptyWorld()
+				b.assertUnchanged()
 			})
 		}
 	}

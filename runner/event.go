@@ -7,26 +7,26 @@ import (
 	"snaptastic/plan"
 )
 
-// What an Event tells.
-type What string
+// EventKind says what happened to a step.
+type EventKind string
 
 const (
-	Looking   What = "looking"
-	Starting  What = "started"
-	Advancing What = "progress"
-	Retrying  What = "retry"
-	Finished  What = "done"
-	Failing   What = "failed"
-	Skipping  What = "skipped"
-	Undoing   What = "undoing"
-	UndidStep What = "undone"
+	Observing   EventKind = "looking"
+	Starting    EventKind = "started"
+	Progressing EventKind = "progress"
+	Retrying    EventKind = "retry"
+	Finished    EventKind = "done"
+	Failing     EventKind = "failed"
+	Skipping    EventKind = "skipped"
+	Undoing     EventKind = "undoing"
+	Undone      EventKind = "undone"
 )
 
 // An Event is something that happened to a step, for people and for `status`.
 type Event struct {
 	At       time.Time
 	Step     *plan.Step
-	What     What
+	Kind     EventKind
 	Record   journal.Record
 	Progress plan.Progress
 	Wait     time.Duration // Retrying: until the next try
@@ -35,13 +35,13 @@ type Event struct {
 
 // emit tells the observer, or withholds it while an atomic section is open: a
 // terminal or a log may sit behind the frozen file system.
-func (r *run) emit(n *node, what What, more ...func(*Event)) {
-	e := Event{At: time.Now(), Step: n.step, What: what, Record: n.rec}
+func (r *run) emit(n *node, what EventKind, more ...func(*Event)) {
+	e := Event{At: time.Now(), Step: n.step, Kind: what, Record: n.rec}
 	for _, f := range more {
 		f(&e)
 	}
 	if r.windows > 0 {
-		r.withheld = append(r.withheld, e)
+		r.buffered = append(r.buffered, e)
 		return
 	}
 	r.Observe(e)
@@ -64,8 +64,8 @@ func (r *run) closeWindow() {
 		return
 	}
 	r.Window(false)
-	for _, e := range r.withheld {
+	for _, e := range r.buffered {
 		r.Observe(e)
 	}
-	r.withheld = nil
+	r.buffered = nil
 }

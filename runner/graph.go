@@ -112,7 +112,7 @@ func (s *section) members() []*node {
 // takenDown: the section is a bracket whose closing steps undo what its body made, and the first of them began.
 func (s *section) takenDown() bool {
 	return s.Kind == plan.Bracket && slices.ContainsFunc(s.close, func(n *node) bool {
-		return n.step.Look != plan.Blind && !n.step.ReadOnly && n.rec.Token != ""
+		return n.step.ObserveBy != plan.Blind && !n.step.ReadOnly && n.rec.Token != ""
 	})
 }
 
@@ -128,8 +128,8 @@ func (s *section) began() bool {
 	return slices.ContainsFunc(s.body, started)
 }
 
-// quiet: nothing more will happen by itself.
-func (g *graph) quiet() bool { return g.inFlight == 0 }
+// idle: nothing more will happen by itself.
+func (g *graph) idle() bool { return g.inFlight == 0 }
 
 func (g *graph) allSettled() bool { return g.unsettled == 0 }
 
@@ -163,9 +163,9 @@ func (g *graph) records() map[plan.StepID]journal.Record {
 	return m
 }
 
-// touched says whether the run has, or may have, changed anything that somebody
+// changedAnything says whether the run has, or may have, changed anything that somebody
 // has to undo, to finish or to decide on.
-func (g *graph) touched() bool {
+func (g *graph) changedAnything() bool {
 	for _, n := range g.nodes {
 		if n.rec.Effect(n.step, n.atomic != nil) {
 			return true
@@ -174,8 +174,8 @@ func (g *graph) touched() bool {
 	return false
 }
 
-// intended says whether any step ever meant to change anything, hooks too.
-func (g *graph) intended() bool {
+// hasIntent says whether any step ever meant to change anything, hooks too.
+func (g *graph) hasIntent() bool {
 	for _, n := range g.nodes {
 		if n.rec.Token != "" {
 			return true
@@ -200,19 +200,19 @@ func (g *graph) committed() bool {
 
 func (g *graph) failed() bool {
 	for _, n := range g.nodes {
-		if n.settledBadly() {
+		if n.failedOrSkipped() {
 			return true
 		}
 	}
 	return false
 }
 
-func (n *node) settledBadly() bool {
+func (n *node) failedOrSkipped() bool {
 	return n.phase == settled && (n.state == journal.Failed || n.state == journal.Uncertain) && !n.step.Tolerated
 }
 
 // lanes tells done lanes from unwell ones, in the plan's order.
-func (g *graph) lanes() (done, unwell []string) {
+func (g *graph) lanes() (done, failed []string) {
 	bad, seen := map[string]bool{}, map[string]bool{}
 	var order []string
 	for _, n := range g.nodes {
@@ -230,10 +230,10 @@ func (g *graph) lanes() (done, unwell []string) {
 	}
 	for _, l := range order {
 		if bad[l] {
-			unwell = append(unwell, l)
+			failed = append(failed, l)
 		} else {
 			done = append(done, l)
 		}
 	}
-	return done, unwell
+	return done, failed
 }

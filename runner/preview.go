@@ -90,7 +90,7 @@ func neverOpens(sec plan.Section, before map[plan.StepID]Preview) (Preview, bool
 }
 
 func wouldSkip(format string, because plan.StepID) Preview {
-	return Preview{Preview: plan.Will(plan.PreviewSkip, format, because), After: because, blocked: true}
+	return Preview{Preview: plan.PreviewOf(plan.PreviewSkip, format, because), After: because, blocked: true}
 }
 
 func preview(ctx context.Context, s *plan.Step, h plan.Handler, before map[plan.StepID]Preview) Preview {
@@ -127,11 +127,11 @@ func preview(ctx context.Context, s *plan.Step, h plan.Handler, before map[plan.
 	case s.ReadOnly:
 		v.Action = plan.PreviewRead
 	case v.Action != "":
-	case s.Look == plan.Blind:
+	case s.ObserveBy == plan.Blind:
 		v.Action = plan.PreviewRun
 	case unknown != "":
 		v.Action = plan.PreviewUnknown
-	case s.Look == plan.ByToken:
+	case s.ObserveBy == plan.ByToken:
 		v.Action = plan.PreviewCreate
 	default:
 		v.Action = plan.PreviewChange
@@ -143,8 +143,8 @@ func preview(ctx context.Context, s *plan.Step, h plan.Handler, before map[plan.
 }
 
 func wouldFail(err error) Preview {
-	if plan.VerdictOf(err).Action == plan.ActSkip {
-		return Preview{Preview: plan.Will(plan.PreviewSkip, "%v", err), blocked: true}
+	if plan.ActionOf(err).Action == plan.ActSkip {
+		return Preview{Preview: plan.PreviewOf(plan.PreviewSkip, "%v", err), blocked: true}
 	}
 	return Preview{Preview: plan.Preview{Action: plan.PreviewConflict}, Err: err}
 }
@@ -159,17 +159,17 @@ func observe(ctx context.Context, s *plan.Step, h plan.Handler, in json.RawMessa
 		}
 		return Preview{Preview: plan.Preview{Action: plan.PreviewRead, Text: out.Text()}, Warnings: out.Facts.AllWarnings(), out: out.Value}
 	}
-	if s.Look == plan.Blind {
+	if s.ObserveBy == plan.Blind {
 		return Preview{}
 	}
 	o, err := h.Observe(ctx, a, in)
 	if err != nil {
 		return wouldFail(err)
 	}
-	switch o.Sight {
+	switch o.State {
 	case plan.Ours:
 		return Preview{Preview: plan.Preview{Action: plan.PreviewNone, Text: o.Note}, out: o.Output.Value}
-	case plan.AsWanted:
+	case plan.Satisfied:
 		return Preview{Preview: plan.Preview{Action: plan.PreviewAdopt, Text: cmp.Or(o.Note, "already set")}, out: o.Output.Value}
 	case plan.Conflict:
 		return wouldFail(errors.New(o.Note))

@@ -18,7 +18,7 @@ import (
 // A run that is killed between any two goes on with the next one. It happens a bounded number of times, and only while
 // nothing was built on the effect and nobody else made it; otherwise n fails as it would have.
 func (r *run) redo(n *node, err error) {
-	v := plan.VerdictOf(err)
+	v := plan.ActionOf(err)
 	first := r.graph.byID[n.step.Redoes]
 	if first == nil || !r.mayRedo(first, n) {
 		r.fail(n, plan.Terminal(v.Hint, err))
@@ -47,7 +47,7 @@ func (r *run) redo(n *node, err error) {
 		case !again:
 			r.fail(n, plan.Terminal(v.Hint, err))
 		default:
-			r.startOver(first, n, max(v.After, r.backoff(first.redos)))
+			r.restartFrom(first, n, max(v.After, r.backoff(first.redos)))
 		}
 	})
 }
@@ -93,7 +93,7 @@ func (r *run) mayRedo(first, n *node) bool {
 	}
 	between := r.graph.between(first, n)
 	for d := range r.graph.after(first) {
-		built := d.rec.Token != "" && d.rec.Undo != journal.Undone && !d.step.ReadOnly && d.step.Look != plan.Blind
+		built := d.rec.Token != "" && d.rec.Undo != journal.Undone && !d.step.ReadOnly && d.step.ObserveBy != plan.Blind
 		if d != n && (built || !between[d] && d.phase != waiting || between[d] && d.phase != settled) {
 			return false
 		}
@@ -114,13 +114,13 @@ func (r *run) discard(n *node, cause error, then func(error)) {
 		a, in := r.attempt(n), n.rec.Input
 		a.Resumed, a.Discard = true, true
 		r.work(func() func() {
-			_, err := undoByLook(r.effects, r.Config, n.step, a, in, undoing{})
+			_, err := undoIfOurs(r.effects, r.Config, n.step, a, in, undoState{})
 			return func() {
 				if err == nil {
 					rec := n.rec
 					rec.State, rec.Undo, rec.Error = journal.Failed, journal.Undone, rec.Discarded
 					r.record(n, rec, nil)
-					r.emit(n, UndidStep)
+					r.emit(n, Undone)
 				}
 				then(err)
 			}
@@ -135,8 +135,8 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// startOver puts the steps from first to n back to where they were before they ran, and begins with first.
-func (r *run) startOver(first, n *node, wait time.Duration) {
+// restartFrom puts the steps from first to n back to where they were before they ran, and begins with first.
+func (r *run) restartFrom(first, n *node, wait time.Duration) {
 	for d := range r.graph.between(first, n) {
 		if d.phase == settled {
 			r.unsettle(d)
@@ -148,7 +148,7 @@ func (r *run) startOver(first, n *node, wait time.Duration) {
 	n.reset()
 	first.phase = running
 	r.graph.inFlight++
-	r.again(first, wait)
+	r.retry(first, wait)
 }
 
 // unsettle takes back that a step has ended: what waits for it waits again.
@@ -170,8 +170,8 @@ func (n *node) discarded() bool {
 	return n.rec.Discarded != "" && n.rec.Undo == journal.Undone && n.atomic == nil
 }
 
-// goOnDiscarding ends what an earlier process began, and then does the step as its next generation.
-func (r *run) goOnDiscarding(n *node) {
+// resumeDiscard ends what an earlier process began, and then does the step as its next generation.
+func (r *run) resumeDiscard(n *node) {
 	r.discard(n, nil, func(err error) {
 		switch {
 		case r.stopped:

@@ -32,27 +32,27 @@ func Rollback(ctx context.Context, c Config) Result {
 		b.closeBrackets()
 	}
 	res := Result{Failures: r.failures, Kept: b.kept, Records: r.graph.records(), Err: r.fatal, Outcome: journal.RolledBack}
-	res.Done, res.Unwell = r.graph.lanes()
+	res.Done, res.FailedLanes = r.graph.lanes()
 	switch {
-	case r.fatal != nil || (r.stopped && (b.unfinished() || len(b.owed()) > 0)):
+	case r.fatal != nil || (r.stopped && (b.unfinished() || len(b.pendingCloses()) > 0)):
 		res.Outcome = journal.Interrupted
 	case len(r.failures) > 0:
 		res.Outcome = journal.RunFailed
-	case r.Plan.UndoOnFailure && b.keptAll():
+	case r.Plan.UndoOnFailure && b.allKept():
 		res.Outcome = journal.RunDone
 	}
 	return res
 }
 
-// unsure: what became of the step is not known, or was a moment ago, so that a look at EC2 may not show it yet.
-func (b *rollback) unsure(n *node) bool {
-	return n.step.Look == plan.ByState && n.step.Scope == plan.Cloud &&
+// uncertain: what became of the step is not known, or was a moment ago, so that a look at EC2 may not show it yet.
+func (b *rollback) uncertain(n *node) bool {
+	return n.step.ObserveBy == plan.ByState && n.step.Scope == plan.Cloud &&
 		(n.rec.State == journal.Started || n.rec.State == journal.Done && time.Since(n.rec.EndedAt) < b.Settle)
 }
 
-// keptAll: what the run was for is there and is kept, such as snapshots that were labelled before it was cut off. It was not
+// allKept: what the run was for is there and is kept, such as snapshots that were labelled before it was cut off. It was not
 // rolled back.
-func (b *rollback) keptAll() bool {
+func (b *rollback) allKept() bool {
 	kept := 0
 	for _, n := range b.graph.nodes {
 		if n.step.KeptBy == "" || !n.rec.Began() {
@@ -126,7 +126,7 @@ func (b *rollback) seed() {
 func (b *rollback) visit(n *node) {
 	n.phase = queued
 	if !b.chosen(n) || b.stuck[n] || !b.undoable(n) {
-		b.leave(n)
+		b.settle(n)
 		return
 	}
 	rec := n.rec
@@ -145,7 +145,7 @@ func (b *rollback) visit(n *node) {
 
 func (b *rollback) undoable(n *node) bool {
 	s, rec := n.step, n.rec
-	if s.ReadOnly || s.Look == plan.Blind || !rec.Began() || rec.Undo == journal.Undone || rec.Undo == journal.Kept {
+	if s.ReadOnly || s.ObserveBy == plan.Blind || !rec.Began() || rec.Undo == journal.Undone || rec.Undo == journal.Kept {
 		return false
 	}
 	if n.closes != nil || n.atomic != nil && !slices.Contains(n.atomic.body, n) {
@@ -162,28 +162,28 @@ func (b *rollback) undo(n *node, again bool) {
 	if k := n.step.KeptBy; k != "" {
 		a.Keep = b.graph.byID[k].rec.EverDone
 	}
-	how := undoing{again: again, unsure: b.unsure(n)}
+	how := undoState{again: again, uncertain: b.uncertain(n)}
 	b.work(func() func() {
-		adopted, err := undoByLook(b.effects, b.Config, n.step, a, in, how)
-		return func() { b.undid(n, adopted, err) }
+		adopted, err := undoIfOurs(b.effects, b.Config, n.step, a, in, how)
+		return func() { b.afterUndo(n, adopted, err) }
 	})
 }
 
-func (b *rollback) undid(n *node, adopted bool, err error) {
+func (b *rollback) afterUndo(n *node, adopted bool, err error) {
 	b.graph.inFlight--
 	rec := n.rec
-	switch v := plan.VerdictOf(err); {
+	switch v := plan.ActionOf(err); {
 	case adopted:
-		rec.Undo, rec.Seen = "", plan.AsWanted
+		rec.Undo, rec.Seen = "", plan.Satisfied
 		b.record(n, rec, nil)
-		b.leave(n)
+		b.settle(n)
 		return
 	case err == nil:
 		rec.Undo = journal.Undone
 	case v.Action == plan.ActSkip: // kept on purpose
 		rec.Undo, rec.Note = journal.Kept, err.Error()
 		b.kept = append(b.kept, cmp.Or(v.Remains, err.Error()))
-	case b.stopped && cutOff(err):
+	case b.stopped && contextEnded(err):
 		n.phase = waiting
 		return
 	default:
@@ -192,16 +192,16 @@ func (b *rollback) undid(n *node, adopted bool, err error) {
 		b.emit(n, Failing, withErr(err))
 		b.note(n, fmt.Errorf("cannot undo %s: %w", n.step.ID, err))
 		b.stuck[n] = true
-		b.leave(n)
+		b.settle(n)
 		return
 	}
 	b.record(n, rec, nil)
-	b.emit(n, UndidStep)
-	b.leave(n)
+	b.emit(n, Undone)
+	b.settle(n)
 }
 
-// leave passes on to the steps this one stood on.
-func (b *rollback) leave(n *node) {
+// settle passes on to the steps this one stood on.
+func (b *rollback) settle(n *node) {
 	n.phase, n.state = settled, n.rec.State
 	for _, list := range [][]plan.StepID{n.step.Needs, n.step.Settled} {
 		for _, id := range list {
@@ -220,7 +220,7 @@ func (b *rollback) leave(n *node) {
 // closed, one after the other, inner ones first: what a pre hook stopped is
 // started again, what was made for a while is taken down.
 func (b *rollback) closeBrackets() {
-	for _, n := range b.owed() {
+	for _, n := range b.pendingCloses() {
 		if b.stopped || b.fatal != nil {
 			return
 		}
@@ -233,9 +233,9 @@ func (b *rollback) closeBrackets() {
 	}
 }
 
-// owed are the closing steps that a bracket still waits for. A run that is
+// pendingCloses are the closing steps that a bracket still waits for. A run that is
 // stopped before them is not rolled back yet.
-func (b *rollback) owed() []*node {
+func (b *rollback) pendingCloses() []*node {
 	var owed []*node
 	for _, n := range b.graph.nodes {
 		if n.closes != nil && n.closes.began() && n.rec.State != journal.Done && n.rec.State != journal.Failed && b.chosen(n) {

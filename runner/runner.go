@@ -106,12 +106,12 @@ type Failure struct {
 
 // A Result is how a run ended.
 type Result struct {
-	Outcome  journal.Outcome
-	Failures []Failure
-	Done     []string // lanes all of whose steps are done
-	Unwell   []string // lanes with a failed or skipped step
-	Kept     []string // rollback: what remains, in sentences
-	Records  map[plan.StepID]journal.Record
+	Outcome     journal.Outcome
+	Failures    []Failure
+	Done        []string // lanes all of whose steps are done
+	FailedLanes []string // lanes with a failed or skipped step
+	Kept        []string // rollback: what remains, in sentences
+	Records     map[plan.StepID]journal.Record
 	// Err is fatal: the journal cannot be written. What happened after the
 	// last durable record is found out by the next resume.
 	Err error
@@ -141,7 +141,7 @@ type run struct {
 	inbox   *inbox
 	workers errgroup.Group // never returns an error: a step's failure is a value
 	tasks   chan func() func()
-	resting atomic.Bool // a worker waits at tasks
+	delayed atomic.Bool // a worker waits at tasks
 
 	ctx     context.Context // ends when the caller wants a stop, or the journal failed
 	cancel  context.CancelFunc
@@ -150,7 +150,7 @@ type run struct {
 	active   int
 	ready    []*node // waits for a worker
 	windows  int     // atomic sections open now
-	withheld []Event
+	buffered []Event
 	entries  []journal.Entry // to commit at the end of this turn
 	durable  []func()        // what goes on once they are
 	pending  int             // commits under way
@@ -182,7 +182,7 @@ func Execute(ctx context.Context, c Config) Result {
 		if undone.Outcome == journal.RunDone { // what it made is kept, and yet it failed
 			undone.Outcome = journal.RolledBack
 		}
-		undone.Done, undone.Unwell = res.Done, res.Unwell
+		undone.Done, undone.FailedLanes = res.Done, res.FailedLanes
 		return undone
 	}
 	return res
@@ -232,7 +232,7 @@ func (r *run) loop() {
 	for {
 		r.dispatch()
 		r.flush()
-		if r.active == 0 && r.pending == 0 && r.inbox.empty() && (r.fatal != nil || r.stopped || r.graph.quiet()) {
+		if r.active == 0 && r.pending == 0 && r.inbox.empty() && (r.fatal != nil || r.stopped || r.graph.idle()) {
 			break
 		}
 		for _, f := range r.inbox.take() {
@@ -246,7 +246,7 @@ func (r *run) loop() {
 	close(r.tasks)
 	_ = r.workers.Wait()
 	r.tasks = make(chan func() func())
-	r.resting.Store(false)
+	r.delayed.Store(false)
 	r.stopped = r.stopped || r.ctx.Err() != nil // the news may still be on its way
 }
 
@@ -262,11 +262,11 @@ func (r *run) work(f func() func()) {
 			for f != nil {
 				next := f()
 				r.inbox.put(func() { r.active--; next() })
-				if !r.resting.CompareAndSwap(false, true) {
+				if !r.delayed.CompareAndSwap(false, true) {
 					break
 				}
 				f = <-r.tasks
-				r.resting.Store(false)
+				r.delayed.Store(false)
 			}
 			return nil
 		})
@@ -333,16 +333,16 @@ func (r *run) backoff(n int) time.Duration {
 
 func (r *run) result() Result {
 	res := Result{Failures: r.failures, Records: r.graph.records(), Err: r.fatal}
-	res.Done, res.Unwell = r.graph.lanes()
+	res.Done, res.FailedLanes = r.graph.lanes()
 	switch {
-	case r.fatal == nil && r.stopped && !r.graph.allSettled() && r.Plan.Resumption == plan.Ask && !r.graph.intended():
+	case r.fatal == nil && r.stopped && !r.graph.allSettled() && r.Plan.ResumePolicy == plan.ResumeManually && !r.graph.hasIntent():
 		res.Outcome = journal.Aborted // nobody would go on with it, and there is nothing to go on with
 	case r.fatal != nil, r.stopped && !r.graph.allSettled():
 		res.Outcome = journal.Interrupted
 	case !r.graph.allSettled():
 		res.Outcome = journal.Interrupted
 		res.Err = errors.New("internal error: the run stopped before every step settled")
-	case r.graph.failed() && !r.graph.touched() && !needsOperator(res):
+	case r.graph.failed() && !r.graph.changedAnything() && !needsOperator(res):
 		res.Outcome = journal.Aborted
 	case r.graph.failed():
 		res.Outcome = journal.RunFailed

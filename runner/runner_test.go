@@ -16,11 +16,11 @@ import (
 	"snaptastic/plan"
 )
 
-// story compiles a small plan from words and tells what happened. A word is
+// scenario compiles a small plan from words and tells what happened. A word is
 // kind:name, with after=, lane=, once, tolerated, in=, opens=, closes=.
-func story(t *testing.T, sections map[string]plan.SectionKind, lines ...string) *plan.Plan {
+func scenario(t *testing.T, sections map[string]plan.SectionKind, lines ...string) *plan.Plan {
 	t.Helper()
-	head := plan.Plan{Operation: "test", Resumption: plan.Continue}
+	head := plan.Plan{Operation: "test", ResumePolicy: plan.ResumeAnyBoot}
 	lanes := map[string]bool{}
 	for _, l := range lines {
 		for w := range strings.FieldsSeq(l) {
@@ -32,7 +32,7 @@ func story(t *testing.T, sections map[string]plan.SectionKind, lines ...string) 
 	}
 	b := plan.NewBuilder(head)
 	declared := map[string]bool{}
-	defs := map[string]plan.Def[in, string]{"read": readDef, "token": tokenDef, "state": stateDef, "hook": hookDef, "open": openDef, "shot": shotDef, "close": closeDef}
+	defs := map[string]plan.Def[in, string]{"read": readDef, "token": tokenDef, "state": stateDef, "hook": hookDef, "open": openDef, "shot": snapshotDef, "close": closeDef}
 	for _, l := range lines {
 		words := strings.Fields(l)
 		kind, name, _ := strings.Cut(words[0], ":")
@@ -96,24 +96,24 @@ func states(r Result) string {
 	return strings.Join(out, " ")
 }
 
-func TestStories(t *testing.T) {
+func TestScenarios(t *testing.T) {
 	boom := plan.Terminal("do this", errors.New("boom"))
 	retry := plan.Retry(0, errors.New("busy"))
 	both := map[string]plan.SectionKind{"b": plan.Bracket, "x": plan.Atomic}
 	tests := []struct {
-		name    string
-		steps   []string
-		fail    map[string]error
-		things  map[string]string
-		outcome journal.Outcome
-		states  string
-		log     string // in this order, when a chain
-		unwell  string
+		name        string
+		steps       []string
+		fail        map[string]error
+		things      map[string]string
+		outcome     journal.Outcome
+		states      string
+		log         string // in this order, when a chain
+		failedLanes string
 	}{
 		{name: "a lane that fails stops, the other finishes",
 			steps: []string{"state:a lane=1", "state:b lane=1 after=a", "state:c lane=2", "state:d lane=2 after=c"},
 			fail:  map[string]error{"a:do": boom}, outcome: journal.RunFailed,
-			states: "a=failed b=skipped c=done d=done", unwell: "1"},
+			states: "a=failed b=skipped c=done d=done", failedLanes: "1"},
 		{name: "a conflict fails the lane and touches nothing",
 			steps: []string{"state:a", "state:b after=a"}, things: map[string]string{"a": "enemy"},
 			outcome: journal.Aborted, states: "a=failed b=skipped", log: ""},
@@ -149,17 +149,17 @@ func TestStories(t *testing.T) {
 			outcome: journal.RunDone, states: "c=done o=done s=done t=done", log: "o:do s:do c:do o:do s:do c:do t:do"},
 		{name: "an atomic section with an unwell lane never opens",
 			steps: []string{"state:a lane=1", "state:d lane=2", "open:o opens=x after=a after=d", "shot:s in=x", "close:c closes=x"}, fail: map[string]error{"a:do": boom},
-			outcome: journal.RunFailed, states: "a=failed c=skipped d=done o=skipped s=skipped", unwell: "1"},
+			outcome: journal.RunFailed, states: "a=failed c=skipped d=done o=skipped s=skipped", failedLanes: "1"},
 		{name: "a skip verdict is no failure",
 			steps: []string{"read:a lane=1", "state:c lane=1 after=a", "state:d lane=2"}, fail: map[string]error{"a:do": plan.Skip(errors.New("left alone"))},
-			outcome: journal.RunDone, states: "a=skipped c=skipped d=done", log: "", unwell: "1"},
+			outcome: journal.RunDone, states: "a=skipped c=skipped d=done", log: "", failedLanes: "1"},
 		{name: "a step that tolerates runs after a failed one",
 			steps: []string{"read:a lane=1", "read:f settled=a"}, fail: map[string]error{"a:do": boom},
-			outcome: journal.Aborted, states: "a=failed f=done", log: "a:do f:do", unwell: "1"},
+			outcome: journal.Aborted, states: "a=failed f=done", log: "a:do f:do", failedLanes: "1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newBench(t, story(t, both, tt.steps...))
+			b := newBench(t, scenario(t, both, tt.steps...))
 			if tt.fail != nil {
 				b.w.fail = tt.fail
 			}
@@ -171,8 +171,8 @@ func TestStories(t *testing.T) {
 			if got := strings.Join(b.w.log, " "); tt.log != "" && got != tt.log {
 				t.Errorf("happened %q instead of %q", got, tt.log)
 			}
-			if got := strings.Join(res.Unwell, " "); got != tt.unwell {
-				t.Errorf("unwell lanes %q instead of %q", got, tt.unwell)
+			if got := strings.Join(res.FailedLanes, " "); got != tt.failedLanes {
+				t.Errorf("unwell lanes %q instead of %q", got, tt.failedLanes)
 			}
 			if b.w.open {
 				t.Error("left open")
@@ -182,7 +182,7 @@ func TestStories(t *testing.T) {
 }
 
 func TestAFailedRunIsFinishedByResumeAndKeepsWhatWasDone(t *testing.T) {
-	b := newBench(t, story(t, nil, "token:v", "state:m after=v"))
+	b := newBench(t, scenario(t, nil, "token:v", "state:m after=v"))
 	b.w.fail["m:do"] = plan.Terminal("", errors.New("boom"))
 	if res, _ := b.do(false, 0); res.Outcome != journal.RunFailed {
 		t.Fatalf("ended as %q", res.Outcome)
@@ -190,13 +190,13 @@ func TestAFailedRunIsFinishedByResumeAndKeepsWhatWasDone(t *testing.T) {
 	if res, _ := b.do(false, 0); res.Outcome != journal.RunDone {
 		t.Fatalf("resume ended as %q: %+v", res.Outcome, res.Failures)
 	}
-	if b.w.did("v:do") != 1 {
-		t.Errorf("the volume was made %d times", b.w.did("v:do"))
+	if b.w.times("v:do") != 1 {
+		t.Errorf("the volume was made %d times", b.w.times("v:do"))
 	}
 }
 
 func TestAdoptedEffectsAreNeverUndone(t *testing.T) {
-	b := newBench(t, story(t, nil, "state:a", "state:m after=a"))
+	b := newBench(t, scenario(t, nil, "state:a", "state:m after=a"))
 	b.w.things["a"] = "somebody"
 	b.w.fail["m:do"] = plan.Terminal("", errors.New("boom"))
 	b.do(false, 0)
@@ -210,9 +210,9 @@ func TestAdoptedEffectsAreNeverUndone(t *testing.T) {
 
 func TestAnUnrepeatableHookAsksTheOperatorAfterACrashInsideIt(t *testing.T) {
 	newCrashed := func(t *testing.T) *bench {
-		b := newBench(t, story(t, nil, "hook:h once", "state:a after=h"))
+		b := newBench(t, scenario(t, nil, "hook:h once", "state:a after=h"))
 		b.do(false, 3) // the hook's effect, before its answer
-		if b.w.did("h:do") != 0 {
+		if b.w.times("h:do") != 0 {
 			b.w.log = nil
 		}
 		return b
@@ -222,22 +222,22 @@ func TestAnUnrepeatableHookAsksTheOperatorAfterACrashInsideIt(t *testing.T) {
 	if len(res.Failures) != 1 || !res.Failures[0].NeedsOperator || !strings.Contains(res.Failures[0].Hint, "--assume-done h") {
 		t.Fatalf("got %+v", res)
 	}
-	if b.w.did("h:do") != 0 {
+	if b.w.times("h:do") != 0 {
 		t.Error("the hook was repeated")
 	}
 	b.conf = func(c *Config) { c.AssumeDone = []plan.StepID{"h"} }
-	if res, _ = b.do(false, 0); res.Outcome != journal.RunDone || b.w.did("h:do") != 0 {
-		t.Errorf("assume-done: %q, hook ran %d times", res.Outcome, b.w.did("h:do"))
+	if res, _ = b.do(false, 0); res.Outcome != journal.RunDone || b.w.times("h:do") != 0 {
+		t.Errorf("assume-done: %q, hook ran %d times", res.Outcome, b.w.times("h:do"))
 	}
 	b = newCrashed(t)
 	b.conf = func(c *Config) { c.Redo = []plan.StepID{"h"} }
-	if res, _ = b.do(false, 0); res.Outcome != journal.RunDone || b.w.did("h:do") != 1 {
-		t.Errorf("redo: %q, hook ran %d times", res.Outcome, b.w.did("h:do"))
+	if res, _ = b.do(false, 0); res.Outcome != journal.RunDone || b.w.times("h:do") != 1 {
+		t.Errorf("redo: %q, hook ran %d times", res.Outcome, b.w.times("h:do"))
 	}
 }
 
 func TestAnotherBootRevokesBootScopedStepsOnly(t *testing.T) {
-	b := newBench(t, story(t, nil, "token:v", "state:m after=v", "state:n after=m"))
+	b := newBench(t, scenario(t, nil, "token:v", "state:m after=v", "state:n after=m"))
 	b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))
 	b.do(false, 0)
 	delete(b.w.things, "m") // the reboot dropped the mount
@@ -245,14 +245,14 @@ func TestAnotherBootRevokesBootScopedStepsOnly(t *testing.T) {
 	if res, _ := b.do(false, 0); res.Outcome != journal.RunDone {
 		t.Fatalf("ended as %q", res.Outcome)
 	}
-	if b.w.did("v:do") != 1 || b.w.did("m:do") != 2 {
-		t.Errorf("volume made %d times, mounted %d times", b.w.did("v:do"), b.w.did("m:do"))
+	if b.w.times("v:do") != 1 || b.w.times("m:do") != 2 {
+		t.Errorf("volume made %d times, mounted %d times", b.w.times("v:do"), b.w.times("m:do"))
 	}
 }
 
 // A cloud-scoped step that follows a mount is done for good, and is neither
 // waited for nor done again when the mount is.
-func TestWhatIsDoneStaysDoneThoughAStepBeforeItIsRepeated(t *testing.T) {
+func TestDoneStepsStayDoneWhenAnEarlierStepIsRepeated(t *testing.T) {
 	tests := map[string]struct {
 		steps []string
 		again func(b *bench)
@@ -265,7 +265,7 @@ func TestWhatIsDoneStaysDoneThoughAStepBeforeItIsRepeated(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, story(t, nil, tt.steps...))
+			b := newBench(t, scenario(t, nil, tt.steps...))
 			b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))
 			if strings.Contains(tt.steps[1], "settled") {
 				b.w.fail["m:do"] = plan.Terminal("", errors.New("boom"))
@@ -276,38 +276,38 @@ func TestWhatIsDoneStaysDoneThoughAStepBeforeItIsRepeated(t *testing.T) {
 			if res.Outcome != journal.RunDone || res.Err != nil {
 				t.Fatalf("ended as %q: %v", res.Outcome, res.Err)
 			}
-			if b.w.did("v:do") != 1 || b.w.did("m:do") != 2 {
-				t.Errorf("v done %d times, m %d times", b.w.did("v:do"), b.w.did("m:do"))
+			if b.w.times("v:do") != 1 || b.w.times("m:do") != 2 {
+				t.Errorf("v done %d times, m %d times", b.w.times("v:do"), b.w.times("m:do"))
 			}
 		})
 	}
 }
 
-func TestALookIsRepeatedAsLongAsNothingWasBuiltOnIt(t *testing.T) {
+func TestAReadIsRepeatedUntilAnEffectDependsOnIt(t *testing.T) {
 	for name, tt := range map[string]struct {
-		failAt string
-		looks  int
+		failAt       string
+		observations int
 	}{
 		"only a hook ran on it":     {"h:do", 2},
 		"an effect was begun on it": {"w:do", 1},
 		"an effect was built on it": {"m:do", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, story(t, nil, "read:find", "read:choose after=find", "hook:h after=choose", "token:w after=h", "state:m after=w"))
+			b := newBench(t, scenario(t, nil, "read:find", "read:choose after=find", "hook:h after=choose", "token:w after=h", "state:m after=w"))
 			b.w.fail[tt.failAt] = plan.Terminal("", errors.New("boom"))
 			b.do(false, 0)
 			if res, _ := b.do(false, 0); res.Outcome != journal.RunDone {
 				t.Fatalf("ended as %q", res.Outcome)
 			}
-			if got := b.w.did("find:do"); got != tt.looks {
-				t.Errorf("looked %d times instead of %d", got, tt.looks)
+			if got := b.w.times("find:do"); got != tt.observations {
+				t.Errorf("looked %d times instead of %d", got, tt.observations)
 			}
 		})
 	}
 }
 
 func TestRollbackUnderAnotherBootLeavesItsMountsAlone(t *testing.T) {
-	b := newBench(t, story(t, nil, "token:v", "state:m after=v", "state:n after=m"))
+	b := newBench(t, scenario(t, nil, "token:v", "state:m after=v", "state:n after=m"))
 	b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))
 	b.do(false, 0)
 	b.w.things["m"] = "fstab" // mounted by somebody else after the reboot
@@ -320,8 +320,8 @@ func TestRollbackUnderAnotherBootLeavesItsMountsAlone(t *testing.T) {
 	}
 }
 
-func TestAFailedUndoLeavesWhatItStandsOn(t *testing.T) {
-	b := newBench(t, story(t, nil, "token:v lane=1", "state:m lane=1 after=v", "state:n lane=1 after=m", "token:w lane=2", "state:o lane=2 after=w"))
+func TestAFailedUndoKeepsTheStepsItDependsOn(t *testing.T) {
+	b := newBench(t, scenario(t, nil, "token:v lane=1", "state:m lane=1 after=v", "state:n lane=1 after=m", "token:w lane=2", "state:o lane=2 after=w"))
 	b.w.fail["n:do"] = plan.Terminal("", errors.New("boom"))
 	b.do(false, 0)
 	b.w.fail["m:undo"] = plan.Terminal("end pid 7", errors.New("busy"))
@@ -338,7 +338,7 @@ func TestAFailedUndoLeavesWhatItStandsOn(t *testing.T) {
 }
 
 func TestRollbackUndoesEachStepOnceAndInReverse(t *testing.T) {
-	b := newBench(t, story(t, nil, "state:a", "state:b after=a", "state:c after=a", "state:d after=b after=c", "state:e after=d"))
+	b := newBench(t, scenario(t, nil, "state:a", "state:b after=a", "state:c after=a", "state:d after=b after=c", "state:e after=d"))
 	b.w.fail["e:do"] = plan.Terminal("", errors.New("boom"))
 	b.do(false, 0)
 	b.w.log = nil
@@ -353,8 +353,8 @@ func TestRollbackUndoesEachStepOnceAndInReverse(t *testing.T) {
 
 // A signal comes while the last effect is undone: the pre hook's counterpart is
 // still owed, and the rollback is not over before it ran.
-func TestAStoppedRollbackStillOwesTheClosingHook(t *testing.T) {
-	b := newBench(t, story(t, map[string]plan.SectionKind{"b": plan.Bracket}, "hook:a opens=b", "state:c in=b", "state:d in=b after=c", "hook:z closes=b"))
+func TestAStoppedRollbackRunsTheClosingHookLater(t *testing.T) {
+	b := newBench(t, scenario(t, map[string]plan.SectionKind{"b": plan.Bracket}, "hook:a opens=b", "state:c in=b", "state:d in=b after=c", "hook:z closes=b"))
 	b.w.fail["d:do"] = errors.New("boom")
 	b.conf = func(c *Config) { c.Journal = failClose{c.Journal} }
 	if res, _ := b.do(false, 0); res.Outcome != journal.Interrupted {
@@ -367,15 +367,15 @@ func TestAStoppedRollbackStillOwesTheClosingHook(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	h := b.w.handlers()
 	h["state"] = stopAtUndo{h["state"], stop}
-	b.w.fuse = nil
+	b.w.failpoint = nil
 	res := Rollback(ctx, Config{Plan: run.Plan(), Run: b.run, Records: run.Records(), Journal: run, Handlers: h, BootID: b.w.boot,
 		Settle: time.Millisecond, StopGrace: time.Second})
 	_ = run.Close()
-	if res.Outcome != journal.Interrupted || b.w.did("c:undo") != 1 || b.w.did("z:do") != 0 {
+	if res.Outcome != journal.Interrupted || b.w.times("c:undo") != 1 || b.w.times("z:do") != 0 {
 		t.Fatalf("stopped inside the last undo: %s, %v", res.Outcome, b.w.log)
 	}
 	b.conf = nil
-	if res, _ := b.do(true, 0); res.Outcome != journal.RolledBack || b.w.did("z:do") != 1 || b.w.did("c:undo") != 1 {
+	if res, _ := b.do(true, 0); res.Outcome != journal.RolledBack || b.w.times("z:do") != 1 || b.w.times("c:undo") != 1 {
 		t.Errorf("the next rollback: %s, %v", res.Outcome, b.w.log)
 	}
 }
@@ -405,11 +405,11 @@ func (s stopAtUndo) Undo(ctx context.Context, a plan.Attempt, in, out json.RawMe
 }
 
 func TestASectionThatCouldNotBeClosedIsClosedFirstNextTime(t *testing.T) {
-	b := newBench(t, story(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c closes=x", "state:t after=c"))
+	b := newBench(t, scenario(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c closes=x", "state:t after=c"))
 	b.w.fail["c:do"] = plan.NeedsOperator("thaw it", errors.New("it stays frozen"))
 	res, _ := b.do(false, 0)
-	if res.Outcome != journal.RunFailed || len(res.Failures) != 1 || !res.Failures[0].NeedsOperator || len(b.w.shots) != 0 {
-		t.Fatalf("ended as %q: %+v, shots %v", res.Outcome, res.Failures, b.w.shots)
+	if res.Outcome != journal.RunFailed || len(res.Failures) != 1 || !res.Failures[0].NeedsOperator || len(b.w.snapshots) != 0 {
+		t.Fatalf("ended as %q: %+v, shots %v", res.Outcome, res.Failures, b.w.snapshots)
 	}
 	b.w.log = nil
 	if res, _ = b.do(false, 0); res.Outcome != journal.RunDone {
@@ -421,7 +421,7 @@ func TestASectionThatCouldNotBeClosedIsClosedFirstNextTime(t *testing.T) {
 }
 
 func TestUndoOnFailureRollsBack(t *testing.T) {
-	p := story(t, nil, "token:v", "state:m after=v")
+	p := scenario(t, nil, "token:v", "state:m after=v")
 	p.UndoOnFailure = true
 	b := newBench(t, p)
 	b.w.fail["m:do"] = plan.Terminal("", errors.New("boom"))
@@ -437,7 +437,7 @@ type nowhere struct{}
 func (nowhere) Commit(_ []journal.Entry, done func(error)) { done(nil) }
 
 func TestTime(t *testing.T) {
-	exec := func(ctx context.Context, p *plan.Plan, w *world, f func(*Config)) Result {
+	exec := func(ctx context.Context, p *plan.Plan, w *fakeCloud, f func(*Config)) Result {
 		c := Config{Plan: p, Run: "r", Journal: nowhere{}, Handlers: w.handlers(), BootID: "b", Records: map[plan.StepID]journal.Record{}}
 		if f != nil {
 			f(&c)
@@ -446,7 +446,7 @@ func TestTime(t *testing.T) {
 	}
 	t.Run("a step that asks for another try for ever ends at its time-out", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld()
+			w := newFakeCloud()
 			h := w.handlers()
 			tries := 0
 			delete(h, "state")
@@ -455,7 +455,7 @@ func TestTime(t *testing.T) {
 				return "", plan.Retry(0, errors.New("busy"))
 			}})
 			start := time.Now()
-			res := exec(t.Context(), story(t, nil, "state:a within=10m"), w, func(c *Config) { c.Handlers = h })
+			res := exec(t.Context(), scenario(t, nil, "state:a within=10m"), w, func(c *Config) { c.Handlers = h })
 			if res.Outcome != journal.RunFailed || time.Since(start) > 10*time.Minute || time.Since(start) < 9*time.Minute {
 				t.Errorf("ended as %q after %s", res.Outcome, time.Since(start))
 			}
@@ -471,11 +471,11 @@ func TestTime(t *testing.T) {
 			opened   int
 		}{{10, journal.RunDone, 11}, {1000, journal.RunFailed, 0}} {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld()
+				w := newFakeCloud()
 				h := w.handlers()
 				delete(h, "shot")
 				refusals, opened, standing := 0, 0, time.Duration(0)
-				plan.Bind(h, shotDef, plan.Funcs[in, string]{Do: func(context.Context, plan.Attempt, in) (string, error) {
+				plan.Bind(h, snapshotDef, plan.Funcs[in, string]{Do: func(context.Context, plan.Attempt, in) (string, error) {
 					if !w.open {
 						t.Error("a shot while it is closed")
 					}
@@ -485,15 +485,15 @@ func TestTime(t *testing.T) {
 					if refusals++; refusals > c.refusals {
 						return "done", nil
 					}
-					return "", &plan.Verdict{Action: plan.ActRestart, After: 15 * time.Second, Within: 10 * time.Minute, Err: errors.New("too many are under way")}
+					return "", &plan.ActionError{Action: plan.ActRestart, After: 15 * time.Second, Within: 10 * time.Minute, Err: errors.New("too many are under way")}
 				}})
 				var retries []Event
 				start := time.Now()
-				p := story(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c closes=x")
+				p := scenario(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c closes=x")
 				res := exec(t.Context(), p, w, func(conf *Config) {
 					conf.Handlers, conf.Settle = h, time.Second
 					conf.Observe = func(e Event) {
-						if e.What == Retrying {
+						if e.Kind == Retrying {
 							retries = append(retries, e)
 						}
 					}
@@ -513,14 +513,14 @@ func TestTime(t *testing.T) {
 	})
 	t.Run("a hanging read ends at its time-out", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld()
+			w := newFakeCloud()
 			h := plan.Handlers{}
 			plan.Bind(h, readDef, plan.Funcs[in, string]{Do: func(ctx context.Context, _ plan.Attempt, _ in) (string, error) {
 				<-ctx.Done()
 				return "", ctx.Err()
 			}})
 			start := time.Now()
-			res := exec(t.Context(), story(t, nil, "read:a within=3m"), w, func(c *Config) { c.Handlers = h })
+			res := exec(t.Context(), scenario(t, nil, "read:a within=3m"), w, func(c *Config) { c.Handlers = h })
 			if res.Outcome != journal.Aborted || time.Since(start) != 3*time.Minute || !strings.Contains(res.Failures[0].Err.Error(), "timed out") {
 				t.Errorf("ended as %q after %s: %+v", res.Outcome, time.Since(start), res.Failures)
 			}
@@ -528,7 +528,7 @@ func TestTime(t *testing.T) {
 	})
 	t.Run("a stop ends reads at once, lets an effect finish, starts nothing new", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld()
+			w := newFakeCloud()
 			h := plan.Handlers{}
 			plan.Bind(h, readDef, plan.Funcs[in, string]{Do: func(ctx context.Context, _ plan.Attempt, _ in) (string, error) {
 				<-ctx.Done()
@@ -545,7 +545,7 @@ func TestTime(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			start := time.Now()
-			res := exec(ctx, story(t, nil, "read:a", "state:b", "state:c after=b"), w, func(c *Config) { c.Handlers = h })
+			res := exec(ctx, scenario(t, nil, "read:a", "state:b", "state:c after=b"), w, func(c *Config) { c.Handlers = h })
 			if res.Outcome != journal.Interrupted || time.Since(start) != 5*time.Second {
 				t.Errorf("ended as %q after %s", res.Outcome, time.Since(start))
 			}
@@ -556,16 +556,16 @@ func TestTime(t *testing.T) {
 	})
 	t.Run("a stop inside an atomic section finishes it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld()
+			w := newFakeCloud()
 			h := w.handlers()
 			ctx, cancel := context.WithCancel(t.Context())
 			delete(h, "shot")
-			plan.Bind(h, shotDef, plan.Funcs[in, string]{Do: func(c context.Context, a plan.Attempt, _ in) (string, error) {
+			plan.Bind(h, snapshotDef, plan.Funcs[in, string]{Do: func(c context.Context, a plan.Attempt, _ in) (string, error) {
 				cancel()
 				time.Sleep(3 * time.Second)
 				return a.Token, c.Err()
 			}})
-			p := story(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c closes=x", "state:t after=c")
+			p := scenario(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c closes=x", "state:t after=c")
 			res := exec(ctx, p, w, func(c *Config) { c.Handlers = h })
 			if res.Outcome != journal.Interrupted || w.open || res.Records["s"].State != journal.Done || res.Records["t"].State != "" {
 				t.Errorf("ended as %q, open %v: %s", res.Outcome, w.open, states(res))
@@ -574,8 +574,8 @@ func TestTime(t *testing.T) {
 	})
 	t.Run("an absent effect of an earlier attempt counts only after the settle window", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld()
-			p := story(t, nil, "token:v")
+			w := newFakeCloud()
+			p := scenario(t, nil, "token:v")
 			rec := journal.Record{State: journal.Started, Generation: 1, Token: Token("r", "v", 1), Input: p.Steps[0].In, Seen: plan.Absent, BootID: "b"}
 			time.AfterFunc(8*time.Second, func() { // EC2 shows it at last
 				w.mu.Lock()
@@ -583,14 +583,14 @@ func TestTime(t *testing.T) {
 				w.things["v@"+rec.Token] = rec.Token
 			})
 			res := exec(t.Context(), p, w, func(c *Config) { c.Records["v"] = rec })
-			if res.Outcome != journal.RunDone || w.did("v:do") != 0 {
-				t.Errorf("ended as %q; made again %d times", res.Outcome, w.did("v:do"))
+			if res.Outcome != journal.RunDone || w.times("v:do") != 0 {
+				t.Errorf("ended as %q; made again %d times", res.Outcome, w.times("v:do"))
 			}
 			clear(w.things)
 			start := time.Now()
 			res = exec(t.Context(), p, w, func(c *Config) { c.Records["v"] = rec })
-			if res.Outcome != journal.RunDone || w.did("v:do") != 1 || time.Since(start) < 15*time.Second {
-				t.Errorf("ended as %q after %s; made %d times", res.Outcome, time.Since(start), w.did("v:do"))
+			if res.Outcome != journal.RunDone || w.times("v:do") != 1 || time.Since(start) < 15*time.Second {
+				t.Errorf("ended as %q after %s; made %d times", res.Outcome, time.Since(start), w.times("v:do"))
 			}
 			if got := w.things["v@"+rec.Token]; got != rec.Token {
 				t.Error("it was made under another token")
@@ -613,7 +613,7 @@ func TestTime(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					b := plan.NewBuilder(plan.Plan{Operation: "test", Resumption: plan.Continue})
+					b := plan.NewBuilder(plan.Plan{Operation: "test", ResumePolicy: plan.ResumeAnyBoot})
 					plan.Add(b, cloudDef, "s", in{Name: "s"})
 					p, err := b.Build()
 					if err != nil {
@@ -622,11 +622,11 @@ func TestTime(t *testing.T) {
 					start, undos := time.Now(), 0
 					h := plan.Handlers{}
 					plan.Bind(h, cloudDef, plan.Funcs[in, string]{
-						Observe: func(context.Context, plan.Attempt, in) (plan.Seen[string], error) {
+						Observe: func(context.Context, plan.Attempt, in) (plan.Observed[string], error) {
 							if time.Since(start) < c.shown {
-								return plan.Seen[string]{Sight: plan.Absent}, nil
+								return plan.Observed[string]{State: plan.Absent}, nil
 							}
-							return plan.Seen[string]{Sight: plan.AsWanted}, nil
+							return plan.Observed[string]{State: plan.Satisfied}, nil
 						},
 						Do:   func(context.Context, plan.Attempt, in) (string, error) { return "", nil },
 						Undo: func(context.Context, plan.Attempt, in, string) error { undos++; return nil },
@@ -643,8 +643,8 @@ func TestTime(t *testing.T) {
 	t.Run("the time between two processes belongs to no step", func(t *testing.T) {
 		for _, rollback := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld()
-				p := story(t, nil, "token:v")
+				w := newFakeCloud()
+				p := scenario(t, nil, "token:v")
 				rec := journal.Record{State: journal.Started, Generation: 1, Token: Token("r", "v", 1), Input: p.Steps[0].In, Seen: plan.Absent, BootID: "b", StartedAt: time.Now()}
 				w.things["v@"+rec.Token] = rec.Token
 				time.Sleep(time.Hour) // the machine was down
@@ -661,17 +661,17 @@ func TestTime(t *testing.T) {
 	})
 }
 
-func TestNothingIsToldWhileAnAtomicSectionIsOpen(t *testing.T) {
-	p := story(t, map[string]plan.SectionKind{"x": plan.Atomic}, "state:a", "open:o opens=x", "shot:s in=x", "close:c closes=x")
+func TestNoEventIsSentWhileAnAtomicSectionIsOpen(t *testing.T) {
+	p := scenario(t, map[string]plan.SectionKind{"x": plan.Atomic}, "state:a", "open:o opens=x", "shot:s in=x", "close:c closes=x")
 	b := newBench(t, p)
 	var told []string
 	b.conf = func(c *Config) {
 		c.Window = func(open bool) { told = append(told, fmt.Sprint("window ", open)) }
 		c.Observe = func(e Event) {
 			if b.w.open {
-				t.Errorf("told of %s %s while open", e.Step.ID, e.What)
+				t.Errorf("told of %s %s while open", e.Step.ID, e.Kind)
 			}
-			told = append(told, string(e.Step.ID)+" "+string(e.What))
+			told = append(told, string(e.Step.ID)+" "+string(e.Kind))
 		}
 	}
 	b.do(false, 0)
@@ -681,7 +681,7 @@ func TestNothingIsToldWhileAnAtomicSectionIsOpen(t *testing.T) {
 }
 
 func TestAnUnknownKindIsRefusedBeforeAnything(t *testing.T) {
-	b := newBench(t, story(t, nil, "state:a", "token:v"))
+	b := newBench(t, scenario(t, nil, "state:a", "token:v"))
 	b.conf = func(c *Config) { delete(c.Handlers, "token") }
 	res, _ := b.do(false, 0)
 	if res.Err == nil || len(b.w.log) != 0 || !strings.Contains(res.Err.Error(), "another version") {

@@ -21,7 +21,7 @@ func (r *run) startAtomic(n *node) {
 		panic("internal error: " + string(n.step.ID) + " started outside of its section")
 	}
 	if id, blocked := r.graph.blocked(n); blocked {
-		if !sec.untidy() {
+		if !sec.needsCleanup() {
 			r.skipSection(sec, fmt.Sprintf("%s did not succeed", id))
 			return
 		}
@@ -31,15 +31,15 @@ func (r *run) startAtomic(n *node) {
 	}
 	n.began = time.Now()
 	sec.opened = n.began
-	if sec.untidy() {
+	if sec.needsCleanup() {
 		r.recover(sec, func() { r.openSection(sec) })
 		return
 	}
 	r.openSection(sec)
 }
 
-// untidy: an attempt of this section began and did not end cleanly.
-func (s *section) untidy() bool {
+// needsCleanup: an attempt of this section began and did not end cleanly.
+func (s *section) needsCleanup() bool {
 	for _, n := range s.members() {
 		if n.rec.Token != "" && n.rec.Undo != journal.Undone {
 			return true
@@ -75,14 +75,14 @@ func (r *run) recover(sec *section, then func()) {
 				r.sectionFailed(sec, err)
 				return
 			}
-			r.tidied(sec)
+			r.cleanedUp(sec)
 			then()
 		}
 	})
 }
 
-// tidied records that nothing of the section's attempt is left.
-func (r *run) tidied(sec *section) {
+// cleanedUp records that nothing of the section's attempt is left.
+func (r *run) cleanedUp(sec *section) {
 	for _, n := range sec.members() {
 		rec := n.rec
 		rec.Undo = journal.Undone
@@ -116,7 +116,7 @@ func (r *run) closeAndUndo(sec *section, members []memberAttempt) error {
 		if m.a.Token == "" {
 			continue
 		}
-		if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, undoing{}); err != nil {
+		if _, err := undoIfOurs(r.effects, r.Config, m.n.step, m.a, m.in, undoState{}); err != nil {
 			return fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err)
 		}
 	}
@@ -130,7 +130,7 @@ func (r *run) closeNow(closers []memberAttempt) (open error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.CloseTime)
 		_, err := r.Handlers[m.n.step.Kind].Do(ctx, m.a, m.in)
 		cancel()
-		if err != nil && plan.VerdictOf(err).Action == plan.ActOperator {
+		if err != nil && plan.ActionOf(err).Action == plan.ActOperator {
 			open = errors.Join(open, err)
 		}
 	}
@@ -192,7 +192,7 @@ func (r *run) window(sec *section) {
 		results := r.runWindow(sec, members)
 		return func() {
 			r.closeWindow()
-			r.closed(sec, results)
+			r.windowClosed(sec, results)
 		}
 	})
 }
@@ -221,12 +221,12 @@ func (r *run) runWindow(sec *section, members []memberAttempt) []memberResult {
 	return results
 }
 
-// closed judges the window: all well is one transaction; otherwise the body is
+// windowClosed judges the window: all well is one transaction; otherwise the body is
 // undone by token, and the section tried again where a verdict asks for it.
-func (r *run) closed(sec *section, results []memberResult) {
+func (r *run) windowClosed(sec *section, results []memberResult) {
 	var worst error
 	for _, res := range results {
-		if res.err != nil && (worst == nil || plan.VerdictOf(res.err).Action != plan.ActRestart) {
+		if res.err != nil && (worst == nil || plan.ActionOf(res.err).Action != plan.ActRestart) {
 			worst = res.err
 		}
 	}
@@ -258,13 +258,13 @@ func (r *run) closed(sec *section, results []memberResult) {
 
 func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 	attempts := r.sectionAttempts(sec)
-	v := plan.VerdictOf(worst)
+	v := plan.ActionOf(worst)
 	r.work(func() func() {
 		var undo error
 		closing := len(attempts) - len(sec.close)
 		for i, m := range slices.Backward(attempts[:closing]) {
 			if m.n != sec.open && results[i].ran {
-				if _, err := undoByLook(r.effects, r.Config, m.n.step, m.a, m.in, undoing{}); err != nil {
+				if _, err := undoIfOurs(r.effects, r.Config, m.n.step, m.a, m.in, undoState{}); err != nil {
 					undo = errors.Join(undo, fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err))
 				}
 			}
@@ -275,12 +275,12 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 				return
 			}
 			if slices.ContainsFunc(results[closing:], func(res memberResult) bool {
-				return res.err != nil && plan.VerdictOf(res.err).Action == plan.ActOperator
+				return res.err != nil && plan.ActionOf(res.err).Action == plan.ActOperator
 			}) {
 				r.sectionFailed(sec, worst) // still open: whoever goes on closes it first
 				return
 			}
-			r.tidied(sec)
+			r.cleanedUp(sec)
 			wait, again := r.restart(sec, v)
 			if !again {
 				if v.Within > 0 && !r.stopped {
@@ -303,7 +303,7 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 
 // restart says whether the section is opened again, and after which wait: a few times, or for as long as the verdict
 // says that it is worth it. Waits of the second kind do not use up the tries of the first.
-func (r *run) restart(sec *section, v *plan.Verdict) (wait time.Duration, again bool) {
+func (r *run) restart(sec *section, v *plan.ActionError) (wait time.Duration, again bool) {
 	if r.stopped || v.Action != plan.ActRestart && v.Action != plan.ActRetry {
 		return 0, false
 	}
@@ -332,7 +332,7 @@ func (r *run) sectionFailed(sec *section, err error) {
 			culprit = n // the first one that failed
 		}
 	}
-	v := plan.VerdictOf(err)
+	v := plan.ActionOf(err)
 	for _, n := range members {
 		rec := n.rec
 		if n == culprit {
@@ -355,15 +355,15 @@ func (r *run) sectionFailed(sec *section, err error) {
 	}
 }
 
-// undoing says what is known of a step that is to be undone. again: an undo was cut off before. unsure: its effect may be there
+// undoState says what is known of a step that is to be undone. again: an undo was cut off before. unsure: its effect may be there
 // though a look does not show it yet.
-type undoing struct{ again, unsure bool }
+type undoState struct{ again, uncertain bool }
 
-// undoByLook finds a step's effect and undoes it when it is ours. An absent
+// undoIfOurs finds a step's effect and undoes it when it is ours. An absent
 // one counts only after the settle window. After an undo that was cut off, what
 // it undid first may be all that a look can see, so it is called whatever is
 // seen. adopted says that what is there was not made by this run.
-func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage, u undoing) (adopted bool, _ error) {
+func undoIfOurs(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage, u undoState) (adopted bool, _ error) {
 	timeout := c.Timeout
 	if s.Timeout > 0 {
 		timeout = max(time.Duration(s.Timeout), c.Settle*2)
@@ -374,8 +374,8 @@ func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in 
 	began, tries := time.Now(), 0
 	for {
 		o, err := h.Observe(ctx, a, in)
-		present := err == nil && (o.Sight == plan.Ours || (o.Sight == plan.AsWanted && s.Look == plan.ByState))
-		if present || u.again && err == nil && s.Look == plan.ByState && o.Sight == plan.Absent {
+		present := err == nil && (o.State == plan.Ours || (o.State == plan.Satisfied && s.ObserveBy == plan.ByState))
+		if present || u.again && err == nil && s.ObserveBy == plan.ByState && o.State == plan.Absent {
 			if err = h.Undo(ctx, a, in, o.Output.Value); err == nil {
 				return false, nil
 			}
@@ -383,15 +383,15 @@ func undoByLook(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in 
 		wait := c.Settle/5 + time.Millisecond
 		switch {
 		case err != nil:
-			v := plan.VerdictOf(err)
+			v := plan.ActionOf(err)
 			if v.Action != plan.ActRetry && v.Action != plan.ActRestart {
 				return false, err
 			}
 			tries++
 			wait = max(v.After, min(c.RetryMin<<min(tries-1, 10), c.RetryMax))
-		case s.Look == plan.ByToken && o.Sight == plan.AsWanted:
+		case s.ObserveBy == plan.ByToken && o.State == plan.Satisfied:
 			return true, nil
-		case o.Sight == plan.Conflict || time.Since(began) >= c.Settle || s.Look != plan.ByToken && !u.unsure:
+		case o.State == plan.Conflict || time.Since(began) >= c.Settle || s.ObserveBy != plan.ByToken && !u.uncertain:
 			return false, nil
 		}
 		t := time.NewTimer(wait)

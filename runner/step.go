@@ -16,7 +16,7 @@ import (
 // seed settles what the journal says is done and still holds, and queues what
 // is ready. Failure is never memoised: whatever is not done is pending.
 func (r *run) seed() {
-	stale, doubted, over := r.stale(), r.doubted(), r.graph.over()
+	stale, doubted, over := r.staleReads(), r.toRecheck(), r.graph.over()
 	for _, n := range r.graph.nodes {
 		if slices.Contains(r.AssumeDone, n.step.ID) && InDoubt(n.step, n.rec) {
 			rec := n.rec
@@ -67,13 +67,13 @@ func (g *graph) over() map[*node]bool {
 	return out
 }
 
-// stale are done looks on which nothing was built yet: what they saw may be a
+// staleReads are done looks on which nothing was built yet: what they saw may be a
 // month old, so they look again. Once any effect was built on one, in whatever
 // lane, it stands: a second choice of snapshots must not mix with the first.
-func (r *run) stale() map[*node]bool {
+func (r *run) staleReads() map[*node]bool {
 	out, built := map[*node]bool{}, map[*node]bool{}
 	for _, n := range slices.Backward(r.graph.nodes) {
-		b := n.rec.Token != "" && !n.step.ReadOnly && n.step.Look != plan.Blind && !n.discarded()
+		b := n.rec.Token != "" && !n.step.ReadOnly && n.step.ObserveBy != plan.Blind && !n.discarded()
 		for _, d := range n.blocks {
 			b = b || built[d]
 		}
@@ -83,12 +83,12 @@ func (r *run) stale() map[*node]bool {
 	return out
 }
 
-// doubted are done steps of this boot whose effect may be gone by now, such as a mount, and which a step that is still to
+// toRecheck are done steps of this boot whose effect may be gone by now, such as a mount, and which a step that is still to
 // come builds on: they are looked at again, and done again where it is gone.
-func (r *run) doubted() map[*node]bool {
+func (r *run) toRecheck() map[*node]bool {
 	out := map[*node]bool{}
 	for _, n := range r.graph.nodes {
-		if n.step.Look == plan.ByState && n.step.Scope == plan.Boot && !n.step.ReadOnly && n.rec.State == journal.Done {
+		if n.step.ObserveBy == plan.ByState && n.step.Scope == plan.Boot && !n.step.ReadOnly && n.rec.State == journal.Done {
 			out[n] = slices.ContainsFunc(n.blocks, func(b *node) bool { return b.rec.State != journal.Done })
 		}
 	}
@@ -98,7 +98,7 @@ func (r *run) doubted() map[*node]bool {
 // InDoubt says whether only an operator knows if the step took effect: it must
 // not be repeated, and a run was cut off inside it.
 func InDoubt(s *plan.Step, rec journal.Record) bool {
-	return s.Once && s.Look == plan.Blind && (rec.State == journal.Started || rec.State == journal.Uncertain)
+	return s.Once && s.ObserveBy == plan.Blind && (rec.State == journal.Started || rec.State == journal.Uncertain)
 }
 
 // revoked: the step's effect belonged to a boot that is over.
@@ -140,7 +140,7 @@ func (r *run) start(n *node) {
 		return
 	}
 	if n.discarding() {
-		r.goOnDiscarding(n)
+		r.resumeDiscard(n)
 		return
 	}
 	if n.began.IsZero() {
@@ -156,22 +156,22 @@ func (r *run) start(n *node) {
 		n.rec = r.newRecord(n, in)
 		n.rec.Token = ""
 		r.do(n)
-	case n.step.Look == plan.Blind:
+	case n.step.ObserveBy == plan.Blind:
 		if n.resumed && n.step.Once && n.tries == 0 && !slices.Contains(r.Redo, n.step.ID) {
 			r.uncertain(n)
 			return
 		}
 		r.intend(n, in, plan.Observation{})
-	case n.step.Look == plan.ByToken && n.fresh:
+	case n.step.ObserveBy == plan.ByToken && n.fresh:
 		if a, can := r.Handlers[n.step.Kind].(plan.Adopter); can {
 			if o, adopts := a.Adopts(in); adopts {
-				r.looked(n, in, o, nil)
+				r.observed(n, in, o, nil)
 				return
 			}
 		}
-		r.intend(n, in, plan.Observation{Sight: plan.Absent})
+		r.intend(n, in, plan.Observation{State: plan.Absent})
 	default:
-		r.look(n, in)
+		r.observe(n, in)
 	}
 }
 
@@ -211,7 +211,7 @@ func (r *run) attempt(n *node) plan.Attempt {
 		a.Section = n.atomic.ID
 	}
 	a.Report = func(p plan.Progress) {
-		r.inbox.put(func() { r.emit(n, Advancing, withProgress(p)) })
+		r.inbox.put(func() { r.emit(n, Progressing, withProgress(p)) })
 	}
 	return a
 }
@@ -229,8 +229,8 @@ func (r *run) context(n *node, effect bool) (context.Context, context.CancelFunc
 
 var errTimeout = errors.New("time-out")
 
-// moreTime is the hint of a time-out that has no better one.
-const moreTime = "resume the run to try again with the same timeout; if it always needs more time, raise the timeout in the settings"
+// timeoutHint is the hint of a time-out that has no better one.
+const timeoutHint = "resume the run to try again with the same timeout; if it always needs more time, raise the timeout in the settings"
 
 func (r *run) timeout(n *node) time.Duration {
 	if n.step.Timeout > 0 {
@@ -239,32 +239,32 @@ func (r *run) timeout(n *node) time.Duration {
 	return r.Timeout
 }
 
-// look observes the world before a step acts.
-func (r *run) look(n *node, in json.RawMessage) {
-	r.emit(n, Looking)
+// observe observes the world before a step acts.
+func (r *run) observe(n *node, in json.RawMessage) {
+	r.emit(n, Observing)
 	a, h := r.attempt(n), r.Handlers[n.step.Kind]
 	r.work(func() func() {
 		ctx, cancel := r.context(n, false)
 		defer cancel()
 		o, err := h.Observe(ctx, a, in)
 		err = timedOut(ctx, err)
-		return func() { r.looked(n, in, o, err) }
+		return func() { r.observed(n, in, o, err) }
 	})
 }
 
-func (r *run) looked(n *node, in json.RawMessage, o plan.Observation, err error) {
+func (r *run) observed(n *node, in json.RawMessage, o plan.Observation, err error) {
 	if err != nil {
-		r.failedTry(n, err)
+		r.handleError(n, err)
 		return
 	}
-	switch o.Sight {
+	switch o.State {
 	case plan.Conflict:
 		r.fail(n, plan.Terminal("", fmt.Errorf("cannot %s: %s", cmp.Or(n.step.Title, string(n.step.Kind)), o.Note)))
-	case plan.Ours, plan.AsWanted:
+	case plan.Ours, plan.Satisfied:
 		fresh := n.fresh
 		rec := r.newRecord(n, in)
 		if fresh {
-			rec.Seen = plan.AsWanted
+			rec.Seen = plan.Satisfied
 		}
 		rec.Note = o.Note
 		r.finish(n, rec, o.Output)
@@ -272,19 +272,19 @@ func (r *run) looked(n *node, in json.RawMessage, o plan.Observation, err error)
 		if n.firstGap.IsZero() {
 			n.firstGap = time.Now()
 		}
-		if wait := r.unsettledFor(n); wait > 0 {
-			r.again(n, min(wait, r.Settle/5+time.Millisecond))
+		if wait := r.settleTime(n); wait > 0 {
+			r.retry(n, min(wait, r.Settle/5+time.Millisecond))
 			return
 		}
 		r.intend(n, in, o)
 	}
 }
 
-// unsettledFor is how long an absent effect of an earlier attempt may still
+// settleTime is how long an absent effect of an earlier attempt may still
 // turn up: EC2 is eventually consistent. Measured on this process's monotonic
 // clock.
-func (r *run) unsettledFor(n *node) time.Duration {
-	if n.step.Look != plan.ByToken || n.step.Idempotent {
+func (r *run) settleTime(n *node) time.Duration {
+	if n.step.ObserveBy != plan.ByToken || n.step.Idempotent {
 		return 0
 	}
 	return r.Settle - time.Since(n.firstGap)
@@ -295,7 +295,7 @@ func (r *run) intend(n *node, in json.RawMessage, o plan.Observation) {
 	fresh := n.fresh
 	rec := r.newRecord(n, in)
 	if fresh {
-		rec.Seen, rec.Before = o.Sight, o.Before
+		rec.Seen, rec.Before = o.State, o.Before
 	}
 	rec.Attempts++
 	n.firstGap = time.Time{} // this try has a settle window of its own
@@ -319,7 +319,7 @@ func (r *run) do(n *node) {
 		err = timedOut(ctx, err)
 		return func() {
 			if err != nil {
-				r.failedTry(n, err)
+				r.handleError(n, err)
 				return
 			}
 			r.finish(n, n.rec, out)
@@ -327,26 +327,26 @@ func (r *run) do(n *node) {
 	})
 }
 
-// cutOff: the error is the end of a context, not of the step.
-func cutOff(err error) bool {
+// contextEnded: the error is the end of a context, not of the step.
+func contextEnded(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // timedOut tells a step's own time-out from the end of the run.
 func timedOut(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errTimeout) {
-		v := plan.VerdictOf(err)
-		return plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("the step timed out: %w", err))
+		v := plan.ActionOf(err)
+		return plan.Terminal(cmp.Or(v.Hint, timeoutHint), fmt.Errorf("the step timed out: %w", err))
 	}
 	return err
 }
 
-// failedTry acts on the verdict of a look or a try.
-func (r *run) failedTry(n *node, err error) {
+// handleError acts on the verdict of a look or a try.
+func (r *run) handleError(n *node, err error) {
 	n.tries = max(n.tries, 1) // a look that failed counts
-	v := plan.VerdictOf(err)
+	v := plan.ActionOf(err)
 	r.stopped = r.stopped || r.ctx.Err() != nil // the news may still be on its way
-	if r.stopped && (v.Action == plan.ActRetry || v.Action == plan.ActRedo || cutOff(err)) {
+	if r.stopped && (v.Action == plan.ActRetry || v.Action == plan.ActRedo || contextEnded(err)) {
 		n.phase = waiting // neither done nor failed: a resume finds out
 		r.graph.inFlight--
 		return
@@ -355,11 +355,11 @@ func (r *run) failedTry(n *node, err error) {
 	case plan.ActRetry, plan.ActRestart:
 		wait := max(v.After, r.backoff(n.tries))
 		if time.Since(n.began)+wait > r.timeout(n) {
-			r.fail(n, plan.Terminal(cmp.Or(v.Hint, moreTime), fmt.Errorf("gave up after %s and %d attempts: %w", time.Since(n.began).Round(time.Second), n.tries, err)))
+			r.fail(n, plan.Terminal(cmp.Or(v.Hint, timeoutHint), fmt.Errorf("gave up after %s and %d attempts: %w", time.Since(n.began).Round(time.Second), n.tries, err)))
 			return
 		}
 		r.emit(n, Retrying, withErr(err), withWait(wait))
-		r.again(n, wait)
+		r.retry(n, wait)
 	case plan.ActRedo:
 		r.redo(n, err)
 	case plan.ActSkip:
@@ -369,9 +369,9 @@ func (r *run) failedTry(n *node, err error) {
 	}
 }
 
-// again starts the step over after a wait: it looks first, except where there
+// retry starts the step over after a wait: it looks first, except where there
 // is nothing to look at.
-func (r *run) again(n *node, wait time.Duration) {
+func (r *run) retry(n *node, wait time.Duration) {
 	r.after(wait, func() {
 		if r.stopped {
 			n.phase = waiting
@@ -391,7 +391,7 @@ func (r *run) finish(n *node, rec journal.Record, out plan.Output) {
 }
 
 func (r *run) fail(n *node, err error) {
-	v := plan.VerdictOf(err)
+	v := plan.ActionOf(err)
 	rec := n.rec
 	if v.Unchanged && !rec.EverDone && n.atomic == nil {
 		rec.Token, rec.Seen, rec.Before, rec.Input = "", "", nil, nil // its intent came to nothing
@@ -410,7 +410,7 @@ func (r *run) note(n *node, err error) {
 	if n.step.Tolerated {
 		return
 	}
-	v := plan.VerdictOf(err)
+	v := plan.ActionOf(err)
 	r.failures = append(r.failures, Failure{Step: n.step.ID, Lane: n.step.Lane, Err: err, Hint: v.Hint,
 		NeedsOperator: v.Action == plan.ActOperator})
 }
@@ -420,7 +420,7 @@ func (r *run) uncertain(n *node) {
 		fmt.Sprintf("check whether it took effect. If not, run `snaptastic resume %s --redo %s`; if it did, run `snaptastic resume %s --assume-done %s`", r.Run, n.step.ID, r.Run, n.step.ID),
 		fmt.Errorf("the run was interrupted during %s, which must not be repeated", n.step.ID))
 	rec := n.rec
-	rec.State, rec.Error, rec.Hint = journal.Uncertain, err.Error(), plan.VerdictOf(err).Hint
+	rec.State, rec.Error, rec.Hint = journal.Uncertain, err.Error(), plan.ActionOf(err).Hint
 	r.record(n, rec, nil)
 	r.emit(n, Failing, withErr(err))
 	r.note(n, err)

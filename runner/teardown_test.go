@@ -17,7 +17,7 @@ var takingDown = []plan.StepID{"unmount", "detach", "delete"}
 // scratchPlan makes a volume, uses it and takes it away again by three closing steps.
 func scratchPlan(t *testing.T) *plan.Plan {
 	t.Helper()
-	b := plan.NewBuilder(plan.Plan{Operation: "test", Resumption: plan.Continue, Lanes: []plan.Lane{{ID: "L", Claims: []string{"mount:L"}}}})
+	b := plan.NewBuilder(plan.Plan{Operation: "test", ResumePolicy: plan.ResumeAnyBoot, Lanes: []plan.Lane{{ID: "L", Claims: []string{"mount:L"}}}})
 	b.Section("scratch", plan.Bracket)
 	body := []plan.Option{plan.InLane("L"), plan.In("scratch")}
 	vol := plan.Add(b, tokenDef, "create", in{Name: "vol"}, body...)
@@ -48,7 +48,7 @@ func neverTakenBack(t *testing.T, log []string) {
 }
 
 // failing makes some of these steps fail once each; which ones are the bits of mask.
-func (w *world) failing(mask int, steps ...plan.StepID) {
+func (w *fakeCloud) failing(mask int, steps ...plan.StepID) {
 	for i, s := range steps {
 		if mask&(1<<i) != 0 {
 			w.fail[string(s)+":do"] = errors.New("boom")
@@ -65,7 +65,7 @@ func TestEachClosingStepRunsWhateverBecameOfTheOneBefore(t *testing.T) {
 			t.Errorf("%b: ended as %q, want %q", mask, res.Outcome, want)
 		}
 		for _, id := range takingDown {
-			if n := b.w.did(string(id) + ":do"); n != 1 {
+			if n := b.w.times(string(id) + ":do"); n != 1 {
 				t.Errorf("%b: %s ran %d times", mask, id, n)
 			}
 		}
@@ -73,7 +73,7 @@ func TestEachClosingStepRunsWhateverBecameOfTheOneBefore(t *testing.T) {
 			t.Errorf("%b: %v", mask, b.w.log)
 		}
 		again, _ := b.do(false, 0) // what failed is taken down now; the body stays as it was
-		if len(b.w.things) > 0 || b.w.did("probe:do") != 1 {
+		if len(b.w.things) > 0 || b.w.times("probe:do") != 1 {
 			t.Errorf("%b: %v is left after %v", mask, b.w.things, b.w.log)
 		}
 		if probed := mask&8 == 0; probed != (again.Outcome == journal.RunDone) || probed == (len(again.Failures) > 0) {
@@ -122,7 +122,7 @@ func TestWhatIsTakenDownIsGoneWhereverTheRunWasCutOff(t *testing.T) {
 func TestAnAtomicSectionWithSeveralClosingStepsIsAlwaysClosed(t *testing.T) {
 	closers := []plan.StepID{"c1", "c2", "c3"}
 	frozen := func() *plan.Plan {
-		return story(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c1 closes=x", "close:c2 closes=x", "close:c3 closes=x", "state:t after=c3")
+		return scenario(t, map[string]plan.SectionKind{"x": plan.Atomic}, "open:o opens=x", "shot:s in=x", "close:c1 closes=x", "close:c2 closes=x", "close:c3 closes=x", "state:t after=c3")
 	}
 	clean := newBench(t, frozen())
 	_, f := clean.do(false, 0)
@@ -148,8 +148,8 @@ func TestAnAtomicSectionWithSeveralClosingStepsIsAlwaysClosed(t *testing.T) {
 					}
 				}
 				last := b.w.log[max(0, len(b.w.log)-6):]
-				if len(b.w.shots) != 1 || !slices.Contains(b.w.log, "t:do") || !order(last, "c1:do", "c2:do") || !order(last, "c2:do", "c3:do") {
-					t.Errorf("shots %v after %v", b.w.shots, b.w.log)
+				if len(b.w.snapshots) != 1 || !slices.Contains(b.w.log, "t:do") || !order(last, "c1:do", "c2:do") || !order(last, "c2:do", "c3:do") {
+					t.Errorf("shots %v after %v", b.w.snapshots, b.w.log)
 				}
 			})
 		}

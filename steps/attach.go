@@ -11,7 +11,7 @@ import (
 )
 
 // Attach attaches a volume to this instance.
-var Attach = plan.Def[AttachIn, Attached]{Kind: "attach", Look: plan.ByState, Scope: plan.Cloud}
+var Attach = plan.Def[AttachIn, Attached]{Kind: "attach", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
 // AttachIn says which volume, as what, and for how long EC2 may be about it.
 type AttachIn struct {
@@ -35,22 +35,22 @@ func (a Attached) Facts() plan.Facts {
 	return plan.Facts{VolumeID: a.VolumeID, Device: a.Device, SizeGiB: a.Size}
 }
 
-func (w *World) attach() plan.Funcs[AttachIn, Attached] {
+func (w *Env) attach() plan.Funcs[AttachIn, Attached] {
 	return plan.Funcs[AttachIn, Attached]{
-		Observe: func(ctx context.Context, a plan.Attempt, in AttachIn) (plan.Seen[Attached], error) {
+		Observe: func(ctx context.Context, a plan.Attempt, in AttachIn) (plan.Observed[Attached], error) {
 			// What this run has just made nobody attached. If somebody did, EC2 refuses and the refusal is explained:
 			// a look would only cost a boot one round trip more.
 			if in.Volume.Must().Created && !a.Resumed {
-				return plan.Seen[Attached]{Sight: plan.Absent}, nil
+				return plan.Observed[Attached]{State: plan.Absent}, nil
 			}
 			v, err := w.Cloud.Volume(ctx, in.Volume.Must().VolumeID)
 			if notFound(err) { // not visible yet, or gone: either way it is not attached
-				return plan.Seen[Attached]{Sight: plan.Absent}, nil
+				return plan.Observed[Attached]{State: plan.Absent}, nil
 			}
 			if err != nil {
-				return plan.Seen[Attached]{}, verdict(err)
+				return plan.Observed[Attached]{}, errorAction(err)
 			}
-			return w.seeAttachment(v, in.Device)
+			return w.observeAttachment(v, in.Device)
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in AttachIn) (Attached, error) {
 			id := in.Volume.Must().VolumeID
@@ -59,55 +59,55 @@ func (w *World) attach() plan.Funcs[AttachIn, Attached] {
 				err = w.explainInUse(ctx, id, in.Device, err)
 			}
 			if err != nil {
-				return Attached{}, w.explainDead(ctx, in.Volume.Must(), err)
+				return Attached{}, w.explainFailed(ctx, in.Volume.Must(), err)
 			}
-			return w.seeAttached(ctx, a, id, in.Device, time.Duration(in.Patience))
+			return w.awaitAttached(ctx, a, id, in.Device, time.Duration(in.Patience))
 		},
 		Undo: func(ctx context.Context, a plan.Attempt, in AttachIn, out Attached) error {
 			q := linux.DeviceQuery{VolumeID: in.Volume.Must().VolumeID, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(in.Volume.Must().Size)}
-			if err := w.mustBeFree(ctx, q); err != nil {
+			if err := w.checkNotInUse(ctx, q); err != nil {
 				return err
 			}
 			return w.detachAndWait(ctx, a, q.VolumeID, out.Device)
 		},
-		Preview: func(in AttachIn) plan.Preview { return plan.Will(plan.PreviewChange, "attach as %s", in.Device) },
+		Preview: func(in AttachIn) plan.Preview { return plan.PreviewOf(plan.PreviewChange, "attach as %s", in.Device) },
 	}
 }
 
-// explainDead: a volume that this run made may have died between available and attach. One that is well is asked for again.
-func (w *World) explainDead(ctx context.Context, v Volume, err error) error {
+// explainFailed: a volume that this run made may have died between available and attach. One that is well is asked for again.
+func (w *Env) explainFailed(ctx context.Context, v Volume, err error) error {
 	class := ec2.ClassOf(err)
 	if !v.Created || class != ec2.NotFound && class != ec2.SettleLater {
-		return settling(err)
+		return eventualErrorAction(err)
 	}
-	if _, dead := w.seeBorn(ctx, v.VolumeID, nil); plan.VerdictOf(dead).Action == plan.ActRedo {
+	if _, dead := w.awaitAvailable(ctx, v.VolumeID, nil); plan.ActionOf(dead).Action == plan.ActRedo {
 		return dead
 	}
-	return settling(err)
+	return eventualErrorAction(err)
 }
 
-// seeAttachment judges a volume as it is. One that is still attaching counts as there: its undo has to find it, and
+// observeAttachment judges a volume as it is. One that is still attaching counts as there: its undo has to find it, and
 // whoever needs the device waits for it.
-func (w *World) seeAttachment(v ec2.Volume, device string) (plan.Seen[Attached], error) {
+func (w *Env) observeAttachment(v ec2.Volume, device string) (plan.Observed[Attached], error) {
 	a, on := v.On(w.Instance.ID)
 	switch {
 	case on && !SameDeviceName(a.Device, device):
-		return plan.Seen[Attached]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is attached as %s, not as %s", v.ID, a.Device, device)}, nil
+		return plan.Observed[Attached]{State: plan.Conflict, Note: fmt.Sprintf("%s is attached as %s, not as %s", v.ID, a.Device, device)}, nil
 	case on && (a.State == "detaching" || a.State == "busy"):
-		return plan.Seen[Attached]{}, plan.Retry(2*time.Second, fmt.Errorf("cannot attach %s: it is being detached (%s)", v.ID, a.State))
+		return plan.Observed[Attached]{}, plan.Retry(2*time.Second, fmt.Errorf("cannot attach %s: it is being detached (%s)", v.ID, a.State))
 	case on:
-		return plan.Seen[Attached]{Sight: plan.AsWanted, Out: Attached{VolumeID: v.ID, Device: a.Device, State: a.State, Size: v.Size}}, nil
+		return plan.Observed[Attached]{State: plan.Satisfied, Out: Attached{VolumeID: v.ID, Device: a.Device, State: a.State, Size: v.Size}}, nil
 	}
 	for _, a := range v.Attachments {
 		if a.State != "detached" && v.State == "in-use" {
-			return plan.Seen[Attached]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is attached to %s as %s", v.ID, a.InstanceID, a.Device)}, nil
+			return plan.Observed[Attached]{State: plan.Conflict, Note: fmt.Sprintf("%s is attached to %s as %s", v.ID, a.InstanceID, a.Device)}, nil
 		}
 	}
-	return plan.Seen[Attached]{Sight: plan.Absent}, nil
+	return plan.Observed[Attached]{State: plan.Absent}, nil
 }
 
 // explainInUse: the volume may be where it should be (an answer was lost), or the name is taken.
-func (w *World) explainInUse(ctx context.Context, id, device string, err error) error {
+func (w *Env) explainInUse(ctx context.Context, id, device string, err error) error {
 	v, lookErr := w.Cloud.Volume(ctx, id)
 	if lookErr != nil {
 		return lookErr
@@ -119,15 +119,15 @@ func (w *World) explainInUse(ctx context.Context, id, device string, err error) 
 	if lookErr != nil {
 		return lookErr
 	}
-	if other, taken := underName(attached, w.Instance.ID, device); taken {
+	if other, taken := attachedAt(attached, w.Instance.ID, device); taken {
 		return plan.Terminal("detach it or declare another device name", fmt.Errorf("%w: the device name is in use by %s", err, other.ID))
 	}
 	return err
 }
 
-// seeAttached waits until EC2 says attached. A volume that stays attaching hangs for good, so it is taken off again.
+// awaitAttached waits until EC2 says attached. A volume that stays attaching hangs for good, so it is taken off again.
 // https://docs.aws.amazon.com/ebs/latest/userguide/ebs-attaching-volume.html
-func (w *World) seeAttached(ctx context.Context, a plan.Attempt, id, device string, patience time.Duration) (Attached, error) {
+func (w *Env) awaitAttached(ctx context.Context, a plan.Attempt, id, device string, patience time.Duration) (Attached, error) {
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	v, err := w.Cloud.WaitVolume(waiting, id, func(v ec2.Volume) (bool, error) {
@@ -137,7 +137,7 @@ func (w *World) seeAttached(ctx context.Context, a plan.Attempt, id, device stri
 		at, _ := v.On(w.Instance.ID)
 		a.Report(plan.Progress{Percent: -1, Text: v.ID + " " + at.State})
 	})
-	if err != nil && ranOut(waiting, ctx) {
+	if err != nil && deadlinePassed(waiting, ctx) {
 		off, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
 		taken := "it is being detached"
@@ -148,15 +148,15 @@ func (w *World) seeAttached(ctx context.Context, a plan.Attempt, id, device stri
 			fmt.Errorf("cannot attach %s as %s: it was still in state attaching after %s; %s", id, device, patience, taken))
 	}
 	if err != nil {
-		return Attached{}, settling(err)
+		return Attached{}, eventualErrorAction(err)
 	}
 	at, _ := v.On(w.Instance.ID)
 	return Attached{VolumeID: id, Device: at.Device, State: at.State, Size: v.Size, New: true}, nil
 }
 
-// mustBeFree says whether nobody on this machine has the volume's device in use, in whatever mount namespace. A volume
+// checkNotInUse says whether nobody on this machine has the volume's device in use, in whatever mount namespace. A volume
 // that shows no device has nobody who uses it.
-func (w *World) mustBeFree(ctx context.Context, q linux.DeviceQuery) error {
+func (w *Env) checkNotInUse(ctx context.Context, q linux.DeviceQuery) error {
 	d, there, err := w.Host.FindDevice(ctx, q)
 	if err != nil || !there {
 		return err
@@ -168,17 +168,17 @@ func (w *World) mustBeFree(ctx context.Context, q linux.DeviceQuery) error {
 }
 
 // detachAndWait takes a volume off this instance and sees it gone.
-func (w *World) detachAndWait(ctx context.Context, a plan.Attempt, id, device string) error {
+func (w *Env) detachAndWait(ctx context.Context, a plan.Attempt, id, device string) error {
 	if err := w.Cloud.DetachVolume(ctx, id, w.Instance.ID, device); err != nil {
 		if notFound(err) {
 			return w.volumeGone(ctx, id, err)
 		}
-		return verdict(err)
+		return errorAction(err)
 	}
-	return w.seeDetached(ctx, a, id)
+	return w.awaitDetached(ctx, a, id)
 }
 
-func (w *World) seeDetached(ctx context.Context, a plan.Attempt, id string) error {
+func (w *Env) awaitDetached(ctx context.Context, a plan.Attempt, id string) error {
 	_, err := w.Cloud.WaitVolume(ctx, id, func(v ec2.Volume) (bool, error) {
 		_, on := v.On(w.Instance.ID)
 		return !on && v.State != "in-use", nil
@@ -189,5 +189,5 @@ func (w *World) seeDetached(ctx context.Context, a plan.Attempt, id string) erro
 	if notFound(err) {
 		return nil // deleted by somebody: it is off
 	}
-	return verdict(err)
+	return errorAction(err)
 }

@@ -29,7 +29,7 @@ func TestWhatBecomesOfAnAttach(t *testing.T) {
 		volume   ec2.Volume
 		attached []ec2.Volume
 		want     plan.Action // "" for success
-		says     string
+		message  string
 	}{
 		{"attached", nil, ours, nil, "", ""},
 		{"an answer was lost: it is ours already", inUse, ours, nil, "", ""},
@@ -42,7 +42,7 @@ func TestWhatBecomesOfAnAttach(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			cloud := &fakeCloud{attached: c.attached, attach: func(string, string) error { return c.answer }, volume: func(string) (ec2.Volume, error) { return c.volume, nil }}
-			w := &World{Cloud: cloud, Instance: Instance{ID: "i-1"}}
+			w := &Env{Cloud: cloud, Instance: Instance{ID: "i-1"}}
 			out, err := w.attach().Do(t.Context(), attempt("attach"), AttachIn{Volume: plan.Literal(Volume{VolumeID: "vol-1"}), Device: "/dev/sdf", Patience: plan.Duration(time.Second)})
 			if c.want == "" {
 				if err != nil || out.Device != "/dev/sdf" {
@@ -50,8 +50,8 @@ func TestWhatBecomesOfAnAttach(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || plan.VerdictOf(err).Action != c.want || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("%v, want %s that says %q", err, c.want, c.says)
+			if err == nil || plan.ActionOf(err).Action != c.want || !strings.Contains(err.Error(), c.message) {
+				t.Errorf("%v, want %s that says %q", err, c.want, c.message)
 			}
 		})
 	}
@@ -61,10 +61,10 @@ func TestAVolumeThatStaysAttachingIsTakenOffAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := &fakeCloud{attach: func(string, string) error { return nil },
 			volume: func(string) (ec2.Volume, error) { return at(onInstance("vol-1", "/dev/sdf", nil), "attaching"), nil }}
-		w := &World{Cloud: cloud, Instance: Instance{ID: "i-1"}}
+		w := &Env{Cloud: cloud, Instance: Instance{ID: "i-1"}}
 		began := time.Now()
 		_, err := w.attach().Do(t.Context(), attempt("attach"), AttachIn{Volume: plan.Literal(Volume{VolumeID: "vol-1"}), Device: "/dev/sdf", Patience: plan.Duration(90 * time.Second)})
-		if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "still in state attaching after 1m30s; it is being detached") {
+		if v := plan.ActionOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "still in state attaching after 1m30s; it is being detached") {
 			t.Errorf("%v", err)
 		}
 		if took := time.Since(began); took != 90*time.Second || !slices.Contains(cloud.calls, "DetachVolume vol-1") {
@@ -73,7 +73,7 @@ func TestAVolumeThatStaysAttachingIsTakenOffAgain(t *testing.T) {
 	})
 }
 
-func TestWhatALookAtAnAttachmentSees(t *testing.T) {
+func TestObserveAttachment(t *testing.T) {
 	ours := onInstance("vol-1", "/dev/sdf", nil)
 	elsewhere := onInstance("vol-1", "/dev/sdf", nil)
 	elsewhere.Attachments[0].InstanceID = "i-2"
@@ -81,11 +81,11 @@ func TestWhatALookAtAnAttachmentSees(t *testing.T) {
 		name   string
 		volume ec2.Volume
 		err    error
-		sight  plan.Sight // "" for another look
+		state  plan.ObservedState // "" for another look
 	}{
-		{"attached", ours, nil, plan.AsWanted},
-		{"attaching", at(ours, "attaching"), nil, plan.AsWanted},
-		{"under another spelling", onInstance("vol-1", "/dev/xvdf", nil), nil, plan.AsWanted},
+		{"attached", ours, nil, plan.Satisfied},
+		{"attaching", at(ours, "attaching"), nil, plan.Satisfied},
+		{"under another spelling", onInstance("vol-1", "/dev/xvdf", nil), nil, plan.Satisfied},
 		{"under another name", onInstance("vol-1", "/dev/sdg", nil), nil, plan.Conflict},
 		{"on another instance", elsewhere, nil, plan.Conflict},
 		{"available", ec2.Volume{ID: "vol-1", State: "available"}, nil, plan.Absent},
@@ -95,10 +95,10 @@ func TestWhatALookAtAnAttachmentSees(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			w := &World{Cloud: &fakeCloud{volume: func(string) (ec2.Volume, error) { return c.volume, c.err }}, Instance: Instance{ID: "i-1"}}
+			w := &Env{Cloud: &fakeCloud{volume: func(string) (ec2.Volume, error) { return c.volume, c.err }}, Instance: Instance{ID: "i-1"}}
 			seen, err := w.attach().Observe(t.Context(), attempt("attach"), AttachIn{Volume: plan.Literal(Volume{VolumeID: "vol-1"}), Device: "/dev/sdf"})
-			if seen.Sight != c.sight || (c.sight == "") != (plan.VerdictOf(err).Action == plan.ActRetry && err != nil) {
-				t.Errorf("saw %q, %v; want %q", seen.Sight, err, c.sight)
+			if seen.State != c.state || (c.state == "") != (plan.ActionOf(err).Action == plan.ActRetry && err != nil) {
+				t.Errorf("saw %q, %v; want %q", seen.State, err, c.state)
 			}
 		})
 	}

@@ -32,7 +32,7 @@ type bench struct {
 	dir      string // the sandbox's
 	mounts   string // where volumes are mounted
 	cloud    *ec2.Client
-	world    *World
+	env      *Env
 	handlers plan.Handlers
 }
 
@@ -69,9 +69,9 @@ func newBench(t *testing.T, devices bool, faults ...sandbox.Fault) *bench {
 	}
 	roots := b.sandbox.Roots()
 	host := linux.New(linux.Roots{Dev: roots.Dev, Sys: roots.Sys, BootID: roots.BootID})
-	b.world = &World{Cloud: b.cloud, Host: host, Freezer: Guards{OwnedDir: filepath.Join(root, "frozen")}, Version: "test",
+	b.env = &Env{Cloud: b.cloud, Host: host, Freezer: Guards{OwnedDir: filepath.Join(root, "frozen")}, Version: "test",
 		Instance: Instance{ID: id, Zone: sandbox.Zone, Region: sandbox.Region, Account: sandbox.Account}}
-	b.handlers = Handlers(b.world)
+	b.handlers = Handlers(b.env)
 	return b
 }
 
@@ -81,7 +81,7 @@ func (b *bench) path(name string) string { return filepath.Join(b.mounts, name) 
 func (b *bench) picture() string {
 	b.Helper()
 	var lines []string
-	attached, err := b.cloud.AttachedVolumes(b.Context(), b.world.Instance.ID)
+	attached, err := b.cloud.AttachedVolumes(b.Context(), b.env.Instance.ID)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func (b *bench) picture() string {
 	for _, s := range snapshots {
 		lines = append(lines, fmt.Sprintf("snapshot %s %s %v", s.ID, s.VolumeID, sorted(s.Tags)))
 	}
-	mounts, err := b.world.Host.(*linux.Host).Mounts()
+	mounts, err := b.env.Host.(*linux.Host).Mounts()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -138,15 +138,15 @@ func do[In, Out any](b *bench, d plan.Def[In, Out], in In) (Out, plan.Attempt) {
 	b.Helper()
 	a := b.attempt(string(d.Kind))
 	h := b.handlers[d.Kind]
-	if !d.ReadOnly && d.Look != plan.Blind {
+	if !d.ReadOnly && d.ObserveBy != plan.Blind {
 		o, err := h.Observe(b.Context(), a, asJSON(b, in))
 		if err != nil {
 			b.Fatalf("%s: look: %v", d.Kind, err)
 		}
-		switch o.Sight {
+		switch o.State {
 		case plan.Conflict:
 			b.Fatalf("%s: conflict: %s", d.Kind, o.Note)
-		case plan.Ours, plan.AsWanted:
+		case plan.Ours, plan.Satisfied:
 			return decoded[Out](b, o.Output.Value), a
 		}
 		a.Before = o.Before
@@ -166,7 +166,7 @@ func do[In, Out any](b *bench, d plan.Def[In, Out], in In) (Out, plan.Attempt) {
 func patiently(f func() error) error {
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		err := f()
-		if err == nil || plan.VerdictOf(err).Action != plan.ActRetry || time.Now().After(deadline) {
+		if err == nil || plan.ActionOf(err).Action != plan.ActRetry || time.Now().After(deadline) {
 			return err
 		}
 	}
@@ -180,18 +180,18 @@ func (b *bench) attempt(step string) plan.Attempt {
 		Section: "freeze", Report: func(plan.Progress) {}}
 }
 
-// obeys checks the contract of a handler whose effect is absent now: looking changes nothing, twice is once, a look finds
+// checkContract checks the contract of a handler whose effect is absent now: looking changes nothing, twice is once, a look finds
 // it, and undoing, once or twice, brings back what was. It returns the output, with the effect taken back.
-func obeys[In, Out any](b *bench, d plan.Def[In, Out], in In) {
+func checkContract[In, Out any](b *bench, d plan.Def[In, Out], in In) {
 	b.Helper()
 	h, a, raw := b.handlers[d.Kind], b.attempt(string(d.Kind)), asJSON(b, in)
 	before := b.picture()
-	look := func(want ...plan.Sight) plan.Observation {
+	look := func(want ...plan.ObservedState) plan.Observation {
 		b.Helper()
 		was := b.picture()
 		o, err := h.Observe(b.Context(), a, raw)
-		if err != nil || !slices.Contains(want, o.Sight) {
-			b.Fatalf("%s: a look saw %q (%s), error %v; want %v", d.Kind, o.Sight, o.Note, err, want)
+		if err != nil || !slices.Contains(want, o.State) {
+			b.Fatalf("%s: a look saw %q (%s), error %v; want %v", d.Kind, o.State, o.Note, err, want)
 		}
 		b.same("a look", was)
 		return o
@@ -221,7 +221,7 @@ func obeys[In, Out any](b *bench, d plan.Def[In, Out], in In) {
 	}
 	b.same(string(d.Kind)+" a second time", done)
 	a.Resumed = true
-	o := look(plan.Ours, plan.AsWanted)
+	o := look(plan.Ours, plan.Satisfied)
 	undo(o.Output.Value)
 	b.same(string(d.Kind)+" undone", before)
 	undo(o.Output.Value)
@@ -244,7 +244,7 @@ func (b *bench) aVolume(device, mountPoint string, choice Choice) (Volume, Attac
 	at, _ := do(b, Attach, AttachIn{Volume: plan.Literal(v), Device: device, Patience: plan.Duration(5 * time.Second)})
 	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Second)
 	defer cancel()
-	d, err := b.world.waitDevice().Do(ctx, b.attempt("wait-device"), WaitDeviceIn{Attached: plan.Literal(at), Device: device})
+	d, err := b.env.waitDevice().Do(ctx, b.attempt("wait-device"), WaitDeviceIn{Attached: plan.Literal(at), Device: device})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func (b *bench) aVolume(device, mountPoint string, choice Choice) (Volume, Attac
 
 func (b *bench) createIn(mountPoint string, choice Choice) CreateVolumeIn {
 	return CreateVolumeIn{Found: plan.Literal(FoundVolume{}), Choice: plan.Literal(choice), MountPoint: mountPoint, Zone: sandbox.Zone, Size: 1, Type: "gp3",
-		Tags: map[string]string{"role": "search", TagMountPoint: mountPoint, TagInstance: b.world.Instance.ID}}
+		Tags: map[string]string{"role": "search", TagMountPoint: mountPoint, TagInstance: b.env.Instance.ID}}
 }
 
 // aMount makes, attaches, formats and mounts a new volume.

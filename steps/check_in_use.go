@@ -44,7 +44,7 @@ func (n NotInUse) String() string {
 	return "not in use"
 }
 
-func (w *World) checkInUse() plan.Funcs[CheckInUseIn, NotInUse] {
+func (w *Env) checkInUse() plan.Funcs[CheckInUseIn, NotInUse] {
 	return plan.Funcs[CheckInUseIn, NotInUse]{
 		Do: func(ctx context.Context, a plan.Attempt, in CheckInUseIn) (NotInUse, error) {
 			busy, err := w.inUse(ctx, in)
@@ -59,7 +59,7 @@ func (w *World) checkInUse() plan.Funcs[CheckInUseIn, NotInUse] {
 				words = append(words, b.Error())
 			}
 			who := strings.Join(words, "; ")
-			if w.LookOnly && in.AfterHooks {
+			if w.PreviewOnly && in.AfterHooks {
 				return NotInUse{Now: who}, nil
 			}
 			what := in.Volumes[0].MountPoint
@@ -68,12 +68,12 @@ func (w *World) checkInUse() plan.Funcs[CheckInUseIn, NotInUse] {
 			}
 			return NotInUse{}, plan.Terminal("stop what uses it, then run the unmount again", fmt.Errorf("cannot unmount %s: %s", what, who))
 		},
-		Preview: func(CheckInUseIn) plan.Preview { return plan.Will(plan.PreviewRead, "check that nothing uses it") },
+		Preview: func(CheckInUseIn) plan.Preview { return plan.PreviewOf(plan.PreviewRead, "check that nothing uses it") },
 	}
 }
 
 // inUse returns an error for each volume that something uses.
-func (w *World) inUse(ctx context.Context, in CheckInUseIn) (busy []error, err error) {
+func (w *Env) inUse(ctx context.Context, in CheckInUseIn) (busy []error, err error) {
 	var mounted []string
 	for _, v := range in.Volumes {
 		found := v.Found.Must()
@@ -85,7 +85,7 @@ func (w *World) inUse(ctx context.Context, in CheckInUseIn) (busy []error, err e
 		case there:
 			mounted = append(mounted, v.MountPoint)
 		default:
-			err := w.mustBeFree(ctx, linux.DeviceQuery{VolumeID: found.VolumeID, Name: v.Device, NameOffset: v.NameOffset, Size: bytesOf(found.Size)})
+			err := w.checkNotInUse(ctx, linux.DeviceQuery{VolumeID: found.VolumeID, Name: v.Device, NameOffset: v.NameOffset, Size: bytesOf(found.Size)})
 			if errors.Is(err, linux.ErrDeviceBusy) {
 				busy = append(busy, err)
 			} else if err != nil {
@@ -117,8 +117,8 @@ func (w *World) inUse(ctx context.Context, in CheckInUseIn) (busy []error, err e
 
 // refuseAnyFrozen looks whether somebody else has frozen one of them: it would not be unmounted, so the others stay as well.
 // A plan that is only shown does not ask, since the only way to ask is to freeze.
-func (w *World) refuseAnyFrozen(ctx context.Context, a plan.Attempt, in CheckInUseIn) error {
-	if w.LookOnly {
+func (w *Env) refuseAnyFrozen(ctx context.Context, a plan.Attempt, in CheckInUseIn) error {
+	if w.PreviewOnly {
 		return nil
 	}
 	for _, v := range in.Volumes {

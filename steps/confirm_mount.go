@@ -29,26 +29,26 @@ func (c Confirmed) Facts() plan.Facts { return plan.Facts{MountPoint: c.MountPoi
 // How long a mount has to have been there before it is believed to stay. A line in fstab, or a unit, makes systemd act on
 // it, which takes it longer than one look; a hook that writes is worth a moment.
 const (
-	stayed          = 25 * time.Millisecond
+	mountedFor      = 25 * time.Millisecond
 	stayedForHook   = 100 * time.Millisecond
 	stayedInFstab   = time.Second
 	noLongerMounted = "find out what unmounted it: an /etc/fstab line whose device is missing, or a unit (`systemctl status MOUNT.mount`, `journalctl -b`); then run mount again"
 )
 
-func (w *World) confirmMount() plan.Funcs[ConfirmMountIn, Confirmed] {
+func (w *Env) confirmMount() plan.Funcs[ConfirmMountIn, Confirmed] {
 	return plan.Funcs[ConfirmMountIn, Confirmed]{
 		Do: func(ctx context.Context, _ plan.Attempt, in ConfirmMountIn) (Confirmed, error) {
 			m := in.Mounted.Must()
-			return Confirmed{m.MountPoint}, w.stillMounted(ctx, m, stayed)
+			return Confirmed{m.MountPoint}, w.stillMounted(ctx, m, mountedFor)
 		},
 		Preview: func(ConfirmMountIn) plan.Preview {
-			return plan.Will(plan.PreviewRead, "check that it is still mounted")
+			return plan.PreviewOf(plan.PreviewRead, "check that it is still mounted")
 		},
 	}
 }
 
-// remember notes when this process mounted something: what was mounted before, or by another, has proved to stay.
-func (w *World) remember(mountPoint string) {
+// noteMount notes when this process mounted something: what was mounted before, or by another, has proved to stay.
+func (w *Env) noteMount(mountPoint string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mountedAt == nil {
@@ -59,7 +59,7 @@ func (w *World) remember(mountPoint string) {
 
 // stillMounted says whether a volume is mounted where this run has mounted or found it, once the mount has been there for a
 // while.
-func (w *World) stillMounted(ctx context.Context, m Mounted, age time.Duration) error {
+func (w *Env) stillMounted(ctx context.Context, m Mounted, age time.Duration) error {
 	var line linux.FstabLine
 	inFstab := false
 	if w.Fstab != nil {
@@ -98,15 +98,15 @@ func (w *World) stillMounted(ctx context.Context, m Mounted, age time.Duration) 
 }
 
 // isMounted says whether what is at a mount point is what was mounted there.
-func (w *World) isMounted(m Mounted, now occupant) bool {
+func (w *Env) isMounted(m Mounted, now occupant) bool {
 	if now.device != nil && now.device.VolumeID != "" {
 		return now.device.VolumeID == m.VolumeID
 	}
 	return now.mount.Source == m.Source || now.device != nil && now.device.Path == m.Source
 }
 
-// hooksMounts looks, before a hook that follows mounting, at what the hook will work on.
-func (w *World) hooksMounts(ctx context.Context, in HookIn) error {
+// checkHookMounts looks, before a hook that follows mounting, at what the hook will work on.
+func (w *Env) checkHookMounts(ctx context.Context, in HookIn) error {
 	if in.Name != "post_mount" && in.Name != "post_mounts" {
 		return nil
 	}

@@ -18,27 +18,27 @@ var empty = Choice{Create: true}
 
 func TestCreateVolumeKeepsTheContract(t *testing.T) {
 	b := newBench(t, false)
-	obeys(b, CreateVolume, b.createIn("/mnt/a", empty))
+	checkContract(b, CreateVolume, b.createIn("/mnt/a", empty))
 }
 
 func TestAttachKeepsTheContract(t *testing.T) {
 	b := newBench(t, true)
 	v, _ := do(b, CreateVolume, b.createIn("/mnt/a", empty))
 	v, _ = do(b, WaitAvailable, WaitAvailableIn{plan.Literal(v)})
-	obeys(b, Attach, AttachIn{Volume: plan.Literal(v), Device: "/dev/sdf", Patience: plan.Duration(5 * time.Second)})
+	checkContract(b, Attach, AttachIn{Volume: plan.Literal(v), Device: "/dev/sdf", Patience: plan.Duration(5 * time.Second)})
 }
 
 func TestDeleteOnTerminationKeepsTheContract(t *testing.T) {
 	b := newBench(t, true)
 	_, at, _ := b.aVolume("/dev/sdf", "/mnt/a", empty)
-	obeys(b, DeleteOnTermination, DeleteOnTerminationIn{Attached: plan.Literal(at), Want: true})
+	checkContract(b, DeleteOnTermination, DeleteOnTerminationIn{Attached: plan.Literal(at), Want: true})
 }
 
 func TestMountKeepsTheContract(t *testing.T) {
 	b := newBench(t, true)
 	v, _, d := b.aVolume("/dev/sdf", b.path("deep/a b"), empty)
 	f, _ := do(b, MkfsOrSkip, MkfsOrSkipIn{Volume: plan.Literal(v), Device: plan.Literal(d), FileSystem: "ext4"})
-	obeys(b, Mount, MountIn{Device: plan.Literal(d), FileSystem: plan.Literal(f), MountPoint: b.path("deep/a b"), Options: []string{"noatime"}})
+	checkContract(b, Mount, MountIn{Device: plan.Literal(d), FileSystem: plan.Literal(f), MountPoint: b.path("deep/a b"), Options: []string{"noatime"}})
 }
 
 // Each recipe names the volume by what its own steps told of it.
@@ -72,11 +72,11 @@ func TestUnmountAndDetachKeepTheContract(t *testing.T) {
 				unmount.MountPoint, unmount.Device = b.path("a"), "/dev/sdf"
 				detach.MountPoint, detach.Device = b.path("a"), "/dev/sdf"
 			}
-			obeys(b, Unmount, unmount)
+			checkContract(b, Unmount, unmount)
 			if out, _ := do(b, Unmount, unmount); out.MountPoint != b.path("a") || out.VolumeID != v.VolumeID {
 				t.Errorf("unmounted %+v", out)
 			}
-			obeys(b, Detach, detach)
+			checkContract(b, Detach, detach)
 			out, _ := do(b, Detach, detach)
 			do(b, WaitDetached, WaitDetachedIn{plan.Literal(out)})
 			now, err := b.cloud.Volume(t.Context(), v.VolumeID)
@@ -100,23 +100,23 @@ func TestAVolumeOfThisRunIsDeletedOnceItIsOff(t *testing.T) {
 		}
 	}
 	b.same("a volume that was made and deleted", before)
-	if seen, err := b.world.deleteOneVolume().Observe(t.Context(), b.attempt("delete"), in); err != nil || seen.Sight != plan.AsWanted {
-		t.Errorf("a deleted one is %q, %v", seen.Sight, err)
+	if seen, err := b.env.deleteOneVolume().Observe(t.Context(), b.attempt("delete"), in); err != nil || seen.State != plan.Satisfied {
+		t.Errorf("a deleted one is %q, %v", seen.State, err)
 	}
 	v.Created = false
-	if _, err := b.world.deleteOneVolume().Observe(t.Context(), b.attempt("delete"), DeleteVolumeIn{Made: plan.Literal(v)}); plan.VerdictOf(err).Action != plan.ActSkip {
+	if _, err := b.env.deleteOneVolume().Observe(t.Context(), b.attempt("delete"), DeleteVolumeIn{Made: plan.Literal(v)}); plan.ActionOf(err).Action != plan.ActSkip {
 		t.Errorf("one that was there before: %v, want it left alone", err)
 	}
 }
 
 // A closing step runs whatever became of the steps before it, so that what it refers to may not be there.
 func TestWhereTheVolumeWasNotMadeThereIsNothingToTakeDown(t *testing.T) {
-	h := Handlers(&World{Cloud: &fakeCloud{}, Host: &fakeHost{mounts: map[string]linux.Device{"/mnt/a": {}}}})
+	h := Handlers(&Env{Cloud: &fakeCloud{}, Host: &fakeHost{mounts: map[string]linux.Device{"/mnt/a": {}}}})
 	null := `{"volume":null,"attached":null,"mounted":null,"made":null,"mount_point":"/mnt/a","device":"/dev/sdf"}`
 	for _, kind := range []plan.Kind{Unmount.Kind, Detach.Kind, DeleteVolume.Kind} {
 		o, err := h[kind].Observe(t.Context(), attempt(plan.StepID(kind)), []byte(null))
-		if err != nil || o.Sight != plan.AsWanted || o.Note == "" || !o.Output.Facts.Empty() && o.Output.Facts.Remains != "" {
-			t.Errorf("%s: %q (%s), %v", kind, o.Sight, o.Note, err)
+		if err != nil || o.State != plan.Satisfied || o.Note == "" || !o.Output.Facts.Empty() && o.Output.Facts.Remains != "" {
+			t.Errorf("%s: %q (%s), %v", kind, o.State, o.Note, err)
 		}
 	}
 }
@@ -124,12 +124,12 @@ func TestWhereTheVolumeWasNotMadeThereIsNothingToTakeDown(t *testing.T) {
 func TestMkfsTwiceGivesTheSameFileSystem(t *testing.T) {
 	b := newBench(t, true)
 	v, _, d := b.aVolume("/dev/sdf", b.path("a"), empty)
-	h, a := b.world.mkfsOrSkip(), b.attempt("mkfs")
+	h, a := b.env.mkfsOrSkip(), b.attempt("mkfs")
 	in := MkfsOrSkipIn{Volume: plan.Literal(v), Device: plan.Literal(d), FileSystem: "ext4"}
 	for range 2 {
 		seen, err := h.Observe(t.Context(), a, in)
-		if err != nil || seen.Sight != plan.Absent {
-			t.Fatalf("saw %q, %v", seen.Sight, err)
+		if err != nil || seen.State != plan.Absent {
+			t.Fatalf("saw %q, %v", seen.State, err)
 		}
 		out, err := h.Do(t.Context(), a, in)
 		if err != nil || out.UUID != linux.UUIDFromToken(a.Token) {
@@ -139,8 +139,8 @@ func TestMkfsTwiceGivesTheSameFileSystem(t *testing.T) {
 	}
 	other := b.attempt("mkfs")
 	other.Resumed = true
-	if seen, err := h.Observe(t.Context(), other, in); err != nil || seen.Sight != plan.Conflict {
-		t.Errorf("another attempt saw %q, %v; want a conflict", seen.Sight, err)
+	if seen, err := h.Observe(t.Context(), other, in); err != nil || seen.State != plan.Conflict {
+		t.Errorf("another attempt saw %q, %v; want a conflict", seen.State, err)
 	}
 }
 
@@ -169,8 +169,8 @@ func TestARestoredVolumeKeepsItsDataAndIsGrown(t *testing.T) {
 	if !g.Grown || g.After < 2<<30-32<<20 {
 		t.Errorf("grew %+v, want 2 GiB", g)
 	}
-	if seen, err := b.world.grow().Observe(t.Context(), b.attempt("grow"), GrowIn{plan.Literal(mounted)}); err != nil || seen.Sight != plan.AsWanted {
-		t.Errorf("a grown one is %q, %v", seen.Sight, err)
+	if seen, err := b.env.grow().Observe(t.Context(), b.attempt("grow"), GrowIn{plan.Literal(mounted)}); err != nil || seen.State != plan.Satisfied {
+		t.Errorf("a grown one is %q, %v", seen.State, err)
 	}
 	if content, err := os.ReadFile(filepath.Join(b.path("b"), "kept")); err != nil || string(content) != "data" {
 		t.Errorf("read %q, %v", content, err)
@@ -216,14 +216,14 @@ func TestAGroupIsSnapshottedLabelledAndFound(t *testing.T) {
 	if c, _ := do(b, FindSnapshot, find); c[0].SnapshotID != "" || c[1].SnapshotID != "" {
 		t.Errorf("an unlabelled snapshot is offered: %+v", c)
 	}
-	tag := TagSnapshotsIn{Set: plan.Literal(set), Tags: map[string]string{"role": "search", TagInstance: b.world.Instance.ID}, ExpireAfter: plan.Duration(time.Hour)}
+	tag := TagSnapshotsIn{Set: plan.Literal(set), Tags: map[string]string{"role": "search", TagInstance: b.env.Instance.ID}, ExpireAfter: plan.Duration(time.Hour)}
 	for range 2 { // twice is once
-		if _, err := b.world.tagSnapshots().Do(t.Context(), b.attempt("tag"), tag); err != nil {
+		if _, err := b.env.tagSnapshots().Do(t.Context(), b.attempt("tag"), tag); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if seen, err := b.world.tagSnapshots().Observe(t.Context(), b.attempt("tag"), tag); err != nil || seen.Sight != plan.AsWanted {
-		t.Errorf("a labelled set is %q, %v", seen.Sight, err)
+	if seen, err := b.env.tagSnapshots().Observe(t.Context(), b.attempt("tag"), tag); err != nil || seen.State != plan.Satisfied {
+		t.Errorf("a labelled set is %q, %v", seen.State, err)
 	}
 	all, err := b.cloud.Snapshots(t.Context(), b.query())
 	if err != nil || len(all) != 2 {
@@ -244,7 +244,7 @@ func TestAGroupIsSnapshottedLabelledAndFound(t *testing.T) {
 	}
 	undo := b.attempt("snapshot")
 	undo.Token = set.Token
-	if err := b.world.deleteSnapshots(t.Context(), undo, SnapshotIn{Members: make([]Member, 2)}, set); plan.VerdictOf(err).Action != plan.ActSkip {
+	if err := b.env.deleteSnapshots(t.Context(), undo, SnapshotIn{Members: make([]Member, 2)}, set); plan.ActionOf(err).Action != plan.ActSkip {
 		t.Errorf("undoing a labelled set: %v, want it kept", err)
 	}
 	if all, _ = b.cloud.Snapshots(t.Context(), b.query()); len(all) != 2 {
@@ -262,18 +262,18 @@ func TestUnlabelledSnapshotsAreUndone(t *testing.T) {
 	in := asJSON(b, SnapshotIn{Members: []Member{{b.path("a"), plan.Literal(b.found("snapshot", "/dev/sdf", "a"))}}})
 	h := b.handlers[Snapshot.Kind]
 	o, err := h.Observe(t.Context(), a, in)
-	if err != nil || o.Sight != plan.Ours {
-		t.Fatalf("saw %q, %v", o.Sight, err)
+	if err != nil || o.State != plan.Ours {
+		t.Fatalf("saw %q, %v", o.State, err)
 	}
 	if err := h.Undo(t.Context(), a, in, o.Output.Value); err != nil {
 		t.Fatal(err)
 	}
 	b.same("an undone snapshot", before)
-	if err := h.Undo(t.Context(), a, in, o.Output.Value); plan.VerdictOf(err).Action != plan.ActRetry {
+	if err := h.Undo(t.Context(), a, in, o.Output.Value); plan.ActionOf(err).Action != plan.ActRetry {
 		t.Errorf("a second undo: %v; want another look, as EC2 may not show the snapshots yet", err)
 	}
-	if o, err = h.Observe(t.Context(), a, in); err != nil || o.Sight != plan.Absent {
-		t.Errorf("saw %q, %v", o.Sight, err)
+	if o, err = h.Observe(t.Context(), a, in); err != nil || o.State != plan.Absent {
+		t.Errorf("saw %q, %v", o.State, err)
 	}
 }
 
@@ -288,8 +288,8 @@ func TestAnAnswerThatWasLostIsFoundByItsTokenAndUndone(t *testing.T) {
 		t.Fatal("a lost answer gave no error")
 	}
 	o, err := h.Observe(t.Context(), a, in)
-	if err != nil || o.Sight != plan.Ours {
-		t.Fatalf("saw %q, %v", o.Sight, err)
+	if err != nil || o.State != plan.Ours {
+		t.Fatalf("saw %q, %v", o.State, err)
 	}
 	if n := strings.Count(b.picture(), "role=search"); n != 1 {
 		t.Errorf("%d volumes were made", n)
@@ -305,8 +305,8 @@ func TestAVolumeThatServedIsKept(t *testing.T) {
 	in := b.createIn("/mnt/a", empty)
 	v, a := do(b, CreateVolume, in)
 	a.Keep = true
-	err := b.world.deleteVolume(t.Context(), a, in, v)
-	if plan.VerdictOf(err).Action != plan.ActSkip || !strings.Contains(err.Error(), v.VolumeID+", which was mounted on /mnt/a, remains and is billed") {
+	err := b.env.deleteVolume(t.Context(), a, in, v)
+	if plan.ActionOf(err).Action != plan.ActSkip || !strings.Contains(err.Error(), v.VolumeID+", which was mounted on /mnt/a, remains and is billed") {
 		t.Errorf("kept with %v", err)
 	}
 	now, err := b.cloud.Volume(t.Context(), v.VolumeID)
@@ -322,11 +322,11 @@ func TestASnapshotThatWasLabelledIsKeptWhateverIsShown(t *testing.T) {
 	set := b.snapshotted("a")
 	a := b.attempt("snapshot")
 	a.Token, a.Keep = set.Token, true
-	err := b.world.deleteSnapshots(t.Context(), a, SnapshotIn{Members: make([]Member, 1)}, set)
-	if plan.VerdictOf(err).Action != plan.ActSkip || !strings.Contains(err.Error(), set.Snapshots[0].SnapshotID) {
+	err := b.env.deleteSnapshots(t.Context(), a, SnapshotIn{Members: make([]Member, 1)}, set)
+	if plan.ActionOf(err).Action != plan.ActSkip || !strings.Contains(err.Error(), set.Snapshots[0].SnapshotID) {
 		t.Errorf("undoing a set that the journal has as labelled: %v, want it kept", err)
 	}
-	if all, err := b.world.snapshotsOf(t.Context(), a.Run, set.Token); len(all) != 1 || err != nil {
+	if all, err := b.env.snapshotsOf(t.Context(), a.Run, set.Token); len(all) != 1 || err != nil {
 		t.Errorf("%d snapshots are left, %v", len(all), err)
 	}
 }
@@ -340,12 +340,12 @@ func TestABusyMountNamesItsHolderAndStays(t *testing.T) {
 	}
 	defer open.Close()
 	in := UnmountIn{VolumeRef: VolumeRef{Found: plan.Literal(b.found("unmount", "/dev/sdf", "a"))}, MountPoint: m.MountPoint, Device: "/dev/sdf"}
-	_, err = b.world.unmount().Do(t.Context(), b.attempt("unmount"), in)
-	if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "open") {
+	_, err = b.env.unmount().Do(t.Context(), b.attempt("unmount"), in)
+	if v := plan.ActionOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "open") {
 		t.Errorf("unmounting a busy mount: %v (%+v)", err, v)
 	}
 	detach := DetachIn{VolumeRef: in.VolumeRef, MountPoint: m.MountPoint, Device: "/dev/sdf"}
-	if _, err = b.world.detach().Do(t.Context(), b.attempt("detach"), detach); err == nil || !strings.Contains(err.Error(), "mounted on") {
+	if _, err = b.env.detach().Do(t.Context(), b.attempt("detach"), detach); err == nil || !strings.Contains(err.Error(), "mounted on") {
 		t.Errorf("detaching a mounted volume: %v", err)
 	}
 	if f := b.found("unmount", "/dev/sdf", "a"); !f.Mounted {
@@ -356,7 +356,7 @@ func TestABusyMountNamesItsHolderAndStays(t *testing.T) {
 func TestAfterARebootTheVolumeIsAdoptedAndMountedAgain(t *testing.T) {
 	b := newBench(t, true)
 	v, _ := b.aMount("/dev/sdf", "a", "xfs", empty)
-	if err := b.world.Host.Unmount(t.Context(), b.path("a")); err != nil { // the reboot
+	if err := b.env.Host.Unmount(t.Context(), b.path("a")); err != nil { // the reboot
 		t.Fatal(err)
 	}
 	f := b.found("mount", "/dev/sdf", "a")
@@ -377,8 +377,8 @@ func TestAfterARebootTheVolumeIsAdoptedAndMountedAgain(t *testing.T) {
 	}
 	mount := MountIn{Device: plan.Literal(d), FileSystem: plan.Literal(fs), MountPoint: b.path("a")}
 	do(b, Mount, mount)
-	if seen, err := b.world.mount().Observe(t.Context(), b.attempt("mount"), mount); err != nil || seen.Sight != plan.AsWanted {
-		t.Errorf("saw %q, %v", seen.Sight, err)
+	if seen, err := b.env.mount().Observe(t.Context(), b.attempt("mount"), mount); err != nil || seen.State != plan.Satisfied {
+		t.Errorf("saw %q, %v", seen.State, err)
 	}
 	if f := b.found("mount", "/dev/sdf", "a"); !f.Mounted {
 		t.Errorf("found %+v", f)
@@ -387,14 +387,14 @@ func TestAfterARebootTheVolumeIsAdoptedAndMountedAgain(t *testing.T) {
 
 func TestRisksAreRefusedBeforeAnythingIsFrozen(t *testing.T) {
 	var asked []string
-	w := &World{Protected: []linux.NamedPath{{Path: "/var/lib/snaptastic", What: "the journal"}}, Host: &fakeHost{risks: func(target string, extra []linux.NamedPath) []linux.FreezeRisk {
+	w := &Env{Protected: []linux.NamedPath{{Path: "/var/lib/snaptastic", What: "the journal"}}, Host: &fakeHost{risks: func(target string, extra []linux.NamedPath) []linux.FreezeRisk {
 		for _, e := range extra {
 			asked = append(asked, e.Path)
 		}
 		return []linux.FreezeRisk{{Path: "/var/lib/snaptastic", What: "it holds the journal"}}
 	}}}
 	_, err := w.sync().Do(t.Context(), attempt("sync"), SyncIn{MountPoint: "/mnt/a", Others: []string{"/mnt/b"}, Programs: []string{"/opt/hook", "sh"}})
-	if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "cannot freeze /mnt/a: it holds the journal (/var/lib/snaptastic)") {
+	if v := plan.ActionOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "cannot freeze /mnt/a: it holds the journal (/var/lib/snaptastic)") {
 		t.Errorf("%v", err)
 	}
 	for _, want := range []string{"/var/lib/snaptastic", "/mnt/b", "/opt/hook"} {

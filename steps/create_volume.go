@@ -13,7 +13,7 @@ import (
 )
 
 // CreateVolume makes a lane's volume, unless there is one.
-var CreateVolume = plan.Def[CreateVolumeIn, Volume]{Kind: "create-volume", Look: plan.ByToken, Scope: plan.Cloud, Idempotent: true}
+var CreateVolume = plan.Def[CreateVolumeIn, Volume]{Kind: "create-volume", ObserveBy: plan.ByToken, Scope: plan.Cloud, Idempotent: true}
 
 // CreateVolumeIn describes the volume. Size is the least it may have; a snapshot's may be larger.
 type CreateVolumeIn struct {
@@ -48,20 +48,20 @@ func (v Volume) Facts() plan.Facts {
 	return plan.Facts{VolumeID: v.VolumeID, SnapshotID: v.SnapshotID, SizeGiB: v.Size}
 }
 
-func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
+func (w *Env) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 	return plan.Funcs[CreateVolumeIn, Volume]{
-		Observe: func(ctx context.Context, a plan.Attempt, in CreateVolumeIn) (plan.Seen[Volume], error) {
+		Observe: func(ctx context.Context, a plan.Attempt, in CreateVolumeIn) (plan.Observed[Volume], error) {
 			if out, note, adopts := in.adopts(); adopts {
-				return plan.Seen[Volume]{Sight: plan.AsWanted, Out: out, Note: note}, nil
+				return plan.Observed[Volume]{State: plan.Satisfied, Out: out, Note: note}, nil
 			}
-			made, err := w.made(ctx, a.Token)
+			made, err := w.volumeOfToken(ctx, a.Token)
 			if err != nil {
-				return plan.Seen[Volume]{}, verdict(err)
+				return plan.Observed[Volume]{}, errorAction(err)
 			}
 			if made == nil {
-				return plan.Seen[Volume]{Sight: plan.Absent}, nil
+				return plan.Observed[Volume]{State: plan.Absent}, nil
 			}
-			return plan.Seen[Volume]{Sight: plan.Ours, Out: created(*made)}, nil
+			return plan.Observed[Volume]{State: plan.Ours, Out: created(*made)}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in CreateVolumeIn) (Volume, error) {
 			if out, _, adopts := in.adopts(); adopts {
@@ -73,7 +73,7 @@ func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 			}
 			v, err := w.Cloud.CreateVolume(ctx, in.request(a, c))
 			if err != nil {
-				return Volume{}, verdict(err)
+				return Volume{}, errorAction(err)
 			}
 			return created(v), nil
 		},
@@ -81,16 +81,16 @@ func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 		Adopts: CreateVolumeIn.adopts,
 		Preview: func(in CreateVolumeIn) plan.Preview {
 			if found, known := in.Found.Get(); known && found.Found {
-				return plan.Will(plan.PreviewAdopt, "adopt %s", found.VolumeID)
+				return plan.PreviewOf(plan.PreviewAdopt, "adopt %s", found.VolumeID)
 			}
 			c, known := in.Choice.Get()
 			switch {
 			case !known || c.Problem != "":
 				return plan.Preview{}
 			case c.SnapshotID != "":
-				return plan.Will(plan.PreviewCreate, "create %d GiB %s from %s (%s)", max(in.Size, c.Size), in.Type, c.SnapshotID, snapset.Ago(c.Created))
+				return plan.PreviewOf(plan.PreviewCreate, "create %d GiB %s from %s (%s)", max(in.Size, c.Size), in.Type, c.SnapshotID, snapset.Ago(c.Created))
 			}
-			return plan.Will(plan.PreviewCreate, "create %d GiB %s, empty", in.Size, in.Type)
+			return plan.PreviewOf(plan.PreviewCreate, "create %d GiB %s, empty", in.Size, in.Type)
 		},
 	}
 }
@@ -98,7 +98,7 @@ func (w *World) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 // request is the same for every try of an attempt, or EC2 would refuse the second: it compares all parameters.
 func (in CreateVolumeIn) request(a plan.Attempt, c Choice) ec2.CreateVolumeRequest {
 	tags := merged(in.Tags, map[string]string{TagToken: a.Token, TagRun: string(a.Run)})
-	if t, ok := begun(a.Run); ok {
+	if t, ok := runTime(a.Run); ok {
 		tags[TagCreated] = stamp(t)
 	}
 	r := ec2.CreateVolumeRequest{ClientToken: a.Token, Zone: in.Zone, Size: max(in.Size, c.Size), SnapshotID: c.SnapshotID, Type: in.Type,
@@ -119,8 +119,8 @@ func created(v ec2.Volume) Volume {
 	return Volume{VolumeID: v.ID, Created: true, Empty: v.SnapshotID == "", SnapshotID: v.SnapshotID, Size: v.Size}
 }
 
-// made finds the volume of a token; one that is going away is no more.
-func (w *World) made(ctx context.Context, token string) (*ec2.Volume, error) {
+// volumeOfToken finds the volume of a token; one that is going away is no more.
+func (w *Env) volumeOfToken(ctx context.Context, token string) (*ec2.Volume, error) {
 	volumes, err := w.Cloud.VolumesByTag(ctx, map[string]string{TagToken: token})
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (w *World) made(ctx context.Context, token string) (*ec2.Volume, error) {
 }
 
 // deleteVolume undoes the making. Detaching was undone before; EC2 may still be about it.
-func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolumeIn, out Volume) error {
+func (w *Env) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolumeIn, out Volume) error {
 	if out.VolumeID == "" || in.Found.Must().Found {
 		return nil
 	}
@@ -145,21 +145,21 @@ func (w *World) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolum
 			}
 		}
 		if err != nil {
-			return verdict(err)
+			return errorAction(err)
 		}
 		what := fmt.Sprintf("volume %s, which was mounted on %s", out.VolumeID, in.MountPoint)
 		how := fmt.Sprintf("; delete it with `aws ec2 delete-volume --volume-id %s` if you no longer need it", out.VolumeID)
 		return plan.Keep(what+how, errors.New(what+", remains and is billed"+how))
 	}
 	err := w.deleteWhenFree(ctx, out.VolumeID)
-	if a.Discard && err != nil && plan.VerdictOf(verdict(err)).Action == plan.ActTerminal {
-		return w.leaveDead(ctx, a, out.VolumeID, err)
+	if a.Discard && err != nil && plan.ActionOf(errorAction(err)).Action == plan.ActTerminal {
+		return w.keepFailed(ctx, a, out.VolumeID, err)
 	}
-	return verdict(err)
+	return errorAction(err)
 }
 
-// leaveDead marks a volume that died at birth and cannot be deleted: it must not keep a boot from going on.
-func (w *World) leaveDead(ctx context.Context, a plan.Attempt, id string, why error) error {
+// keepFailed marks a volume that died at birth and cannot be deleted: it must not keep a boot from going on.
+func (w *Env) keepFailed(ctx context.Context, a plan.Attempt, id string, why error) error {
 	w.log("warn", "an unusable volume is left over; delete it with `aws ec2 delete-volume --volume-id "+id+"`", "step", a.Step, "volume", id, "error", why)
 	if err := w.Cloud.CreateTags(ctx, []string{id}, map[string]string{TagFailed: stamp(time.Now())}); err != nil && !notFound(err) {
 		w.log("warn", "tagging it failed too", "step", a.Step, "volume", id, "error", err)

@@ -12,13 +12,13 @@ import (
 )
 
 // DeleteSnapshot deletes a snapshot that a clean-up decided on, unless things have changed since.
-var DeleteSnapshot = plan.Def[DeleteSnapshotIn, Deleted]{Kind: "delete-snapshot", Look: plan.ByState, Scope: plan.Cloud}
+var DeleteSnapshot = plan.Def[DeleteSnapshotIn, Deleted]{Kind: "delete-snapshot", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
 // DeleteSnapshotIn names the snapshot and what the decision went by.
 type DeleteSnapshotIn struct {
 	SnapshotID string   `json:"snapshot_id"`
 	Tags       string   `json:"tags"`             // TagDigest of the tags it had
-	Stands     []string `json:"stands,omitempty"` // snapshots that can be restored in its stead
+	ReplacedBy []string `json:"stands,omitempty"` // snapshots that can be restored in its stead
 	Image      string   `json:"image,omitempty"`  // that it belonged to, deregistered before
 }
 
@@ -27,8 +27,8 @@ type Deleted struct {
 	ID string `json:"id"`
 }
 
-// cannotBringBack ends every undo of a deletion.
-func cannotBringBack(id string) error {
+// irreversible ends every undo of a deletion.
+func irreversible(id string) error {
 	return plan.Terminal("", errors.New(id+" is deleted and cannot be recovered"))
 }
 
@@ -37,21 +37,21 @@ func changed(format string, args ...any) error {
 	return plan.Skip(fmt.Errorf("not deleted: "+format, args...))
 }
 
-func (w *World) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
+func (w *Env) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
 	return plan.Funcs[DeleteSnapshotIn, Deleted]{
-		Observe: func(ctx context.Context, _ plan.Attempt, in DeleteSnapshotIn) (plan.Seen[Deleted], error) {
-			there, err := w.Cloud.SnapshotsByID(ctx, append([]string{in.SnapshotID}, in.Stands...)...)
+		Observe: func(ctx context.Context, _ plan.Attempt, in DeleteSnapshotIn) (plan.Observed[Deleted], error) {
+			there, err := w.Cloud.SnapshotsByID(ctx, append([]string{in.SnapshotID}, in.ReplacedBy...)...)
 			if err != nil {
-				return plan.Seen[Deleted]{}, verdict(err)
+				return plan.Observed[Deleted]{}, errorAction(err)
 			}
 			s, exists := there[in.SnapshotID]
 			if !exists {
-				return plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.SnapshotID}, Note: "it is already deleted"}, nil
+				return plan.Observed[Deleted]{State: plan.Satisfied, Out: Deleted{in.SnapshotID}, Note: "it is already deleted"}, nil
 			}
 			if snapset.TagDigest(s.Tags) != in.Tags {
-				return plan.Seen[Deleted]{}, changed("its tags were changed after the plan was made")
+				return plan.Observed[Deleted]{}, changed("its tags were changed after the plan was made")
 			}
-			return plan.Seen[Deleted]{Sight: plan.Absent}, standing(there, in.Stands)
+			return plan.Observed[Deleted]{State: plan.Absent}, checkReplacements(there, in.ReplacedBy)
 		},
 		Do: func(ctx context.Context, _ plan.Attempt, in DeleteSnapshotIn) (Deleted, error) {
 			err := w.Cloud.DeleteSnapshot(ctx, in.SnapshotID)
@@ -63,19 +63,19 @@ func (w *World) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
 			case in.Image != "" && ec2.ClassOf(err) == ec2.InUse: // EC2 takes a moment to see that the image is gone
 				return Deleted{}, plan.Retry(2*time.Second, err)
 			}
-			return Deleted{}, verdict(err)
+			return Deleted{}, errorAction(err)
 		},
 		Undo: func(_ context.Context, _ plan.Attempt, in DeleteSnapshotIn, _ Deleted) error {
-			return cannotBringBack(in.SnapshotID)
+			return irreversible(in.SnapshotID)
 		},
 		Preview: func(in DeleteSnapshotIn) plan.Preview {
-			return plan.Will(plan.PreviewDelete, "delete %s", in.SnapshotID)
+			return plan.PreviewOf(plan.PreviewDelete, "delete %s", in.SnapshotID)
 		},
 	}
 }
 
-// standing says whether what was to be restored instead still can be.
-func standing(there map[string]ec2.Snapshot, stands []string) error {
+// checkReplacements says whether what was to be restored instead still can be.
+func checkReplacements(there map[string]ec2.Snapshot, stands []string) error {
 	for _, id := range stands {
 		s, exists := there[id]
 		if !exists {

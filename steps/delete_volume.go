@@ -12,15 +12,15 @@ import (
 )
 
 // DeleteVolume deletes a volume: one that this run made, or one that a clean-up decided on, unless things have changed since.
-var DeleteVolume = plan.Def[DeleteVolumeIn, Deleted]{Kind: "delete-volume", Look: plan.ByState, Scope: plan.Cloud}
+var DeleteVolume = plan.Def[DeleteVolumeIn, Deleted]{Kind: "delete-volume", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
 // DeleteVolumeIn names the volume: by Made, which may turn out not to have been made, or by its id and what the decision
 // went by.
 type DeleteVolumeIn struct {
-	Made     plan.Value[Volume] `json:"made,omitzero"`
-	VolumeID string             `json:"volume_id,omitempty"`
-	Tags     string             `json:"tags,omitempty"`   // TagDigest of the tags it had
-	Stands   []string           `json:"stands,omitempty"` // snapshots that have what is on it
+	Made       plan.Value[Volume] `json:"made,omitzero"`
+	VolumeID   string             `json:"volume_id,omitempty"`
+	Tags       string             `json:"tags,omitempty"`   // TagDigest of the tags it had
+	ReplacedBy []string           `json:"stands,omitempty"` // snapshots that have what is on it
 }
 
 // decided says that a clean-up decided on the volume.
@@ -28,59 +28,59 @@ func (in DeleteVolumeIn) decided() bool { return in.VolumeID != "" }
 
 func (in DeleteVolumeIn) id() string { return cmp.Or(in.VolumeID, in.Made.Must().VolumeID) }
 
-func (w *World) deleteOneVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
+func (w *Env) deleteOneVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 	return plan.Funcs[DeleteVolumeIn, Deleted]{
-		Observe: func(ctx context.Context, _ plan.Attempt, in DeleteVolumeIn) (plan.Seen[Deleted], error) {
+		Observe: func(ctx context.Context, _ plan.Attempt, in DeleteVolumeIn) (plan.Observed[Deleted], error) {
 			if !in.decided() {
 				return w.seeMade(ctx, in)
 			}
 			v, err := w.Cloud.Volume(ctx, in.VolumeID)
-			gone := plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.VolumeID}, Note: "it is already deleted"}
+			gone := plan.Observed[Deleted]{State: plan.Satisfied, Out: Deleted{in.VolumeID}, Note: "it is already deleted"}
 			switch {
 			case notFound(err):
 				return gone, nil
 			case err != nil:
-				return plan.Seen[Deleted]{}, verdict(err)
+				return plan.Observed[Deleted]{}, errorAction(err)
 			case v.State == "deleting" || v.State == "deleted":
 				return gone, nil
 			case v.State != "available":
-				return plan.Seen[Deleted]{}, changed("it is %s", v.State)
+				return plan.Observed[Deleted]{}, changed("it is %s", v.State)
 			case snapset.TagDigest(v.Tags) != in.Tags:
-				return plan.Seen[Deleted]{}, changed("its tags were changed after the plan was made")
-			case len(in.Stands) == 0:
-				return plan.Seen[Deleted]{Sight: plan.Absent}, nil
+				return plan.Observed[Deleted]{}, changed("its tags were changed after the plan was made")
+			case len(in.ReplacedBy) == 0:
+				return plan.Observed[Deleted]{State: plan.Absent}, nil
 			}
-			there, err := w.Cloud.SnapshotsByID(ctx, in.Stands...)
+			there, err := w.Cloud.SnapshotsByID(ctx, in.ReplacedBy...)
 			if err != nil {
-				return plan.Seen[Deleted]{}, verdict(err)
+				return plan.Observed[Deleted]{}, errorAction(err)
 			}
-			return plan.Seen[Deleted]{Sight: plan.Absent}, standing(there, in.Stands)
+			return plan.Observed[Deleted]{State: plan.Absent}, checkReplacements(there, in.ReplacedBy)
 		},
 		Do: func(ctx context.Context, _ plan.Attempt, in DeleteVolumeIn) (Deleted, error) {
 			if !in.decided() {
-				return Deleted{in.id()}, verdict(w.deleteWhenFree(ctx, in.id()))
+				return Deleted{in.id()}, errorAction(w.deleteWhenFree(ctx, in.id()))
 			}
 			err := w.Cloud.DeleteVolume(ctx, in.VolumeID)
 			if notFound(err) { // a look has just shown it: look again
 				err = plan.Retry(time.Second, err)
 			}
-			return Deleted{in.VolumeID}, verdict(err)
+			return Deleted{in.VolumeID}, errorAction(err)
 		},
 		Undo: func(_ context.Context, _ plan.Attempt, in DeleteVolumeIn, _ Deleted) error {
-			return cannotBringBack(in.id())
+			return irreversible(in.id())
 		},
 		Preview: func(in DeleteVolumeIn) plan.Preview {
 			if in.id() == "" {
-				return plan.Will(plan.PreviewDelete, "delete the volume")
+				return plan.PreviewOf(plan.PreviewDelete, "delete the volume")
 			}
-			return plan.Will(plan.PreviewDelete, "delete %s", in.id())
+			return plan.PreviewOf(plan.PreviewDelete, "delete %s", in.id())
 		},
 	}
 }
 
 // seeMade looks for a volume that this run may have made. One that was there before is not this run's to delete.
-func (w *World) seeMade(ctx context.Context, in DeleteVolumeIn) (plan.Seen[Deleted], error) {
-	gone := plan.Seen[Deleted]{Sight: plan.AsWanted, Out: Deleted{in.id()}, Note: "it is already deleted"}
+func (w *Env) seeMade(ctx context.Context, in DeleteVolumeIn) (plan.Observed[Deleted], error) {
+	gone := plan.Observed[Deleted]{State: plan.Satisfied, Out: Deleted{in.id()}, Note: "it is already deleted"}
 	made, known := in.Made.Get()
 	switch {
 	case !known || made.VolumeID == "":
@@ -94,13 +94,13 @@ func (w *World) seeMade(ctx context.Context, in DeleteVolumeIn) (plan.Seen[Delet
 		return gone, w.volumeGone(ctx, made.VolumeID, err)
 	}
 	if err == nil && v.State != "deleting" && v.State != "deleted" {
-		gone = plan.Seen[Deleted]{Sight: plan.Absent}
+		gone = plan.Observed[Deleted]{State: plan.Absent}
 	}
-	return gone, verdict(err)
+	return gone, errorAction(err)
 }
 
 // deleteWhenFree deletes a volume once it is neither being created nor being detached.
-func (w *World) deleteWhenFree(ctx context.Context, id string) error {
+func (w *Env) deleteWhenFree(ctx context.Context, id string) error {
 	v, err := w.Cloud.WaitVolume(ctx, id, func(v ec2.Volume) (bool, error) { return v.State != "creating" && v.State != "in-use", nil }, nil)
 	switch {
 	case notFound(err):

@@ -11,7 +11,7 @@ import (
 )
 
 // Detach begins to take a volume off this instance. The volume remains, and says so by a tag, unless it is deleted next.
-var Detach = plan.Def[DetachIn, Detached]{Kind: "detach", Look: plan.ByState, Scope: plan.Cloud}
+var Detach = plan.Def[DetachIn, Detached]{Kind: "detach", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
 // DetachIn names the volume. MountPoint and Device may be left out where a reference gives them.
 type DetachIn struct {
@@ -40,38 +40,38 @@ type beforeDetach struct {
 	DeleteOnTermination bool   `json:"delete_on_termination"`
 }
 
-func (w *World) detach() plan.Funcs[DetachIn, Detached] {
+func (w *Env) detach() plan.Funcs[DetachIn, Detached] {
 	return plan.Funcs[DetachIn, Detached]{
-		Observe: func(ctx context.Context, _ plan.Attempt, in DetachIn) (plan.Seen[Detached], error) {
+		Observe: func(ctx context.Context, _ plan.Attempt, in DetachIn) (plan.Observed[Detached], error) {
 			id := in.id()
 			if id == "" {
-				return plan.Seen[Detached]{Sight: plan.AsWanted, Note: "no volume is attached"}, nil
+				return plan.Observed[Detached]{State: plan.Satisfied, Note: "no volume is attached"}, nil
 			}
 			v, err := w.Cloud.Volume(ctx, id)
 			if notFound(err) {
-				return plan.Seen[Detached]{Sight: plan.AsWanted, Note: id + " no longer exists"}, nil
+				return plan.Observed[Detached]{State: plan.Satisfied, Note: id + " no longer exists"}, nil
 			}
 			if err != nil {
-				return plan.Seen[Detached]{}, verdict(err)
+				return plan.Observed[Detached]{}, errorAction(err)
 			}
 			at, on := v.On(w.Instance.ID)
 			if !on || at.State == "detaching" || at.State == "busy" {
-				return plan.Seen[Detached]{Sight: plan.AsWanted, Out: in.out()}, nil
+				return plan.Observed[Detached]{State: plan.Satisfied, Out: in.out()}, nil
 			}
-			return plan.Seen[Detached]{Sight: plan.Absent, Before: beforeDetach{at.Device, at.DeleteOnTermination}}, nil
+			return plan.Observed[Detached]{State: plan.Absent, Before: beforeDetach{at.Device, at.DeleteOnTermination}}, nil
 		},
 		Do: func(ctx context.Context, _ plan.Attempt, in DetachIn) (Detached, error) {
 			id := in.id()
-			if err := w.mustBeFree(ctx, in.query()); err != nil {
+			if err := w.checkNotInUse(ctx, in.query()); err != nil {
 				return Detached{}, err
 			}
 			if !in.ThenDeleted { // before the detaching: after it a crash would leave a volume that does not say where it comes from
 				if err := w.Cloud.CreateTags(ctx, []string{id}, map[string]string{TagDetached: stamp(time.Now())}); err != nil {
-					return Detached{}, verdict(err)
+					return Detached{}, errorAction(err)
 				}
 			}
 			if err := w.Cloud.DetachVolume(ctx, id, w.Instance.ID, ""); err != nil {
-				return Detached{}, verdict(err)
+				return Detached{}, errorAction(err)
 			}
 			return in.out(), nil
 		},
@@ -81,13 +81,13 @@ func (w *World) detach() plan.Funcs[DetachIn, Detached] {
 			_, looked := in.Found.Get()
 			switch {
 			case id != "" && in.ThenDeleted:
-				return plan.Will(plan.PreviewChange, "detach %s", id)
+				return plan.PreviewOf(plan.PreviewChange, "detach %s", id)
 			case id != "":
-				return plan.Will(plan.PreviewChange, "detach %s; it remains and is billed", id)
+				return plan.PreviewOf(plan.PreviewChange, "detach %s; it remains and is billed", id)
 			case looked:
-				return plan.Will(plan.PreviewNone, "no volume attached")
+				return plan.PreviewOf(plan.PreviewNone, "no volume attached")
 			}
-			return plan.Will(plan.PreviewChange, "detach %s", in.Device)
+			return plan.PreviewOf(plan.PreviewChange, "detach %s", in.Device)
 		},
 	}
 }
@@ -105,7 +105,7 @@ func (in DetachIn) out() Detached {
 }
 
 // attachAgain undoes a detach, with the attachment's own delete-on-termination.
-func (w *World) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ Detached) error {
+func (w *Env) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ Detached) error {
 	var before beforeDetach
 	if err := json.Unmarshal(a.Before, &before); err != nil || before.Device == "" {
 		return fmt.Errorf("cannot attach %s again: the attachment was not recorded", in.id())
@@ -113,25 +113,25 @@ func (w *World) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ 
 	id := in.id()
 	v, err := w.Cloud.Volume(ctx, id)
 	if err != nil {
-		return settling(err)
+		return eventualErrorAction(err)
 	}
 	if at, on := v.On(w.Instance.ID); on && (at.State == "detaching" || at.State == "busy") {
-		if err := w.seeDetached(ctx, a, id); err != nil {
+		if err := w.awaitDetached(ctx, a, id); err != nil {
 			return err
 		}
 		v.Attachments = nil
 	}
 	if _, on := v.On(w.Instance.ID); !on {
 		if _, err := w.Cloud.AttachVolume(ctx, id, w.Instance.ID, before.Device); err != nil {
-			return settling(err)
+			return eventualErrorAction(err)
 		}
 	}
-	at, err := w.seeAttached(ctx, a, id, before.Device, time.Duration(in.Patience))
+	at, err := w.awaitAttached(ctx, a, id, before.Device, time.Duration(in.Patience))
 	if err != nil {
 		return err
 	}
 	if err := w.Cloud.SetDeleteOnTermination(ctx, w.Instance.ID, at.Device, before.DeleteOnTermination); err != nil {
-		return settling(err)
+		return eventualErrorAction(err)
 	}
-	return verdict(w.Cloud.DeleteTags(ctx, []string{id}, []string{TagDetached}))
+	return errorAction(w.Cloud.DeleteTags(ctx, []string{id}, []string{TagDetached}))
 }

@@ -57,7 +57,7 @@ func choicesFacts(all Choices) (facts plan.Facts) {
 	return facts
 }
 
-func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
+func (w *Env) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 	return plan.Funcs[FindSnapshotIn, Choices]{
 		Facts: choicesFacts,
 		Do: func(ctx context.Context, _ plan.Attempt, in FindSnapshotIn) (Choices, error) {
@@ -77,24 +77,24 @@ func (w *World) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 			if err != nil {
 				return nil, err
 			}
-			if err := w.caughtUp(snapshots); err != nil {
+			if err := w.checkCaughtUp(snapshots); err != nil {
 				return nil, err
 			}
-			return w.warnOfMisses(ctx, in, snapshots, chooseBeside(in.Search.request(wished), unsure, snapshots)), nil
+			return w.warnOfNearMisses(ctx, in, snapshots, chooseWithUncertain(in.Search.request(wished), unsure, snapshots)), nil
 		},
 	}
 }
 
-// lagBound is how long EC2 may go without showing a label that this machine has given. After that its snapshot was deleted.
-const lagBound = 15 * time.Second
+// maxLag is how long EC2 may go without showing a label that this machine has given. After that its snapshot was deleted.
+const maxLag = 15 * time.Second
 
-// caughtUp asks to look again while what EC2 shows is older than what this machine labelled a moment ago: the set before it
+// checkCaughtUp asks to look again while what EC2 shows is older than what this machine labelled a moment ago: the set before it
 // would be restored, and what was written in between be lost.
-func (w *World) caughtUp(snapshots *snapset.Index) error {
-	if w.LookOnly || w.LabelledLately == nil {
+func (w *Env) checkCaughtUp(snapshots *snapset.Index) error {
+	if w.PreviewOnly || w.RecentlyLabelled == nil {
 		return nil
 	}
-	missing := snapshots.Unlabelled(w.LabelledLately())
+	missing := snapshots.Unlabelled(w.RecentlyLabelled())
 	if len(missing) == 0 {
 		return nil
 	}
@@ -104,7 +104,7 @@ func (w *World) caughtUp(snapshots *snapset.Index) error {
 	}
 	behind := time.Since(w.behindSince)
 	w.mu.Unlock()
-	if behind >= cmp.Or(w.LagBound, lagBound) {
+	if behind >= cmp.Or(w.MaxLag, maxLag) {
 		return nil
 	}
 	return plan.Retry(500*time.Millisecond, fmt.Errorf("EC2 does not show the new label of %s yet", missing[0]))
@@ -115,7 +115,7 @@ func (s Search) request(mountPoints []string) snapset.Request {
 }
 
 // candidates are all snapshots that bear the filter tags, of one describe, which lanes that ask together share.
-func (w *World) candidates(ctx context.Context, s Search) (*snapset.Index, error) {
+func (w *Env) candidates(ctx context.Context, s Search) (*snapset.Index, error) {
 	tags, err := json.Marshal(s.FilterTags) // in the order of its keys
 	if err != nil {
 		return nil, fmt.Errorf("internal error: %w", err)
@@ -126,10 +126,10 @@ func (w *World) candidates(ctx context.Context, s Search) (*snapset.Index, error
 	}
 	w.mu.Unlock()
 	snapshots, err := w.indexes.Ask(ctx, "find snapshots", string(tags))
-	return snapshots, verdict(err)
+	return snapshots, errorAction(err)
 }
 
-func (w *World) indexOf(ctx context.Context, filterTags string) (*snapset.Index, error) {
+func (w *Env) indexOf(ctx context.Context, filterTags string) (*snapset.Index, error) {
 	var tags map[string]string
 	if err := json.Unmarshal([]byte(filterTags), &tags); err != nil {
 		return nil, fmt.Errorf("internal error: %w", err)
@@ -142,9 +142,9 @@ func (w *World) indexOf(ctx context.Context, filterTags string) (*snapset.Index,
 	return index, w.Cloud.EachSnapshot(ctx, query, index.Add)
 }
 
-// chooseBeside chooses for the wished mount points, and for the unsure ones as far as that changes nothing for those:
+// chooseWithUncertain chooses for the wished mount points, and for the unsure ones as far as that changes nothing for those:
 // they may never need it, and two sets are never mixed.
-func chooseBeside(wish snapset.Request, unsure []string, snapshots *snapset.Index) []Choice {
+func chooseWithUncertain(wish snapset.Request, unsure []string, snapshots *snapset.Index) []Choice {
 	both := wish
 	both.MountPoints = slices.Concat(wish.MountPoints, unsure)
 	all := snapshots.Choose(both)
@@ -162,9 +162,9 @@ func chooseBeside(wish snapset.Request, unsure []string, snapshots *snapset.Inde
 	return chosen
 }
 
-// warnOfMisses looks, where a mount point has no snapshot at all, for those that were perhaps meant: with one call for all
+// warnOfNearMisses looks, where a mount point has no snapshot at all, for those that were perhaps meant: with one call for all
 // such mount points. That it cannot look is no reason not to go on.
-func (w *World) warnOfMisses(ctx context.Context, in FindSnapshotIn, snapshots *snapset.Index, chosen Choices) Choices {
+func (w *Env) warnOfNearMisses(ctx context.Context, in FindSnapshotIn, snapshots *snapset.Index, chosen Choices) Choices {
 	unknown := snapset.Unknowns(chosen)
 	if len(unknown) == 0 {
 		return chosen
@@ -173,12 +173,12 @@ func (w *World) warnOfMisses(ctx context.Context, in FindSnapshotIn, snapshots *
 	for _, lane := range in.Lanes {
 		declared = append(declared, lane.MountPoint)
 	}
-	misses := snapset.MissesOf(chosen, in.Search.FilterTags, declared, snapshots)
+	misses := snapset.NearMissesOf(chosen, in.Search.FilterTags, declared, snapshots)
 	if err := w.Cloud.EachSnapshot(ctx, MissQuery(unknown), misses.Add); err != nil {
 		w.log("warn", "cannot search for snapshots that differ in one tag", "mount_points", strings.Join(unknown, " "), "error", err)
 	}
 	misses.Warn()
-	if !w.LookOnly { // a plan shows them itself
+	if !w.PreviewOnly { // a plan shows them itself
 		for _, warning := range chosen.Warnings() {
 			w.log("warn", warning)
 		}

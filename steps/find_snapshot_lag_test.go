@@ -29,16 +29,16 @@ func TestAnOlderSetIsNotRestoredBecauseEC2Lags(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				lately := func() []string { return c.lately }
-				w := &World{LabelledLately: lately}
-				err := w.caughtUp(snapset.IndexOf(c.shown))
-				if (err != nil) != c.behind || err != nil && plan.VerdictOf(err).Action != plan.ActRetry {
+				w := &Env{RecentlyLabelled: lately}
+				err := w.checkCaughtUp(snapset.IndexOf(c.shown))
+				if (err != nil) != c.behind || err != nil && plan.ActionOf(err).Action != plan.ActRetry {
 					t.Fatalf("behind %v: %v", c.behind, err)
 				}
-				time.Sleep(lagBound)
-				if err := w.caughtUp(snapset.IndexOf(c.shown)); err != nil {
-					t.Errorf("after %s, when it must have been deleted: %v", lagBound, err)
+				time.Sleep(maxLag)
+				if err := w.checkCaughtUp(snapset.IndexOf(c.shown)); err != nil {
+					t.Errorf("after %s, when it must have been deleted: %v", maxLag, err)
 				}
-				if w := (&World{LabelledLately: lately, LookOnly: true}); w.caughtUp(snapset.IndexOf(c.shown)) != nil {
+				if w := (&Env{RecentlyLabelled: lately, PreviewOnly: true}); w.checkCaughtUp(snapset.IndexOf(c.shown)) != nil {
 					t.Error("a plan that is only shown waits")
 				}
 			})

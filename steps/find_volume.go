@@ -69,14 +69,14 @@ func (f FoundVolume) Facts() plan.Facts {
 	return plan.Facts{VolumeID: f.VolumeID, Device: f.Device, Path: f.Node, SizeGiB: f.Size, Remarks: remark(f.Note)}
 }
 
-func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
+func (w *Env) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 	return plan.Funcs[FindVolumeIn, FoundVolume]{
 		Do: func(ctx context.Context, _ plan.Attempt, in FindVolumeIn) (FoundVolume, error) {
-			attached, at, err := w.agreed(ctx, in)
+			attached, at, err := w.awaitAgreement(ctx, in)
 			if err != nil {
 				return FoundVolume{}, err
 			}
-			volume, found := underName(attached, w.Instance.ID, in.Device)
+			volume, found := attachedAt(attached, w.Instance.ID, in.Device)
 			if found && at.device != nil && at.device.VolumeID == "" { // Xen tells no serial: go by the name
 				q := linux.DeviceQuery{VolumeID: volume.ID, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(volume.Size), Rivals: in.Rivals}
 				if d, ok, err := w.Host.FindDevice(ctx, q); err != nil {
@@ -91,14 +91,14 @@ func (w *World) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 				w.log("warn", "the volume to snapshot is mounted read-only; the kernel does this after a file system error, see `dmesg`", "mount_point", in.MountPoint)
 			}
 			if in.For == ToMount {
-				err = w.judgeForMount(in, attached, volume, out, at)
+				err = w.checkForMount(in, attached, volume, out, at)
 			} else {
-				err = judgeForUse(in, volume, out, at)
+				err = checkForUse(in, volume, out, at)
 			}
 			return out, err
 		},
 		Preview: func(in FindVolumeIn) plan.Preview {
-			return plan.Will(plan.PreviewRead, "check %s and %s", in.Device, in.MountPoint)
+			return plan.PreviewOf(plan.PreviewRead, "check %s and %s", in.Device, in.MountPoint)
 		},
 	}
 }
@@ -111,19 +111,19 @@ const (
 	disagreementPause = 500 * time.Millisecond
 )
 
-// agreed returns what EC2 shows attached and what is mounted at the lane's mount point, once the two agree, or else as
+// awaitAgreement returns what EC2 shows attached and what is mounted at the lane's mount point, once the two agree, or else as
 // they stand.
-func (w *World) agreed(ctx context.Context, in FindVolumeIn) ([]ec2.Volume, occupant, error) {
+func (w *Env) awaitAgreement(ctx context.Context, in FindVolumeIn) ([]ec2.Volume, occupant, error) {
 	for deadline := time.Now().Add(disagreement); ; {
 		attached, err := w.Cloud.AttachedVolumes(ctx, w.Instance.ID)
 		if err != nil {
-			return nil, occupant{}, verdict(err)
+			return nil, occupant{}, errorAction(err)
 		}
 		at, err := w.occupantOf(in.MountPoint)
 		if err != nil {
 			return nil, occupant{}, err
 		}
-		if w.agree(ctx, in, attached, at) || time.Now().After(deadline) {
+		if w.agrees(ctx, in, attached, at) || time.Now().After(deadline) {
 			return attached, at, nil
 		}
 		select {
@@ -134,12 +134,12 @@ func (w *World) agreed(ctx context.Context, in FindVolumeIn) ([]ec2.Volume, occu
 	}
 }
 
-// agree: a volume that is mounted is attached, and one that has been attached under the lane's name is a device.
-func (w *World) agree(ctx context.Context, in FindVolumeIn, attached []ec2.Volume, at occupant) bool {
+// agrees: a volume that is mounted is attached, and one that has been attached under the lane's name is a device.
+func (w *Env) agrees(ctx context.Context, in FindVolumeIn, attached []ec2.Volume, at occupant) bool {
 	if at.device != nil && at.device.VolumeID != "" && !slices.ContainsFunc(attached, func(v ec2.Volume) bool { return v.ID == at.device.VolumeID }) {
 		return false
 	}
-	v, found := underName(attached, w.Instance.ID, in.Device)
+	v, found := attachedAt(attached, w.Instance.ID, in.Device)
 	if a, _ := v.On(w.Instance.ID); !found || a.State != "attached" || at.mounted {
 		return true
 	}
@@ -155,7 +155,7 @@ type occupant struct {
 	why     error // device is nil
 }
 
-func (w *World) occupantOf(mountPoint string) (occupant, error) {
+func (w *Env) occupantOf(mountPoint string) (occupant, error) {
 	m, mounted, err := w.Host.MountAt(mountPoint)
 	if err != nil || !mounted {
 		return occupant{}, err
@@ -185,7 +185,7 @@ func (o occupant) partition() int {
 	return o.device.Mounted.Number
 }
 
-func underName(attached []ec2.Volume, instance, device string) (ec2.Volume, bool) {
+func attachedAt(attached []ec2.Volume, instance, device string) (ec2.Volume, bool) {
 	for _, v := range attached {
 		if a, on := v.On(instance); on && SameDeviceName(a.Device, device) {
 			return v, true
@@ -194,7 +194,7 @@ func underName(attached []ec2.Volume, instance, device string) (ec2.Volume, bool
 	return ec2.Volume{}, false
 }
 
-func (w *World) describeFound(v ec2.Volume, found bool, at occupant) FoundVolume {
+func (w *Env) describeFound(v ec2.Volume, found bool, at occupant) FoundVolume {
 	if !found {
 		return FoundVolume{}
 	}
@@ -210,8 +210,8 @@ func (w *World) describeFound(v ec2.Volume, found bool, at occupant) FoundVolume
 	return out
 }
 
-// judgeForMount: what is there bears our tags and is adopted, or is in the way.
-func (w *World) judgeForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volume, out FoundVolume, at occupant) error {
+// checkForMount: what is there bears our tags and is adopted, or is in the way.
+func (w *Env) checkForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volume, out FoundVolume, at occupant) error {
 	inTheWay := func(hint string, format string, a ...any) error {
 		err := fmt.Errorf("cannot mount a volume on %s: "+format, append([]any{in.MountPoint}, a...)...)
 		if in.IgnoreForeign {
@@ -252,8 +252,8 @@ func (w *World) judgeForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volu
 	return nil
 }
 
-// judgeForUse: what is frozen must be what is snapshotted, and what is unmounted what is detached.
-func judgeForUse(in FindVolumeIn, v ec2.Volume, out FoundVolume, at occupant) error {
+// checkForUse: what is frozen must be what is snapshotted, and what is unmounted what is detached.
+func checkForUse(in FindVolumeIn, v ec2.Volume, out FoundVolume, at occupant) error {
 	refuse := func(hint, format string, a ...any) error {
 		return plan.Terminal(hint, fmt.Errorf("cannot %s the volume of %s: "+format, append([]any{in.For, in.MountPoint}, a...)...))
 	}

@@ -72,7 +72,7 @@ func TestWhatIsFoundUnderADeviceName(t *testing.T) {
 	}
 	for _, c := range cases {
 		synctestRun(t, c.name, func(t *testing.T) {
-			w := &World{Cloud: &fakeCloud{attached: c.cloud}, Host: &fakeHost{mounts: c.mounts}, Instance: Instance{ID: "i-1"}}
+			w := &Env{Cloud: &fakeCloud{attached: c.cloud}, Host: &fakeHost{mounts: c.mounts}, Instance: Instance{ID: "i-1"}}
 			got, err := w.findVolume().Do(t.Context(), attempt("find-volume:/mnt/a"),
 				FindVolumeIn{For: c.op, Device: "/dev/sdf", MountPoint: "/mnt/a", FilterTags: lane, IgnoreForeign: c.flag})
 			id := got.VolumeID
@@ -91,7 +91,7 @@ func TestWhatIsFoundUnderADeviceName(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Fatalf("error %v, want one that says %q", err, c.err)
 			}
-			v := plan.VerdictOf(err)
+			v := plan.ActionOf(err)
 			if v.Action != c.action {
 				t.Errorf("verdict %s, want %s", v.Action, c.action)
 			}
@@ -143,7 +143,7 @@ func TestAViewOfEC2ThatDisagreesWithTheKernelIsNotBelievedAtOnce(t *testing.T) {
 		{"attached for good without a device", "mount", [][]ec2.Volume{attached}, nil, nil, "vol-1"},
 	} {
 		synctestRun(t, c.name, func(t *testing.T) {
-			w := &World{Cloud: &lagging{views: c.views}, Host: &fakeHost{mounts: c.mounts, nitro: c.nitro}, Instance: Instance{ID: "i-1"}}
+			w := &Env{Cloud: &lagging{views: c.views}, Host: &fakeHost{mounts: c.mounts, nitro: c.nitro}, Instance: Instance{ID: "i-1"}}
 			got, err := w.findVolume().Do(t.Context(), attempt("find-volume:/mnt/a"), FindVolumeIn{For: c.op, Device: "/dev/sdf", MountPoint: "/mnt/a", FilterTags: lane})
 			if err != nil || got.VolumeID != c.found {
 				t.Errorf("found %q, %v; want %q", got.VolumeID, err, c.found)
@@ -152,9 +152,9 @@ func TestAViewOfEC2ThatDisagreesWithTheKernelIsNotBelievedAtOnce(t *testing.T) {
 	}
 }
 
-func TestSnapshotsAreNotLookedAtWhenEveryVolumeIsThere(t *testing.T) {
+func TestSnapshotsAreNotDescribedWhenEveryVolumeExists(t *testing.T) {
 	cloud := &fakeCloud{snapshots: func(ec2.SnapshotQuery) ([]ec2.Snapshot, error) { return nil, nil }}
-	w := &World{Cloud: cloud}
+	w := &Env{Cloud: cloud}
 	found := plan.Literal(FoundVolume{Found: true, VolumeID: "vol-1"})
 	in := FindSnapshotIn{Lanes: []SnapshotLane{{"/mnt/a", found}, {"/mnt/b", found}}, Search: Search{FilterTags: map[string]string{"role": "a*b"}}}
 	got, err := w.findSnapshot().Do(t.Context(), attempt("find-snapshot"), in)
@@ -180,7 +180,7 @@ func TestSnapshotsAreNotLookedAtWhenEveryVolumeIsThere(t *testing.T) {
 	}
 }
 
-func TestALaneWhoseLookFailedIsChosenForBesideTheOthers(t *testing.T) {
+func TestALaneWithAFailedReadIsChosenForWithTheOthers(t *testing.T) {
 	at := func(id, mountPoint, run, members string, hour int) ec2.Snapshot {
 		return ec2.Snapshot{ID: id, State: "completed", Started: time.Date(2026, 1, 2, hour, 0, 0, 0, time.UTC), Tags: map[string]string{
 			TagMountPoint: mountPoint, TagRun: run, TagToken: "token of " + run, TagMembers: members, TagState: Consistent}}
@@ -200,7 +200,7 @@ func TestALaneWhoseLookFailedIsChosenForBesideTheOthers(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, c := range chooseBeside(snapset.Request{Group: true, MayCreate: true, MountPoints: tt.sure}, tt.unsure, snapset.IndexOf(tt.snapshots)) {
+			for _, c := range chooseWithUncertain(snapset.Request{Group: true, MayCreate: true, MountPoints: tt.sure}, tt.unsure, snapset.IndexOf(tt.snapshots)) {
 				got = append(got, cmp.Or(c.SnapshotID, "none"))
 				if c.SnapshotID == "" && (c.Problem == "" || c.Hint == "" || c.Create) {
 					t.Errorf("%s: no snapshot, and no word why: %+v", c.MountPoint, c)

@@ -13,7 +13,7 @@ import (
 )
 
 // Freeze opens an atomic section: it readies all that a snapshot needs, and then freezes the section's file systems.
-var Freeze = plan.Def[FreezeIn, FrozenMounts]{Kind: "freeze", Look: plan.Blind, Scope: plan.Cloud}
+var Freeze = plan.Def[FreezeIn, FrozenMounts]{Kind: "freeze", ObserveBy: plan.Blind, Scope: plan.Cloud}
 
 // FreezeIn names the mounts, and the hooks that hold something across the freeze.
 type FreezeIn struct {
@@ -29,16 +29,16 @@ type Member struct {
 	Found      plan.Value[FoundVolume] `json:"found"`
 }
 
-// FrozenMounts is what was frozen. That a window is open lives in the World alone.
+// FrozenMounts is what was frozen. That a window is open lives in the Env alone.
 type FrozenMounts struct {
 	Mounts []string `json:"mounts"`
 }
 
-// mostExcluded is how many data volumes CreateSnapshots can leave out.
+// maxExcluded is how many data volumes CreateSnapshots can leave out.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html
-const mostExcluded = 40
+const maxExcluded = 40
 
-func (w *World) freeze() plan.Funcs[FreezeIn, FrozenMounts] {
+func (w *Env) freeze() plan.Funcs[FreezeIn, FrozenMounts] {
 	return plan.Funcs[FreezeIn, FrozenMounts]{
 		Do: func(ctx context.Context, a plan.Attempt, in FreezeIn) (FrozenMounts, error) {
 			if w.windowOf(a) != nil {
@@ -51,15 +51,15 @@ func (w *World) freeze() plan.Funcs[FreezeIn, FrozenMounts] {
 		},
 		Preview: func(in FreezeIn) plan.Preview {
 			if len(in.Mounts) == 1 {
-				return plan.Will(plan.PreviewRun, "freeze %s", in.Mounts[0].MountPoint)
+				return plan.PreviewOf(plan.PreviewRun, "freeze %s", in.Mounts[0].MountPoint)
 			}
-			return plan.Will(plan.PreviewRun, "freeze %d file systems at once", len(in.Mounts))
+			return plan.PreviewOf(plan.PreviewRun, "freeze %d file systems at once", len(in.Mounts))
 		},
 	}
 }
 
 // openWindow does everything that takes time before the first file system stands still.
-func (w *World) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win *window) (out FrozenMounts, err error) {
+func (w *Env) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win *window) (out FrozenMounts, err error) {
 	if win.exclude, err = w.excluded(ctx, in.Mounts); err != nil {
 		return out, err
 	}
@@ -68,19 +68,19 @@ func (w *World) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win
 		mounts = append(mounts, guard.Mount{Path: m.MountPoint, Dev: m.Found.Must().Dev})
 		out.Mounts = append(out.Mounts, m.MountPoint)
 	}
-	if err := w.startHeld(ctx, a, in.Held, win); err != nil {
+	if err := w.startHeldHooks(ctx, a, in.Held, win); err != nil {
 		return out, err
 	}
 	if win.guard, err = w.Freezer.Start(ctx, a.Run, a.Section, mounts, FreezeOptions{MaxHold: time.Duration(in.MaxHold), Expedite: in.Expedite}); err != nil {
 		return out, err
 	}
 	if err := w.Cloud.Warm(ctx); err != nil {
-		return out, sectionVerdict(err)
+		return out, sectionErrorAction(err)
 	}
 	if err := w.syncAll(ctx, mounts); err != nil { // the last thing: writers go on dirtying
 		return out, err
 	}
-	if err := win.stillHeld(); err != nil {
+	if err := win.checkHeld(); err != nil {
 		return out, err
 	}
 	if err := win.guard.Freeze(ctx); err != nil {
@@ -95,13 +95,13 @@ func (w *World) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win
 }
 
 // excluded lists the attached data volumes that are not in the section. One volume by itself is snapshotted by name.
-func (w *World) excluded(ctx context.Context, members []Member) ([]string, error) {
+func (w *Env) excluded(ctx context.Context, members []Member) ([]string, error) {
 	if len(members) == 1 {
 		return nil, nil
 	}
 	attached, err := w.Cloud.AttachedVolumes(ctx, w.Instance.ID)
 	if err != nil {
-		return nil, sectionVerdict(err)
+		return nil, sectionErrorAction(err)
 	}
 	var out []string
 	for _, v := range attached {
@@ -111,15 +111,15 @@ func (w *World) excluded(ctx context.Context, members []Member) ([]string, error
 			out = append(out, v.ID)
 		}
 	}
-	if len(out) > mostExcluded {
+	if len(out) > maxExcluded {
 		return nil, plan.Terminal(`set consistency = "volume" in the settings, so that each volume is frozen and snapshotted separately`,
-			fmt.Errorf("cannot snapshot %d volumes together: %d other volumes are attached, and EC2 can exclude at most %d", len(members), len(out), mostExcluded))
+			fmt.Errorf("cannot snapshot %d volumes together: %d other volumes are attached, and EC2 can exclude at most %d", len(members), len(out), maxExcluded))
 	}
 	return out, nil
 }
 
-// startHeld starts the programs that hold something, one after the other.
-func (w *World) startHeld(ctx context.Context, a plan.Attempt, hooks []HookIn, win *window) error {
+// startHeldHooks starts the programs that hold something, one after the other.
+func (w *Env) startHeldHooks(ctx context.Context, a plan.Attempt, hooks []HookIn, win *window) error {
 	for _, h := range hooks {
 		live, err := w.Host.StartHeldHook(ctx, w.hookRequest(a, h))
 		if err != nil && h.Tolerated {

@@ -13,18 +13,18 @@ import (
 // https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 
 // volumeGone judges a NotFound about a volume: nil when the volume is gone, Retry while EC2 shows it.
-func (w *World) volumeGone(ctx context.Context, id string, err error) error {
+func (w *Env) volumeGone(ctx context.Context, id string, err error) error {
 	_, seen := w.Cloud.WaitVolume(ctx, id, func(v ec2.Volume) (bool, error) { return true, nil }, nil)
-	return judgeGone(err, seen)
+	return confirmGone(err, seen)
 }
 
 // snapshotGone is volumeGone for a snapshot.
-func (w *World) snapshotGone(ctx context.Context, id string, err error) error {
+func (w *Env) snapshotGone(ctx context.Context, id string, err error) error {
 	_, seen := w.Cloud.WaitSnapshot(ctx, id, func(ec2.Snapshot) (bool, error) { return true, nil }, nil)
-	return judgeGone(err, seen)
+	return confirmGone(err, seen)
 }
 
-func judgeGone(err, seen error) error {
+func confirmGone(err, seen error) error {
 	switch {
 	case notFound(seen):
 		return nil

@@ -28,7 +28,7 @@ func (b *bench) faults(faults ...sandbox.Fault) {
 func until(t *testing.T, do func() error) (tries int, err error) {
 	t.Helper()
 	for tries = 1; tries < 10; tries++ {
-		if err = do(); plan.VerdictOf(err).Action != plan.ActRetry {
+		if err = do(); plan.ActionOf(err).Action != plan.ActRetry {
 			return tries, err
 		}
 	}
@@ -43,12 +43,12 @@ func TestOneNotFoundDoesNotMeanThatAThingIsGone(t *testing.T) {
 	}{
 		{"the snapshots of a run", once("DeleteSnapshot", "InvalidSnapshot.NotFound"), func(t *testing.T, b *bench) (func() string, func() error) {
 			set, in, a := b.aSet()
-			return b.picture, func() error { return b.world.deleteSnapshots(t.Context(), a, in, set) }
+			return b.picture, func() error { return b.env.deleteSnapshots(t.Context(), a, in, set) }
 		}},
 		{"the snapshot of a stranger", once("DeleteSnapshot", "InvalidSnapshot.NotFound"), func(t *testing.T, b *bench) (func() string, func() error) {
 			set, _, a := b.aSet()
-			set.Strangers, set.Snapshots = set.ids(), nil
-			return b.picture, func() error { return b.world.dropStrangers(t.Context(), a, set) }
+			set.Unplanned, set.Snapshots = set.ids(), nil
+			return b.picture, func() error { return b.env.deleteUnplanned(t.Context(), a, set) }
 		}},
 		{"a snapshot that is due", once("DeleteSnapshot", "InvalidSnapshot.NotFound"), func(t *testing.T, b *bench) (func() string, func() error) {
 			set, _, _ := b.aSet()
@@ -58,12 +58,12 @@ func TestOneNotFoundDoesNotMeanThatAThingIsGone(t *testing.T) {
 			}
 			id := set.ids()[0]
 			in := DeleteSnapshotIn{SnapshotID: id, Tags: snapset.TagDigest(there[id].Tags)}
-			return b.picture, func() error { return lookAndDo(t, b.world.deleteCleanedSnapshot(), in) }
+			return b.picture, func() error { return observeAndDo(t, b.env.deleteCleanedSnapshot(), in) }
 		}},
 		{"a volume that a run made", once("DeleteVolume", "InvalidVolume.NotFound"), func(t *testing.T, b *bench) (func() string, func() error) {
 			in := b.createIn("/mnt/a", empty)
 			out, _ := do(b, CreateVolume, in)
-			return b.picture, func() error { return b.world.deleteVolume(t.Context(), b.attempt("create"), in, out) }
+			return b.picture, func() error { return b.env.deleteVolume(t.Context(), b.attempt("create"), in, out) }
 		}},
 		{"a volume that is due", once("DeleteVolume", "InvalidVolume.NotFound"), func(t *testing.T, b *bench) (func() string, func() error) {
 			out, _ := do(b, CreateVolume, b.createIn("/mnt/a", empty))
@@ -72,7 +72,7 @@ func TestOneNotFoundDoesNotMeanThatAThingIsGone(t *testing.T) {
 				t.Fatal(err)
 			}
 			in := DeleteVolumeIn{VolumeID: v.ID, Tags: snapset.TagDigest(v.Tags)}
-			return b.picture, func() error { return lookAndDo(t, b.world.deleteOneVolume(), in) }
+			return b.picture, func() error { return observeAndDo(t, b.env.deleteOneVolume(), in) }
 		}},
 		{"an attachment", once("DetachVolume", "InvalidVolume.NotFound"), func(t *testing.T, b *bench) (func() string, func() error) {
 			out, _ := do(b, CreateVolume, b.createIn("/mnt/a", empty))
@@ -83,7 +83,7 @@ func TestOneNotFoundDoesNotMeanThatAThingIsGone(t *testing.T) {
 				}
 				return ""
 			}
-			return left, func() error { return b.world.detachAndWait(t.Context(), b.attempt("attach"), out.VolumeID, "/dev/sdf") }
+			return left, func() error { return b.env.detachAndWait(t.Context(), b.attempt("attach"), out.VolumeID, "/dev/sdf") }
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func (b *bench) aSet() (SnapshotSet, SnapshotIn, plan.Attempt) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := b.cloud.DetachVolume(b.Context(), id, b.world.Instance.ID, ""); err != nil {
+	if err := b.cloud.DetachVolume(b.Context(), id, b.env.Instance.ID, ""); err != nil {
 		b.Fatal(err)
 	}
 	in := SnapshotIn{Members: []Member{{"/mnt/a", plan.Literal(FoundVolume{Found: true, VolumeID: id})}}}
@@ -135,13 +135,13 @@ func TestDeleteOnTerminationWaitsUntilEC2SeesTheDevice(t *testing.T) {
 			out, _ := do(b, CreateVolume, b.createIn("/mnt/a", empty))
 			at, _ := do(b, Attach, AttachIn{Volume: plan.Literal(out), Device: "/dev/sdf", Patience: plan.Duration(5 * time.Second)})
 			in := DeleteOnTerminationIn{Attached: plan.Literal(at), Want: true}
-			h, a := b.world.deleteOnTermination(), b.attempt("delete-on-termination")
+			h, a := b.env.deleteOnTermination(), b.attempt("delete-on-termination")
 			is := func() bool {
 				v, err := b.cloud.Volume(t.Context(), at.VolumeID)
 				if err != nil {
 					t.Fatal(err)
 				}
-				on, _ := v.On(b.world.Instance.ID)
+				on, _ := v.On(b.env.Instance.ID)
 				return on.DeleteOnTermination
 			}
 			b.faults(once("ModifyInstanceAttribute", code))
@@ -152,7 +152,7 @@ func TestDeleteOnTerminationWaitsUntilEC2SeesTheDevice(t *testing.T) {
 			if _, err := until(t, func() error { return h.Undo(t.Context(), a, in, DeletedOnTermination{}) }); err != nil || is() {
 				t.Errorf("undone: %v; it is %t", err, is())
 			}
-			if err := b.world.detachAndWait(t.Context(), a, at.VolumeID, at.Device); err != nil {
+			if err := b.env.detachAndWait(t.Context(), a, at.VolumeID, at.Device); err != nil {
 				t.Fatal(err)
 			}
 			if code == "InternalError" {

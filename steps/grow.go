@@ -11,7 +11,7 @@ import (
 )
 
 // Grow enlarges a mounted file system to its volume: a snapshot may be smaller than the volume made from it.
-var Grow = plan.Def[GrowIn, Grown]{Kind: "grow", Look: plan.ByState, Scope: plan.Cloud}
+var Grow = plan.Def[GrowIn, Grown]{Kind: "grow", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
 // GrowIn names the mount.
 type GrowIn struct {
@@ -29,29 +29,29 @@ type Grown struct {
 // Facts are the file system's size.
 func (g Grown) Facts() plan.Facts { return plan.Facts{SizeBytes: g.After, Remarks: remark(g.Reason)} }
 
-func (w *World) grow() plan.Funcs[GrowIn, Grown] {
+func (w *Env) grow() plan.Funcs[GrowIn, Grown] {
 	return plan.Funcs[GrowIn, Grown]{
-		Observe: func(ctx context.Context, _ plan.Attempt, in GrowIn) (plan.Seen[Grown], error) {
+		Observe: func(ctx context.Context, _ plan.Attempt, in GrowIn) (plan.Observed[Grown], error) {
 			d, m, err := w.Host.VolumeOf(in.Mounted.Must().MountPoint)
 			if errors.Is(err, linux.ErrNotMountPoint) { // a rollback after a reboot looks here too
-				return plan.Seen[Grown]{Sight: plan.Absent}, nil
+				return plan.Observed[Grown]{State: plan.Absent}, nil
 			}
 			if err != nil {
-				return plan.Seen[Grown]{}, err
+				return plan.Observed[Grown]{}, err
 			}
 			if p := d.Mounted; p != nil {
-				return plan.Seen[Grown]{Sight: plan.AsWanted, Note: fmt.Sprintf("%s is on partition %d and cannot be larger than it: grow the partition with `growpart %s %d`", m.Target, p.Number, d.Path, p.Number)}, nil
+				return plan.Observed[Grown]{State: plan.Satisfied, Note: fmt.Sprintf("%s is on partition %d and cannot be larger than it: grow the partition with `growpart %s %d`", m.Target, p.Number, d.Path, p.Number)}, nil
 			}
 			growable, err := w.Host.Growable(ctx, d, m)
 			switch {
 			case errors.Is(err, linux.ErrCannotGrow):
-				return plan.Seen[Grown]{Sight: plan.AsWanted, Note: fmt.Sprintf("%s is smaller than its volume: %s cannot be grown while mounted", m.Target, m.FileSystem)}, nil
+				return plan.Observed[Grown]{State: plan.Satisfied, Note: fmt.Sprintf("%s is smaller than its volume: %s cannot be grown while mounted", m.Target, m.FileSystem)}, nil
 			case err != nil:
-				return plan.Seen[Grown]{}, err
+				return plan.Observed[Grown]{}, err
 			case !growable:
-				return plan.Seen[Grown]{Sight: plan.AsWanted}, nil
+				return plan.Observed[Grown]{State: plan.Satisfied}, nil
 			}
-			return plan.Seen[Grown]{Sight: plan.Absent}, nil
+			return plan.Observed[Grown]{State: plan.Absent}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in GrowIn) (Grown, error) {
 			d, m, err := w.Host.VolumeOf(in.Mounted.Must().MountPoint)
@@ -75,7 +75,7 @@ func (w *World) grow() plan.Funcs[GrowIn, Grown] {
 			return Grown{Grown: r.Grown, Before: r.Before, After: r.After}, err
 		},
 		Preview: func(GrowIn) plan.Preview {
-			return plan.Will(plan.PreviewChange, "grow the file system if the volume is larger")
+			return plan.PreviewOf(plan.PreviewChange, "grow the file system if the volume is larger")
 		},
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Hook runs a user's program. Nothing shows whether it ran, so after a crash inside it runs again.
-var Hook = plan.Def[HookIn, HookRan]{Kind: "hook", Look: plan.Blind, Scope: plan.Boot}
+var Hook = plan.Def[HookIn, HookRan]{Kind: "hook", ObserveBy: plan.Blind, Scope: plan.Boot}
 
 // HookIn is the program and what it is told.
 type HookIn struct {
@@ -64,7 +64,7 @@ func (r HookRan) String() string {
 
 const nothingToChange = "skipped: nothing to change"
 
-func (w *World) hook() plan.Funcs[HookIn, HookRan] {
+func (w *Env) hook() plan.Funcs[HookIn, HookRan] {
 	return plan.Funcs[HookIn, HookRan]{
 		Do: func(ctx context.Context, a plan.Attempt, in HookIn) (HookRan, error) {
 			if in.IfChanged {
@@ -76,7 +76,7 @@ func (w *World) hook() plan.Funcs[HookIn, HookRan] {
 					return HookRan{Skipped: true}, nil
 				}
 			}
-			if err := w.hooksMounts(ctx, in); err != nil {
+			if err := w.checkHookMounts(ctx, in); err != nil {
 				return HookRan{}, err
 			}
 			r, err := w.Host.RunHook(ctx, w.hookRequest(a, in))
@@ -89,7 +89,7 @@ func (w *World) hook() plan.Funcs[HookIn, HookRan] {
 // changes says whether the mount that the hook belongs to mounts anything. A pre hook goes by what was found, and by what is
 // mounted now: a reboot may lie between. A post hook runs where its fellow ran, and where a volume was mounted that had been
 // there when the pre hook looked. A volume whose lane failed or is left alone is no change.
-func (w *World) changes(in HookIn) (bool, error) {
+func (w *Env) changes(in HookIn) (bool, error) {
 	if pre, known := in.Pre.Get(); known && !pre.Skipped {
 		return true, nil
 	}
@@ -113,7 +113,7 @@ func (w *World) changes(in HookIn) (bool, error) {
 
 // preview needs to know of every volume to say that a hook will not run.
 func (in HookIn) preview() plan.Preview {
-	run := plan.Will(plan.PreviewRun, "run %q", in.Command)
+	run := plan.PreviewOf(plan.PreviewRun, "run %q", in.Command)
 	if !in.IfChanged {
 		return run
 	}
@@ -128,9 +128,9 @@ func (in HookIn) preview() plan.Preview {
 		}
 	}
 	if pre, known := in.Pre.Get(); mounted == len(in.Volumes) && (!known || pre.Skipped) {
-		return plan.Will(plan.PreviewSkip, nothingToChange)
+		return plan.PreviewOf(plan.PreviewSkip, nothingToChange)
 	}
-	return plan.Will(plan.PreviewRun, "run %q if something changes", in.Command)
+	return plan.PreviewOf(plan.PreviewRun, "run %q if something changes", in.Command)
 }
 
 // hookContext is what a hook reads on its standard input. The names are stable.
@@ -177,7 +177,7 @@ func (v HookVolume) known() volumeOfHook {
 	return out
 }
 
-func (w *World) hookRequest(a plan.Attempt, in HookIn) linux.HookRequest {
+func (w *Env) hookRequest(a plan.Attempt, in HookIn) linux.HookRequest {
 	c := hookContext{Operation: in.Operation, Snapshotter: in.Snapshotter, Run: a.Run, Hook: in.Name, Version: w.Version,
 		Instance: w.Instance.forHooks(), Volumes: []volumeOfHook{}}
 	env := append([]string{}, w.Environ...)

@@ -22,7 +22,7 @@ func TestTheDocumentedContextOfAHookIsTheRealOne(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `(SNAPTASTIC_[A-Z_]+)` \\| `([a-z_.]+)` \\|").FindAllStringSubmatch(string(page), -1) {
 		documented[row[1]] = row[2]
 	}
-	w := &World{Version: "1.2.3", Instance: Instance{ID: "i-1", Zone: "eu-west-1a", Region: "eu-west-1", Account: "123456789012"}}
+	w := &Env{Version: "1.2.3", Instance: Instance{ID: "i-1", Zone: "eu-west-1a", Region: "eu-west-1", Account: "123456789012"}}
 	volume := HookVolume{Device: "/dev/sdf", MountPoint: "/mnt/a", FileSystem: "ext4", Volume: plan.Literal(Volume{VolumeID: "vol-1", SnapshotID: "snap-1"})}
 	r := w.hookRequest(plan.Attempt{Run: "R"}, HookIn{Name: "pre_mount", Operation: "mount", Snapshotter: "db", Volumes: []HookVolume{volume}, Of: "/mnt/a"})
 	told := map[string]string{}

@@ -14,7 +14,7 @@ import (
 func TestAHookIsToldWhatIsKnown(t *testing.T) {
 	var ran linux.HookRequest
 	var lines []string
-	w := &World{Version: "1.2", Instance: Instance{ID: "i-1", Region: "eu-west-1", Zone: "eu-west-1a", Account: "123"}, Environ: []string{"EXTRA=1"},
+	w := &Env{Version: "1.2", Instance: Instance{ID: "i-1", Region: "eu-west-1", Zone: "eu-west-1a", Account: "123"}, Environ: []string{"EXTRA=1"},
 		HookOutput: func(step plan.StepID, line string) { lines = append(lines, string(step)+": "+line) },
 		Host: &fakeHost{hook: func(q linux.HookRequest) (linux.HookResult, error) {
 			ran = q
@@ -55,7 +55,7 @@ func TestAHookIsToldWhatIsKnown(t *testing.T) {
 }
 
 func TestAPluralHookIsForNoVolumeInParticular(t *testing.T) {
-	w := &World{}
+	w := &Env{}
 	r := w.hookRequest(attempt("hook:pre_mounts"), HookIn{Name: "pre_mounts", Command: []string{"x"}, Volumes: []HookVolume{{Device: "/dev/sdf", MountPoint: "/mnt/a"}}})
 	for _, e := range r.Env {
 		if strings.HasPrefix(e, "SNAPTASTIC_DEVICE") || strings.HasPrefix(e, "SNAPTASTIC_VOLUME_ID") {
@@ -95,7 +95,7 @@ func TestAHookRunsOnlyWhenSomethingChanges(t *testing.T) {
 			for _, at := range c.now {
 				now[at] = linux.Device{Path: "/dev/nvme1n1"}
 			}
-			w := &World{Host: &fakeHost{hook: func(linux.HookRequest) (linux.HookResult, error) { did = true; return linux.HookResult{}, nil },
+			w := &Env{Host: &fakeHost{hook: func(linux.HookRequest) (linux.HookResult, error) { did = true; return linux.HookResult{}, nil },
 				mounts: now}}
 			out, err := w.hook().Do(t.Context(), attempt("hook:x"), HookIn{Command: []string{"x"}, Volumes: c.volumes, IfChanged: true, Pre: c.pre})
 			if err != nil || did != c.runs || out.Skipped == c.runs {

@@ -11,7 +11,7 @@ import (
 )
 
 // MkfsOrSkip makes a file system on a volume that this run made empty, and on no other.
-var MkfsOrSkip = plan.Def[MkfsOrSkipIn, FileSystem]{Kind: "mkfs-or-skip", Look: plan.ByState, Scope: plan.Cloud}
+var MkfsOrSkip = plan.Def[MkfsOrSkipIn, FileSystem]{Kind: "mkfs-or-skip", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
 // MkfsOrSkipIn says what is wanted on which device. Choice and Found only serve the preview.
 type MkfsOrSkipIn struct {
@@ -46,15 +46,15 @@ func (f FileSystem) String() string { return f.FileSystem + ": " + f.Why }
 // Facts say why it was made or kept.
 func (f FileSystem) Facts() plan.Facts { return plan.Facts{Remarks: remark(f.Why)} }
 
-func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
+func (w *Env) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 	return plan.Funcs[MkfsOrSkipIn, FileSystem]{
-		Observe: w.seeFileSystem,
+		Observe: w.observeFileSystem,
 		Do: func(ctx context.Context, a plan.Attempt, in MkfsOrSkipIn) (FileSystem, error) {
 			v := in.Volume.Must()
 			if !v.Created || !v.Empty {
 				return FileSystem{}, fmt.Errorf("internal error: %s was not created empty by this run and must not be formatted", v.VolumeID)
 			}
-			d, err := w.nodeNow(ctx, in)
+			d, err := w.currentNode(ctx, in)
 			if err != nil {
 				return FileSystem{}, err
 			}
@@ -69,15 +69,15 @@ func (w *World) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 		// A file system is not taken off: its volume is deleted.
 		Preview: func(in MkfsOrSkipIn) plan.Preview {
 			if found, known := in.Found.Get(); known && found.Found {
-				return plan.Will(plan.PreviewSkip, "skip: %s keeps its contents", found.VolumeID)
+				return plan.PreviewOf(plan.PreviewSkip, "skip: %s keeps its contents", found.VolumeID)
 			}
 			switch c, known := in.Choice.Get(); {
 			case !known || c.Problem != "":
 				return plan.Preview{}
 			case c.SnapshotID != "":
-				return plan.Will(plan.PreviewSkip, "skip: restored from %s", c.SnapshotID)
+				return plan.PreviewOf(plan.PreviewSkip, "skip: restored from %s", c.SnapshotID)
 			}
-			return plan.Will(plan.PreviewChange, "mkfs %s: new and empty", in.FileSystem)
+			return plan.PreviewOf(plan.PreviewChange, "mkfs %s: new and empty", in.FileSystem)
 		},
 	}
 }
@@ -90,10 +90,10 @@ func (in MkfsOrSkipIn) root() linux.RootAttributes {
 	return linux.RootAttributes(*in.Root)
 }
 
-// nodeNow is the volume's device as this boot names it. The input is the one of the first try, which may have been under
+// currentNode is the volume's device as this boot names it. The input is the one of the first try, which may have been under
 // another boot, and a boot gives NVMe devices their numbers anew: that name may be another volume's now, and blank as
 // well. Where the kernel tells no volume ids (Xen) the names stay.
-func (w *World) nodeNow(ctx context.Context, in MkfsOrSkipIn) (DeviceNode, error) {
+func (w *Env) currentNode(ctx context.Context, in MkfsOrSkipIn) (DeviceNode, error) {
 	was := in.Device.Must()
 	d, there, err := w.Host.FindDevice(ctx, linux.DeviceQuery{VolumeID: in.Volume.Must().VolumeID})
 	switch {
@@ -108,22 +108,22 @@ func (w *World) nodeNow(ctx context.Context, in MkfsOrSkipIn) (DeviceNode, error
 	return DeviceNode{VolumeID: d.VolumeID, Path: d.Path, Major: d.Major, Minor: d.Minor, Size: d.Size}, nil
 }
 
-// seeFileSystem decides by what is on the device, and by who made the volume.
-func (w *World) seeFileSystem(ctx context.Context, a plan.Attempt, in MkfsOrSkipIn) (seen plan.Seen[FileSystem], err error) {
+// observeFileSystem decides by what is on the device, and by who made the volume.
+func (w *Env) observeFileSystem(ctx context.Context, a plan.Attempt, in MkfsOrSkipIn) (seen plan.Observed[FileSystem], err error) {
 	v := in.Volume.Must()
-	d, err := w.nodeNow(ctx, in)
+	d, err := w.currentNode(ctx, in)
 	if errors.Is(err, fs.ErrNotExist) { // there is nothing to see; Do refuses
-		return plan.Seen[FileSystem]{Sight: plan.Absent}, nil
+		return plan.Observed[FileSystem]{State: plan.Absent}, nil
 	}
 	if err != nil {
 		return seen, err
 	}
 	s, err := w.Host.Probe(ctx, d.Path)
 	if errors.Is(err, linux.ErrDeviceBusy) {
-		return w.seeMountedFileSystem(v, d, err)
+		return w.observeMountedFileSystem(v, d, err)
 	}
 	if errors.Is(err, fs.ErrNotExist) { // a rollback after a reboot looks here too
-		return plan.Seen[FileSystem]{Sight: plan.Absent}, nil
+		return plan.Observed[FileSystem]{State: plan.Absent}, nil
 	}
 	if err != nil {
 		return seen, err
@@ -131,16 +131,16 @@ func (w *World) seeFileSystem(ctx context.Context, a plan.Attempt, in MkfsOrSkip
 	fresh := v.Created && v.Empty
 	switch {
 	case fresh && s.Blank():
-		return plan.Seen[FileSystem]{Sight: plan.Absent}, nil
+		return plan.Observed[FileSystem]{State: plan.Absent}, nil
 	case fresh && a.Resumed && s.UUID != "" && s.UUID == linux.UUIDFromToken(a.Token):
 		// Our own, of a try that was cut off: whether it came to its end cannot be seen, and nothing was ever mounted.
-		return plan.Seen[FileSystem]{Sight: plan.Absent, Note: "left by an interrupted attempt; formatting again"}, nil
+		return plan.Observed[FileSystem]{State: plan.Absent, Note: "left by an interrupted attempt; formatting again"}, nil
 	case fresh:
-		return plan.Seen[FileSystem]{Sight: plan.Conflict,
+		return plan.Observed[FileSystem]{State: plan.Conflict,
 			Note: fmt.Sprintf("%s (%s) was created empty but contains %s, which this run did not write; not formatting it", v.VolumeID, d.Path, s)}, nil
 	case s.Class == linux.ClassFileSystem:
-		return plan.Seen[FileSystem]{Sight: plan.AsWanted, Note: keeps(v, s.Type, in.FileSystem),
-			Out: FileSystem{FileSystem: s.Type, UUID: s.UUID, Why: keeps(v, s.Type, in.FileSystem)}}, nil
+		return plan.Observed[FileSystem]{State: plan.Satisfied, Note: whyKept(v, s.Type, in.FileSystem),
+			Out: FileSystem{FileSystem: s.Type, UUID: s.UUID, Why: whyKept(v, s.Type, in.FileSystem)}}, nil
 	case s.Blank() && v.SnapshotID != "":
 		return seen, plan.Terminal("delete the snapshot if it is worthless, or restore another one",
 			fmt.Errorf("cannot use %s: it was restored from %s and is blank; not formatting it, because a snapshot should contain data", v.VolumeID, v.SnapshotID))
@@ -149,8 +149,8 @@ func (w *World) seeFileSystem(ctx context.Context, a plan.Attempt, in MkfsOrSkip
 			fmt.Errorf("cannot use %s: it has no file system (%s); not formatting it, because this run did not create it", v.VolumeID, s))
 	}
 	if s.Class == linux.ClassPartitionTable && s.Only != nil && s.Only.Class == linux.ClassFileSystem {
-		why := fmt.Sprintf("%s; it is on partition %d, the only one of its %s table", keeps(v, s.Only.Type, in.FileSystem), s.OnlyNumber, s.Type)
-		return plan.Seen[FileSystem]{Sight: plan.AsWanted, Note: why, Out: FileSystem{FileSystem: s.Only.Type, UUID: s.Only.UUID, Partition: s.OnlyNumber, Why: why}}, nil
+		why := fmt.Sprintf("%s; it is on partition %d, the only one of its %s table", whyKept(v, s.Only.Type, in.FileSystem), s.OnlyNumber, s.Type)
+		return plan.Observed[FileSystem]{State: plan.Satisfied, Note: why, Out: FileSystem{FileSystem: s.Only.Type, UUID: s.Only.UUID, Partition: s.OnlyNumber, Why: why}}, nil
 	}
 	what, todo := notAFileSystem(s, d.Path)
 	return seen, plan.Terminal(todo, fmt.Errorf("cannot use %s (%s): it contains %s instead of a file system", v.VolumeID, d.Path, what))
@@ -183,20 +183,20 @@ func notAFileSystem(s linux.Signature, device string) (what, todo string) {
 	return s.String(), "check `blkid -p " + device + "` and `hexdump -C " + device + " | head`; nothing on it is overwritten" + elsewhere
 }
 
-// seeMountedFileSystem: a mounted device cannot be probed exclusively, and needs not be.
-func (w *World) seeMountedFileSystem(v Volume, d DeviceNode, busy error) (seen plan.Seen[FileSystem], err error) {
+// observeMountedFileSystem: a mounted device cannot be probed exclusively, and needs not be.
+func (w *Env) observeMountedFileSystem(v Volume, d DeviceNode, busy error) (seen plan.Observed[FileSystem], err error) {
 	mounts, err := w.Host.MountsOf(linux.Device{Path: d.Path, Major: d.Major, Minor: d.Minor})
 	if err != nil {
 		return seen, err
 	}
 	if len(mounts) == 0 {
-		return plan.Seen[FileSystem]{Sight: plan.Conflict, Note: busy.Error()}, nil
+		return plan.Observed[FileSystem]{State: plan.Conflict, Note: busy.Error()}, nil
 	}
 	why := fmt.Sprintf("%s is mounted on %s", v.VolumeID, mounts[0].Target)
-	return plan.Seen[FileSystem]{Sight: plan.AsWanted, Note: why, Out: FileSystem{FileSystem: mounts[0].FileSystem, Why: why}}, nil
+	return plan.Observed[FileSystem]{State: plan.Satisfied, Note: why, Out: FileSystem{FileSystem: mounts[0].FileSystem, Why: why}}, nil
 }
 
-func keeps(v Volume, has, declared string) string {
+func whyKept(v Volume, has, declared string) string {
 	from := "adopted " + v.VolumeID
 	if v.Created {
 		from = "restored from " + v.SnapshotID

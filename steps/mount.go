@@ -16,7 +16,7 @@ import (
 )
 
 // Mount mounts a lane's file system.
-var Mount = plan.Def[MountIn, Mounted]{Kind: "mount", Look: plan.ByState, Scope: plan.Boot}
+var Mount = plan.Def[MountIn, Mounted]{Kind: "mount", ObserveBy: plan.ByState, Scope: plan.Boot}
 
 // MountIn says what to mount where.
 type MountIn struct {
@@ -47,21 +47,21 @@ type beforeMount struct {
 	Missing []string `json:"missing,omitempty"` // folders that were not there, outermost first
 }
 
-func (w *World) mount() plan.Funcs[MountIn, Mounted] {
+func (w *Env) mount() plan.Funcs[MountIn, Mounted] {
 	return plan.Funcs[MountIn, Mounted]{
-		Observe: func(_ context.Context, a plan.Attempt, in MountIn) (plan.Seen[Mounted], error) {
+		Observe: func(_ context.Context, a plan.Attempt, in MountIn) (plan.Observed[Mounted], error) {
 			d := in.Device.Must()
 			at, err := w.occupantOf(in.MountPoint)
 			switch {
 			case err != nil:
-				return plan.Seen[Mounted]{}, err
+				return plan.Observed[Mounted]{}, err
 			case !at.mounted:
-				return plan.Seen[Mounted]{Sight: plan.Absent, Before: beforeMount{missingFolders(linux.LeadsTo(in.MountPoint))}}, nil
+				return plan.Observed[Mounted]{State: plan.Absent, Before: beforeMount{missingFolders(linux.LeadsTo(in.MountPoint))}}, nil
 			case at.device != nil && d.is(*at.device):
 				out := Mounted{VolumeID: d.VolumeID, Source: at.mount.Source, MountPoint: in.MountPoint, FileSystem: at.mount.FileSystem, New: a.Resumed}
-				return plan.Seen[Mounted]{Sight: plan.AsWanted, Out: out, Note: "mounted already"}, nil
+				return plan.Observed[Mounted]{State: plan.Satisfied, Out: out, Note: "mounted already"}, nil
 			}
-			return plan.Seen[Mounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, and %s should be", at, in.MountPoint, d.VolumeID)}, nil
+			return plan.Observed[Mounted]{State: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, and %s should be", at, in.MountPoint, d.VolumeID)}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in MountIn) (Mounted, error) {
 			d, f := in.Device.Must(), in.FileSystem.Must()
@@ -85,7 +85,7 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			if err != nil {
 				return Mounted{}, err
 			}
-			w.remember(in.MountPoint)
+			w.noteMount(in.MountPoint)
 			out.FileSystem = m.Mount.FileSystem // another program may have mounted it
 			for _, note := range m.Notes {
 				w.log("warn", note, "step", a.Step)
@@ -109,12 +109,12 @@ func (w *World) mount() plan.Funcs[MountIn, Mounted] {
 			}
 			return nil
 		},
-		Preview: func(in MountIn) plan.Preview { return plan.Will(plan.PreviewChange, "mount on %s", in.MountPoint) },
+		Preview: func(in MountIn) plan.Preview { return plan.PreviewOf(plan.PreviewChange, "mount on %s", in.MountPoint) },
 	}
 }
 
 // unmountNow unmounts; somebody who works there is named, and never cut off.
-func (w *World) unmountNow(ctx context.Context, a plan.Attempt, mountPoint string) error {
+func (w *Env) unmountNow(ctx context.Context, a plan.Attempt, mountPoint string) error {
 	if err := w.refuseFrozen(ctx, a, "unmount", mountPoint); err != nil {
 		return err
 	}

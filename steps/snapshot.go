@@ -15,7 +15,7 @@ import (
 )
 
 // Snapshot is the one EC2 call inside a freeze.
-var Snapshot = plan.Def[SnapshotIn, SnapshotSet]{Kind: "snapshot", Look: plan.ByToken, Scope: plan.Cloud}
+var Snapshot = plan.Def[SnapshotIn, SnapshotSet]{Kind: "snapshot", ObserveBy: plan.ByToken, Scope: plan.Cloud}
 
 // SnapshotIn names the volumes: one is snapshotted by itself, several by one CreateSnapshots.
 type SnapshotIn struct {
@@ -29,8 +29,8 @@ type SnapshotSet struct {
 	Run       string  `json:"run"`
 	Token     string  `json:"token"`
 	Snapshots []Taken `json:"snapshots"`
-	// Strangers are of volumes that are not in the plan: attached after the exclusions were read.
-	Strangers []string `json:"strangers,omitempty"`
+	// Unplanned are of volumes that are not in the plan: attached after the exclusions were read.
+	Unplanned []string `json:"strangers,omitempty"`
 }
 
 // Taken is a snapshot of one member.
@@ -67,17 +67,17 @@ func (s SnapshotSet) ids() []string {
 	return ids
 }
 
-func (w *World) snapshot() plan.Funcs[SnapshotIn, SnapshotSet] {
+func (w *Env) snapshot() plan.Funcs[SnapshotIn, SnapshotSet] {
 	return plan.Funcs[SnapshotIn, SnapshotSet]{
-		Observe: func(ctx context.Context, a plan.Attempt, in SnapshotIn) (plan.Seen[SnapshotSet], error) {
+		Observe: func(ctx context.Context, a plan.Attempt, in SnapshotIn) (plan.Observed[SnapshotSet], error) {
 			there, err := w.snapshotsOf(ctx, a.Run, a.Token)
 			if err != nil {
-				return plan.Seen[SnapshotSet]{}, verdict(err)
+				return plan.Observed[SnapshotSet]{}, errorAction(err)
 			}
 			if len(there) == 0 {
-				return plan.Seen[SnapshotSet]{Sight: plan.Absent}, nil
+				return plan.Observed[SnapshotSet]{State: plan.Absent}, nil
 			}
-			return plan.Seen[SnapshotSet]{Sight: plan.Ours, Out: in.set(a, there)}, nil
+			return plan.Observed[SnapshotSet]{State: plan.Ours, Out: in.set(a, there)}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in SnapshotIn) (SnapshotSet, error) {
 			win := w.windowOf(a)
@@ -98,15 +98,15 @@ func (w *World) snapshot() plan.Funcs[SnapshotIn, SnapshotSet] {
 		Undo: w.deleteSnapshots,
 		Preview: func(in SnapshotIn) plan.Preview {
 			if len(in.Members) == 1 {
-				return plan.Will(plan.PreviewCreate, "snapshot the volume of %s", in.Members[0].MountPoint)
+				return plan.PreviewOf(plan.PreviewCreate, "snapshot the volume of %s", in.Members[0].MountPoint)
 			}
-			return plan.Will(plan.PreviewCreate, "snapshot %d volumes with one call", len(in.Members))
+			return plan.PreviewOf(plan.PreviewCreate, "snapshot %d volumes with one call", len(in.Members))
 		},
 	}
 }
 
 // take makes the call, and gives up when the freeze ends: a snapshot taken later is of no use.
-func (w *World) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *window) ([]ec2.Snapshot, error) {
+func (w *Env) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *window) ([]ec2.Snapshot, error) {
 	calling, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
@@ -132,7 +132,7 @@ func (w *World) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *wi
 		return nil, plan.Terminal("EC2 may be slow: try again later, or raise max_hold, the maximum freeze time",
 			fmt.Errorf("the freeze ended before EC2 answered: %w", err))
 	}
-	return made, sectionVerdict(err)
+	return made, sectionErrorAction(err)
 }
 
 // set tells the snapshots of members from others: EC2 also takes those of volumes that were attached meanwhile.
@@ -148,7 +148,7 @@ func (in SnapshotIn) set(a plan.Attempt, made []ec2.Snapshot) SnapshotSet {
 	}
 	for _, s := range made {
 		if !slices.Contains(out.ids(), s.ID) {
-			out.Strangers = append(out.Strangers, s.ID)
+			out.Unplanned = append(out.Unplanned, s.ID)
 		}
 	}
 	return out
@@ -165,7 +165,7 @@ func (in SnapshotIn) tags(a plan.Attempt, now time.Time) map[string]string {
 }
 
 // snapshotsOf finds what an attempt made: by the set, and by the token where an older build made it.
-func (w *World) snapshotsOf(ctx context.Context, run plan.RunID, token string) ([]ec2.Snapshot, error) {
+func (w *Env) snapshotsOf(ctx context.Context, run plan.RunID, token string) ([]ec2.Snapshot, error) {
 	there, err := w.Cloud.Snapshots(ctx, ec2.SnapshotQuery{Tags: map[string][]string{snapset.TagSet: {snapset.SetID(string(run), token)}}})
 	if err != nil || len(there) > 0 {
 		return there, err
@@ -175,13 +175,13 @@ func (w *World) snapshotsOf(ctx context.Context, run plan.RunID, token string) (
 
 // deleteSnapshots undoes a snapshot that was not labelled. What the journal has as labelled is kept without a look: a
 // describe may still show it as it was. While fewer are seen than there may be, it asks to look again.
-func (w *World) deleteSnapshots(ctx context.Context, a plan.Attempt, in SnapshotIn, out SnapshotSet) error {
+func (w *Env) deleteSnapshots(ctx context.Context, a plan.Attempt, in SnapshotIn, out SnapshotSet) error {
 	if a.Keep {
 		return keptSnapshots(out.ids())
 	}
 	there, err := w.snapshotsOf(ctx, a.Run, a.Token)
 	if err != nil {
-		return verdict(err)
+		return errorAction(err)
 	}
 	var kept []string
 	var denied error
@@ -193,7 +193,7 @@ func (w *World) deleteSnapshots(ctx context.Context, a plan.Attempt, in Snapshot
 		if err := w.Cloud.DeleteSnapshot(ctx, s.ID); notFound(err) {
 			denied = err
 		} else if err != nil {
-			return verdict(err)
+			return errorAction(err)
 		}
 	}
 	if denied != nil { // a describe has just shown it: whoever asks looks again until it shows it no more

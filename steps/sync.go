@@ -31,18 +31,18 @@ type Synced struct {
 }
 
 const (
-	mostSyncs   = 8
+	maxSyncs    = 8
 	quickEnough = 50 * time.Millisecond
 )
 
-func (w *World) sync() plan.Funcs[SyncIn, Synced] {
+func (w *Env) sync() plan.Funcs[SyncIn, Synced] {
 	return plan.Funcs[SyncIn, Synced]{
 		Do: func(ctx context.Context, _ plan.Attempt, in SyncIn) (Synced, error) {
-			if err := w.refuseRisks(in); err != nil || w.LookOnly {
+			if err := w.refuseRisks(in); err != nil || w.PreviewOnly {
 				return Synced{}, err
 			}
 			var out Synced
-			for out.Rounds < mostSyncs {
+			for out.Rounds < maxSyncs {
 				took, err := w.Host.SyncFS(ctx, in.MountPoint)
 				if err != nil {
 					return out, err
@@ -56,11 +56,11 @@ func (w *World) sync() plan.Funcs[SyncIn, Synced] {
 			}
 			return out, nil
 		},
-		Preview: func(in SyncIn) plan.Preview { return plan.Will(plan.PreviewRead, "write out %s", in.MountPoint) },
+		Preview: func(in SyncIn) plan.Preview { return plan.PreviewOf(plan.PreviewRead, "write out %s", in.MountPoint) },
 	}
 }
 
-func (w *World) refuseRisks(in SyncIn) error {
+func (w *Env) refuseRisks(in SyncIn) error {
 	protected := slices.Clone(w.Protected)
 	for _, p := range in.Programs {
 		if path, err := exec.LookPath(p); err == nil {

@@ -13,11 +13,11 @@ import (
 
 // TagSnapshots gives each snapshot of a set its tags, and then labels the whole set consistent with one call: only then
 // can it be restored.
-var TagSnapshots = plan.Def[TagSnapshotsIn, SnapshotSet]{Kind: "tag-snapshots", Look: plan.ByState, Scope: plan.Cloud}
+var TagSnapshots = plan.Def[TagSnapshotsIn, SnapshotSet]{Kind: "tag-snapshots", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
-// tagsAtOnce is how many snapshots are tagged side by side: a set of 16 takes two round trips, and EC2's bucket of 100
+// tagConcurrency is how many snapshots are tagged side by side: a set of 16 takes two round trips, and EC2's bucket of 100
 // requests notices nothing. https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
-const tagsAtOnce = 8
+const tagConcurrency = 8
 
 // TagSnapshotsIn says what to tag with what.
 type TagSnapshotsIn struct {
@@ -26,13 +26,13 @@ type TagSnapshotsIn struct {
 	ExpireAfter plan.Duration           `json:"expire_after,omitempty"` // 0: never
 }
 
-func (w *World) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
+func (w *Env) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 	return plan.Funcs[TagSnapshotsIn, SnapshotSet]{
-		Observe: func(ctx context.Context, _ plan.Attempt, in TagSnapshotsIn) (plan.Seen[SnapshotSet], error) {
+		Observe: func(ctx context.Context, _ plan.Attempt, in TagSnapshotsIn) (plan.Observed[SnapshotSet], error) {
 			set := in.Set.Must()
 			there, err := w.Cloud.Snapshots(ctx, ec2.SnapshotQuery{IDs: set.ids()})
 			if err != nil {
-				return plan.Seen[SnapshotSet]{}, verdict(err)
+				return plan.Observed[SnapshotSet]{}, errorAction(err)
 			}
 			labelled := 0
 			for _, s := range there {
@@ -41,35 +41,35 @@ func (w *World) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 				}
 			}
 			if labelled == len(set.Snapshots) {
-				return plan.Seen[SnapshotSet]{Sight: plan.AsWanted, Out: set}, nil
+				return plan.Observed[SnapshotSet]{State: plan.Satisfied, Out: set}, nil
 			}
-			return plan.Seen[SnapshotSet]{Sight: plan.Absent}, nil
+			return plan.Observed[SnapshotSet]{State: plan.Absent}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in TagSnapshotsIn) (SnapshotSet, error) {
 			set := in.Set.Must()
-			if err := w.dropStrangers(ctx, a, set); err != nil {
+			if err := w.deleteUnplanned(ctx, a, set); err != nil {
 				return SnapshotSet{}, err
 			}
 			each, some := errgroup.WithContext(ctx)
-			each.SetLimit(tagsAtOnce)
+			each.SetLimit(tagConcurrency)
 			for _, t := range set.Snapshots {
 				each.Go(func() error { return w.Cloud.CreateTags(some, []string{t.SnapshotID}, in.tagsOf(a, t)) })
 			}
 			if err := each.Wait(); err != nil {
-				return SnapshotSet{}, settling(err)
+				return SnapshotSet{}, eventualErrorAction(err)
 			}
 			// One request, which EC2 carries out for all or for none.
 			if err := w.Cloud.CreateTags(ctx, set.ids(), map[string]string{TagState: Consistent}); err != nil {
-				return SnapshotSet{}, settling(err)
+				return SnapshotSet{}, eventualErrorAction(err)
 			}
 			return set, nil
 		},
 		// A labelled snapshot is never taken back, and what was not labelled is deleted by the snapshot's own undo.
 		Preview: func(in TagSnapshotsIn) plan.Preview {
 			if in.ExpireAfter > 0 {
-				return plan.Will(plan.PreviewChange, "label it %s, expiring after %s", Consistent, time.Duration(in.ExpireAfter))
+				return plan.PreviewOf(plan.PreviewChange, "label it %s, expiring after %s", Consistent, time.Duration(in.ExpireAfter))
 			}
-			return plan.Will(plan.PreviewChange, "label it %s", Consistent)
+			return plan.PreviewOf(plan.PreviewChange, "label it %s", Consistent)
 		},
 	}
 }
@@ -78,7 +78,7 @@ func (w *World) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 func (in TagSnapshotsIn) tagsOf(a plan.Attempt, t Taken) map[string]string {
 	created := t.Started
 	if created.IsZero() {
-		run, _ := begun(a.Run)
+		run, _ := runTime(a.Run)
 		created = cmp.Or(run, time.Now())
 	}
 	tags := merged(in.Tags, map[string]string{TagMountPoint: t.MountPoint, TagCreated: stamp(created)})
@@ -88,16 +88,16 @@ func (in TagSnapshotsIn) tagsOf(a plan.Attempt, t Taken) map[string]string {
 	return tags
 }
 
-// dropStrangers deletes what the one call made of volumes that are not in the plan.
-func (w *World) dropStrangers(ctx context.Context, a plan.Attempt, set SnapshotSet) error {
-	for _, id := range set.Strangers {
+// deleteUnplanned deletes what the one call made of volumes that are not in the plan.
+func (w *Env) deleteUnplanned(ctx context.Context, a plan.Attempt, set SnapshotSet) error {
+	for _, id := range set.Unplanned {
 		w.log("warn", "deleting a snapshot of a volume that was attached during the run and is not in the plan", "step", a.Step, "snapshot", id)
 		err := w.Cloud.DeleteSnapshot(ctx, id)
 		if notFound(err) {
 			err = w.snapshotGone(ctx, id, err)
 		}
 		if err != nil {
-			return verdict(err)
+			return errorAction(err)
 		}
 	}
 	return nil

@@ -64,9 +64,9 @@ func merged(sets ...map[string]string) map[string]string {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// begun reads the time out of a run's id. Tags that go with a ClientToken must be the same at each try, so they cannot
+// runTime reads the time out of a run's id. Tags that go with a ClientToken must be the same at each try, so they cannot
 // hold the present time; an id of another form gives none.
-func begun(run plan.RunID) (time.Time, bool) {
+func runTime(run plan.RunID) (time.Time, bool) {
 	const layout = "20060102T150405"
 	if len(run) < len(layout) {
 		return time.Time{}, false

@@ -10,7 +10,7 @@ import (
 )
 
 // Thaw closes an atomic section. In another process than the one that froze, it thaws what that one's guard left.
-var Thaw = plan.Def[ThawIn, Thawed]{Kind: "thaw", Look: plan.Blind, Scope: plan.Cloud}
+var Thaw = plan.Def[ThawIn, Thawed]{Kind: "thaw", ObserveBy: plan.Blind, Scope: plan.Cloud}
 
 // ThawIn names the mounts.
 type ThawIn struct {
@@ -29,22 +29,22 @@ func (t Thawed) Facts() plan.Facts {
 	return plan.Facts{FrozenSeconds: time.Duration(t.Frozen).Seconds(), Remarks: remark(t.Reason)}
 }
 
-func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {
+func (w *Env) thaw() plan.Funcs[ThawIn, Thawed] {
 	return plan.Funcs[ThawIn, Thawed]{
 		Do: func(ctx context.Context, a plan.Attempt, in ThawIn) (Thawed, error) {
 			win := w.windowOf(a)
 			if win == nil {
-				return w.thawLeft(ctx, a)
+				return w.thawOwned(ctx, a)
 			}
-			hold, lost, untidy := win.close(ctx)
+			hold, lost, cleanupErr := win.close(ctx)
 			w.dropWindow(a)
 			out := Thawed{Held: hold.Unbroken, Frozen: plan.Duration(hold.Frozen), Reason: hold.Reason}
-			if untidy != nil { // the snapshots are as good as before
-				out.Reason = untidy.Error()
-				w.log("error", "closing the freeze", "section", a.Section, "error", untidy)
+			if cleanupErr != nil { // the snapshots are as good as before
+				out.Reason = cleanupErr.Error()
+				w.log("error", "closing the freeze", "section", a.Section, "error", cleanupErr)
 			}
 			switch {
-			case lost != nil && plan.VerdictOf(lost).Action == plan.ActOperator:
+			case lost != nil && plan.ActionOf(lost).Action == plan.ActOperator:
 				return out, lost
 			case !win.taken: // whatever kept the snapshots from being taken is the failure, not this
 				if lost != nil {
@@ -67,8 +67,8 @@ func (w *World) thaw() plan.Funcs[ThawIn, Thawed] {
 	}
 }
 
-// thawLeft thaws what this run froze in a process that is dead. Nothing to thaw is success.
-func (w *World) thawLeft(ctx context.Context, a plan.Attempt) (Thawed, error) {
+// thawOwned thaws what this run froze in a process that is dead. Nothing to thaw is success.
+func (w *Env) thawOwned(ctx context.Context, a plan.Attempt) (Thawed, error) {
 	left, err := w.Freezer.ThawOwned(ctx)
 	out := Thawed{Reason: "nothing was frozen"}
 	for _, t := range left {

@@ -10,7 +10,7 @@ import (
 )
 
 // Unmount takes a lane's mount away: never lazily, never by force. A reboot does not revoke it, so its scope is the cloud.
-var Unmount = plan.Def[UnmountIn, Unmounted]{Kind: "unmount", Look: plan.ByState, Scope: plan.Cloud}
+var Unmount = plan.Def[UnmountIn, Unmounted]{Kind: "unmount", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
 // UnmountIn names the mount. MountPoint and Device may be left out where a reference gives them. Options are the declared
 // ones, for an undo whose recorded ones the kernel does not take.
@@ -44,23 +44,23 @@ type beforeUnmount struct {
 	Partition  int      `json:"partition,omitempty"` // its number, where the volume has one
 }
 
-func (w *World) unmount() plan.Funcs[UnmountIn, Unmounted] {
+func (w *Env) unmount() plan.Funcs[UnmountIn, Unmounted] {
 	return plan.Funcs[UnmountIn, Unmounted]{
-		Observe: func(_ context.Context, _ plan.Attempt, in UnmountIn) (plan.Seen[Unmounted], error) {
+		Observe: func(_ context.Context, _ plan.Attempt, in UnmountIn) (plan.Observed[Unmounted], error) {
 			_, there := in.get()
 			if _, looked := in.Found.Get(); !there && !looked {
-				return plan.Seen[Unmounted]{Sight: plan.AsWanted, Note: "there is no volume to unmount"}, nil
+				return plan.Observed[Unmounted]{State: plan.Satisfied, Note: "there is no volume to unmount"}, nil
 			}
 			at, err := w.occupantOf(in.where())
 			switch {
 			case err != nil:
-				return plan.Seen[Unmounted]{}, err
+				return plan.Observed[Unmounted]{}, err
 			case !at.mounted:
-				return plan.Seen[Unmounted]{Sight: plan.AsWanted, Out: in.out()}, nil
+				return plan.Observed[Unmounted]{State: plan.Satisfied, Out: in.out()}, nil
 			case there && w.isVolume(at, in.query()):
-				return plan.Seen[Unmounted]{Sight: plan.Absent, Before: beforeUnmount{at.mount.FileSystem, at.mount.Options, at.partition()}}, nil
+				return plan.Observed[Unmounted]{State: plan.Absent, Before: beforeUnmount{at.mount.FileSystem, at.mount.Options, at.partition()}}, nil
 			}
-			return plan.Seen[Unmounted]{Sight: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, but it is not the volume of this lane", at, in.where())}, nil
+			return plan.Observed[Unmounted]{State: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, but it is not the volume of this lane", at, in.where())}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in UnmountIn) (Unmounted, error) {
 			return in.out(), w.unmountNow(ctx, a, in.where())
@@ -68,9 +68,9 @@ func (w *World) unmount() plan.Funcs[UnmountIn, Unmounted] {
 		Undo: w.mountAgain,
 		Preview: func(in UnmountIn) plan.Preview {
 			if found, known := in.Found.Get(); known && !found.Mounted {
-				return plan.Will(plan.PreviewNone, "nothing is mounted")
+				return plan.PreviewOf(plan.PreviewNone, "nothing is mounted")
 			}
-			return plan.Will(plan.PreviewChange, "unmount %s", in.where())
+			return plan.PreviewOf(plan.PreviewChange, "unmount %s", in.where())
 		},
 	}
 }
@@ -80,7 +80,7 @@ func (in UnmountIn) out() Unmounted {
 }
 
 // isVolume says whether the volume is what is mounted; where the kernel tells no serial, by the device's name.
-func (w *World) isVolume(at occupant, q linux.DeviceQuery) bool {
+func (w *Env) isVolume(at occupant, q linux.DeviceQuery) bool {
 	if at.device == nil {
 		return false
 	}
@@ -92,7 +92,7 @@ func (w *World) isVolume(at occupant, q linux.DeviceQuery) bool {
 }
 
 // mountAgain undoes an unmount. The volume may have been off in between, so its device is looked for anew.
-func (w *World) mountAgain(ctx context.Context, a plan.Attempt, in UnmountIn, _ Unmounted) error {
+func (w *Env) mountAgain(ctx context.Context, a plan.Attempt, in UnmountIn, _ Unmounted) error {
 	var before beforeUnmount
 	if err := json.Unmarshal(a.Before, &before); err != nil || before.FileSystem == "" {
 		return fmt.Errorf("cannot mount %s again: the mount was not recorded", in.where())

@@ -17,14 +17,14 @@ type WaitAvailableIn struct {
 	Volume plan.Value[Volume] `json:"volume"`
 }
 
-func (w *World) waitAvailable() plan.Funcs[WaitAvailableIn, Volume] {
+func (w *Env) waitAvailable() plan.Funcs[WaitAvailableIn, Volume] {
 	return plan.Funcs[WaitAvailableIn, Volume]{
 		Do: func(ctx context.Context, a plan.Attempt, in WaitAvailableIn) (Volume, error) {
 			v := in.Volume.Must()
 			if !v.Created { // it is attached
 				return v, nil
 			}
-			now, err := w.seeBorn(ctx, v.VolumeID, func(now ec2.Volume) { a.Report(plan.Progress{Percent: -1, Text: now.ID + " " + now.State}) })
+			now, err := w.awaitAvailable(ctx, v.VolumeID, func(now ec2.Volume) { a.Report(plan.Progress{Percent: -1, Text: now.ID + " " + now.State}) })
 			if err != nil {
 				return Volume{}, err
 			}
@@ -34,23 +34,23 @@ func (w *World) waitAvailable() plan.Funcs[WaitAvailableIn, Volume] {
 	}
 }
 
-// seeBorn waits until a volume that this run made can be attached. One that ends in the state error, vanishes or is deleted
+// awaitAvailable waits until a volume that this run made can be attached. One that ends in the state error, vanishes or is deleted
 // before that is of no use: with the likely cause, its KMS key, another one is asked for.
-func (w *World) seeBorn(ctx context.Context, id string, progress func(ec2.Volume)) (ec2.Volume, error) {
+func (w *Env) awaitAvailable(ctx context.Context, id string, progress func(ec2.Volume)) (ec2.Volume, error) {
 	now, err := w.Cloud.WaitVolume(ctx, id, func(now ec2.Volume) (bool, error) {
 		switch now.State {
 		case "available", "in-use":
 			return true, nil
 		case "deleting", "deleted":
-			return false, plan.Redo(diedAtBirth, fmt.Errorf("cannot use %s: it is being deleted (%s) before it was attached", now.ID, now.State))
+			return false, plan.Redo(failedCreateHint, fmt.Errorf("cannot use %s: it is being deleted (%s) before it was attached", now.ID, now.State))
 		}
 		return false, nil
 	}, progress)
 	if fault, ok := asFault(err); ok && (fault.Class == ec2.NotFound || now.State == "error") {
-		return now, plan.Redo(cmp.Or(fault.Hint, diedAtBirth), err)
+		return now, plan.Redo(cmp.Or(fault.Hint, failedCreateHint), err)
 	}
-	return now, verdict(err)
+	return now, errorAction(err)
 }
 
-const diedAtBirth = "this happens to encrypted volumes if the KMS key cannot be used: check that the key is enabled and that the role may use it " +
+const failedCreateHint = "this happens to encrypted volumes if the KMS key cannot be used: check that the key is enabled and that the role may use it " +
 	"(kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext). Then resume the run to create a new volume"

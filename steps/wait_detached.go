@@ -14,14 +14,14 @@ type WaitDetachedIn struct {
 	Detached plan.Value[Detached] `json:"detached"`
 }
 
-func (w *World) waitDetached() plan.Funcs[WaitDetachedIn, Detached] {
+func (w *Env) waitDetached() plan.Funcs[WaitDetachedIn, Detached] {
 	return plan.Funcs[WaitDetachedIn, Detached]{
 		Do: func(ctx context.Context, a plan.Attempt, in WaitDetachedIn) (Detached, error) {
 			d := in.Detached.Must()
-			if d.VolumeID == "" || w.LookOnly {
+			if d.VolumeID == "" || w.PreviewOnly {
 				return d, nil
 			}
-			return d, w.seeDetached(ctx, a, d.VolumeID)
+			return d, w.awaitDetached(ctx, a, d.VolumeID)
 		},
 	}
 }

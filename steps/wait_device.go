@@ -39,12 +39,12 @@ func (n DeviceNode) Facts() plan.Facts { return plan.Facts{VolumeID: n.VolumeID,
 
 func (n DeviceNode) is(d linux.Device) bool { return n.Major == d.Major && n.Minor == d.Minor }
 
-func (w *World) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {
+func (w *Env) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {
 	return plan.Funcs[WaitDeviceIn, DeviceNode]{
 		Do: func(ctx context.Context, _ plan.Attempt, in WaitDeviceIn) (DeviceNode, error) {
 			id := in.Attached.Must().VolumeID
 			q := linux.DeviceQuery{VolumeID: id, Name: in.Device, NameOffset: in.NameOffset, Rivals: in.Rivals, Size: bytesOf(in.Attached.Must().Size)}
-			d, err := w.lookOrWait(ctx, q)
+			d, err := w.findOrWait(ctx, q)
 			if err == nil && d.VolumeID == "" && q.Size == 0 { // recorded by an earlier version: nothing else tells that it is the one
 				d, err = w.bySize(ctx, q)
 			}
@@ -60,28 +60,28 @@ func (w *World) waitDevice() plan.Funcs[WaitDeviceIn, DeviceNode] {
 func bytesOf(gib int32) int64 { return int64(gib) << 30 }
 
 // bySize waits once more, with the volume's size.
-func (w *World) bySize(ctx context.Context, q linux.DeviceQuery) (linux.Device, error) {
+func (w *Env) bySize(ctx context.Context, q linux.DeviceQuery) (linux.Device, error) {
 	v, err := w.Cloud.Volume(ctx, q.VolumeID)
 	if err != nil {
-		return linux.Device{}, verdict(err)
+		return linux.Device{}, errorAction(err)
 	}
 	q.Size = bytesOf(v.Size)
-	return w.lookOrWait(ctx, q)
+	return w.findOrWait(ctx, q)
 }
 
-func (w *World) lookOrWait(ctx context.Context, q linux.DeviceQuery) (linux.Device, error) {
-	if !w.LookOnly {
+func (w *Env) findOrWait(ctx context.Context, q linux.DeviceQuery) (linux.Device, error) {
+	if !w.PreviewOnly {
 		return w.Host.WaitDevice(ctx, q)
 	}
 	d, there, err := w.Host.FindDevice(ctx, q)
 	if err == nil && !there {
-		err = w.whyNot(ctx, q)
+		err = w.explainMissing(ctx, q)
 	}
 	return d, err
 }
 
-// whyNot says what was seen instead of the device: a wait that is over before it begins knows.
-func (w *World) whyNot(ctx context.Context, q linux.DeviceQuery) error {
+// explainMissing says what was seen instead of the device: a wait that is over before it begins knows.
+func (w *Env) explainMissing(ctx context.Context, q linux.DeviceQuery) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	cancel(errors.New("it is missing"))
 	_, err := w.Host.WaitDevice(ctx, q)

@@ -21,15 +21,15 @@ type WaitSnapshotIn struct {
 	Taken      plan.Value[SnapshotSet] `json:"taken"`
 }
 
-func (w *World) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
+func (w *Env) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 	return plan.Funcs[WaitSnapshotIn, Choice]{
 		Facts: choiceFacts,
 		Do: func(ctx context.Context, a plan.Attempt, in WaitSnapshotIn) (Choice, error) {
 			c, wait, err := in.choice()
 			if c.Problem != "" {
-				c, wait, err = w.chooseAgain(ctx, in, c, err)
+				c, wait, err = w.rechoose(ctx, in, c, err)
 			}
-			if err != nil || !wait || w.LookOnly {
+			if err != nil || !wait || w.PreviewOnly {
 				return c, err
 			}
 			s, err := w.Cloud.WaitSnapshot(ctx, c.SnapshotID,
@@ -38,9 +38,9 @@ func (w *World) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 					a.Report(plan.Progress{Percent: s.Progress, Text: s.ID + " " + s.State})
 				})
 			if _, taken := in.Taken.Get(); err != nil && !taken {
-				return Choice{}, startOver(verdict(err))
+				return Choice{}, withStartOverHint(errorAction(err))
 			} else if err != nil {
-				return Choice{}, verdict(err)
+				return Choice{}, errorAction(err)
 			}
 			c.Pending, c.Size = false, s.VolumeSize
 			return c, nil
@@ -51,16 +51,16 @@ func (w *World) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 			}
 			c, _, err := in.choice()
 			if err != nil {
-				return plan.Will(plan.PreviewRead, "%v", err)
+				return plan.PreviewOf(plan.PreviewRead, "%v", err)
 			}
-			return plan.Will(plan.PreviewRead, "%s", c)
+			return plan.PreviewOf(plan.PreviewRead, "%s", c)
 		},
 	}
 }
 
-// chooseAgain looks once more where a lane had a problem when all were chosen: somebody may have mended it since, and the
+// rechoose looks once more where a lane had a problem when all were chosen: somebody may have mended it since, and the
 // run was resumed. What the other lanes were given still stands, so it must come out as before.
-func (w *World) chooseAgain(ctx context.Context, in WaitSnapshotIn, was Choice, problem error) (Choice, bool, error) {
+func (w *Env) rechoose(ctx context.Context, in WaitSnapshotIn, was Choice, problem error) (Choice, bool, error) {
 	before := in.Choices.Must()
 	var mountPoints []string
 	for _, c := range before {
@@ -73,16 +73,16 @@ func (w *World) chooseAgain(ctx context.Context, in WaitSnapshotIn, was Choice, 
 	now := snapshots.Choose(in.Search.request(mountPoints))
 	for i, c := range now {
 		if before[i].Problem == "" && (c.SnapshotID != before[i].SnapshotID || c.Create != before[i].Create) {
-			return was, false, startOver(problem)
+			return was, false, withStartOverHint(problem)
 		}
 	}
 	in.Choices = plan.Literal(Choices(now))
 	return in.choice()
 }
 
-// startOver adds to an error's hint what helps when resuming cannot: its lanes keep to what was chosen for all.
-func startOver(err error) error {
-	v := plan.VerdictOf(err)
+// withStartOverHint adds to an error's hint what helps when resuming cannot: its lanes keep to what was chosen for all.
+func withStartOverHint(err error) error {
+	v := plan.ActionOf(err)
 	if v.Action != plan.ActTerminal {
 		return err
 	}

@@ -16,12 +16,12 @@ type snapshotCloud struct {
 	Cloud
 	all    []ec2.Snapshot
 	failed bool
-	looks  int
+	calls  int
 	waits  []string
 }
 
 func (c *snapshotCloud) EachSnapshot(_ context.Context, _ ec2.SnapshotQuery, visit func(ec2.Snapshot)) error {
-	c.looks++
+	c.calls++
 	for _, s := range c.all {
 		visit(s)
 	}
@@ -36,7 +36,7 @@ func (c *snapshotCloud) WaitSnapshot(_ context.Context, id string, _ func(ec2.Sn
 	return ec2.Snapshot{ID: id, VolumeSize: 30}, nil
 }
 
-func TestAProblemThatWasMendedIsSeenOnResume(t *testing.T) {
+func TestAProblemThatWasFixedIsSeenOnResume(t *testing.T) {
 	then := snaps("1 a R1/2", "1 b R1/2 archive")
 	cases := []struct {
 		name string
@@ -51,7 +51,7 @@ func TestAProblemThatWasMendedIsSeenOnResume(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			in := WaitSnapshotIn{MountPoint: "/mnt/b", Search: Search{Group: true}, Found: plan.Literal(FoundVolume{}),
 				Choices: plan.Literal(Choices(snapset.Choose(snapset.Request{MountPoints: []string{"/mnt/a", "/mnt/b"}, Group: true}, then)))}
-			w := &World{Cloud: &snapshotCloud{all: c.now}}
+			w := &Env{Cloud: &snapshotCloud{all: c.now}}
 			got, err := w.waitSnapshot().Do(t.Context(), attempt("wait-snapshot"), in)
 			said := got.SnapshotID
 			if err != nil {
@@ -60,14 +60,14 @@ func TestAProblemThatWasMendedIsSeenOnResume(t *testing.T) {
 			if said != c.want {
 				t.Errorf("%s, want %s", said, c.want)
 			}
-			if v := plan.VerdictOf(err); err != nil && (v.Action != plan.ActTerminal || v.Hint == "") {
+			if v := plan.ActionOf(err); err != nil && (v.Action != plan.ActTerminal || v.Hint == "") {
 				t.Errorf("verdict %+v", v)
 			}
 		})
 	}
 }
 
-func TestWhatALaneWaitsFor(t *testing.T) {
+func TestWaitSnapshotPerLane(t *testing.T) {
 	choices := plan.Literal(Choices{{MountPoint: "/mnt/a", SnapshotID: "snap-1", Size: 20}, {MountPoint: "/mnt/b", SnapshotID: "snap-2", Pending: true}, {MountPoint: "/mnt/c", Create: true}})
 	absent := plan.Literal(FoundVolume{})
 	set := plan.Literal(SnapshotSet{Run: "R", Snapshots: []Taken{{SnapshotID: "snap-9", MountPoint: "/mnt/a"}}})
@@ -90,15 +90,15 @@ func TestWhatALaneWaitsFor(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			cloud := &snapshotCloud{failed: c.fails}
-			got, err := (&World{Cloud: cloud}).waitSnapshot().Do(t.Context(), attempt("wait-snapshot"), c.in)
-			if !reflect.DeepEqual(got, c.want) || strings.Join(cloud.waits, " ") != c.waits || cloud.looks > 0 {
-				t.Errorf("%+v after waiting for %v and %d looks; want %+v after %q", got, cloud.waits, cloud.looks, c.want, c.waits)
+			got, err := (&Env{Cloud: cloud}).waitSnapshot().Do(t.Context(), attempt("wait-snapshot"), c.in)
+			if !reflect.DeepEqual(got, c.want) || strings.Join(cloud.waits, " ") != c.waits || cloud.calls > 0 {
+				t.Errorf("%+v after waiting for %v and %d looks; want %+v after %q", got, cloud.waits, cloud.calls, c.want, c.waits)
 			}
-			if (err != nil) != (c.err != "") || (err != nil && plan.VerdictOf(err).Action != c.err) {
+			if (err != nil) != (c.err != "") || (err != nil && plan.ActionOf(err).Action != c.err) {
 				t.Errorf("error %v, want %q", err, c.err)
 			}
-			if c.fails && !strings.Contains(plan.VerdictOf(err).Hint, "see why; run `snaptastic abandon`") {
-				t.Errorf("hint %q", plan.VerdictOf(err).Hint)
+			if c.fails && !strings.Contains(plan.ActionOf(err).Hint, "see why; run `snaptastic abandon`") {
+				t.Errorf("hint %q", plan.ActionOf(err).Hint)
 			}
 		})
 	}

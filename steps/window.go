@@ -34,7 +34,7 @@ type heldHook struct {
 
 func windowKey(a plan.Attempt) string { return string(a.Run) + " " + a.Section }
 
-func (w *World) keepWindow(a plan.Attempt, win *window) {
+func (w *Env) keepWindow(a plan.Attempt, win *window) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.windows == nil {
@@ -44,13 +44,13 @@ func (w *World) keepWindow(a plan.Attempt, win *window) {
 }
 
 // windowOf returns the section's live freeze, or nil when this process has none.
-func (w *World) windowOf(a plan.Attempt) *window {
+func (w *Env) windowOf(a plan.Attempt) *window {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.windows[windowKey(a)]
 }
 
-func (w *World) dropWindow(a plan.Attempt) {
+func (w *Env) dropWindow(a plan.Attempt) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.windows, windowKey(a))
@@ -58,11 +58,11 @@ func (w *World) dropWindow(a plan.Attempt) {
 
 // close thaws, lets the guard go and then the held hooks. It says how the freeze held; lost is what makes the snapshots
 // worthless or needs an operator, untidy what went wrong after the thaw and changes nothing about them.
-func (win *window) close(ctx context.Context) (hold guard.Result, lost, untidy error) {
+func (win *window) close(ctx context.Context) (hold guard.Result, lost, cleanupErr error) {
 	if win.guard != nil {
 		var thawErr error
 		hold, thawErr = win.guard.Thaw(ctx)
-		untidy = win.guard.Release() // where a thaw failed it goes on thawing, and says the same
+		cleanupErr = win.guard.Release() // where a thaw failed it goes on thawing, and says the same
 		if thawErr != nil {
 			lost = plan.NeedsOperator("thaw it: `snaptastic thaw --owned`", thawErr)
 		}
@@ -72,7 +72,7 @@ func (win *window) close(ctx context.Context) (hold guard.Result, lost, untidy e
 		lost = plan.Terminal("the hook's lock was lost while the snapshots were taken, so they were deleted: check the last lines of its output; "+
 			`use on_failure = "continue" to keep such snapshots`, notHeld)
 	}
-	return hold, lost, errors.Join(untidy, tolerated)
+	return hold, lost, errors.Join(cleanupErr, tolerated)
 }
 
 // release ends the held hooks, the last one first. Each says only now whether it held: a lock that was lost shows in how its
@@ -92,8 +92,8 @@ func (win *window) release() (notHeld, tolerated error) {
 	return notHeld, tolerated
 }
 
-// stillHeld looks whether a hook has ended before anything is frozen.
-func (win *window) stillHeld() error {
+// checkHeld looks whether a hook has ended before anything is frozen.
+func (win *window) checkHeld() error {
 	for _, h := range win.held {
 		select {
 		case <-h.live.Exited():
@@ -109,16 +109,16 @@ func (win *window) stillHeld() error {
 // A freeze writes out what is dirty while writers stand still already, so that little should be left: all is synced until
 // a sync finds next to nothing, or no less than the one before it, since somebody keeps writing.
 const (
-	littleToSync = 5 * time.Millisecond
-	lastSyncs    = 3
+	syncThreshold = 5 * time.Millisecond
+	lastSyncs     = 3
 )
 
 // syncAll writes all out, side by side, until little is left.
-func (w *World) syncAll(ctx context.Context, mounts []guard.Mount) error {
+func (w *Env) syncAll(ctx context.Context, mounts []guard.Mount) error {
 	last := time.Duration(math.MaxInt64)
 	for range lastSyncs {
 		took, err := w.syncOnce(ctx, mounts)
-		if err != nil || took <= littleToSync || took > last*9/10 {
+		if err != nil || took <= syncThreshold || took > last*9/10 {
 			return err
 		}
 		last = took
@@ -127,7 +127,7 @@ func (w *World) syncAll(ctx context.Context, mounts []guard.Mount) error {
 }
 
 // syncOnce returns how long the slowest took.
-func (w *World) syncOnce(ctx context.Context, mounts []guard.Mount) (time.Duration, error) {
+func (w *Env) syncOnce(ctx context.Context, mounts []guard.Mount) (time.Duration, error) {
 	errs, took := make([]error, len(mounts)), make([]time.Duration, len(mounts))
 	var all sync.WaitGroup
 	for i, m := range mounts {

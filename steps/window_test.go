@@ -19,16 +19,16 @@ import (
 	"snaptastic/plan"
 )
 
-// shutter is a section of one or more volumes, with everything under it played.
-type shutter struct {
-	*World
-	cloud   *shutterCloud
+// sectionRig is a section of one or more volumes, with everything under it played.
+type sectionRig struct {
+	*Env
+	cloud   *sectionCloud
 	freezer *fakeFreezer
 	members []Member
 	a       plan.Attempt
 }
 
-type shutterCloud struct {
+type sectionCloud struct {
 	Cloud
 	attached []ec2.Volume
 	warmErr  error
@@ -36,19 +36,19 @@ type shutterCloud struct {
 	log      []string
 }
 
-func (*shutterCloud) Now() time.Time { return time.Now() }
+func (*sectionCloud) Now() time.Time { return time.Now() }
 
-func (c *shutterCloud) AttachedVolumes(context.Context, string) ([]ec2.Volume, error) {
+func (c *sectionCloud) AttachedVolumes(context.Context, string) ([]ec2.Volume, error) {
 	c.log = append(c.log, "attached")
 	return c.attached, nil
 }
 
-func (c *shutterCloud) Warm(context.Context) error {
+func (c *sectionCloud) Warm(context.Context) error {
 	c.log = append(c.log, "warm")
 	return c.warmErr
 }
 
-func (c *shutterCloud) CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotRequest) (ec2.Snapshot, error) {
+func (c *sectionCloud) CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotRequest) (ec2.Snapshot, error) {
 	c.log = append(c.log, "create one")
 	made, err := c.create(ctx, nil)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *shutterCloud) CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotR
 	return made[0], nil
 }
 
-func (c *shutterCloud) CreateSnapshots(ctx context.Context, r ec2.CreateSnapshotsRequest) ([]ec2.Snapshot, error) {
+func (c *sectionCloud) CreateSnapshots(ctx context.Context, r ec2.CreateSnapshotsRequest) ([]ec2.Snapshot, error) {
 	c.log = append(c.log, "create several")
 	return c.create(ctx, r.ExcludeVolumes)
 }
@@ -66,10 +66,10 @@ type syncHost struct{ Host }
 
 func (syncHost) SyncFS(context.Context, string) (time.Duration, error) { return 0, nil }
 
-func newShutter(volumes ...string) *shutter {
-	s := &shutter{cloud: &shutterCloud{}, freezer: &fakeFreezer{hold: guard.Result{Unbroken: true, Frozen: time.Second}, broken: make(chan struct{})}, a: attempt("freeze")}
+func newSectionRig(volumes ...string) *sectionRig {
+	s := &sectionRig{cloud: &sectionCloud{}, freezer: &fakeFreezer{hold: guard.Result{Unbroken: true, Frozen: time.Second}, broken: make(chan struct{})}, a: attempt("freeze")}
 	s.a.Section = "freeze"
-	s.World = &World{Cloud: s.cloud, Host: syncHost{}, Freezer: s.freezer, Instance: Instance{ID: "i-1"}}
+	s.Env = &Env{Cloud: s.cloud, Host: syncHost{}, Freezer: s.freezer, Instance: Instance{ID: "i-1"}}
 	s.cloud.attached = append(s.cloud.attached, onInstance("vol-root", "/dev/xvda", nil), onInstance("vol-other", "/dev/sdz", nil))
 	for _, id := range volumes {
 		s.members = append(s.members, Member{"/mnt/" + id, plan.Literal(FoundVolume{Found: true, VolumeID: id, Mounted: true, Dev: "259:1"})})
@@ -84,8 +84,8 @@ func newShutter(volumes ...string) *shutter {
 	return s
 }
 
-// shoot goes through the section as the runner does: the close step always runs.
-func (s *shutter) shoot(ctx context.Context) (set SnapshotSet, thawed Thawed, freezeErr, snapErr, thawErr error) {
+// run goes through the section as the runner does: the close step always runs.
+func (s *sectionRig) run(ctx context.Context) (set SnapshotSet, thawed Thawed, freezeErr, snapErr, thawErr error) {
 	if _, freezeErr = s.freeze().Do(ctx, s.a, FreezeIn{Mounts: s.members}); freezeErr == nil {
 		set, snapErr = s.snapshot().Do(ctx, s.a, SnapshotIn{Members: s.members})
 	}
@@ -94,7 +94,7 @@ func (s *shutter) shoot(ctx context.Context) (set SnapshotSet, thawed Thawed, fr
 }
 
 func TestOneCallIsMadeInsideAFreezeAndNothingElse(t *testing.T) {
-	s := newShutter("vol-1", "vol-2")
+	s := newSectionRig("vol-1", "vol-2")
 	var excluded []string
 	create := s.cloud.create
 	s.cloud.create = func(ctx context.Context, e []string) ([]ec2.Snapshot, error) {
@@ -104,7 +104,7 @@ func TestOneCallIsMadeInsideAFreezeAndNothingElse(t *testing.T) {
 		}
 		return create(ctx, e)
 	}
-	set, thawed, err1, err2, err3 := s.shoot(t.Context())
+	set, thawed, err1, err2, err3 := s.run(t.Context())
 	if err := errors.Join(err1, err2, err3); err != nil || len(set.Snapshots) != 2 || !thawed.Held || time.Duration(thawed.Frozen) != time.Second {
 		t.Fatalf("%+v %+v %v", set, thawed, err)
 	}
@@ -120,24 +120,24 @@ func TestOneCallIsMadeInsideAFreezeAndNothingElse(t *testing.T) {
 }
 
 func TestSnapshotsOfVolumesAttachedMeanwhileAreTold(t *testing.T) {
-	s := newShutter("vol-1", "vol-2")
+	s := newSectionRig("vol-1", "vol-2")
 	create := s.cloud.create
 	s.cloud.create = func(ctx context.Context, e []string) ([]ec2.Snapshot, error) {
 		made, err := create(ctx, e)
 		return append(made, ec2.Snapshot{ID: "snap-stranger", VolumeID: "vol-new"}), err
 	}
-	set, _, err1, err2, err3 := s.shoot(t.Context())
-	if err := errors.Join(err1, err2, err3); err != nil || len(set.Snapshots) != 2 || !slices.Equal(set.Strangers, []string{"snap-stranger"}) {
+	set, _, err1, err2, err3 := s.run(t.Context())
+	if err := errors.Join(err1, err2, err3); err != nil || len(set.Snapshots) != 2 || !slices.Equal(set.Unplanned, []string{"snap-stranger"}) {
 		t.Errorf("%+v, %v", set, err)
 	}
 }
 
 func TestOneVolumeIsSnapshottedByItself(t *testing.T) {
-	s := newShutter("vol-1")
+	s := newSectionRig("vol-1")
 	for range 45 {
 		s.cloud.attached = append(s.cloud.attached, onInstance("vol-x", "/dev/sdy", nil))
 	}
-	if _, _, err1, err2, err3 := s.shoot(t.Context()); errors.Join(err1, err2, err3) != nil {
+	if _, _, err1, err2, err3 := s.run(t.Context()); errors.Join(err1, err2, err3) != nil {
 		t.Fatal(err1, err2, err3)
 	}
 	if !slices.Equal(s.cloud.log, []string{"warm", "create one"}) {
@@ -146,12 +146,12 @@ func TestOneVolumeIsSnapshottedByItself(t *testing.T) {
 }
 
 func TestTooManyOtherVolumesAreRefusedBeforeTheFreeze(t *testing.T) {
-	s := newShutter("vol-1", "vol-2")
+	s := newSectionRig("vol-1", "vol-2")
 	for range 40 {
 		s.cloud.attached = append(s.cloud.attached, onInstance("vol-x", "/dev/sdy", nil))
 	}
-	_, _, err, _, thawErr := s.shoot(t.Context())
-	if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || !strings.Contains(v.Hint, `consistency = "volume"`) || thawErr != nil {
+	_, _, err, _, thawErr := s.run(t.Context())
+	if v := plan.ActionOf(err); v.Action != plan.ActTerminal || !strings.Contains(v.Hint, `consistency = "volume"`) || thawErr != nil {
 		t.Errorf("%v (%s), then %v", err, v.Hint, thawErr)
 	}
 	if len(s.freezer.log) > 0 {
@@ -167,36 +167,36 @@ func TestHowASectionFails(t *testing.T) {
 	}
 	cases := []struct {
 		name                string
-		arrange             func(*shutter)
+		arrange             func(*sectionRig)
 		freeze, snap, close plan.Action // "" for success
-		says                string
+		message             string
 	}{
-		{"somebody else froze it", func(s *shutter) { s.freezer.freezeErr = syscall.EBUSY }, plan.ActTerminal, "", "", "busy"},
-		{"no connection", func(s *shutter) { s.cloud.warmErr = &ec2.Fault{Class: ec2.Transient} }, plan.ActRestart, "", "", ""},
-		{"too fast after another", func(s *shutter) { s.cloud.create = fault(ec2.RateExceeded) }, "", plan.ActRestart, "", ""},
-		{"the answer was lost", func(s *shutter) { s.cloud.create = fault(ec2.Ambiguous) }, "", plan.ActRestart, "", ""},
-		{"not allowed", func(s *shutter) { s.cloud.create = fault(ec2.Denied) }, "", plan.ActTerminal, "", ""},
-		{"not allowed, and the hold broke too", func(s *shutter) { s.cloud.create = fault(ec2.Denied); s.freezer.hold.Unbroken = false }, "", plan.ActTerminal, "", ""},
-		{"the hold broke", func(s *shutter) { s.freezer.hold = guard.Result{Reason: "it lasted longer than 10s"} }, "", "", plan.ActTerminal, "it lasted longer than 10s"},
-		{"one snapshot is missing", func(s *shutter) {
+		{"somebody else froze it", func(s *sectionRig) { s.freezer.freezeErr = syscall.EBUSY }, plan.ActTerminal, "", "", "busy"},
+		{"no connection", func(s *sectionRig) { s.cloud.warmErr = &ec2.Fault{Class: ec2.Transient} }, plan.ActRestart, "", "", ""},
+		{"too fast after another", func(s *sectionRig) { s.cloud.create = fault(ec2.RateExceeded) }, "", plan.ActRestart, "", ""},
+		{"the answer was lost", func(s *sectionRig) { s.cloud.create = fault(ec2.Ambiguous) }, "", plan.ActRestart, "", ""},
+		{"not allowed", func(s *sectionRig) { s.cloud.create = fault(ec2.Denied) }, "", plan.ActTerminal, "", ""},
+		{"not allowed, and the hold broke too", func(s *sectionRig) { s.cloud.create = fault(ec2.Denied); s.freezer.hold.Unbroken = false }, "", plan.ActTerminal, "", ""},
+		{"the hold broke", func(s *sectionRig) { s.freezer.hold = guard.Result{Reason: "it lasted longer than 10s"} }, "", "", plan.ActTerminal, "it lasted longer than 10s"},
+		{"one snapshot is missing", func(s *sectionRig) {
 			s.cloud.create = func(context.Context, []string) ([]ec2.Snapshot, error) {
 				return []ec2.Snapshot{{ID: "snap-1", VolumeID: "vol-1"}, {ID: "snap-2", VolumeID: "vol-9"}}, nil
 			}
 		}, "", plan.ActTerminal, "", "EC2 created 1 snapshots"},
-		{"it cannot be thawed", func(s *shutter) { s.freezer.thawErr = errors.New("stuck") }, "", "", plan.ActOperator, "stuck"},
+		{"it cannot be thawed", func(s *sectionRig) { s.freezer.thawErr = errors.New("stuck") }, "", "", plan.ActOperator, "stuck"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s := newShutter("vol-1", "vol-2")
+			s := newSectionRig("vol-1", "vol-2")
 			c.arrange(s)
-			_, _, err1, err2, err3 := s.shoot(t.Context())
+			_, _, err1, err2, err3 := s.run(t.Context())
 			for i, err := range []error{err1, err2, err3} {
 				want := []plan.Action{c.freeze, c.snap, c.close}[i]
-				if (err != nil) != (want != "") || (err != nil && plan.VerdictOf(err).Action != want) {
-					t.Errorf("step %d: %v (%s), want %q", i, err, plan.VerdictOf(err).Action, want)
+				if (err != nil) != (want != "") || (err != nil && plan.ActionOf(err).Action != want) {
+					t.Errorf("step %d: %v (%s), want %q", i, err, plan.ActionOf(err).Action, want)
 				}
-				if err != nil && !strings.Contains(err.Error(), c.says) {
-					t.Errorf("%q does not say %q", err, c.says)
+				if err != nil && !strings.Contains(err.Error(), c.message) {
+					t.Errorf("%q does not say %q", err, c.message)
 				}
 			}
 			if s.windowOf(s.a) != nil {
@@ -211,7 +211,7 @@ func TestHowASectionFails(t *testing.T) {
 
 func TestACallThatOutlastsTheFreezeIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShutter("vol-1", "vol-2")
+		s := newSectionRig("vol-1", "vol-2")
 		s.cloud.create = func(ctx context.Context, _ []string) ([]ec2.Snapshot, error) {
 			<-ctx.Done()
 			return nil, &ec2.Fault{Class: ec2.Ambiguous, Message: "canceled after the request was sent"}
@@ -219,8 +219,8 @@ func TestACallThatOutlastsTheFreezeIsGivenUp(t *testing.T) {
 		s.freezer.hold.Unbroken = false
 		time.AfterFunc(10*time.Second, func() { close(s.freezer.broken) })
 		began := time.Now()
-		_, _, _, err, thawErr := s.shoot(t.Context())
-		if v := plan.VerdictOf(err); v.Action != plan.ActTerminal || !strings.Contains(err.Error(), "the freeze ended before EC2 answered") || thawErr != nil {
+		_, _, _, err, thawErr := s.run(t.Context())
+		if v := plan.ActionOf(err); v.Action != plan.ActTerminal || !strings.Contains(err.Error(), "the freeze ended before EC2 answered") || thawErr != nil {
 			t.Errorf("%v, then %v", err, thawErr)
 		}
 		if took := time.Since(began); took != 10*time.Second {
@@ -232,10 +232,10 @@ func TestACallThatOutlastsTheFreezeIsGivenUp(t *testing.T) {
 func TestClosingInAnotherProcessThawsWhatIsLeft(t *testing.T) {
 	run := string(attempt("").Run)
 	cases := []struct {
-		name  string
-		owned []guard.Thawed
-		want  plan.Action
-		says  string
+		name    string
+		owned   []guard.Thawed
+		want    plan.Action
+		message string
 	}{
 		{"nothing", nil, "", "nothing was frozen"},
 		{"ours", []guard.Thawed{{Run: run, Path: "/mnt/a", Outcome: guard.WasFrozen}}, "", "a dead process"},
@@ -245,7 +245,7 @@ func TestClosingInAnotherProcessThawsWhatIsLeft(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			w := &World{Freezer: &fakeFreezer{owned: c.owned}}
+			w := &Env{Freezer: &fakeFreezer{owned: c.owned}}
 			a := attempt("thaw")
 			a.Resumed = true
 			for range 2 {
@@ -254,7 +254,7 @@ func TestClosingInAnotherProcessThawsWhatIsLeft(t *testing.T) {
 				if err != nil {
 					said = err.Error()
 				}
-				if (err != nil) != (c.want != "") || (err != nil && plan.VerdictOf(err).Action != c.want) || !strings.Contains(said, c.says) {
+				if (err != nil) != (c.want != "") || (err != nil && plan.ActionOf(err).Action != c.want) || !strings.Contains(said, c.message) {
 					t.Errorf("%+v, %v", out, err)
 				}
 			}
@@ -263,7 +263,7 @@ func TestClosingInAnotherProcessThawsWhatIsLeft(t *testing.T) {
 }
 
 func TestAHookIsHeldAcrossTheFreeze(t *testing.T) {
-	s := newShutter("vol-1")
+	s := newSectionRig("vol-1")
 	s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
 	spoken := make(chan string, 2)
 	s.HookOutput = func(_ plan.StepID, line string) { spoken <- line + " after " + s.freezer.soFar() }
@@ -290,7 +290,7 @@ func TestAHeldHookThatLostItsHoldMakesTheSnapshotsWorthless(t *testing.T) {
 	cases := []struct {
 		name, script string
 		ended        bool // wait for its end before the call
-		says         string
+		message      string
 	}{
 		{"it fails after its release", "echo ready; cat >/dev/null; exit 3", false, "exit status 3"},
 		{"it dies of a signal after its release", "echo ready; cat >/dev/null; kill -9 $$", false, "signal: killed"},
@@ -303,7 +303,7 @@ func TestAHeldHookThatLostItsHoldMakesTheSnapshotsWorthless(t *testing.T) {
 	for _, c := range cases {
 		for _, tolerated := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, tolerated %v", c.name, tolerated), func(t *testing.T) {
-				s := newShutter("vol-1")
+				s := newSectionRig("vol-1")
 				s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
 				goOn := filepath.Join(t.TempDir(), "go-on")
 				script := c.script
@@ -329,12 +329,12 @@ func TestAHeldHookThatLostItsHoldMakesTheSnapshotsWorthless(t *testing.T) {
 				}
 				out, err := s.thaw().Do(t.Context(), s.a, ThawIn{})
 				if tolerated {
-					if err != nil || !out.Held || !strings.Contains(out.Reason, c.says) {
+					if err != nil || !out.Held || !strings.Contains(out.Reason, c.message) {
 						t.Errorf("%+v, %v", out, err)
 					}
 					return
 				}
-				if err == nil || plan.VerdictOf(err).Action != plan.ActTerminal || !strings.Contains(err.Error(), c.says) {
+				if err == nil || plan.ActionOf(err).Action != plan.ActTerminal || !strings.Contains(err.Error(), c.message) {
 					t.Errorf("%+v, %v", out, err)
 				}
 			})
@@ -345,7 +345,7 @@ func TestAHeldHookThatLostItsHoldMakesTheSnapshotsWorthless(t *testing.T) {
 // One of two is enough.
 func TestEveryHeldHookMustHold(t *testing.T) {
 	for _, bad := range []int{0, 1} {
-		s := newShutter("vol-1")
+		s := newSectionRig("vol-1")
 		s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
 		var hooks []HookIn
 		for i := range 2 {
@@ -361,14 +361,14 @@ func TestEveryHeldHookMustHold(t *testing.T) {
 		if _, err := s.snapshot().Do(t.Context(), s.a, SnapshotIn{Members: s.members}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); plan.VerdictOf(err).Action != plan.ActTerminal || !strings.Contains(err.Error(), "exit status 3") {
+		if _, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); plan.ActionOf(err).Action != plan.ActTerminal || !strings.Contains(err.Error(), "exit status 3") {
 			t.Errorf("hook %d of 2 lost its hold: %v", bad, err)
 		}
 	}
 }
 
 func TestNothingIsFrozenWhenAHeldHookHasEndedBefore(t *testing.T) {
-	s := newShutter("vol-1")
+	s := newSectionRig("vol-1")
 	s.Host = heldHost{syncHost{}, linux.New(linux.Roots{})}
 	goOn := filepath.Join(t.TempDir(), "go-on")
 	s.freezer.started = func() {

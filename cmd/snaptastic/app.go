@@ -62,8 +62,8 @@ type app struct {
 	stdin          *os.File
 	stdoutFile     *os.File
 	stderrFile     *os.File
-	stdout         *render.Hold // nothing is written while file systems are frozen
-	stderr         *render.Hold
+	stdout         *render.Buffer // nothing is written while file systems are frozen
+	stderr         *render.Buffer
 	log            hclog.Logger
 
 	wiring
@@ -72,7 +72,7 @@ type app struct {
 }
 
 func newApp(stdin, stdout, stderr *os.File) *app {
-	return &app{stdin: stdin, stdoutFile: stdout, stderrFile: stderr, stdout: render.NewHold(stdout), stderr: render.NewHold(stderr),
+	return &app{stdin: stdin, stdoutFile: stdout, stderrFile: stderr, stdout: render.NewBuffer(stdout), stderr: render.NewBuffer(stderr),
 		log: hclog.NewNullLogger()}
 }
 

@@ -23,7 +23,7 @@ func TestCallsOfOperations(t *testing.T) {
 	for _, n := range []int{1, 4, 16} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				u := newUniverse(t, n)
+				u := newSimulation(t, n)
 				for i := range u.spec.Volumes {
 					u.spec.Volumes[i].DeleteOnTermination = true
 				}
@@ -55,14 +55,14 @@ func TestCallsOfOperations(t *testing.T) {
 
 // production gives the universe a client like that of an instance, and a cloud
 // with realistic latencies.
-func (u *universe) production(t *testing.T) {
+func (u *simulation) production(t *testing.T) {
 	t.Helper()
 	if err := sandbox.SetFaults(u.k.dir, realistic); err != nil {
 		t.Fatal(err)
 	}
 	var err error
 	u.client, err = ec2.New(t.Context(), ec2.Config{Region: sandbox.Region, EndpointURL: "http://sandbox", MetadataURL: "http://sandbox",
-		Credentials: ec2.Credentials{ID: "a", Secret: "b"}, Transport: u.world.RoundTripper()})
+		Credentials: ec2.Credentials{ID: "a", Secret: "b"}, Transport: u.sandbox.RoundTripper()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func ticksIn(wait time.Duration) int {
 
 // calls runs an operation and holds its calls against the most allowed. It
 // returns how long it took.
-func (u *universe) calls(t *testing.T, op string, most map[string]int) time.Duration {
+func (u *simulation) calls(t *testing.T, op string, most map[string]int) time.Duration {
 	t.Helper()
 	before, err := sandbox.Log(u.k.dir)
 	if err != nil {

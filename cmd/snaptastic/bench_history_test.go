@@ -27,7 +27,7 @@ func TestFiftyThousandSnapshotsFitInto64MiB(t *testing.T) {
 	r.must("run", "mount", "db")
 	r.must("run", "snapshot", "db")
 	r.bin = bin
-	age(t, r.world(), 50_000, r.mounts[0])
+	addHistory(t, r.openSandbox(), 50_000, r.mounts[0])
 	for _, c := range []struct {
 		code  int
 		wants string
@@ -92,8 +92,8 @@ func (r *rig) peak(args ...string) (kib int, cpu time.Duration, code int, out st
 	return kib, time.Duration(use.Utime.Nano() + use.Stime.Nano()), cmd.ProcessState.ExitCode(), string(text)
 }
 
-// age gives a world the snapshots of many hourly runs, each of a volume of its own.
-func age(t *testing.T, w *sandbox.Sandbox, runs int, mountPoint string) {
+// addHistory gives a world the snapshots of many hourly runs, each of a volume of its own.
+func addHistory(t *testing.T, w *sandbox.Sandbox, runs int, mountPoint string) {
 	t.Helper()
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	var rows []sandbox.Snapshot

@@ -84,7 +84,7 @@ func TestWhichSnapshotsCover(t *testing.T) {
 		each     bool // consistency = "volume"
 		snaps    []string
 		want     string
-		says     string // in the first problem
+		message  string // in the first problem
 	}{
 		{"a recent one", []ec2.Volume{a}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a ok, vol-a ok", ""},
 		{"none", []ec2.Volume{a}, "a", false, nil, "/mnt/a gap, vol-a gap", "no snapshot exists"},
@@ -137,8 +137,8 @@ func TestWhichSnapshotsCover(t *testing.T) {
 					problem = v.Problem
 				}
 			}
-			if !strings.Contains(problem, c.says) {
-				t.Errorf("it says %q, want %q in it", problem, c.says)
+			if !strings.Contains(problem, c.message) {
+				t.Errorf("it says %q, want %q in it", problem, c.message)
 			}
 		})
 	}

@@ -18,14 +18,14 @@ import (
 )
 
 // A lookRig is a sandbox without devices, for commands that only look.
-type lookRig struct {
+type readRig struct {
 	t        *testing.T
 	dir      string
 	server   *sandbox.Server
 	settings string
 }
 
-func newLookRig(t *testing.T, hcl string, faults ...sandbox.Fault) *lookRig {
+func newReadRig(t *testing.T, hcl string, faults ...sandbox.Fault) *readRig {
 	t.Helper()
 	dir := t.TempDir()
 	s, err := sandbox.Serve(t.Context(), sandbox.Config{Dir: filepath.Join(dir, "sandbox"), FilesOnly: true, Faults: faults}, "127.0.0.1:0")
@@ -33,7 +33,7 @@ func newLookRig(t *testing.T, hcl string, faults ...sandbox.Fault) *lookRig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	r := &lookRig{t: t, dir: dir, server: s, settings: filepath.Join(dir, "snaptastic.hcl")}
+	r := &readRig{t: t, dir: dir, server: s, settings: filepath.Join(dir, "snaptastic.hcl")}
 	if err := os.WriteFile(r.settings, []byte(hcl), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func newLookRig(t *testing.T, hcl string, faults ...sandbox.Fault) *lookRig {
 }
 
 // run runs the program, without its settings when the first word is "bare".
-func (r *lookRig) run(args ...string) (code int, stdout, stderr string) {
+func (r *readRig) run(args ...string) (code int, stdout, stderr string) {
 	r.t.Helper()
 	if args[0] == "bare" {
 		args = args[1:]
@@ -72,7 +72,7 @@ func (r *lookRig) run(args ...string) (code int, stdout, stderr string) {
 
 // wants runs it and holds the exit code and the output against patterns; one
 // that begins with ! must not be there.
-func (r *lookRig) wants(code int, args []string, patterns ...string) string {
+func (r *readRig) wants(code int, args []string, patterns ...string) string {
 	r.t.Helper()
 	got, stdout, stderr := r.run(args...)
 	if got != code {
@@ -87,7 +87,7 @@ func (r *lookRig) wants(code int, args []string, patterns ...string) string {
 	return stdout
 }
 
-func (r *lookRig) volume(device string, tags map[string]string) string {
+func (r *readRig) volume(device string, tags map[string]string) string {
 	r.t.Helper()
 	id, err := r.server.Sandbox.AddVolume(device, 1, tags)
 	if err != nil {
@@ -96,7 +96,7 @@ func (r *lookRig) volume(device string, tags map[string]string) string {
 	return id
 }
 
-func (r *lookRig) snapshot(volume string, age time.Duration, tags map[string]string) string {
+func (r *readRig) snapshot(volume string, age time.Duration, tags map[string]string) string {
 	r.t.Helper()
 	s := sandbox.Snapshot{VolumeID: volume, Started: time.Now().Add(-age), Tags: sandbox.Tags{}}
 	for k, v := range tags {
@@ -109,14 +109,14 @@ func (r *lookRig) snapshot(volume string, age time.Duration, tags map[string]str
 	return id
 }
 
-func (r *lookRig) edit(id string, f func(*sandbox.Snapshot)) {
+func (r *readRig) edit(id string, f func(*sandbox.Snapshot)) {
 	r.t.Helper()
 	if err := r.server.Sandbox.EditSnapshot(id, f); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-const lookSettings = `
+const readSettings = `
 snapshotter "db" {
   filter_tags = { environment = "test", cluster = "c1", role = "db" }
   volume "/dev/sdf" { mount_point = "/mnt/a" }
@@ -140,7 +140,7 @@ var labelled = []string{steps.TagState, steps.Consistent, steps.TagRun, "R1", st
 // TestCheckOverTheWire ages a snapshot in the sandbox and asks in every way.
 func TestCheckOverTheWire(t *testing.T) {
 	t.Parallel()
-	r := newLookRig(t, lookSettings)
+	r := newReadRig(t, readSettings)
 	r.wants(1, []string{"check", "db"}, `db /mnt/a: no volume is in use; no snapshot exists`)
 	v := r.volume("/dev/sdf", dbTags("/mnt/a"))
 	r.wants(1, []string{"check", "db"}, `^GAP +- +/mnt/a +- +`+v, `db /mnt/a `+v+` on i-[0-9a-f]+: no snapshot exists`)
@@ -177,7 +177,7 @@ func TestCheckOverTheWire(t *testing.T) {
 // TestCheckFormats reads what monitoring reads.
 func TestCheckFormats(t *testing.T) {
 	t.Parallel()
-	r := newLookRig(t, lookSettings)
+	r := newReadRig(t, readSettings)
 	v := r.volume("/dev/sdf", dbTags("/mnt/a"))
 	s := r.snapshot(v, time.Hour, dbTags("/mnt/a", labelled...))
 	r.wants(0, []string{"check", "db", "--format", "nagios"}, `^SNAPTASTIC OK - 1 volume in use .* \| gaps=0;;0;0 'db /mnt/a'=36\d\ds;;93600;0$`)
@@ -210,9 +210,9 @@ func TestCheckFormats(t *testing.T) {
 	}
 }
 
-// TestCheckCannotLook: monitoring must never read a failure as well.
-func TestCheckCannotLook(t *testing.T) {
-	r := newLookRig(t, lookSettings, sandbox.Fault{Action: "DescribeSnapshots", Error: "UnauthorizedOperation"})
+// TestCheckWithoutEC2Fails: monitoring must never read a failure as well.
+func TestCheckWithoutEC2Fails(t *testing.T) {
+	r := newReadRig(t, readSettings, sandbox.Fault{Action: "DescribeSnapshots", Error: "UnauthorizedOperation"})
 	r.volume("/dev/sdf", dbTags("/mnt/a"))
 	r.wants(1, []string{"check", "db"}, "^error: cannot find snapshots", "allow ec2:DescribeSnapshots")
 	r.wants(3, []string{"check", "db", "--format", "nagios"}, `^SNAPTASTIC UNKNOWN - cannot find snapshots: .*; allow ec2:DescribeSnapshots`)
@@ -224,7 +224,7 @@ func TestCheckCannotLook(t *testing.T) {
 // TestCheckByTheOriginalsFlags needs no settings, and tells snapshotters apart
 // by the original's tags.
 func TestCheckByTheOriginalsFlags(t *testing.T) {
-	r := newLookRig(t, lookSettings)
+	r := newReadRig(t, readSettings)
 	a := r.volume("/dev/sdf", dbTags("/mnt/a"))
 	other := dbTags("/mnt/a", "cluster", "c2")
 	b := r.volume("/dev/sdg", other)
@@ -241,7 +241,7 @@ func TestCheckByTheOriginalsFlags(t *testing.T) {
 // TestCheckGoesByEC2sClock: this machine's clock is an hour behind, so a
 // snapshot seems younger than it is.
 func TestCheckGoesByEC2sClock(t *testing.T) {
-	r := newLookRig(t, lookSettings, sandbox.Fault{Action: "Describe*", Skew: time.Hour})
+	r := newReadRig(t, readSettings, sandbox.Fault{Action: "Describe*", Skew: time.Hour})
 	v := r.volume("/dev/sdf", dbTags("/mnt/a"))
 	r.snapshot(v, 90*time.Minute, dbTags("/mnt/a", labelled...))
 	r.wants(1, []string{"check", "db", "--max-age", "2h"}, `is 2h30m\d*s? old`, "clock differs from EC2's")

@@ -100,7 +100,7 @@ func TestNightlySnapshotsGoOn(t *testing.T) {
 		r := newRig(t, 2, "ext4")
 		r.must("run", "mount", "db")
 		r.precious()
-		r.misbehave(sandbox.Fault{Action: "CreateSnapshots", Error: "UnauthorizedOperation"})
+		r.setFaults(sandbox.Fault{Action: "CreateSnapshots", Error: "UnauthorizedOperation"})
 		r.wants(1, "ec2:CreateSnapshots", "run", "snapshot", "db")
 		r.calm()
 		r.must("run", "snapshot", "db")
@@ -112,7 +112,7 @@ func TestNightlySnapshotsGoOn(t *testing.T) {
 		r.must("run", "mount", "db")
 		r.precious()
 		r.hang("CreateTags", time.Minute, "before")
-		r.strike("tag-snapshots", "run", "snapshot", "db")
+		r.killInStep("tag-snapshots", "run", "snapshot", "db")
 		if s := r.snapshots(); len(s) != 2 || s[0].Tags["snaptastic:state"] != "unverified" {
 			t.Fatalf("the killed run left %v", s)
 		}
@@ -128,7 +128,7 @@ func TestNightlySnapshotsGoOn(t *testing.T) {
 		r := newRig(t, 1, "ext4")
 		r.must("run", "mount", "db")
 		r.precious()
-		r.misbehave(sandbox.Fault{Action: "CreateTags", Error: "UnauthorizedOperation", Count: 1},
+		r.setFaults(sandbox.Fault{Action: "CreateTags", Error: "UnauthorizedOperation", Count: 1},
 			sandbox.Fault{Action: "DeleteSnapshot", Error: "UnauthorizedOperation"})
 		r.wants(1, "ec2:DeleteSnapshot", "run", "snapshot", "db")
 		left := r.snapshots()
@@ -183,8 +183,8 @@ func TestTwoSnapshottersGoSideBySide(t *testing.T) {
 func TestChangedSettingsAfterAKilledMount(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
-	r.misbehave(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"Device": "/dev/sdg"}, Hang: time.Minute})
-	r.strikeWhen("one mount and one attach", func() bool { return len(r.mounted()) == 1 && r.inside("attach") }, "run", "mount", "db")
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"Device": "/dev/sdg"}, Hang: time.Minute})
+	r.killWhen("one mount and one attach", func() bool { return len(r.mounted()) == 1 && r.inside("attach") }, "run", "mount", "db")
 	r.calm()
 	before := r.volumes()
 	if err := os.WriteFile(filepath.Join(r.mounts[0], "precious"), []byte(r.mounts[0]), 0o600); err != nil {
@@ -210,7 +210,7 @@ func TestAbandonedRunsHoldNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	r.hang("AttachVolume", time.Minute, "before")
-	r.strike("attach", "run", "mount", "db")
+	r.killInStep("attach", "run", "mount", "db")
 	r.calm()
 	id := r.only()
 	vs, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
@@ -253,7 +253,7 @@ func TestAnUnrepeatableHookIsTheOperators(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.hooked(fmt.Sprintf("  hook \"pre_mounts\" {\n    command = [%q]\n    repeatable = false\n  }\n", hook))
-			r.strike("hook:pre_mounts", "run", "mount", "db")
+			r.killInStep("hook:pre_mounts", "run", "mount", "db")
 			_ = os.Remove(slow)
 			id := r.only()
 			r.wants(2, "no step", "resume", id, how, "hook:pre_mount")
@@ -339,15 +339,15 @@ func TestALiveRunIsSeenFromOutside(t *testing.T) {
 func TestTakingBackSomeLanesNeverTakesTheOthers(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
-	r.misbehave(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"Device": "/dev/sdg"}, Hang: time.Minute})
-	r.strikeWhen("one mount and one attach", func() bool { return len(r.mounted()) == 1 && r.inside("attach") }, "run", "mount", "db")
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"Device": "/dev/sdg"}, Hang: time.Minute})
+	r.killWhen("one mount and one attach", func() bool { return len(r.mounted()) == 1 && r.inside("attach") }, "run", "mount", "db")
 	served := r.volumes()[r.mounts[0]].ID
 	if err := os.WriteFile(filepath.Join(r.mounts[0], "precious"), []byte(r.mounts[0]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r.hang("DeleteVolume", time.Minute, "before")
 	r.hooked("  timeouts { attach = \"77s\" }\n")
-	r.strikeWhen("undoing", func() bool {
+	r.killWhen("undoing", func() bool {
 		for _, rec := range r.live("create-volume") {
 			if rec.Undo != "" {
 				return true

@@ -50,8 +50,8 @@ func unknownCleanable(c *cobra.Command, args []string) error {
 	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %q cannot be cleaned; there are %s", c.CommandPath(), args[0], strings.Join(cleanable(), ", ")), Hint: hint}
 }
 
-// anyUnsaved is --unsaved without a duration.
-const anyUnsaved = "any"
+// unsavedAny is --unsaved without a duration.
+const unsavedAny = "any"
 
 func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 	r := engine.CleanRequest{Operation: op.Name}
@@ -60,7 +60,7 @@ func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 	c := &cobra.Command{Use: op.Word() + " [NAME]", Short: op.Short, Args: between(0, "NAME"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			r.Name, r.Unsaved = strings.Join(args, ""), unsaved != ""
-			if r.Unsaved && unsaved != anyUnsaved {
+			if r.Unsaved && unsaved != unsavedAny {
 				if r.Gap, err = settings.ParseDuration(unsaved); err != nil || r.Gap <= 0 {
 					return usageError("--unsaved %q is no duration such as 30m, 12h or 2d", unsaved)
 				}
@@ -71,7 +71,7 @@ func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 	f.BoolVar(&dryRun, "dry-run", false, "only show it")
 	if op.CleansVolumes() {
 		f.StringVar(&unsaved, "unsaved", "", "also volumes whose last writes are in no snapshot; with a `duration`, only where the newest snapshot was begun so shortly before the volume was detached")
-		f.Lookup("unsaved").NoOptDefVal = anyUnsaved
+		f.Lookup("unsaved").NoOptDefVal = unsavedAny
 	}
 	if op.CleansImages() {
 		f.BoolVar(&r.AllImages, "all-mine", false, "all images of the account, not only those with the filter tags of NAME")
@@ -109,7 +109,7 @@ func (a *app) showClean(p engine.CleanPlan) error {
 	type course struct{ resource, class string }
 	courses := map[course]int{}
 	for _, f := range p.Decisions {
-		row := []string{f.ID, whose(cmp.Or(f.Name, f.MountPoint), f.FilterTags), size(f.Size), made(f.Created, p.At), f.Why}
+		row := []string{f.ID, ownerOf(cmp.Or(f.Name, f.MountPoint), f.FilterTags), size(f.Size), made(f.Created, p.At), f.Why}
 		switch {
 		case f.Delete:
 			if len(f.Snapshots) > 0 {
@@ -167,8 +167,8 @@ func (a *app) showClean(p engine.CleanPlan) error {
 	return nil
 }
 
-// whose says what a thing is of: its name and its tags.
-func whose(name string, tags map[string]string) string {
+// ownerOf says what a thing is of: its name and its tags.
+func ownerOf(name string, tags map[string]string) string {
 	words := []string{name}
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		words = append(words, key+"="+tags[key])

@@ -48,7 +48,7 @@ func (a *app) showInstances(r engine.Instances) error {
 		} else {
 			unknown++
 		}
-		rows = append(rows, []string{i.ID, i.Type, cpu, made(i.Launched, r.At), whose("", i.Tags)})
+		rows = append(rows, []string{i.ID, i.Type, cpu, made(i.Launched, r.At), ownerOf("", i.Tags)})
 	}
 	if err := render.Table(a.stdout, []string{"LITTLE USED", "TYPE", "CPU", "RUNNING FOR", "TAGS"}, rows, a.style(a.stdoutFile)); err != nil {
 		return err

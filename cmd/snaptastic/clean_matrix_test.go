@@ -20,20 +20,20 @@ import (
 	"snaptastic/steps/recipe"
 )
 
-// landfill is an account with something of each kind to delete, and a state folder.
-type landfill struct {
-	t      *testing.T
-	world  *sandbox.Sandbox
-	client *ec2.Client
-	store  *journal.Store
-	stay   []string // snapshots
+// cleanRig is an account with something of each kind to delete, and a state folder.
+type cleanRig struct {
+	t       *testing.T
+	sandbox *sandbox.Sandbox
+	client  *ec2.Client
+	store   *journal.Store
+	stay    []string // snapshots
 }
 
-func newLandfill(t *testing.T) *landfill {
+func newCleanRig(t *testing.T) *cleanRig {
 	t.Helper()
 	dir := memory(t)
-	l := &landfill{t: t}
-	l.world, l.client = openSandbox(t, filepath.Join(dir, "sandbox"))
+	l := &cleanRig{t: t}
+	l.sandbox, l.client = openSandbox(t, filepath.Join(dir, "sandbox"))
 	var err error
 	if l.store, err = journal.OpenStore(filepath.Join(dir, "state")); err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func newLandfill(t *testing.T) *landfill {
 	l.stay = []string{l.add(time.Hour, ours("/m", "new", -oneDay))}
 	old := time.Now().Add(-9 * oneDay)
 	image := sandbox.Image{Created: old, Disks: []sandbox.ImageVolume{{SnapshotID: l.add(9*oneDay, nil)}, {SnapshotID: l.add(9*oneDay, nil)}}}
-	if _, err := l.world.AddImage(image); err != nil {
+	if _, err := l.sandbox.AddImage(image); err != nil {
 		t.Fatal(err)
 	}
 	_, err = l.client.CreateVolume(t.Context(), ec2.CreateVolumeRequest{ClientToken: "v", Zone: sandbox.Zone, Size: 1, Type: "gp3",
@@ -55,13 +55,13 @@ func newLandfill(t *testing.T) *landfill {
 	return l
 }
 
-func (l *landfill) add(age time.Duration, tags map[string]string) string {
+func (l *cleanRig) add(age time.Duration, tags map[string]string) string {
 	l.t.Helper()
 	s := sandbox.Snapshot{Started: time.Now().Add(-age), Tags: sandbox.Tags{}}
 	for key, value := range tags {
 		s.Tags[key] = sandbox.TagValue{Value: value}
 	}
-	id, err := l.world.AddSnapshot(s)
+	id, err := l.sandbox.AddSnapshot(s)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -69,10 +69,10 @@ func (l *landfill) add(age time.Duration, tags map[string]string) string {
 }
 
 // begin looks, decides and makes the run.
-func (l *landfill) begin() *journal.Run {
+func (l *cleanRig) begin() *journal.Run {
 	l.t.Helper()
 	e := engine.New(engine.Config{StateDir: l.store.Dir(), Log: hclog.NewNullLogger(),
-		Connect:  func(context.Context, journal.Reach, time.Time) (*ec2.Client, error) { return l.client, nil },
+		Connect:  func(context.Context, journal.CloudConfig, time.Time) (*ec2.Client, error) { return l.client, nil },
 		Settings: func() (*settings.File, error) { return nil, settings.ErrNotFound }})
 	c, err := e.PlanClean(l.t.Context(), engine.CleanRequest{Operation: recipe.CleanAll.Name, AllImages: true, Unsaved: true})
 	if err != nil {
@@ -90,37 +90,37 @@ func (l *landfill) begin() *journal.Run {
 }
 
 // process is one life of the program.
-func (l *landfill) process(run *journal.Run, fuseAt int) (runner.Result, *fuse) {
+func (l *cleanRig) process(run *journal.Run, fuseAt int) (runner.Result, *failpoint) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer run.Close()
-	f := &fuse{at: fuseAt, kill: cancel}
-	w := &steps.World{Cloud: scavenger{l.client, f}}
-	return runner.Execute(ctx, runner.Config{Plan: run.Plan(), Run: run.Meta().Run, Records: run.Records(), Journal: fused{run, f}, Handlers: steps.Handlers(w),
+	f := &failpoint{at: fuseAt, kill: cancel}
+	w := &steps.Env{Cloud: failpointClient{l.client, f}}
+	return runner.Execute(ctx, runner.Config{Plan: run.Plan(), Run: run.Meta().Run, Records: run.Records(), Journal: failpointJournal{run, f}, Handlers: steps.Handlers(w),
 		BootID: "boot", Settle: 5 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond, StopGrace: time.Second, Timeout: 20 * time.Second}), f
 }
 
-// scavenger is the real client with a point before and after each deletion.
-type scavenger struct {
+// failpointClient is the real client with a point before and after each deletion.
+type failpointClient struct {
 	*ec2.Client
-	fuse *fuse
+	fuse *failpoint
 }
 
-func (s scavenger) DeleteSnapshot(ctx context.Context, id string) error {
+func (s failpointClient) DeleteSnapshot(ctx context.Context, id string) error {
 	return s.fuse.between("DeleteSnapshot", func() error { return s.Client.DeleteSnapshot(ctx, id) })
 }
 
-func (s scavenger) DeleteVolume(ctx context.Context, id string) error {
+func (s failpointClient) DeleteVolume(ctx context.Context, id string) error {
 	return s.fuse.between("DeleteVolume", func() error { return s.Client.DeleteVolume(ctx, id) })
 }
 
-func (s scavenger) DeregisterImage(ctx context.Context, id string) error {
+func (s failpointClient) DeregisterImage(ctx context.Context, id string) error {
 	return s.fuse.between("DeregisterImage", func() error { return s.Client.DeregisterImage(ctx, id) })
 }
 
 func TestACleanUpEndsTheSameWhereverItIsCutOff(t *testing.T) {
 	t.Parallel()
-	l := newLandfill(t)
+	l := newCleanRig(t)
 	if res, f := l.process(l.begin(), 0); res.Outcome != journal.RunDone {
 		t.Fatalf("undisturbed it ends as %s: %+v", res.Outcome, res.Failures)
 	} else {
@@ -131,11 +131,11 @@ func TestACleanUpEndsTheSameWhereverItIsCutOff(t *testing.T) {
 }
 
 func cutOff(t *testing.T, at int) {
-	l := newLandfill(t)
+	l := newCleanRig(t)
 	run := l.begin()
 	id := run.Meta().Run
 	res, f := l.process(run, at)
-	if f.blown && res.Outcome == journal.RunDone {
+	if f.triggered && res.Outcome == journal.RunDone {
 		t.Fatalf("cut off at %s it is done", f.name)
 	}
 	run, err := l.store.Resume(id)

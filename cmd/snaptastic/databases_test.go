@@ -87,7 +87,7 @@ func (d *database) open(t *testing.T) {
 		}
 	})
 	d.declare(d.settingsOf())
-	if err := d.world().SetUserData(d.moved(d.userdata)); err != nil {
+	if err := d.openSandbox().SetUserData(d.moved(d.userdata)); err != nil {
 		t.Fatal(err)
 	}
 	d.must("run", "mount", d.name)

@@ -27,6 +27,6 @@ It exits with 1 when something fails.`,
 			}
 			return errors.Join(render.Findings(a.stdout, findings, a.style(a.stdoutFile)), err)
 		}}
-	a.timeoutFlag(c, lookTime)
+	a.timeoutFlag(c, readTimeout)
 	return c
 }

@@ -43,7 +43,7 @@ while :; do sleep 0.1; done
 				return err == nil
 			})
 			if tt.watcher {
-				killWatcherOf(t, pid)
+				killWatcher(t, pid)
 			}
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
@@ -71,8 +71,8 @@ while :; do sleep 0.1; done
 	}
 }
 
-// killWatcherOf kills what would end the hook of this group when the program dies.
-func killWatcherOf(t *testing.T, group int) {
+// killWatcher kills what would end the hook of this group when the program dies.
+func killWatcher(t *testing.T, group int) {
 	t.Helper()
 	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, name := range names {

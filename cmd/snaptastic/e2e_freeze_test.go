@@ -96,11 +96,11 @@ func (r *rig) restorable(want int) {
 func TestASnapshotCallThatGoesWrongLeavesNothingDoubtful(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name  string
-		fault sandbox.Fault
-		code  int
-		snaps int
-		says  string
+		name    string
+		fault   sandbox.Fault
+		code    int
+		snaps   int
+		message string
 	}{
 		{"refused", sandbox.Fault{Action: "CreateSnapshots", Error: "SnapshotLimitExceeded"}, exitFailed, 0, "SnapshotLimitExceeded"},
 		{"too slow", sandbox.Fault{Action: "CreateSnapshots", Hang: 4 * time.Second, When: "after"}, exitFailed, 0, "hold"},
@@ -117,8 +117,8 @@ func TestASnapshotCallThatGoesWrongLeavesNothingDoubtful(t *testing.T) {
 			}
 			code, out := r.run("run", "snapshot", "db")
 			plain(t, out)
-			if code != tt.code || !strings.Contains(out, tt.says) {
-				t.Errorf("exit %d, want %d and %q\n%s", code, tt.code, tt.says, out)
+			if code != tt.code || !strings.Contains(out, tt.message) {
+				t.Errorf("exit %d, want %d and %q\n%s", code, tt.code, tt.message, out)
 			}
 			for _, m := range r.mounts {
 				r.writable(m)
@@ -132,7 +132,7 @@ func TestASnapshotCallThatGoesWrongLeavesNothingDoubtful(t *testing.T) {
 }
 
 // Unmounted while frozen, a file system stays frozen on a device that nobody can name or thaw.
-func TestWhatSomebodyElseFrozeIsNotUnmounted(t *testing.T) {
+func TestAFileSystemFrozenByAnotherProcessIsNotUnmounted(t *testing.T) {
 	t.Parallel()
 	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run(fs, func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestAGroupOfWhichOneIsFrozenIsLeftAsItIs(t *testing.T) {
 }
 
 // A volume that somebody mounted elsewhere and froze there: the same file system at its own mount point would hang whoever writes.
-func TestWhatIsFrozenElsewhereIsNotMountedOnceMore(t *testing.T) {
+func TestAFileSystemFrozenElsewhereIsNotMounted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	r.must("run", "mount", "db")
@@ -212,7 +212,7 @@ func TestWhatIsFrozenElsewhereIsNotMountedOnceMore(t *testing.T) {
 
 // A volume that is mounted read-only, by an operator or by the kernel after an error, is snapshotted as it is, and that is said
 // wherever somebody looks.
-func TestAReadOnlyMountIsSaid(t *testing.T) {
+func TestAReadOnlyMountIsReported(t *testing.T) {
 	t.Parallel()
 	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run(fs, func(t *testing.T) {

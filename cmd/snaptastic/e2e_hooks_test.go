@@ -19,7 +19,7 @@ import (
 func hooked(t *testing.T, more map[string]string) *rig {
 	r := newRig(t, 2, "ext4")
 	program := filepath.Join(r.dir, "hook.sh")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$SNAPTASTIC_HOOK $(basename \"$SNAPTASTIC_MOUNT_POINT\") $SNAPTASTIC_VOLUME_ID\" >>"+r.diary()+"\ncat >"+r.dir+"/stdin.$SNAPTASTIC_HOOK\n"), 0o700); err != nil {
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$SNAPTASTIC_HOOK $(basename \"$SNAPTASTIC_MOUNT_POINT\") $SNAPTASTIC_VOLUME_ID\" >>"+r.hookLog()+"\ncat >"+r.dir+"/stdin.$SNAPTASTIC_HOOK\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	var hcl strings.Builder
@@ -36,16 +36,16 @@ func hooked(t *testing.T, more map[string]string) *rig {
 	return r
 }
 
-func (r *rig) diary() string { return filepath.Join(r.dir, "diary") }
+func (r *rig) hookLog() string { return filepath.Join(r.dir, "diary") }
 
 // wrote takes the diary's lines, each without the volume's id.
 func (r *rig) wrote() []string {
 	r.t.Helper()
-	b, err := os.ReadFile(r.diary())
+	b, err := os.ReadFile(r.hookLog())
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	_ = os.Remove(r.diary())
+	_ = os.Remove(r.hookLog())
 	var out []string
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
@@ -159,7 +159,7 @@ func TestAHangingHookIsEndedWithItsGroup(t *testing.T) {
 // A held hook that did not hold to the end: no label, no snapshot, exit 1. With on_failure = "continue" it does not count.
 func TestAHeldHookThatLostItsHoldFailsTheSnapshot(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ name, hook, script, says string }{
+	for _, tt := range []struct{ name, hook, script, message string }{
 		{"fails once it is released", "pre_snapshots", "echo ready; cat >/dev/null; exit 3", "exit status 3"},
 		{"fails once it is released, of one volume", "pre_snapshot", "echo ready; cat >/dev/null; exit 3", "exit status 3"},
 		{"ends early", "pre_snapshots", "read context; echo ready; sleep 1", "ended before"},
@@ -177,8 +177,8 @@ func TestAHeldHookThatLostItsHoldFailsTheSnapshot(t *testing.T) {
 			r.hang("CreateSnapshots", 2*time.Second, "before")
 			code, out := r.run("run", "snapshot", "db")
 			plain(t, out)
-			if code != exitFailed || !strings.Contains(out, tt.says) || !strings.Contains(out, tt.hook) {
-				t.Errorf("exit %d, want %d and %q\n%s", code, exitFailed, tt.says, out)
+			if code != exitFailed || !strings.Contains(out, tt.message) || !strings.Contains(out, tt.hook) {
+				t.Errorf("exit %d, want %d and %q\n%s", code, exitFailed, tt.message, out)
 			}
 			r.restorable(0)
 			for _, m := range r.mounts {
@@ -195,17 +195,17 @@ func TestAHeldHookThatLostItsHoldFailsTheSnapshot(t *testing.T) {
 	}
 }
 
-// diaryLines are the hooks that ran since it was last asked; none is no error.
-func (r *rig) diaryLines() string {
-	b, _ := os.ReadFile(r.diary())
-	_ = os.Remove(r.diary())
+// hookLogLines are the hooks that ran since it was last asked; none is no error.
+func (r *rig) hookLogLines() string {
+	b, _ := os.ReadFile(r.hookLog())
+	_ = os.Remove(r.hookLog())
 	return strings.Join(strings.Fields(string(b)), " ")
 }
 
 // changing is a rig of two volumes with hooks around the whole mount.
 func changing(t *testing.T, pre, post string) *rig {
 	r := newRig(t, 2, "ext4")
-	hook := r.script("hook", "echo $SNAPTASTIC_HOOK >>"+r.diary()+"\n")
+	hook := r.script("hook", "echo $SNAPTASTIC_HOOK >>"+r.hookLog()+"\n")
 	r.hooked(fmt.Sprintf("  hook \"pre_mounts\" {\n command = [%q]\n %s\n }\n  hook \"post_mounts\" {\n command = [%q]\n %s\n }\n", hook, pre, hook, post))
 	return r
 }
@@ -218,7 +218,7 @@ func TestAMountThatChangesNothingRunsNoHooks(t *testing.T) {
 	both := "pre_mounts post_mounts"
 	expect := func(what, want string) {
 		t.Helper()
-		if got := r.diaryLines(); got != want {
+		if got := r.hookLogLines(); got != want {
 			t.Errorf("%s ran %q, want %q", what, got, want)
 		}
 	}
@@ -250,10 +250,10 @@ func TestPostMountsRunsWherePreMountsRan(t *testing.T) {
 		t.Parallel()
 		r := changing(t, "", "")
 		r.hang("ModifyInstanceAttribute", 60e9, "after")
-		r.strike("delete-on-termination", "run", "mount", "db")
+		r.killInStep("delete-on-termination", "run", "mount", "db")
 		r.calm()
 		r.must("resume")
-		if got := r.diaryLines(); got != "pre_mounts post_mounts" {
+		if got := r.hookLogLines(); got != "pre_mounts post_mounts" {
 			t.Errorf("ran %q", got)
 		}
 	})
@@ -268,11 +268,11 @@ func TestPostMountsRunsWherePreMountsRan(t *testing.T) {
 		r.wants(1, "post_mounts", "run", "mount", "db")
 		r.declare(string(settings))
 		r.must("run", "mount", "db")
-		if got := r.diaryLines(); !strings.HasSuffix(got, "post_mounts") {
+		if got := r.hookLogLines(); !strings.HasSuffix(got, "post_mounts") {
 			t.Errorf("ran %q", got)
 		}
 		r.must("run", "mount", "db")
-		if got := r.diaryLines(); got != "" {
+		if got := r.hookLogLines(); got != "" {
 			t.Errorf("and once more %q", got)
 		}
 	})

@@ -62,31 +62,31 @@ func TestBadInputIsOneSentenceAndChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
-		name string
-		cmd  *exec.Cmd
-		code int
-		says []string
-		long bool // a diagnostic with the source line, not one sentence
+		name    string
+		cmd     *exec.Cmd
+		code    int
+		message []string
+		long    bool // a diagnostic with the source line, not one sentence
 	}{
-		{name: "no settings", cmd: r.bare("--state-dir", r.state(), "run", "mount", "db"), code: 2, says: []string{"settings", "--settings"}},
-		{name: "settings that are not there", cmd: r.flagged("--settings", "/nowhere/s.hcl", "run", "mount", "db"), code: 2, says: []string{"/nowhere/s.hcl", "no such file"}},
-		{name: "settings that are a folder", cmd: r.flagged("--settings", "/proc", "run", "mount", "db"), code: 2, says: []string{"/proc"}},
-		{name: "settings that others may write", cmd: r.flagged("--settings", loose, "run", "mount", "db"), code: 2, says: []string{"loose.hcl", "root"}},
-		{name: "settings of 10 MB of garbage", cmd: r.flagged("--settings", write("garbage.hcl", string(garbage)), "run", "mount", "db"), code: 2, says: []string{"garbage.hcl"}},
-		{name: "settings of 10 MB of braces", cmd: r.flagged("--settings", write("braces.hcl", strings.Repeat("{[(", 3<<20)), "run", "mount", "db"), code: 2, says: []string{"braces.hcl"}},
-		{name: "empty settings", cmd: r.flagged("--settings", write("empty.hcl", ""), "run", "mount", "db"), code: 2, says: []string{"db"}},
+		{name: "no settings", cmd: r.bare("--state-dir", r.state(), "run", "mount", "db"), code: 2, message: []string{"settings", "--settings"}},
+		{name: "settings that are not there", cmd: r.flagged("--settings", "/nowhere/s.hcl", "run", "mount", "db"), code: 2, message: []string{"/nowhere/s.hcl", "no such file"}},
+		{name: "settings that are a folder", cmd: r.flagged("--settings", "/proc", "run", "mount", "db"), code: 2, message: []string{"/proc"}},
+		{name: "settings that others may write", cmd: r.flagged("--settings", loose, "run", "mount", "db"), code: 2, message: []string{"loose.hcl", "root"}},
+		{name: "settings of 10 MB of garbage", cmd: r.flagged("--settings", write("garbage.hcl", string(garbage)), "run", "mount", "db"), code: 2, message: []string{"garbage.hcl"}},
+		{name: "settings of 10 MB of braces", cmd: r.flagged("--settings", write("braces.hcl", strings.Repeat("{[(", 3<<20)), "run", "mount", "db"), code: 2, message: []string{"braces.hcl"}},
+		{name: "empty settings", cmd: r.flagged("--settings", write("empty.hcl", ""), "run", "mount", "db"), code: 2, message: []string{"db"}},
 		{name: "typo in an attribute", cmd: r.flagged("--settings", write("typo.hcl", strings.Replace(string(good), "mount_point", "mont_point", 1)), "run", "mount", "db"), code: 2,
-			says: []string{"mont_point", "mount_point", "typo.hcl", "line 4"}, long: true},
-		{name: "unknown snapshotter", cmd: r.flagged("--settings", r.settings, "run", "mount", "solr"), code: 2, says: []string{`"solr"`, `"db"`}},
+			message: []string{"mont_point", "mount_point", "typo.hcl", "line 4"}, long: true},
+		{name: "unknown snapshotter", cmd: r.flagged("--settings", r.settings, "run", "mount", "solr"), code: 2, message: []string{`"solr"`, `"db"`}},
 		{name: "userdata that is not JSON", cmd: r.flagged("--settings", write("ud.hcl", strings.Replace(string(good), `"db" }`, `userdata.role }`, 1)), "--userdata", "{role: db", "run", "mount", "db"), code: 2,
-			says: []string{"ud.hcl", "line 2", "userdata", "JSON"}, long: true},
-		{name: "userdata that is not JSON and not needed", cmd: r.flagged("--settings", r.settings, "--userdata", "{role: db", "run", "mount", "db"), code: 2, says: []string{"--userdata is not JSON", "at byte 2"}},
-		{name: "userdata file that is not there", cmd: r.flagged("--settings", r.settings, "--userdata", "@/nowhere/userdata", "run", "mount", "db"), code: 2, says: []string{"/nowhere/userdata"}},
+			message: []string{"ud.hcl", "line 2", "userdata", "JSON"}, long: true},
+		{name: "userdata that is not JSON and not needed", cmd: r.flagged("--settings", r.settings, "--userdata", "{role: db", "run", "mount", "db"), code: 2, message: []string{"--userdata is not JSON", "at byte 2"}},
+		{name: "userdata file that is not there", cmd: r.flagged("--settings", r.settings, "--userdata", "@/nowhere/userdata", "run", "mount", "db"), code: 2, message: []string{"/nowhere/userdata"}},
 		{name: "endpoint down", cmd: r.bare("--state-dir", r.state(), "--settings", r.settings, "--region", "eu-west-1", "--endpoint-url", closed, "--metadata-url", closed, "run", "mount", "db", "--patience", "0s"), code: 1,
-			says: []string{closed[len("http://"):], "refused"}},
-		{name: "endpoint that is no URL", cmd: r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", "::", "run", "mount", "db"), says: []string{"::"}, code: 2},
+			message: []string{closed[len("http://"):], "refused"}},
+		{name: "endpoint that is no URL", cmd: r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", "::", "run", "mount", "db"), message: []string{"::"}, code: 2},
 		{name: "state folder that is a file", cmd: r.bare("--state-dir", r.settings, "--sandbox="+r.sandboxDir(), "--endpoint-url", r.url, "--settings", r.settings, "run", "mount", "db"), code: 1,
-			says: []string{"snaptastic.hcl", "--state-dir"}},
+			message: []string{"snaptastic.hcl", "--state-dir"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rt := *r
@@ -102,7 +102,7 @@ func TestBadInputIsOneSentenceAndChangesNothing(t *testing.T) {
 				if !tt.long {
 					oneSentence(t, stderr)
 				}
-				for _, s := range tt.says {
+				for _, s := range tt.message {
 					if !strings.Contains(stderr, s) {
 						t.Errorf("it does not say %q", s)
 					}
@@ -115,7 +115,7 @@ func TestBadInputIsOneSentenceAndChangesNothing(t *testing.T) {
 
 // Without credentials EC2 cannot be asked, and that is what is said; likewise
 // where metadata must not be asked.
-func TestMissingCredentialsAreSaid(t *testing.T) {
+func TestMissingCredentialsAreReported(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	// Metadata answers, except for the role's credentials: the instance has none.
@@ -178,7 +178,7 @@ func TestNotRootIsRefused(t *testing.T) {
 
 // The sandbox inside the program needs root for its devices, and says no more
 // than that.
-func TestTheSandboxWithoutRootSaysWhatIsMissing(t *testing.T) {
+func TestTheSandboxWithoutRootReportsWhatIsMissing(t *testing.T) {
 	r := newRig(t, 1, "ext4")
 	if err := os.Chmod(r.dir, 0o755); err != nil {
 		t.Fatal(err)

@@ -27,19 +27,19 @@ func TestFaultEC2IsDownAtBoot(t *testing.T) {
 	r.precious()
 	made := r.made()
 	r.reboot()
-	r.diaryLines()
+	r.hookLogLines()
 	r.down()
 	r.wants(0, "EC2 was not asked", "run", "mount", "db")
 	if got := slices.Sorted(slices.Values(r.mounted())); !slices.Equal(got, r.mounts) {
 		t.Errorf("mounted are %v", got)
 	}
-	if got := r.diaryLines(); got != "pre_mounts post_mounts" {
+	if got := r.hookLogLines(); got != "pre_mounts post_mounts" {
 		t.Errorf("ran %q", got)
 	}
 	r.wants(0, "", "run", "mount", "db") // nothing is left to mount
 	r.serve()
 	r.must("run", "mount", "db")
-	if got := r.diaryLines(); got != "" {
+	if got := r.hookLogLines(); got != "" {
 		t.Errorf("the mount that compares with EC2 ran %q", got)
 	}
 	r.check(true)
@@ -50,7 +50,7 @@ func TestFaultEC2IsDownAtBoot(t *testing.T) {
 
 // What must not be mounted without EC2's word: what was detached meanwhile, what an unmount let go of, what the settings keep
 // back, another machine's. Nothing is done where EC2 answers.
-func TestWhatIsNotMountedWithoutEC2(t *testing.T) {
+func TestNothingIsMountedOfflineUnlessSafe(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string

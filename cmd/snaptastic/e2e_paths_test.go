@@ -97,7 +97,7 @@ func TestAMountPointThatLeadsIntoAnotherIsMountedInsideIt(t *testing.T) {
 	}
 }
 
-func TestAMountPointThatLeadsToTheSystemOrThroughAStrangersLinkIsRefused(t *testing.T) {
+func TestAMountPointThroughAnUntrustedLinkOrToTheSystemIsRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	if err := os.Chmod(r.dir, 0o755); err != nil {
@@ -152,7 +152,7 @@ func TestAVolumeUnderAnotherSpellingOfItsDeviceIsAdopted(t *testing.T) {
 				t.Fatal(err)
 			}
 			tool(t, "mkfs.ext4", "-q", r.node(v.ID))
-			r.misbehave(sandbox.Fault{Action: "CreateVolume", Error: "UnauthorizedOperation"})
+			r.setFaults(sandbox.Fault{Action: "CreateVolume", Error: "UnauthorizedOperation"})
 			r.declare(fmt.Sprintf("snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n  volume %q {\n    mount_point = %q\n    size = 1\n    file_system = \"ext4\"\n  }\n}\n", declared, r.mounts[0]))
 			r.wants(0, v.ID, "plan", "mount", "db")
 			r.must("run", "mount", "db")
@@ -195,7 +195,7 @@ func TestAMountThatNobodyElseWouldSeeIsRefused(t *testing.T) {
 	apart(0, "", "run", "mount", "db", "--private-mounts")
 	r.must("run", "unmount", "db")
 	r.hang("AttachVolume", time.Minute, "before")
-	r.strike("attach", "run", "mount", "db")
+	r.killInStep("attach", "run", "mount", "db")
 	r.calm()
 	id := r.only()
 	for _, args := range [][]string{{"resume"}, {"resume", id}, {"rollback", id}} {
@@ -211,12 +211,12 @@ func TestAMountThatNobodyElseWouldSeeIsRefused(t *testing.T) {
 func TestWithoutSerialsNoVolumeIsTakenForAnother(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name  string
-		shift int
-		sizes [2]int // GiB, of sdf and sdj
-		more  string // in each volume's block
-		code  int
-		says  string
+		name    string
+		shift   int
+		sizes   [2]int // GiB, of sdf and sdj
+		more    string // in each volume's block
+		code    int
+		message string
 	}{
 		{"shifted, of different sizes", 4, [2]int{1, 3}, "", 1, "bytes, while the volume has 3221225472"},
 		{"shifted, of one size", 4, [2]int{1, 1}, "", 1, "set device_name_offset"},
@@ -229,13 +229,13 @@ func TestWithoutSerialsNoVolumeIsTakenForAnother(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 2, "ext4")
-			r.misbehave(sandbox.Fault{Action: "AttachVolume", Effect: "xen", At: tt.shift})
+			r.setFaults(sandbox.Fault{Action: "AttachVolume", Effect: "xen", At: tt.shift})
 			hcl := "snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n  timeouts { device = \"3s\" }\n"
 			for i, device := range []string{"/dev/sdf", "/dev/sdj"} {
 				hcl += fmt.Sprintf("  volume %q {\n    mount_point = %q\n    size = %d\n    file_system = \"ext4\"\n    %s\n  }\n", device, r.mounts[i], tt.sizes[i], tt.more)
 			}
 			r.declare(hcl + "}\n")
-			r.wants(tt.code, tt.says, "run", "mount", "db")
+			r.wants(tt.code, tt.message, "run", "mount", "db")
 			for mount, v := range r.volumes() {
 				node := r.xenNode(v, tt.shift)
 				if size := strings.TrimSpace(tool(t, "blockdev", "--getsize64", node)); size != fmt.Sprint(int64(v.Size)<<30) {
@@ -377,7 +377,7 @@ func TestOwnerGroupAndModeAreOfANewFileSystem(t *testing.T) {
 	made := filepath.Join(r.dir, "made")
 	wrapper := r.script("bin/mkfs.ext4", fmt.Sprintf("%s \"$@\" && touch %s && exec sleep 60\n", mkfs, made))
 	r.pathFirst(filepath.Dir(wrapper))
-	r.strikeWhen("mkfs", func() bool { _, err := os.Stat(made); return err == nil }, "run", "mount", "db")
+	r.killWhen("mkfs", func() bool { _, err := os.Stat(made); return err == nil }, "run", "mount", "db")
 	if err := os.Remove(wrapper); err != nil {
 		t.Fatal(err)
 	}
@@ -432,8 +432,8 @@ func (r *rig) partition(node, script string) {
 func TestAVolumeThatCarriesNoFileSystemIsRefusedWithWhatToDo(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		put  func(r *rig, node string)
-		says []string
+		put     func(r *rig, node string)
+		message []string
 	}{
 		"two partitions": {func(r *rig, node string) { r.partition(node, "label: gpt\n,100M\n,\n") }, []string{"a partition table (gpt", "with 2 partitions", "lsblk -f"}},
 		"an empty one":   {func(r *rig, node string) { r.partition(node, "label: dos\n,\n") }, []string{"whose only partition carries blank", "lsblk -f"}},
@@ -449,7 +449,7 @@ func TestAVolumeThatCarriesNoFileSystemIsRefusedWithWhatToDo(t *testing.T) {
 			id := r.carries(func(node string) { tt.put(r, node) })
 			before := sum(t, r.node(id))
 			out := r.wants(1, "cannot use "+id, "run", "mount", "db")
-			for _, words := range tt.says {
+			for _, words := range tt.message {
 				if !strings.Contains(out, words) {
 					t.Errorf("it does not say %q:\n%s", words, out)
 				}

@@ -76,7 +76,7 @@ func TestAnUndoingOfOneLaneNeverSpreadsToTheOthers(t *testing.T) {
 	good, bad := made[r.mounts[0]].ID, made[r.mounts[1]].ID
 	failed := r.unfinished()[0]
 
-	r.misbehave(sandbox.Fault{Action: "DeleteVolume", Error: "UnauthorizedOperation"})
+	r.setFaults(sandbox.Fault{Action: "DeleteVolume", Error: "UnauthorizedOperation"})
 	r.declare(before + r.volume(1, "ext4") + "}\n")
 	if code, out := r.run("run", "mount", "db"); code != 1 || !strings.Contains(out, "cannot undo run "+failed) {
 		t.Errorf("exit %d, want 1 and that it cannot undo %s:\n%s", code, failed, out)

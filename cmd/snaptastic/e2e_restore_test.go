@@ -41,15 +41,15 @@ func TestRestoredTreeIsByteIdentical(t *testing.T) {
 			needMkfs(t, kind)
 			r := newRig(t, 1, kind)
 			r.must("run", "mount", "db")
-			sow(t, r.mounts[0])
-			want := census(t, r.mounts[0])
+			makeTree(t, r.mounts[0])
+			want := describeTree(t, r.mounts[0])
 			r.must("run", "snapshot", "db")
 			if err := os.WriteFile(filepath.Join(r.mounts[0], "later"), []byte("not in the snapshot"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			r.lose()
 			r.must("run", "mount", "db")
-			got := census(t, r.mounts[0])
+			got := describeTree(t, r.mounts[0])
 			if len(want) < 200 {
 				t.Fatalf("only %d entries to compare", len(want))
 			}
@@ -66,8 +66,8 @@ func TestRestoredTreeIsByteIdentical(t *testing.T) {
 	}
 }
 
-// sow plants a tree with one of everything.
-func sow(t *testing.T, root string) {
+// makeTree plants a tree with one of everything.
+func makeTree(t *testing.T, root string) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
 	must := func(err error) {
@@ -103,8 +103,8 @@ func sow(t *testing.T, root string) {
 	must(os.WriteFile(filepath.Join(root, "empty"), nil, 0o644))
 }
 
-// census is what can be known of each entry of a tree.
-func census(t *testing.T, root string) map[string]string {
+// describeTree is what can be known of each entry of a tree.
+func describeTree(t *testing.T, root string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for _, p := range entries(t, root) {
@@ -305,7 +305,7 @@ func TestRestoreIntoALargerVolumeGrowsTheFileSystem(t *testing.T) {
 			needMkfs(t, kind)
 			r := newRig(t, 1, kind)
 			r.must("run", "mount", "db")
-			sow(t, r.mounts[0])
+			makeTree(t, r.mounts[0])
 			r.must("run", "snapshot", "db")
 			r.lose()
 			settings, err := os.ReadFile(r.settings)

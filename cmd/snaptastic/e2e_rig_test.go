@@ -110,8 +110,8 @@ func (r *rig) journals() []string {
 	return found
 }
 
-// world opens the sandbox beside the process that serves it.
-func (r *rig) world() *sandbox.Sandbox {
+// openSandbox opens the sandbox beside the process that serves it.
+func (r *rig) openSandbox() *sandbox.Sandbox {
 	r.t.Helper()
 	w, err := sandbox.Open(sandbox.Config{Dir: r.sandboxDir()})
 	if err != nil {

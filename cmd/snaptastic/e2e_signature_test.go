@@ -61,7 +61,7 @@ func TestNoDeviceWithASignatureIsEverFormatted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 3, "ext4", "--create-time=700ms")
-			w := r.world()
+			w := r.openSandbox()
 			foreign, err := w.AddVolume("/dev/sdf", 1, map[string]string{"role": "other"})
 			if err != nil {
 				t.Fatal(err)

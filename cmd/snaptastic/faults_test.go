@@ -104,24 +104,24 @@ func TestASetIsRestoredWholeOrNotAtAll(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		name  string
-		fault sandbox.Fault // while the newest set is taken
-		lat   sandbox.Latency
-		then  func(*rig) // to the newest set
-		mount string
-		says  string
-		want  string
+		name    string
+		fault   sandbox.Fault // while the newest set is taken
+		lat     sandbox.Latency
+		then    func(*rig) // to the newest set
+		mount   string
+		message string
+		want    string
 	}{
-		{name: "one is missing", then: drop, mount: "run mount db", says: "1 of its 3 snapshots are gone", want: "old old old"},
+		{name: "one is missing", then: drop, mount: "run mount db", message: "1 of its 3 snapshots are gone", want: "old old old"},
 		{name: "one is missing, and a mixture is asked for", then: drop, mount: "run mount db --mix-sets", want: "new old new"},
 		{name: "one has lost its label", then: func(r *rig) {
 			if err := r.client.CreateTags(context.Background(), []string{r.newest(r.mounts[2]).ID}, map[string]string{"snaptastic:state": "unverified"}); err != nil {
 				r.t.Fatal(err)
 			}
-		}, mount: "run mount db", says: "1 of its 3 snapshots are gone", want: "old old old"},
+		}, mount: "run mount db", message: "1 of its 3 snapshots are gone", want: "old old old"},
 		{name: "they end in error", fault: sandbox.Fault{Action: "CreateSnapshots", Effect: "error", At: 1}, lat: sandbox.Latency{Snapshot: 100 * time.Millisecond},
-			then: func(*rig) { time.Sleep(200 * time.Millisecond) }, mount: "run mount db", says: "in error", want: "old old old"},
-		{name: "they are pending", lat: sandbox.Latency{Snapshot: 2500 * time.Millisecond}, mount: "run mount db", says: "pending", want: "new new new"},
+			then: func(*rig) { time.Sleep(200 * time.Millisecond) }, mount: "run mount db", message: "in error", want: "old old old"},
+		{name: "they are pending", lat: sandbox.Latency{Snapshot: 2500 * time.Millisecond}, mount: "run mount db", message: "pending", want: "new new new"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -142,8 +142,8 @@ func TestASetIsRestoredWholeOrNotAtAll(t *testing.T) {
 			r.lose()
 			plan := r.must("plan", "mount", "db")
 			out := r.must(strings.Fields(c.mount)...)
-			if !strings.Contains(plan+out, c.says) {
-				t.Errorf("neither plan nor run says %q:\n%s\n%s", c.says, plan, out)
+			if !strings.Contains(plan+out, c.message) {
+				t.Errorf("neither plan nor run says %q:\n%s\n%s", c.message, plan, out)
 			}
 			if got := r.marks(); got != c.want {
 				t.Errorf("restored is %q, want %q", got, c.want)
@@ -160,7 +160,7 @@ func TestFaultNewestSnapshotIsArchived(t *testing.T) {
 	r.mark("old")
 	r.must("run", "snapshot", "db")
 	r.mark("new")
-	r.misbehave(sandbox.Fault{Action: "CreateSnapshot", Effect: "archive"})
+	r.setFaults(sandbox.Fault{Action: "CreateSnapshot", Effect: "archive"})
 	r.must("run", "snapshot", "db")
 	r.calm()
 	r.lose()
@@ -267,7 +267,7 @@ func TestFaultKilledAfterCreateVolume(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 1, "ext4")
 			r.hang("CreateVolume", time.Minute, "after")
-			r.strikeWhen("volume", func() bool { return len(r.volumes()) == 1 && r.inside("create-volume") }, "run", "mount", "db")
+			r.killWhen("volume", func() bool { return len(r.volumes()) == 1 && r.inside("create-volume") }, "run", "mount", "db")
 			r.calm()
 			made := r.volumes()[r.mounts[0]].ID
 			r.must(how, r.only())
@@ -286,7 +286,7 @@ func TestFaultAmbiguousCreateSnapshot(t *testing.T) {
 	r := newRig(t, 2, "ext4")
 	r.must("run", "mount", "db")
 	r.precious()
-	r.misbehave(sandbox.Fault{Action: "CreateSnapshots", Reset: "after", Nth: 1})
+	r.setFaults(sandbox.Fault{Action: "CreateSnapshots", Reset: "after", Nth: 1})
 	r.must("run", "snapshot", "db")
 	if n := count(r.calls())["CreateSnapshots"]; n != 2 {
 		t.Errorf("%d calls", n)
@@ -303,7 +303,7 @@ func TestFaultAmbiguousCreateSnapshot(t *testing.T) {
 func TestFaultKMSGhostVolume(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
-	r.misbehave(sandbox.Fault{Action: "CreateVolume", Effect: "error"})
+	r.setFaults(sandbox.Fault{Action: "CreateVolume", Effect: "error"})
 	r.wants(1, "KMS", "run", "mount", "db")
 	if n := r.made(); n != 4 {
 		t.Errorf("%d volumes were made, want 4", n)
@@ -320,7 +320,7 @@ func TestFaultKMSGhostVolume(t *testing.T) {
 // A volume that died before anything was built on it is given up and made anew, without an operator: one that ends in
 // error while it is made, one that vanishes, and one that was available and is in error before it is attached. Nothing is
 // left of it, and the run tells why.
-func TestFaultAVolumeThatDiedAtBirthIsMadeAnew(t *testing.T) {
+func TestFaultAVolumeThatFailedInCreationIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
@@ -348,7 +348,7 @@ func TestFaultAVolumeThatDiedAtBirthIsMadeAnew(t *testing.T) {
 			if fault.After > 0 {
 				faults = append(faults, sandbox.Fault{Action: "AttachVolume", Latency: time.Second})
 			}
-			r.misbehave(faults...)
+			r.setFaults(faults...)
 			r.wants(0, "made anew", "run", "mount", "db")
 			if n := r.made() - before; n != 2+fault.Count {
 				t.Errorf("%d volumes were made", n)
@@ -372,7 +372,7 @@ func TestFaultAVolumeThatDiedAtBirthIsMadeAnew(t *testing.T) {
 func TestFaultADeadVolumeThatCannotBeDeletedIsLeft(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
-	r.misbehave(sandbox.Fault{Action: "CreateVolume", Effect: "error", Count: 1}, sandbox.Fault{Action: "DeleteVolume", Error: "UnauthorizedOperation"})
+	r.setFaults(sandbox.Fault{Action: "CreateVolume", Effect: "error", Count: 1}, sandbox.Fault{Action: "DeleteVolume", Error: "UnauthorizedOperation"})
 	r.wants(0, "an unusable volume is left over", "run", "mount", "db")
 	r.precious()
 	all, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
@@ -446,7 +446,7 @@ func TestFaultStuckAttaching(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	r.hooked("  timeouts { attach = \"1s\" }\n")
-	r.misbehave(sandbox.Fault{Action: "AttachVolume", Effect: "stuck"})
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Effect: "stuck"})
 	r.wants(1, "it is being detached", "run", "mount", "db")
 	r.calm()
 	r.must("resume", r.only())
@@ -483,7 +483,7 @@ func TestFaultDuplicateXFSUUID(t *testing.T) {
 func TestFaultBootStormThrottling(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 3, "ext4")
-	r.misbehave(sandbox.Fault{Action: "Describe*", Rate: 4, Burst: 2}, sandbox.Fault{Action: "*Volume", Rate: 3, Burst: 1})
+	r.setFaults(sandbox.Fault{Action: "Describe*", Rate: 4, Burst: 2}, sandbox.Fault{Action: "*Volume", Rate: 3, Burst: 1})
 	r.must("run", "mount", "db")
 	throttled := 0
 	for _, c := range r.calls() {

@@ -79,9 +79,9 @@ func (w *stopwatch) freed() (time.Time, time.Duration) {
 	return w.until, w.longest
 }
 
-const standsStill = 400 * time.Millisecond
+const isBlocked = 400 * time.Millisecond
 
-func (w *stopwatch) standsStill() bool { return w.blocked() > standsStill }
+func (w *stopwatch) waitBlocked() bool { return w.blocked() > isBlocked }
 func (w *stopwatch) goesOn() bool      { return w.blocked() < 20*time.Millisecond }
 
 // guardOf is the guard process of a live run.
@@ -101,13 +101,13 @@ func guardOf(t *testing.T, run int) int {
 	return 0
 }
 
-// standstill begins a snapshot that hangs in its one call, and returns it when
+// blockedTime begins a snapshot that hangs in its one call, and returns it when
 // everything stands still.
-func (r *rig) standstill(w *stopwatch, hang time.Duration) *exec.Cmd {
+func (r *rig) blockedTime(w *stopwatch, hang time.Duration) *exec.Cmd {
 	r.t.Helper()
 	r.hang("CreateSnapshot*", hang, "before")
 	cmd := r.background("run", "snapshot", "db")
-	r.eventually("freeze", w.standsStill)
+	r.eventually("freeze", w.waitBlocked)
 	return cmd
 }
 
@@ -123,7 +123,7 @@ func TestAWriterGoesOnSoonAfterAKill(t *testing.T) {
 			r.must("run", "mount", "db")
 			r.precious()
 			w := startStopwatch(t, r.mounts[1])
-			cmd := r.standstill(w, time.Minute)
+			cmd := r.blockedTime(w, time.Minute)
 			pid := cmd.Process.Pid
 			if victim == "the guard" {
 				pid = guardOf(t, pid)
@@ -196,7 +196,7 @@ func TestFaultKilledWhileFrozen(t *testing.T) {
 			r.must("run", "mount", "db")
 			r.precious()
 			w := startStopwatch(t, r.mounts[0])
-			cmd := r.standstill(w, 20*time.Second)
+			cmd := r.blockedTime(w, 20*time.Second)
 			both := []int{cmd.Process.Pid, guardOf(t, cmd.Process.Pid)}
 			for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} { // neither sees the other die
 				for _, pid := range both {
@@ -204,7 +204,7 @@ func TestFaultKilledWhileFrozen(t *testing.T) {
 				}
 			}
 			_ = cmd.Wait()
-			time.Sleep(standsStill)
+			time.Sleep(isBlocked)
 			if w.goesOn() {
 				t.Fatal("somebody thawed")
 			}

@@ -29,8 +29,8 @@ var texts = map[string]bool{"tags": true, "filter_tags": true, "params": true, "
 var numbers = map[string]bool{"size": true, "iops": true, "throughput": true, "seconds": true, "ms": true, "generation": true, "attempts": true, "schema": true,
 	"exit_code": true, "pid": true, "guard_pid": true, "gaps": true, "running": true, "count": true, "major": true, "minor": true, "rounds": true, "members": true}
 
-// strangers lists what is wrong with the values of a document.
-func strangers(path, key string, v any) (wrong []string) {
+// documentProblems lists what is wrong with the values of a document.
+func documentProblems(path, key string, v any) (wrong []string) {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, item := range v {
@@ -39,12 +39,12 @@ func strangers(path, key string, v any) (wrong []string) {
 				if key == "summary" { // counts by action
 					inside = "count"
 				}
-				wrong = append(wrong, strangers(path+"."+k, inside, item)...)
+				wrong = append(wrong, documentProblems(path+"."+k, inside, item)...)
 			}
 		}
 	case []any:
 		for _, item := range v {
-			wrong = append(wrong, strangers(path+"[]", key, item)...)
+			wrong = append(wrong, documentProblems(path+"[]", key, item)...)
 		}
 	case string:
 		if notText.MatchString(v) && key != "version" && path != ".result" { // an HTTP status, or an error code of EC2
@@ -73,7 +73,7 @@ func TestTheWalkFindsWhatIsNoNumber(t *testing.T) {
 		if err := d.Decode(&v); err != nil {
 			t.Fatal(err)
 		}
-		if wrong := strangers("", "", v); (len(wrong) > 0) != want {
+		if wrong := documentProblems("", "", v); (len(wrong) > 0) != want {
 			t.Errorf("%s: %q", document, wrong)
 		}
 	}
@@ -100,7 +100,7 @@ func TestNumbersAreNumbersInAllJSON(t *testing.T) {
 				t.Fatalf("%v: %v\n%s%s", args, err, out, stderr)
 			}
 			printed++
-			for _, wrong := range strangers("", "", v) {
+			for _, wrong := range documentProblems("", "", v) {
 				t.Errorf("%s: %s", strings.Join(args, " "), wrong)
 			}
 		}
@@ -126,7 +126,7 @@ func TestNumbersAreNumbersInAllJSON(t *testing.T) {
 	prints("run", "unmount", "db")
 	for _, how := range []string{"resume", "rollback"} {
 		r.deleteDetached()
-		r.misbehave(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded"})
+		r.setFaults(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded"})
 		prints("run", "mount", "db")
 		r.calm()
 		id := r.unfinished()

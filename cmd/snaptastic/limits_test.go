@@ -113,7 +113,7 @@ func metaOf(tx *bolt.Tx, change func(*journal.Meta)) error {
 func (r *rig) interrupted() string {
 	r.t.Helper()
 	r.hang("AttachVolume", time.Minute, "before")
-	r.strike("attach", "run", "mount", "db")
+	r.killInStep("attach", "run", "mount", "db")
 	r.calm()
 	return r.only()
 }
@@ -187,8 +187,8 @@ func TestAnotherInstancesJournalIsSetAside(t *testing.T) {
 func TestANewerProgramsRunIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name, says string
-		change     func(*bolt.Tx) error
+		name, message string
+		change        func(*bolt.Tx) error
 	}{
 		{"schema", "install a newer version", func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("3")) }},
 		{"step kind", "has the unknown kind", func(tx *bolt.Tx) error {
@@ -213,9 +213,9 @@ func TestANewerProgramsRunIsRefused(t *testing.T) {
 			id := r.interrupted()
 			r.tamper(id, c.change)
 			before := len(mutating(r.calls()))
-			r.wants(1, c.says, "resume")
-			r.wants(1, c.says, "resume", id)
-			r.wants(1, c.says, "rollback", id)
+			r.wants(1, c.message, "resume")
+			r.wants(1, c.message, "resume", id)
+			r.wants(1, c.message, "rollback", id)
 			if r.aside(id) {
 				t.Error("it was set aside: the newer program would not find it")
 			}
@@ -298,13 +298,13 @@ func TestEveryWaitIsBounded(t *testing.T) {
 		fault         sandbox.Fault
 		lat           sandbox.Latency
 		op            string
-		says          string
+		message       string
 	}{
-		{name: "volume", timeout: "volume = \"1s\"", lat: sandbox.Latency{Create: time.Minute}, op: "mount", says: "wait-available"},
-		{name: "attach", timeout: "attach = \"1s\"", lat: sandbox.Latency{Attach: time.Minute}, op: "mount", says: "still attaching after 1s"},
-		{name: "detach", timeout: "detach = \"1s\"", lat: sandbox.Latency{Detach: time.Minute}, op: "unmount", says: "timed out"},
-		{name: "complete", timeout: "complete = \"1s\"", lat: sandbox.Latency{Snapshot: time.Minute}, op: "snapshot --wait", says: "timed out"},
-		{name: "throttled for ever", timeout: "volume = \"1s\"", fault: sandbox.Fault{Action: "CreateVolume", Error: "RequestLimitExceeded"}, op: "mount", says: "gave up"},
+		{name: "volume", timeout: "volume = \"1s\"", lat: sandbox.Latency{Create: time.Minute}, op: "mount", message: "wait-available"},
+		{name: "attach", timeout: "attach = \"1s\"", lat: sandbox.Latency{Attach: time.Minute}, op: "mount", message: "still attaching after 1s"},
+		{name: "detach", timeout: "detach = \"1s\"", lat: sandbox.Latency{Detach: time.Minute}, op: "unmount", message: "timed out"},
+		{name: "complete", timeout: "complete = \"1s\"", lat: sandbox.Latency{Snapshot: time.Minute}, op: "snapshot --wait", message: "timed out"},
+		{name: "throttled for ever", timeout: "volume = \"1s\"", fault: sandbox.Fault{Action: "CreateVolume", Error: "RequestLimitExceeded"}, op: "mount", message: "gave up"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -327,8 +327,8 @@ func TestEveryWaitIsBounded(t *testing.T) {
 				t.Errorf("exit %d after %s", code, took)
 			}
 			plain(t, out)
-			if !strings.Contains(out, c.says) {
-				t.Errorf("it does not say %q:\n%s", c.says, out)
+			if !strings.Contains(out, c.message) {
+				t.Errorf("it does not say %q:\n%s", c.message, out)
 			}
 			if code == 1 && !strings.Contains(out, "hint:") {
 				t.Errorf("it does not say what to do:\n%s", out)

@@ -18,21 +18,21 @@ import (
 	"snaptastic/steps/recipe"
 )
 
-// universe is a machine, its account and its state folder: what survives the
+// simulation is a machine, its account and its state folder: what survives the
 // process.
-type universe struct {
-	t      *testing.T
-	k      *kernel
-	world  *sandbox.Sandbox
-	client *ec2.Client
-	store  *journal.Store
-	taken  *takes
-	spec   recipe.Spec
-	id     ec2.Identity
-	runs   int
+type simulation struct {
+	t       *testing.T
+	k       *kernel
+	sandbox *sandbox.Sandbox
+	client  *ec2.Client
+	store   *journal.Store
+	taken   *takes
+	spec    recipe.Spec
+	id      ec2.Identity
+	runs    int
 }
 
-func newUniverse(t *testing.T, lanes int) *universe {
+func newSimulation(t *testing.T, lanes int) *simulation {
 	t.Helper()
 	dir := memory(t)
 	w, c := openSandbox(t, filepath.Join(dir, "sandbox"))
@@ -40,7 +40,7 @@ func newUniverse(t *testing.T, lanes int) *universe {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &universe{t: t, world: w, client: c, store: s, taken: &takes{frozen: map[string]int{}},
+	u := &simulation{t: t, sandbox: w, client: c, store: s, taken: &takes{frozen: map[string]int{}},
 		k: &kernel{t: t, dir: filepath.Join(dir, "sandbox"), mounts: map[string]string{}, frozen: map[string]bool{}, boot: "boot-1"}}
 	if u.id, err = c.Metadata().Identity(t.Context()); err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func newUniverse(t *testing.T, lanes int) *universe {
 
 // process is one life of the program: it begins the operation, or goes on with
 // the run that the life before it left.
-func (u *universe) process(op string, rollback bool, fuseAt int) (runner.Result, *fuse) {
+func (u *simulation) process(op string, rollback bool, fuseAt int) (runner.Result, *failpoint) {
 	u.t.Helper()
 	known, _ := recipe.Named(op)
 	p, err := known.Plan(recipe.Request{Spec: u.spec, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID}})
@@ -64,13 +64,13 @@ func (u *universe) process(op string, rollback bool, fuseAt int) (runner.Result,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	f := &fuse{at: fuseAt, kill: cancel}
+	f := &failpoint{at: fuseAt, kill: cancel}
 	run := u.open(op, p)
 	defer run.Close()
 	h := host{u.k, f}
-	world := &steps.World{Cloud: cloud{u.client, u.k, f, u.taken}, Host: h, Freezer: freezer{h},
+	world := &steps.Env{Cloud: cloud{u.client, u.k, f, u.taken}, Host: h, Freezer: freezer{h},
 		Instance: steps.Instance{ID: u.id.InstanceID, Zone: u.id.Zone, Region: u.id.Region, Account: u.id.AccountID}}
-	conf := runner.Config{Plan: run.Plan(), Run: run.Meta().Run, Records: run.Records(), Journal: fused{run, f}, Handlers: steps.Handlers(world),
+	conf := runner.Config{Plan: run.Plan(), Run: run.Meta().Run, Records: run.Records(), Journal: failpointJournal{run, f}, Handlers: steps.Handlers(world),
 		BootID: u.k.boot, Settle: 5 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond, StopGrace: time.Second, Timeout: 20 * time.Second}
 	var res runner.Result
 	if rollback {
@@ -78,7 +78,7 @@ func (u *universe) process(op string, rollback bool, fuseAt int) (runner.Result,
 	} else {
 		res = runner.Execute(ctx, conf)
 	}
-	if !f.blown { // the process lived to write the outcome
+	if !f.triggered { // the process lived to write the outcome
 		m := run.Meta()
 		m.Outcome = res.Outcome
 		if err := run.SetMeta(m); err != nil {
@@ -88,7 +88,7 @@ func (u *universe) process(op string, rollback bool, fuseAt int) (runner.Result,
 	return res, f
 }
 
-func (u *universe) open(op string, p *plan.Plan) *journal.Run {
+func (u *simulation) open(op string, p *plan.Plan) *journal.Run {
 	u.t.Helper()
 	runs, err := u.store.List()
 	if err != nil {
@@ -111,26 +111,26 @@ func (u *universe) open(op string, p *plan.Plan) *journal.Run {
 	return run
 }
 
-type fused struct {
+type failpointJournal struct {
 	*journal.Run
-	f *fuse
+	f *failpoint
 }
 
-func (j fused) Commit(e []journal.Entry, done func(error)) {
-	if err := j.f.point("before a journal write"); err != nil {
+func (j failpointJournal) Commit(e []journal.Entry, done func(error)) {
+	if err := j.f.reach("before a journal write"); err != nil {
 		done(err)
 		return
 	}
 	j.Run.Commit(e, func(err error) {
 		if err == nil {
-			err = j.f.point("after a journal write")
+			err = j.f.reach("after a journal write")
 		}
 		done(err)
 	})
 }
 
 // done runs an operation undisturbed.
-func (u *universe) done(op string) {
+func (u *simulation) done(op string) {
 	u.t.Helper()
 	if res, _ := u.process(op, false, 0); res.Outcome != journal.RunDone {
 		u.t.Fatalf("%s ended as %q: %+v %v", op, res.Outcome, res.Failures, res.Err)
@@ -138,7 +138,7 @@ func (u *universe) done(op string) {
 }
 
 // write puts a file on every mounted volume.
-func (u *universe) write(text string) {
+func (u *simulation) write(text string) {
 	u.t.Helper()
 	for target, path := range u.k.mounts {
 		d, err := readDisk(path)
@@ -153,7 +153,7 @@ func (u *universe) write(text string) {
 }
 
 // data checks that every volume is mounted and holds what was written.
-func (u *universe) data(text string) {
+func (u *simulation) data(text string) {
 	u.t.Helper()
 	for _, v := range u.spec.Volumes {
 		path := u.k.mounts[v.MountPoint]
@@ -173,7 +173,7 @@ func (u *universe) data(text string) {
 }
 
 // volumes are the account's data volumes, whoever made them.
-func (u *universe) volumes() (all []ec2.Volume) {
+func (u *simulation) volumes() (all []ec2.Volume) {
 	u.t.Helper()
 	vs, err := u.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
 	if err != nil {
@@ -182,7 +182,7 @@ func (u *universe) volumes() (all []ec2.Volume) {
 	return vs
 }
 
-func (u *universe) snapshots() []ec2.Snapshot {
+func (u *simulation) snapshots() []ec2.Snapshot {
 	u.t.Helper()
 	s, err := u.client.Snapshots(context.Background(), ec2.SnapshotQuery{})
 	if err != nil {
@@ -193,7 +193,7 @@ func (u *universe) snapshots() []ec2.Snapshot {
 
 // mountedOnce: each declared volume exists, is attached and mounted exactly
 // once, and nothing else was made.
-func (u *universe) mountedOnce() {
+func (u *simulation) mountedOnce() {
 	u.t.Helper()
 	vs := u.volumes()
 	if len(vs) != len(u.spec.Volumes) || len(u.k.mounts) != len(u.spec.Volumes) {
@@ -220,7 +220,7 @@ func (u *universe) mountedOnce() {
 	u.noneFrozen()
 }
 
-func (u *universe) noneFrozen() {
+func (u *simulation) noneFrozen() {
 	u.t.Helper()
 	if len(u.k.frozen) > 0 {
 		u.t.Errorf("left frozen: %v", sortedKeys(u.k.frozen))
@@ -229,7 +229,7 @@ func (u *universe) noneFrozen() {
 
 // labelled checks every labelled snapshot and counts them; unlabelled ones are
 // a leak.
-func (u *universe) labelled(want int) {
+func (u *simulation) labelled(want int) {
 	u.t.Helper()
 	n := 0
 	for _, s := range u.snapshots() {
@@ -252,7 +252,7 @@ func (u *universe) labelled(want int) {
 }
 
 // detachedAll: the volumes remain, attached to nothing, mounted nowhere.
-func (u *universe) detachedAll() {
+func (u *simulation) detachedAll() {
 	u.t.Helper()
 	vs := u.volumes()
 	if len(vs) != len(u.spec.Volumes) || len(u.k.mounts) != 0 {
@@ -271,32 +271,32 @@ type scenario struct {
 	oneLane bool // more would add nothing
 	name    string
 	op      string
-	before  func(u *universe)
-	after   func(u *universe)                // resumed
-	undone  func(u *universe, killed string) // rolled back
+	before  func(u *simulation)
+	after   func(u *simulation)                // resumed
+	undone  func(u *simulation, killed string) // rolled back
 }
 
 func scenarios() []scenario {
-	mounted := func(u *universe) { u.done("mount"); u.write("one") }
+	mounted := func(u *simulation) { u.done("mount"); u.write("one") }
 	return []scenario{
 		{name: "mount of new volumes", op: "mount",
-			after:  func(u *universe) { u.mountedOnce(); u.data("") },
-			undone: func(u *universe, _ string) { u.nothingButKept() }},
+			after:  func(u *simulation) { u.mountedOnce(); u.data("") },
+			undone: func(u *simulation, _ string) { u.nothingButKept() }},
 		{name: "mount of a volume that dies at birth", op: "mount", oneLane: true,
-			before: func(u *universe) {
+			before: func(u *simulation) {
 				if err := sandbox.SetFaults(u.k.dir, sandbox.Latency{}, sandbox.Fault{Action: "CreateVolume", Effect: "error", Count: 1}); err != nil {
 					u.t.Fatal(err)
 				}
 			},
-			after:  func(u *universe) { u.mountedOnce(); u.data("") },
-			undone: func(u *universe, _ string) { u.nothingButKept() }},
+			after:  func(u *simulation) { u.mountedOnce(); u.data("") },
+			undone: func(u *simulation, _ string) { u.nothingButKept() }},
 		{name: "mount from snapshots", op: "mount",
-			before: func(u *universe) { mounted(u); u.done("snapshot"); u.done("unmount"); u.loseVolumes() },
-			after:  func(u *universe) { u.mountedOnce(); u.data("one"); u.labelled(len(u.spec.Volumes)) },
-			undone: func(u *universe, _ string) { u.nothingButKept(); u.labelled(len(u.spec.Volumes)) }},
+			before: func(u *simulation) { mounted(u); u.done("snapshot"); u.done("unmount"); u.loseVolumes() },
+			after:  func(u *simulation) { u.mountedOnce(); u.data("one"); u.labelled(len(u.spec.Volumes)) },
+			undone: func(u *simulation, _ string) { u.nothingButKept(); u.labelled(len(u.spec.Volumes)) }},
 		{name: "snapshot", op: "snapshot", before: mounted,
-			after: func(u *universe) { u.labelled(len(u.spec.Volumes)); u.mountedOnce(); u.data("one") },
-			undone: func(u *universe, _ string) {
+			after: func(u *simulation) { u.labelled(len(u.spec.Volumes)); u.mountedOnce(); u.data("one") },
+			undone: func(u *simulation, _ string) {
 				if n := len(u.snapshots()); n != 0 && n != len(u.spec.Volumes) {
 					u.t.Errorf("%d snapshots are left", n)
 				}
@@ -305,13 +305,13 @@ func scenarios() []scenario {
 				u.data("one")
 			}},
 		{name: "unmount", op: "unmount", before: mounted,
-			after:  func(u *universe) { u.detachedAll() },
-			undone: func(u *universe, _ string) { u.mountedOnce(); u.data("one") }},
+			after:  func(u *simulation) { u.detachedAll() },
+			undone: func(u *simulation, _ string) { u.mountedOnce(); u.data("one") }},
 	}
 }
 
 // loseVolumes deletes what is detached, as the end of an instance would.
-func (u *universe) loseVolumes() {
+func (u *simulation) loseVolumes() {
 	u.t.Helper()
 	for _, v := range u.volumes() {
 		if err := u.client.DeleteVolume(context.Background(), v.ID); err != nil {
@@ -322,7 +322,7 @@ func (u *universe) loseVolumes() {
 
 // nothingButKept: a rolled back mount leaves nothing, but for volumes that had
 // been in use: those are detached, tagged, and kept.
-func (u *universe) nothingButKept() {
+func (u *simulation) nothingButKept() {
 	u.t.Helper()
 	runs, err := u.store.List()
 	if err != nil {
@@ -367,7 +367,7 @@ func TestCrashMatrix(t *testing.T) {
 			if sc.oneLane && n > 1 {
 				continue
 			}
-			probe := newUniverse(t, n)
+			probe := newSimulation(t, n)
 			probe.prepare(sc)
 			_, f := probe.process(sc.op, false, 0)
 			sc.after(probe)
@@ -376,7 +376,7 @@ func TestCrashMatrix(t *testing.T) {
 			for at := 1; at <= points; at++ {
 				t.Run(fmt.Sprintf("%s/%d/resume/%d", sc.name, n, at), func(t *testing.T) {
 					t.Parallel()
-					u := newUniverse(t, n)
+					u := newSimulation(t, n)
 					u.prepare(sc)
 					killed := u.crash(sc, false, at, points)
 					if !u.over(sc) {
@@ -392,7 +392,7 @@ func TestCrashMatrix(t *testing.T) {
 				})
 				t.Run(fmt.Sprintf("%s/%d/rollback/%d", sc.name, n, at), func(t *testing.T) {
 					t.Parallel()
-					u := newUniverse(t, n)
+					u := newSimulation(t, n)
 					u.prepare(sc)
 					killed := u.crash(sc, true, at, points)
 					if !u.over(sc) {
@@ -419,7 +419,7 @@ func TestCrashMatrix(t *testing.T) {
 	t.Logf("%d crash points", total)
 }
 
-func (u *universe) prepare(sc scenario) {
+func (u *simulation) prepare(sc scenario) {
 	if sc.before != nil {
 		sc.before(u)
 	}
@@ -427,7 +427,7 @@ func (u *universe) prepare(sc scenario) {
 
 // crash kills the operation at a point, and every second time the recovery at
 // a random one.
-func (u *universe) crash(sc scenario, rollback bool, at, points int) string {
+func (u *simulation) crash(sc scenario, rollback bool, at, points int) string {
 	_, f := u.process(sc.op, false, at)
 	killed := f.name
 	if at%2 == 0 && !u.over(sc) {
@@ -437,7 +437,7 @@ func (u *universe) crash(sc scenario, rollback bool, at, points int) string {
 	return killed
 }
 
-func (u *universe) outcome() journal.Outcome {
+func (u *simulation) outcome() journal.Outcome {
 	runs, err := u.store.List()
 	if err != nil {
 		u.t.Fatal(err)
@@ -446,7 +446,7 @@ func (u *universe) outcome() journal.Outcome {
 }
 
 // over: the last life wrote that the run ended.
-func (u *universe) over(sc scenario) bool {
+func (u *simulation) over(sc scenario) bool {
 	runs, err := u.store.List()
 	if err != nil {
 		u.t.Fatal(err)

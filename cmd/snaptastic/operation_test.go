@@ -25,7 +25,7 @@ func init() {
 	program := recipe.Flag{Name: "with", Default: "true", Help: "run this `program` for each volume"}
 	recipe.Register(recipe.Operation{
 		Name: "park", Aliases: []string{"park-volumes"}, Short: "Unmount each volume and run a program", Flags: []recipe.Flag{program},
-		Resume: plan.Continue, Leaves: recipe.Unmounted, UndoneBy: "mount",
+		Resume: plan.ResumeAnyBoot, Leaves: recipe.Unmounted, UndoneBy: "mount",
 		Question: func(r recipe.Request) string {
 			return fmt.Sprintf("Park %d volumes of %s?", len(r.Spec.Volumes), r.Spec.Name)
 		},
@@ -77,7 +77,7 @@ func TestARegisteredOperationIsPlannedRunAndResumed(t *testing.T) {
 	})
 
 	open := touch(closed)
-	r.strikeWhen("programs", func() bool { b, _ := os.ReadFile(diary); return strings.Count(string(b), "\n") == 2 }, "run", "park", "db", "--with", program)
+	r.killWhen("programs", func() bool { b, _ := os.ReadFile(diary); return strings.Count(string(b), "\n") == 2 }, "run", "park", "db", "--with", program)
 	open()
 	_ = parked()
 	id := r.only()

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// lookTime bounds a command that only looks: a large account behind a throttled API takes its time.
-	lookTime = "2m"
+	// readTimeout bounds a command that only looks: a large account behind a throttled API takes its time.
+	readTimeout = "2m"
 	// checkTime leaves a monitor time to hear the answer.
 	checkTime = "50s"
 )

@@ -59,7 +59,7 @@ func TestARunWaitsForWhatComesLateAtBoot(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 1, "ext4")
-			r.misbehave(c.fault)
+			r.setFaults(c.fault)
 			defer r.calm()
 			if code, out := r.run("run", "mount", "db"); code != 0 || len(r.mounted()) != 1 {
 				t.Errorf("exit %d, mounted %v\n%s", code, r.mounted(), out)
@@ -72,7 +72,7 @@ func TestADefiniteNoEndsARunAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	for _, code := range []string{"SignatureDoesNotMatch", "UnauthorizedOperation"} {
-		r.misbehave(sandbox.Fault{Action: "DescribeVolumes", Error: code})
+		r.setFaults(sandbox.Fault{Action: "DescribeVolumes", Error: code})
 		within(t, time.Minute, func() {
 			if exit, out := r.run("run", "mount", "db"); exit != 1 || !strings.Contains(out, code) {
 				t.Errorf("%s: exit %d\n%s", code, exit, out)
@@ -92,8 +92,8 @@ func TestOneBootWaitsOnce(t *testing.T) {
 		}
 	})
 	r.hang("CreateVolume", time.Minute, "before")
-	r.strike("create-volume", "run", "mount", "db")
-	r.misbehave(imds("", sandbox.Fault{Status: 503}))
+	r.killInStep("create-volume", "run", "mount", "db")
+	r.setFaults(imds("", sandbox.Fault{Status: 503}))
 	declared, err := os.ReadFile(r.settings)
 	if err != nil {
 		t.Fatal(err)
@@ -160,16 +160,16 @@ func budgetsOfBoot(t *testing.T, r *rig) (paths []string) {
 	return paths
 }
 
-func TestLookingCommandsEndWithTheirTime(t *testing.T) {
+func TestReadOnlyCommandsEndAtTheirTimeout(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	hang := sandbox.Fault{Hang: time.Hour}
 	for _, c := range []struct {
-		name  string
-		fault sandbox.Fault
-		code  int
-		says  string
-		args  []string
+		name    string
+		fault   sandbox.Fault
+		code    int
+		message string
+		args    []string
 	}{
 		{"metadata", imds("", hang), 1, "does not answer", []string{"plan", "mount", "db", "--timeout", "3s"}},
 		{"metadata", imds("", hang), 1, "does not answer", []string{"volumes", "db", "--timeout", "3s"}},
@@ -188,12 +188,12 @@ func TestLookingCommandsEndWithTheirTime(t *testing.T) {
 			if c.args[0] == "check" && c.name == "metadata" {
 				r.declare(fmt.Sprintf("snapshotter \"db\" {\n  filter_tags = { role = \"db\", id = instance.id }\n%s}\n", r.volume(0, "ext4")))
 			}
-			r.misbehave(c.fault)
+			r.setFaults(c.fault)
 			defer r.calm()
 			within(t, time.Minute, func() {
 				code, out, stderr := r.apart(r.command(c.args...))
-				if code != c.code || !strings.Contains(out+stderr, c.says) {
-					t.Errorf("exit %d, want %d and %q\n%s%s", code, c.code, c.says, out, stderr)
+				if code != c.code || !strings.Contains(out+stderr, c.message) {
+					t.Errorf("exit %d, want %d and %q\n%s%s", code, c.code, c.message, out, stderr)
 				}
 				if strings.Contains(stderr, "interrupted") {
 					t.Errorf("nobody interrupted it:\n%s", stderr)

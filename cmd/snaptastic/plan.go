@@ -22,29 +22,29 @@ func planOperation(a *app, op *engine.Operation) *cobra.Command {
 			if format != "tree" && format != "dot" && format != "mermaid" {
 				return usageError("--format %q is none of tree, dot, mermaid", format)
 			}
-			r.Name, r.Unseen = args[0], format != "tree"
+			r.Name, r.SkipPreview = args[0], format != "tree"
 			f, err := a.Plan(c.Context(), r)
 			if f.Plan == nil {
 				return err
 			}
 			return errors.Join(a.showPlan(f, format), err)
 		}}
-	a.timeoutFlag(c, lookTime)
+	a.timeoutFlag(c, readTimeout)
 	r.Options = optionFlags(c, op)
 	c.Flags().StringVar(&format, "format", "tree", "`format`: tree, dot or mermaid (the last two without looking)")
 	return c
 }
 
-func (a *app) showPlan(f engine.Forecast, format string) error {
+func (a *app) showPlan(f engine.PlanResult, format string) error {
 	switch {
 	case format == "dot":
 		return render.PlanDot(a.stdout, f.Plan)
 	case format == "mermaid":
 		return render.PlanMermaid(a.stdout, f.Plan)
 	case a.json():
-		return render.PlanJSON(a.stdout, f.Plan, f.Seen)
+		return render.PlanJSON(a.stdout, f.Plan, f.Previews)
 	}
-	err := render.PlanTree(a.stdout, f.Plan, f.Seen, a.style(a.stdoutFile))
+	err := render.PlanTree(a.stdout, f.Plan, f.Previews, a.style(a.stdoutFile))
 	for _, u := range f.Unfinished {
 		if then := then[u.Action]; err == nil {
 			_, err = fmt.Fprintf(a.stdout, "\nnote: run %s of this operation is unfinished (%s): %s\n", u.Run, u.Was(), then)

@@ -17,7 +17,7 @@ func TestPlanExitsWith3WhereAStepWouldFail(t *testing.T) {
 	if code, out := r.run("plan", "mount", "db"); code != exitDone {
 		t.Fatalf("exit %d of a plan without a conflict:\n%s", code, out)
 	}
-	if _, err := r.world().AddVolume("/dev/sdf", 1, nil); err != nil {
+	if _, err := r.openSandbox().AddVolume("/dev/sdf", 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, more := range [][]string{nil, {"-o", "json"}} {

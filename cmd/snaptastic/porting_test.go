@@ -33,7 +33,7 @@ func example(t *testing.T, path, userdata string) *rig {
 		t.Fatal(err)
 	}
 	r.declare(r.moved(string(text)))
-	if err := r.world().SetUserData(r.moved(userdata)); err != nil {
+	if err := r.openSandbox().SetUserData(r.moved(userdata)); err != nil {
 		t.Fatal(err)
 	}
 	r.env = append(r.env, "PATH="+filepath.Join(r.dir, "bin")+":"+os.Getenv("PATH"))
@@ -63,8 +63,8 @@ func (r *rig) program(name, script string) {
 	}
 }
 
-// said takes what stand-ins wrote.
-func (r *rig) said() []string {
+// standInLog takes what stand-ins wrote.
+func (r *rig) standInLog() []string {
 	r.t.Helper()
 	b, err := os.ReadFile(filepath.Join(r.dir, "diary"))
 	if err != nil && !os.IsNotExist(err) {
@@ -78,7 +78,7 @@ func (r *rig) said() []string {
 
 func (r *rig) expect(what string, want ...string) {
 	r.t.Helper()
-	if got := r.said(); !slices.Equal(got, want) {
+	if got := r.standInLog(); !slices.Equal(got, want) {
 		r.t.Errorf("%s: the programs were\n  %s\nwant\n  %s", what, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 }

@@ -17,11 +17,11 @@ import (
 	"snaptastic/plan"
 )
 
-// strike starts the binary, waits until it is in a step of this kind, and kills
+// killInStep starts the binary, waits until it is in a step of this kind, and kills
 // it there.
-func (r *rig) strike(kind string, args ...string) {
+func (r *rig) killInStep(kind string, args ...string) {
 	r.t.Helper()
-	r.strikeWhen("step "+kind, func() bool { return r.inside(kind) }, args...)
+	r.killWhen("step "+kind, func() bool { return r.inside(kind) }, args...)
 }
 
 // inside says whether a live run is in a step of this kind, and has been for a
@@ -63,8 +63,8 @@ func (r *rig) live(kind string) map[plan.StepID]journal.Record {
 	return out
 }
 
-// strikeWhen starts the binary and kills it when something is so.
-func (r *rig) strikeWhen(what string, is func() bool, args ...string) {
+// killWhen starts the binary and kills it when something is so.
+func (r *rig) killWhen(what string, is func() bool, args ...string) {
 	r.t.Helper()
 	cmd := r.background(args...)
 	r.eventually(what, is)
@@ -90,17 +90,17 @@ func (r *rig) background(args ...string) *exec.Cmd {
 // hang lets every call of an action take long, until calm.
 func (r *rig) hang(action string, d time.Duration, when string) {
 	r.t.Helper()
-	r.misbehave(sandbox.Fault{Action: action, Hang: d, When: when})
+	r.setFaults(sandbox.Fault{Action: action, Hang: d, When: when})
 }
 
-func (r *rig) misbehave(faults ...sandbox.Fault) {
+func (r *rig) setFaults(faults ...sandbox.Fault) {
 	r.t.Helper()
 	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, faults...); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-func (r *rig) calm() { r.t.Helper(); r.misbehave() }
+func (r *rig) calm() { r.t.Helper(); r.setFaults() }
 
 // precious writes what must not be lost.
 func (r *rig) precious() {
@@ -180,7 +180,7 @@ func TestRebootInTheMiddleOfAMount(t *testing.T) {
 				r := newRig(t, 2, "ext4")
 				kind, action, _ := strings.Cut(at, " ")
 				r.hang(action, 60*time.Second, "after")
-				r.strike(kind, "run", "mount", "db")
+				r.killInStep(kind, "run", "mount", "db")
 				r.reboot()
 				r.must(strings.Fields(again)...)
 				if n := r.made(); n != len(r.mounts) {
@@ -220,7 +220,7 @@ func TestRebootInTheMiddleOfAFormat(t *testing.T) {
 	env := r.env
 	r.env = append([]string{}, env...)
 	r.pathFirst(filepath.Join(r.dir, "first"))
-	r.strikeWhen("mkfs of both volumes", func() bool {
+	r.killWhen("mkfs of both volumes", func() bool {
 		b, _ := os.ReadFile(pids)
 		return strings.Count(string(b), "\n") == 2
 	}, "run", "mount", "db")
@@ -262,7 +262,7 @@ func TestRebootInTheMiddleOfASnapshot(t *testing.T) {
 			r.must("run", "mount", "db")
 			r.precious()
 			r.hang(at.action, 60*time.Second, at.when)
-			r.strike(at.kind, "run", "snapshot", "db")
+			r.killInStep(at.kind, "run", "snapshot", "db")
 			r.reboot()
 			out := r.must("resume")
 			if !strings.Contains(out, "undo=true") {
@@ -290,7 +290,7 @@ func TestRebootInTheMiddleOfAnUnmount(t *testing.T) {
 		r.must("run", "mount", "db")
 		r.precious()
 		r.hang("DetachVolume", 60*time.Second, "before")
-		r.strike("detach", "run", "unmount", "db")
+		r.killInStep("detach", "run", "unmount", "db")
 		r.reboot()
 		r.leftAlone()
 		id := r.only()
@@ -303,7 +303,7 @@ func TestRebootInTheMiddleOfAnUnmount(t *testing.T) {
 		r := newRig(t, 1, "ext4")
 		r.must("run", "mount", "db")
 		r.precious()
-		r.misbehave(sandbox.Fault{Action: "DetachVolume", Error: "OperationNotPermitted"})
+		r.setFaults(sandbox.Fault{Action: "DetachVolume", Error: "OperationNotPermitted"})
 		r.wants(1, r.mounts[0], "run", "unmount", "db")
 		r.calm()
 		r.reboot()
@@ -338,7 +338,7 @@ func TestRebootRunsHooksAgain(t *testing.T) {
 			hook := r.script("hook", "echo $SNAPTASTIC_HOOK >> "+log+"\n")
 			r.declare(fmt.Sprintf("snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n%s  hook \"pre_mounts\" {\n    command = [%q]\n    repeatable = %t\n  }\n}\n", r.volume(0, "ext4"), hook, repeatable))
 			r.hang("AttachVolume", 60*time.Second, "before")
-			r.strike("attach", "run", "mount", "db")
+			r.killInStep("attach", "run", "mount", "db")
 			r.reboot()
 			r.must("resume")
 			b, err := os.ReadFile(log)
@@ -364,7 +364,7 @@ func TestASnapshotThatWasCutOffAfterItsLabelIsNotShownAsRolledBack(t *testing.T)
 	t.Parallel()
 	r := newRig(t, 1, "ext4", "--snapshot-time=1h")
 	r.must("run", "mount", "db")
-	r.strike("wait-snapshot", "run", "snapshot", "db", "--wait")
+	r.killInStep("wait-snapshot", "run", "snapshot", "db", "--wait")
 	r.reboot()
 	out := r.must("--log-level", "off", "resume")
 	if strings.Contains(out, "rolled back") || !strings.Contains(out, "is done") {

@@ -38,8 +38,8 @@ func abandonCommand(a *app) *cobra.Command {
 }
 
 // show prints one run.
-func (a *app) show(s engine.Story) error {
-	story := render.Story{Story: s, Flags: a.repeated}
+func (a *app) show(s engine.RunDetails) error {
+	story := render.Details{RunDetails: s, Flags: a.repeated}
 	if a.json() {
 		return render.ShowJSON(a.stdout, story, time.Now())
 	}

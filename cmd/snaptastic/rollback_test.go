@@ -14,9 +14,9 @@ import (
 func TestRollbackDeletesAVolumeThatWasInUseOnlyWhenTold(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		flags []string
-		left  int
-		says  string
+		flags   []string
+		left    int
+		message string
 	}{
 		"not told": {nil, 1, "remains and is billed"},
 		"told":     {[]string{"--delete-volumes"}, 0, "rolled back"},
@@ -39,8 +39,8 @@ func TestRollbackDeletesAVolumeThatWasInUseOnlyWhenTold(t *testing.T) {
 				t.Fatalf("unfinished runs: %v", run)
 			}
 			out := r.must(append([]string{"rollback", run[0]}, tt.flags...)...)
-			if !strings.Contains(out, tt.says) {
-				t.Errorf("it does not say %q:\n%s", tt.says, out)
+			if !strings.Contains(out, tt.message) {
+				t.Errorf("it does not say %q:\n%s", tt.message, out)
 			}
 			vs, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db"})
 			if err != nil {

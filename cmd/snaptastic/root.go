@@ -41,7 +41,7 @@ cut off at any instant is finished by "snaptastic resume" or undone by
 		SilenceUsage:  true,
 		Version:       version(),
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
-			if !onlyLooks(c) {
+			if !readOnlyCommand(c) {
 				// A closed stdout or stderr is an error of that write, not the end of a run over someone's data. `show RUN | head -1`
 				// ends like any other program.
 				signal.Ignore(syscall.SIGPIPE)
@@ -67,13 +67,13 @@ cut off at any instant is finished by "snaptastic resume" or undone by
 	return root
 }
 
-// looking are the commands that change nothing.
-var looking = []string{"plan", "status", "runs", "show", "volumes", "snapshots", "check", "doctor", "version", "help", "log"}
+// readOnlyCommands are the commands that change nothing.
+var readOnlyCommands = []string{"plan", "status", "runs", "show", "volumes", "snapshots", "check", "doctor", "version", "help", "log"}
 
-// onlyLooks says whether a command may be cut off at any instant: nobody's data hangs on it.
-func onlyLooks(c *cobra.Command) bool {
+// readOnlyCommand says whether a command may be cut off at any instant: nobody's data hangs on it.
+func readOnlyCommand(c *cobra.Command) bool {
 	for ; c != nil; c = c.Parent() {
-		if slices.Contains(looking, c.Name()) {
+		if slices.Contains(readOnlyCommands, c.Name()) {
 			return true
 		}
 	}

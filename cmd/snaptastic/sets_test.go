@@ -103,7 +103,7 @@ func TestACopyOfAnOldSnapshotIsNotRestoredAsTheNewest(t *testing.T) {
 }
 
 func TestTheAgeOfACopyIsThatOfItsData(t *testing.T) {
-	r := newLookRig(t, lookSettings)
+	r := newReadRig(t, readSettings)
 	v := r.volume("/dev/sdf", dbTags("/mnt/a"))
 	day := 30 * time.Hour
 	s := r.snapshot(v, day, dbTags("/mnt/a", append(labelled, snapset.TagCreated, time.Now().Add(-day).UTC().Format(time.RFC3339))...))
@@ -115,7 +115,7 @@ func TestTheAgeOfACopyIsThatOfItsData(t *testing.T) {
 
 func TestAnotherToolsSnapshotOfTheOriginalsVolumeIsNobodysBackup(t *testing.T) {
 	t.Parallel()
-	r := newLookRig(t, lookSettings)
+	r := newReadRig(t, readSettings)
 	theirs := dbTags("/mnt/a", snapset.TagCreated, time.Now().AddDate(0, -3, 0).Format("2006-01-02 15:04:05.000000"), snapset.TagInstance, "i-0", snapset.TagExpires, "2030-01-01 00:00:00.000000")
 	v := r.volume("/dev/sdf", theirs)
 	foreign := r.snapshot(v, time.Minute, theirs)
@@ -161,7 +161,7 @@ func TestARenamedMountPointOrAMistypedTagIsWarnedOf(t *testing.T) {
 	snap := r.taken()[0]
 	r.lose()
 	point := snap.Tags["mount_point"]
-	for _, c := range []struct{ name, from, to, says string }{
+	for _, c := range []struct{ name, from, to, message string }{
 		{"renamed", point, point + "-renamed", "snapshot " + snap.ID + " ("},
 		{"mistyped", `role = "`, `role = "x`, "is of this mount point and has role="},
 		{"another key", "role = ", "rule = ", "has no tag rule="},
@@ -174,15 +174,15 @@ func TestARenamedMountPointOrAMistypedTagIsWarnedOf(t *testing.T) {
 			r.declare(strings.ReplaceAll(string(text), c.from, c.to))
 			defer r.declare(string(text))
 			out := r.must("plan", "mount", "db")
-			if !strings.Contains(out, "warning  ") || !strings.Contains(out, c.says) || !strings.Contains(out, snap.ID) || !strings.Contains(out, "check ") {
+			if !strings.Contains(out, "warning  ") || !strings.Contains(out, c.message) || !strings.Contains(out, snap.ID) || !strings.Contains(out, "check ") {
 				t.Errorf("the plan does not warn:\n%s", out)
 			}
 			var told struct{ Warnings []string }
-			if err := json.Unmarshal([]byte(r.must("plan", "mount", "db", "-o", "json")), &told); err != nil || len(told.Warnings) != 1 || !strings.Contains(told.Warnings[0], c.says) {
+			if err := json.Unmarshal([]byte(r.must("plan", "mount", "db", "-o", "json")), &told); err != nil || len(told.Warnings) != 1 || !strings.Contains(told.Warnings[0], c.message) {
 				t.Errorf("the JSON has the warnings %q, %v", told.Warnings, err)
 			}
 			out = r.must("run", "mount", "db")
-			if strings.Count(out, c.says) < 2 || !strings.Contains(out, "[WARN]") || !strings.Contains(out, "warning  ") {
+			if strings.Count(out, c.message) < 2 || !strings.Contains(out, "[WARN]") || !strings.Contains(out, "warning  ") {
 				t.Errorf("the run does not warn in its log and in its summary:\n%s", out)
 			}
 			r.lose()

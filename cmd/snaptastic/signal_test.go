@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestASignalIsACancellationAndSaysWhichOne(t *testing.T) {
+func TestASignalIsACancellationThatNamesTheSignal(t *testing.T) {
 	ctx, stop := stopOnSignal(context.Background())
 	defer stop()
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {

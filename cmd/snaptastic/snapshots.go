@@ -26,7 +26,7 @@ func snapshotsCommand(a *app) *cobra.Command {
 			}
 			return a.showStock(stock)
 		}}
-	a.timeoutFlag(c, lookTime)
+	a.timeoutFlag(c, readTimeout)
 	c.Flags().BoolVar(&r.AllowOlder, "allow-older", false, `choose as "run mount --allow-older" would`)
 	c.Flags().BoolVar(&r.MixSets, "mix-sets", false, `choose as "run mount --mix-sets" would`)
 	return c

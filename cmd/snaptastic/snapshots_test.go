@@ -52,7 +52,7 @@ func TestStock(t *testing.T) {
 
 // TestSnapshotsOverTheWire makes one call, and writes every fact.
 func TestSnapshotsOverTheWire(t *testing.T) {
-	r := newLookRig(t, lookSettings)
+	r := newReadRig(t, readSettings)
 	r.wants(0, []string{"snapshots", "db"}, "^no snapshots$", "/mnt/a: new empty volume: no snapshot exists")
 	s := r.snapshot("vol-0123456789abcdef0", 3*time.Hour, dbTags("/mnt/a", labelled...))
 	old := r.snapshot("vol-0123456789abcdef0", 30*time.Hour, dbTags("/mnt/a"))

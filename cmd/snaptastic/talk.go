@@ -48,8 +48,8 @@ func (a *app) Ask(ctx context.Context, what, question string) (bool, error) {
 	return s == "y" || s == "yes", nil
 }
 
-// Watch shows a live run: bars on a terminal, log lines otherwise.
-func (a *app) Watch(s engine.Story) engine.Watch {
+// Observe shows a live run: bars on a terminal, log lines otherwise.
+func (a *app) Observe(s engine.RunDetails) engine.Observer {
 	progress := render.NewLog(a.log, s.Run)
 	if _, live := render.Detect(a.stderrFile, os.Getenv); live && a.logFormat == "text" && !a.json() {
 		progress = render.NewTerminal(a.stderr, s.Plan, s.Records, a.style(a.stderrFile))
@@ -65,12 +65,12 @@ type watch struct {
 // Window holds back whatever this program writes.
 func (w watch) Window(open bool) {
 	w.Progress.Window(open)
-	w.stdout.Window(open)
-	w.stderr.Window(open)
+	w.stdout.Hold(open)
+	w.stderr.Hold(open)
 }
 
 // Ended prints what a run came to.
-func (a *app) Ended(e engine.End) {
+func (a *app) Ended(e engine.RunResult) {
 	var err error
 	switch end := a.printable(e); {
 	case a.json() && a.listed:
@@ -84,15 +84,15 @@ func (a *app) Ended(e engine.End) {
 	}
 }
 
-func (a *app) printable(e engine.End) render.End {
-	return render.End{End: e, Now: time.Now(), Flags: a.repeated}
+func (a *app) printable(e engine.RunResult) render.RunResult {
+	return render.RunResult{RunResult: e, Now: time.Now(), Flags: a.repeated}
 }
 
 // resumed ends a resume of all runs.
 func (a *app) resumed(r engine.Resumed, worst error) error {
 	switch {
 	case a.json():
-		var ends []render.End
+		var ends []render.RunResult
 		for _, e := range r.Ends {
 			ends = append(ends, a.printable(e))
 		}

@@ -126,7 +126,7 @@ func TestTheCheckComesAfterTheHooksThatStopTheUsers(t *testing.T) {
 // Somebody enters between the check and the unmounting: what was unmounted is
 // mounted again, nothing was detached, and the run has ended.
 func TestAGroupThatIsEnteredMeanwhileIsMountedAgain(t *testing.T) {
-	u := newUniverse(t, 3)
+	u := newSimulation(t, 3)
 	u.done("mount")
 	u.write("one")
 	u.k.busy = "/m/b"
@@ -143,7 +143,7 @@ func TestAGroupThatIsEnteredMeanwhileIsMountedAgain(t *testing.T) {
 
 // One volume by itself that is entered meanwhile: nothing has changed.
 func TestAVolumeThatIsEnteredMeanwhileHoldsNobodyUp(t *testing.T) {
-	u := newUniverse(t, 1)
+	u := newSimulation(t, 1)
 	u.done("mount")
 	u.k.busy = "/m/a"
 	if res, _ := u.process("unmount", false, 0); res.Outcome != journal.Aborted {
@@ -212,7 +212,7 @@ func TestAnUnmountKilledBeforeItBeganHoldsNothing(t *testing.T) {
 		t.Errorf("unfinished: %v", left)
 	}
 	r.hang("DetachVolume", time.Minute, "before")
-	r.strike("detach", "run", "unmount", "db")
+	r.killInStep("detach", "run", "unmount", "db")
 	r.calm()
 	r.wants(exitBusy, "interrupted", "run", "snapshot", "db")
 }

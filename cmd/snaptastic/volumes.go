@@ -24,7 +24,7 @@ func volumesCommand(a *app) *cobra.Command {
 			}
 			return a.showVolumes(views)
 		}}
-	a.timeoutFlag(c, lookTime)
+	a.timeoutFlag(c, readTimeout)
 	return c
 }
 
@@ -53,5 +53,5 @@ func (a *app) showVolumes(views []engine.VolumeView) error {
 		rows = append(rows, row)
 	}
 	header := []string{"STATE", "MOUNT POINT", "VOLUME", "ATTACHED", "DEVICE", "DECLARED", "ACTUAL", "MOUNTED", "AT", "USED", "DELETE ON TERMINATION"}
-	return render.Verdicts(a.stdout, header, rows, problems, "problem", a.style(a.stdoutFile))
+	return render.CheckTable(a.stdout, header, rows, problems, "problem", a.style(a.stdoutFile))
 }

@@ -12,8 +12,8 @@ import (
 	"snaptastic/cmd/internal/engine"
 )
 
-// TestVolumesSaysWhatIsWrong takes three volumes through all that can be amiss.
-func TestVolumesSaysWhatIsWrong(t *testing.T) {
+// TestVolumesReportsProblems takes three volumes through all that can be amiss.
+func TestVolumesReportsProblems(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 3, "ext4")
 	look := func() (views []engine.VolumeView) {
@@ -84,7 +84,7 @@ func TestVolumesSaysWhatIsWrong(t *testing.T) {
 	shell(t, "umount", r.mounts[0])
 	shell(t, "umount", elsewhere)
 	shell(t, "mount", node, r.mounts[1])
-	if _, err := r.world().AddVolume("/dev/sdz", 1, nil); err != nil {
+	if _, err := r.openSandbox().AddVolume("/dev/sdz", 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	r.declare("snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n" + strings.Replace(r.volume(0, "ext4"), "/dev/sdf", "/dev/sdz", 1) +

@@ -33,12 +33,12 @@ type wiring struct {
 func (a *app) config() engine.Config {
 	c := engine.Config{
 		StateDir: a.stateDir, Sandbox: a.sandboxDir(), Environ: os.Environ(), Roots: a.roots(), Version: version(),
-		Reach:   journal.Reach{Region: a.region, EndpointURL: a.endpoint, MetadataURL: a.metadata},
+		Reach:   journal.CloudConfig{Region: a.region, EndpointURL: a.endpoint, MetadataURL: a.metadata},
 		Connect: a.connect, Settings: a.loadFile, UserData: a.userdataFlag,
-		PrivateMounts: a.privateMounts, Log: a.log, Talk: a, Command: a.repeated.After,
+		PrivateMounts: a.privateMounts, Log: a.log, Frontend: a, Command: a.repeated.After,
 	}
 	if c.Sandbox != "" { // only EC2's eventual consistency asks for longer waits
-		c.LagBound = fromEnvironment("SNAPTASTIC_LAG", 0)
+		c.MaxLag = fromEnvironment("SNAPTASTIC_LAG", 0)
 		c.Settle, c.RetryMin = fromEnvironment("SNAPTASTIC_SETTLE", 2*time.Second), 100*time.Millisecond
 	}
 	return c
@@ -75,7 +75,7 @@ func (a *app) roots() linux.Roots {
 }
 
 // connect makes the client of EC2: Amazon's, or the sandbox's inside this process.
-func (a *app) connect(ctx context.Context, way journal.Reach, patientUntil time.Time) (*ec2.Client, error) {
+func (a *app) connect(ctx context.Context, way journal.CloudConfig, patientUntil time.Time) (*ec2.Client, error) {
 	a.surround(way.Environ)
 	conf := ec2.Config{Region: way.Region, EndpointURL: way.EndpointURL, MetadataURL: way.MetadataURL, Profile: way.Profile, UserAgent: "snaptastic/" + version(),
 		PatientUntil: patientUntil,
@@ -104,7 +104,7 @@ func (a *app) connect(ctx context.Context, way journal.Reach, patientUntil time.
 
 // connectSandbox is connect for a command about the sandbox itself.
 func (a *app) connectSandbox(ctx context.Context) (*ec2.Client, error) {
-	return a.connect(ctx, journal.Reach{EndpointURL: a.endpoint, MetadataURL: a.metadata}, time.Time{})
+	return a.connect(ctx, journal.CloudConfig{EndpointURL: a.endpoint, MetadataURL: a.metadata}, time.Time{})
 }
 
 // surround gives the SDK the environment that a run recorded, where this process has none of its own, and takes that of the

@@ -29,8 +29,8 @@ var removedBy = map[snapset.Resource]string{
 // DeleteAction returns the IAM action that deletes a resource, without "ec2:".
 func DeleteAction(r snapset.Resource) string { return removedBy[r] }
 
-// lookedAtFor are the actions that a clean-up looks with.
-var lookedAtFor = map[snapset.Resource][]string{
+// readActions are the actions that a clean-up looks with.
+var readActions = map[snapset.Resource][]string{
 	snapset.SnapshotResource: {"DescribeSnapshots", "DescribeImages", "DescribeLockedSnapshots"},
 	snapset.VolumeResource:   {"DescribeSnapshots", "DescribeVolumes"},
 	snapset.ImageResource:    {"DescribeSnapshots", "DescribeImages", "DescribeLockedSnapshots", "DescribeInstances"},
@@ -39,13 +39,13 @@ var lookedAtFor = map[snapset.Resource][]string{
 // registerClean registers a clean-up. What is deleted is gone: its plan cannot be undone, and claims nothing, since two
 // clean-ups of the same resources do no harm to each other. Only an operator who names the run has it continued.
 func registerClean(word, short string, resources ...snapset.Resource) *Operation {
-	o := Operation{Name: "clean " + word, Short: short, Cleans: resources, Resume: plan.Ask, Irreversible: true, ReportsInstances: len(resources) > 1, Compile: compileClean,
+	o := Operation{Name: "clean " + word, Short: short, Cleans: resources, Resume: plan.ResumeManually, Irreversible: true, ReportsInstances: len(resources) > 1, Compile: compileClean,
 		Question: func(r Request) string { return fmt.Sprintf("Delete %s? This cannot be undone.", Tally(r.Decisions)) }}
 	if o.ReportsInstances {
 		o.Permissions = append(o.Permissions, Permission{Action: "DescribeInstances"})
 	}
 	for _, r := range resources {
-		for _, action := range append(lookedAtFor[r], removedBy[r]) {
+		for _, action := range append(readActions[r], removedBy[r]) {
 			o.Permissions = append(o.Permissions, Permission{Action: action})
 		}
 	}
@@ -73,9 +73,9 @@ func addRemoval(b *plan.Builder, d snapset.Decision) {
 	lane := together(plan.InLane(d.ID), plan.Within(removal))
 	switch d.Resource {
 	case snapset.SnapshotResource:
-		deleteSnapshot(b, steps.DeleteSnapshotIn{SnapshotID: d.ID, Tags: d.Tags, Stands: d.ReplacedBy}, lane, plan.Title("delete it: %s", d.Why))
+		deleteSnapshot(b, steps.DeleteSnapshotIn{SnapshotID: d.ID, Tags: d.Tags, ReplacedBy: d.ReplacedBy}, lane, plan.Title("delete it: %s", d.Why))
 	case snapset.VolumeResource:
-		plan.Add(b, steps.DeleteVolume, plan.StepID("delete-volume:"+d.ID), steps.DeleteVolumeIn{VolumeID: d.ID, Tags: d.Tags, Stands: d.ReplacedBy},
+		plan.Add(b, steps.DeleteVolume, plan.StepID("delete-volume:"+d.ID), steps.DeleteVolumeIn{VolumeID: d.ID, Tags: d.Tags, ReplacedBy: d.ReplacedBy},
 			lane, plan.Title("delete it: %s", d.Why))
 	case snapset.ImageResource:
 		image := plan.StepID("deregister-image:" + d.ID)

@@ -9,7 +9,7 @@ import (
 	"snaptastic/steps/snapset"
 )
 
-func TestACleanUpIsOneLaneForEachThingThatGoes(t *testing.T) {
+func TestACleanUpHasOneLanePerDeletedResource(t *testing.T) {
 	decisions := []snapset.Decision{
 		{Resource: snapset.SnapshotResource, ID: "snap-1", Delete: true, Tags: "1", ReplacedBy: []string{"snap-9"}},
 		{Resource: snapset.SnapshotResource, ID: "snap-2"},
@@ -20,7 +20,7 @@ func TestACleanUpIsOneLaneForEachThingThatGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Operation != "clean all" || p.Resumption != plan.Ask || !p.Irreversible || len(p.Claims()) > 0 {
+	if p.Operation != "clean all" || p.ResumePolicy != plan.ResumeManually || !p.Irreversible || len(p.Claims()) > 0 {
 		t.Errorf("head: %+v", p)
 	}
 	var got []string
@@ -30,7 +30,7 @@ func TestACleanUpIsOneLaneForEachThingThatGoes(t *testing.T) {
 			words = append(words, "after", string(n))
 		}
 		got = append(got, strings.Join(words, " "))
-		if s.ReadOnly || s.Look != plan.ByState || s.Scope != plan.Cloud {
+		if s.ReadOnly || s.ObserveBy != plan.ByState || s.Scope != plan.Cloud {
 			t.Errorf("%s: %+v", s.ID, s)
 		}
 	}

@@ -19,11 +19,11 @@ var DefaultTimeouts = Timeouts{
 }
 
 const (
-	look       = 2 * time.Minute  // a describe, throttling included
-	write      = 10 * time.Minute // syncing, unmounting, tagging
-	hookGrace  = 30 * time.Second // between a hook's own time-out and the step's: its group is ended meanwhile
-	attachMore = time.Minute      // to take a hanging attachment off again
-	maxHold    = 10 * time.Second // the guard's default
+	describeTimeout = 2 * time.Minute  // a describe, throttling included
+	write           = 10 * time.Minute // syncing, unmounting, tagging
+	hookGrace       = 30 * time.Second // between a hook's own time-out and the step's: its group is ended meanwhile
+	attachMore      = time.Minute      // to take a hanging attachment off again
+	maxHold         = 10 * time.Second // the guard's default
 )
 
 // claims are what no other unfinished run may touch: the mount point, the folder that it leads to, and the device name, in
@@ -129,7 +129,7 @@ func parentOf(v Volume, volumes []Volume) (Volume, bool) {
 func (c *compiler) findVolume(v Volume, purpose steps.Purpose, options ...plan.Option) plan.Value[steps.FoundVolume] {
 	in := steps.FindVolumeIn{For: purpose, Device: v.Device, NameOffset: v.DeviceNameOffset, Rivals: c.rivals(v), MountPoint: v.MountPoint,
 		FilterTags: c.spec.FilterTags, IgnoreForeign: c.Options.Bool(IgnoreMounted)}
-	return plan.Add(c.b, steps.FindVolume, id("find-volume", v), in, plan.InLane(v.MountPoint), plan.Within(look),
+	return plan.Add(c.b, steps.FindVolume, id("find-volume", v), in, plan.InLane(v.MountPoint), plan.Within(describeTimeout),
 		plan.Title("find the volume of %s at %s", v.MountPoint, v.Device), together(options...))
 }
 

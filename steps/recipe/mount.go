@@ -10,7 +10,7 @@ var Mount = Register(Operation{
 	Name:              "mount",
 	Aliases:           []string{"mount-snapshots"},
 	Short:             "Mount a snapshotter's volumes; restore missing ones from their newest snapshots",
-	Resume:            plan.Continue,
+	Resume:            plan.ResumeAnyBoot,
 	UndoneBy:          "unmount",
 	Leaves:            Mounted,
 	Offline:           true,
@@ -56,7 +56,7 @@ func (c *compiler) mount() {
 		lookAll(all.first())
 	}
 	choices := plan.Add(c.b, steps.FindSnapshot, "find-snapshot", find, plan.Title("choose the snapshots to restore from"),
-		plan.Within(look), plan.AfterSettled(looked...), all.first())
+		plan.Within(describeTimeout), plan.AfterSettled(looked...), all.first())
 	made, mounted := map[string]plan.Value[steps.Volume]{}, map[string]plan.Value[steps.Mounted]{}
 	var ends []plan.StepID
 	lasts := map[string][]plan.StepID{}
@@ -74,7 +74,7 @@ func (c *compiler) mount() {
 	}), ends)
 	for _, v := range volumes { // at the end of all: whatever happens meanwhile may unmount
 		plan.Add(c.b, steps.ConfirmMount, id("confirm-mount", v), steps.ConfirmMountIn{Mounted: mounted[v.MountPoint]}, plan.InLane(v.MountPoint),
-			plan.Title("check that it is still mounted"), plan.Within(look), plan.AfterSettled(post), plan.AfterSettled(lasts[v.MountPoint]...))
+			plan.Title("check that it is still mounted"), plan.Within(describeTimeout), plan.AfterSettled(post), plan.AfterSettled(lasts[v.MountPoint]...))
 	}
 }
 
@@ -101,7 +101,7 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 	device := plan.Add(c.b, steps.WaitDevice, id("wait-device", v), steps.WaitDeviceIn{Attached: attached, Device: v.Device, NameOffset: v.DeviceNameOffset, Rivals: c.rivals(v)}, lane,
 		plan.Title("wait for its device"), plan.Within(c.timeouts.Device))
 	plan.Add(c.b, steps.DeleteOnTermination, id("delete-on-termination", v), steps.DeleteOnTerminationIn{Attached: attached, Want: v.DeleteOnTermination}, lane,
-		plan.Title("%s it when the instance is terminated", map[bool]string{true: "delete", false: "keep"}[v.DeleteOnTermination]), plan.Within(look))
+		plan.Title("%s it when the instance is terminated", map[bool]string{true: "delete", false: "keep"}[v.DeleteOnTermination]), plan.Within(describeTimeout))
 	fileSystem := plan.Add(c.b, steps.MkfsOrSkip, id("mkfs-or-skip", v), steps.MkfsOrSkipIn{Volume: available, Device: device, Choice: chosen, Found: found,
 		FileSystem: v.FileSystem, Options: v.MkfsOptions, Root: rootFolder(v)}, lane, plan.Title("format it with %s if it is new and blank", v.FileSystem), plan.Within(c.timeouts.Mkfs))
 

@@ -75,7 +75,7 @@ func Record(p *plan.Plan, input func(plan.StepID) json.RawMessage) (lanes []Reco
 // Offline compiles a mount of these lanes, and of nothing else: no step of it asks EC2, makes, formats, tags or detaches anything.
 // The hooks around the whole mount are in it when all its lanes are.
 func Offline(p *plan.Plan, lanes []Recorded, input func(plan.StepID) json.RawMessage) (*plan.Plan, error) {
-	head := plan.Plan{Operation: p.Operation, Snapshotter: p.Snapshotter, Instance: p.Instance, Resumption: p.Resumption}
+	head := plan.Plan{Operation: p.Operation, Snapshotter: p.Snapshotter, Instance: p.Instance, ResumePolicy: p.ResumePolicy}
 	for _, l := range p.Lanes {
 		if slices.ContainsFunc(lanes, func(r Recorded) bool { return r.Lane == l.ID }) {
 			head.Lanes = append(head.Lanes, l)

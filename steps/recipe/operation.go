@@ -20,7 +20,7 @@ type Operation struct {
 	Aliases []string // commands by themselves, as the original Snaptastic had them
 	Short   string   // one line of help
 
-	Resume        plan.Resumption
+	Resume        plan.ResumePolicy
 	UndoOnFailure func(Spec) bool      // a run that fails undoes itself; nil: it can be resumed
 	UndoneBy      string               // the operation that reverses a finished run; "" for none
 	Question      func(Request) string // asked before a run begins; nil: it does not ask
@@ -149,7 +149,7 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 			return fail(err)
 		}
 	}
-	head := plan.Plan{Operation: o.Name, Snapshotter: r.Spec.Name, Instance: r.Target.InstanceID, Resumption: o.Resume,
+	head := plan.Plan{Operation: o.Name, Snapshotter: r.Spec.Name, Instance: r.Target.InstanceID, ResumePolicy: o.Resume,
 		UndoOnFailure: o.UndoOnFailure != nil && o.UndoOnFailure(r.Spec), Irreversible: o.Irreversible}
 	for _, v := range r.Spec.Volumes {
 		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v), Facts: plan.Facts{MountPoint: v.MountPoint, Device: v.Device}})

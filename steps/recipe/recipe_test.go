@@ -156,7 +156,7 @@ func golden(t *testing.T, name string, got []byte) {
 // outline shows a plan as a person thinks of it: what comes after what.
 func outline(p *plan.Plan) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s on %s, resumes: %s", p.Operation, p.Snapshotter, p.Instance, p.Resumption)
+	fmt.Fprintf(&b, "%s %s on %s, resumes: %s", p.Operation, p.Snapshotter, p.Instance, p.ResumePolicy)
 	if p.UndoOnFailure {
 		b.WriteString(", undone on failure")
 	}
@@ -230,7 +230,7 @@ func TestTheSameSpecGivesTheSamePlan(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeCompiledIsSaid(t *testing.T) {
+func TestInvalidSpecsAreRefused(t *testing.T) {
 	held := with(hooked(three()), func(s *Spec) {
 		s.Consistency = "volume"
 		h := s.Hooks["pre_snapshots"]
@@ -361,7 +361,7 @@ func TestAGroupIsUnmountedTogetherOrNotAtAll(t *testing.T) {
 	}
 }
 
-func TestALaneWaitsForNoOther(t *testing.T) {
+func TestLanesAreIndependent(t *testing.T) {
 	for _, op := range []string{"mount", "unmount"} {
 		s := hooked(three())
 		if op == "unmount" { // a group's volumes go together

@@ -17,7 +17,7 @@ var Snapshot = Register(Operation{
 	Name:          "snapshot",
 	Aliases:       []string{"make-snapshots"},
 	Short:         "Take consistent snapshots of a snapshotter's volumes",
-	Resume:        plan.ContinueThisBoot,
+	Resume:        plan.ResumeThisBoot,
 	UndoOnFailure: func(Spec) bool { return true },
 	LeaveOut: func(s Spec) (bool, string) {
 		return !s.Together(), `set consistency = "volume" to snapshot the other volumes without it`
@@ -43,12 +43,12 @@ var Wait = Flag{"wait", false, "wait until the snapshots are completed"}
 // inOneCall: EC2 snapshots several volumes of an instance in one call.
 func inOneCall(s Spec) bool { return s.Together() && len(s.Volumes) > 1 }
 
-// mostDescription is how many characters a snapshot's description may have.
+// maxDescription is how many characters a snapshot's description may have.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshot.html
-const mostDescription = 255
+const maxDescription = 255
 
-// shot is what the lanes of a snapshot plan share.
-type shot struct {
+// freezeSection is what the lanes of a snapshot plan share.
+type freezeSection struct {
 	all   bracket
 	each  map[string]bracket
 	found map[string]plan.Value[steps.FoundVolume]
@@ -57,7 +57,7 @@ type shot struct {
 // snapshot: all that takes time comes before the freeze. A group is frozen and snapshotted as one; otherwise each volume
 // has a freeze of its own.
 func (c *compiler) snapshot() {
-	s := shot{all: c.open("snapshots", nil, c.hookVolumes(nil)), each: map[string]bracket{}, found: map[string]plan.Value[steps.FoundVolume]{}}
+	s := freezeSection{all: c.open("snapshots", nil, c.hookVolumes(nil)), each: map[string]bracket{}, found: map[string]plan.Value[steps.FoundVolume]{}}
 	for _, v := range c.spec.Volumes {
 		s.found[v.MountPoint] = c.findVolume(v, steps.ToSnapshot, s.all.first())
 	}
@@ -69,11 +69,11 @@ func (c *compiler) snapshot() {
 	if !c.spec.Together() {
 		taken = map[string]plan.Value[steps.SnapshotSet]{}
 		for _, v := range c.spec.Volumes {
-			set, last := c.shoot([]Volume{v}, s, func(kind string) plan.StepID { return id(kind, v) }, plan.InLane(v.MountPoint))
+			set, last := c.addFreezeSection([]Volume{v}, s, func(kind string) plan.StepID { return id(kind, v) }, plan.InLane(v.MountPoint))
 			taken[v.MountPoint], ends = set, append(ends, last...)
 		}
 	} else {
-		set, last := c.shoot(c.spec.Volumes, s, func(kind string) plan.StepID { return plan.StepID(kind) }, nil)
+		set, last := c.addFreezeSection(c.spec.Volumes, s, func(kind string) plan.StepID { return plan.StepID(kind) }, nil)
 		taken, ends = map[string]plan.Value[steps.SnapshotSet]{}, last
 		for _, v := range c.spec.Volumes {
 			taken[v.MountPoint] = set
@@ -83,8 +83,8 @@ func (c *compiler) snapshot() {
 }
 
 // sync adds what a lane does before the freeze.
-func (c *compiler) sync(v Volume, s shot) {
-	one := c.open("snapshot", &v, c.hookVolumes(s.tell(v, nil)), s.all.body(), plan.After(id("find-volume", v)))
+func (c *compiler) sync(v Volume, s freezeSection) {
+	one := c.open("snapshot", &v, c.hookVolumes(s.describeVolume(v, nil)), s.all.body(), plan.After(id("find-volume", v)))
 	s.each[v.MountPoint] = one
 	in := steps.SyncIn{Found: s.found[v.MountPoint], MountPoint: v.MountPoint, Programs: c.programs()}
 	for _, o := range c.spec.Volumes {
@@ -96,8 +96,8 @@ func (c *compiler) sync(v Volume, s shot) {
 		plan.Title("write out %s", v.MountPoint), plan.Within(write))
 }
 
-// tell tells a hook of one volume what is known of it.
-func (s shot) tell(v Volume, taken *plan.Value[steps.SnapshotSet]) func(Volume, *steps.HookVolume) {
+// describeVolume tells a hook of one volume what is known of it.
+func (s freezeSection) describeVolume(v Volume, taken *plan.Value[steps.SnapshotSet]) func(Volume, *steps.HookVolume) {
 	return func(o Volume, h *steps.HookVolume) {
 		if o.MountPoint != v.MountPoint {
 			return
@@ -109,8 +109,8 @@ func (s shot) tell(v Volume, taken *plan.Value[steps.SnapshotSet]) func(Volume, 
 	}
 }
 
-// shoot adds one freeze with all that follows from it, and returns what its last steps are.
-func (c *compiler) shoot(volumes []Volume, s shot, name func(kind string) plan.StepID, lane plan.Option) (plan.Value[steps.SnapshotSet], []plan.StepID) {
+// addFreezeSection adds one freeze with all that follows from it, and returns what its last steps are.
+func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func(kind string) plan.StepID, lane plan.Option) (plan.Value[steps.SnapshotSet], []plan.StepID) {
 	section := string(name("freeze"))
 	c.b.Section(section, plan.Atomic)
 	between := []plan.Option{lane, s.all.body()}
@@ -134,16 +134,16 @@ func (c *compiler) shoot(volumes []Volume, s shot, name func(kind string) plan.S
 	}
 	synced := ids(volumes, func(v Volume) plan.StepID { return id("sync", v) })
 	plan.Add(c.b, steps.Freeze, name("freeze"), steps.FreezeIn{Mounts: members, MaxHold: plan.Duration(c.spec.MaxHold), Expedite: c.spec.Expedite, Held: held},
-		plan.Opens(section), plan.Holding(shownHeld(held)...), inside, plan.After(synced...), plan.Title("freeze %s", strings.Join(mounts, ", ")), plan.Within(look+patience))
+		plan.Opens(section), plan.Holding(shownHeld(held)...), inside, plan.After(synced...), plan.Title("freeze %s", strings.Join(mounts, ", ")), plan.Within(describeTimeout+patience))
 	set := plan.Add(c.b, steps.Snapshot, name("snapshot"), steps.SnapshotIn{Members: members, Description: describe(volumes), FilterKeys: slices.Sorted(maps.Keys(c.spec.FilterTags))},
 		plan.In(section), inside, plan.Title("snapshot while all are frozen"), plan.Within(hold+attachMore), plan.KeptBy(name("tag-snapshots")))
 	plan.Add(c.b, steps.Thaw, name("thaw"), steps.ThawIn{Mounts: mounts},
-		plan.Closes(section), inside, plan.Title("thaw %s", strings.Join(mounts, ", ")), plan.Within(look))
+		plan.Closes(section), inside, plan.Title("thaw %s", strings.Join(mounts, ", ")), plan.Within(describeTimeout))
 
 	// The hooks of a volume need not wait for its tags: what they stopped stands still until they are through.
 	var ends []plan.StepID
 	for _, v := range volumes {
-		post := c.close(s.each[v.MountPoint], &v, c.hookVolumes(s.tell(v, &set)), []plan.StepID{name("thaw")}, s.all.body())
+		post := c.close(s.each[v.MountPoint], &v, c.hookVolumes(s.describeVolume(v, &set)), []plan.StepID{name("thaw")}, s.all.body())
 		if post != "" {
 			ends = append(ends, post)
 		}
@@ -168,7 +168,7 @@ func describe(volumes []Volume) string {
 		}
 	}
 	text := strings.Join(words, "; ")
-	for utf8.RuneCountInString(text) > mostDescription {
+	for utf8.RuneCountInString(text) > maxDescription {
 		_, size := utf8.DecodeLastRuneInString(text)
 		text = text[:len(text)-size]
 	}

@@ -14,7 +14,7 @@ var Unmount = Register(Operation{
 	Name:          "unmount",
 	Aliases:       []string{"unmount-snapshots"},
 	Short:         "Unmount and detach a snapshotter's volumes; the volumes are kept and billed",
-	Resume:        plan.Ask,
+	Resume:        plan.ResumeManually,
 	UndoOnFailure: unmountsTogether,
 	Question: func(r Request) string {
 		volumes := "the volume"
@@ -118,7 +118,7 @@ func (c *compiler) checkInUse(step plan.StepID, lanes []unmountLane, options ...
 	_, all := c.spec.Hooks["pre_unmounts"]
 	_, one := c.spec.Hooks["pre_unmount"]
 	in.AfterHooks = all || one
-	plan.Add(c.b, steps.CheckInUse, step, in, together(options...), plan.Within(look))
+	plan.Add(c.b, steps.CheckInUse, step, in, together(options...), plan.Within(describeTimeout))
 	return step
 }
 

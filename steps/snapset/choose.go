@@ -12,19 +12,19 @@ import (
 
 // A Choice is the snapshot that a mount point's volume is made from, or that it is made empty, or why it cannot be made.
 type Choice struct {
-	MountPoint string    `json:"mount_point"`
-	SnapshotID string    `json:"snapshot_id,omitempty"`
-	Size       int32     `json:"size,omitempty"`   // GiB
-	Created    time.Time `json:"created,omitzero"` // when the data was so; never when a copy of it was made
-	Run        string    `json:"run,omitempty"`    // that made it; empty for the original's
-	Pending    bool      `json:"pending,omitempty"`
-	Create     bool      `json:"create,omitempty"`   // no snapshot in any state: a new empty volume
-	Reason     string    `json:"reason,omitempty"`   // what an operator should know about it
-	Problem    string    `json:"problem,omitempty"`  // why there is no volume for this mount point
-	Hint       string    `json:"hint,omitempty"`     // what to do about the problem
-	Unknown    bool      `json:"unknown,omitempty"`  // no snapshot exists in any state
-	Warnings   []string  `json:"warnings,omitempty"` // snapshots that were perhaps meant, in words
-	Misses     []Miss    `json:"misses,omitempty"`   // and as facts
+	MountPoint string     `json:"mount_point"`
+	SnapshotID string     `json:"snapshot_id,omitempty"`
+	Size       int32      `json:"size,omitempty"`   // GiB
+	Created    time.Time  `json:"created,omitzero"` // when the data was so; never when a copy of it was made
+	Run        string     `json:"run,omitempty"`    // that made it; empty for the original's
+	Pending    bool       `json:"pending,omitempty"`
+	Create     bool       `json:"create,omitempty"`   // no snapshot in any state: a new empty volume
+	Reason     string     `json:"reason,omitempty"`   // what an operator should know about it
+	Problem    string     `json:"problem,omitempty"`  // why there is no volume for this mount point
+	Hint       string     `json:"hint,omitempty"`     // what to do about the problem
+	Unknown    bool       `json:"unknown,omitempty"`  // no snapshot exists in any state
+	Warnings   []string   `json:"warnings,omitempty"` // snapshots that were perhaps meant, in words
+	Misses     []NearMiss `json:"misses,omitempty"`   // and as facts
 }
 
 // String says what the volume will be made from.
@@ -112,7 +112,7 @@ type Request struct {
 }
 
 const (
-	vouchHint = "to restore it anyway, add the tag " + TagState + "=" + Consistent + "; to start empty, remove its " + TagMountPoint + " tag"
+	labelHint = "to restore it anyway, add the tag " + TagState + "=" + Consistent + "; to start empty, remove its " + TagMountPoint + " tag"
 	olderHint = "restore it from the archive or the recycle bin, or skip it with --allow-older"
 
 	// MixHint says what helps where no set is whole.
@@ -132,13 +132,13 @@ func (x *Index) Choose(r Request) []Choice {
 		chooseSet(r, groups, chosen)
 	} else {
 		for i, g := range groups {
-			if len(g.fit) > 0 {
-				chosen[i] = newestOf(g, r, g.fit)
+			if len(g.matching) > 0 {
+				chosen[i] = newestOf(g, r, g.matching)
 			}
 		}
 	}
 	for i, g := range groups {
-		if len(g.fit) == 0 {
+		if len(g.matching) == 0 {
 			chosen[i] = withoutSnapshot(g, r)
 		}
 		chosen[i].MountPoint = g.mountPoint
@@ -149,7 +149,7 @@ func (x *Index) Choose(r Request) []Choice {
 // candidates are what there is of one mount point, newest first.
 type candidates struct {
 	mountPoint string
-	fit        []*Member // ours or the original's, in any EC2 state
+	matching   []*Member // ours or the original's, in any EC2 state
 	unverified []*Row    // the file systems may not have held still
 	copied     []*Row    // another tool's, with a volume's tags copied
 }
@@ -157,7 +157,7 @@ type candidates struct {
 func (x *Index) groupsOf(mountPoints []string) []*candidates {
 	groups := make([]*candidates, len(mountPoints))
 	for i, mp := range mountPoints {
-		g := &candidates{mountPoint: mp, fit: x.fit[path.Clean(mp)]}
+		g := &candidates{mountPoint: mp, matching: x.matching[path.Clean(mp)]}
 		for _, r := range x.others[path.Clean(mp)] {
 			if r.Origin == OriginUnverified {
 				g.unverified = append(g.unverified, r)
@@ -175,10 +175,10 @@ func withoutSnapshot(g *candidates, r Request) (c Choice) {
 	switch {
 	case len(g.unverified) > 0:
 		c.Problem = fmt.Sprintf("its only snapshot %s is not labelled %s: the run that took it did not finish", g.unverified[0].ID, Consistent)
-		c.Hint = vouchHint
+		c.Hint = labelHint
 	case len(g.copied) > 0:
 		c.Problem = fmt.Sprintf("its only snapshot %s was created by another tool that copied our tags", g.copied[0].ID)
-		c.Hint = vouchHint
+		c.Hint = labelHint
 	case !r.MayCreate:
 		c.Unknown = true
 		c.Problem = `no snapshot exists, and on_missing is "fail"`
@@ -211,7 +211,7 @@ func newestOf(g *candidates, r Request, from []*Member) Choice {
 
 // passedOver notes newer snapshots that are never candidates.
 func passedOver(g *candidates) (notes []string) {
-	newer := func(r *Row) bool { return len(g.fit) == 0 || r.data > g.fit[0].Set.data }
+	newer := func(r *Row) bool { return len(g.matching) == 0 || r.data > g.matching[0].Set.data }
 	for _, s := range g.unverified {
 		if newer(s) {
 			notes = append(notes, s.ID+" is newer but not labelled "+Consistent)
@@ -249,7 +249,7 @@ func (s *Set) lacks(groups []*candidates, r Request) string {
 		return why
 	}
 	for _, g := range groups {
-		if len(g.fit) > 0 && s.Of(g.mountPoint) == nil {
+		if len(g.matching) > 0 && s.Of(g.mountPoint) == nil {
 			return "it has none of " + g.mountPoint
 		}
 	}
@@ -296,23 +296,23 @@ func chooseWithoutSet(r Request, groups []*candidates, notes []string, chosen []
 	alone := make([][]*Member, len(groups))
 	everyHas := true // each mount point that has a snapshot has one outside of all sets
 	for i, g := range groups {
-		for _, m := range g.fit {
+		for _, m := range g.matching {
 			if m.Set.Size == 1 {
 				alone[i] = append(alone[i], m)
 			}
 		}
-		everyHas = everyHas && (len(g.fit) == 0 || len(alone[i]) > 0)
+		everyHas = everyHas && (len(g.matching) == 0 || len(alone[i]) > 0)
 	}
 	for i, g := range groups {
 		switch {
-		case len(g.fit) == 0:
-		case len(alone[i]) < len(g.fit) && !everyHas:
+		case len(g.matching) == 0:
+		case len(alone[i]) < len(g.matching) && !everyHas:
 			chosen[i] = Choice{Problem: "none of its sets is complete: " + strings.Join(brief(notes), "; "), Hint: MixHint}
 		default:
 			chosen[i] = newestOf(g, r, alone[i])
 			if chosen[i].Problem == "" {
 				reason := "no set exists: the newest of this mount point"
-				if len(alone[i]) < len(g.fit) {
+				if len(alone[i]) < len(g.matching) {
 					reason = "no set is complete: the newest that is not part of a set"
 				}
 				chosen[i].Reason = joined(reason, chosen[i].Reason)

@@ -42,8 +42,8 @@ func snaps(lines ...string) (all []ec2.Snapshot) {
 	return all
 }
 
-// said is a choice in short: the snapshot, "new", or "!" and the problem.
-func said(c Choice) string {
+// joinReasons is a choice in short: the snapshot, "new", or "!" and the problem.
+func joinReasons(c Choice) string {
 	switch {
 	case c.Problem != "":
 		return "! " + c.Problem
@@ -120,7 +120,7 @@ func TestWhatIsRestored(t *testing.T) {
 				if one.Problem != "" && one.Hint == "" {
 					t.Errorf("%q comes without a word on what to do", one.Problem)
 				}
-				got = append(got, said(one))
+				got = append(got, joinReasons(one))
 			}
 			if all := strings.Join(got, " | "); all != c.want {
 				t.Errorf("got  %s\nwant %s", all, c.want)
@@ -158,6 +158,6 @@ func TestTwoTriesOfOneRunAreTwoSets(t *testing.T) {
 	}
 	got := Choose(Request{MountPoints: []string{"/mnt/a", "/mnt/b"}, Group: true}, s[1:])
 	if got[0].SnapshotID != "snap-3" || got[1].SnapshotID != "snap-4" {
-		t.Errorf("got %s and %s, want snap-3 and snap-4", said(got[0]), said(got[1]))
+		t.Errorf("got %s and %s, want snap-3 and snap-4", joinReasons(got[0]), joinReasons(got[1]))
 	}
 }

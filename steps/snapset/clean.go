@@ -123,7 +123,7 @@ func (d *Decision) keepDue(format string, args ...any) {
 	d.Due = true
 }
 
-// mine says whether a resource has the tags that the clean-up is limited to.
-func (inv Inventory) mine(tags map[string]string) bool { return HasTags(tags, inv.Filter) }
+// isOurs says whether a resource has the tags that the clean-up is limited to.
+func (inv Inventory) isOurs(tags map[string]string) bool { return HasTags(tags, inv.Filter) }
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }

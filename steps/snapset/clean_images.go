@@ -18,7 +18,7 @@ func (inv Inventory) images() (decisions []Decision) {
 		}
 	}
 	for _, i := range inv.Images {
-		if !inv.mine(i.Tags) {
+		if !inv.isOurs(i.Tags) {
 			continue
 		}
 		d := Decision{Resource: ImageResource, ID: i.ID, Name: i.Name, FilterTags: OtherTags(i.Tags), Created: i.Created, Tags: TagDigest(i.Tags)}

@@ -11,13 +11,13 @@ import (
 func (inv Inventory) snapshots() (decisions []Decision) {
 	k := inv.keeping()
 	for _, s := range inv.Snapshots {
-		if !inv.mine(s.Tags) {
+		if !inv.isOurs(s.Tags) {
 			continue
 		}
 		tags, _ := k.groups.Tags(s)
 		d := Decision{Resource: SnapshotResource, ID: s.ID, MountPoint: s.Tags[TagMountPoint], FilterTags: tags, Size: s.VolumeSize, Created: s.Started,
 			Tags: TagDigest(s.Tags)}
-		inv.judgeSnapshot(&d, s, k)
+		inv.decideSnapshot(&d, s, k)
 		decisions = append(decisions, d)
 	}
 	return decisions
@@ -34,7 +34,7 @@ type keeping struct {
 func (inv Inventory) keeping() keeping {
 	var ours []ec2.Snapshot // and copies of ours: a mount takes them, but they never go
 	for _, s := range inv.Snapshots {
-		if _, is := maker(s); inv.mine(s.Tags) && (is || IsCopy(s)) {
+		if _, is := maker(s); inv.isOurs(s.Tags) && (is || IsCopy(s)) {
 			ours = append(ours, s)
 		}
 	}
@@ -50,16 +50,16 @@ func (inv Inventory) keeping() keeping {
 	return k
 }
 
-// doubt says what to do about a snapshot that stays as the newest of its kind, where that kind may be the work of another
+// unclear says what to do about a snapshot that stays as the newest of its kind, where that kind may be the work of another
 // tool's tags.
-func (k keeping) doubt(s ec2.Snapshot) string {
+func (k keeping) unclear(s ec2.Snapshot) string {
 	if _, sure := k.groups.Tags(s); sure || len(k.kinds[path.Clean(s.Tags[TagMountPoint])]) < 2 {
 		return ""
 	}
 	return "the filter tag keys are not recorded, so any tag may be one: give NAME to use only its filter_tags"
 }
 
-func (inv Inventory) judgeSnapshot(d *Decision, s ec2.Snapshot, k keeping) {
+func (inv Inventory) decideSnapshot(d *Decision, s ec2.Snapshot, k keeping) {
 	if other, is := maker(s); !is {
 		d.keep(other, "%s", other)
 		return
@@ -83,10 +83,10 @@ func (inv Inventory) judgeSnapshot(d *Decision, s ec2.Snapshot, k keeping) {
 		d.Delete = true
 	case kept == nil || len(kept.Instead) == 0:
 		d.keepDue("%s, but no other snapshot of %s can be restored", d.Why, s.Tags[TagMountPoint])
-		d.Hint = k.doubt(s)
+		d.Hint = k.unclear(s)
 	case kept.Guarded[s.ID]:
 		d.keepDue("%s, but it is the newest restorable snapshot of %s", d.Why, s.Tags[TagMountPoint])
-		d.Hint = k.doubt(s)
+		d.Hint = k.unclear(s)
 	default:
 		d.Delete, d.ReplacedBy = true, kept.Instead
 	}

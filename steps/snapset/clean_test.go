@@ -12,9 +12,9 @@ import (
 
 var today = time.Date(2026, 3, 29, 12, 0, 0, 0, time.UTC) // a day on which clocks change in Europe
 
-// litter makes snapshots out of words: "NAME DAYS-OLD MOUNT-POINT RUN/MEMBERS [FLAG…]". They expire two days after they
+// leftovers makes snapshots out of words: "NAME DAYS-OLD MOUNT-POINT RUN/MEMBERS [FLAG…]". They expire two days after they
 // were made. Flags: never, error, pending, archived, and KEY=VALUE for a tag.
-func litter(t *testing.T, lines ...string) (all []ec2.Snapshot) {
+func leftovers(t *testing.T, lines ...string) (all []ec2.Snapshot) {
 	t.Helper()
 	for _, line := range lines {
 		words := strings.Fields(line)
@@ -60,7 +60,7 @@ func decideOn(r Resource, inv Inventory) []Decision {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-func going(decisions []Decision) string {
+func toDelete(decisions []Decision) string {
 	var ids []string
 	for _, f := range decisions {
 		if f.Delete {
@@ -116,13 +116,13 @@ func TestWhichSnapshotsGo(t *testing.T) {
 		{"of another snapshotter", []string{"a 9 /a R1/1 role=other", "b 1 /a R2/1 role=other"}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := Inventory{Now: today, Snapshots: litter(t, c.snapshots...), Unfinished: map[string]bool{"here": true},
+			w := Inventory{Now: today, Snapshots: leftovers(t, c.snapshots...), Unfinished: map[string]bool{"here": true},
 				Images: []ec2.Image{{ID: "ami-1", SnapshotIDs: []string{"held"}}}, Locked: map[string]string{"locked": "governance"}}
 			if strings.HasPrefix(c.name, "of another") {
 				w.Filter = map[string]string{"role": "db"}
 			}
 			decisions := decideOn(SnapshotResource, w)
-			if got := going(decisions); got != c.goes {
+			if got := toDelete(decisions); got != c.goes {
 				t.Errorf("%q go, want %q", got, c.goes)
 			}
 			for _, f := range decisions {
@@ -134,7 +134,7 @@ func TestWhichSnapshotsGo(t *testing.T) {
 				}
 			}
 			slices.Reverse(w.Snapshots)
-			if got := going(decideOn(SnapshotResource, w)); got != c.goes {
+			if got := toDelete(decideOn(SnapshotResource, w)); got != c.goes {
 				t.Errorf("in another order %q go, want %q", got, c.goes)
 			}
 		})
@@ -161,14 +161,14 @@ func TestATagOfAnotherToolStopsNoRetention(t *testing.T) {
 		{"tags that the older ones alone have", nil, []string{"a 9 /a R1/1 scan=1 scan2=x" + recorded, "b 8 /a R2/1" + recorded}, "a", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			decisions := decideOn(SnapshotResource, Inventory{Now: today, Filter: c.filter, Snapshots: litter(t, c.snapshots...)})
+			decisions := decideOn(SnapshotResource, Inventory{Now: today, Filter: c.filter, Snapshots: leftovers(t, c.snapshots...)})
 			var hint []string
 			for _, f := range decisions {
 				if f.Hint != "" && !f.Delete {
 					hint = append(hint, f.ID)
 				}
 			}
-			if got := going(decisions); got != c.goes || strings.Join(hint, " ") != c.hint {
+			if got := toDelete(decisions); got != c.goes || strings.Join(hint, " ") != c.hint {
 				t.Errorf("%q go, want %q; %q have a hint, want %q", got, c.goes, hint, c.hint)
 			}
 		})
@@ -187,12 +187,12 @@ func TestACopyNeitherGoesNorMakesASetOlder(t *testing.T) {
 		snapshots []ec2.Snapshot
 		goes      string
 	}{
-		{"a copy of the oldest is no reason for the newest to go", copied(litter(t, "copy 9 /a R1/1", "a 9 /a R1/1", "b 8 /a R2/1"), 0), "a"},
-		{"a set of an original and a copy is the newest", copied(litter(t, "a 9 /a R1/2", "b 9 /b R1/2", "c 8 /a R2/2", "d 8 /b R2/2"), 3), "a b"},
-		{"the copies of a set that lost its originals", copied(litter(t, "a 9 /a R1/1", "b 8 /a R2/1"), 1), "a"},
+		{"a copy of the oldest is no reason for the newest to go", copied(leftovers(t, "copy 9 /a R1/1", "a 9 /a R1/1", "b 8 /a R2/1"), 0), "a"},
+		{"a set of an original and a copy is the newest", copied(leftovers(t, "a 9 /a R1/2", "b 9 /b R1/2", "c 8 /a R2/2", "d 8 /b R2/2"), 3), "a b"},
+		{"the copies of a set that lost its originals", copied(leftovers(t, "a 9 /a R1/1", "b 8 /a R2/1"), 1), "a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := going(decideOn(SnapshotResource, Inventory{Now: today, Snapshots: c.snapshots})); got != c.goes {
+			if got := toDelete(decideOn(SnapshotResource, Inventory{Now: today, Snapshots: c.snapshots})); got != c.goes {
 				t.Errorf("%q go, want %q", got, c.goes)
 			}
 		})
@@ -233,8 +233,8 @@ func TestWhatGoesChangesNoMount(t *testing.T) {
 				lines = append(lines, fmt.Sprintf("snap-%d%s %d %s R%d/%d%s%s", run, p[1:], 20-2*run, p, run, len(some), flag, state))
 			}
 		}
-		all := litter(t, lines...)
-		gone := going(decideOn(SnapshotResource, Inventory{Now: today, Snapshots: all}))
+		all := leftovers(t, lines...)
+		gone := toDelete(decideOn(SnapshotResource, Inventory{Now: today, Snapshots: all}))
 		left := slices.DeleteFunc(slices.Clone(all), func(s ec2.Snapshot) bool { return slices.Contains(strings.Fields(gone), s.ID) })
 		for _, mounted := range append(combinations, points) {
 			request := Request{MountPoints: mounted, Group: true, MayCreate: true}
@@ -294,20 +294,20 @@ func TestWhichVolumesGo(t *testing.T) {
 				w.Snapshots = []ec2.Snapshot{s}
 			}
 			decisions := w.volumes(c.policy, nil)
-			if got := going(decisions) != ""; got != c.goes {
+			if got := toDelete(decisions) != ""; got != c.goes {
 				t.Errorf("goes: %v (%+v)", got, decisions)
 			}
 			if c.why != "" && decisions[0].Why != c.why {
 				t.Errorf("%s; want %s", decisions[0].Why, c.why)
 			}
-			if c.goes && !c.policy.Unsaved && going(w.volumes(c.policy, map[string]bool{"snap-1": true})) != "" {
+			if c.goes && !c.policy.Unsaved && toDelete(w.volumes(c.policy, map[string]bool{"snap-1": true})) != "" {
 				t.Error("it goes though the snapshot that saved it goes, too")
 			}
 			for state, stays := range map[string]bool{"in-use": true, "available": true} {
 				young := v
 				young.State, young.Created = state, today.Add(-day)
 				w.Volumes = []ec2.Volume{young}
-				if goes := going(w.volumes(Cleanup{Unsaved: true}, nil)) != ""; goes && (state == "in-use" || c.detached == 0) == stays {
+				if goes := toDelete(w.volumes(Cleanup{Unsaved: true}, nil)) != ""; goes && (state == "in-use" || c.detached == 0) == stays {
 					t.Errorf("%s and a day old it goes", state)
 				}
 			}
@@ -325,14 +325,14 @@ func TestWhichImagesGo(t *testing.T) {
 		return i
 	}
 	w := Inventory{Now: today, Filter: map[string]string{"role": "db"}, Locked: map[string]string{"locked": "compliance"},
-		Snapshots: append(litter(t, "ours 9 /a R1/1"), ec2.Snapshot{ID: "plain", VolumeSize: 8}, ec2.Snapshot{ID: "shared"}, ec2.Snapshot{ID: "locked"}),
+		Snapshots: append(leftovers(t, "ours 9 /a R1/1"), ec2.Snapshot{ID: "plain", VolumeSize: 8}, ec2.Snapshot{ID: "shared"}, ec2.Snapshot{ID: "locked"}),
 		Instances: []ec2.Instance{{ID: "i-1", ImageID: "stopped", State: "stopped"}, {ID: "i-2", ImageID: "terminated", State: "terminated"}},
 		Images: []ec2.Image{image("stopped", nil), image("terminated", nil), image("public", func(i *ec2.Image) { i.Public = true }),
 			image("young", func(i *ec2.Image) { i.Created = today.AddDate(0, 0, -1) }), image("dateless", func(i *ec2.Image) { i.Created = time.Time{} }),
 			image("other", func(i *ec2.Image) { i.Tags = map[string]string{"role": "web"}; i.SnapshotIDs = []string{"shared"} }),
 			image("unused", func(i *ec2.Image) { i.SnapshotIDs = []string{"ours", "plain", "shared", "locked", "gone"} })}}
 	decisions := decideOn(ImageResource, w)
-	if got := going(decisions); got != "terminated unused" {
+	if got := toDelete(decisions); got != "terminated unused" {
 		t.Errorf("%q go", got)
 	}
 	for _, f := range decisions {

@@ -16,17 +16,17 @@ import (
 // hand, and the tag tells nothing any more.
 func (inv Inventory) volumes(c Cleanup, deleted map[string]bool) (decisions []Decision) {
 	for _, v := range inv.Volumes {
-		if v.State != "available" || v.Tags[TagToken] == "" || !inv.mine(v.Tags) {
+		if v.State != "available" || v.Tags[TagToken] == "" || !inv.isOurs(v.Tags) {
 			continue
 		}
 		d := Decision{Resource: VolumeResource, ID: v.ID, MountPoint: v.Tags[TagMountPoint], FilterTags: OtherTags(v.Tags), Size: v.Size, Created: v.Created, Tags: TagDigest(v.Tags)}
-		inv.judgeVolume(&d, v, c, deleted)
+		inv.decideVolume(&d, v, c, deleted)
 		decisions = append(decisions, d)
 	}
 	return decisions
 }
 
-func (inv Inventory) judgeVolume(d *Decision, v ec2.Volume, c Cleanup, deleted map[string]bool) {
+func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted map[string]bool) {
 	text, letGo := v.Tags[TagDetached]
 	detached, naive, readable := ReadTime(text)
 	_, stated := v.Tags[TagState]

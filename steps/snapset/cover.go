@@ -45,7 +45,7 @@ const clockSlack = 5 * time.Minute
 func Covered(s Scope, volumes []ec2.Volume, snapshots *Index, now time.Time, maxAge time.Duration) []Finding {
 	c := coverage{Scope: s, now: now, maxAge: maxAge, used: map[string][]*usedVolume{}, of: map[string][]*Row{},
 		countable: snapshots.only(func(r *Row) bool { return !r.Origin.Restorable() || r.Unready() == "" })}
-	c.whole = c.countable.whole()
+	c.whole = c.countable.complete()
 	for _, v := range volumes {
 		if a, on := InUse(v); on && v.Tags[TagMountPoint] != "" {
 			point := path.Clean(v.Tags[TagMountPoint])

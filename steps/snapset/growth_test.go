@@ -112,7 +112,7 @@ func TestAnIndexKeepsWhatChoosingNeeds(t *testing.T) {
 			expires, _, _ := ReadTime(s.Tags[TagExpires])
 			if kept.ID != s.ID || kept.Run() != RunOf(s.Tags) || kept.SetTag() != s.Tags[TagSet] || kept.SetID != IDOf(s) || kept.Origin != OriginOf(s) ||
 				kept.Copy != IsCopy(s) || !kept.DataTime().Equal(DataTime(s)) || !kept.Started().Equal(s.Started) || !kept.Expires().Equal(expires) ||
-				kept.Unready() != Unready(s) || kept.dormant() != Dormant(s) || kept.because() != because(s) || sizeOf(kept.Members) != membersOf(s) {
+				kept.Unready() != Unready(s) || kept.dormant() != Dormant(s) || kept.because() != reasons(s) || sizeOf(kept.Members) != membersOf(s) {
 				t.Fatalf("of %+v it keeps %+v %+v", s, kept, kept.traits)
 			}
 		}

@@ -16,10 +16,10 @@ type Index struct {
 	chunk []Row // where the next rows go
 	kept  *shared
 
-	once   sync.Once
-	sets   []*Set               // newest first
-	fit    map[string][]*Member // by mount point, newest first: ours or the original's, in any EC2 state
-	others map[string][]*Row    // by mount point, newest first: those that are never restored
+	once     sync.Once
+	sets     []*Set               // newest first
+	matching map[string][]*Member // by mount point, newest first: ours or the original's, in any EC2 state
+	others   map[string][]*Row    // by mount point, newest first: those that are never restored
 }
 
 // NewIndex makes an empty one.
@@ -91,11 +91,11 @@ func (x *Index) build() {
 	x.once.Do(func() {
 		x.kept, x.chunk = nil, nil
 		x.sets = setsOf(x.rows)
-		x.fit, x.others = map[string][]*Member{}, map[string][]*Row{}
+		x.matching, x.others = map[string][]*Member{}, map[string][]*Row{}
 		for i, one := range x.sets {
 			one.rank = i
 			for _, m := range one.Members {
-				x.fit[m.MountPoint] = append(x.fit[m.MountPoint], m)
+				x.matching[m.MountPoint] = append(x.matching[m.MountPoint], m)
 			}
 		}
 		for _, r := range x.rows {
@@ -114,7 +114,7 @@ func setsWith(groups []*candidates) []*Set {
 	var sets []*Set
 	seen := map[*Set]bool{}
 	for _, g := range groups {
-		for _, m := range g.fit {
+		for _, m := range g.matching {
 			if !seen[m.Set] {
 				seen[m.Set], sets = true, append(sets, m.Set)
 			}
@@ -124,13 +124,13 @@ func setsWith(groups []*candidates) []*Set {
 	return sets
 }
 
-// whole holds those restorable rows that are ready and whose set has all its members among the ready ones.
-func (x *Index) whole() map[*Row]bool {
+// complete holds those restorable rows that are ready and whose set has all its members among the ready ones.
+func (x *Index) complete() map[*Row]bool {
 	x.build()
 	ready := func(r *Row) bool { return r.Unready() == "" }
 	whole := map[*Row]bool{}
 	for _, one := range x.sets {
-		if !one.Whole(ready) {
+		if !one.Complete(ready) {
 			continue
 		}
 		for _, m := range one.Members {

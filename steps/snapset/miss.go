@@ -12,8 +12,8 @@ import (
 	"snaptastic/ec2"
 )
 
-// A Miss is snapshots that a mount point would be restored from, were it not for one tag.
-type Miss struct {
+// A NearMiss is snapshots that a mount point would be restored from, were it not for one tag.
+type NearMiss struct {
 	SnapshotID string    `json:"newest"` // of them
 	Count      int       `json:"count"`
 	DataTime   time.Time `json:"data_time,omitzero"`
@@ -24,26 +24,26 @@ type Miss struct {
 	Filter     string    `json:"filter,omitempty"` // the snapshots' own filter tags, where they lack the tag
 }
 
-// mostMisses is how many kinds are named for one mount point, the newest first.
-const mostMisses = 3
+// maxMisses is how many kinds are named for one mount point, the newest first.
+const maxMisses = 3
 
-// Misses gathers, for mount points of which no snapshot exists, those snapshots that were perhaps meant: with the filter
+// NearMisses gathers, for mount points of which no snapshot exists, those snapshots that were perhaps meant: with the filter
 // tags for a mount point that is not declared, or of this mount point with all filter tags but one. Of each kind only the
 // newest and their number are kept.
-type Misses struct {
+type NearMisses struct {
 	filter   map[string]string
 	declared []string
 	choices  []*Choice // the unknown ones
-	kinds    []map[Miss]*Miss
+	kinds    []map[NearMiss]*NearMiss
 	seen     map[string]bool
 }
 
-// MissesOf begins with what has the filter tags. Those of the mount points are added.
-func MissesOf(choices []Choice, filter map[string]string, declared []string, with *Index) *Misses {
-	ms := &Misses{filter: filter, declared: declared, seen: map[string]bool{}}
+// NearMissesOf begins with what has the filter tags. Those of the mount points are added.
+func NearMissesOf(choices []Choice, filter map[string]string, declared []string, with *Index) *NearMisses {
+	ms := &NearMisses{filter: filter, declared: declared, seen: map[string]bool{}}
 	for i := range choices {
 		if choices[i].Unknown {
-			ms.choices, ms.kinds = append(ms.choices, &choices[i]), append(ms.kinds, map[Miss]*Miss{})
+			ms.choices, ms.kinds = append(ms.choices, &choices[i]), append(ms.kinds, map[NearMiss]*NearMiss{})
 		}
 	}
 	if len(ms.choices) == 0 {
@@ -52,7 +52,7 @@ func MissesOf(choices []Choice, filter map[string]string, declared []string, wit
 	for _, r := range with.rows {
 		if ms.new(r.ID, r.Origin) && r.point() != "" && ms.undeclared(r.point()) {
 			for i, c := range ms.choices {
-				ms.count(i, Miss{Tag: TagMountPoint, Want: c.MountPoint, Have: r.point()}, r.ID, r.DataTime())
+				ms.count(i, NearMiss{Tag: TagMountPoint, Want: c.MountPoint, Have: r.point()}, r.ID, r.DataTime())
 			}
 		}
 	}
@@ -60,7 +60,7 @@ func MissesOf(choices []Choice, filter map[string]string, declared []string, wit
 }
 
 // Add adds a snapshot, which may be among those with the filter tags.
-func (ms *Misses) Add(s ec2.Snapshot) {
+func (ms *NearMisses) Add(s ec2.Snapshot) {
 	if !ms.new(s.ID, OriginOf(s)) {
 		return
 	}
@@ -71,7 +71,7 @@ func (ms *Misses) Add(s ec2.Snapshot) {
 	}
 }
 
-func (ms *Misses) new(id string, origin Origin) bool {
+func (ms *NearMisses) new(id string, origin Origin) bool {
 	if ms.seen[id] || !origin.Restorable() {
 		return false
 	}
@@ -79,14 +79,14 @@ func (ms *Misses) new(id string, origin Origin) bool {
 	return true
 }
 
-func (ms *Misses) undeclared(point string) bool {
+func (ms *NearMisses) undeclared(point string) bool {
 	return !slices.ContainsFunc(ms.declared, func(d string) bool { return path.Clean(d) == point })
 }
 
-func (ms *Misses) count(choice int, kind Miss, id string, at time.Time) {
+func (ms *NearMisses) count(choice int, kind NearMiss, id string, at time.Time) {
 	m := ms.kinds[choice][kind]
 	if m == nil {
-		m = new(Miss)
+		m = new(NearMiss)
 		*m = kind
 		ms.kinds[choice][kind] = m
 	}
@@ -97,16 +97,16 @@ func (ms *Misses) count(choice int, kind Miss, id string, at time.Time) {
 }
 
 // Warn adds what was gathered to the choices.
-func (ms *Misses) Warn() {
+func (ms *NearMisses) Warn() {
 	for i, c := range ms.choices {
-		var all []Miss
+		var all []NearMiss
 		for _, m := range ms.kinds[i] {
 			all = append(all, *m)
 		}
-		slices.SortFunc(all, func(a, b Miss) int {
+		slices.SortFunc(all, func(a, b NearMiss) int {
 			return cmp.Or(b.DataTime.Compare(a.DataTime), strings.Compare(b.SnapshotID, a.SnapshotID), strings.Compare(a.Tag, b.Tag))
 		})
-		c.Misses = all[:min(len(all), mostMisses)]
+		c.Misses = all[:min(len(all), maxMisses)]
 		for _, m := range c.Misses {
 			c.Warnings = append(c.Warnings, m.String())
 		}
@@ -127,17 +127,17 @@ func Unknowns(choices []Choice) (mountPoints []string) {
 }
 
 // missOf says by which one tag a snapshot misses the mount point.
-func (ms *Misses) missOf(s ec2.Snapshot, mountPoint string) (Miss, bool) {
+func (ms *NearMisses) missOf(s ec2.Snapshot, mountPoint string) (NearMiss, bool) {
 	filter := ms.filter
 	if s.Tags[TagMountPoint] == "" {
-		return Miss{}, false
+		return NearMiss{}, false
 	}
 	point := path.Clean(s.Tags[TagMountPoint])
 	if HasTags(s.Tags, filter) {
-		return Miss{Tag: TagMountPoint, Want: mountPoint, Have: point}, ms.undeclared(point)
+		return NearMiss{Tag: TagMountPoint, Want: mountPoint, Have: point}, ms.undeclared(point)
 	}
 	if !SameMountPoint(point, mountPoint) {
-		return Miss{}, false
+		return NearMiss{}, false
 	}
 	var wrong []string
 	for key, value := range filter {
@@ -146,10 +146,10 @@ func (ms *Misses) missOf(s ec2.Snapshot, mountPoint string) (Miss, bool) {
 		}
 	}
 	if len(wrong) != 1 {
-		return Miss{}, false
+		return NearMiss{}, false
 	}
 	have, there := s.Tags[wrong[0]]
-	m := Miss{Tag: wrong[0], Want: filter[wrong[0]], Have: have, Absent: !there}
+	m := NearMiss{Tag: wrong[0], Want: filter[wrong[0]], Have: have, Absent: !there}
 	if !there {
 		m.Filter = strings.TrimSpace(words(filterTagsOf(s)))
 	}
@@ -176,7 +176,7 @@ func only(tags map[string]string, keys []string) map[string]string {
 }
 
 // String says what the snapshots are, and what to check.
-func (m Miss) String() string {
+func (m NearMiss) String() string {
 	who, has, is, its := fmt.Sprintf("snapshot %s (%s)", m.SnapshotID, Ago(m.DataTime)), "has", "is", "its"
 	if m.Count > 1 {
 		who, has, is, its = fmt.Sprintf("%d snapshots (newest %s, %s)", m.Count, m.SnapshotID, Ago(m.DataTime)), "have", "are", "their"

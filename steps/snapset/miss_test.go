@@ -76,7 +76,7 @@ func addMisses(choices []Choice, filter map[string]string, declared []string, sn
 			with.Add(s)
 		}
 	}
-	misses := MissesOf(choices, filter, declared, with)
+	misses := NearMissesOf(choices, filter, declared, with)
 	for _, s := range snapshots {
 		misses.Add(s)
 	}

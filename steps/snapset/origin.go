@@ -148,7 +148,7 @@ func Unready(s ec2.Snapshot) string {
 	case asleep != "":
 		return asleep
 	case s.State == "error":
-		return "in error" + because(s)
+		return "in error" + reasons(s)
 	case s.State == "pending":
 		return fmt.Sprintf("pending (%d %%)", s.Progress)
 	case s.State != "completed":
@@ -168,7 +168,7 @@ func Dormant(s ec2.Snapshot) string {
 	return ""
 }
 
-func because(s ec2.Snapshot) string {
+func reasons(s ec2.Snapshot) string {
 	if s.StateMessage == "" {
 		return ""
 	}

@@ -140,7 +140,7 @@ func TestACopyIsAsOldAsItsDataAndBelongsToItsSet(t *testing.T) {
 				}
 				var got []string
 				for _, choice := range Choose(Request{MountPoints: []string{"/a", "/b"}, Group: group}, c.snapshots) {
-					got = append(got, said(choice))
+					got = append(got, joinReasons(choice))
 				}
 				if strings.Join(got, " ") != c.want {
 					t.Errorf("as a group %v: %v, want %s", group, got, c.want)
@@ -181,7 +181,7 @@ func TestFilterKeysAreRecordedWhateverTheyAre(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := JoinFilterKeys(keys)
-			if n := len([]rune(text)); n > mostTagValue {
+			if n := len([]rune(text)); n > maxTagValue {
 				t.Fatalf("%d characters", n)
 			}
 			tags := map[string]string{TagFilterKeys: text, "tagged-by": "somebody", "kk": "x"}

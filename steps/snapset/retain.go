@@ -136,12 +136,12 @@ func Retain(g Groups, snapshots []ec2.Snapshot) map[string]*Retained {
 		any := func(*Set) bool { return true }
 		r.guardSets(ready, true)
 		r.guardSets(func(s *Row) bool { return s.State != "error" }, false)
-		r.guardSingles(any, ready, true)
-		if !slices.ContainsFunc(r.sets, func(one *Set) bool { return one.Whole(ready) && includes(r.pointsOf(one), every) }) {
+		r.guardUngrouped(any, ready, true)
+		if !slices.ContainsFunc(r.sets, func(one *Set) bool { return one.Complete(ready) && includes(r.pointsOf(one), every) }) {
 			// Some declaration may find no whole set: then a mount takes what belongs to none.
 			alone := func(one *Set) bool { return one.Size == 1 }
-			r.guardSingles(alone, ready, true)
-			r.guardSingles(alone, func(*Row) bool { return true }, false)
+			r.guardUngrouped(alone, ready, true)
+			r.guardUngrouped(alone, func(*Row) bool { return true }, false)
 		}
 	}
 	return all
@@ -166,7 +166,7 @@ func (r retention) pointsOf(one *Set) map[string]bool {
 func (r retention) guardSets(usable func(*Row) bool, instead bool) {
 	var combinations []map[string]bool
 	for _, one := range r.sets {
-		if !one.Whole(usable) {
+		if !one.Complete(usable) {
 			continue
 		}
 		points := r.pointsOf(one)
@@ -202,8 +202,8 @@ func includes(all, some map[string]bool) bool {
 	return true
 }
 
-// guardSingles guards the newest usable snapshot of each mount point, whatever its set lost.
-func (r retention) guardSingles(of func(*Set) bool, usable func(*Row) bool, instead bool) {
+// guardUngrouped guards the newest usable snapshot of each mount point, whatever its set lost.
+func (r retention) guardUngrouped(of func(*Set) bool, usable func(*Row) bool, instead bool) {
 	done := map[string]bool{}
 	for _, one := range r.sets {
 		for _, m := range one.Members {

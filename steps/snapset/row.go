@@ -58,17 +58,17 @@ func (r *Row) Run() string {
 // moment is a time in microseconds since 1970, in a third of the space.
 type moment int64
 
-const never moment = math.MinInt64
+const noTime moment = math.MinInt64
 
 func momentOf(t time.Time) moment {
 	if t.IsZero() {
-		return never
+		return noTime
 	}
 	return moment(t.UnixMicro())
 }
 
 func (m moment) time() time.Time {
-	if m == never {
+	if m == noTime {
 		return time.Time{}
 	}
 	return time.UnixMicro(int64(m)).UTC()
@@ -88,7 +88,7 @@ func (r *Row) Unready() string { return Unready(r.condition()) }
 
 func (r *Row) dormant() string { return Dormant(r.condition()) }
 
-func (r *Row) because() string { return because(r.condition()) }
+func (r *Row) because() string { return reasons(r.condition()) }
 
 func (r *Row) condition() ec2.Snapshot {
 	return ec2.Snapshot{State: r.State, StateMessage: r.StateMessage, StorageTier: r.Tier, Progress: r.Progress}
@@ -139,7 +139,7 @@ func (k *shared) traitsOf(s ec2.Snapshot) *traits {
 // fill makes a row of a snapshot.
 func (k *shared) fill(r *Row, s ec2.Snapshot) {
 	*r = Row{ID: s.ID, VolumeID: s.VolumeID, SetID: k.setOf(s), traits: k.traitsOf(s),
-		started: momentOf(s.Started), data: momentOf(DataTime(s)), expires: never}
+		started: momentOf(s.Started), data: momentOf(DataTime(s)), expires: noTime}
 	if at, _, ok := ReadTime(s.Tags[TagExpires]); ok {
 		r.expires = momentOf(at)
 	}

@@ -143,8 +143,8 @@ func (s *Set) String() string {
 	return s.Members[0].Best().ID
 }
 
-// Whole says whether of each of its members there is a usable snapshot.
-func (s *Set) Whole(usable func(*Row) bool) bool {
+// Complete says whether of each of its members there is a usable snapshot.
+func (s *Set) Complete(usable func(*Row) bool) bool {
 	there := 0
 	for _, m := range s.Members {
 		if slices.ContainsFunc(m.Snapshots, usable) {

@@ -97,8 +97,8 @@ func ReadTime(text string) (t time.Time, naive, ok bool) {
 // them are left nothing else tells which is the newer one.
 func DataStamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
 
-// mostTagValue is how many characters we put into a tag's value; EC2 takes 256.
-const mostTagValue = 255
+// maxTagValue is how many characters we put into a tag's value; EC2 takes 256.
+const maxTagValue = 255
 
 // hashedKeys begins a list of filter keys that are too long to be written out.
 const hashedKeys = "#"
@@ -109,7 +109,7 @@ const hashedKeys = "#"
 func JoinFilterKeys(keys []string) string {
 	keys = slices.Sorted(slices.Values(keys))
 	text := strings.Join(keys, ",")
-	plain := utf8.RuneCountInString(text) <= mostTagValue && !strings.HasPrefix(text, hashedKeys)
+	plain := utf8.RuneCountInString(text) <= maxTagValue && !strings.HasPrefix(text, hashedKeys)
 	for _, key := range keys {
 		plain = plain && !strings.Contains(key, ",") && key == strings.TrimSpace(key)
 	}

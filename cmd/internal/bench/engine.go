@@ -20,7 +20,7 @@ type nothing struct {
 }
 
 // noop is a step with an intent, an effect that is none, and an outcome.
-var noop = plan.Def[nothing, string]{Kind: "noop", Look: plan.ByToken, Scope: plan.Cloud, Idempotent: true}
+var noop = plan.Def[nothing, string]{Kind: "noop", ObserveBy: plan.ByToken, Scope: plan.Cloud, Idempotent: true}
 
 func handlers() plan.Handlers {
 	h := plan.Handlers{}
@@ -33,7 +33,7 @@ func handlers() plan.Handlers {
 // chains is a plan of lanes, each a chain of steps; a closed one ends with a
 // step that comes after all of them, as a last hook does.
 func chains(lanes, steps int, closed bool) (*plan.Plan, error) {
-	head := plan.Plan{Operation: "bench", Snapshotter: "bench", Resumption: plan.Continue}
+	head := plan.Plan{Operation: "bench", Snapshotter: "bench", ResumePolicy: plan.ResumeAnyBoot}
 	for l := range lanes {
 		id := fmt.Sprintf("/mnt/%d", l)
 		head.Lanes = append(head.Lanes, plan.Lane{ID: id})

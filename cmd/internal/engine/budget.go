@@ -34,8 +34,8 @@ type budgetRecord struct {
 // budgetDir is where budgets are kept.
 var budgetDir = "/run/snaptastic"
 
-// leastPatience is for how long each command may ask on whatever others have waited.
-const leastPatience = 10 * time.Second
+// minPatience is for how long each command may ask on whatever others have waited.
+const minPatience = 10 * time.Second
 
 func budgetOf(stateDir, boot string) *bootBudget {
 	if abs, err := filepath.Abs(stateDir); err == nil {
@@ -55,7 +55,7 @@ func (b *bootBudget) left(bound time.Duration) time.Duration {
 		b.read = false
 		return bound
 	}
-	return min(bound, max(leastPatience, seconds(b.rec.Until-now)))
+	return min(bound, max(minPatience, seconds(b.rec.Until-now)))
 }
 
 // begin notes that the waiting of this boot has begun, if nobody has.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestABudgetCountsForItsBootAndForAWhile(t *testing.T) {
+func TestABudgetIsValidForItsBootAndExpires(t *testing.T) {
 	was := budgetDir
 	budgetDir = t.TempDir()
 	defer func() { budgetDir = was }()
@@ -29,7 +29,7 @@ func TestABudgetCountsForItsBootAndForAWhile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for ago, want := range map[time.Duration]time.Duration{6 * time.Minute: leastPatience, 9 * time.Minute: leastPatience, 11 * time.Minute: 5 * time.Minute} {
+	for ago, want := range map[time.Duration]time.Duration{6 * time.Minute: minPatience, 9 * time.Minute: minPatience, 11 * time.Minute: 5 * time.Minute} {
 		aged(ago)
 		if left := fresh("one").left(5 * time.Minute); left != want {
 			t.Errorf("%s after the wait began there are %s, want %s", ago, left, want)

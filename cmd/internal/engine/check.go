@@ -199,7 +199,7 @@ func (e *Engine) volumesBearing(ctx context.Context, tags map[string]string) (vo
 	if err != nil {
 		return nil, err
 	}
-	err = e.patiently(ctx, func(ctx context.Context) (err error) {
+	err = e.retry(ctx, func(ctx context.Context) (err error) {
 		volumes, err = c.VolumesByTag(ctx, tags)
 		return err
 	})

@@ -131,13 +131,13 @@ func believedTime(ctx context.Context, cloud *ec2.Client) (time.Time, error) {
 }
 
 // Clean asks, and then deletes what was decided.
-func (e *Engine) Clean(ctx context.Context, c CleanPlan) (End, error) {
+func (e *Engine) Clean(ctx context.Context, c CleanPlan) (RunResult, error) {
 	cloud, err := e.cloud(ctx)
 	if err == nil {
 		err = permitted(ctx, cloud, c.Decisions)
 	}
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	target := recipe.Target{}
 	if id, err := e.identityNow(ctx); err == nil { // it can be done from elsewhere than an instance
@@ -146,22 +146,22 @@ func (e *Engine) Clean(ctx context.Context, c CleanPlan) (End, error) {
 	r := recipe.Request{Spec: recipe.Spec{Name: c.Name}, Target: target, Decisions: c.Decisions}
 	p, err := c.op.Plan(r)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	store, err := e.store()
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	if err := e.confirm(ctx, c.op.Name, c.op.Question(r)); err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	run, err := e.beginRun(ctx, store, p)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	if err := e.supersede(store, run); err != nil {
 		_ = run.Close()
-		return End{}, err
+		return RunResult{}, err
 	}
 	return e.execute(ctx, store, run, action{})
 }
@@ -223,7 +223,7 @@ func permitted(ctx context.Context, cloud *ec2.Client, decisions []snapset.Decis
 // mount points of those that wait for somebody: also of what they have done, for
 // a rollback undoes it.
 func (e *Engine) unfinishedRuns() (unfinished map[string]bool, claimed map[string]string, err error) {
-	store, err := e.stateForLooking()
+	store, err := e.readState()
 	if errors.Is(err, journal.ErrNoState) {
 		return map[string]bool{}, map[string]string{}, nil
 	}

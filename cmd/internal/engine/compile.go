@@ -79,7 +79,7 @@ func (e *Engine) readSpec(ctx context.Context, name string, leadsTo func(string)
 				return nil, err
 			}
 			var data []byte
-			err = e.patiently(ctx, func(ctx context.Context) (err error) {
+			err = e.retry(ctx, func(ctx context.Context) (err error) {
 				data, err = c.Metadata().UserData(ctx)
 				return err
 			})
@@ -111,7 +111,7 @@ func (e *Engine) settingsInstance(ctx context.Context) (settings.Instance, error
 		return settings.Instance{}, err
 	}
 	var tags map[string]string
-	if err := e.patiently(ctx, func(ctx context.Context) (err error) {
+	if err := e.retry(ctx, func(ctx context.Context) (err error) {
 		tags, err = c.Metadata().Tags(ctx)
 		return err
 	}); err != nil {

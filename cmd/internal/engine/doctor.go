@@ -12,10 +12,10 @@ import (
 
 // A Finding is what one look at the machine or the account came to.
 type Finding struct {
-	Level Level  `json:"level"`
-	Check string `json:"check"` // what was looked at
-	Says  string `json:"says"`
-	Mend  string `json:"mend,omitempty"` // what to do about it
+	Level   Level  `json:"level"`
+	Check   string `json:"check"` // what was looked at
+	Message string `json:"says"`
+	Fix     string `json:"mend,omitempty"` // what to do about it
 }
 
 // Level says how bad it is.
@@ -62,7 +62,7 @@ func (e *Engine) Doctor(ctx context.Context) ([]Finding, error) {
 	}
 	for _, f := range d.findings {
 		if f.Level == Fail {
-			return d.findings, &Error{Code: Failed, Err: fmt.Errorf("%s: %s", f.Check, f.Says), InResult: true}
+			return d.findings, &Error{Code: Failed, Err: fmt.Errorf("%s: %s", f.Check, f.Message), InResult: true}
 		}
 	}
 	return d.findings, nil
@@ -77,7 +77,7 @@ func (d *doctor) fail(check, mend, says string, args ...any) {
 }
 
 func (d *doctor) add(level Level, check, mend, says string, args ...any) {
-	d.findings = append(d.findings, Finding{Level: level, Check: check, Mend: mend, Says: fmt.Sprintf(says, args...)})
+	d.findings = append(d.findings, Finding{Level: level, Check: check, Fix: mend, Message: fmt.Sprintf(says, args...)})
 }
 
 // failed tells an error with its hint.

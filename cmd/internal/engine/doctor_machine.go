@@ -120,7 +120,7 @@ func (d *doctor) runs() {
 		}
 		return
 	}
-	store, err := d.stateForLooking()
+	store, err := d.readState()
 	if err != nil {
 		d.failed(check, err)
 		return

@@ -36,53 +36,53 @@ type Config struct {
 	Roots    linux.Roots
 	Version  string
 
-	// Reach is how to come to EC2, where the caller asks for a way: before what a run recorded, and before the settings.
-	Reach journal.Reach
+	// CloudConfig is how to come to EC2, where the caller asks for a way: before what a run recorded, and before the settings.
+	Reach journal.CloudConfig
 	// Connect makes the client of EC2 and of the instance's metadata.
-	Connect func(ctx context.Context, way journal.Reach, patientUntil time.Time) (*ec2.Client, error)
+	Connect func(ctx context.Context, way journal.CloudConfig, patientUntil time.Time) (*ec2.Client, error)
 	// Settings finds and parses the settings file.
 	Settings func() (*settings.File, error)
 	// UserData is given instead of the instance's own; nil where none is.
 	UserData func() ([]byte, error)
 
 	Settle, RetryMin time.Duration // of the runner; 0 for its defaults
-	// LagBound is how long EC2 may go without showing a label that this machine has given; 0 for the default of steps.World.
-	LagBound time.Duration
+	// MaxLag is how long EC2 may go without showing a label that this machine has given; 0 for the default of steps.Env.
+	MaxLag time.Duration
 	// PrivateMounts allows to mount in a mount namespace that the rest of the machine does not see.
 	PrivateMounts bool
 
-	Log  hclog.Logger
-	Talk Talk
+	Log      hclog.Logger
+	Frontend Frontend
 	// Command completes a command line of ours that somebody is told to type.
 	Command func(string) string
 }
 
-// Talk is how a use case talks to its caller while it is at work.
-type Talk interface {
+// Frontend is how a use case talks to its caller while it is at work.
+type Frontend interface {
 	// Ask puts a question; false is a no. what says what cannot be done without an answer.
 	Ask(ctx context.Context, what, question string) (bool, error)
-	// Watch is told that a run begins or goes on, and returns who follows it.
-	Watch(Story) Watch
+	// Observe is told that a run begins or goes on, and returns who follows it.
+	Observe(RunDetails) Observer
 	// Ended is told how it ended.
-	Ended(End)
+	Ended(RunResult)
 }
 
-// Watch follows a run. Its methods are called from one goroutine, the scheduler's.
-type Watch interface {
+// Observer follows a run. Its methods are called from one goroutine, the scheduler's.
+type Observer interface {
 	Event(runner.Event)
 	Window(open bool) // an atomic section opens, or the last one closed; nothing may be written between the two
 	Close()
 }
 
-// A Story is a run with all that its journal knows.
-type Story struct {
+// RunDetails is a run with all that its journal knows.
+type RunDetails struct {
 	journal.Summary
 	Plan    *plan.Plan
 	Records map[plan.StepID]journal.Record
 }
 
-// An End is a run that came to rest.
-type End struct {
+// RunResult is a run that came to rest.
+type RunResult struct {
 	Run      plan.RunID
 	Plan     *plan.Plan
 	Result   runner.Result
@@ -98,7 +98,7 @@ type Engine struct {
 	log hclog.Logger
 
 	patience patience
-	recorded *journal.Reach // of the run that is gone on with
+	recorded *journal.CloudConfig // of the run that is gone on with
 	file     *settings.File
 	client   *ec2.Client
 	ident    *ec2.Identity
@@ -156,18 +156,18 @@ func (e *Engine) cloud(ctx context.Context) (*ec2.Client, error) {
 	if !e.patience.unattended {
 		until = time.Time{}
 	}
-	c, err := e.Connect(ctx, e.way(), until)
+	c, err := e.Connect(ctx, e.cloudConfig(), until)
 	if err != nil {
 		return nil, err
 	}
-	e.mustAnswer(c)
+	e.failIfSilent(c)
 	e.client = c
 	return c, nil
 }
 
 // identity is this instance, from its metadata.
 func (e *Engine) identity(ctx context.Context) (ec2.Identity, error) {
-	return e.identityBy(ctx, e.patiently)
+	return e.identityBy(ctx, e.retry)
 }
 
 // identityNow is identity for those who would not wait for it.
@@ -213,9 +213,9 @@ func (e *Engine) loadSettings() error {
 	return nil
 }
 
-// stateForLooking opens the state folder for a command that only looks: it makes
+// readState opens the state folder for a command that only looks: it makes
 // none. The error wraps journal.ErrNoState where there is none.
-func (e *Engine) stateForLooking() (*journal.Store, error) {
+func (e *Engine) readState() (*journal.Store, error) {
 	s, err := journal.FindStore(e.StateDir)
 	if err != nil {
 		return nil, hinted("check --state-dir", "%w", err)
@@ -223,9 +223,9 @@ func (e *Engine) stateForLooking() (*journal.Store, error) {
 	return s, nil
 }
 
-// stateOf is stateForLooking for a use case that was told a run.
+// stateOf is readState for a use case that was told a run.
 func (e *Engine) stateOf(run plan.RunID) (*journal.Store, error) {
-	s, err := e.stateForLooking()
+	s, err := e.readState()
 	if errors.Is(err, journal.ErrNoState) {
 		err = hinted("check --state-dir", "there is no run %s: %w", run, err)
 	}

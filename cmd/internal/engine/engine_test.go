@@ -15,7 +15,7 @@ import (
 func TestAVolumeIsMountedSnapshottedAndUnmounted(t *testing.T) {
 	r := newRig(t, 2)
 	f, err := r.engine().Plan(t.Context(), PlanRequest{Operation: "mount", Name: "db"})
-	if err != nil || len(f.Plan.Lanes) != 2 || len(f.Seen) != len(f.Plan.Steps) || len(f.Unfinished) != 0 {
+	if err != nil || len(f.Plan.Lanes) != 2 || len(f.Previews) != len(f.Plan.Steps) || len(f.Unfinished) != 0 {
 		t.Fatalf("plan: %v, %+v", err, f)
 	}
 	if _, err := r.engine().Status(true); !NoState(err) {

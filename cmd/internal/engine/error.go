@@ -66,11 +66,11 @@ func ErrorOf(err error) *Error {
 	case errors.As(err, &fault):
 		return &Error{Code: Failed, Err: err, Hint: fault.Hint}
 	}
-	return &Error{Code: Failed, Err: err, Hint: plan.VerdictOf(err).Hint}
+	return &Error{Code: Failed, Err: err, Hint: plan.ActionOf(err).Hint}
 }
 
-// worse keeps the error with the higher claim on the exit code: the first one.
-func worse(a, b error) error {
+// worstError keeps the error with the higher claim on the exit code: the first one.
+func worstError(a, b error) error {
 	if a != nil {
 		return a
 	}

@@ -23,10 +23,10 @@ const (
 	keepFor  = 30 * 24 * time.Hour
 )
 
-// fewWorkers is how many things a clean-up deletes at once. It is in no hurry, and EC2 allows an account some five
+// cleanWorkers is how many things a clean-up deletes at once. It is in no hurry, and EC2 allows an account some five
 // changes a second in the long run, which the mounts and snapshots of a whole fleet share.
 // Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
-const fewWorkers = 8
+const cleanWorkers = 8
 
 // action is what to do with an open run.
 type action struct {
@@ -40,22 +40,22 @@ type action struct {
 }
 
 // execute takes a run as far as it goes and records how it ended.
-func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal.Run, act action) (End, error) {
+func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal.Run, act action) (RunResult, error) {
 	defer run.Close()
 	conf, err := e.prepare(ctx, store, run, act)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	meta, p := run.Meta(), run.Plan()
 	live := serveStatus(store.Socket(meta.Run), meta, p, conf.Records)
 	defer live.close()
 	log := e.log.With("run", meta.Run, "operation", p.Operation, "snapshotter", p.Snapshotter)
 	log.Info("run begins", "undo", act.rollback)
-	watch := e.Talk.Watch(storyOf(meta, p, conf.Records))
+	watch := e.Frontend.Observe(detailsOf(meta, p, conf.Records))
 	conf.Observe, conf.Window = func(ev runner.Event) { live.event(ev); watch.Event(ev) }, watch.Window
 	began, before := time.Now(), journal.Active(maps.Values(conf.Records), time.Time{})
 	before = max(before, time.Duration(meta.ActiveSeconds*float64(time.Second)))
-	end := End{Run: meta.Run, Plan: p, Rollback: act.rollback}
+	end := RunResult{Run: meta.Run, Plan: p, Rollback: act.rollback}
 	if act.rollback {
 		end.Result = runner.Rollback(ctx, conf)
 	} else {
@@ -71,21 +71,21 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 	if !act.quiet {
 		end.Undoing = act.undoNext && end.failed()
 		end.Notes = systemdNotes(ctx, end)
-		e.Talk.Ended(end)
+		e.Frontend.Ended(end)
 	}
 	if err := run.Close(); err != nil && res.Err == nil {
 		res.Err = err
 	}
 	if res.Err == nil {
-		e.tend(store)
+		e.cleanState(store)
 	}
-	return end, verdict(ctx, end, act)
+	return end, resultError(ctx, end, act)
 }
 
 // prepare refuses what cannot be gone on with, ends what a killed process left, and says how to execute the run.
 func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal.Run, act action) (conf runner.Config, err error) {
 	id, p := run.Meta().Run, run.Plan()
-	if err := e.needSharedMounts(p); err != nil {
+	if err := e.requireSharedMounts(p); err != nil {
 		return conf, err
 	}
 	boot, err := e.bootID()
@@ -109,16 +109,16 @@ func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal
 		Undoing: func() error { return startRollingBack(run, nil) },
 		Settle:  e.Settle, RetryMin: e.RetryMin}
 	if p.Irreversible {
-		conf.Workers = fewWorkers
+		conf.Workers = cleanWorkers
 	}
 	return conf, nil
 }
 
 // failed: it can be resumed or rolled back.
-func (e End) failed() bool { return e.Result.Outcome == journal.RunFailed && e.Result.Err == nil }
+func (e RunResult) failed() bool { return e.Result.Outcome == journal.RunFailed && e.Result.Err == nil }
 
-// tend cleans the state folder up after a run.
-func (e *Engine) tend(store *journal.Store) {
+// cleanState cleans the state folder up after a run.
+func (e *Engine) cleanState(store *journal.Store) {
 	if err := store.Prune(keepRuns, keepFor, time.Now()); err != nil {
 		e.log.Warn("cannot prune old runs", "error", err)
 	}
@@ -168,8 +168,8 @@ func recordOutcome(run *journal.Run, res runner.Result, act action, took time.Du
 	return run.SetMeta(m)
 }
 
-// verdict turns how a run ended into an exit code.
-func verdict(ctx context.Context, end End, act action) error {
+// resultError turns how a run ended into an exit code.
+func resultError(ctx context.Context, end RunResult, act action) error {
 	run, res := end.Run, end.Result
 	if _, ok := errors.AsType[*journal.LostError](res.Err); ok {
 		return hinted("Nobody can resume or roll back this run. Find out who deleted the state folder, then run the operation again: a mount adopts what is attached, "+

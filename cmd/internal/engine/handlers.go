@@ -33,8 +33,8 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 		return nil, err
 	}
 	host := linux.New(e.Roots)
-	w := &steps.World{
-		Cloud: cloud, Host: host, Fstab: host.FstabLine, Version: e.Version, LookOnly: store == nil, DeleteKept: deleteKept,
+	w := &steps.Env{
+		Cloud: cloud, Host: host, Fstab: host.FstabLine, Version: e.Version, PreviewOnly: store == nil, DeleteKept: deleteKept,
 		Instance: steps.Instance{ID: id.InstanceID, Zone: id.Zone, Region: id.Region, Account: id.AccountID},
 		Log:      e.logAt,
 		HookOutput: func(step plan.StepID, line string) {
@@ -46,18 +46,18 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 		g.OwnedDir = frozenDir(store)
 		w.HookDir = hookDir(store)
 		w.Protected = e.protected(store, p)
-		w.LagBound = e.LagBound
-		w.LabelledLately = func() []string { return labelledLately(store, p.Snapshotter, time.Now()) }
+		w.MaxLag = e.MaxLag
+		w.RecentlyLabelled = func() []string { return recentlyLabelled(store, p.Snapshotter, time.Now()) }
 	}
 	w.Freezer = g
 	return steps.Handlers(w), nil
 }
 
-// lately is how long EC2's answers are held against what this machine itself did: they lag for seconds.
-const lately = 5 * time.Minute
+// recentWindow is how long EC2's answers are held against what this machine itself did: they lag for seconds.
+const recentWindow = 5 * time.Minute
 
-// labelledLately are the snapshots that the snapshotter's newest finished run that labels snapshots labelled, when it ended a moment ago.
-func labelledLately(store *journal.Store, name string, now time.Time) (ids []string) {
+// recentlyLabelled are the snapshots that the snapshotter's newest finished run that labels snapshots labelled, when it ended a moment ago.
+func recentlyLabelled(store *journal.Store, name string, now time.Time) (ids []string) {
 	for r := range store.Newest() {
 		op, _ := recipe.Named(r.Operation)
 		switch {
@@ -68,7 +68,7 @@ func labelledLately(store *journal.Store, name string, now time.Time) (ids []str
 		case r.Snapshotter != name || !op.LabelsSnapshots || r.Outcome != journal.RunDone:
 			continue
 		}
-		if now.Sub(r.Ended) > lately {
+		if now.Sub(r.Ended) > recentWindow {
 			return nil
 		}
 		j, err := store.Read(r.Run)

@@ -23,9 +23,9 @@ type status struct {
 	Progress map[plan.StepID]plan.Progress  `json:"progress,omitempty"`
 }
 
-// live answers on a socket beside the journal: each connection gets one
+// statusServer answers on a socket beside the journal: each connection gets one
 // status and is closed.
-type live struct {
+type statusServer struct {
 	mu sync.Mutex
 	status
 	l    net.Listener
@@ -35,8 +35,8 @@ type live struct {
 
 // serveStatus answers until close. A socket that cannot be made costs the
 // answers and nothing else.
-func serveStatus(path string, m journal.Meta, p *plan.Plan, records map[plan.StepID]journal.Record) *live {
-	v := &live{path: path, status: status{Meta: m, Plan: p, Records: records, Progress: map[plan.StepID]plan.Progress{}}}
+func serveStatus(path string, m journal.Meta, p *plan.Plan, records map[plan.StepID]journal.Record) *statusServer {
+	v := &statusServer{path: path, status: status{Meta: m, Plan: p, Records: records, Progress: map[plan.StepID]plan.Progress{}}}
 	_ = os.Remove(path)
 	short, done, err := shortPath(path)
 	if err != nil {
@@ -61,7 +61,7 @@ func serveStatus(path string, m journal.Meta, p *plan.Plan, records map[plan.Ste
 	return v
 }
 
-func (v *live) answer(c net.Conn) {
+func (v *statusServer) answer(c net.Conn) {
 	defer c.Close()
 	v.mu.Lock()
 	body, err := json.Marshal(v.status)
@@ -72,10 +72,10 @@ func (v *live) answer(c net.Conn) {
 	}
 }
 
-func (v *live) event(e runner.Event) {
+func (v *statusServer) event(e runner.Event) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if e.What == runner.Advancing {
+	if e.Kind == runner.Progressing {
 		v.Progress[e.Step.ID] = e.Progress
 		return
 	}
@@ -84,7 +84,7 @@ func (v *live) event(e runner.Event) {
 	}
 }
 
-func (v *live) close() {
+func (v *statusServer) close() {
 	if v.l != nil {
 		_ = v.l.Close()
 	}

@@ -13,9 +13,9 @@ import (
 // errPrivateMounts: this process has a mount namespace of its own.
 var errPrivateMounts = errors.New("this process has a mount namespace of its own (unshare, a container, or PrivateMounts=, PrivateTmp=, ProtectSystem= and the like in its unit): the rest of the machine would not see it")
 
-// needSharedMounts refuses a plan that mounts or unmounts where nobody else would see it. A freeze is the file system's, and
+// requireSharedMounts refuses a plan that mounts or unmounts where nobody else would see it. A freeze is the file system's, and
 // so the same in all namespaces.
-func (e *Engine) needSharedMounts(p *plan.Plan) error {
+func (e *Engine) requireSharedMounts(p *plan.Plan) error {
 	mounts := slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Kind == steps.Mount.Kind || s.Kind == steps.Unmount.Kind })
 	if !mounts || e.PrivateMounts {
 		return nil

@@ -25,12 +25,12 @@ const firstAnswer = 5 * time.Second
 // not answer. Nothing is made, formatted, tagged or detached that way. It tells whether all of that mount's volumes are
 // mounted then. What keeps it from doing so is never an error: the mount that follows asks EC2.
 func (e *Engine) adoptOffline(ctx context.Context, name string) (whole bool) {
-	return e.mayAdopt(name) && e.adoptRecorded(ctx, name, silent, func() bool { return !e.answers(ctx) })
+	return e.mayAdopt(name) && e.adoptRecorded(ctx, name, silent, func() bool { return !e.cloudAnswers(ctx) })
 }
 
 // adoptedAfterAll is [Engine.adoptOffline] for a mount that failed because EC2 stopped to answer after it began.
 func (e *Engine) adoptedAfterAll(ctx context.Context, op *recipe.Operation, name string, adopted bool) bool {
-	if !op.Offline || !adopted && !e.mayAdopt(name) || e.answers(ctx) {
+	if !op.Offline || !adopted && !e.mayAdopt(name) || e.cloudAnswers(ctx) {
 		return false
 	}
 	return adopted || e.adoptRecorded(ctx, name, silent, func() bool { return true })
@@ -80,7 +80,7 @@ func (e *Engine) adoptRecorded(ctx context.Context, name, why string, so func() 
 		return false
 	}
 	host := linux.New(e.Roots)
-	lanes, mounted := e.pluggedIn(ctx, host, known)
+	lanes, mounted := e.attachedUnmounted(ctx, host, known)
 	if e.otherMachine(last.Meta().InstanceID) {
 		return false
 	}
@@ -118,8 +118,8 @@ func lastMount(store *journal.Store, name string) plan.RunID {
 	return ""
 }
 
-// pluggedIn are the lanes whose volume this machine shows by its serial, and that are not mounted; and how many are.
-func (e *Engine) pluggedIn(ctx context.Context, host *linux.Host, known []recipe.Recorded) (lanes []recipe.Recorded, mounted int) {
+// attachedUnmounted are the lanes whose volume this machine shows by its serial, and that are not mounted; and how many are.
+func (e *Engine) attachedUnmounted(ctx context.Context, host *linux.Host, known []recipe.Recorded) (lanes []recipe.Recorded, mounted int) {
 	for _, r := range known {
 		d, there, err := host.FindDevice(ctx, linux.DeviceQuery{VolumeID: r.VolumeID(), Name: r.Device.Device, NameOffset: r.Device.NameOffset})
 		if err != nil || !there || d.VolumeID != r.VolumeID() { // a name alone proves nothing
@@ -148,8 +148,8 @@ func (e *Engine) otherMachine(id string) bool {
 	return err == nil && strings.HasPrefix(tag, "i-") && tag != id
 }
 
-// answers asks the metadata and EC2 once, for a short time. A refusal is an answer, too.
-func (e *Engine) answers(ctx context.Context) bool {
+// cloudAnswers asks the metadata and EC2 once, for a short time. A refusal is an answer, too.
+func (e *Engine) cloudAnswers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()
 	id, err := e.identityNow(ctx)
@@ -172,24 +172,24 @@ func (e *Engine) answers(ctx context.Context) bool {
 func (e *Engine) mountOffline(ctx context.Context, store *journal.Store, host *linux.Host, p *plan.Plan, last journal.Meta, why string) (done int) {
 	boot, err := host.BootID()
 	if err == nil {
-		err = e.needSharedMounts(p)
+		err = e.requireSharedMounts(p)
 	}
 	if err != nil {
 		e.log.Warn("nothing is mounted without EC2", "because", err)
 		return 0
 	}
 	id := journal.NewRunID(time.Now())
-	release, err := store.Hold(id, p.Claims())
+	release, err := store.LockClaims(id, p.Claims())
 	if err != nil {
 		e.log.Warn("nothing is mounted without EC2", "because", err)
 		return 0
 	}
 	defer release()
-	w := &steps.World{Host: host, Fstab: host.FstabLine, Version: e.Version, Instance: steps.Instance{ID: p.Instance}, Log: e.logAt, HookDir: hookDir(store),
+	w := &steps.Env{Host: host, Fstab: host.FstabLine, Version: e.Version, Instance: steps.Instance{ID: p.Instance}, Log: e.logAt, HookDir: hookDir(store),
 		HookOutput: func(step plan.StepID, line string) { e.log.Info(line, "step", step) }}
 	e.log.Warn(why+": the volumes of the last mount that are plugged in are mounted without asking EC2", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
-	watch := e.Talk.Watch(storyOf(journal.Meta{Run: id}, p, nil))
-	conf := runner.Config{Plan: p, Run: id, Journal: unwritten{}, Handlers: steps.Handlers(w), BootID: boot, Observe: watch.Event, Settle: e.Settle, RetryMin: e.RetryMin}
+	watch := e.Frontend.Observe(detailsOf(journal.Meta{Run: id}, p, nil))
+	conf := runner.Config{Plan: p, Run: id, Journal: noJournal{}, Handlers: steps.Handlers(w), BootID: boot, Observe: watch.Event, Settle: e.Settle, RetryMin: e.RetryMin}
 	res := runner.Execute(ctx, conf)
 	watch.Close()
 	for _, l := range res.Done {
@@ -204,14 +204,14 @@ func (e *Engine) mountOffline(ctx context.Context, store *journal.Store, host *l
 	return len(res.Done)
 }
 
-// unwritten is the journal of what needs none.
-type unwritten struct{}
+// noJournal is the journal of what needs none.
+type noJournal struct{}
 
-func (unwritten) Commit(_ []journal.Entry, done func(error)) { done(nil) }
+func (noJournal) Commit(_ []journal.Entry, done func(error)) { done(nil) }
 
-// unreconciled is the end of a mount that adopted all its volumes without EC2 and had no answer after that either: the
+// adoptedOffline is the end of a mount that adopted all its volumes without EC2 and had no answer after that either: the
 // machine has what it had, and the next mount compares it with EC2.
-func (e *Engine) unreconciled(name string, err error) error {
+func (e *Engine) adoptedOffline(name string, err error) error {
 	e.log.Warn("EC2 still does not answer; all volumes of the last mount are mounted, and nothing was compared with EC2", "error", err,
 		"when_it_answers", "snaptastic run mount "+name)
 	return nil

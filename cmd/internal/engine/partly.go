@@ -12,15 +12,15 @@ import (
 	"snaptastic/steps/recipe"
 )
 
-// beginPartly begins a run beside unfinished runs that hold some of its lanes, such as that of a mount of which one volume
+// beginWithout begins a run beside unfinished runs that hold some of its lanes, such as that of a mount of which one volume
 // failed. Volumes that are snapshotted each on their own are taken where they can be; left says which are not. A group has
 // one moment for all, so it is refused.
-func (e *Engine) beginPartly(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, r recipe.Request) (run *journal.Run, left, err error) {
+func (e *Engine) beginWithout(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, r recipe.Request) (run *journal.Run, left, err error) {
 	if op.LeaveOut == nil {
 		run, err = e.beginRun(ctx, store, p)
 		return run, nil, err
 	}
-	held, err := store.Held(p)
+	held, err := store.HeldLanes(p)
 	if err != nil {
 		return nil, nil, err
 	}

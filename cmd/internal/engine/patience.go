@@ -12,10 +12,10 @@ import (
 const (
 	// defaultPatience is for how long what runs unattended asks on for what comes late to a machine that boots.
 	defaultPatience = 5 * time.Minute
-	// lookPatience is the same for what a person or a monitor waits for.
-	lookPatience = 10 * time.Second
+	// readTimeout is the same for what a person or a monitor waits for.
+	readTimeout = 10 * time.Second
 	// silentFor is how long such a command waits for EC2's first answer.
-	silentFor = lookPatience + 5*time.Second
+	silentFor = readTimeout + 5*time.Second
 )
 
 // patience is how long this command asks on for metadata, credentials and EC2.
@@ -52,7 +52,7 @@ func (e *Engine) Within(ctx context.Context, bound time.Duration, asked bool, lo
 	if asked {
 		e.patience.until = time.Now().Add(bound)
 	} else {
-		e.patience.until, e.patience.cutOff = time.Now().Add(min(bound, lookPatience)), cutOff
+		e.patience.until, e.patience.cutOff = time.Now().Add(min(bound, readTimeout)), cutOff
 	}
 	return e.TimeUp(ctx, look(ctx))
 }
@@ -72,24 +72,24 @@ func (e *Engine) TimeUp(ctx context.Context, err error) error {
 	case errors.Is(err, errTimeUp) && ce != nil:
 		return err // it was said
 	case errors.Is(cause, errSilent):
-		return hinted("check the region, the endpoint URL, and the way to it; --timeout gives it more time", "no answer came from EC2 within %s: %w", silentFor, cutShort{err})
+		return hinted("check the region, the endpoint URL, and the way to it; --timeout gives it more time", "no answer came from EC2 within %s: %w", silentFor, timeUpError{err})
 	case errors.Is(cause, errTimeUp):
 		if hint == "" {
 			hint = "--timeout gives it more time"
 		}
-		return hinted(hint, "gave up after %s: %w", spoken(e.patience.bound), cutShort{err})
+		return hinted(hint, "gave up after %s: %w", formatDuration(e.patience.bound), timeUpError{err})
 	}
 	return err
 }
 
-// cutShort is an error of something that ran out of time: it counts as that, and not as an interruption.
-type cutShort struct{ err error }
+// timeUpError is an error of something that ran out of time: it counts as that, and not as an interruption.
+type timeUpError struct{ err error }
 
-func (c cutShort) Error() string        { return c.err.Error() }
-func (c cutShort) Is(target error) bool { return target == errTimeUp }
+func (c timeUpError) Error() string        { return c.err.Error() }
+func (c timeUpError) Is(target error) bool { return target == errTimeUp }
 
-// spoken writes a duration as settings and flags take it.
-func spoken(d time.Duration) string {
+// formatDuration writes a duration as settings and flags take it.
+func formatDuration(d time.Duration) string {
 	if d >= time.Minute && d%time.Minute == 0 {
 		return fmt.Sprintf("%dm", d/time.Minute)
 	}
@@ -102,7 +102,7 @@ func (e *Engine) patientUntil() time.Time {
 	if !w.until.IsZero() {
 		return w.until
 	}
-	bound := lookPatience
+	bound := readTimeout
 	if w.unattended {
 		bound = defaultPatience
 		if e.file != nil && e.file.AWS().Patience != nil {
@@ -119,13 +119,13 @@ func (e *Engine) patientUntil() time.Time {
 	return w.until
 }
 
-// patiently asks until there is an answer, for as long as this command may.
-func (e *Engine) patiently(ctx context.Context, question func(context.Context) error) error {
-	return ec2.Patience{Until: e.patientUntil(), Notify: e.sayWaiting}.Retry(ctx, question)
+// retry asks until there is an answer, for as long as this command may.
+func (e *Engine) retry(ctx context.Context, question func(context.Context) error) error {
+	return ec2.Patience{Until: e.patientUntil(), Notify: e.notifyWaiting}.Retry(ctx, question)
 }
 
-// sayWaiting is told at the first failure, and every 15 s.
-func (e *Engine) sayWaiting(waiting *ec2.Fault, left time.Duration) {
+// notifyWaiting is told at the first failure, and every 15 s.
+func (e *Engine) notifyWaiting(waiting *ec2.Fault, left time.Duration) {
 	if !e.patience.unattended {
 		e.log.Debug("waiting", "for", waiting.Error(), "left", left.Round(time.Second))
 		return
@@ -134,8 +134,8 @@ func (e *Engine) sayWaiting(waiting *ec2.Fault, left time.Duration) {
 	e.log.Warn("waiting: "+waiting.Error(), "still_for", left.Round(time.Second))
 }
 
-// answered ends the budget of this boot: EC2 is there, and whoever waits next time waits for something new.
-func (e *Engine) answered() { e.patience.budget.end() }
+// endWait ends the budget of this boot: EC2 is there, and whoever waits next time waits for something new.
+func (e *Engine) endWait() { e.patience.budget.end() }
 
 // reach asks EC2 something, so that no run begins or goes on while it cannot be reached.
 func (e *Engine) reach(ctx context.Context) error {
@@ -143,15 +143,15 @@ func (e *Engine) reach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := e.patiently(ctx, c.Warm); err != nil {
+	if err := e.retry(ctx, c.Warm); err != nil {
 		return err
 	}
-	e.answered()
+	e.endWait()
 	return nil
 }
 
-// mustAnswer ends a command that looks when EC2 has not answered at all for a while.
-func (e *Engine) mustAnswer(c *ec2.Client) {
+// failIfSilent ends a command that looks when EC2 has not answered at all for a while.
+func (e *Engine) failIfSilent(c *ec2.Client) {
 	if cutOff := e.patience.cutOff; cutOff != nil {
 		time.AfterFunc(silentFor, func() {
 			if !c.Reached() {

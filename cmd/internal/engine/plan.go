@@ -13,35 +13,35 @@ import (
 type PlanRequest struct {
 	Operation, Name string
 	Options         recipe.Options
-	Unseen          bool // compile it only; look at nothing
+	SkipPreview     bool // compile it only; look at nothing
 }
 
-// A Forecast is a plan with what each of its steps would do as things are now.
-type Forecast struct {
+// A PlanResult is a plan with what each of its steps would do as things are now.
+type PlanResult struct {
 	Plan       *plan.Plan
-	Seen       map[plan.StepID]runner.Preview
+	Previews   map[plan.StepID]runner.Preview
 	Unfinished []RunState // runs that `run` would come upon
 }
 
 // Plan compiles an operation and looks at what each step would do. It changes nothing, and makes no state folder. A step
 // that would fail is an error that comes with the forecast.
-func (e *Engine) Plan(ctx context.Context, r PlanRequest) (Forecast, error) {
+func (e *Engine) Plan(ctx context.Context, r PlanRequest) (PlanResult, error) {
 	op, err := operation(r.Operation)
 	if err != nil {
-		return Forecast{}, err
+		return PlanResult{}, err
 	}
 	p, _, err := e.compile(ctx, op, r.Name, r.Options)
-	if err != nil || r.Unseen {
-		return Forecast{Plan: p}, err
+	if err != nil || r.SkipPreview {
+		return PlanResult{Plan: p}, err
 	}
-	if err := e.patiently(ctx, e.client.Ready); err != nil {
-		return Forecast{}, err
+	if err := e.retry(ctx, e.client.Ready); err != nil {
+		return PlanResult{}, err
 	}
 	h, err := e.handlers(ctx, nil, p, nil)
 	if err != nil {
-		return Forecast{}, err
+		return PlanResult{}, err
 	}
-	if err := e.needSharedMounts(p); err != nil {
+	if err := e.requireSharedMounts(p); err != nil {
 		e.log.Warn("`run` would be refused", "because", err)
 	}
 	seen, err := runner.PreviewPlan(ctx, p, h)
@@ -49,9 +49,9 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (Forecast, error) {
 		err = context.Cause(ctx) // what was seen may be half of it
 	}
 	if err != nil {
-		return Forecast{}, err
+		return PlanResult{}, err
 	}
-	return Forecast{Plan: p, Seen: seen, Unfinished: e.unfinished(p)}, wouldFail(p, seen)
+	return PlanResult{Plan: p, Previews: seen, Unfinished: e.unfinished(p)}, wouldFail(p, seen)
 }
 
 // wouldFail is the error of a plan of which a step would fail as things are now.
@@ -67,7 +67,7 @@ func wouldFail(p *plan.Plan, seen map[plan.StepID]runner.Preview) error {
 // unfinished lists the runs because of which `run` would not begin anew. It only reads, and makes
 // no state folder.
 func (e *Engine) unfinished(p *plan.Plan) []RunState {
-	store, err := e.stateForLooking()
+	store, err := e.readState()
 	if err != nil {
 		return nil // `run` will say it
 	}
@@ -75,6 +75,6 @@ func (e *Engine) unfinished(p *plan.Plan) []RunState {
 	return runs
 }
 
-func storyOf(m journal.Meta, p *plan.Plan, records map[plan.StepID]journal.Record) Story {
-	return Story{Summary: journal.Summary{Meta: m, Operation: p.Operation, Snapshotter: p.Snapshotter}, Plan: p, Records: records}
+func detailsOf(m journal.Meta, p *plan.Plan, records map[plan.StepID]journal.Record) RunDetails {
+	return RunDetails{Summary: journal.Summary{Meta: m, Operation: p.Operation, Snapshotter: p.Snapshotter}, Plan: p, Records: records}
 }

@@ -69,8 +69,8 @@ func (r RunState) Was() journal.Outcome {
 	return r.Outcome
 }
 
-// Here is where and when a command comes upon a run.
-type Here struct {
+// Situation is where and when a command comes upon a run.
+type Situation struct {
 	Instance string     // "" where that is not known
 	Boot     string     // the kernel's boot id
 	Plan     *plan.Plan // of the new run; nil for a resume
@@ -78,7 +78,7 @@ type Here struct {
 
 // Decide says what a command does with a run. It is the one place that knows: `run` and `resume` do what it says, `plan` and
 // `status` foretell it.
-func Decide(c Command, r journal.Summary, h Here) Decision {
+func Decide(c Command, r journal.Summary, h Situation) Decision {
 	switch {
 	case r.Damaged && c == ToResume:
 		return Decision{SetAside, ReasonDamaged}
@@ -106,15 +106,15 @@ func decideForRun(r journal.Summary, p *plan.Plan) Decision {
 		return Decision{EndAsIs, ReasonSuperseded}
 	case r.InstanceID != p.Instance:
 		return Decision{Leave, ReasonUnrelated}
-	case p.Resumption == plan.ContinueThisBoot:
+	case p.ResumePolicy == plan.ResumeThisBoot:
 		return Decision{Undo, ReasonNewSnapshot}
 	case same:
 		return Decision{Continue, ReasonSamePlan}
-	case p.Resumption == plan.Ask && r.Idle:
+	case p.ResumePolicy == plan.ResumeManually && r.Idle:
 		return Decision{Leave, ReasonNothingDone} // its claims keep nobody out
-	case p.Resumption == plan.Ask && r.RollingBack:
+	case p.ResumePolicy == plan.ResumeManually && r.RollingBack:
 		return Decision{Wait, ReasonUndoBegun}
-	case p.Resumption == plan.Ask:
+	case p.ResumePolicy == plan.ResumeManually:
 		return Decision{Wait, ReasonOtherPlan}
 	case r.RollingBack:
 		return Decision{UndoUnused, ReasonUndoBegun}
@@ -127,13 +127,13 @@ func decideForResume(r journal.Summary, boot string) Decision {
 	switch {
 	case r.Outcome == journal.RunFailed && !r.RollingBack:
 		return Decision{Wait, ReasonFailed}
-	case r.Resumption == plan.Ask && r.Idle:
+	case r.ResumePolicy == plan.ResumeManually && r.Idle:
 		return Decision{EndAsIs, ReasonNothingDone}
-	case r.Resumption == plan.Ask:
+	case r.ResumePolicy == plan.ResumeManually:
 		return Decision{Wait, ReasonOperatorOnly}
 	case r.RollingBack:
 		return Decision{Undo, ReasonUndoBegun}
-	case r.Resumption == plan.Continue:
+	case r.ResumePolicy == plan.ResumeAnyBoot:
 		return Decision{Continue, ReasonResumable}
 	case r.BootID == boot:
 		return Decision{Continue, ReasonSameBoot}

@@ -9,27 +9,27 @@ import (
 
 // A combination is everything that a decision goes by.
 type combination struct {
-	command     Command
-	journal     string // good, live, unreadable, damaged
-	outcome     journal.Outcome
-	instance    string // same, other, unknown
-	resumption  plan.Resumption
-	boot        string // same, other
-	related     bool   // of the new plan's operation and snapshotter
-	samePlan    bool
-	rollingBack bool
-	idle        bool
-	cleanUp     bool // the new run's plan is irreversible
+	command      Command
+	journal      string // good, live, unreadable, damaged
+	outcome      journal.Outcome
+	instance     string // same, other, unknown
+	resumePolicy plan.ResumePolicy
+	boot         string // same, other
+	related      bool   // of the new plan's operation and snapshotter
+	samePlan     bool
+	rollingBack  bool
+	idle         bool
+	cleanUp      bool // the new run's plan is irreversible
 }
 
-func (c combination) summary() (journal.Summary, Here) {
-	p := &plan.Plan{Operation: "op", Snapshotter: "db", Instance: "i-1", Resumption: c.resumption, Irreversible: c.cleanUp}
-	r := journal.Summary{Operation: "op", Snapshotter: "db", Resumption: c.resumption, Idle: c.idle, Live: c.journal == "live"}
+func (c combination) summary() (journal.Summary, Situation) {
+	p := &plan.Plan{Operation: "op", Snapshotter: "db", Instance: "i-1", ResumePolicy: c.resumePolicy, Irreversible: c.cleanUp}
+	r := journal.Summary{Operation: "op", Snapshotter: "db", ResumePolicy: c.resumePolicy, Idle: c.idle, Live: c.journal == "live"}
 	r.InstanceID, r.BootID, r.Outcome, r.RollingBack, r.Digest = "i-1", "one", c.outcome, c.rollingBack, "other"
 	if c.journal == "unreadable" || c.journal == "damaged" {
 		r.Problem, r.Damaged = "journal "+c.journal, c.journal == "damaged"
 	}
-	here := Here{Instance: "i-1", Boot: "one"}
+	here := Situation{Instance: "i-1", Boot: "one"}
 	switch c.instance {
 	case "other":
 		here.Instance = "i-2"
@@ -52,7 +52,7 @@ func (c combination) summary() (journal.Summary, Here) {
 }
 
 // Every combination has one decision: that of the first row which it fits. A row fits whatever it does not name.
-func TestWhatBecomesOfARun(t *testing.T) {
+func TestDecide(t *testing.T) {
 	rows := []struct {
 		when string
 		fits func(combination) bool
@@ -66,19 +66,21 @@ func TestWhatBecomesOfARun(t *testing.T) {
 
 		{"run: another snapshotter's", func(c combination) bool { return c.command == ToRun && !c.related }, Decision{Leave, ReasonUnrelated}},
 		{"run: a clean-up takes the place of the one before", func(c combination) bool { return c.command == ToRun && c.cleanUp }, Decision{EndAsIs, ReasonSuperseded}},
-		{"run: a snapshot starts over", func(c combination) bool { return c.command == ToRun && c.resumption == plan.ContinueThisBoot }, Decision{Undo, ReasonNewSnapshot}},
+		{"run: a snapshot starts over", func(c combination) bool { return c.command == ToRun && c.resumePolicy == plan.ResumeThisBoot }, Decision{Undo, ReasonNewSnapshot}},
 		{"run: the same plan goes on", func(c combination) bool { return c.command == ToRun && c.samePlan && !c.rollingBack }, Decision{Continue, ReasonSamePlan}},
-		{"run: an unmount that did nothing is in nobody's way", func(c combination) bool { return c.command == ToRun && c.resumption == plan.Ask && c.idle }, Decision{Leave, ReasonNothingDone}},
-		{"run: an unmount half undone", func(c combination) bool { return c.command == ToRun && c.resumption == plan.Ask && c.rollingBack }, Decision{Wait, ReasonUndoBegun}},
-		{"run: an unmount of another plan", func(c combination) bool { return c.command == ToRun && c.resumption == plan.Ask }, Decision{Wait, ReasonOtherPlan}},
+		{"run: an unmount that did nothing is in nobody's way", func(c combination) bool { return c.command == ToRun && c.resumePolicy == plan.ResumeManually && c.idle }, Decision{Leave, ReasonNothingDone}},
+		{"run: an unmount half undone", func(c combination) bool {
+			return c.command == ToRun && c.resumePolicy == plan.ResumeManually && c.rollingBack
+		}, Decision{Wait, ReasonUndoBegun}},
+		{"run: an unmount of another plan", func(c combination) bool { return c.command == ToRun && c.resumePolicy == plan.ResumeManually }, Decision{Wait, ReasonOtherPlan}},
 		{"run: a mount half undone", func(c combination) bool { return c.command == ToRun && c.rollingBack }, Decision{UndoUnused, ReasonUndoBegun}},
 		{"run: a mount of another plan", func(c combination) bool { return c.command == ToRun }, Decision{UndoUnused, ReasonOtherPlan}},
 
 		{"resume: a failed run", func(c combination) bool { return c.outcome == journal.RunFailed && !c.rollingBack }, Decision{Wait, ReasonFailed}},
-		{"resume: an unmount that did nothing", func(c combination) bool { return c.resumption == plan.Ask && c.idle }, Decision{EndAsIs, ReasonNothingDone}},
-		{"resume: an unmount", func(c combination) bool { return c.resumption == plan.Ask }, Decision{Wait, ReasonOperatorOnly}},
+		{"resume: an unmount that did nothing", func(c combination) bool { return c.resumePolicy == plan.ResumeManually && c.idle }, Decision{EndAsIs, ReasonNothingDone}},
+		{"resume: an unmount", func(c combination) bool { return c.resumePolicy == plan.ResumeManually }, Decision{Wait, ReasonOperatorOnly}},
 		{"resume: what was being undone", func(c combination) bool { return c.rollingBack }, Decision{Undo, ReasonUndoBegun}},
-		{"resume: a mount", func(c combination) bool { return c.resumption == plan.Continue }, Decision{Continue, ReasonResumable}},
+		{"resume: a mount", func(c combination) bool { return c.resumePolicy == plan.ResumeAnyBoot }, Decision{Continue, ReasonResumable}},
 		{"resume: a snapshot of this boot", func(c combination) bool { return c.boot == "same" }, Decision{Continue, ReasonSameBoot}},
 		{"resume: a snapshot of an older boot", func(combination) bool { return true }, Decision{Undo, ReasonOtherBoot}},
 	}
@@ -110,7 +112,7 @@ func combinations() (all []combination) {
 		for _, state := range []string{"good", "live", "unreadable", "damaged"} {
 			for _, outcome := range []journal.Outcome{journal.Unfinished, journal.Interrupted, journal.RunFailed, journal.RunDone, journal.RolledBack, journal.Abandoned, journal.Aborted} {
 				for _, instance := range []string{"same", "other", "unknown"} {
-					for _, resumption := range []plan.Resumption{plan.Continue, plan.ContinueThisBoot, plan.Ask} {
+					for _, resumption := range []plan.ResumePolicy{plan.ResumeAnyBoot, plan.ResumeThisBoot, plan.ResumeManually} {
 						for _, boot := range []string{"same", "other"} {
 							for bits := range 32 {
 								c := combination{command, state, outcome, instance, resumption, boot, bits&1 > 0, bits&2 > 0, bits&4 > 0, bits&8 > 0, bits&16 > 0}

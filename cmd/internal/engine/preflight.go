@@ -37,18 +37,18 @@ func (e *Engine) preflight(ctx context.Context, op *recipe.Operation, spec recip
 	if err != nil {
 		return err
 	}
-	attached, err := e.attachedPatiently(ctx, c, op.Name, spec.Name, self.InstanceID)
+	attached, err := e.attachedWithRetry(ctx, c, op.Name, spec.Name, self.InstanceID)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, preflightTime)
 	defer cancel()
 	if op.FormatsNew {
-		for _, lack := range lacks(toMake(spec, attached, self), spec.OnMissing == recipe.CreateEmpty, linux.KernelSupports, linux.MissingTools) {
+		for _, lack := range missingSupport(volumesToCreate(spec, attached, self), spec.OnMissing == recipe.CreateEmpty, linux.KernelSupports, linux.MissingTools) {
 			e.log.Warn("this machine may not be ready", "because", lack)
 		}
 	}
-	actions, on := whatItNeeds(op, spec, attached, self)
+	actions, on := requiredActions(op, spec, attached, self)
 	answers := make([]error, len(actions))
 	var asking errgroup.Group
 	for i, action := range actions {
@@ -63,30 +63,30 @@ func (e *Engine) preflight(ctx context.Context, op *recipe.Operation, spec recip
 	return nil
 }
 
-// attachedPatiently is the first that a new run asks of EC2: while it does not answer there is no run to be resumed. A no
+// attachedWithRetry is the first that a new run asks of EC2: while it does not answer there is no run to be resumed. A no
 // is left to the plan's own look, which tells it lane by lane, unless it is about the permission.
-func (e *Engine) attachedPatiently(ctx context.Context, c *ec2.Client, op, name, instance string) (attached []ec2.Volume, err error) {
+func (e *Engine) attachedWithRetry(ctx context.Context, c *ec2.Client, op, name, instance string) (attached []ec2.Volume, err error) {
 	if e.attached != nil { // asked a moment ago
-		e.answered()
+		e.endWait()
 		return *e.attached, nil
 	}
-	err = e.patiently(ctx, func(ctx context.Context) (err error) {
+	err = e.retry(ctx, func(ctx context.Context) (err error) {
 		attached, err = c.AttachedVolumes(ctx, instance)
 		return err
 	})
 	fault, isFault := errors.AsType[*ec2.Fault](err)
 	if isFault && !fault.IsTemporary() && fault.Class != ec2.Canceled {
-		e.answered()
+		e.endWait()
 		return nil, refused(op, name, err)
 	}
 	if err == nil {
-		e.answered()
+		e.endWait()
 	}
 	return attached, err
 }
 
-// toMake are the file systems of the volumes that are not attached yet.
-func toMake(spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) []string {
+// volumesToCreate are the file systems of the volumes that are not attached yet.
+func volumesToCreate(spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) []string {
 	needed := map[string]bool{}
 	for _, v := range spec.Volumes {
 		there := slices.ContainsFunc(attached, func(have ec2.Volume) bool {
@@ -100,9 +100,9 @@ func toMake(spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) []string
 	return slices.Sorted(maps.Keys(needed))
 }
 
-// lacks says what the machine seems to lack for file systems. It is a warning:
+// missingSupport says what the machine seems to lack for file systems. It is a warning:
 // a kernel may have what it does not list, and mkfs is for empty volumes alone.
-func lacks(fileSystems []string, mayBeEmpty bool, kernelHas func(string) bool, missing func(string) []linux.Tool) (out []string) {
+func missingSupport(fileSystems []string, mayBeEmpty bool, kernelHas func(string) bool, missing func(string) []linux.Tool) (out []string) {
 	for _, fs := range fileSystems {
 		if !kernelHas(fs) {
 			out = append(out, "the running kernel does not list "+fs)
@@ -116,9 +116,9 @@ func lacks(fileSystems []string, mayBeEmpty bool, kernelHas func(string) bool, m
 	return out
 }
 
-// whatItNeeds are the actions that the operation cannot do without, and what
+// requiredActions are the actions that the operation cannot do without, and what
 // to try them on.
-func whatItNeeds(op *recipe.Operation, spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) ([]string, ec2.DryRunRequest) {
+func requiredActions(op *recipe.Operation, spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) ([]string, ec2.DryRunRequest) {
 	on := ec2.DryRunRequest{InstanceID: self.InstanceID, Zone: self.Zone}
 	missing := 0
 	for _, v := range spec.Volumes {

@@ -27,7 +27,7 @@ func TestPreflightNamesTheMissingPackage(t *testing.T) {
 		{"no mkfs, and none needed", []string{"f2fs"}, false, nil},
 		{"not in the kernel", []string{"jfs"}, false, []string{"the running kernel does not list jfs"}},
 	} {
-		if got := lacks(c.of, c.mayBeEmpty, kernelHas, missing); !slices.Equal(got, c.want) {
+		if got := missingSupport(c.of, c.mayBeEmpty, kernelHas, missing); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

@@ -12,16 +12,16 @@ import (
 	"snaptastic/journal"
 )
 
-// way is how this command comes to EC2: by its flags, else by what the run that it goes on with recorded, else by the
+// cloudConfig is how this command comes to EC2: by its flags, else by what the run that it goes on with recorded, else by the
 // settings.
-func (e *Engine) way() journal.Reach {
-	var way journal.Reach
+func (e *Engine) cloudConfig() journal.CloudConfig {
+	var way journal.CloudConfig
 	switch {
 	case e.recorded != nil:
 		way = *e.recorded
 	case e.file != nil:
 		aws := e.file.AWS()
-		way = journal.Reach{Region: aws.Region, EndpointURL: aws.EndpointURL}
+		way = journal.CloudConfig{Region: aws.Region, EndpointURL: aws.EndpointURL}
 		if e.getenv("AWS_PROFILE") == "" {
 			way.Profile = aws.Profile
 		}
@@ -32,13 +32,13 @@ func (e *Engine) way() journal.Reach {
 	return way
 }
 
-// recordWay is what a new run writes down of it: whoever goes on with the run may have neither these flags nor this
+// recordCloudConfig is what a new run writes down of it: whoever goes on with the run may have neither these flags nor this
 // environment. Nil for a sandbox inside this process, which has another address each time.
-func (e *Engine) recordWay(ctx context.Context) *journal.Reach {
+func (e *Engine) recordCloudConfig(ctx context.Context) *journal.CloudConfig {
 	if e.Sandbox != "" && e.Reach.EndpointURL == "" || e.client == nil {
 		return nil
 	}
-	way := e.way()
+	way := e.cloudConfig()
 	way.Environ = ec2.ConfigVars(way.Profile)
 	if region, err := e.client.Region(ctx); err == nil {
 		way.Region = region
@@ -60,9 +60,9 @@ func withoutSecrets(text string) string {
 	return text
 }
 
-// goTheWayOf makes this command reach EC2 as the run did; back undoes that. A run that recorded nothing, of an earlier
+// useCloudConfigOf makes this command reach EC2 as the run did; back undoes that. A run that recorded nothing, of an earlier
 // version, goes by the settings, if there are any.
-func (e *Engine) goTheWayOf(way *journal.Reach) (back func()) {
+func (e *Engine) useCloudConfigOf(way *journal.CloudConfig) (back func()) {
 	e.recorded, e.client, e.ident = way, nil, nil
 	if way == nil {
 		e.settingsIfAny()

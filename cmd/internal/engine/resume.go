@@ -23,8 +23,8 @@ type ResumeRequest struct {
 
 // Resumed is what a resume of all runs came to.
 type Resumed struct {
-	Ends    []End // of the runs that it went on with
-	Waiting int   // runs that it left to an operator
+	Ends    []RunResult // of the runs that it went on with
+	Waiting int         // runs that it left to an operator
 }
 
 // Resume finishes what a crash left.
@@ -34,7 +34,7 @@ func (e *Engine) Resume(ctx context.Context, r ResumeRequest) (Resumed, error) {
 	}
 	if r.Run != "" {
 		end, err := e.resumeOne(ctx, r)
-		return Resumed{Ends: []End{end}}, err
+		return Resumed{Ends: []RunResult{end}}, err
 	}
 	if len(r.Redo)+len(r.AssumeDone) > 0 {
 		return Resumed{}, usageError("--redo and --assume-done need a RUN")
@@ -53,7 +53,7 @@ func needRoot(what string) error {
 // resumeAll goes on with what may go on unattended. One run's failure does not
 // keep another from being finished; the worst exit code wins.
 func (e *Engine) resumeAll(ctx context.Context) (all Resumed, worst error) {
-	store, err := e.stateForLooking()
+	store, err := e.readState()
 	if errors.Is(err, journal.ErrNoState) { // at the first boot
 		e.log.Info(err.Error())
 		return all, nil
@@ -75,7 +75,7 @@ func (e *Engine) resumeAll(ctx context.Context) (all Resumed, worst error) {
 		if err != nil && worst != nil && !inResult(err) { // the first one is said at the end
 			e.log.Error("cannot resume", "run", r.Run, "error", err)
 		}
-		worst = worse(worst, err)
+		worst = worstError(worst, err)
 	}
 	return all, worst
 }
@@ -83,10 +83,10 @@ func (e *Engine) resumeAll(ctx context.Context) (all Resumed, worst error) {
 // resumeNext does with one run of the list what a boot may do, the way that the run came to its EC2.
 func (e *Engine) resumeNext(ctx context.Context, store *journal.Store, r journal.Summary, all *Resumed) error {
 	var err error
-	here := Here{}
+	here := Situation{}
 	here.Boot, _ = e.bootID()
 	if Decide(ToResume, r, here).Action != Leave && !r.Damaged {
-		defer e.goTheWayOf(r.Reach)()
+		defer e.useCloudConfigOf(r.CloudConfig)()
 		ask := e.identity
 		if r.Outcome == journal.RunFailed && !r.RollingBack { // nobody goes on with it now: it is not worth a wait
 			ask = e.identityNow
@@ -170,19 +170,19 @@ func (e *Engine) endIdle(run *journal.Run) error {
 	return endAs(run.Journal, journal.Aborted)
 }
 
-func (e *Engine) resumeOne(ctx context.Context, r ResumeRequest) (End, error) {
+func (e *Engine) resumeOne(ctx context.Context, r ResumeRequest) (RunResult, error) {
 	store, err := e.stateOf(r.Run)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	e.thawOwned(ctx, store)
 	run, err := e.openRun(ctx, store, r.Run)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	if err := inDoubt(run, r.Redo, r.AssumeDone); err != nil {
 		_ = run.Close()
-		return End{}, err
+		return RunResult{}, err
 	}
 	m := run.Meta()
 	act := action{redo: r.Redo, done: r.AssumeDone, rollback: m.RollingBack, lanes: m.UndoLanes}
@@ -214,7 +214,7 @@ func (e *Engine) openRun(ctx context.Context, store *journal.Store, id plan.RunI
 		return nil, liveIsBusy(id, err)
 	}
 	m := run.Meta()
-	e.goTheWayOf(m.Reach)
+	e.useCloudConfigOf(m.CloudConfig)
 	if m.Outcome.Ended() {
 		_ = run.Close()
 		hint := ""

@@ -37,7 +37,7 @@ type rig struct {
 
 	answer bool // to every question
 	asked  []string
-	ends   []End
+	ends   []RunResult
 	stopAt string // cut a run off when a step begins whose id starts so
 	stop   context.CancelFunc
 }
@@ -97,12 +97,12 @@ func (r *rig) engine() *Engine {
 		StateDir: filepath.Join(r.dir, "state"), Sandbox: r.sandbox(), Version: "test",
 		Roots:    linux.Roots{Dev: roots.Dev, Sys: roots.Sys, BootID: roots.BootID},
 		Settings: r.declared, UserData: func() ([]byte, error) { return []byte("{}"), nil },
-		Connect: func(ctx context.Context, _ journal.Reach, until time.Time) (*ec2.Client, error) {
+		Connect: func(ctx context.Context, _ journal.CloudConfig, until time.Time) (*ec2.Client, error) {
 			return ec2.New(ctx, ec2.Config{Region: sandbox.Region, EndpointURL: r.server.URL(), MetadataURL: r.server.URL(),
 				Credentials: ec2.Credentials{ID: "a", Secret: "b"}, PollMin: 10 * time.Millisecond, PatientUntil: until})
 		},
 		Settle: time.Second, RetryMin: 100 * time.Millisecond,
-		PrivateMounts: true, Log: hclog.NewNullLogger(), Talk: r, Command: func(c string) string { return c },
+		PrivateMounts: true, Log: hclog.NewNullLogger(), Frontend: r, Command: func(c string) string { return c },
 	})
 }
 
@@ -111,10 +111,10 @@ func (r *rig) Ask(_ context.Context, what, _ string) (bool, error) {
 	return r.answer, nil
 }
 
-func (r *rig) Watch(Story) Watch { return r }
-func (r *rig) Window(bool)       {}
-func (r *rig) Close()            {}
-func (r *rig) Ended(e End)       { r.ends = append(r.ends, e) }
+func (r *rig) Observe(RunDetails) Observer { return r }
+func (r *rig) Window(bool)                 {}
+func (r *rig) Close()                      {}
+func (r *rig) Ended(e RunResult)           { r.ends = append(r.ends, e) }
 
 func (r *rig) Event(e runner.Event) {
 	if r.stopAt != "" && e.Record.State == journal.Started && strings.HasPrefix(string(e.Step.ID), r.stopAt) {

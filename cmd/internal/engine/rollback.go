@@ -13,29 +13,29 @@ import (
 
 // Rollback undoes what an unfinished run did. deleteVolumes asks for each volume that the run made and that was in use,
 // whether to delete it.
-func (e *Engine) Rollback(ctx context.Context, id plan.RunID, deleteVolumes bool) (End, error) {
+func (e *Engine) Rollback(ctx context.Context, id plan.RunID, deleteVolumes bool) (RunResult, error) {
 	if err := needRoot("roll back"); err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	store, err := e.stateOf(id)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	e.thawOwned(ctx, store)
 	run, err := e.openRun(ctx, store, id)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	if run.Plan().Irreversible {
 		_ = run.Close()
-		return End{}, hinted(fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic abandon %s` ends it as it is", id, id),
+		return RunResult{}, hinted(fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic abandon %s` ends it as it is", id, id),
 			"cannot roll back run %s: what it deleted cannot be brought back", id)
 	}
 	act := action{rollback: true}
 	if deleteVolumes {
 		if act.deleteKept, err = e.mayDelete(ctx, run); err != nil {
 			_ = run.Close()
-			return End{}, err
+			return RunResult{}, err
 		}
 	}
 	return e.execute(ctx, store, run, act)
@@ -81,28 +81,28 @@ func notInUse(run *journal.Run) []string {
 }
 
 // Abandon ends an unfinished run as it is, and returns what it leaves behind.
-func (e *Engine) Abandon(ctx context.Context, id plan.RunID) (Story, error) {
+func (e *Engine) Abandon(ctx context.Context, id plan.RunID) (RunDetails, error) {
 	store, err := e.stateOf(id)
 	if err != nil {
-		return Story{}, err
+		return RunDetails{}, err
 	}
 	e.thawOwned(ctx, store)
 	run, err := store.Resume(id)
 	if err != nil {
-		return Story{}, liveIsBusy(id, err)
+		return RunDetails{}, liveIsBusy(id, err)
 	}
 	defer run.Close()
 	if m := run.Meta(); m.Outcome.Ended() {
-		return Story{}, hinted("", "run %s is over: %s", id, m.Outcome)
+		return RunDetails{}, hinted("", "run %s is over: %s", id, m.Outcome)
 	}
 	if err := e.confirm(ctx, "abandon run "+string(id), fmt.Sprintf("End run %s as it is? It can be neither finished nor undone afterwards.", id)); err != nil {
-		return Story{}, err
+		return RunDetails{}, err
 	}
 	if err := e.endHooks(ctx, store, id); err != nil {
-		return Story{}, err
+		return RunDetails{}, err
 	}
 	err = endAs(run.Journal, journal.Abandoned)
-	return storyOf(run.Meta(), run.Plan(), run.Records()), err
+	return detailsOf(run.Meta(), run.Plan(), run.Records()), err
 }
 
 // endAs ends a run without going on with it.

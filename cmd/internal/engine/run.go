@@ -24,56 +24,56 @@ type RunRequest struct {
 }
 
 // Run compiles an operation, journals and executes it; or goes on with an unfinished run of it.
-func (e *Engine) Run(ctx context.Context, r RunRequest) (End, error) {
+func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	op, err := operation(r.Operation)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	name, rollback := r.Name, r.RollBack
 	if os.Geteuid() != 0 {
-		return End{}, hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op.Name, name)
+		return RunResult{}, hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op.Name, name)
 	}
 	adopted := op.Offline && e.adoptOffline(ctx, name)
 	if adopted && e.patience.asked == nil { // all is mounted: nobody has to wait for what EC2 says of it
-		e.patience.until = time.Now().Add(lookPatience)
+		e.patience.until = time.Now().Add(readTimeout)
 	}
 	p, req, err := e.compile(ctx, op, name, r.Options)
 	if err == nil {
-		err = e.needSharedMounts(p)
+		err = e.requireSharedMounts(p)
 	}
 	if err == nil {
-		err = e.patiently(ctx, e.client.Ready) // before there is a run to be resumed
+		err = e.retry(ctx, e.client.Ready) // before there is a run to be resumed
 	}
 	if err != nil && e.adoptedAfterAll(ctx, op, name, adopted) {
-		return End{}, e.unreconciled(name, err)
+		return RunResult{}, e.adoptedOffline(name, err)
 	}
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	store, err := e.store()
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	if op.Question != nil {
 		if err := e.confirm(ctx, op.Name+" "+name, op.Question(req)); err != nil {
-			return End{}, err
+			return RunResult{}, err
 		}
 	}
 	e.thawOwned(ctx, store)
-	run, act, err := e.takeUp(ctx, store, p)
+	run, act, err := e.resumeUnfinished(ctx, store, p)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	var left error     // of a snapshot: why some volumes are left out
 	if act.hooksOwed { // what the older run's pre hook stopped is down, although all may be mounted
 		req.HooksOwed = true
 		if p, err = op.Plan(req); err != nil {
-			return End{}, err
+			return RunResult{}, err
 		}
 	}
 	if run == nil {
 		if run, left, err = e.begin(ctx, store, op, p, req, adopted); run == nil {
-			return End{}, err
+			return RunResult{}, err
 		}
 	}
 	act.undoNext = rollback
@@ -92,12 +92,12 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (End, error) {
 func (e *Engine) begin(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, r recipe.Request, adopted bool) (run *journal.Run, left, err error) {
 	if err := e.preflight(ctx, op, r.Spec); err != nil {
 		if e.adoptedAfterAll(ctx, op, r.Spec.Name, adopted) {
-			return nil, nil, e.unreconciled(r.Spec.Name, err)
+			return nil, nil, e.adoptedOffline(r.Spec.Name, err)
 		}
 		return nil, nil, err
 	}
-	run, left, err = e.beginPartly(ctx, store, op, p, r)
-	if op.Offline && journal.NoRoom(err) {
+	run, left, err = e.beginWithout(ctx, store, op, p, r)
+	if op.Offline && journal.IsDiskFull(err) {
 		return nil, nil, e.withoutJournal(ctx, r.Spec.Name, err)
 	}
 	return run, left, err
@@ -110,7 +110,7 @@ func (e *Engine) beginRun(ctx context.Context, store *journal.Store, p *plan.Pla
 		return nil, err
 	}
 	now := time.Now()
-	m := journal.Meta{Run: journal.NewRunID(now), Version: e.Version, InstanceID: p.Instance, BootID: boot, Created: now, Reach: e.recordWay(ctx)}
+	m := journal.Meta{Run: journal.NewRunID(now), Version: e.Version, InstanceID: p.Instance, BootID: boot, Created: now, CloudConfig: e.recordCloudConfig(ctx)}
 	return store.Begin(m, p)
 }
 
@@ -122,7 +122,7 @@ func met(store *journal.Store, p *plan.Plan) (runs []RunState, err error) {
 		return nil, err
 	}
 	for _, r := range all {
-		d := Decide(ToRun, r, Here{Instance: p.Instance, Plan: p})
+		d := Decide(ToRun, r, Situation{Instance: p.Instance, Plan: p})
 		if d.Action != Leave {
 			runs = append(runs, RunState{r, d})
 		}
@@ -133,9 +133,9 @@ func met(store *journal.Store, p *plan.Plan) (runs []RunState, err error) {
 	return runs, nil
 }
 
-// takeUp does with the unfinished runs what is decided about them, and returns the one that is gone on with. Nothing of a
+// resumeUnfinished does with the unfinished runs what is decided about them, and returns the one that is gone on with. Nothing of a
 // live run is touched: beginning the new one will say that it is busy.
-func (e *Engine) takeUp(ctx context.Context, store *journal.Store, p *plan.Plan) (*journal.Run, action, error) {
+func (e *Engine) resumeUnfinished(ctx context.Context, store *journal.Store, p *plan.Plan) (*journal.Run, action, error) {
 	runs, err := met(store, p)
 	if err != nil {
 		return nil, action{}, err
@@ -187,7 +187,7 @@ func (e *Engine) undoUnfinished(ctx context.Context, store *journal.Store, r Run
 		err = fmt.Errorf("it ended as %s", end.Result.Outcome)
 	}
 	if r.Action == Undo && end.failed() && !needsOperator(end.Result) {
-		return hooksOwed, e.letGo(store, end, err)
+		return hooksOwed, e.abandon(store, end, err)
 	}
 	if err != nil {
 		return false, hinted(fmt.Sprintf("`snaptastic show %s` tells what is left; `snaptastic abandon %s` lets go of it", r.Run, r.Run),
@@ -207,9 +207,9 @@ func hooksBegan(run *journal.Run) bool {
 	})
 }
 
-// letGo abandons a run that cannot be undone, so that the next night's snapshot
+// abandon abandons a run that cannot be undone, so that the next night's snapshot
 // is not kept from being taken. What remains bears no label: nobody restores it.
-func (e *Engine) letGo(store *journal.Store, end End, why error) error {
+func (e *Engine) abandon(store *journal.Store, end RunResult, why error) error {
 	id := end.Run
 	run, err := store.Resume(id)
 	if err != nil {
@@ -231,10 +231,10 @@ func needsOperator(res runner.Result) bool {
 }
 
 // rollbackAfter undoes a run that failed. The error is still that of the failure.
-func (e *Engine) rollbackAfter(ctx context.Context, store *journal.Store, id plan.RunID, failure error) (End, error) {
+func (e *Engine) rollbackAfter(ctx context.Context, store *journal.Store, id plan.RunID, failure error) (RunResult, error) {
 	run, err := store.Resume(id)
 	if err != nil {
-		return End{}, err
+		return RunResult{}, err
 	}
 	end, err := e.execute(ctx, store, run, action{rollback: true})
 	if err != nil || !end.Result.Outcome.Ended() {
@@ -248,7 +248,7 @@ func (e *Engine) rollbackAfter(ctx context.Context, store *journal.Store, id pla
 
 // confirm asks before it does what.
 func (e *Engine) confirm(ctx context.Context, what, question string) error {
-	yes, err := e.Talk.Ask(ctx, what, question)
+	yes, err := e.Frontend.Ask(ctx, what, question)
 	if err == nil && !yes {
 		err = &Error{Code: Failed, Err: errDeclined}
 	}

@@ -26,7 +26,7 @@ func (e *Engine) Snapshots(ctx context.Context, q SnapshotsRequest) (snapset.Sto
 	}
 	c, err := e.cloud(ctx)
 	if err == nil {
-		err = e.patiently(ctx, c.Ready)
+		err = e.retry(ctx, c.Ready)
 	}
 	if err != nil {
 		return snapset.Stock{}, err
@@ -41,7 +41,7 @@ func (e *Engine) Snapshots(ctx context.Context, q SnapshotsRequest) (snapset.Sto
 	}
 	stock := snapset.StockOf(snapshots, r, time.Now())
 	if unknown := snapset.Unknowns(stock.Choices); len(unknown) > 0 {
-		misses := snapset.MissesOf(stock.Choices, spec.FilterTags, r.MountPoints, snapshots)
+		misses := snapset.NearMissesOf(stock.Choices, spec.FilterTags, r.MountPoints, snapshots)
 		if err := c.EachSnapshot(ctx, steps.MissQuery(unknown), misses.Add); err != nil {
 			return stock, err
 		}

@@ -10,7 +10,7 @@ import (
 // Status lists the live and unfinished runs, or all of them, oldest first, and what `resume` will do with each. The error wraps journal.ErrNoState where there is
 // no state folder.
 func (e *Engine) Status(all bool) ([]RunState, error) {
-	store, err := e.stateForLooking()
+	store, err := e.readState()
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func (e *Engine) Status(all bool) ([]RunState, error) {
 	for _, r := range found {
 		if all || !r.Outcome.Ended() || r.Problem != "" {
 			r = fill(store, r)
-			runs = append(runs, RunState{r, Decide(ToResume, r, Here{Boot: boot})})
+			runs = append(runs, RunState{r, Decide(ToResume, r, Situation{Boot: boot})})
 		}
 	}
 	return runs, nil
@@ -45,24 +45,24 @@ func fill(store *journal.Store, r journal.Summary) journal.Summary {
 }
 
 // Show reads a run from its journal, or asks the process that is at it.
-func (e *Engine) Show(id plan.RunID) (Story, error) {
+func (e *Engine) Show(id plan.RunID) (RunDetails, error) {
 	store, err := e.stateOf(id)
 	if err != nil {
-		return Story{}, err
+		return RunDetails{}, err
 	}
 	j, err := store.Read(id)
 	if errors.Is(err, journal.ErrLive) {
 		s, err := askStatus(store.Socket(id))
 		if err != nil {
-			return Story{}, hinted("try again", "run %s is live and does not answer yet: %w", id, err)
+			return RunDetails{}, hinted("try again", "run %s is live and does not answer yet: %w", id, err)
 		}
-		story := storyOf(s.Meta, s.Plan, s.Records)
+		story := detailsOf(s.Meta, s.Plan, s.Records)
 		story.Live = true
 		return story, nil
 	}
 	if err != nil {
-		return Story{}, err
+		return RunDetails{}, err
 	}
 	defer j.Close()
-	return storyOf(j.Meta(), j.Plan(), j.Records()), nil
+	return detailsOf(j.Meta(), j.Plan(), j.Records()), nil
 }

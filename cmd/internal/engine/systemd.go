@@ -14,7 +14,7 @@ import (
 // systemdNotes say what systemd does not know of after an unmount: the mount
 // unit is a service that has run, and stays active. Whatever requires it could
 // then be started over the empty folder.
-func systemdNotes(ctx context.Context, e End) []string {
+func systemdNotes(ctx context.Context, e RunResult) []string {
 	if op, _ := recipe.Named(e.Plan.Operation); op.Leaves != recipe.Unmounted || e.Rollback || e.Result.Outcome != journal.RunDone {
 		return nil
 	}

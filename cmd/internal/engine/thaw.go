@@ -42,7 +42,7 @@ func (e *Engine) Thaw(ctx context.Context, mounts []string, owned bool) (ThawRes
 	}
 	var failed error
 	if owned {
-		store, err := e.stateForLooking()
+		store, err := e.readState()
 		switch {
 		case errors.Is(err, journal.ErrNoState):
 			res.None = err.Error()

@@ -66,7 +66,7 @@ func (e *Engine) Volumes(ctx context.Context, name string) ([]VolumeView, error)
 		return nil, err
 	}
 	var attached []ec2.Volume
-	err = e.patiently(ctx, func(ctx context.Context) (err error) {
+	err = e.retry(ctx, func(ctx context.Context) (err error) {
 		attached, err = c.AttachedVolumes(ctx, id.InstanceID)
 		return err
 	})
@@ -78,7 +78,7 @@ func (e *Engine) Volumes(ctx context.Context, name string) ([]VolumeView, error)
 	if err != nil {
 		return nil, err
 	}
-	look := volumeLook{host: host, mounts: mounts, attached: attached, instance: id.InstanceID, filter: spec.FilterTags}
+	look := volumeReader{host: host, mounts: mounts, attached: attached, instance: id.InstanceID, filter: spec.FilterTags}
 	views := make([]VolumeView, 0, len(spec.Volumes))
 	for _, v := range spec.Volumes {
 		view, err := look.at(v)
@@ -90,8 +90,8 @@ func (e *Engine) Volumes(ctx context.Context, name string) ([]VolumeView, error)
 	return views, nil
 }
 
-// volumeLook is what the views of all volumes are made from.
-type volumeLook struct {
+// volumeReader is what the views of all volumes are made from.
+type volumeReader struct {
 	host     *linux.Host
 	mounts   []linux.Mount
 	attached []ec2.Volume
@@ -99,7 +99,7 @@ type volumeLook struct {
 	filter   map[string]string
 }
 
-func (l volumeLook) at(v recipe.Volume) (VolumeView, error) {
+func (l volumeReader) at(v recipe.Volume) (VolumeView, error) {
 	view := VolumeView{Device: v.Device, MountPoint: v.MountPoint, Problems: []string{},
 		Declared: DeclaredVolume{Size: v.Size, FileSystem: v.FileSystem, VolumeType: v.VolumeType, DeleteOnTermination: v.DeleteOnTermination}}
 	volume, found := l.volumeOf(v, &view)
@@ -134,10 +134,10 @@ func (l volumeLook) at(v recipe.Volume) (VolumeView, error) {
 
 // volumeOf finds the volume of a lane: under the declared name, or else the
 // one that bears the mount point's tags.
-func (l volumeLook) volumeOf(v recipe.Volume, view *VolumeView) (ec2.Volume, bool) {
-	own := slices.IndexFunc(l.attached, func(o ec2.Volume) bool { return steps.Bears(o.Tags, l.filter, v.MountPoint) })
+func (l volumeReader) volumeOf(v recipe.Volume, view *VolumeView) (ec2.Volume, bool) {
+	own := slices.IndexFunc(l.attached, func(o ec2.Volume) bool { return steps.HasTags(o.Tags, l.filter, v.MountPoint) })
 	under, found := steps.AttachedAs(l.attached, l.instance, v.Device)
-	if found && steps.Bears(under.Tags, l.filter, v.MountPoint) {
+	if found && steps.HasTags(under.Tags, l.filter, v.MountPoint) {
 		return under, true
 	}
 	if found {
@@ -159,7 +159,7 @@ func (l volumeLook) volumeOf(v recipe.Volume, view *VolumeView) (ec2.Volume, boo
 
 // mountOf says where the volume is mounted, and what is at the mount point if
 // it is not.
-func (l volumeLook) mountOf(v recipe.Volume, device linux.Device, view *VolumeView) error {
+func (l volumeReader) mountOf(v recipe.Volume, device linux.Device, view *VolumeView) error {
 	top, taken, err := l.host.MountAt(v.MountPoint)
 	if err != nil {
 		return err

@@ -88,15 +88,15 @@ func (b *board) apply(e runner.Event) {
 		l.begun = e.At
 	}
 	l.ended = e.At
-	switch e.What {
-	case runner.Looking, runner.Starting, runner.Undoing:
+	switch e.Kind {
+	case runner.Observing, runner.Starting, runner.Undoing:
 		s := l.run(e.Step)
-		s.undoing = e.What == runner.Undoing
+		s.undoing = e.Kind == runner.Undoing
 		s.retry = false
 		if !s.undoing {
 			l.set(e.Step.ID, journal.Started)
 		}
-	case runner.Advancing:
+	case runner.Progressing:
 		s := l.run(e.Step)
 		s.text, s.percent = clean(e.Progress.Text), e.Progress.Percent
 	case runner.Retrying:
@@ -113,7 +113,7 @@ func (b *board) apply(e runner.Event) {
 // settle takes the event that ends a step.
 func (l *boardLine) settle(e runner.Event) {
 	l.stop(e.Step)
-	switch e.What {
+	switch e.Kind {
 	case runner.Finished:
 		l.set(e.Step.ID, journal.Done)
 	case runner.Failing:
@@ -129,7 +129,7 @@ func (l *boardLine) settle(e runner.Event) {
 		if l.skipped == "" {
 			l.skipped = clean(e.Record.Note)
 		}
-	case runner.UndidStep:
+	case runner.Undone:
 		l.undone++
 		if e.Record.Undo == journal.Kept {
 			l.kept = clean(e.Record.Note)
@@ -159,10 +159,10 @@ func (l *boardLine) stop(s *plan.Step) {
 }
 
 // looks of a line, in the order in which a terminal too low for all shows them.
-type lineLook int
+type lineStyle int
 
 const (
-	lineRunning lineLook = iota
+	lineRunning lineStyle = iota
 	lineFailed
 	lineSkipped
 	lineKept
@@ -172,7 +172,7 @@ const (
 	lineWaiting
 )
 
-func (l *boardLine) look(now time.Time, over bool) lineLook {
+func (l *boardLine) style(now time.Time, over bool) lineStyle {
 	switch {
 	case len(l.running) > 0 && !over:
 		return lineRunning
@@ -197,7 +197,7 @@ func (l *boardLine) look(now time.Time, over bool) lineLook {
 var spinner = []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
 var spinnerASCII = []string{"|", "/", "-", "\\"}
 
-func (o Style) sign(l lineLook, frame int) span {
+func (o Style) sign(l lineStyle, frame int) span {
 	frames := spinnerASCII
 	if o.Unicode {
 		frames = spinner
@@ -220,7 +220,7 @@ func (o Style) sign(l lineLook, frame int) span {
 }
 
 // text is what a line says.
-func (l *boardLine) text(look lineLook, now time.Time) string {
+func (l *boardLine) text(look lineStyle, now time.Time) string {
 	switch look {
 	case lineRunning:
 		if len(l.running) == 0 {
@@ -265,14 +265,14 @@ func (l *boardLine) doing(now time.Time) string {
 	return text
 }
 
-func (l *boardLine) percent(look lineLook) string {
+func (l *boardLine) percent(look lineStyle) string {
 	if n := len(l.running); look == lineRunning && n > 0 && l.running[n-1].percent >= 0 {
 		return fmt.Sprintf("%d %%", min(l.running[n-1].percent, 100))
 	}
 	return ""
 }
 
-func (l *boardLine) elapsed(look lineLook, now time.Time) string {
+func (l *boardLine) elapsed(look lineStyle, now time.Time) string {
 	switch {
 	case l.begun.IsZero() || look == lineWaiting:
 		return ""

@@ -69,7 +69,7 @@ func CheckText(w io.Writer, c engine.CheckResult, o Style) error {
 		rows = append(rows, []string{state, age, cmp.Or(v.MountPoint, "-"), cmp.Or(v.SnapshotID, "-"), cmp.Or(v.VolumeID, "any"), cmp.Or(v.InstanceID, "-"), v.Subject})
 	}
 	slices.SortStableFunc(rows, func(a, b []string) int { return cmp.Compare(a[0], b[0]) }) // GAP before ok
-	if err := Verdicts(w, []string{"STATE", "AGE", "MOUNT POINT", "SNAPSHOT", "VOLUME", "INSTANCE", "SNAPSHOTTER"}, rows, gaps, "gap", o); err != nil {
+	if err := CheckTable(w, []string{"STATE", "AGE", "MOUNT POINT", "SNAPSHOT", "VOLUME", "INSTANCE", "SNAPSHOTTER"}, rows, gaps, "gap", o); err != nil {
 		return err
 	}
 	if len(gaps) > 0 {

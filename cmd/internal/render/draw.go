@@ -7,7 +7,7 @@ import (
 
 // A rowView is one line of the board, before it is fitted to a terminal.
 type rowView struct {
-	look    lineLook
+	style   lineStyle
 	label   string
 	text    string
 	percent string
@@ -50,7 +50,7 @@ func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []dra
 
 // row lays one line out: sign, label, text, percent, elapsed.
 func (o Style) row(r rowView, labels, limit, frame int) []span {
-	spans := []span{o.sign(r.look, frame), {text: " "}, {pad(o.cut(r.label, labels), labels), bold}, {text: "  "}}
+	spans := []span{o.sign(r.style, frame), {text: " "}, {pad(o.cut(r.label, labels), labels), bold}, {text: "  "}}
 	right := fmt.Sprintf("  %5s  %10s", r.percent, r.elapsed)
 	room := max(width(r.text), 40)
 	if limit > 0 {
@@ -60,7 +60,7 @@ func (o Style) row(r rowView, labels, limit, frame int) []span {
 		right, room = "", limit-spanWidth(spans)
 	}
 	c := plain
-	if r.look == lineFailed {
+	if r.style == lineFailed {
 		c = red
 	}
 	return append(spans, span{pad(o.cut(r.text, room), room), c}, span{right, dim})
@@ -70,9 +70,9 @@ func (o Style) row(r rowView, labels, limit, frame int) []span {
 func (b *board) rows(now time.Time, over bool) []rowView {
 	var rows []rowView
 	all := *b.whole
-	looks := map[lineLook]int{}
+	looks := map[lineStyle]int{}
 	for _, l := range b.lines {
-		look := l.look(now, over)
+		look := l.style(now, over)
 		rows = append(rows, l.row(look, now))
 		looks[look]++
 		all.total, all.settled, all.undone = all.total+l.total, all.settled+l.settled, all.undone+l.undone
@@ -83,7 +83,7 @@ func (b *board) rows(now time.Time, over bool) []rowView {
 			all.ended = l.ended
 		}
 	}
-	look := all.look(now, over)
+	look := all.style(now, over)
 	unsettled := all.settled < all.total || all.undone > 0
 	switch {
 	case look == lineFailed:
@@ -95,7 +95,7 @@ func (b *board) rows(now time.Time, over bool) []rowView {
 	return append([]rowView{all.row(look, now)}, rows...)
 }
 
-func (l *boardLine) row(look lineLook, now time.Time) rowView {
+func (l *boardLine) row(look lineStyle, now time.Time) rowView {
 	return rowView{look, l.label, l.text(look, now), l.percent(look), l.elapsed(look, now)}
 }
 
@@ -109,7 +109,7 @@ func choose(rows []rowView, height int) (shown []rowView, hidden string) {
 	take := map[int]bool{0: true}
 	for look := lineRunning; look <= lineWaiting; look++ {
 		for i, r := range rows {
-			if left > 0 && i > 0 && r.look == look {
+			if left > 0 && i > 0 && r.style == look {
 				take[i] = true
 				left--
 			}
@@ -121,7 +121,7 @@ func choose(rows []rowView, height int) (shown []rowView, hidden string) {
 			shown = append(shown, r)
 			continue
 		}
-		if more++; r.look == lineDone {
+		if more++; r.style == lineDone {
 			done++
 		}
 	}

@@ -12,7 +12,7 @@ import (
 func Error(w io.Writer, err error, hint string, o Style) error {
 	p := page{style: o}
 	if hint == "" {
-		hint = plan.VerdictOf(err).Hint
+		hint = plan.ActionOf(err).Hint
 	}
 	p.lines("", o.paint(red, "error:")+" "+o.Flags.Repeat(cleanLines(err.Error())))
 	p.hint("  ", hint)

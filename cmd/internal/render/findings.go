@@ -19,9 +19,9 @@ func Findings(w io.Writer, all []engine.Finding, o Style) error {
 	for _, f := range all {
 		count[f.Level]++
 		c := map[engine.Level]colour{engine.OK: green, engine.Warn: yellow, engine.Fail: red}[f.Level]
-		line := []span{{pad(string(f.Level), 4) + "  ", c}, {text: pad(clean(f.Check), widest) + "  "}, {text: clean(f.Says)}}
-		if f.Mend != "" {
-			line = append(line, span{o.pick(" → ", " -> "), cyan}, span{text: o.Flags.Repeat(clean(f.Mend))})
+		line := []span{{pad(string(f.Level), 4) + "  ", c}, {text: pad(clean(f.Check), widest) + "  "}, {text: clean(f.Message)}}
+		if f.Fix != "" {
+			line = append(line, span{o.pick(" → ", " -> "), cyan}, span{text: o.Flags.Repeat(clean(f.Fix))})
 		}
 		p.full(line...)
 	}
@@ -33,7 +33,7 @@ func Findings(w io.Writer, all []engine.Finding, o Style) error {
 func FindingsJSON(w io.Writer, all []engine.Finding, flags Flags) error {
 	all = append([]engine.Finding{}, all...)
 	for i := range all {
-		all[i].Mend = flags.Repeat(all[i].Mend)
+		all[i].Fix = flags.Repeat(all[i].Fix)
 	}
 	return JSON(w, all)
 }

@@ -23,7 +23,7 @@ type logProgress struct {
 }
 
 // Window has nothing to hold: the runner tells no events while a section is
-// open, and the logger writes through a Hold.
+// open, and the logger writes through a Buffer.
 func (l *logProgress) Window(bool) {}
 
 func (l *logProgress) Close() {}
@@ -47,8 +47,8 @@ func (l *logProgress) Event(e runner.Event) {
 	if e.Err != nil {
 		add("error", clean(e.Err.Error()))
 	}
-	switch e.What {
-	case runner.Looking:
+	switch e.Kind {
+	case runner.Observing:
 		l.log.Debug("looking", args...)
 	case runner.Starting:
 		if e.Step.Title != "" {
@@ -59,7 +59,7 @@ func (l *logProgress) Event(e runner.Event) {
 			return
 		}
 		l.log.Info("started", args...)
-	case runner.Advancing:
+	case runner.Progressing:
 		if e.Progress.Percent >= 0 {
 			add("percent", e.Progress.Percent)
 		}
@@ -97,7 +97,7 @@ func (l *logProgress) settled(e runner.Event, args []any) {
 			}
 		}
 	}
-	switch e.What {
+	switch e.Kind {
 	case runner.Finished:
 		if e.Record.Adopted() {
 			add("adopted", true)
@@ -114,13 +114,13 @@ func (l *logProgress) settled(e runner.Event, args []any) {
 		l.log.Error("failed", args...)
 	case runner.Skipping:
 		l.log.Info("skipped", args...)
-	case runner.UndidStep:
+	case runner.Undone:
 		if e.Record.Undo == journal.Kept {
 			l.log.Warn("kept", args...)
 			return
 		}
 		l.log.Info("undone", args...)
 	default:
-		l.log.Info(string(e.What), args...)
+		l.log.Info(string(e.Kind), args...)
 	}
 }

@@ -104,7 +104,7 @@ func TestPlanJSONCarriesThePlanAndThePreviews(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
 		t.Fatal(err)
 	}
-	back.Plan.Schema, back.Resumption = p.Schema, p.Resumption
+	back.Plan.Schema, back.ResumePolicy = p.Schema, p.ResumePolicy
 	for _, s := range back.Steps {
 		if len(s.In) > 0 {
 			var compact bytes.Buffer
@@ -126,7 +126,7 @@ func TestPlanJSONCarriesThePlanAndThePreviews(t *testing.T) {
 func TestOutputThatFailsIsAnErrorAndNoPanic(t *testing.T) {
 	p := mountPlan(t)
 	e := failedEnd(p)
-	s := story(p)
+	s := showRun(p)
 	for name, render := range map[string]func(io.Writer) error{
 		"tree":    func(w io.Writer) error { return PlanTree(w, p, nil, pretty) },
 		"json":    func(w io.Writer) error { return PlanJSON(w, p, nil) },
@@ -138,7 +138,7 @@ func TestOutputThatFailsIsAnErrorAndNoPanic(t *testing.T) {
 		"table":   func(w io.Writer) error { return Table(w, []string{"A"}, [][]string{{"b"}}, pretty) },
 		"error":   func(w io.Writer) error { return Error(w, io.EOF, "", pretty) },
 	} {
-		if render(&failing{}) == nil {
+		if render(&failingWriter{}) == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -21,20 +21,20 @@ type Progress interface {
 	Close()
 }
 
-// A Hold is a writer that keeps what is written in memory while an atomic
+// A Buffer is a writer that keeps what is written in memory while an atomic
 // section is open, and passes it on afterwards. A log writes through one.
-type Hold struct {
+type Buffer struct {
 	mu   sync.Mutex
 	w    io.Writer
 	open bool
 	kept bytes.Buffer
 }
 
-// NewHold returns a Hold that passes on to w.
-func NewHold(w io.Writer) *Hold { return &Hold{w: w} }
+// NewBuffer returns a Buffer that passes on to w.
+func NewBuffer(w io.Writer) *Buffer { return &Buffer{w: w} }
 
 // Write never fails while the section is open.
-func (h *Hold) Write(b []byte) (int, error) {
+func (h *Buffer) Write(b []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.open {
@@ -45,7 +45,7 @@ func (h *Hold) Write(b []byte) (int, error) {
 
 // redirect passes on to w from now on, and returns what it passed on to.
 // Nothing is passed on while between runs.
-func (h *Hold) redirect(w io.Writer, between func()) io.Writer {
+func (h *Buffer) redirect(w io.Writer, between func()) io.Writer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	between()
@@ -54,8 +54,8 @@ func (h *Hold) redirect(w io.Writer, between func()) io.Writer {
 	return old
 }
 
-// Window opens or ends the holding. It waits for a write under way.
-func (h *Hold) Window(open bool) {
+// Hold opens or ends the holding. It waits for a write under way.
+func (h *Buffer) Hold(open bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.open = open

@@ -26,11 +26,11 @@ type player struct {
 	now  time.Time
 }
 
-func (y *player) tell(what runner.What, id plan.StepID, more ...func(*runner.Event)) {
+func (y *player) tell(what runner.EventKind, id plan.StepID, more ...func(*runner.Event)) {
 	y.t.Helper()
 	for i := range y.plan.Steps {
 		if y.plan.Steps[i].ID == id {
-			e := runner.Event{At: y.now, Step: &y.plan.Steps[i], What: what}
+			e := runner.Event{At: y.now, Step: &y.plan.Steps[i], Kind: what}
 			for _, f := range more {
 				f(&e)
 			}
@@ -62,17 +62,17 @@ func (y *player) failingMount() {
 	y.tell(runner.Starting, "create-volume:/srv")
 	y.tell(runner.Starting, "create-volume:/srv/db")
 	y.tell(runner.Finished, "create-volume:/srv/db")
-	y.tell(runner.Advancing, "create-volume:/srv", percent(42, "creating"))
-	y.tell(runner.Looking, "attach:/srv/db")
+	y.tell(runner.Progressing, "create-volume:/srv", percent(42, "creating"))
+	y.tell(runner.Observing, "attach:/srv/db")
 	y.tell(runner.Retrying, "attach:/srv/db", because("RequestLimitExceeded\n\x1b[2J"), wait(4*time.Second))
 }
 
 func (y *player) rest() {
 	y.tell(runner.Finished, "create-volume:/srv", record(done(3, 8, "", `{"volume_id":"vol-0aaa","snapshot_id":"snap-0abc"}`)))
 	for _, id := range []plan.StepID{"attach:/srv", "mount:/srv"} {
-		y.tell(runner.Looking, id)
+		y.tell(runner.Observing, id)
 		y.tell(runner.Starting, id)
-		y.tell(runner.Finished, id, record(journal.Record{Seen: plan.AsWanted, Note: "is there"}))
+		y.tell(runner.Finished, id, record(journal.Record{Seen: plan.Satisfied, Note: "is there"}))
 	}
 	y.tell(runner.Failing, "attach:/srv/db", because("the name is in use"), record(journal.Record{Hint: "detach it", Attempts: 3}))
 	y.tell(runner.Skipping, "mount:/srv/db", record(journal.Record{Note: "attach:/srv/db did not succeed"}))
@@ -94,7 +94,7 @@ func (b boardPlayer) Event(e runner.Event) { b.apply(e) }
 func (boardPlayer) Window(bool)            {}
 func (boardPlayer) Close()                 {}
 
-func TestTheBoardTellsWhatEachLaneIsDoing(t *testing.T) {
+func TestTheBoardShowsWhatEachLaneIsDoing(t *testing.T) {
 	p := mountPlan(t)
 	b := newBoard(p, nil)
 	y := &player{t, p, boardPlayer{b}, t0}
@@ -118,8 +118,8 @@ func TestTheBoardTellsWhatEachLaneIsDoing(t *testing.T) {
 	y = &player{t, p, boardPlayer{b}, t0}
 	y.tell(runner.Undoing, "create-volume:/srv/db")
 	show("board-3-undoing.txt", false, style, 0)
-	y.tell(runner.UndidStep, "create-volume:/srv/db")
-	y.tell(runner.UndidStep, "create-volume:/srv", record(journal.Record{Undo: journal.Kept, Note: "vol-0aaa held data and is kept"}))
+	y.tell(runner.Undone, "create-volume:/srv/db")
+	y.tell(runner.Undone, "create-volume:/srv", record(journal.Record{Undo: journal.Kept, Note: "vol-0aaa held data and is kept"}))
 	show("board-3-undone.txt", true, style, 0)
 }
 
@@ -139,9 +139,9 @@ func TestNoLineOfTheBoardReachesTheLastColumn(t *testing.T) {
 	}
 }
 
-func TestALowTerminalShowsTheLanesThatMatter(t *testing.T) {
+func TestAShortTerminalShowsTheActiveLanes(t *testing.T) {
 	for height := 1; height <= 6; height++ {
-		rows := []rowView{{look: lineRunning}, {look: lineDone}, {look: lineWaiting}, {look: lineFailed}, {look: lineRunning}, {look: lineDone}, {look: lineRunning}}
+		rows := []rowView{{style: lineRunning}, {style: lineDone}, {style: lineWaiting}, {style: lineFailed}, {style: lineRunning}, {style: lineDone}, {style: lineRunning}}
 		shown, hidden := choose(rows, height)
 		lines := len(shown)
 		if hidden != "" {
@@ -150,21 +150,21 @@ func TestALowTerminalShowsTheLanesThatMatter(t *testing.T) {
 		if lines > height {
 			t.Errorf("height %d: %d lines", height, lines)
 		}
-		if height == 4 && (hidden != "and 4 more, 2 of them done" || shown[1].look != lineRunning || shown[2].look != lineRunning) {
+		if height == 4 && (hidden != "and 4 more, 2 of them done" || shown[1].style != lineRunning || shown[2].style != lineRunning) {
 			t.Errorf("height 4: %v, %q", shown, hidden)
 		}
 	}
 }
 
 // An output that can be made to block and counts its bytes.
-type valve struct {
+type blockingWriter struct {
 	mu      sync.Mutex
 	n       int
 	closed  chan struct{} // while not nil, writes wait for it
 	failing bool
 }
 
-func (v *valve) Write(b []byte) (int, error) {
+func (v *blockingWriter) Write(b []byte) (int, error) {
 	v.mu.Lock()
 	closed := v.closed
 	v.n += len(b)
@@ -179,7 +179,7 @@ func (v *valve) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (v *valve) written() int {
+func (v *blockingWriter) written() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.n
@@ -187,7 +187,7 @@ func (v *valve) written() int {
 
 func TestNothingIsWrittenWhileAnAtomicSectionIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := &valve{}
+		out := &blockingWriter{}
 		p := snapshotPlan(t)
 		term := NewTerminal(out, p, nil, pretty)
 		y := &player{t, p, term, time.Now()}
@@ -219,7 +219,7 @@ func TestNothingIsWrittenWhileAnAtomicSectionIsOpen(t *testing.T) {
 
 func TestAStoppedTerminalDoesNotStopTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := &valve{closed: make(chan struct{})}
+		out := &blockingWriter{closed: make(chan struct{})}
 		p := snapshotPlan(t)
 		term := NewTerminal(out, p, nil, pretty)
 		synctest.Wait() // the first frame is stuck
@@ -242,7 +242,7 @@ func TestAStoppedTerminalDoesNotStopTheRun(t *testing.T) {
 
 func TestAClosedOutputEndsTheDrawing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := &valve{failing: true}
+		out := &blockingWriter{failing: true}
 		p := mountPlan(t)
 		term := NewTerminal(out, p, nil, pretty)
 		y := &player{t, p, term, time.Now()}
@@ -267,30 +267,30 @@ func TestAClosedOutputEndsTheDrawing(t *testing.T) {
 	})
 }
 
-func TestHoldKeepsLinesUntilTheSectionClosed(t *testing.T) {
+func TestABufferKeepsLinesUntilTheSectionClosed(t *testing.T) {
 	var out bytes.Buffer
-	h := NewHold(&out)
+	h := NewBuffer(&out)
 	write := func(s string) {
 		if _, err := io.WriteString(h, s); err != nil {
 			t.Error(err)
 		}
 	}
 	write("1")
-	h.Window(true)
+	h.Hold(true)
 	write("2")
 	write("3")
 	if out.String() != "1" {
 		t.Errorf("written while open: %q", out.String())
 	}
-	h.Window(false)
+	h.Hold(false)
 	write("4")
 	if out.String() != "1234" {
 		t.Errorf("%q, want 1234", out.String())
 	}
-	h = NewHold(&failing{})
-	h.Window(true)
+	h = NewBuffer(&failingWriter{})
+	h.Hold(true)
 	write("x")
-	h.Window(false)
+	h.Hold(false)
 	if _, err := h.Write([]byte("y")); err == nil {
 		t.Error("a failing output goes unnoticed")
 	}
@@ -305,8 +305,8 @@ func TestLogHasALinePerEventWorthOne(t *testing.T) {
 			y.failingMount()
 			y.rest()
 			y.tell(runner.Undoing, "create-volume:/srv/db")
-			y.tell(runner.UndidStep, "create-volume:/srv/db")
-			y.tell(runner.UndidStep, "create-volume:/srv", record(journal.Record{Undo: journal.Kept, Note: "vol-0aaa held data and is kept"}))
+			y.tell(runner.Undone, "create-volume:/srv/db")
+			y.tell(runner.Undone, "create-volume:/srv", record(journal.Record{Undo: journal.Kept, Note: "vol-0aaa held data and is kept"}))
 			log.Close()
 			return nil
 		})
@@ -315,7 +315,7 @@ func TestLogHasALinePerEventWorthOne(t *testing.T) {
 
 func TestALogThatFailsDoesNotPanic(t *testing.T) {
 	p := mountPlan(t)
-	log := NewLog(hclog.New(&hclog.LoggerOptions{Output: &failing{}}), "R")
+	log := NewLog(hclog.New(&hclog.LoggerOptions{Output: &failingWriter{}}), "R")
 	y := &player{t, p, log, t0}
 	y.failingMount()
 	y.rest()
@@ -339,7 +339,7 @@ func TestDetectOnAPipe(t *testing.T) {
 func TestNoLogLineIsLostWhileTheTerminalCloses(t *testing.T) {
 	for range 50 {
 		var out bytes.Buffer
-		hold := NewHold(&out)
+		hold := NewBuffer(&out)
 		term := NewTerminal(hold, snapshotPlan(t), nil, Style{})
 		var wrote sync.WaitGroup
 		wrote.Go(func() {

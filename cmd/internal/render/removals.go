@@ -8,7 +8,7 @@ import (
 
 // removals says what a clean-up came to. It is counted, not listed: there may be thousands, and the plan that was shown
 // before named each.
-func (p *page) removals(e End) {
+func (p *page) removals(e RunResult) {
 	var deleted, gone, refused, open int
 	left := [][]string{}
 	for i := range e.Plan.Steps {

@@ -16,7 +16,7 @@ func TestACleanUpIsSummedUpNotListed(t *testing.T) {
 	p := &plan.Plan{Operation: "clean snapshots", Irreversible: true}
 	records := map[plan.StepID]journal.Record{}
 	for id, r := range map[string]journal.Record{
-		"a": {State: journal.Done, Seen: plan.Absent}, "b": {State: journal.Done, Seen: plan.Absent}, "c": {State: journal.Done, Seen: plan.AsWanted},
+		"a": {State: journal.Done, Seen: plan.Absent}, "b": {State: journal.Done, Seen: plan.Absent}, "c": {State: journal.Done, Seen: plan.Satisfied},
 		"d": {State: journal.Skipped, Note: "not deleted: its tags were changed after the plan was made"}, "e": {State: journal.Failed, Error: "locked"}, "f": {},
 	} {
 		p.Lanes = append(p.Lanes, plan.Lane{ID: id})
@@ -26,7 +26,7 @@ func TestACleanUpIsSummedUpNotListed(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	end := End{End: engine.End{Run: "R", Plan: p, Result: runner.Result{Outcome: journal.RunFailed, Records: records, Done: []string{"a", "b", "c"},
+	end := RunResult{RunResult: engine.RunResult{Run: "R", Plan: p, Result: runner.Result{Outcome: journal.RunFailed, Records: records, Done: []string{"a", "b", "c"},
 		Failures: []runner.Failure{{Step: "delete-snapshot:e", Lane: "e", Err: errors.New("locked")}}}}, Now: time.Now()}
 	if err := Summary(&out, end, Style{}); err != nil {
 		t.Fatal(err)

@@ -52,14 +52,14 @@ var (
 // step is a plan step in few words: lane "" for the whole plan.
 func step(id plan.StepID, lane string, needs ...plan.StepID) plan.Step {
 	kind, _, _ := strings.Cut(string(id), ":")
-	s := plan.Step{ID: id, Kind: plan.Kind(kind), Lane: lane, Needs: needs, Look: plan.ByState, Scope: plan.Cloud}
+	s := plan.Step{ID: id, Kind: plan.Kind(kind), Lane: lane, Needs: needs, ObserveBy: plan.ByState, Scope: plan.Cloud}
 	switch kind {
 	case "find-volume", "find-snapshot":
-		s.ReadOnly, s.Look = true, ""
+		s.ReadOnly, s.ObserveBy = true, ""
 	case "create-volume", "snapshot":
-		s.Look = plan.ByToken
+		s.ObserveBy = plan.ByToken
 	case "hook":
-		s.Look = plan.Blind
+		s.ObserveBy = plan.Blind
 	}
 	return s
 }
@@ -67,7 +67,7 @@ func step(id plan.StepID, lane string, needs ...plan.StepID) plan.Step {
 // mountPlan mounts /srv, and /srv/db inside it, between two hooks.
 func mountPlan(t *testing.T) *plan.Plan {
 	t.Helper()
-	p := &plan.Plan{Schema: plan.Schema, Operation: "mount", Snapshotter: "solr", Instance: "i-0c2d", Resumption: plan.Continue,
+	p := &plan.Plan{Schema: plan.Schema, Operation: "mount", Snapshotter: "solr", Instance: "i-0c2d", ResumePolicy: plan.ResumeAnyBoot,
 		Lanes: []plan.Lane{{ID: "/srv", Claims: []string{"mount:/srv", "device:/dev/sdf"}, Facts: plan.Facts{MountPoint: "/srv", Device: "/dev/sdf"}},
 			{ID: "/srv/db", Claims: []string{"mount:/srv/db"}, Facts: plan.Facts{MountPoint: "/srv/db", Device: "/dev/sdg"}}},
 		Sections: []plan.Section{{ID: "mounts", Kind: plan.Bracket, Open: "hook:pre_mounts", Close: plan.Closers{"hook:post_mounts"}}},
@@ -108,7 +108,7 @@ func mountPlan(t *testing.T) *plan.Plan {
 // snapshotPlan freezes /a and /b together.
 func snapshotPlan(t *testing.T) *plan.Plan {
 	t.Helper()
-	p := &plan.Plan{Schema: plan.Schema, Operation: "snapshot", Snapshotter: "postgres", Instance: "i-0c2d", Resumption: plan.ContinueThisBoot,
+	p := &plan.Plan{Schema: plan.Schema, Operation: "snapshot", Snapshotter: "postgres", Instance: "i-0c2d", ResumePolicy: plan.ResumeThisBoot,
 		Lanes:    []plan.Lane{{ID: "/a"}, {ID: "/b"}},
 		Sections: []plan.Section{{ID: "frozen", Kind: plan.Atomic, Open: "freeze", Body: []plan.StepID{"snapshot"}, Close: plan.Closers{"thaw"}}},
 	}
@@ -188,7 +188,7 @@ func failedMount() map[plan.StepID]journal.Record {
 	failed.State, failed.Attempts, failed.Error, failed.EverDone = journal.Failed, 3, "cannot attach vol-0bbb to i-0c2d as /dev/sdg: the name is in use by vol-0e3f", false
 	failed.Hint = "detach vol-0e3f, or choose another device name"
 	adopted := done(1, 1, "", `{"volume_id":"vol-0aaa"}`)
-	adopted.Seen = plan.AsWanted
+	adopted.Seen = plan.Satisfied
 	hook := done(103, 2, "", "")
 	hook.State, hook.Error = journal.Failed, "exit status 3"
 	return map[plan.StepID]journal.Record{
@@ -206,19 +206,19 @@ func failedMount() map[plan.StepID]journal.Record {
 	}
 }
 
-func failedEnd(p *plan.Plan) End {
+func failedEnd(p *plan.Plan) RunResult {
 	records := failedMount()
 	f := records["attach:/srv/db"]
-	return End{End: engine.End{Run: "20260301T040000000-a1b2", Plan: p, Took: 105 * time.Second, Result: runner.Result{
-		Outcome: journal.RunFailed, Records: records, Done: []string{"/srv"}, Unwell: []string{"/srv/db"},
+	return RunResult{RunResult: engine.RunResult{Run: "20260301T040000000-a1b2", Plan: p, Took: 105 * time.Second, Result: runner.Result{
+		Outcome: journal.RunFailed, Records: records, Done: []string{"/srv"}, FailedLanes: []string{"/srv/db"},
 		Failures: []runner.Failure{{Step: "attach:/srv/db", Lane: "/srv/db", Err: errors.New(f.Error), Hint: f.Hint}},
 	}}, Now: t0.Add(105 * time.Second)}
 }
 
 // A failing writer takes some bytes and then no more.
-type failing struct{ left int }
+type failingWriter struct{ left int }
 
-func (f *failing) Write(b []byte) (int, error) {
+func (f *failingWriter) Write(b []byte) (int, error) {
 	if f.left -= len(b); f.left < 0 {
 		return 0, errors.New("broken pipe")
 	}

@@ -16,8 +16,8 @@ import (
 	"snaptastic/runner"
 )
 
-func story(p *plan.Plan) Story {
-	return Story{Story: engine.Story{Plan: p, Records: failedMount(), Summary: journal.Summary{
+func showRun(p *plan.Plan) Details {
+	return Details{RunDetails: engine.RunDetails{Plan: p, Records: failedMount(), Summary: journal.Summary{
 		Meta: journal.Meta{Run: "20260301T040000000-a1b2", Version: "1.2.0", InstanceID: "i-0c2d", BootID: "5e1f", Digest: "d1ge57",
 			Created: t0, Ended: t0.Add(105 * time.Second), Outcome: journal.RunFailed, Error: "cannot attach vol-0bbb"},
 		Operation: "mount", Snapshotter: "solr", Claims: []string{"mount:/srv/db"}}}}
@@ -43,7 +43,7 @@ func TestSummary(t *testing.T) {
 	kept.Records["create-volume:/srv/db"] = r
 	golden(t, "summary-rolled-back.txt", func(w io.Writer) error { return Summary(w, kept, pretty) })
 
-	snap := End{End: engine.End{Run: "20260301T040000000-c3d4", Plan: snapshotPlan(t), Took: 3 * time.Second, Result: runner.Result{Outcome: journal.RunDone,
+	snap := RunResult{RunResult: engine.RunResult{Run: "20260301T040000000-c3d4", Plan: snapshotPlan(t), Took: 3 * time.Second, Result: runner.Result{Outcome: journal.RunDone,
 		Records: map[plan.StepID]journal.Record{
 			"find-volume:/a": done(0, 0, "", `{"volume_id":"vol-0aaa","device":"/dev/sdf","mount_point":"/a","snapshot_id":"snap-0old"}`),
 			"find-volume:/b": done(0, 0, "", `{"volume_id":"vol-0bbb","device":"/dev/sdg","mount_point":"/b"}`),
@@ -70,7 +70,7 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-func TestWhatTheOperatorIsToldToTypeNext(t *testing.T) {
+func TestNextCommands(t *testing.T) {
 	for _, c := range []struct {
 		outcome  journal.Outcome
 		rollback bool
@@ -85,7 +85,7 @@ func TestWhatTheOperatorIsToldToTypeNext(t *testing.T) {
 		{journal.RunFailed, true, true, "could not be rolled back in full|rollback R"},
 		{journal.Interrupted, true, false, "was interrupted while rolling back|rollback R"},
 	} {
-		e := End{End: engine.End{Run: "R", Plan: mountPlan(t), Rollback: c.rollback, Result: runner.Result{Outcome: c.outcome}}}
+		e := RunResult{RunResult: engine.RunResult{Run: "R", Plan: mountPlan(t), Rollback: c.rollback, Result: runner.Result{Outcome: c.outcome}}}
 		if c.failed {
 			e.Result.Failures = []runner.Failure{{Step: "mount:/srv", Err: io.EOF}}
 		}
@@ -103,10 +103,10 @@ func TestWhatTheOperatorIsToldToTypeNext(t *testing.T) {
 func TestNothingRunsOnceARunIsInterrupted(t *testing.T) {
 	records := map[plan.StepID]journal.Record{"attach:/srv/db": {State: journal.Started, StartedAt: t0}}
 	var end, show bytes.Buffer
-	if err := Summary(&end, End{End: engine.End{Run: "R", Plan: mountPlan(t), Result: runner.Result{Outcome: journal.Interrupted, Records: records}}, Now: t0}, Style{}); err != nil {
+	if err := Summary(&end, RunResult{RunResult: engine.RunResult{Run: "R", Plan: mountPlan(t), Result: runner.Result{Outcome: journal.Interrupted, Records: records}}, Now: t0}, Style{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := Status(&show, Story{Story: engine.Story{Summary: journal.Summary{Meta: journal.Meta{Run: "R", Created: t0}}, Plan: mountPlan(t), Records: records}}, t0, Style{}); err != nil {
+	if err := Status(&show, Details{RunDetails: engine.RunDetails{Summary: journal.Summary{Meta: journal.Meta{Run: "R", Created: t0}}, Plan: mountPlan(t), Records: records}}, t0, Style{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{"summary": end.String(), "status": show.String()} {
@@ -161,8 +161,8 @@ func TestRuns(t *testing.T) {
 	}
 	var states []engine.RunState
 	for _, r := range runs {
-		r.BootID, r.Resumption = "one", map[string]plan.Resumption{"mount": plan.Continue, "snapshot": plan.ContinueThisBoot}[r.Operation]
-		states = append(states, engine.RunState{Summary: r, Decision: engine.Decide(engine.ToResume, r, engine.Here{Boot: "two"})})
+		r.BootID, r.ResumePolicy = "one", map[string]plan.ResumePolicy{"mount": plan.ResumeAnyBoot, "snapshot": plan.ResumeThisBoot}[r.Operation]
+		states = append(states, engine.RunState{Summary: r, Decision: engine.Decide(engine.ToResume, r, engine.Situation{Boot: "two"})})
 	}
 	golden(t, "runs.txt", func(w io.Writer) error { return Runs(w, states, t0, pretty) })
 	golden(t, "runs.json", func(w io.Writer) error { return RunsJSON(w, states) })
@@ -171,7 +171,7 @@ func TestRuns(t *testing.T) {
 }
 
 func TestShowAndStatus(t *testing.T) {
-	s := story(mountPlan(t))
+	s := showRun(mountPlan(t))
 	now := t0.Add(2 * time.Hour)
 	golden(t, "show-failed.txt", func(w io.Writer) error { return Show(w, s, now, Style{Unicode: true, Width: 160}) })
 	golden(t, "show-failed.json", func(w io.Writer) error { return ShowJSON(w, s, now) })
@@ -187,7 +187,7 @@ func TestShowAndStatus(t *testing.T) {
 }
 
 func TestShowJSONGivesRecordsBack(t *testing.T) {
-	s := story(mountPlan(t))
+	s := showRun(mountPlan(t))
 	var b bytes.Buffer
 	if err := ShowJSON(&b, s, t0); err != nil {
 		t.Fatal(err)

@@ -10,15 +10,15 @@ import (
 	"snaptastic/plan"
 )
 
-// A Story is a run with all that its journal knows, and what it takes to print it.
-type Story struct {
-	engine.Story
+// Details are a run with all that its journal knows, and what it takes to print it.
+type Details struct {
+	engine.RunDetails
 	Flags Flags // to be repeated in the commands that go on with it
 }
 
 // Show prints everything about one run: its head, its volumes, and each step
 // with state, tries, time, ids, token and error.
-func Show(w io.Writer, s Story, now time.Time, o Style) error {
+func Show(w io.Writer, s Details, now time.Time, o Style) error {
 	p := page{style: o}
 	p.head(s, now)
 	p.text("")
@@ -32,7 +32,7 @@ func Show(w io.Writer, s Story, now time.Time, o Style) error {
 }
 
 // Status prints a run in short: its head and its volumes.
-func Status(w io.Writer, s Story, now time.Time, o Style) error {
+func Status(w io.Writer, s Details, now time.Time, o Style) error {
 	p := page{style: o}
 	state := runState(s.Summary)
 	p.line(span{clean(string(s.Run)), bold}, span{text: "  " + clean(s.Plan.Operation+" "+s.Plan.Snapshotter) + "  "},
@@ -42,9 +42,9 @@ func Status(w io.Writer, s Story, now time.Time, o Style) error {
 	return p.writeTo(w)
 }
 
-func (s Story) back() bool { return s.RollingBack || s.Outcome == journal.RolledBack }
+func (s Details) back() bool { return s.RollingBack || s.Outcome == journal.RolledBack }
 
-func (s Story) timing(now time.Time) string {
+func (s Details) timing(now time.Time) string {
 	if s.Created.IsZero() {
 		return ""
 	}
@@ -55,7 +55,7 @@ func (s Story) timing(now time.Time) string {
 	return began + ", took " + runTook(s.Meta)
 }
 
-func (p *page) head(s Story, now time.Time) {
+func (p *page) head(s Details, now time.Time) {
 	state := runState(s.Summary)
 	field := func(name, value string, c colour) {
 		if value != "" {
@@ -91,7 +91,7 @@ func (p *page) head(s Story, now time.Time) {
 
 // steps adds the table of steps, then what went wrong: errors are read in
 // full, a table would cut them.
-func (p *page) steps(s Story, now time.Time) {
+func (p *page) steps(s Details, now time.Time) {
 	var rows [][]string
 	var colours []colour
 	for i := range s.Plan.Steps {
@@ -129,7 +129,7 @@ func (p *page) steps(s Story, now time.Time) {
 	}
 }
 
-func (p *page) next(s Story) {
+func (p *page) next(s Details) {
 	if s.Live || s.Damaged {
 		return
 	}
@@ -185,18 +185,18 @@ func stepTook(r journal.Record, now time.Time) string {
 	return Took(active(r, now))
 }
 
-type storyView struct {
+type detailsView struct {
 	journal.Summary
 	State    string         `json:"state"`
 	Instance string         `json:"instance"`
 	Lanes    []laneView     `json:"lanes"`
 	Freezes  []freezeView   `json:"freezes,omitempty"`
-	Steps    []storyStep    `json:"steps"`
+	Steps    []stepDetails  `json:"steps"`
 	Sections []plan.Section `json:"sections"`
 	Next     []nextCommand  `json:"next"`
 }
 
-type storyStep struct {
+type stepDetails struct {
 	ID       plan.StepID `json:"id"`
 	Kind     plan.Kind   `json:"kind"`
 	Lane     string      `json:"lane,omitempty"`
@@ -208,17 +208,17 @@ type storyStep struct {
 }
 
 // ShowJSON writes the same facts for programs.
-func ShowJSON(w io.Writer, s Story, now time.Time) error { return JSON(w, s.view(now)) }
+func ShowJSON(w io.Writer, s Details, now time.Time) error { return JSON(w, s.view(now)) }
 
 // clock is the time until which steps without an end are under way: none in a run that no process is at.
-func (s Story) clock(now time.Time) time.Time {
+func (s Details) clock(now time.Time) time.Time {
 	if s.Live {
 		return now
 	}
 	return time.Time{}
 }
 
-func (s Story) lanes(now time.Time) []laneView {
+func (s Details) lanes(now time.Time) []laneView {
 	views := lanesOf(s.Plan, s.Records, s.clock(now), s.back())
 	if s.Live {
 		return views
@@ -226,9 +226,9 @@ func (s Story) lanes(now time.Time) []laneView {
 	return atRest(views)
 }
 
-func (s Story) view(now time.Time) storyView {
-	v := storyView{Summary: inUTC(s.Summary), State: runState(s.Summary).text, Instance: s.Plan.Instance,
-		Lanes: list(s.lanes(now)), Freezes: freezesOf(s.Plan, s.Records), Sections: list(s.Plan.Sections), Steps: []storyStep{}, Next: []nextCommand{}}
+func (s Details) view(now time.Time) detailsView {
+	v := detailsView{Summary: inUTC(s.Summary), State: runState(s.Summary).text, Instance: s.Plan.Instance,
+		Lanes: list(s.lanes(now)), Freezes: freezesOf(s.Plan, s.Records), Sections: list(s.Plan.Sections), Steps: []stepDetails{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
 		v.Next = list(commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack, s.Flags))
@@ -238,7 +238,7 @@ func (s Story) view(now time.Time) storyView {
 		r := s.Records[st.ID]
 		r.StartedAt, r.EndedAt = r.StartedAt.UTC(), r.EndedAt.UTC()
 		r.Input, r.Before, r.Output = inSeconds(r.Input), inSeconds(r.Before), inSeconds(r.Output)
-		step := storyStep{ID: st.ID, Kind: st.Kind, Lane: st.Lane, Title: st.Title, ReadOnly: st.ReadOnly, Record: r, State: r.State}
+		step := stepDetails{ID: st.ID, Kind: st.Kind, Lane: st.Lane, Title: st.Title, ReadOnly: st.ReadOnly, Record: r, State: r.State}
 		if r.State == "" {
 			step.State = "pending"
 		}

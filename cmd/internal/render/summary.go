@@ -14,26 +14,26 @@ import (
 	"snaptastic/plan"
 )
 
-// An End is a run that came to rest, with what it takes to print it.
-type End struct {
-	engine.End
+// RunResult is a run that came to rest, with what it takes to print it.
+type RunResult struct {
+	engine.RunResult
 	Records map[plan.StepID]journal.Record // nil for the result's own
 	Now     time.Time
 	Flags   Flags // to be repeated in the commands that go on with it
 }
 
-func (e End) records() map[plan.StepID]journal.Record {
+func (e RunResult) records() map[plan.StepID]journal.Record {
 	if e.Records != nil {
 		return e.Records
 	}
 	return e.Result.Records
 }
 
-func (e End) back() bool { return e.Rollback || e.Result.Outcome == journal.RolledBack }
+func (e RunResult) back() bool { return e.Rollback || e.Result.Outcome == journal.RolledBack }
 
 // kept lists what remains and is billed: what a rollback did not delete, or
 // what the operation let go of.
-func (e End) kept() []string {
+func (e RunResult) kept() []string {
 	out := slices.Clone(e.Result.Kept)
 	if e.back() {
 		return out
@@ -50,7 +50,7 @@ func (e End) kept() []string {
 // Summary prints what a run came to: its volumes, the failures with what to do
 // about them, what remains and is billed, the run's id, and the commands that
 // go on with it or undo it.
-func Summary(w io.Writer, e End, o Style) error {
+func Summary(w io.Writer, e RunResult, o Style) error {
 	p := page{style: o}
 	views := atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))
 	if e.Plan.Irreversible {
@@ -77,13 +77,13 @@ func Summary(w io.Writer, e End, o Style) error {
 	if p.Len() > 0 {
 		p.text("")
 	}
-	p.verdict(e)
+	p.outcome(e)
 	return p.writeTo(w)
 }
 
 // remarks say what is no failure and yet worth knowing: lanes left alone,
 // failures that do not count, what a step chose and why.
-func (p *page) remarks(e End, views []laneView) {
+func (p *page) remarks(e RunResult, views []laneView) {
 	gap := p.Len() > 0
 	remark := func(word, about, text string) {
 		if text = clean(text); text != "" {
@@ -126,7 +126,7 @@ func (p *page) remarks(e End, views []laneView) {
 	}
 }
 
-func (p *page) failures(e End) {
+func (p *page) failures(e RunResult) {
 	for _, f := range e.Result.Failures {
 		p.text("")
 		what := "failed"
@@ -149,8 +149,8 @@ func (p *page) failures(e End) {
 	}
 }
 
-// verdict is how it ended and what the operator can type next.
-func (p *page) verdict(e End) {
+// outcome is how it ended and what the operator can type next.
+func (p *page) outcome(e RunResult) {
 	sentence, c := e.sentence()
 	p.full(span{"run " + clean(string(e.Run)), bold}, span{text: " "}, span{sentence, c}, span{", took " + Took(e.Took), dim})
 	for _, cmd := range e.commands() {
@@ -158,7 +158,7 @@ func (p *page) verdict(e End) {
 	}
 }
 
-func (e End) sentence() (string, colour) {
+func (e RunResult) sentence() (string, colour) {
 	failed := len(e.Result.Failures) > 0
 	switch e.Result.Outcome {
 	case journal.RunDone:
@@ -193,7 +193,7 @@ func (e End) sentence() (string, colour) {
 	return "is not finished", yellow
 }
 
-func (e End) howMuchFailed() string {
+func (e RunResult) howMuchFailed() string {
 	well := len(e.Result.Done)
 	if well == 0 {
 		return "failed"
@@ -211,7 +211,7 @@ type nextCommand struct {
 	Command string `json:"command"`
 }
 
-func (e End) commands() []nextCommand {
+func (e RunResult) commands() []nextCommand {
 	if lost := (*journal.LostError)(nil); e.Undoing || errors.As(e.Result.Err, &lost) {
 		return nil // there is nothing to go on with
 	}
@@ -261,10 +261,10 @@ type failureView struct {
 }
 
 // SummaryJSON writes the same facts for programs.
-func SummaryJSON(w io.Writer, e End) error { return JSON(w, e.view()) }
+func SummaryJSON(w io.Writer, e RunResult) error { return JSON(w, e.view()) }
 
 // SummariesJSON writes those of several runs.
-func SummariesJSON(w io.Writer, ends []End) error {
+func SummariesJSON(w io.Writer, ends []RunResult) error {
 	views := []endView{}
 	for _, e := range ends {
 		views = append(views, e.view())
@@ -272,7 +272,7 @@ func SummariesJSON(w io.Writer, ends []End) error {
 	return JSON(w, views)
 }
 
-func (e End) view() endView {
+func (e RunResult) view() endView {
 	v := endView{
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
 		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),

@@ -13,9 +13,9 @@ func Table(w io.Writer, header []string, rows [][]string, o Style) error {
 	return p.writeTo(w)
 }
 
-// Verdicts prints a table whose first column says "ok" or what is not, in colour, and below it each problem as a sentence
+// CheckTable prints a table whose first column says "ok" or what is not, in colour, and below it each problem as a sentence
 // that is not cut. what names one of them: "gap".
-func Verdicts(w io.Writer, header []string, rows [][]string, problems []string, what string, o Style) error {
+func CheckTable(w io.Writer, header []string, rows [][]string, problems []string, what string, o Style) error {
 	p := page{style: o}
 	p.table("", header, rows, func(r, c int) colour {
 		switch {

@@ -7,7 +7,7 @@ import (
 )
 
 // Whatever the width, the verdict of each row, every id and each problem is there in full.
-func TestATableNeverCutsItsVerdict(t *testing.T) {
+func TestATableNeverCutsItsResult(t *testing.T) {
 	header := []string{"STATE", "AGE", "MOUNT POINT", "SNAPSHOT", "VOLUME"}
 	long := "/srv/" + strings.Repeat("deeply/nested/", 12) + "data"
 	rows := [][]string{
@@ -17,7 +17,7 @@ func TestATableNeverCutsItsVerdict(t *testing.T) {
 	problem := long + ": its newest snapshot is 40 h old"
 	for width := 60; width <= 240; width += 5 {
 		var b bytes.Buffer
-		if err := Verdicts(&b, header, rows, []string{problem}, "gap", Style{Width: width}); err != nil {
+		if err := CheckTable(&b, header, rows, []string{problem}, "gap", Style{Width: width}); err != nil {
 			t.Fatal(err)
 		}
 		lines := strings.Split(b.String(), "\n")

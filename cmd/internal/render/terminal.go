@@ -29,10 +29,10 @@ const windowWait = time.Second
 // silent at an instant, as a freeze demands; hence this small one. One
 // goroutine writes; the run hands it state and never waits for the terminal.
 type Terminal struct {
-	out   io.Writer
-	hold  *Hold // writes above the lines while they are live; may be nil
-	style Style
-	size  func() (columns, rows int)
+	out    io.Writer
+	buffer *Buffer // writes above the lines while they are live; may be nil
+	style  Style
+	size   func() (columns, rows int)
 
 	mu     sync.Mutex
 	board  *board
@@ -40,10 +40,10 @@ type Terminal struct {
 	silent bool         // an atomic section is open
 	broken bool         // the output failed: say no more
 
-	pen  chan struct{} // whoever holds it may write
-	stop chan struct{}
-	done chan struct{}
-	once sync.Once
+	writeSem chan struct{} // whoever holds it may write
+	stop     chan struct{}
+	done     chan struct{}
+	once     sync.Once
 
 	// Whoever holds the pen has these:
 	widths []int // of the lines on the screen
@@ -51,12 +51,12 @@ type Terminal struct {
 }
 
 // NewTerminal shows a run of p that begins, or goes on, from records. Where out
-// is a Hold, what others write to it appears above the lines until Close.
+// is a Buffer, what others write to it appears above the lines until Close.
 func NewTerminal(out io.Writer, p *plan.Plan, records map[plan.StepID]journal.Record, o Style) *Terminal {
 	t := &Terminal{out: out, style: o, board: newBoard(p, records),
-		pen: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
-	if hold, ok := out.(*Hold); ok {
-		t.hold, t.out = hold, hold.redirect(t, func() {})
+		writeSem: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	if hold, ok := out.(*Buffer); ok {
+		t.buffer, t.out = hold, hold.redirect(t, func() {})
 	}
 	t.size = func() (int, int) { return o.Width, 0 }
 	if f, ok := t.out.(*os.File); ok {
@@ -99,8 +99,8 @@ func (t *Terminal) Window(open bool) {
 	over := time.NewTimer(windowWait)
 	defer over.Stop()
 	select { // a write that had begun
-	case t.pen <- struct{}{}:
-		<-t.pen
+	case t.writeSem <- struct{}{}:
+		<-t.writeSem
 	case <-over.C:
 	}
 }
@@ -109,11 +109,11 @@ func (t *Terminal) Close() {
 	t.once.Do(func() {
 		close(t.stop)
 		<-t.done
-		if t.hold == nil {
+		if t.buffer == nil {
 			t.flush()
 			return
 		}
-		t.hold.redirect(t.out, t.flush)
+		t.buffer.redirect(t.out, t.flush)
 	})
 }
 
@@ -144,8 +144,8 @@ func (t *Terminal) run() {
 
 // redraw writes one frame in one write.
 func (t *Terminal) redraw(over bool) {
-	t.pen <- struct{}{}
-	defer func() { <-t.pen }()
+	t.writeSem <- struct{}{}
+	defer func() { <-t.writeSem }()
 	frame := t.compose(over)
 	if len(frame) == 0 {
 		return

@@ -18,7 +18,7 @@ import (
 // of either can ask for more than a machine has. So each expression is counted
 // while it is evaluated: what it takes in processor time, what it makes.
 const (
-	maxThinking = time.Second     // processor time of one evaluation
+	maxCPUTime  = time.Second     // processor time of one evaluation
 	maxWaiting  = 5 * time.Second // until it is given up from outside, however busy the machine is
 	maxText     = 1 << 20         // bytes of one string
 	maxTexts    = 64 << 20        // bytes of all strings that were made
@@ -65,8 +65,8 @@ func (b *budget) fail(at hcl.Range, format string, args ...any) {
 // spend charges a value that an expression gave. A fresh one is looked at as a
 // whole; what a variable holds was when it was made.
 func (b *budget) spend(at hcl.Range, value cty.Value, fresh bool) {
-	if used := cpuTime() - b.start; used > maxThinking {
-		b.fail(at, "Evaluating the settings takes more than %s, and this was not done by then.", maxThinking)
+	if used := cpuTime() - b.start; used > maxCPUTime {
+		b.fail(at, "Evaluating the settings takes more than %s, and this was not done by then.", maxCPUTime)
 	}
 	if !fresh {
 		b.text(at, value)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-const sound = "snapshotter \"s\" {\n  volume \"/dev/sdf\" { mount_point = \"/data\" }\n}\n"
+const valid = "snapshotter \"s\" {\n  volume \"/dev/sdf\" { mount_point = \"/data\" }\n}\n"
 
 // folder is a temporary folder that nobody else may write.
 func folder(t *testing.T) string {
@@ -80,7 +80,7 @@ func TestUnreadableFile(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root reads every file")
 	}
-	path := write(t, filepath.Join(folder(t), "snaptastic.hcl"), sound)
+	path := write(t, filepath.Join(folder(t), "snaptastic.hcl"), valid)
 	chmod(t, path, 0)
 	_, err := Load([]string{path})
 	if want := "cannot read settings " + path + ": permission denied"; err == nil || err.Error() != want {
@@ -119,7 +119,7 @@ func TestAMebibyteOfGarbageIsRefusedBriefly(t *testing.T) {
 	}
 }
 
-func TestFilesThatStrangersMayWrite(t *testing.T) {
+func TestFilesThatOthersMayWriteAreRefused(t *testing.T) {
 	tests := []struct {
 		name string
 		make func(t *testing.T, path string)
@@ -141,7 +141,7 @@ func TestFilesThatStrangersMayWrite(t *testing.T) {
 		}, "it is owned by uid 12345, and its hooks run as root; run: chown 0 %s"},
 		{"a link into a folder of all", func(t *testing.T, path string) {
 			open := filepath.Join(folder(t), "open")
-			write(t, filepath.Join(open, "target"), sound)
+			write(t, filepath.Join(open, "target"), valid)
 			chmod(t, open, 0o777)
 			if err := errors.Join(os.Remove(path), os.Symlink(filepath.Join(open, "target"), path)); err != nil {
 				t.Fatal(err)
@@ -150,7 +150,7 @@ func TestFilesThatStrangersMayWrite(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			path := write(t, filepath.Join(folder(t), "snaptastic.hcl"), sound)
+			path := write(t, filepath.Join(folder(t), "snaptastic.hcl"), valid)
 			test.make(t, path)
 			f, err := Load([]string{path})
 			if test.want == "" {
@@ -186,7 +186,7 @@ func TestFindTakesTheFirstPlace(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			root := folder(t)
 			for _, name := range test.files {
-				write(t, filepath.Join(root, name), sound)
+				write(t, filepath.Join(root, name), valid)
 			}
 			getenv := func(name string) string { return map[string]string{EnvPath: test.env}[name] }
 			got, err := find(test.flag, getenv, filepath.Join(root, "here"), filepath.Join(root, "etc"))
@@ -203,7 +203,7 @@ func TestFindTakesTheFirstPlace(t *testing.T) {
 	}
 }
 
-func TestFindSaysWhereItLooked(t *testing.T) {
+func TestFindErrorListsThePathsTried(t *testing.T) {
 	root := folder(t)
 	_, err := find("", func(string) string { return "" }, root, root)
 	if !errors.Is(err, ErrNotFound) {
@@ -218,8 +218,8 @@ func TestFindSaysWhereItLooked(t *testing.T) {
 
 func TestSeveralFilesAreOneBody(t *testing.T) {
 	dir := folder(t)
-	a := write(t, filepath.Join(dir, "a.hcl"), "aws { region = \"eu-west-1\" }\nmax_hold = \"5s\"\n"+sound)
-	b := write(t, filepath.Join(dir, "b.hcl"), strings.ReplaceAll(sound, `"s"`, `"t"`))
+	a := write(t, filepath.Join(dir, "a.hcl"), "aws { region = \"eu-west-1\" }\nmax_hold = \"5s\"\n"+valid)
+	b := write(t, filepath.Join(dir, "b.hcl"), strings.ReplaceAll(valid, `"s"`, `"t"`))
 	f, err := Load([]string{a, b})
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +232,7 @@ func TestSeveralFilesAreOneBody(t *testing.T) {
 		t.Errorf("max_hold of another file is %v, want 5s", spec.MaxHold)
 	}
 
-	write(t, b, "max_hold = \"6s\"\naws {}\n"+sound)
+	write(t, b, "max_hold = \"6s\"\naws {}\n"+valid)
 	_, err = Load([]string{a, b})
 	var mistake *Error
 	if !errors.As(err, &mistake) {
@@ -246,7 +246,7 @@ func TestSeveralFilesAreOneBody(t *testing.T) {
 			t.Errorf("%s\nis not in\n%s", want, strings.Join(mistake.Lines(), "\n"))
 		}
 	}
-	write(t, b, sound)
+	write(t, b, valid)
 	if _, err = Load([]string{a, b}); err == nil || !strings.Contains(err.Error(), a+":3; names must differ") {
 		t.Errorf("got %v, want the place of the other snapshotter", err)
 	}

@@ -312,7 +312,7 @@ func TestAFailingSourceIsNoMistakeInTheFile(t *testing.T) {
 	}
 }
 
-func TestUnknownSnapshotterIsToldTheKnownOnes(t *testing.T) {
+func TestUnknownSnapshotterErrorListsTheKnownOnes(t *testing.T) {
 	_, err := parse(t, basics).Spec("postgers", Context{})
 	const want = `no snapshotter named "postgers": snaptastic.hcl has "solr" and "postgres"; did you mean "postgres"?`
 	var unknown *UnknownSnapshotter

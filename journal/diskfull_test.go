@@ -42,7 +42,7 @@ func fill(t *testing.T, s *Store) {
 		_, err = f.Write(make([]byte, 4096))
 	}
 	_ = f.Close()
-	if !NoRoom(err) {
+	if !IsDiskFull(err) {
 		t.Fatal(err)
 	}
 }
@@ -51,7 +51,7 @@ func fillInodes(t *testing.T, s *Store) {
 	t.Helper()
 	for i := 0; ; i++ {
 		err := os.WriteFile(filepath.Join(filepath.Dir(s.Dir()), fmt.Sprint("inode", i)), nil, 0o600)
-		if NoRoom(err) {
+		if IsDiskFull(err) {
 			return
 		} else if err != nil {
 			t.Fatal(err)
@@ -61,7 +61,7 @@ func fillInodes(t *testing.T, s *Store) {
 
 // A machine whose disk filled up since the last boot mounts what it has: its claims are there, and so is room for the
 // journal.
-func TestARunBeginsOnAFullDisk(t *testing.T) {
+func TestARunStartsOnAFullDisk(t *testing.T) {
 	for name, full := range map[string]func(*testing.T, *Store){"no block": fill, "no inode": fillInodes} {
 		t.Run(name, func(t *testing.T) {
 			s := smallDisk(t, "size=8m,nr_inodes=60")
@@ -89,7 +89,7 @@ func TestARunBeginsOnAFullDisk(t *testing.T) {
 			if got := j.Records()["a:v"].Generation; got != 200 {
 				t.Errorf("read back is generation %d", got)
 			}
-			if _, err := s.Begin(Meta{Run: "run-4"}, p); !NoRoom(err) { // the reserve is used up
+			if _, err := s.Begin(Meta{Run: "run-4"}, p); !IsDiskFull(err) { // the reserve is used up
 				t.Errorf("without room and reserve: %v", err)
 			}
 			if left, _ := filepath.Glob(filepath.Join(s.Dir(), "runs", "*.new")); len(left) > 0 {
@@ -100,7 +100,7 @@ func TestARunBeginsOnAFullDisk(t *testing.T) {
 }
 
 // A claim is its lock. It holds where nothing can be written.
-func TestAClaimNeedsNoWriting(t *testing.T) {
+func TestAClaimWritesNothing(t *testing.T) {
 	s := smallDisk(t, "size=1m")
 	end(t, begin(t, s, "run-1", testPlan(t, "v")), RunDone)
 	dir := filepath.Dir(s.Dir())
@@ -115,7 +115,7 @@ func TestAClaimNeedsNoWriting(t *testing.T) {
 	if _, err := s.claim("run-3", testPlan(t, "v").Claims()); !errors.As(err, new(*BusyError)) {
 		t.Errorf("a second claim: %v", err)
 	}
-	if _, err := s.Begin(Meta{Run: "run-4"}, testPlan(t, "other")); !NoRoom(err) {
+	if _, err := s.Begin(Meta{Run: "run-4"}, testPlan(t, "other")); !IsDiskFull(err) {
 		t.Errorf("a journal on a read-only disk: %v", err)
 	}
 }
@@ -212,7 +212,7 @@ func TestRunsThatEndedAreNotOpenedForWhatIsUnfinished(t *testing.T) {
 	}
 }
 
-func TestARunThatIsGoneOnWithIsUnfinishedAgain(t *testing.T) {
+func TestAResumedRunIsUnfinishedAgain(t *testing.T) {
 	s := testStore(t)
 	begin(t, s, "run-1", testPlan(t, "v")).Close()
 	if err := os.WriteFile(s.path("run-1", ".json"), []byte("{}"), 0o600); err != nil { // as of a run that had ended

@@ -28,7 +28,7 @@ func TestWhatEC2AnswersDecidesWhatTheRunnerDoes(t *testing.T) {
 	}
 	for _, c := range cases {
 		fault := fmt.Errorf("wrapped: %w", &ec2.Fault{Class: c.class, Hint: "do this", RetryAfter: 3 * time.Second})
-		for name, got := range map[string]*plan.Verdict{"verdict": plan.VerdictOf(verdict(fault)), "settling": plan.VerdictOf(settling(fault)), "section": plan.VerdictOf(sectionVerdict(fault))} {
+		for name, got := range map[string]*plan.ActionError{"verdict": plan.ActionOf(errorAction(fault)), "settling": plan.ActionOf(eventualErrorAction(fault)), "section": plan.ActionOf(sectionErrorAction(fault))} {
 			want := map[string]plan.Action{"verdict": c.anywhere, "settling": c.fresh, "section": c.section}[name]
 			if got.Action != want || got.Hint != "do this" || !errors.Is(got, errors.Unwrap(fault)) {
 				t.Errorf("%s of %s: %s, hint %q; want %s", name, c.class, got.Action, got.Hint, want)
@@ -38,18 +38,18 @@ func TestWhatEC2AnswersDecidesWhatTheRunnerDoes(t *testing.T) {
 			}
 		}
 	}
-	if v := plan.VerdictOf(sectionVerdict(&ec2.Fault{Class: ec2.RateExceeded})); v.After < snapshotPause {
+	if v := plan.ActionOf(sectionErrorAction(&ec2.Fault{Class: ec2.RateExceeded})); v.After < snapshotInterval {
 		t.Errorf("two snapshots of a volume follow each other within %s", v.After)
 	}
 	for _, code := range []string{"SnapshotCreationPerVolumeRateExceeded", "PendingSnapshotLimitExceeded", "ConcurrentSnapshotLimitExceeded", "ResourceLimitExceeded"} {
 		b := newBench(t, false, once("CreateSnapshot", code))
 		_, err := b.cloud.CreateSnapshot(t.Context(), ec2.CreateSnapshotRequest{VolumeID: "vol-0123456789abcdef0"})
-		if v := plan.VerdictOf(sectionVerdict(err)); v.Action != plan.ActRestart || v.After < snapshotPause || v.Within < 5*time.Minute {
+		if v := plan.ActionOf(sectionErrorAction(err)); v.Action != plan.ActRestart || v.After < snapshotInterval || v.Within < 5*time.Minute {
 			t.Errorf("%s: %s after %s, for %s; want to wait thawed for minutes", code, v.Action, v.After, v.Within)
 		}
 	}
 	for _, plain := range []error{nil, errors.New("no fault"), plan.Skip(&ec2.Fault{Class: ec2.Throttled})} {
-		if got := verdict(plain); got != plain {
+		if got := errorAction(plain); got != plain {
 			t.Errorf("%v became %v", plain, got)
 		}
 	}

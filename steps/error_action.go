@@ -9,59 +9,59 @@ import (
 	"snaptastic/plan"
 )
 
-// snapshotPause is how long EC2 wants between two snapshots of one volume.
+// snapshotInterval is how long EC2 wants between two snapshots of one volume.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (SnapshotCreationPerVolumeRateExceeded)
-const snapshotPause = 15 * time.Second
+const snapshotInterval = 15 * time.Second
 
-// snapshotPatience is for how long a section is opened again, thawed in between, while EC2 has too many snapshots of its
+// snapshotRetryTimeout is for how long a section is opened again, thawed in between, while EC2 has too many snapshots of its
 // volumes under way.
-const snapshotPatience = 15 * time.Minute
+const snapshotRetryTimeout = 15 * time.Minute
 
-// verdict turns what EC2 answered into what the runner is to do. Every call that goes through it is safe to repeat, as
+// errorAction turns what EC2 answered into what the runner is to do. Every call that goes through it is safe to repeat, as
 // the step looks before it acts or carries a token.
-func verdict(err error) error {
+func errorAction(err error) error {
 	fault, ok := asFault(err)
 	if !ok {
 		return err
 	}
 	switch fault.Class {
 	case ec2.Throttled, ec2.Transient, ec2.SettleLater, ec2.Ambiguous, ec2.RateExceeded:
-		return &plan.Verdict{Action: plan.ActRetry, After: fault.RetryAfter, Hint: fault.Hint, Err: err}
+		return &plan.ActionError{Action: plan.ActRetry, After: fault.RetryAfter, Hint: fault.Hint, Err: err}
 	case ec2.Canceled:
 		return err
 	}
 	return plan.Terminal(fault.Hint, err)
 }
 
-// settling is verdict for a call on something that EC2 made a moment ago and may not show everywhere yet.
-func settling(err error) error {
+// eventualErrorAction is verdict for a call on something that EC2 made a moment ago and may not show everywhere yet.
+func eventualErrorAction(err error) error {
 	if fault, ok := asFault(err); ok && fault.Class == ec2.NotFound {
 		hint := fault.Hint
 		if hint == "" {
 			hint = "this happens to encrypted volumes if the KMS key cannot be used: check the key and the role's permissions on it"
 		}
-		return &plan.Verdict{Action: plan.ActRetry, After: fault.RetryAfter, Hint: hint, Err: err}
+		return &plan.ActionError{Action: plan.ActRetry, After: fault.RetryAfter, Hint: hint, Err: err}
 	}
-	return verdict(err)
+	return errorAction(err)
 }
 
-// sectionVerdict is verdict inside a freeze: nothing is repeated there, the whole section is.
-func sectionVerdict(err error) error {
+// sectionErrorAction is verdict inside a freeze: nothing is repeated there, the whole section is.
+func sectionErrorAction(err error) error {
 	fault, ok := asFault(err)
 	if !ok {
 		return err
 	}
 	restart := func(after time.Duration) error {
-		return &plan.Verdict{Action: plan.ActRestart, After: after, Hint: fault.Hint, Err: err}
+		return &plan.ActionError{Action: plan.ActRestart, After: after, Hint: fault.Hint, Err: err}
 	}
 	switch fault.Class {
 	case ec2.RateExceeded:
-		return &plan.Verdict{Action: plan.ActRestart, After: max(fault.RetryAfter, snapshotPause), Within: snapshotPatience, Hint: fault.Hint, Err: err}
+		return &plan.ActionError{Action: plan.ActRestart, After: max(fault.RetryAfter, snapshotInterval), Within: snapshotRetryTimeout, Hint: fault.Hint, Err: err}
 	case ec2.Throttled, ec2.Transient, ec2.SettleLater:
 		return restart(fault.RetryAfter)
 	case ec2.Ambiguous:
 		// Snapshots of it may exist, and count against the rate.
-		return restart(snapshotPause)
+		return restart(snapshotInterval)
 	case ec2.Canceled:
 		return err
 	}
@@ -73,7 +73,7 @@ func asFault(err error) (*ec2.Fault, bool) {
 	if err == nil {
 		return nil, false
 	}
-	if _, passed := errors.AsType[*plan.Verdict](err); passed {
+	if _, passed := errors.AsType[*plan.ActionError](err); passed {
 		return nil, false
 	}
 	return errors.AsType[*ec2.Fault](err)
@@ -81,7 +81,7 @@ func asFault(err error) (*ec2.Fault, bool) {
 
 func notFound(err error) bool { return ec2.ClassOf(err) == ec2.NotFound }
 
-// ranOut says that the inner context reached its deadline while the outer one goes on.
-func ranOut(inner, outer context.Context) bool {
+// deadlinePassed says that the inner context reached its deadline while the outer one goes on.
+func deadlinePassed(inner, outer context.Context) bool {
 	return outer.Err() == nil && errors.Is(inner.Err(), context.DeadlineExceeded)
 }

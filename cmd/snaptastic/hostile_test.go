@@ -14,9 +14,9 @@ import (
 	"snaptastic/steps/snapset"
 )
 
-// evil is a tag that turns lines round, moves the cursor, forges a line and is
+// hostileTag is a tag that turns lines round, moves the cursor, forges a line and is
 // not even text.
-const evil = "/mnt\n/a\r\x1b[2J\u009b31m\u0085\u2028\u202eb\u2066\u200f\u061c\U000e0041\x00\x7f\xff|'=\"\\x"
+const hostileTag = "/mnt\n/a\r\x1b[2J\u009b31m\u0085\u2028\u202eb\u2066\u200f\u061c\U000e0041\x00\x7f\xff|'=\"\\x"
 
 // Tags are written by whoever may. In no format does one do more than show.
 func TestNothingPrintedMovesTurnsOrForgesALine(t *testing.T) {
@@ -29,8 +29,8 @@ func TestNothingPrintedMovesTurnsOrForgesALine(t *testing.T) {
 		}}
 	}
 	p := func(mp string) *plan.Plan {
-		b := plan.NewBuilder(plan.Plan{Operation: "mount", Snapshotter: mp, Instance: "i-1", Resumption: plan.Continue, Lanes: []plan.Lane{{ID: mp}}})
-		plan.Add(b, plan.Def[string, string]{Kind: "thing", Look: plan.ByState, Scope: plan.Cloud}, "thing", mp, plan.InLane(mp), plan.Title("mount it on %s", mp))
+		b := plan.NewBuilder(plan.Plan{Operation: "mount", Snapshotter: mp, Instance: "i-1", ResumePolicy: plan.ResumeAnyBoot, Lanes: []plan.Lane{{ID: mp}}})
+		plan.Add(b, plan.Def[string, string]{Kind: "thing", ObserveBy: plan.ByState, Scope: plan.Cloud}, "thing", mp, plan.InLane(mp), plan.Title("mount it on %s", mp))
 		out, err := b.Build()
 		if err != nil {
 			t.Fatal(err)
@@ -53,7 +53,7 @@ func TestNothingPrintedMovesTurnsOrForgesALine(t *testing.T) {
 		},
 	} {
 		var bad, good bytes.Buffer
-		if err := write(&bad, evil); err != nil {
+		if err := write(&bad, hostileTag); err != nil {
 			t.Fatal(err)
 		}
 		if err := write(&good, "/mnt"); err != nil {

@@ -6,10 +6,10 @@ import "snaptastic/ec2"
 
 // AttachedAs finds the volume that the instance has under an EC2 device name, however it is spelt.
 func AttachedAs(attached []ec2.Volume, instance, device string) (ec2.Volume, bool) {
-	return underName(attached, instance, device)
+	return attachedAt(attached, instance, device)
 }
 
-// Bears says whether a volume or snapshot has the filter tags and the mount point.
-func Bears(have, filter map[string]string, mountPoint string) bool {
+// HasTags says whether a volume or snapshot has the filter tags and the mount point.
+func HasTags(have, filter map[string]string, mountPoint string) bool {
 	return hasTags(have, filter, mountPoint)
 }

@@ -28,29 +28,29 @@ import (
 // real file systems minutes. Its disks are the sandbox's volume files, so
 // snapshots and restored volumes carry what was written.
 
-// fuse blows at its n-th point: from then on nothing has an effect any more,
+// failpoint blows at its n-th point: from then on nothing has an effect any more,
 // as after SIGKILL.
-type fuse struct {
-	mu     sync.Mutex
-	at     int
-	points int
-	blown  bool
-	name   string
-	kill   func()
+type failpoint struct {
+	mu        sync.Mutex
+	at        int
+	points    int
+	triggered bool
+	name      string
+	kill      func()
 }
 
 var errKilled = errors.New("killed")
 
-func (f *fuse) point(name string) error {
+func (f *failpoint) reach(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.blown {
+	if !f.triggered {
 		if f.points++; f.points == f.at {
-			f.blown, f.name = true, name
+			f.triggered, f.name = true, name
 			f.kill()
 		}
 	}
-	if f.blown {
+	if f.triggered {
 		return errKilled
 	}
 	return nil
@@ -58,14 +58,14 @@ func (f *fuse) point(name string) error {
 
 // between runs an effect between two points: a crash before it, and a crash
 // after it whose answer is lost.
-func (f *fuse) between(name string, effect func() error) error {
-	if err := f.point("before " + name); err != nil {
+func (f *failpoint) between(name string, effect func() error) error {
+	if err := f.reach("before " + name); err != nil {
 		return err
 	}
 	if err := effect(); err != nil {
 		return err
 	}
-	return f.point("after " + name)
+	return f.reach("after " + name)
 }
 
 // disk is what stands at the start of a volume's file: a file system.
@@ -147,7 +147,7 @@ func writeDisk(path string, d disk) error {
 // host is the kernel as one process sees it, with its fuse.
 type host struct {
 	*kernel
-	fuse *fuse
+	fuse *failpoint
 }
 
 func (h host) FindDevice(_ context.Context, q linux.DeviceQuery) (linux.Device, bool, error) {
@@ -315,7 +315,7 @@ func (f freezer) Start(_ context.Context, _ plan.RunID, _ string, mounts []guard
 	for _, m := range mounts {
 		w.targets = append(w.targets, m.Path)
 	}
-	return w, f.fuse.point("guard started")
+	return w, f.fuse.reach("guard started")
 }
 
 func (f freezer) ThawOwned(context.Context) ([]guard.Thawed, error) { return nil, nil }
@@ -363,7 +363,7 @@ func (z *freeze) Broken() <-chan struct{} { return z.broken }
 type cloud struct {
 	steps.Cloud
 	k     *kernel
-	fuse  *fuse
+	fuse  *failpoint
 	taken *takes
 }
 

@@ -16,34 +16,34 @@ import (
 	"snaptastic/plan"
 )
 
-// world is a small world with things in it: each thing has the token of who
+// fakeCloud is a small world with things in it: each thing has the token of who
 // made it. It outlives the runners that act on it.
-type world struct {
-	mu     sync.Mutex
-	things map[string]string // name -> token
-	open   bool              // the atomic section's door
-	shots  map[string]bool   // token -> taken while open
-	hooks  []string
-	log    []string // step:verb, in order
-	boot   string
-	fail   map[string]error // step:verb -> error, once
-	fuse   *fuse
+type fakeCloud struct {
+	mu        sync.Mutex
+	things    map[string]string // name -> token
+	open      bool              // the atomic section's door
+	snapshots map[string]bool   // token -> taken while open
+	hooks     []string
+	log       []string // step:verb, in order
+	boot      string
+	fail      map[string]error // step:verb -> error, once
+	failpoint *failpoint
 }
 
-// fuse blows at the n-th point: from then on nothing has an effect any more,
+// failpoint blows at the n-th point: from then on nothing has an effect any more,
 // as after SIGKILL.
-type fuse struct {
-	mu     sync.Mutex
-	at     int // 0: never
-	points int
-	blown  bool
-	cancel context.CancelFunc
-	name   string
+type failpoint struct {
+	mu        sync.Mutex
+	at        int // 0: never
+	points    int
+	triggered bool
+	cancel    context.CancelFunc
+	name      string
 }
 
 var errDead = errors.New("the process is dead")
 
-func (f *fuse) point(name string) error {
+func (f *failpoint) reach(name string) error {
 	if f == nil {
 		return nil
 	}
@@ -51,10 +51,10 @@ func (f *fuse) point(name string) error {
 	defer f.mu.Unlock()
 	f.points++
 	if f.points == f.at {
-		f.blown, f.name = true, name
+		f.triggered, f.name = true, name
 		f.cancel()
 	}
-	if f.blown {
+	if f.triggered {
 		return errDead
 	}
 	return nil
@@ -67,17 +67,17 @@ type in struct {
 }
 
 var (
-	readDef  = plan.Def[in, string]{Kind: "read", Scope: plan.Cloud, ReadOnly: true}
-	tokenDef = plan.Def[in, string]{Kind: "token", Look: plan.ByToken, Scope: plan.Cloud}
-	stateDef = plan.Def[in, string]{Kind: "state", Look: plan.ByState, Scope: plan.Boot}
-	hookDef  = plan.Def[in, string]{Kind: "hook", Look: plan.Blind, Scope: plan.Boot}
-	openDef  = plan.Def[in, string]{Kind: "open", Look: plan.Blind, Scope: plan.Cloud}
-	shotDef  = plan.Def[in, string]{Kind: "shot", Look: plan.ByToken, Scope: plan.Cloud}
-	closeDef = plan.Def[in, string]{Kind: "close", Look: plan.Blind, Scope: plan.Cloud}
-	takeDef  = plan.Def[in, string]{Kind: "take", Look: plan.ByState, Scope: plan.Cloud}
+	readDef     = plan.Def[in, string]{Kind: "read", Scope: plan.Cloud, ReadOnly: true}
+	tokenDef    = plan.Def[in, string]{Kind: "token", ObserveBy: plan.ByToken, Scope: plan.Cloud}
+	stateDef    = plan.Def[in, string]{Kind: "state", ObserveBy: plan.ByState, Scope: plan.Boot}
+	hookDef     = plan.Def[in, string]{Kind: "hook", ObserveBy: plan.Blind, Scope: plan.Boot}
+	openDef     = plan.Def[in, string]{Kind: "open", ObserveBy: plan.Blind, Scope: plan.Cloud}
+	snapshotDef = plan.Def[in, string]{Kind: "shot", ObserveBy: plan.ByToken, Scope: plan.Cloud}
+	closeDef    = plan.Def[in, string]{Kind: "close", ObserveBy: plan.Blind, Scope: plan.Cloud}
+	takeDef     = plan.Def[in, string]{Kind: "take", ObserveBy: plan.ByState, Scope: plan.Cloud}
 )
 
-func (w *world) note(a plan.Attempt, verb string) error {
+func (w *fakeCloud) record(a plan.Attempt, verb string) error {
 	w.log = append(w.log, fmt.Sprintf("%s:%s", a.Step, verb))
 	key := fmt.Sprintf("%s:%s", a.Step, verb)
 	if err := w.fail[key]; err != nil {
@@ -89,12 +89,12 @@ func (w *world) note(a plan.Attempt, verb string) error {
 
 // effect runs f between two points of the fuse: a crash before it, and a crash
 // after it whose answer is lost.
-func (w *world) effect(a plan.Attempt, verb string, f func()) error {
-	if err := w.fuse.point(string(a.Step) + ":before " + verb); err != nil {
+func (w *fakeCloud) effect(a plan.Attempt, verb string, f func()) error {
+	if err := w.failpoint.reach(string(a.Step) + ":before " + verb); err != nil {
 		return err
 	}
 	w.mu.Lock()
-	err := w.note(a, verb)
+	err := w.record(a, verb)
 	if err == nil {
 		f()
 	}
@@ -102,28 +102,30 @@ func (w *world) effect(a plan.Attempt, verb string, f func()) error {
 	if err != nil {
 		return err
 	}
-	return w.fuse.point(string(a.Step) + ":after " + verb)
+	return w.failpoint.reach(string(a.Step) + ":after " + verb)
 }
 
-func (w *world) handlers() plan.Handlers {
+func (w *fakeCloud) handlers() plan.Handlers {
 	h := plan.Handlers{}
 	plan.Bind(h, readDef, plan.Funcs[in, string]{
 		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
 			return "read-" + i.Name, w.effect(a, "do", func() {})
 		}})
-	look := func(name string, a plan.Attempt) plan.Seen[string] {
+	look := func(name string, a plan.Attempt) plan.Observed[string] {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		switch w.things[name] {
 		case "":
-			return plan.Seen[string]{Sight: plan.Absent}
+			return plan.Observed[string]{State: plan.Absent}
 		case "enemy":
-			return plan.Seen[string]{Sight: plan.Conflict, Note: name + " belongs to an enemy"}
+			return plan.Observed[string]{State: plan.Conflict, Note: name + " belongs to an enemy"}
 		}
-		return plan.Seen[string]{Sight: plan.AsWanted, Out: name}
+		return plan.Observed[string]{State: plan.Satisfied, Out: name}
 	}
 	plan.Bind(h, stateDef, plan.Funcs[in, string]{
-		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Seen[string], error) { return look(i.Name, a), nil },
+		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Observed[string], error) {
+			return look(i.Name, a), nil
+		},
 		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
 			return i.Name, w.effect(a, "do", func() { w.things[i.Name] = a.Token })
 		},
@@ -131,13 +133,13 @@ func (w *world) handlers() plan.Handlers {
 			return w.effect(a, "undo", func() { delete(w.things, i.Name) })
 		}})
 	plan.Bind(h, tokenDef, plan.Funcs[in, string]{
-		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Seen[string], error) {
+		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Observed[string], error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if _, ok := w.things[i.Name+"@"+a.Token]; ok {
-				return plan.Seen[string]{Sight: plan.Ours, Out: i.Name}, nil
+				return plan.Observed[string]{State: plan.Ours, Out: i.Name}, nil
 			}
-			return plan.Seen[string]{Sight: plan.Absent}, nil
+			return plan.Observed[string]{State: plan.Absent}, nil
 		},
 		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
 			return i.Name, w.effect(a, "do", func() { w.things[i.Name+"@"+a.Token] = a.Token })
@@ -151,13 +153,13 @@ func (w *world) handlers() plan.Handlers {
 	// A thing cannot be taken away while another one stands on it.
 	under := map[string]string{"att": "mnt", "vol": "att"}
 	plan.Bind(h, takeDef, plan.Funcs[in, string]{
-		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Seen[string], error) {
+		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Observed[string], error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if w.count(i.Name) == 0 {
-				return plan.Seen[string]{Sight: plan.AsWanted, Out: i.Name}, nil
+				return plan.Observed[string]{State: plan.Satisfied, Out: i.Name}, nil
 			}
-			return plan.Seen[string]{Sight: plan.Absent}, nil
+			return plan.Observed[string]{State: plan.Absent}, nil
 		},
 		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
 			busy := false
@@ -185,48 +187,48 @@ func (w *world) handlers() plan.Handlers {
 	plan.Bind(h, closeDef, plan.Funcs[in, string]{
 		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
 			defer func() {
-				if w.fuse == nil || !w.fuse.blown { // a failing close still closes
+				if w.failpoint == nil || !w.failpoint.triggered { // a failing close still closes
 					w.open = false
 				}
 			}()
 			return "", w.effect(a, "do", func() {})
 		}})
-	plan.Bind(h, shotDef, plan.Funcs[in, string]{
-		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Seen[string], error) {
+	plan.Bind(h, snapshotDef, plan.Funcs[in, string]{
+		Observe: func(_ context.Context, a plan.Attempt, i in) (plan.Observed[string], error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if _, ok := w.shots[a.Token]; ok {
-				return plan.Seen[string]{Sight: plan.Ours, Out: a.Token}, nil
+			if _, ok := w.snapshots[a.Token]; ok {
+				return plan.Observed[string]{State: plan.Ours, Out: a.Token}, nil
 			}
-			return plan.Seen[string]{Sight: plan.Absent}, nil
+			return plan.Observed[string]{State: plan.Absent}, nil
 		},
 		Do: func(_ context.Context, a plan.Attempt, i in) (string, error) {
-			return a.Token, w.effect(a, "do", func() { w.shots[a.Token] = w.open })
+			return a.Token, w.effect(a, "do", func() { w.snapshots[a.Token] = w.open })
 		},
 		Undo: func(_ context.Context, a plan.Attempt, i in, _ string) error {
-			return w.effect(a, "undo", func() { delete(w.shots, a.Token) })
+			return w.effect(a, "undo", func() { delete(w.snapshots, a.Token) })
 		}})
 	return h
 }
 
-func newWorld() *world {
-	return &world{things: map[string]string{}, shots: map[string]bool{}, fail: map[string]error{}, boot: "boot-1"}
+func newFakeCloud() *fakeCloud {
+	return &fakeCloud{things: map[string]string{}, snapshots: map[string]bool{}, fail: map[string]error{}, boot: "boot-1"}
 }
 
-// fusedJournal is a real journal with a point before and after each write.
-type fusedJournal struct {
+// failpointJournal is a real journal with a point before and after each write.
+type failpointJournal struct {
 	*journal.Run
-	w *world
+	w *fakeCloud
 }
 
-func (f fusedJournal) Commit(e []journal.Entry, done func(error)) {
-	if err := f.w.fuse.point("before commit"); err != nil {
+func (f failpointJournal) Commit(e []journal.Entry, done func(error)) {
+	if err := f.w.failpoint.reach("before commit"); err != nil {
 		done(err)
 		return
 	}
 	f.Run.Commit(e, func(err error) {
 		if err == nil {
-			err = f.w.fuse.point("after commit")
+			err = f.w.failpoint.reach("after commit")
 		}
 		done(err)
 	})
@@ -235,7 +237,7 @@ func (f fusedJournal) Commit(e []journal.Entry, done func(error)) {
 // bench is a world, a store and a plan.
 type bench struct {
 	t     *testing.T
-	w     *world
+	w     *fakeCloud
 	store *journal.Store
 	plan  *plan.Plan
 	run   plan.RunID
@@ -248,15 +250,15 @@ func newBench(t *testing.T, p *plan.Plan) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bench{t: t, w: newWorld(), store: s, plan: p, run: "run-1"}
+	return &bench{t: t, w: newFakeCloud(), store: s, plan: p, run: "run-1"}
 }
 
 // do executes or rolls back in what stands for one process; fuseAt kills it.
-func (b *bench) do(rollback bool, fuseAt int) (Result, *fuse) {
+func (b *bench) do(rollback bool, fuseAt int) (Result, *failpoint) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	b.w.fuse = &fuse{at: fuseAt, cancel: cancel}
+	b.w.failpoint = &failpoint{at: fuseAt, cancel: cancel}
 	run, err := b.store.Resume(b.run)
 	if err != nil {
 		run, err = b.store.Begin(journal.Meta{Run: b.run, BootID: b.w.boot}, b.plan)
@@ -265,21 +267,21 @@ func (b *bench) do(rollback bool, fuseAt int) (Result, *fuse) {
 		b.t.Fatal(err)
 	}
 	defer run.Close()
-	c := Config{Plan: run.Plan(), Run: b.run, Records: run.Records(), Journal: fusedJournal{run, b.w}, Handlers: b.w.handlers(),
+	c := Config{Plan: run.Plan(), Run: b.run, Records: run.Records(), Journal: failpointJournal{run, b.w}, Handlers: b.w.handlers(),
 		BootID: b.w.boot, Settle: time.Millisecond, RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond, StopGrace: time.Second, Timeout: 5 * time.Second}
 	if b.conf != nil {
 		b.conf(&c)
 	}
 	if rollback {
-		return Rollback(ctx, c), b.w.fuse
+		return Rollback(ctx, c), b.w.failpoint
 	}
-	return Execute(ctx, c), b.w.fuse
+	return Execute(ctx, c), b.w.failpoint
 }
 
 // bigPlan has everything: brackets, lanes, an atomic section.
 func bigPlan(t testing.TB, lanes int) *plan.Plan {
 	t.Helper()
-	head := plan.Plan{Operation: "test", Snapshotter: "s", Resumption: plan.Continue}
+	head := plan.Plan{Operation: "test", Snapshotter: "s", ResumePolicy: plan.ResumeAnyBoot}
 	for i := range lanes {
 		head.Lanes = append(head.Lanes, plan.Lane{ID: fmt.Sprint("L", i), Claims: []string{fmt.Sprint("mount:L", i)}})
 	}
@@ -296,7 +298,7 @@ func bigPlan(t testing.TB, lanes int) *plan.Plan {
 	}
 	b.Section("atomic", plan.Atomic)
 	plan.Add(b, openDef, "open", in{List: ends}, plan.Opens("atomic"), plan.In("hooks"))
-	shot := plan.Add(b, shotDef, "shot", in{List: ends}, plan.In("atomic"), plan.In("hooks"))
+	shot := plan.Add(b, snapshotDef, "shot", in{List: ends}, plan.In("atomic"), plan.In("hooks"))
 	plan.Add(b, closeDef, "close", in{}, plan.Closes("atomic"), plan.In("hooks"))
 	plan.Add(b, stateDef, "tag", in{Name: "tag", From: shot}, plan.After("close"), plan.In("hooks"))
 	plan.Add(b, hookDef, "post", in{Name: "post"}, plan.Closes("hooks"))
@@ -307,7 +309,7 @@ func bigPlan(t testing.TB, lanes int) *plan.Plan {
 	return p
 }
 
-func (w *world) count(prefix string) (n int) {
+func (w *fakeCloud) count(prefix string) (n int) {
 	for k := range w.things {
 		if strings.HasPrefix(k, prefix) {
 			n++
@@ -316,7 +318,7 @@ func (w *world) count(prefix string) (n int) {
 	return n
 }
 
-func (w *world) did(what string) int {
+func (w *fakeCloud) times(what string) int {
 	n := 0
 	for _, l := range w.log {
 		if l == what {

@@ -113,8 +113,8 @@ func (g Guards) ThawOwned(ctx context.Context) ([]guard.Thawed, error) {
 // An Instance is the one that this process runs on.
 type Instance struct{ ID, Zone, Region, Account string }
 
-// World is all that the steps act on.
-type World struct {
+// Env is all that the steps act on.
+type Env struct {
 	Cloud    Cloud
 	Host     Host
 	Freezer  Freezer
@@ -127,13 +127,13 @@ type World struct {
 	Environ []string
 	// HookDir is where the records of running hooks lie, so that whoever goes on after a crash ends them; "" for none.
 	HookDir string
-	// LabelledLately gives the snapshots of this snapshotter that this machine labelled in the last minutes. A look at EC2 that does not
+	// RecentlyLabelled gives the snapshots of this snapshotter that this machine labelled in the last minutes. A look at EC2 that does not
 	// show them so is out of date.
-	LabelledLately func() []string
-	// LagBound is how long such a look is repeated; 15 s when 0.
-	LagBound time.Duration
-	// LookOnly makes the read-only steps look once and not wait: for showing a plan.
-	LookOnly bool
+	RecentlyLabelled func() []string
+	// MaxLag is how long such a look is repeated; 15 s when 0.
+	MaxLag time.Duration
+	// PreviewOnly makes the read-only steps look once and not wait: for showing a plan.
+	PreviewOnly bool
 	// DeleteKept are volumes that a rollback would keep, since they were in use once, and that an operator said to delete.
 	DeleteKept map[string]bool
 	// Fstab finds the line of fstab for a mount point; nil finds none.
@@ -144,13 +144,13 @@ type World struct {
 	HookOutput func(step plan.StepID, line string)
 
 	mu          sync.Mutex
-	behindSince time.Time                   // when EC2 was first seen not to show what is LabelledLately
+	behindSince time.Time                   // when EC2 was first seen not to show what is RecentlyLabelled
 	indexes     *ec2.Shared[*snapset.Index] // made when first asked; see candidates
 	windows     map[string]*window          // live freezes, by run and section
 	mountedAt   map[string]time.Time        // by mount point: what this process has mounted
 }
 
-func (w *World) log(level, message string, keysAndValues ...any) {
+func (w *Env) log(level, message string, keysAndValues ...any) {
 	if w.Log != nil {
 		w.Log(level, message, keysAndValues...)
 	}
@@ -165,7 +165,7 @@ func remark(text string) []string {
 }
 
 // Handlers binds every kind to this world.
-func Handlers(w *World) plan.Handlers {
+func Handlers(w *Env) plan.Handlers {
 	h := plan.Handlers{}
 	plan.Bind(h, Hook, w.hook())
 	plan.Bind(h, FindVolume, w.findVolume())
