@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -143,39 +142,6 @@ func growExt(f *os.File, dev Device) error {
 		return fmt.Errorf("%w: this needs CAP_SYS_RESOURCE and a file system without errors (%v)", ErrCannotGrow, err)
 	}
 	return err
-}
-
-// GrowUnmounted enlarges a file system that is not mounted to its device, with its own tools: the way for those that cannot be
-// grown while mounted. ext2/3/4 are checked first, as resize2fs demands.
-func (h *Host) GrowUnmounted(ctx context.Context, path, fileSystem string) error {
-	fail := func(err error) error {
-		return fmt.Errorf("cannot grow %s on %s: %w", fileSystem, path, err)
-	}
-	if err := h.DeviceFree(ctx, path); err != nil {
-		return fail(err)
-	}
-	var steps [][]string
-	switch fileSystem {
-	case "ext2", "ext3", "ext4":
-		steps = [][]string{{"e2fsck", "-f", "-p", path}, {"resize2fs", path}}
-	case "f2fs":
-		steps = [][]string{{"resize.f2fs", path}}
-	case "reiserfs":
-		steps = [][]string{{"resize_reiserfs", "-f", path}}
-	default:
-		return fail(errors.New("this file system is grown while mounted"))
-	}
-	for _, step := range steps {
-		err := runTool(ctx, step[0], step[1:]...)
-		// e2fsck's exit code 1 says that it put right what it found (e2fsck(8)).
-		if exit := (*exec.ExitError)(nil); step[0] == "e2fsck" && errors.As(err, &exit) && exit.ExitCode() == 1 {
-			err = nil
-		}
-		if err != nil {
-			return fail(err)
-		}
-	}
-	return nil
 }
 
 // xfsGeom is struct xfs_fsop_geom_v1 (fs/xfs/libxfs/xfs_fs.h), as far as it is used.

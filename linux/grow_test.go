@@ -45,18 +45,3 @@ func TestGrowFillsAnEnlargedDevice(t *testing.T) {
 		})
 	}
 }
-
-func TestGrowUnmounted(t *testing.T) {
-	h := New(Roots{})
-	d := formatted(t, h, "ext4", 64*mib)
-	d.enlarge(t, 256*mib)
-	must(t, h.GrowUnmounted(t.Context(), d.path, "ext4"))
-	m := mounted(t, h, d, "ext4")
-	if total, _, _ := h.Usage(m.Mount.Target); total < 200*mib {
-		t.Errorf("%d bytes in all after growing", total)
-	}
-	if err := h.GrowUnmounted(t.Context(), d.path, "ext4"); !errors.Is(err, ErrDeviceBusy) {
-		t.Errorf("GrowUnmounted of a mounted device = %v, want ErrDeviceBusy", err)
-	}
-	wantError(t, h.GrowUnmounted(t.Context(), newDisk(t, mib).path, "xfs"), "while mounted")
-}

@@ -68,7 +68,7 @@ func (h *Host) wholeOf(major, minor uint32) (wholeMajor, wholeMinor uint32, coun
 func (h *Host) shown(d Device) []Partition {
 	parts := h.partitionsOf(d.Major, d.Minor)
 	if len(parts) == 0 {
-		showPartitions(d.Path)
+		ShowPartitions(d.Path)
 		parts = h.partitionsOf(d.Major, d.Minor)
 	}
 	return parts

@@ -72,9 +72,9 @@ type (
 	}
 )
 
-// showPartitions tells the kernel what partitions a device has, as partx(8) does: one that is built without the tables'
+// ShowPartitions tells the kernel what partitions a device has, as partx(8) does: one that is built without the tables'
 // formats does not look by itself.
-func showPartitions(device string) {
+func ShowPartitions(device string) {
 	f, err := os.Open(device)
 	if err != nil {
 		return

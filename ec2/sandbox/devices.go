@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"snaptastic/linux"
 )
 
 // Roots are the directories and the file that replace the instance's own.
@@ -135,7 +133,7 @@ func (w *Sandbox) device(id string) (string, error) {
 	if w.config.FilesOnly {
 		return w.pool.path(id), nil
 	}
-	return linux.LoopAttach(w.pool.path(id), linux.LoopOptions{Partitions: true})
+	return loopAttach(w.pool.path(id), loopOptions{Partitions: true})
 }
 
 // settle does to the host what the records ask for: devices that are to appear,
@@ -183,17 +181,17 @@ func (w *Sandbox) republish(v *Volume) error {
 // mapper. All of them open the block device exclusively.
 func (w *Sandbox) release(id string) error {
 	if !w.config.FilesOnly {
-		device, err := linux.LoopFind(w.pool.path(id))
+		device, err := loopFind(w.pool.path(id))
 		if err != nil {
 			return err
 		}
 		if device != "" {
-			if err := linux.LoopDetach(device); errors.Is(err, unix.EBUSY) {
+			if err := loopDetach(device); errors.Is(err, unix.EBUSY) {
 				return nil
 			} else if err != nil {
 				return err
 			}
-			if !linux.LoopWaitFree(device, time.Second) {
+			if !loopWaitFree(device, time.Second) {
 				return nil // somebody looks at it, the kernel frees it when he is done
 			}
 		}
@@ -251,7 +249,7 @@ func (w *Sandbox) dropStrayDevices() error {
 		if v != nil && !v.Deleted && v.Attachment != nil && v.Attachment.DetachedAt.IsZero() && !device.Deleted {
 			continue
 		}
-		if err := linux.LoopDetach(device.Path); err != nil && !errors.Is(err, unix.EBUSY) {
+		if err := loopDetach(device.Path); err != nil && !errors.Is(err, unix.EBUSY) {
 			return err
 		}
 	}
@@ -259,12 +257,12 @@ func (w *Sandbox) dropStrayDevices() error {
 }
 
 // sandboxDevices lists the loop devices that are backed by volumes of the sandbox in dir.
-func sandboxDevices(dir string) ([]linux.LoopDevice, error) {
-	devices, err := linux.LoopList()
+func sandboxDevices(dir string) ([]loopDevice, error) {
+	devices, err := loopList()
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(devices, func(d linux.LoopDevice) bool {
+	return slices.DeleteFunc(devices, func(d loopDevice) bool {
 		return filepath.Dir(d.Backing) != filepath.Join(dir, "vol")
 	}), nil
 }

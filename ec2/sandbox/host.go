@@ -12,8 +12,6 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
-
-	"snaptastic/linux"
 )
 
 // Reset removes everything that the sandbox made in dir, on the host and on
@@ -81,10 +79,10 @@ func reset(dir string) error {
 
 // detachAndWait waits for passing openers (udev, blkid) to close.
 func detachAndWait(device string) error {
-	if err := retryBusy(func() error { return linux.LoopDetach(device) }); err != nil {
+	if err := retryBusy(func() error { return loopDetach(device) }); err != nil {
 		return err
 	}
-	if !linux.LoopWaitFree(device, 5*time.Second) {
+	if !loopWaitFree(device, 5*time.Second) {
 		return fmt.Errorf("%s is still open somewhere", device)
 	}
 	return nil
@@ -101,7 +99,7 @@ func closePool(dir string) error {
 	if !exists(image) {
 		return nil
 	}
-	device, err := linux.LoopFind(image)
+	device, err := loopFind(image)
 	if err != nil || device == "" {
 		return err
 	}
@@ -139,7 +137,7 @@ func unmountSandbox(dir string) error {
 
 // mountsOf lists the mounts of devices and their children, in the order to
 // unmount them. btrfs has a device number of its own, so the source counts too.
-func mountsOf(devices []linux.LoopDevice) ([]*mountinfo.Info, error) {
+func mountsOf(devices []loopDevice) ([]*mountinfo.Info, error) {
 	every, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the mounts: %w", err)

@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"snaptastic/ec2/sandbox"
-	"snaptastic/linux"
 )
 
 // onDevices is a sandbox with loop devices.
@@ -31,7 +30,7 @@ func onDevices(t *testing.T, cfg sandbox.Config) *rig {
 // devicesBelow lists the loop devices whose files are in dir.
 func devicesBelow(t *testing.T, dir string) []string {
 	t.Helper()
-	devices, err := linux.LoopList()
+	devices, err := sandbox.LoopList()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,11 +229,11 @@ func TestAReopenedSandboxFindsItsDevices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := linux.LoopDetach(device); err != nil {
+	if err := sandbox.LoopDetach(device); err != nil {
 		t.Fatal(err)
 	}
 	stray := w.volume(1)
-	if _, err := linux.LoopAttach(filepath.Join(dir, "vol", stray), linux.LoopOptions{}); err != nil {
+	if _, err := sandbox.LoopAttach(filepath.Join(dir, "vol", stray), sandbox.LoopOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	again, err := sandbox.Open(sandbox.Config{Dir: dir})

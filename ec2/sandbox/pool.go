@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"snaptastic/linux"
 )
 
 // pool is the folder that holds volume and snapshot files, on a file system
@@ -44,13 +42,13 @@ func openPool(dir string, filesOnly bool) (*pool, error) {
 		}
 	}
 	// Direct I/O: the pool's files have their own page cache.
-	device, err := linux.LoopAttach(image, linux.LoopOptions{DirectIO: true})
+	device, err := loopAttach(image, loopOptions{DirectIO: true})
 	if err != nil {
 		return nil, err
 	}
 	// nouuid: another sandbox may be a copy of this folder.
 	if err := unix.Mount(device, p.dir, "xfs", unix.MS_NOATIME, "nouuid"); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot mount %s on %s: %w", image, p.dir, err), linux.LoopDetach(device))
+		return nil, errors.Join(fmt.Errorf("cannot mount %s on %s: %w", image, p.dir, err), loopDetach(device))
 	}
 	return p, nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"snaptastic/ec2/sandbox"
-	"snaptastic/linux"
 )
 
 // writeRandom writes some data into a volume's file, far apart, and returns it.
@@ -93,12 +92,12 @@ func TestAFolderThatClonesNeedsNoImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "mkfs.xfs", "-q", image)
-	device, err := linux.LoopAttach(image, linux.LoopOptions{})
+	device, err := sandbox.LoopAttach(image, sandbox.LoopOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := linux.LoopDetach(device); err != nil {
+		if err := sandbox.LoopDetach(device); err != nil {
 			t.Error(err)
 		}
 	})

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"snaptastic/linux"
 )
 
 // Config is the folder and the behaviour of a sandbox. DIR/faults.json overrides Latency, Faults and PageSize.
@@ -43,7 +41,7 @@ type Sandbox struct {
 // Missing returns what this machine lacks for block-device volumes, or nil. Without it a sandbox can still be opened
 // with FilesOnly.
 func Missing() error {
-	if err := linux.LoopMissing(); err != nil {
+	if err := loopMissing(); err != nil {
 		return fmt.Errorf("the sandbox can serve its API but attach no devices: %w", err)
 	}
 	return nil

@@ -1,18 +1,19 @@
-package linux
+package sandbox
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"snaptastic/linux"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// LoopOptions say how LoopAttach sets a device up.
-type LoopOptions struct {
+// loopOptions say how loopAttach sets a device up.
+type loopOptions struct {
 	// DirectIO lets the device bypass the page cache of its backing file. The
 	// kernel quietly falls back to buffered I/O where the file cannot do it.
 	DirectIO bool
@@ -20,15 +21,15 @@ type LoopOptions struct {
 	Partitions bool
 }
 
-// LoopDevice is an attached loop device.
-type LoopDevice struct {
+// loopDevice is an attached loop device.
+type loopDevice struct {
 	Path    string // /dev/loop7
 	Backing string // the backing file as the kernel names it
 	Deleted bool   // the backing file was unlinked
 }
 
-// LoopMissing says why loop devices cannot be used here, or returns nil.
-func LoopMissing() error {
+// loopMissing says why loop devices cannot be used here, or returns nil.
+func loopMissing() error {
 	if os.Geteuid() != 0 {
 		return errors.New("loop devices need root")
 	}
@@ -39,13 +40,13 @@ func LoopMissing() error {
 	return f.Close()
 }
 
-// LoopAttach attaches file to a free loop device, or returns the one it is
+// loopAttach attaches file to a free loop device, or returns the one it is
 // attached to already: a file never has two.
-func LoopAttach(file string, opts LoopOptions) (string, error) {
+func loopAttach(file string, opts loopOptions) (string, error) {
 	fail := func(err error) (string, error) {
 		return "", fmt.Errorf("cannot attach %s to a loop device: %w", file, err)
 	}
-	if found, err := LoopFind(file); err != nil || found != "" {
+	if found, err := loopFind(file); err != nil || found != "" {
 		return found, err
 	}
 	backing, err := os.OpenFile(file, os.O_RDWR, 0)
@@ -70,7 +71,7 @@ func LoopAttach(file string, opts LoopOptions) (string, error) {
 		err = loopConfigure(path, number, backing, opts)
 		if err == nil {
 			if opts.Partitions {
-				showPartitions(path)
+				linux.ShowPartitions(path)
 			}
 			return path, nil
 		}
@@ -83,7 +84,7 @@ func LoopAttach(file string, opts LoopOptions) (string, error) {
 
 // loopConfigure binds backing to the loop device at path in one ioctl
 // (LOOP_CONFIGURE, Linux 5.8; drivers/block/loop.c).
-func loopConfigure(path string, number int, backing *os.File, opts LoopOptions) error {
+func loopConfigure(path string, number int, backing *os.File, opts loopOptions) error {
 	device, err := loopOpenNode(path, number)
 	if err != nil {
 		return err
@@ -115,10 +116,10 @@ func loopOpenNode(path string, number int) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR, 0)
 }
 
-// LoopDetach frees the device once nobody holds it: unix.EBUSY while it is
+// loopDetach frees the device once nobody holds it: unix.EBUSY while it is
 // mounted or held exclusively in any mount namespace. A device that is already
 // free is no error.
-func LoopDetach(path string) error {
+func loopDetach(path string) error {
 	device, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
 	if err != nil {
 		return fmt.Errorf("cannot detach %s: %w", path, err)
@@ -133,8 +134,8 @@ func LoopDetach(path string) error {
 	return nil
 }
 
-// LoopWaitFree waits until path has no backing file any more, at most patience.
-func LoopWaitFree(path string, patience time.Duration) bool {
+// loopWaitFree waits until path has no backing file any more, at most patience.
+func loopWaitFree(path string, patience time.Duration) bool {
 	attribute := filepath.Join("/sys/block", filepath.Base(path), "loop/backing_file")
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(attribute); err != nil {
@@ -146,27 +147,14 @@ func LoopWaitFree(path string, patience time.Duration) bool {
 	}
 }
 
-// LoopGrow makes the device as large as its backing file has become.
-func LoopGrow(path string) error {
-	device, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("cannot grow %s: %w", path, err)
-	}
-	defer device.Close()
-	if err := unix.IoctlSetInt(int(device.Fd()), unix.LOOP_SET_CAPACITY, 0); err != nil {
-		return fmt.Errorf("cannot grow %s: %w", path, err)
-	}
-	return nil
-}
-
-// LoopList returns every attached loop device of this host, read from sysfs so
+// loopList returns every attached loop device of this host, read from sysfs so
 // that no device is opened.
-func LoopList() ([]LoopDevice, error) {
+func loopList() ([]loopDevice, error) {
 	attributes, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the loop devices: %w", err)
 	}
-	var devices []LoopDevice
+	var devices []loopDevice
 	for _, attribute := range attributes {
 		content, err := os.ReadFile(attribute)
 		if err != nil {
@@ -174,20 +162,20 @@ func LoopList() ([]LoopDevice, error) {
 		}
 		backing, deleted := strings.CutSuffix(strings.TrimSuffix(string(content), "\n"), " (deleted)")
 		name := filepath.Base(filepath.Dir(filepath.Dir(attribute)))
-		devices = append(devices, LoopDevice{Path: "/dev/" + name, Backing: backing, Deleted: deleted})
+		devices = append(devices, loopDevice{Path: "/dev/" + name, Backing: backing, Deleted: deleted})
 	}
 	return devices, nil
 }
 
-// LoopFind returns the device that file is attached to, or "". The kernel's
+// loopFind returns the device that file is attached to, or "". The kernel's
 // device and inode numbers decide, so that a new file of an old name is told
 // apart from the deleted one that a device may still hold.
-func LoopFind(file string) (string, error) {
+func loopFind(file string) (string, error) {
 	var wanted unix.Stat_t
 	if err := unix.Stat(file, &wanted); err != nil {
 		return "", fmt.Errorf("cannot find the loop device of %s: %w", file, err)
 	}
-	devices, err := LoopList()
+	devices, err := loopList()
 	if err != nil {
 		return "", err
 	}
