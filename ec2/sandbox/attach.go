@@ -193,14 +193,3 @@ func (t *tx) volumeAt(instanceID, device string) *Volume {
 	}
 	return nil
 }
-
-// needInstance returns the instance or EC2's refusal.
-func (t *tx) needInstance(id string) (*Instance, error) {
-	if !wellFormed(id, "i") {
-		return nil, refuse("InvalidInstanceID.Malformed", "Invalid id: \"%s\"", id)
-	}
-	if i := t.instance(id); i != nil {
-		return i, nil
-	}
-	return nil, refuse("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
-}

@@ -30,18 +30,6 @@ var imageFields = fields[*Image]{
 	},
 }
 
-// needImage returns the image or EC2's refusal. The image that the first
-// instance came from is always there.
-func (t *tx) needImage(id string) (*Image, error) {
-	if !wellFormed(id, "ami") {
-		return nil, refuse("InvalidAMIID.Malformed", "Invalid id: \"%s\" (expecting \"ami-...\")", id)
-	}
-	if i := t.image(id); i != nil {
-		return i, nil
-	}
-	return nil, refuse("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", id)
-}
-
 func deregisterImage(t *tx, q *query, out *document) error {
 	i, err := t.needImage(q.str("ImageId"))
 	if err != nil {
@@ -69,14 +57,7 @@ func describeImages(t *tx, q *query, out *document) error {
 		ids: "ImageId", fields: imageFields, after: behind(t.everyImage()), smallest: 1,
 		also: func(i *Image) bool { return len(owners) == 0 || slices.Contains(owners, i.OwnerID) },
 		find: func(id string) (*Image, error) {
-			if !wellFormed(id, "ami") {
-				return t.needImage(id)
-			}
-			i := lookUp(t.change.Images, t.rows.Images, id)
-			if _, ok := i.shown(t.now); !ok {
-				return nil, refuse("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", id)
-			}
-			return i, nil
+			return need("ami", id, visible(t, lookUp(t.change.Images, t.rows.Images, id)))
 		},
 	})
 	if err != nil {

@@ -8,8 +8,7 @@ import (
 )
 
 // ordered keeps a table's rows sorted, oldest first: sorting for each page of a listing would be quadratic.
-type ordered[T any] struct {
-	key    func(*T) (time.Time, string)
+type ordered[T any, P row[T]] struct {
 	rows   []*T
 	broken bool // rows are to be gathered and sorted anew at the next use
 }
@@ -17,29 +16,36 @@ type ordered[T any] struct {
 // manyChanges is the number of changes from which sorting again is cheaper.
 const manyChanges = 64
 
+// oldestFirst is the order of rows.
+func oldestFirst[T any, P row[T]](a, b *T) int {
+	createdA, idA := P(a).key()
+	createdB, idB := P(b).key()
+	return byAge(createdA, createdB, idA, idB)
+}
+
 func byAge(a, b time.Time, idA, idB string) int {
 	return cmp.Or(a.Compare(b), cmp.Compare(idA, idB))
 }
 
-func (o *ordered[T]) find(created time.Time, id string) (int, bool) {
+func (o *ordered[T, P]) find(created time.Time, id string) (int, bool) {
 	return slices.BinarySearchFunc(o.rows, id, func(row *T, id string) int {
-		itsCreated, itsID := o.key(row)
+		itsCreated, itsID := P(row).key()
 		return byAge(itsCreated, created, itsID, id)
 	})
 }
 
 // note applies the rows of a change; nil deletes a row. It is called before table is updated.
-func (o *ordered[T]) note(table, changed map[string]*T) {
+func (o *ordered[T, P]) note(table, changed map[string]*T) {
 	if o.broken || len(changed) > manyChanges {
 		o.broken, o.rows = true, nil
 		return
 	}
 	for id, row := range changed {
 		if old := table[id]; old != nil {
-			created, _ := o.key(old)
+			created, _ := P(old).key()
 			place, there := o.find(created, id)
 			if row != nil {
-				if now, _ := o.key(row); there && now.Equal(created) {
+				if now, _ := P(row).key(); there && now.Equal(created) {
 					o.rows[place] = row
 					continue
 				}
@@ -49,7 +55,7 @@ func (o *ordered[T]) note(table, changed map[string]*T) {
 			}
 		}
 		if row != nil {
-			created, _ := o.key(row)
+			created, _ := P(row).key()
 			place, _ := o.find(created, id)
 			o.rows = slices.Insert(o.rows, place, row)
 		}
@@ -57,13 +63,13 @@ func (o *ordered[T]) note(table, changed map[string]*T) {
 }
 
 // after yields the rows of table after a position, oldest first. The zero position is before all rows.
-func (o *ordered[T]) after(table map[string]*T, created time.Time, id string) iter.Seq[*T] {
+func (o *ordered[T, P]) after(table map[string]*T, created time.Time, id string) iter.Seq[*T] {
 	if o.broken {
 		o.rows, o.broken = make([]*T, 0, len(table)), false
 		for _, row := range table {
 			o.rows = append(o.rows, row)
 		}
-		slices.SortFunc(o.rows, o.compare)
+		slices.SortFunc(o.rows, oldestFirst[T, P])
 	}
 	place := 0
 	if id != "" {
@@ -75,24 +81,18 @@ func (o *ordered[T]) after(table map[string]*T, created time.Time, id string) it
 	return slices.Values(o.rows[place:])
 }
 
-func (o *ordered[T]) compare(a, b *T) int {
-	createdA, idA := o.key(a)
-	createdB, idB := o.key(b)
-	return byAge(createdA, createdB, idA, idB)
-}
-
 // rowsAfter yields the rows after a position, with the changes of a transaction applied.
-func rowsAfter[T any](changed, table map[string]*T, o *ordered[T], created time.Time, id string) iter.Seq[*T] {
+func rowsAfter[T any, P row[T]](changed, table map[string]*T, o *ordered[T, P], created time.Time, id string) iter.Seq[*T] {
 	if len(changed) == 0 {
 		return o.after(table, created, id)
 	}
-	every := all(changed, table, o.compare)
+	every := all[T, P](changed, table)
 	if id == "" {
 		return every
 	}
 	return func(yield func(*T) bool) {
 		for row := range every {
-			if itsCreated, itsID := o.key(row); byAge(itsCreated, created, itsID, id) > 0 && !yield(row) {
+			if itsCreated, itsID := P(row).key(); byAge(itsCreated, created, itsID, id) > 0 && !yield(row) {
 				return
 			}
 		}

@@ -167,17 +167,6 @@ func (s *Snapshot) applyFaults(faults []Fault) {
 	}
 }
 
-// needSnapshot returns the snapshot or EC2's refusal.
-func (t *tx) needSnapshot(id string) (*Snapshot, error) {
-	if !wellFormed(id, "snap") {
-		return nil, refuse("InvalidSnapshotID.Malformed", "The snapshot ID '%s' is not valid. Expected: 'snap-...'", id)
-	}
-	if s := t.snapshot(id); s != nil {
-		return s, nil
-	}
-	return nil, refuse("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
-}
-
 func deleteSnapshot(t *tx, q *query, out *document) error {
 	s, err := t.needSnapshot(q.str("SnapshotId"))
 	if err != nil {
@@ -308,18 +297,6 @@ func describeSnapshots(t *tx, q *query, out *document) error {
 	set(out, "snapshotSet", snapshots, func(s *Snapshot) { t.writeSnapshot(out, s, "status", s.status(t.now)) })
 	out.optional("nextToken", next)
 	return nil
-}
-
-// findSnapshot is needSnapshot for describes, which lag behind creates.
-func (t *tx) findSnapshot(id string) (*Snapshot, error) {
-	if !wellFormed(id, "snap") {
-		return t.needSnapshot(id)
-	}
-	s := lookUp(t.change.Snapshots, t.rows.Snapshots, id)
-	if _, ok := s.shown(t.now); !ok {
-		return nil, refuse("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
-	}
-	return s, nil
 }
 
 // writeSnapshot writes a Snapshot, or the SnapshotInfo of CreateSnapshots,

@@ -68,8 +68,8 @@ type store struct {
 	lines int    // lines folded
 	rows  change // the sandbox
 
-	volumes   ordered[Volume]
-	snapshots ordered[Snapshot]
+	volumes   ordered[Volume, *Volume]
+	snapshots ordered[Snapshot, *Snapshot]
 }
 
 // fold applies a committed change.
@@ -130,7 +130,7 @@ func (s *store) open() error {
 		return fmt.Errorf("cannot open the sandbox's state: %w", err)
 	}
 	s.file, s.read, s.lines, s.rows = file, 0, 0, newChange()
-	s.volumes, s.snapshots = ordered[Volume]{key: (*Volume).key}, ordered[Snapshot]{key: (*Snapshot).key}
+	s.volumes, s.snapshots = ordered[Volume, *Volume]{}, ordered[Snapshot, *Snapshot]{}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 )
@@ -81,20 +82,39 @@ func lookUp[T any](changed, rows map[string]*T, id string) *T {
 }
 
 // all yields the rows with the transaction's changes applied, oldest first.
-func all[T any](changed, rows map[string]*T, order func(a, b *T) int) iter.Seq[*T] {
-	seen := make([]*T, 0, len(rows)+len(changed))
-	for id, row := range rows {
-		if _, ok := changed[id]; !ok {
-			seen = append(seen, row)
+func all[T any, P row[T]](changed, rows map[string]*T) iter.Seq[*T] {
+	merged := maps.Clone(rows)
+	for id, row := range changed {
+		if row == nil {
+			delete(merged, id)
+		} else {
+			merged[id] = row
 		}
 	}
-	for _, row := range changed {
-		if row != nil {
-			seen = append(seen, row)
+	return slices.Values(slices.SortedFunc(maps.Values(merged), oldestFirst[T, P]))
+}
+
+// existing yields the rows that were not deleted.
+func existing[T any, P row[T]](every iter.Seq[*T]) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for r := range every {
+			if unlessDeleted[T, P](r) != nil && !yield(r) {
+				return
+			}
 		}
 	}
-	slices.SortFunc(seen, order)
-	return slices.Values(seen)
+}
+
+// editable returns the transaction's own copy of a row.
+func editable[T any, P interface {
+	*T
+	clone() *T
+}](changed, rows map[string]*T, id string) *T {
+	if row, ok := changed[id]; ok {
+		return row
+	}
+	changed[id] = P(rows[id]).clone()
+	return changed[id]
 }
 
 // volume returns nil for one that does not exist or that EC2 dropped.
@@ -121,27 +141,8 @@ func (t *tx) volumesAfter(created time.Time, id string) iter.Seq[*Volume] {
 	return rowsAfter(t.change.Volumes, t.rows.Volumes, &t.w.store.volumes, created, id)
 }
 
-func (t *tx) editVolume(id string) *Volume {
-	if v, ok := t.change.Volumes[id]; ok {
-		return v
-	}
-	v := t.rows.Volumes[id].clone()
-	t.change.Volumes[id] = v
-	return v
-}
-
 func (t *tx) snapshot(id string) *Snapshot {
 	return unlessDeleted(lookUp(t.change.Snapshots, t.rows.Snapshots, id))
-}
-
-func (t *tx) snapshots() iter.Seq[*Snapshot] {
-	return func(yield func(*Snapshot) bool) {
-		for s := range t.snapshotsAfter(time.Time{}, "") {
-			if !s.Deleted && !yield(s) {
-				return
-			}
-		}
-	}
 }
 
 // snapshotsAfter yields the rows after a position, including tombstones of deleted ones.
@@ -149,56 +150,75 @@ func (t *tx) snapshotsAfter(started time.Time, id string) iter.Seq[*Snapshot] {
 	return rowsAfter(t.change.Snapshots, t.rows.Snapshots, &t.w.store.snapshots, started, id)
 }
 
-func (t *tx) editSnapshot(id string) *Snapshot {
-	if s, ok := t.change.Snapshots[id]; ok {
-		return s
-	}
-	s := t.rows.Snapshots[id].clone()
-	t.change.Snapshots[id] = s
-	return s
-}
-
 func (t *tx) instance(id string) *Instance {
 	return lookUp(t.change.Instances, t.rows.Instances, id)
-}
-
-func (t *tx) instances() iter.Seq[*Instance] {
-	return all(t.change.Instances, t.rows.Instances, func(a, b *Instance) int { return byAge(a.Launched, b.Launched, a.ID, b.ID) })
-}
-
-func (t *tx) editInstance(id string) *Instance {
-	if i, ok := t.change.Instances[id]; ok {
-		return i
-	}
-	i := t.rows.Instances[id].clone()
-	t.change.Instances[id] = i
-	return i
 }
 
 func (t *tx) image(id string) *Image {
 	return unlessDeleted(lookUp(t.change.Images, t.rows.Images, id))
 }
 
-func (t *tx) images() iter.Seq[*Image] {
-	return func(yield func(*Image) bool) {
-		for i := range t.everyImage() {
-			if !i.Deleted && !yield(i) {
-				return
-			}
-		}
-	}
+func (t *tx) editVolume(id string) *Volume { return editable(t.change.Volumes, t.rows.Volumes, id) }
+
+func (t *tx) editSnapshot(id string) *Snapshot {
+	return editable(t.change.Snapshots, t.rows.Snapshots, id)
 }
+
+func (t *tx) editInstance(id string) *Instance {
+	return editable(t.change.Instances, t.rows.Instances, id)
+}
+
+func (t *tx) editImage(id string) *Image { return editable(t.change.Images, t.rows.Images, id) }
+
+func (t *tx) snapshots() iter.Seq[*Snapshot] { return existing(t.snapshotsAfter(time.Time{}, "")) }
+func (t *tx) instances() iter.Seq[*Instance] { return all(t.change.Instances, t.rows.Instances) }
+func (t *tx) images() iter.Seq[*Image]       { return existing(t.everyImage()) }
 
 // everyImage is images including tombstones of deregistered ones.
-func (t *tx) everyImage() iter.Seq[*Image] {
-	return all(t.change.Images, t.rows.Images, func(a, b *Image) int { return byAge(a.Created, b.Created, a.ID, b.ID) })
+func (t *tx) everyImage() iter.Seq[*Image] { return all(t.change.Images, t.rows.Images) }
+
+// An absence is what EC2 says about an id that is malformed, and about one that does not exist.
+type absence struct{ malformed, malformedText, notFound, notFoundText string }
+
+var absences = map[string]absence{
+	"vol":  {"InvalidVolumeID.Malformed", "The specified volume ID '%s' is not valid. Expected: 'vol-...'", "InvalidVolume.NotFound", "The volume '%s' does not exist."},
+	"snap": {"InvalidSnapshotID.Malformed", "The snapshot ID '%s' is not valid. Expected: 'snap-...'", "InvalidSnapshot.NotFound", "The snapshot '%s' does not exist."},
+	"ami":  {"InvalidAMIID.Malformed", "Invalid id: \"%s\" (expecting \"ami-...\")", "InvalidAMIID.NotFound", "The image id '[%s]' does not exist"},
+	"i":    {"InvalidInstanceID.Malformed", "Invalid id: \"%s\"", "InvalidInstanceID.NotFound", "The instance ID '%s' does not exist"},
 }
 
-func (t *tx) editImage(id string) *Image {
-	if i, ok := t.change.Images[id]; ok {
-		return i
+// need returns the row of the id, or EC2's refusal where there is none.
+func need[T any](prefix, id string, row *T) (*T, error) {
+	said := absences[prefix]
+	switch {
+	case !wellFormed(id, prefix):
+		return nil, refuse(said.malformed, said.malformedText, id)
+	case row == nil:
+		return nil, refuse(said.notFound, said.notFoundText, id)
 	}
-	i := t.rows.Images[id].clone()
-	t.change.Images[id] = i
-	return i
+	return row, nil
+}
+
+func (t *tx) needVolume(id string) (*Volume, error)     { return need("vol", id, t.volume(id)) }
+func (t *tx) needSnapshot(id string) (*Snapshot, error) { return need("snap", id, t.snapshot(id)) }
+func (t *tx) needImage(id string) (*Image, error)       { return need("ami", id, t.image(id)) }
+func (t *tx) needInstance(id string) (*Instance, error) { return need("i", id, t.instance(id)) }
+
+// visible is the row of an id for describes, which lag behind changes; nil where they do not show it.
+func visible[T any, P interface {
+	*T
+	shown(time.Time) (*T, bool)
+}](t *tx, row *T) *T {
+	if _, ok := P(row).shown(t.now); !ok {
+		return nil
+	}
+	return row
+}
+
+func (t *tx) findVolume(id string) (*Volume, error) {
+	return need("vol", id, visible(t, lookUp(t.change.Volumes, t.rows.Volumes, id)))
+}
+
+func (t *tx) findSnapshot(id string) (*Snapshot, error) {
+	return need("snap", id, visible(t, lookUp(t.change.Snapshots, t.rows.Snapshots, id)))
 }

@@ -20,6 +20,7 @@ const historyTTL = time.Minute
 type row[T any] interface {
 	*T
 	history() *version[T]
+	key() (created time.Time, id string)
 }
 
 // versionAt returns the version that a describe at now shows, or nil.

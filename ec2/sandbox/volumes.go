@@ -197,17 +197,6 @@ func checkThroughput(v *Volume, limits ebs.Type, given bool) error {
 	return nil
 }
 
-// needVolume returns the volume or EC2's refusal.
-func (t *tx) needVolume(id string) (*Volume, error) {
-	if !wellFormed(id, "vol") {
-		return nil, refuse("InvalidVolumeID.Malformed", "The specified volume ID '%s' is not valid. Expected: 'vol-...'", id)
-	}
-	if v := t.volume(id); v != nil {
-		return v, nil
-	}
-	return nil, refuse("InvalidVolume.NotFound", "The volume '%s' does not exist.", id)
-}
-
 // wellFormed reports whether id is the prefix, a dash and 8 or 17 hexadecimal digits.
 func wellFormed(id, prefix string) bool {
 	digits, ok := strings.CutPrefix(id, prefix+"-")
@@ -296,18 +285,6 @@ func describeVolumes(t *tx, q *query, out *document) error {
 	set(out, "volumeSet", volumes, func(v *Volume) { t.writeVolume(out, v, v.status(t.now)) })
 	out.optional("nextToken", next)
 	return nil
-}
-
-// findVolume is needVolume for describes, which lag behind changes.
-func (t *tx) findVolume(id string) (*Volume, error) {
-	if !wellFormed(id, "vol") {
-		return t.needVolume(id)
-	}
-	v := lookUp(t.change.Volumes, t.rows.Volumes, id)
-	if _, ok := v.shown(t.now); !ok {
-		return nil, refuse("InvalidVolume.NotFound", "The volume '%s' does not exist.", id)
-	}
-	return v, nil
 }
 
 func (t *tx) writeVolume(out *document, v *Volume, status string) {
