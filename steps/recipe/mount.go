@@ -19,7 +19,7 @@ var Mount = Register(Operation{
 	Permissions: []Permission{
 		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots", Try: ToCreate}, {Action: "CreateVolume", Try: ToCreate},
 		{Action: "AttachVolume", Try: ToCreate}, {Action: "ModifyInstanceAttribute", Try: ToCreate}, {Action: "CreateTags"}, {Action: "DeleteTags"},
-		{Action: "DetachVolume"}, {Action: "DeleteVolume"}, // the last two to undo it
+		{Action: "DetachVolume"}, {Action: "DeleteVolume", OwnOnly: true}, // the last two to undo it
 	},
 	Flags:   []Flag{AllowOlder, MixSets, IgnoreMounted},
 	Compile: compiledBy((*compiler).mount),

@@ -58,6 +58,19 @@ type Permission struct {
 	Action string // without "ec2:"
 	Try    Try
 	If     func(Spec) bool // nil: always
+
+	OwnOnly bool // docs/iam-policy.json allows it on what Snaptastic made alone
+}
+
+// Permissions returns what any of the operations needs, by action.
+func Permissions(of []*Operation) map[string]Permission {
+	all := map[string]Permission{}
+	for _, o := range of {
+		for _, p := range o.Permissions {
+			all[p.Action] = p
+		}
+	}
+	return all
 }
 
 // Try says on what a permission is tried before a run begins. Only what exists can be tried, and only what a run cannot do

@@ -25,7 +25,7 @@ var Snapshot = Register(Operation{
 	LabelsSnapshots: true,
 	Permissions: []Permission{
 		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots"}, {Action: "CreateSnapshots", Try: Attached, If: inOneCall},
-		{Action: "CreateSnapshot", Try: Attached, If: func(s Spec) bool { return !inOneCall(s) }}, {Action: "CreateTags"}, {Action: "DeleteSnapshot"},
+		{Action: "CreateSnapshot", Try: Attached, If: func(s Spec) bool { return !inOneCall(s) }}, {Action: "CreateTags"}, {Action: "DeleteSnapshot", OwnOnly: true},
 	},
 	Check: func(s Spec) error {
 		if !s.Together() && s.Hooks["pre_snapshots"].Hold {

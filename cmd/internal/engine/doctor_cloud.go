@@ -12,6 +12,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/steps"
+	"snaptastic/steps/recipe"
 )
 
 // clockMayBeOff is how wrong this machine's clock may be. EC2 itself refuses a
@@ -107,14 +108,16 @@ func (d *doctor) permissions(ctx context.Context) {
 		trying.Go(func() error { answers[i] = c.DryRun(ctx, action, on); return nil })
 	}
 	_ = trying.Wait()
+	needed := recipe.Permissions(recipe.Operations()) // by runs; the others are of clean-ups
 	for i, action := range ec2.Permissions {
-		d.permission(action, answers[i], made[action])
+		p, run := needed[action]
+		d.permission(action, answers[i], !run, p.OwnOnly && !made[action])
 	}
 }
 
-// permission tells what EC2 said to one dry run. onOurs says that it was tried
-// on something that Snaptastic made, as a policy may ask for.
-func (d *doctor) permission(action string, err error, onOurs bool) {
+// permission tells what EC2 said to one dry run. cleanOnly: no run needs it. untried: a policy may allow it on what Snaptastic
+// made alone, and there was nothing of that to try it on.
+func (d *doctor) permission(action string, err error, cleanOnly, untried bool) {
 	check := "ec2:" + action
 	fault, _ := err.(*ec2.Fault)
 	switch {
@@ -122,11 +125,11 @@ func (d *doctor) permission(action string, err error, onOurs bool) {
 		d.ok(check, "allowed")
 	case fault == nil:
 		d.failed(check, err)
-	case action == "DeregisterImage" && (fault.Class == ec2.NotFound || fault.Class == ec2.Invalid || strings.Contains(fault.Message, nowhere)):
-		return // it was tried on an image that does not exist: what EC2 says to that tells nothing
-	case fault.Class == ec2.Denied && (conditional[action] && !onOurs || strings.Contains(fault.Message, nowhere)):
+	case cleanOnly && (fault.Class == ec2.NotFound || fault.Class == ec2.Invalid || strings.Contains(fault.Message, nowhere)):
+		return // it was tried on what does not exist: what EC2 says to that tells nothing
+	case fault.Class == ec2.Denied && (untried || strings.Contains(fault.Message, nowhere)):
 		d.warn(check, tryItLater, "%s", nothingOfOurs)
-	case fault.Class == ec2.Denied && cleanOnly[action]:
+	case fault.Class == ec2.Denied && cleanOnly:
 		d.warn(check, cleanNeedsIt+fault.Hint, "not allowed")
 	case fault.Class == ec2.Denied:
 		d.fail(check, fault.Hint, "not allowed (%s)", fault.Code)
@@ -138,13 +141,6 @@ func (d *doctor) permission(action string, err error, onOurs bool) {
 		d.warn(check, "try again", "could not be tried: %s", fault.Message)
 	}
 }
-
-// conditional are the actions that the least policy allows on what Snaptastic
-// made only.
-var conditional = map[string]bool{"DeleteVolume": true, "DeleteSnapshot": true}
-
-// cleanOnly are the actions that no run needs.
-var cleanOnly = map[string]bool{"DescribeImages": true, "DescribeInstances": true, "DescribeLockedSnapshots": true, "DeregisterImage": true}
 
 // subject finds what to try the actions on: a volume of ours that is attached,
 // and a snapshot of ours. made says which actions are tried on such a thing.
