@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"snaptastic/ec2/sandbox"
+	"snaptastic/steps/recipe"
 )
 
 // policy is docs/iam-policy.json.
@@ -127,6 +128,18 @@ func TestThePolicyIsMinimal(t *testing.T) {
 	tried := slices.DeleteFunc(p.actions(), func(a string) bool { return !strings.HasPrefix(a, "ec2:") })
 	if got := used(r.calls(), true); !slices.Equal(got, tried) {
 		t.Errorf("doctor tries\n  %s\nand the policy has\n  %s", strings.Join(got, " "), strings.Join(tried, " "))
+	}
+}
+
+// What the operations say that they need is what the policy has.
+func TestOperationsNeedWhatThePolicyHas(t *testing.T) {
+	needs := []string{"cloudwatch:GetMetricStatistics"} // of a report that no plan has
+	for action := range recipe.Permissions(append(recipe.Operations(), recipe.CleanUps()...)) {
+		needs = append(needs, "ec2:"+action)
+	}
+	slices.Sort(needs)
+	if want := readPolicy(t).actions(); !slices.Equal(needs, want) {
+		t.Errorf("the operations need\n  %s\nand the policy has\n  %s", strings.Join(needs, " "), strings.Join(want, " "))
 	}
 }
 
