@@ -69,26 +69,6 @@ func (e *Engine) Check(ctx context.Context, r CheckRequest) (CheckResult, error)
 	return out, err
 }
 
-// clockOff is from where this machine's clock is not believed.
-const clockOff = time.Minute
-
-// cloudTime is the time by EC2's clock where this machine's is off: snapshots
-// have their start times from there.
-func (e *Engine) cloudTime(ctx context.Context) (time.Time, error) {
-	c, err := e.cloud(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	skew, err := c.Skew(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if skew.Abs() < clockOff {
-		skew = 0
-	}
-	return time.Now().Add(skew), nil
-}
-
 // checkSettings checks one snapshotter, or all of them.
 func (e *Engine) checkSettings(ctx context.Context, name string, maxAge time.Duration) ([]snapset.Finding, error) {
 	names := e.file.Names()

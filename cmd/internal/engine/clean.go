@@ -16,9 +16,6 @@ import (
 	"snaptastic/steps/snapset"
 )
 
-// mostSkew is how wrong this machine's clock may be for dates to be believed.
-const mostSkew = 3 * time.Minute
-
 // A CleanRequest asks what a clean-up would delete.
 type CleanRequest struct {
 	Operation string // of [CleanUps]
@@ -111,23 +108,6 @@ func (e *Engine) filterOf(ctx context.Context, what, name string) (map[string]st
 		return nil, hinted("leave the name away to clean up everything of Snaptastic's", "cannot clean %s of %s: it has no filter tags to know them by", what, name)
 	}
 	return spec.FilterTags, nil
-}
-
-// believedTime is EC2's time: ages and dates are told by it. A machine whose clock is far off wrote wrong dates, too.
-func believedTime(ctx context.Context, cloud *ec2.Client) (time.Time, error) {
-	skew, err := cloud.Skew(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if skew.Abs() > mostSkew {
-		where := "behind"
-		if skew < 0 {
-			where = "ahead of"
-		}
-		return time.Time{}, hinted("set the clock (chronyc makestep, or systemctl restart systemd-timesyncd) and try again",
-			"cannot clean up: this machine's clock is %s %s EC2's, and dates decide here", skew.Abs().Round(time.Second), where)
-	}
-	return time.Now().Add(skew), nil
 }
 
 // Clean asks, and then deletes what was decided.

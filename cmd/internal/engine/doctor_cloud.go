@@ -15,10 +15,7 @@ import (
 	"snaptastic/steps/recipe"
 )
 
-// clockMayBeOff is how wrong this machine's clock may be. EC2 itself refuses a
-// request that is signed more than five minutes off.
 const (
-	clockMayBeOff = 2 * time.Minute
 	trialsAtOnce  = 4 // dry runs at once
 	nothingOfOurs = "not tried: nothing is here yet that Snaptastic made"
 	tryItLater    = "look again after the first mount and snapshot"
@@ -188,11 +185,4 @@ func (d *doctor) clock(ctx context.Context) {
 	default:
 		d.ok("clock", "right, by EC2's")
 	}
-}
-
-func behind(skew time.Duration) string {
-	if skew > 0 {
-		return "behind"
-	}
-	return "ahead of"
 }
