@@ -43,12 +43,29 @@ func (a *app) listRuns(all bool, none string) error {
 }
 
 func showCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "show RUN", Short: "One run: its steps, states, attempts, durations, errors and ids", Args: exactly("RUN"),
+	history := false
+	c := &cobra.Command{Use: "show RUN", Short: "One run: its steps, states, attempts, durations, errors and ids", Args: exactly("RUN"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if history {
+				return a.showHistory(engine.RunID(args[0]))
+			}
 			s, err := a.Show(engine.RunID(args[0]))
 			if err != nil {
 				return err
 			}
 			return a.show(s)
 		}}
+	c.Flags().BoolVar(&history, "history", false, "print every record of the journal in order, with times")
+	return c
+}
+
+func (a *app) showHistory(run engine.RunID) error {
+	records, err := a.History(run)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return render.JSON(a.stdout, records)
+	}
+	return render.History(a.stdout, records, a.style(a.stdoutFile))
 }

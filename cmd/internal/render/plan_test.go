@@ -134,7 +134,6 @@ func TestOutputThatFailsIsAnErrorAndNoPanic(t *testing.T) {
 		"mermaid": func(w io.Writer) error { return PlanMermaid(w, p) },
 		"summary": func(w io.Writer) error { return Summary(w, e, pretty) },
 		"show":    func(w io.Writer) error { return Show(w, s, t0, pretty) },
-		"status":  func(w io.Writer) error { return Status(w, s, t0, pretty) },
 		"table":   func(w io.Writer) error { return Table(w, []string{"A"}, [][]string{{"b"}}, pretty) },
 		"error":   func(w io.Writer) error { return Error(w, io.EOF, "", pretty) },
 	} {

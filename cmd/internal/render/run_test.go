@@ -106,7 +106,7 @@ func TestNothingRunsOnceARunIsInterrupted(t *testing.T) {
 	if err := Summary(&end, RunResult{RunResult: engine.RunResult{Run: "R", Plan: mountPlan(t), Result: runner.Result{Outcome: journal.Interrupted, Records: records}}, Now: t0}, Style{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := Status(&show, Details{RunDetails: engine.RunDetails{Summary: journal.Summary{Meta: journal.Meta{Run: "R", Created: t0}}, Plan: mountPlan(t), Records: records}}, t0, Style{}); err != nil {
+	if err := Show(&show, Details{RunDetails: engine.RunDetails{Summary: journal.Summary{Meta: journal.Meta{Run: "R", Created: t0}}, Plan: mountPlan(t), Records: records}}, t0, Style{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{"summary": end.String(), "status": show.String()} {
@@ -170,19 +170,17 @@ func TestRuns(t *testing.T) {
 	golden(t, "runs-none.json", func(w io.Writer) error { return RunsJSON(w, nil) })
 }
 
-func TestShowAndStatus(t *testing.T) {
+func TestShow(t *testing.T) {
 	s := showRun(mountPlan(t))
 	now := t0.Add(2 * time.Hour)
 	golden(t, "show-failed.txt", func(w io.Writer) error { return Show(w, s, now, Style{Unicode: true, Width: 160}) })
 	golden(t, "show-failed.json", func(w io.Writer) error { return ShowJSON(w, s, now) })
-	golden(t, "status-failed.txt", func(w io.Writer) error { return Status(w, s, now, pretty) })
 
 	s.Live, s.Outcome, s.Ended, s.Error = true, "", time.Time{}, ""
 	delete(s.Records, "mount:/srv/db")
 	r := s.Records["attach:/srv/db"]
 	r.State, r.Error, r.Hint, r.EndedAt, r.Generation = journal.Started, "", "", time.Time{}, 2
 	s.Records["attach:/srv/db"] = r
-	golden(t, "status-live.txt", func(w io.Writer) error { return Status(w, s, t0.Add(30*time.Second), pretty) })
 	golden(t, "show-live.txt", func(w io.Writer) error { return Show(w, s, t0.Add(30*time.Second), Style{Unicode: true, Width: 160}) })
 }
 

@@ -1,7 +1,9 @@
 package render
 
 import (
+	"cmp"
 	"io"
+	"strconv"
 	"time"
 
 	"snaptastic/cmd/internal/engine"
@@ -116,4 +118,23 @@ func RunsJSON(w io.Writer, runs []engine.RunState) error {
 		views = append(views, v)
 	}
 	return JSON(w, views)
+}
+
+// History prints every record of a run in order.
+func History(w io.Writer, records []engine.HistoryRecord, o Style) error {
+	rows := make([][]string, len(records))
+	for i, r := range records {
+		at, what := "-", string(r.State)
+		if !r.At.IsZero() {
+			at = r.At.Format("2006-01-02T15:04:05.000Z")
+		}
+		switch {
+		case r.Step == "":
+			what = "run " + string(r.Outcome)
+		case r.Undo != "":
+			what += ", undo: " + string(r.Undo)
+		}
+		rows[i] = []string{strconv.FormatUint(r.Seq, 10), at, cmp.Or(string(r.Step), "-"), what, strconv.Itoa(r.Generation), cmp.Or(r.Error, "-")}
+	}
+	return Table(w, []string{"RECORD", "TIME", "STEP", "STATE", "GENERATION", "ERROR"}, rows, o)
 }

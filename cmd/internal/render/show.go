@@ -31,29 +31,7 @@ func Show(w io.Writer, s Details, now time.Time, o Style) error {
 	return p.writeTo(w)
 }
 
-// Status prints a run in short: its head and its volumes.
-func Status(w io.Writer, s Details, now time.Time, o Style) error {
-	p := page{style: o}
-	state := runState(s.Summary)
-	p.line(span{clean(string(s.Run)), bold}, span{text: "  " + clean(s.Plan.Operation+" "+s.Plan.Snapshotter) + "  "},
-		state, span{"  " + s.timing(now), dim})
-	p.volumeTable(s.lanes(now))
-	p.next(s)
-	return p.writeTo(w)
-}
-
 func (s Details) back() bool { return s.RollingBack || s.Outcome == journal.RolledBack }
-
-func (s Details) timing(now time.Time) string {
-	if s.Created.IsZero() {
-		return ""
-	}
-	began := "began " + Age(now.Sub(s.Created)) + " ago"
-	if s.Ended.IsZero() {
-		return began
-	}
-	return began + ", took " + runTook(s.Meta)
-}
 
 func (p *page) head(s Details, now time.Time) {
 	state := runState(s.Summary)
