@@ -227,7 +227,7 @@ func (e *Engine) readState() (*journal.Store, error) {
 func (e *Engine) stateOf(run plan.RunID) (*journal.Store, error) {
 	s, err := e.readState()
 	if errors.Is(err, journal.ErrNoState) {
-		err = hinted("check --state-dir", "there is no run %s: %w", run, err)
+		err = hinted("check --state-dir", "run %s not found: %w", run, err)
 	}
 	return s, err
 }
