@@ -1,8 +1,10 @@
 package plan
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 )
 
@@ -27,8 +29,7 @@ type Facts struct {
 
 // Empty reports whether nothing is known.
 func (f *Facts) Empty() bool {
-	return f == nil || f.VolumeID == "" && f.SnapshotID == "" && f.Device == "" && f.Path == "" && f.MountPoint == "" && f.SizeGiB == 0 &&
-		f.SizeBytes == 0 && f.FrozenSeconds == 0 && len(f.Remarks) == 0 && len(f.Warnings) == 0 && f.Remains == "" && len(f.Each) == 0
+	return f == nil || reflect.ValueOf(*f).IsZero()
 }
 
 // Add takes over what o knows, a later step about the same volume. A snapshot that was chosen once the volume was known is
@@ -37,21 +38,11 @@ func (f *Facts) Add(o Facts) {
 	if f.VolumeID != "" && o.VolumeID == "" && o.SnapshotID != "" {
 		o.SnapshotID, o.Remarks, o.Warnings = "", nil, nil
 	}
-	for _, x := range []struct{ to, from *string }{{&f.VolumeID, &o.VolumeID}, {&f.SnapshotID, &o.SnapshotID}, {&f.Device, &o.Device},
-		{&f.Path, &o.Path}, {&f.MountPoint, &o.MountPoint}, {&f.Remains, &o.Remains}} {
-		if *x.from != "" {
-			*x.to = *x.from
-		}
-	}
-	if o.SizeGiB > 0 {
-		f.SizeGiB = o.SizeGiB
-	}
-	if o.SizeBytes > 0 {
-		f.SizeBytes = o.SizeBytes
-	}
-	if o.FrozenSeconds > 0 {
-		f.FrozenSeconds = o.FrozenSeconds
-	}
+	f.VolumeID, f.SnapshotID = cmp.Or(o.VolumeID, f.VolumeID), cmp.Or(o.SnapshotID, f.SnapshotID)
+	f.Device, f.Path, f.MountPoint = cmp.Or(o.Device, f.Device), cmp.Or(o.Path, f.Path), cmp.Or(o.MountPoint, f.MountPoint)
+	f.Remains = cmp.Or(o.Remains, f.Remains)
+	f.SizeGiB, f.SizeBytes = cmp.Or(o.SizeGiB, f.SizeGiB), cmp.Or(o.SizeBytes, f.SizeBytes)
+	f.FrozenSeconds = cmp.Or(o.FrozenSeconds, f.FrozenSeconds)
 	f.Remarks, f.Warnings = union(f.Remarks, o.Remarks), union(f.Warnings, o.Warnings)
 }
 
@@ -86,29 +77,13 @@ func (f *Facts) AllWarnings() (all []string) {
 type Output struct {
 	Value json.RawMessage
 	Facts *Facts // nil where there are none
-	typed any
+	text  fmt.Stringer
 }
 
 // Text says in a few words what the output means ("snap-0abc, 2 h ago"): the output's String method, "" without one.
 func (o Output) Text() string {
-	if s, ok := o.typed.(fmt.Stringer); ok {
-		return s.String()
+	if o.text == nil {
+		return ""
 	}
-	return ""
-}
-
-// outputOf encodes a typed output, with its facts where it has any.
-func outputOf[Out any](v Out, facts func(Out) Facts) (o Output, err error) {
-	o.typed = v
-	var f Facts
-	if facts != nil {
-		f = facts(v)
-	} else if own, ok := o.typed.(interface{ Facts() Facts }); ok {
-		f = own.Facts()
-	}
-	if !f.Empty() {
-		o.Facts = &f
-	}
-	o.Value, err = json.Marshal(v)
-	return o, err
+	return o.text.String()
 }

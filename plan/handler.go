@@ -129,10 +129,32 @@ func Bind[In, Out any](h Handlers, d Def[In, Out], f Funcs[In, Out]) {
 	if h[d.Kind] != nil {
 		panic("internal error: step kind bound twice: " + string(d.Kind))
 	}
-	h[d.Kind] = bound[In, Out]{f}
+	var none any = *new(Out)
+	if _, has := none.(interface{ Facts() Facts }); has && f.Facts == nil {
+		f.Facts = func(out Out) Facts { return any(out).(interface{ Facts() Facts }).Facts() }
+	}
+	_, says := none.(fmt.Stringer)
+	h[d.Kind] = bound[In, Out]{f, says}
 }
 
-type bound[In, Out any] struct{ f Funcs[In, Out] }
+type bound[In, Out any] struct {
+	f    Funcs[In, Out]
+	says bool // Out has a String method
+}
+
+// output encodes a typed output, with its facts where it has any.
+func (b bound[In, Out]) output(v Out) (o Output, err error) {
+	if b.says {
+		o.text = any(v).(fmt.Stringer)
+	}
+	if b.f.Facts != nil {
+		if f := b.f.Facts(v); !f.Empty() {
+			o.Facts = &f
+		}
+	}
+	o.Value, err = json.Marshal(v)
+	return o, err
+}
 
 func (b bound[In, Out]) Observe(ctx context.Context, a Attempt, in json.RawMessage) (Observation, error) {
 	if b.f.Observe == nil {
@@ -148,7 +170,7 @@ func (b bound[In, Out]) Observe(ctx context.Context, a Attempt, in json.RawMessa
 	}
 	o := Observation{State: seen.State, Note: seen.Note}
 	if seen.State == Ours || seen.State == Satisfied {
-		if o.Output, err = outputOf(seen.Out, b.f.Facts); err != nil {
+		if o.Output, err = b.output(seen.Out); err != nil {
 			return o, err
 		}
 	}
@@ -169,7 +191,7 @@ func (b bound[In, Out]) Do(ctx context.Context, a Attempt, in json.RawMessage) (
 	if err != nil {
 		return Output{}, err
 	}
-	return outputOf(out, b.f.Facts)
+	return b.output(out)
 }
 
 func (b bound[In, Out]) Undo(ctx context.Context, a Attempt, in, out json.RawMessage) error {
@@ -204,7 +226,7 @@ func (b bound[In, Out]) Adopts(in json.RawMessage) (Observation, bool) {
 		return Observation{}, false // Do says what is wrong with it
 	}
 	out, note, adopts := b.f.Adopts(v)
-	o, err := outputOf(out, b.f.Facts)
+	o, err := b.output(out)
 	return Observation{State: Satisfied, Output: o, Note: note}, adopts && err == nil
 }
 
