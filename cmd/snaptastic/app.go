@@ -41,18 +41,18 @@ const (
 
 func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.settings, "settings", "", "settings `file` (default: $SNAPTASTIC_SETTINGS, ./snaptastic.hcl, /etc/snaptastic.hcl, /etc/snaptastic/*.hcl)")
-	set.StringVar(&f.userdata, "userdata", "", "instance userdata, as `JSON` or @FILE, instead of the instance's own")
-	set.StringVar(&f.stateDir, "state-dir", defaultStateDir, "`folder` of the journals (also $SNAPTASTIC_STATE_DIR)")
-	set.StringVar(&f.sandbox, "sandbox", "", "use a local EC2 whose volumes are loop devices, with its state in `DIR` (default STATE/sandbox; also $SNAPTASTIC_SANDBOX)")
+	set.StringVar(&f.userdata, "userdata", "", "instance userdata as `JSON` or @FILE, instead of the instance's")
+	set.StringVar(&f.stateDir, "state-dir", defaultStateDir, "`directory` of the journals (also $SNAPTASTIC_STATE_DIR)")
+	set.StringVar(&f.sandbox, "sandbox", "", "use a local EC2 sandbox with loop devices as volumes and its state in `DIR` (default STATE/sandbox; also $SNAPTASTIC_SANDBOX)")
 	set.Lookup("sandbox").NoOptDefVal = sandboxInState
-	set.StringVar(&f.region, "region", "", "AWS `region` (default: the settings', the environment's, the instance's own)")
-	set.StringVar(&f.endpoint, "endpoint-url", "", "EC2 endpoint `URL`, such as that of `snaptastic sandbox serve`")
-	set.StringVar(&f.metadata, "metadata-url", "", "instance metadata `URL` (default: $AWS_EC2_METADATA_SERVICE_ENDPOINT, or the instance's own)")
-	set.StringVar(&f.logLevel, "log-level", "info", "`level` of the log: trace, debug, info, warn, error, off")
-	set.StringVar(&f.logFormat, "log-format", "text", "`format` of the log: text or json")
-	set.StringVarP(&f.output, "output", "o", "text", "`format` of the output: text or json")
-	set.BoolVar(&f.yes, "yes", false, "do not ask")
-	set.BoolVar(&f.noColor, "no-color", false, "no colour (also $NO_COLOR)")
+	set.StringVar(&f.region, "region", "", "AWS `region` (default: from the settings, the environment or the instance)")
+	set.StringVar(&f.endpoint, "endpoint-url", "", "EC2 endpoint `URL`, for example of `snaptastic sandbox serve`")
+	set.StringVar(&f.metadata, "metadata-url", "", "instance metadata `URL` (default: $AWS_EC2_METADATA_SERVICE_ENDPOINT, or the instance's)")
+	set.StringVar(&f.logLevel, "log-level", "info", "log `level`: trace, debug, info, warn, error, off")
+	set.StringVar(&f.logFormat, "log-format", "text", "log `format`: text or json")
+	set.StringVarP(&f.output, "output", "o", "text", "output `format`: text or json")
+	set.BoolVar(&f.yes, "yes", false, "do not ask for confirmation")
+	set.BoolVar(&f.noColor, "no-color", false, "disable colors (also $NO_COLOR)")
 }
 
 // app is one invocation: its streams, its flags and its engine.
@@ -81,13 +81,13 @@ func newApp(stdin, stdout, stderr *os.File) *app {
 func (a *app) begin(c *cobra.Command) error {
 	level := hclog.LevelFromString(a.logLevel)
 	if level == hclog.NoLevel {
-		return usageError("--log-level %q is not one of trace, debug, info, warn, error, off", a.logLevel)
+		return usageError("--log-level %q: must be trace, debug, info, warn, error or off", a.logLevel)
 	}
 	if a.logFormat != "text" && a.logFormat != "json" {
-		return usageError("--log-format %q is neither text nor json", a.logFormat)
+		return usageError("--log-format %q: must be text or json", a.logFormat)
 	}
 	if a.output != "text" && a.output != "json" {
-		return usageError("--output %q is neither text nor json", a.output)
+		return usageError("--output %q: must be text or json", a.output)
 	}
 	for flag, value := range map[string]string{"endpoint-url": a.endpoint, "metadata-url": a.metadata} {
 		if u, err := url.Parse(value); value != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {

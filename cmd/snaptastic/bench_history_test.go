@@ -35,7 +35,7 @@ func TestFiftyThousandSnapshotsFitInto64MiB(t *testing.T) {
 	}{
 		{0, "done", []string{"run", "mount", "db"}},
 		{0, "each with a restorable snapshot", []string{"check", "db"}},
-		{0, "a mount of all volumes takes", []string{"snapshots", "db"}},
+		{0, "a mount of all volumes would restore", []string{"snapshots", "db"}},
 		{0, `"choices": [`, []string{"snapshots", "db", "-o", "json"}},
 		{0, "done", []string{"run", "unmount", "db"}},
 		{0, "snap-", []string{"plan", "mount", "db"}},

@@ -31,18 +31,17 @@ type checkFlags struct {
 func checkCommand(a *app) *cobra.Command {
 	var o checkFlags
 	c := &cobra.Command{Use: "check [NAME]", Aliases: []string{"check-backups"}, Args: between(0, "NAME"),
-		Short: "Exit 1 where a volume in use lacks a recent restorable snapshot",
-		Long: `Looks at the volumes in use, wherever in the account they are attached, and at
-their snapshots. A gap is a volume, or a declared mount point, without a snapshot
-that is completed, restorable and not older than --max-age; and a declared mount
-point of which no volume is in use.
+		Short: "Exit 1 if a volume in use has no recent restorable snapshot",
+		Long: `Checks the snapshots of all volumes in use, on any instance of the account. A gap is
+a volume, or a declared mount point, without a completed, restorable snapshot that is
+not older than --max-age. A declared mount point with no volume in use is also a gap.
 
-With NAME that snapshotter is checked, without it all of the settings file, and
-with --environment, --cluster or --role every volume that has these tags; that
-needs no settings.
+With NAME, checks that snapshotter; without it, all in the settings file. With
+--environment, --cluster or --role, checks every volume with these tags, without
+any settings.
 
-Exit codes: 0 all is well, 1 a gap or a failure. With --format nagios they are
-those of a Nagios plugin: 0 OK, 2 CRITICAL (a gap), 3 UNKNOWN (could not look).`,
+Exit codes: 0 no gap, 1 a gap or a failure. With --format nagios they are those of
+a Nagios plugin: 0 OK, 2 CRITICAL (a gap), 3 UNKNOWN (check failed).`,
 		RunE: func(c *cobra.Command, args []string) error {
 			name := ""
 			if len(args) > 0 {
@@ -56,11 +55,11 @@ those of a Nagios plugin: 0 OK, 2 CRITICAL (a gap), 3 UNKNOWN (could not look).`
 		}}
 	a.timeoutFlag(c, checkTime)
 	f := c.Flags()
-	f.StringVar(&o.maxAge, "max-age", "26h", "`age` from which a snapshot is too old: 30s, 15m, 26h, 7d, 2w")
-	f.StringVar(&o.format, "format", "text", "`format`: text, nagios or prometheus (the textfile collector's)")
-	f.StringVar(&o.environment, "environment", "", "check the volumes with this environment `tag`")
-	f.StringVar(&o.cluster, "cluster", "", "check the volumes with this cluster `tag`")
-	f.StringVar(&o.role, "role", "", "check the volumes with this role `tag`")
+	f.StringVar(&o.maxAge, "max-age", "26h", "maximum `age` of a snapshot: 30s, 15m, 26h, 7d, 2w")
+	f.StringVar(&o.format, "format", "text", "`format`: text, nagios or prometheus (for the textfile collector)")
+	f.StringVar(&o.environment, "environment", "", "check volumes with this environment `tag`")
+	f.StringVar(&o.cluster, "cluster", "", "check volumes with this cluster `tag`")
+	f.StringVar(&o.role, "role", "", "check volumes with this role `tag`")
 	return c
 }
 
@@ -77,11 +76,11 @@ func (a *app) check(ctx context.Context, name string, o checkFlags) error {
 	case err != nil:
 		return usageError("--max-age %q: %w", o.maxAge, err)
 	case maxAge == 0:
-		return usageError("--max-age %s would find every snapshot too old", o.maxAge)
+		return usageError("--max-age %s: must be greater than 0", o.maxAge)
 	case o.format != "text" && o.format != "nagios" && o.format != "prometheus":
-		return usageError("--format %q is none of text, nagios, prometheus", o.format)
+		return usageError("--format %q: must be text, nagios or prometheus", o.format)
 	case o.format != "text" && a.json():
-		return usageError("--format %s and --output json exclude each other", o.format)
+		return usageError("--format %s and --output json cannot be combined", o.format)
 	}
 	result, err := a.Check(ctx, engine.CheckRequest{Name: name, Tags: o.tags(), MaxAge: maxAge})
 	if err != nil && len(result.Gaps()) == 0 {

@@ -11,12 +11,12 @@ import (
 )
 
 func cpuFlag(c *cobra.Command, below *float64) {
-	c.Flags().Float64Var(below, "cpu-below", 5, "report running instances whose CPU was used less than so many `percent` over a day")
+	c.Flags().Float64Var(below, "cpu-below", 5, "report running instances with an average CPU below this `percent` over a day")
 }
 
 func cleanInstances(a *app) *cobra.Command {
 	var below float64
-	c := &cobra.Command{Use: "instances [NAME]", Short: "Report running instances that do little; stops none", Args: between(0, "NAME"),
+	c := &cobra.Command{Use: "instances [NAME]", Short: "Report idle running instances; stops none", Args: between(0, "NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			name := strings.Join(args, "")
 			found, err := a.Instances(c.Context(), name, below)
@@ -29,7 +29,7 @@ func cleanInstances(a *app) *cobra.Command {
 			return a.showInstances(found)
 		}}
 	cpuFlag(c, &below)
-	c.Flags().Bool("dry-run", false, "accepted as by the other clean-ups; this one changes nothing anyway")
+	c.Flags().Bool("dry-run", false, "accepted for consistency; this command changes nothing")
 	return c
 }
 
@@ -50,12 +50,12 @@ func (a *app) showInstances(r engine.Instances) error {
 		}
 		rows = append(rows, []string{i.ID, i.Type, cpu, made(i.Launched, r.At), ownerOf("", i.Tags)})
 	}
-	if err := render.Table(a.stdout, []string{"LITTLE USED", "TYPE", "CPU", "RUNNING FOR", "TAGS"}, rows, a.style(a.stdoutFile)); err != nil {
+	if err := render.Table(a.stdout, []string{"IDLE INSTANCE", "TYPE", "CPU", "UPTIME", "TAGS"}, rows, a.style(a.stdoutFile)); err != nil {
 		return err
 	}
 	known := ""
 	if unknown > 0 {
-		known = fmt.Sprintf(", of %d there are no data", unknown)
+		known = fmt.Sprintf(", no data for %d", unknown)
 	}
 	_, err := fmt.Fprintf(a.stdout, "%d of %s used less than %g %% CPU over the last day%s; none was stopped\n", len(r.Idle)-unknown, running, r.CPUBelow, known)
 	return err

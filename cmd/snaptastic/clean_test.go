@@ -256,7 +256,7 @@ func TestACleanUpThatWasKilledIsFinishedByResume(t *testing.T) {
 		before := a.deletions()
 		args := []string{"clean", "snapshots", "--yes", "--log-level=off"}
 		if run != "" {
-			if out := a.run(1, "rollback", run); !strings.Contains(out, "cannot be brought back") {
+			if out := a.run(1, "rollback", run); !strings.Contains(out, "cannot be recovered") {
 				t.Fatalf("rollback of it says %s", out)
 			}
 			a.run(0, "resume") // touches no clean-up
@@ -286,7 +286,7 @@ func TestACleanUpThatWasKilledIsFinishedByResume(t *testing.T) {
 		run = runs[0].Run
 	}
 	a.exactly(stay)
-	if out := a.run(1, "rollback", run); !strings.Contains(out, "is over") {
+	if out := a.run(1, "rollback", run); !strings.Contains(out, "has already ended") {
 		t.Errorf("rollback of it says %s", out)
 	}
 }

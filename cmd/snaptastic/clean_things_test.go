@@ -193,7 +193,7 @@ func TestCleanInstancesReportsAndStopsNone(t *testing.T) {
 		}
 	}
 	out := a.run(0, "clean", "instances")
-	for _, want := range []string{"0.4 %", "Name=n0", "4.9 %", "no data", "2 of 5 running instances used less than 5 % CPU over the last day, of 1 there are no data", "none was stopped"} {
+	for _, want := range []string{"0.4 %", "Name=n0", "4.9 %", "no data", "2 of 5 running instances used less than 5 % CPU over the last day, no data for 1", "none was stopped"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}

@@ -10,13 +10,13 @@ import (
 
 func doctorCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "doctor", Aliases: []string{"test"}, Args: exactly(),
-		Short: "Look at settings, credentials, permissions, metadata, tools and state; change nothing",
-		Long: `Look at everything that a run needs and say in one line each whether it is
-there, and what mends it. Nothing is changed: permissions are tried with EC2's
-DryRun, the freeze guard is started and freezes nothing.
+		Short: "Check settings, credentials, permissions, metadata, tools and state; read-only",
+		Long: `Check everything that a run needs. Prints one line per check, with a fix for each
+problem. Nothing is changed: permissions are tested with EC2's DryRun, and the freeze
+guard is started without freezing anything.
 
-It works without root and without settings, and says what it could not look at.
-It exits with 1 when something fails.`,
+It works without root and without settings, and lists what it could not check. It
+exits with 1 if a check fails.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			findings, err := a.Doctor(c.Context())
 			switch {

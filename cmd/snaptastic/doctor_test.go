@@ -50,7 +50,7 @@ func TestDoctorWorksForAnybody(t *testing.T) {
 	}
 	for _, want := range []string{
 		"warn  root ", "warn  settings ", "fail  metadata ", "ok    region ", "fail  credentials ",
-		"warn  permissions ", "warn  clock ", "warn  state folder ", "warn  journal ", "warn  frozen ", "warn  freeze guard ",
+		"warn  permissions ", "warn  clock ", "warn  state directory ", "warn  journal ", "warn  frozen ", "warn  freeze guard ",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, out.String())

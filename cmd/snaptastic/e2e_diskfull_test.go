@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// smallState puts the state folder on a disk of its own.
+// smallState puts the state directory on a disk of its own.
 func (r *rig) smallState(options string) {
 	r.t.Helper()
 	if err := os.MkdirAll(r.state(), 0o700); err != nil {
@@ -64,7 +64,7 @@ func TestFaultFullRootDiskAtBoot(t *testing.T) {
 	}
 }
 
-// A state folder that became read-only: what the last mount had is mounted without a journal, and it is said.
+// A state directory that became read-only: what the last mount had is mounted without a journal, and it is said.
 func TestFaultReadOnlyStateFolderAtBoot(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
@@ -79,7 +79,7 @@ func TestFaultReadOnlyStateFolderAtBoot(t *testing.T) {
 	r.check(true)
 }
 
-// Somebody deletes the state folder while a run writes its journal there. The run stops and says so.
+// Somebody deletes the state directory while a run writes its journal there. The run stops and says so.
 func TestFaultStateFolderDeletedDuringARun(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")

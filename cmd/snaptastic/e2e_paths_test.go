@@ -190,7 +190,7 @@ func TestAMountThatNobodyElseWouldSeeIsRefused(t *testing.T) {
 		apart(1, "mount namespace", "doctor")
 	})
 	r.must("run", "mount", "db")
-	apart(1, "mount namespace of its own", "run", "unmount", "db")
+	apart(1, "private mount namespace", "run", "unmount", "db")
 	apart(0, "", "run", "snapshot", "db") // a freeze is the same in all of them
 	apart(0, "", "run", "mount", "db", "--private-mounts")
 	r.must("run", "unmount", "db")
@@ -199,7 +199,7 @@ func TestAMountThatNobodyElseWouldSeeIsRefused(t *testing.T) {
 	r.calm()
 	id := r.only()
 	for _, args := range [][]string{{"resume"}, {"resume", id}, {"rollback", id}} {
-		apart(1, "mount namespace of its own", args...)
+		apart(1, "private mount namespace", args...)
 	}
 	if r.only() != id {
 		t.Error("the run is not what it was")
@@ -345,7 +345,7 @@ func TestDoctorAndARunNameTheLineOfFstab(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.env = append(r.env, "LIBMOUNT_FSTAB="+fstab)
-	if _, out := r.run("doctor"); !strings.Contains(out, fstab+":2 names "+r.mounts[0]) {
+	if _, out := r.run("doctor"); !strings.Contains(out, fstab+":2 contains "+r.mounts[0]) {
 		t.Errorf("doctor does not name the line:\n%s", out)
 	}
 	stop := r.unmountsAtOnce(r.mounts[0])

@@ -219,7 +219,7 @@ func TestFaultKilledWhileFrozen(t *testing.T) {
 				t.Errorf("%d snapshots", n)
 			}
 			r.check(true)
-			r.wants(0, "no run left anything frozen", "thaw", "--owned")
+			r.wants(0, "nothing was left frozen", "thaw", "--owned")
 		})
 	}
 }

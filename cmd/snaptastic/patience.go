@@ -19,7 +19,7 @@ const (
 // patienceFlag makes a command one that runs unattended.
 func (a *app) patienceFlag(c *cobra.Command) {
 	var text string
-	c.Flags().StringVar(&text, "patience", "", "how long to ask on for metadata, credentials and EC2 that do not answer yet, such as `5m`; 0s: ask once (default: the settings', or 5m, shared by the commands of one boot)")
+	c.Flags().StringVar(&text, "patience", "", "how long to retry if metadata, credentials or EC2 are not available yet, such as `5m`; 0s: try once (default: from the settings, or 5m, shared by the commands of one boot)")
 	run := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if text == "" {
@@ -43,7 +43,7 @@ func (a *app) timeoutFlag(c *cobra.Command, standard string) {
 	c.RunE = func(c *cobra.Command, args []string) error {
 		bound, err := settings.ParseDuration(text)
 		if err == nil && bound <= 0 {
-			err = errors.New("expected more than nothing")
+			err = errors.New("must be greater than 0")
 		}
 		if err != nil {
 			return usageError("--timeout %q: %w", text, err)

@@ -261,8 +261,8 @@ func TestARegionThatIsNotTheInstancesOwnIsRefusedEarly(t *testing.T) {
 	}{
 		{[]string{"AWS_REGION=ap-south-2"}, nil, "unset AWS_REGION"},
 		{[]string{"AWS_DEFAULT_REGION=ap-south-2"}, nil, "unset AWS_DEFAULT_REGION"},
-		{[]string{"AWS_CONFIG_FILE=" + config}, nil, "out of the AWS profile"},
-		{nil, []string{"--region", "ap-south-2"}, "leave --region away"},
+		{[]string{"AWS_CONFIG_FILE=" + config}, nil, "from the AWS profile"},
+		{nil, []string{"--region", "ap-south-2"}, "remove --region"},
 	} {
 		for _, op := range []string{"run", "plan"} {
 			r.quiet(func() {

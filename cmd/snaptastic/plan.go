@@ -11,7 +11,7 @@ import (
 )
 
 func planCommand(a *app) *cobra.Command {
-	return operationsCommand("plan", "Show what an operation would do, as things are now; change nothing", func(op *engine.Operation) *cobra.Command { return planOperation(a, op) })
+	return operationsCommand("plan", "Show what an operation would do now; read-only", func(op *engine.Operation) *cobra.Command { return planOperation(a, op) })
 }
 
 func planOperation(a *app, op *engine.Operation) *cobra.Command {
@@ -20,7 +20,7 @@ func planOperation(a *app, op *engine.Operation) *cobra.Command {
 	c := &cobra.Command{Use: op.Name + " NAME", Short: "Show what `run " + op.Name + "` would do", Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if format != "tree" && format != "dot" && format != "mermaid" {
-				return usageError("--format %q is none of tree, dot, mermaid", format)
+				return usageError("--format %q: must be tree, dot or mermaid", format)
 			}
 			r.Name, r.SkipPreview = args[0], format != "tree"
 			f, err := a.Plan(c.Context(), r)
@@ -31,7 +31,7 @@ func planOperation(a *app, op *engine.Operation) *cobra.Command {
 		}}
 	a.timeoutFlag(c, readTimeout)
 	r.Options = optionFlags(c, op)
-	c.Flags().StringVar(&format, "format", "tree", "`format`: tree, dot or mermaid (the last two without looking)")
+	c.Flags().StringVar(&format, "format", "tree", "`format`: tree, dot or mermaid (dot and mermaid do not query EC2)")
 	return c
 }
 
@@ -55,9 +55,9 @@ func (a *app) showPlan(f engine.PlanResult, format string) error {
 
 // then says what a new run does with an unfinished one.
 var then = map[engine.Action]string{
-	engine.Continue:   "`run` takes it up where it stands",
-	engine.Undo:       "`run` first undoes what it left unfinished",
-	engine.UndoUnused: "`run` first undoes what it left unfinished",
-	engine.Wait:       "`run` is refused until that one is finished or undone",
-	engine.SetAside:   "`run` sets it aside, as it belongs to another instance",
+	engine.Continue:   "`run` will resume it",
+	engine.Undo:       "`run` will undo its unfinished lanes first",
+	engine.UndoUnused: "`run` will undo its unfinished lanes first",
+	engine.Wait:       "`run` will be refused until that run is resumed or rolled back",
+	engine.SetAside:   "`run` moves it to damaged/, as it belongs to another instance",
 }

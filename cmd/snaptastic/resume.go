@@ -10,13 +10,13 @@ import (
 
 func resumeCommand(a *app) *cobra.Command {
 	var redo, done []string
-	c := &cobra.Command{Use: "resume [RUN]", Short: "Finish what a crash left; without RUN what may be finished unattended", Args: between(0, "RUN"),
-		Long: `Finish what a crash left.
+	c := &cobra.Command{Use: "resume [RUN]", Short: "Finish interrupted runs; without RUN, all that are safe to resume unattended", Args: between(0, "RUN"),
+		Long: `Finish interrupted runs.
 
-Without RUN, interrupted runs only: mounts go on, at any boot; a snapshot run goes
-on under the boot it began with and is otherwise thawed and undone; an unmount is
-left for an operator, and so is a failed run. It is for every boot, and exits 0
-when there is nothing to do.`,
+Without RUN, it takes interrupted runs only. Mounts are continued after any boot. A
+snapshot run is continued in the boot it started in; after a reboot it is thawed and
+undone. Unmounts and failed runs wait for an operator. Run it at every boot: it exits
+0 if there is nothing to do.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			a.listed = len(args) == 0
 			r, err := a.Resume(c.Context(), engine.ResumeRequest{Run: engine.RunID(strings.Join(args, "")), Redo: engine.StepIDs(redo), AssumeDone: engine.StepIDs(done)})
@@ -27,7 +27,7 @@ when there is nothing to do.`,
 		}}
 	privateMountsFlag(c, a)
 	a.patienceFlag(c)
-	c.Flags().StringSliceVar(&redo, "redo", nil, "do this uncertain `STEP` again")
-	c.Flags().StringSliceVar(&done, "assume-done", nil, "take this uncertain `STEP` as done")
+	c.Flags().StringSliceVar(&redo, "redo", nil, "run this uncertain `STEP` again")
+	c.Flags().StringSliceVar(&done, "assume-done", nil, "mark this uncertain `STEP` as done")
 	return c
 }

@@ -19,19 +19,19 @@ func rollbackCommand(a *app) *cobra.Command {
 		}}
 	privateMountsFlag(c, a)
 	a.patienceFlag(c)
-	c.Flags().BoolVar(&deleteVolumes, "delete-volumes", false, "also delete volumes that the run made and that were mounted once; asks for each")
+	c.Flags().BoolVar(&deleteVolumes, "delete-volumes", false, "also delete volumes that the run created and mounted; asks for each one")
 	return c
 }
 
 func abandonCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "abandon RUN", Short: "End an unfinished run as it is, and list what it leaves behind", Args: exactly("RUN"),
+	return &cobra.Command{Use: "abandon RUN", Short: "End an unfinished run without undoing it, and list what it leaves behind", Args: exactly("RUN"),
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := a.Abandon(c.Context(), engine.RunID(args[0]))
 			if err != nil {
 				return err
 			}
 			if !a.json() {
-				fmt.Fprintf(a.stdout, "run %s is abandoned; it leaves behind:\n", s.Run)
+				fmt.Fprintf(a.stdout, "run %s is abandoned. It leaves behind:\n", s.Run)
 			}
 			return a.show(s)
 		}}

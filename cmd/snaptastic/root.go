@@ -30,13 +30,12 @@ func version() string {
 func rootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "snaptastic",
-		Short: "Mount an EC2 instance's volumes from their newest snapshots, and make consistent snapshots of them",
-		Long: `Snaptastic mounts the volumes of an EC2 instance from their newest tagged
-snapshots at boot, and makes file-system-consistent snapshots of them.
+		Short: "Restore and mount EBS volumes from their newest snapshots, and take consistent snapshots",
+		Long: `Snaptastic restores and mounts the EBS volumes of an EC2 instance from their newest
+tagged snapshots at boot, and takes file-system-consistent snapshots of them.
 
-Every command compiles into a plan of steps and is journalled: a run that was
-cut off at any instant is finished by "snaptastic resume" or undone by
-"snaptastic rollback".`,
+Every operation is compiled into a plan of steps and journalled. After a crash,
+"snaptastic resume" finishes a run, or "snaptastic rollback" undoes it.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version(),
@@ -88,9 +87,9 @@ func unknownCommand(c *cobra.Command, args []string) error {
 	}
 	hint := "see `snaptastic --help`"
 	if slices.ContainsFunc(engine.Operations(), func(op *engine.Operation) bool { return op.Name == args[0] }) {
-		hint = "say `snaptastic run " + args[0] + " NAME`, or `snaptastic plan " + args[0] + " NAME` to only look"
+		hint = "run `snaptastic run " + args[0] + " NAME`, or `snaptastic plan " + args[0] + " NAME` to preview it"
 	}
-	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("there is no command %q", args[0]), Hint: hint}
+	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("unknown command %q", args[0]), Hint: hint}
 }
 
 // exactly checks the number of arguments and names what is missing.
@@ -103,9 +102,9 @@ func between(least int, names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %s is missing", c.CommandPath(), names[len(args)]), Hint: "usage: " + c.UseLine()}
+			return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: missing argument %s", c.CommandPath(), names[len(args)]), Hint: "usage: " + c.UseLine()}
 		case len(args) > len(names):
-			return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %q is one argument too many", c.CommandPath(), args[len(names)]), Hint: "usage: " + c.UseLine()}
+			return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: unexpected argument %q", c.CommandPath(), args[len(names)]), Hint: "usage: " + c.UseLine()}
 		}
 		return nil
 	}
@@ -118,7 +117,7 @@ func aliases(a *app) []*cobra.Command {
 		for _, name := range op.Aliases {
 			c := operationCommand(a, op)
 			c.Use, c.Hidden = name+" NAME", true
-			c.Short += " (the original's spelling of `run " + op.Name + "`)"
+			c.Short += " (alias of the original for `run " + op.Name + "`)"
 			out = append(out, c)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func runCommand(a *app) *cobra.Command {
-	return operationsCommand("run", "Compile, journal and execute an operation", func(op *engine.Operation) *cobra.Command { return operationCommand(a, op) })
+	return operationsCommand("run", "Plan, journal and execute an operation", func(op *engine.Operation) *cobra.Command { return operationCommand(a, op) })
 }
 
 // operationsCommand has a command for each operation.
@@ -25,9 +25,9 @@ func operationsCommand(verb, short string, command func(*engine.Operation) *cobr
 	first := strings.Join(names[:last], ", ")
 	c.Use = verb + " " + strings.Join(names, "|") + " NAME"
 	c.Args = func(c *cobra.Command, args []string) error {
-		err := fmt.Errorf("%s: the operation is missing: %s or %s", c.CommandPath(), first, names[last])
+		err := fmt.Errorf("%s: missing operation: %s or %s", c.CommandPath(), first, names[last])
 		if len(args) > 0 {
-			err = fmt.Errorf("%s: %q is not an operation; there are %s and %s", c.CommandPath(), args[0], first, names[last])
+			err = fmt.Errorf("%s: unknown operation %q: must be %s or %s", c.CommandPath(), args[0], first, names[last])
 		}
 		return &engine.Error{Code: engine.Usage, Err: err, Hint: "usage: snaptastic " + c.Use}
 	}
@@ -41,7 +41,7 @@ func operationCommand(a *app, op *engine.Operation) *cobra.Command {
 	c := &cobra.Command{Use: op.Name + " NAME", Short: op.Short, Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if onFailure != "stop" && onFailure != "rollback" {
-				return usageError("--on-failure %q is neither stop nor rollback", onFailure)
+				return usageError("--on-failure %q: must be stop or rollback", onFailure)
 			}
 			r.Name, r.RollBack = args[0], onFailure == "rollback"
 			_, err := a.Run(c.Context(), r)
@@ -85,5 +85,5 @@ func optionFlags(c *cobra.Command, op *engine.Operation) engine.Options {
 
 // privateMountsFlag is for every command that mounts or unmounts.
 func privateMountsFlag(c *cobra.Command, a *app) {
-	c.Flags().BoolVar(&a.privateMounts, "private-mounts", false, "mount and unmount in this process's own mount namespace, though the rest of the machine does not see it")
+	c.Flags().BoolVar(&a.privateMounts, "private-mounts", false, "allow mounting in a private mount namespace, which other processes cannot see")
 }

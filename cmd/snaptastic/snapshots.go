@@ -14,7 +14,7 @@ import (
 
 func snapshotsCommand(a *app) *cobra.Command {
 	var r engine.SnapshotsRequest
-	c := &cobra.Command{Use: "snapshots NAME", Args: exactly("NAME"), Short: "What can be restored, and what a mount would take",
+	c := &cobra.Command{Use: "snapshots NAME", Args: exactly("NAME"), Short: "List snapshots, and show which ones a mount would restore",
 		RunE: func(c *cobra.Command, args []string) error {
 			r.Name = args[0]
 			stock, err := a.Snapshots(c.Context(), r)
@@ -47,7 +47,7 @@ func (a *app) showStock(s engine.Stock) error {
 	} else if err := render.LongTable(a.stdout, []string{" ", "MOUNT POINT", "SNAPSHOT", "AGE", "SIZE", "STATE", "TIER", "EXPIRES", "CONSISTENCY", "SET", "RUN"}, rows, a.style(a.stdoutFile)); err != nil {
 		return err
 	}
-	fmt.Fprintln(a.stdout, "\na mount of all volumes takes (*):")
+	fmt.Fprintln(a.stdout, "\na mount of all volumes would restore (*):")
 	for _, c := range s.Choices {
 		what := c.String()
 		if c.Hint != "" {

@@ -27,7 +27,7 @@ func (a *app) Ask(ctx context.Context, what, question string) (bool, error) {
 		return true, nil
 	}
 	if !a.terminal(a.stdin) {
-		return false, &engine.Error{Code: engine.Usage, Err: fmt.Errorf("cannot %s: it asks first, and nobody is at a terminal to answer", what), Hint: "say --yes to do it unasked"}
+		return false, &engine.Error{Code: engine.Usage, Err: fmt.Errorf("cannot %s: it needs confirmation, but stdin is not a terminal", what), Hint: "use --yes to skip this question"}
 	}
 	fmt.Fprint(a.stderr, render.Clean(question)+" [y/N] ")
 	answer := make(chan string, 1)

@@ -12,10 +12,10 @@ import (
 
 func thawCommand(a *app) *cobra.Command {
 	var owned bool
-	c := &cobra.Command{Use: "thaw [MOUNT…]", Short: "Thaw file systems: the named ones, or what killed runs left frozen (--owned)",
+	c := &cobra.Command{Use: "thaw [MOUNT…]", Short: "Thaw the named file systems, or all that killed runs left frozen (--owned)",
 		RunE: func(c *cobra.Command, args []string) error {
 			if !owned && len(args) == 0 {
-				return &engine.Error{Code: engine.Usage, Err: errors.New("thaw: say which mount points, or --owned"), Hint: "usage: " + c.UseLine()}
+				return &engine.Error{Code: engine.Usage, Err: errors.New("thaw: missing argument: mount points or --owned"), Hint: "usage: " + c.UseLine()}
 			}
 			r, err := a.Thaw(c.Context(), args, owned)
 			if a.json() && r.Thawed != nil {
@@ -24,7 +24,7 @@ func thawCommand(a *app) *cobra.Command {
 			a.showThawed(r)
 			return err
 		}}
-	c.Flags().BoolVar(&owned, "owned", false, "what killed runs left frozen; live runs are left alone")
+	c.Flags().BoolVar(&owned, "owned", false, "thaw what killed runs left frozen; live runs are not affected")
 	return c
 }
 

@@ -28,7 +28,7 @@ func livesIn(t *testing.T, dir string, words ...string) *exec.Cmd {
 	return cmd
 }
 
-// namespace is a command in a mount namespace of its own. The mounts of other tests are in use there until it has let go
+// namespace is a command in a private mount namespace. The mounts of other tests are in use there until it has let go
 // of them: who runs one is not parallel.
 func (r *rig) namespace(propagation string, command ...string) []string {
 	alone := fmt.Sprintf(`awk -v keep=%s 'index($5, "/tmp/") && index($5, keep) != 1 { print $5 }' /proc/self/mountinfo | xargs -r umount -l; exec "$@"`, r.dir)

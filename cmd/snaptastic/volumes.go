@@ -13,7 +13,7 @@ import (
 
 func volumesCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "volumes NAME", Aliases: []string{"list-volumes"}, Args: exactly("NAME"),
-		Short: "What is declared, attached and mounted, and where these disagree",
+		Short: "List declared, attached and mounted volumes, and the differences",
 		RunE: func(c *cobra.Command, args []string) error {
 			views, err := a.Volumes(c.Context(), args[0])
 			if err != nil {

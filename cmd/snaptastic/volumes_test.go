@@ -90,10 +90,10 @@ func TestVolumesReportsProblems(t *testing.T) {
 	r.declare("snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n" + strings.Replace(r.volume(0, "ext4"), "/dev/sdf", "/dev/sdz", 1) +
 		strings.Replace(r.volume(1, "ext4"), "/dev/sdg", "/dev/sdy", 1) + r.volume(2, "ext4") + "}\n")
 	views = look()
-	if got, want := wrong(views[0]), fmt.Sprintf("tags do not match: role is missing, want \"db\", mount_point is missing, want %q; its own, %s, is attached as /dev/sdf; not mounted; delete on termination is no, declared yes", r.mounts[0], own[0]); got != want {
+	if got, want := wrong(views[0]), fmt.Sprintf("tags do not match: role is missing, want \"db\", mount_point is missing, want %q; its volume %s is attached as /dev/sdf; not mounted; delete on termination is no, declared yes", r.mounts[0], own[0]); got != want {
 		t.Errorf("an unexpected volume: %q, want %q", got, want)
 	}
-	if got := wrong(views[1]); got != "its own, "+own[1]+", is attached as /dev/sdg" || views[1].Mounted == nil {
+	if got := wrong(views[1]); got != "its volume "+own[1]+" is attached as /dev/sdg" || views[1].Mounted == nil {
 		t.Errorf("ours under another name: %q", got)
 	}
 }

@@ -130,7 +130,7 @@ func (a *app) embed(ctx context.Context, dir string) error {
 	}
 	if err := sandbox.Missing(); err != nil {
 		return &engine.Error{Code: engine.Failed, Err: fmt.Errorf("cannot use the sandbox in %s: %w", dir, errors.Unwrap(err)),
-			Hint: "run it as root (sudo); `snaptastic sandbox serve` answers API calls without, from plain files"}
+			Hint: "run it as root (sudo); or use `snaptastic sandbox serve --files-only`, which needs no root"}
 	}
 	ud, err := a.userdataFlag()
 	if err != nil {

@@ -27,9 +27,9 @@ var Mount = Register(Operation{
 
 // The flags of a mount.
 var (
-	AllowOlder    = Flag{"allow-older", false, "pass over a newest snapshot that is archived or in the recycle bin"}
-	MixSets       = Flag{"mix-sets", false, "newest snapshot per mount point, even of different sets"}
-	IgnoreMounted = Flag{"ignore-mounted", false, "leave a foreign volume under a device name alone and go on with the others"}
+	AllowOlder    = Flag{"allow-older", false, "skip a newest snapshot that is archived or in the recycle bin"}
+	MixSets       = Flag{"mix-sets", false, "restore the newest snapshot of each mount point, even from different sets"}
+	IgnoreMounted = Flag{"ignore-mounted", false, "skip a device name that is used by an unexpected volume, and mount the others"}
 )
 
 // mount: look at all, choose the snapshots in one go, then each lane by itself; a nested mount point waits for the one

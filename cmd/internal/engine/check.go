@@ -39,7 +39,7 @@ func (r CheckResult) Gaps() []snapset.Finding {
 // Check judges the snapshots of volumes in use. Gaps are an error that comes with the result.
 func (e *Engine) Check(ctx context.Context, r CheckRequest) (CheckResult, error) {
 	if r.Name != "" && len(r.Tags) > 0 {
-		return CheckResult{}, usageError("%s has its own filter tags: give a name, or --environment, --cluster and --role", r.Name)
+		return CheckResult{}, usageError("%s has its own filter tags: use either a name, or --environment, --cluster and --role", r.Name)
 	}
 	// Without settings the region comes from elsewhere.
 	if err := e.loadSettings(); err != nil && (len(r.Tags) == 0 || !errors.Is(err, settings.ErrNotFound)) {
@@ -60,7 +60,7 @@ func (e *Engine) Check(ctx context.Context, r CheckRequest) (CheckResult, error)
 		return CheckResult{}, err
 	}
 	if off := time.Until(now); off.Abs() > clockOff/2 {
-		e.log.Warn("this machine's clock differs from EC2's, whose time is used", "by", off.Round(time.Second))
+		e.log.Warn("this machine's clock differs from EC2's; using EC2's", "by", off.Round(time.Second))
 	}
 	out.At = now.UTC()
 	if n := len(out.Gaps()); n > 0 {
@@ -76,7 +76,7 @@ func (e *Engine) checkSettings(ctx context.Context, name string, maxAge time.Dur
 		names = []string{name}
 	}
 	if len(names) == 0 {
-		return nil, usageError("there is nothing to check: %s declares no snapshotter", strings.Join(e.file.Paths(), ", "))
+		return nil, usageError("nothing to check: %s declares no snapshotter", strings.Join(e.file.Paths(), ", "))
 	}
 	var all []snapset.Finding
 	for _, n := range names {

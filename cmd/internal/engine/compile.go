@@ -35,7 +35,7 @@ func (e *Engine) compile(ctx context.Context, op *recipe.Operation, name string,
 func operation(name string) (*recipe.Operation, error) {
 	op, known := recipe.Named(name)
 	if !known || op.Cleans != nil {
-		return nil, usageError("%q is not an operation", name)
+		return nil, usageError("unknown operation %q", name)
 	}
 	return op, nil
 }

@@ -17,9 +17,9 @@ import (
 
 const (
 	trialsAtOnce  = 4 // dry runs at once
-	nothingOfOurs = "not tried: nothing is here yet that Snaptastic made"
-	tryItLater    = "look again after the first mount and snapshot"
-	cleanNeedsIt  = "only `snaptastic clean` needs it; to have it: "
+	nothingOfOurs = "not tested: no volumes or snapshots of Snaptastic exist yet"
+	tryItLater    = "run doctor again after the first mount and snapshot"
+	cleanNeedsIt  = "only needed for `snaptastic clean`; to add it: "
 )
 
 // instance looks at the metadata service, the region and the userdata.
@@ -39,8 +39,8 @@ func (d *doctor) instance(ctx context.Context) {
 	if region, err := c.Region(ctx); err != nil {
 		d.failed("region", err)
 	} else if self.Region != "" && region != self.Region {
-		d.warn("region", "leave region out of settings, flags and environment: the instance knows its own",
-			"%s, and the instance is in %s: its volumes will not be found", region, self.Region)
+		d.warn("region", "remove the region from settings, flags and environment: it comes from the instance",
+			"%s, but the instance is in %s: its volumes will not be found", region, self.Region)
 	} else {
 		d.ok("region", "%s", region)
 	}
@@ -53,7 +53,7 @@ func (d *doctor) userdata(ctx context.Context, c *ec2.Client) {
 	raw, err := d.UserData()
 	if err == nil && raw == nil {
 		if d.self.InstanceID == "" {
-			d.warn("userdata", "give some with --userdata", "not looked at: the metadata service does not answer")
+			d.warn("userdata", "pass userdata with --userdata", "not checked: the metadata service does not answer")
 			return
 		}
 		from = "the instance"
@@ -64,9 +64,9 @@ func (d *doctor) userdata(ctx context.Context, c *ec2.Client) {
 	case err != nil:
 		d.failed("userdata", err)
 	case len(raw) == 0:
-		d.ok("userdata", "the instance has none: filter_tags must be set")
+		d.ok("userdata", "the instance has none: set filter_tags")
 	case json.Unmarshal(raw, &keys) != nil:
-		d.warn("userdata", "make it a JSON object, or set filter_tags and do without", "that of %s is not a JSON object (%d bytes)", from, len(raw))
+		d.warn("userdata", "make it a JSON object, or set filter_tags", "userdata of %s is not a JSON object (%d bytes)", from, len(raw))
 	default:
 		d.ok("userdata", "of %s, a JSON object with %s", from, several(slices.Sorted(maps.Keys(keys))))
 	}
@@ -84,7 +84,7 @@ func (d *doctor) credentials(ctx context.Context) {
 	}
 	d.caller = true
 	if d.self.AccountID != "" && who.Account != d.self.AccountID {
-		d.warn("credentials", "use the instance's role", "%s is of account %s, the instance of %s", who.ARN, who.Account, d.self.AccountID)
+		d.warn("credentials", "use the instance's role", "%s belongs to account %s, the instance to %s", who.ARN, who.Account, d.self.AccountID)
 		return
 	}
 	d.ok("credentials", "%s", who.ARN)
@@ -93,7 +93,7 @@ func (d *doctor) credentials(ctx context.Context) {
 // permissions tries each action. Nothing is done: DryRun.
 func (d *doctor) permissions(ctx context.Context) {
 	if !d.caller {
-		d.warn("permissions", "", "not looked at: there are no good credentials")
+		d.warn("permissions", "", "not checked: no valid credentials")
 		return
 	}
 	c, _ := d.cloud(ctx) // it was there for the credentials
@@ -135,7 +135,7 @@ func (d *doctor) permission(action string, err error, cleanOnly, untried bool) {
 	case fault.Class == ec2.NotFound, fault.Class == ec2.Invalid:
 		d.warn(check, tryItLater, "%s", nothingOfOurs)
 	default:
-		d.warn(check, "try again", "could not be tried: %s", fault.Message)
+		d.warn(check, "try again", "could not be tested: %s", fault.Message)
 	}
 }
 
@@ -177,12 +177,12 @@ func (d *doctor) clock(ctx context.Context) {
 	skew, err := c.Skew(ctx)
 	switch {
 	case err != nil && !d.caller:
-		d.warn("clock", "", "not looked at: there are no good credentials")
+		d.warn("clock", "", "not checked: no valid credentials")
 	case err != nil:
-		d.warn("clock", "", "not looked at: %s", oneLine(err.Error()))
+		d.warn("clock", "", "not checked: %s", oneLine(err.Error()))
 	case skew.Abs() > clockMayBeOff:
 		d.fail("clock", "set it (chronyd or timesyncd)", "%s %s EC2's", skew.Abs().Round(time.Second), behind(skew))
 	default:
-		d.ok("clock", "right, by EC2's")
+		d.ok("clock", "matches EC2's")
 	}
 }

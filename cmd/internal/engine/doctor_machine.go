@@ -28,12 +28,12 @@ func (d *doctor) root() {
 		d.ok("root", "yes")
 		return
 	}
-	d.warn("root", "run it as root (sudo) for the whole picture", "no: runs need it, to mount and to freeze; what only root may see is not looked at")
+	d.warn("root", "run it as root (sudo) for all checks", "no: runs need root to mount and freeze; some checks are skipped")
 }
 
 // state looks at the folder of the journals.
 func (d *doctor) state() {
-	const check = "state folder"
+	const check = "state directory"
 	dir, err := filepath.Abs(d.StateDir)
 	if err != nil {
 		d.failed(check, err)
@@ -41,30 +41,30 @@ func (d *doctor) state() {
 	}
 	var u *linux.UntrustedPath
 	if err := d.Trusted(); errors.As(err, &u) {
-		d.fail(check, u.Fix, "every command refuses it: %v", err)
+		d.fail(check, u.Fix, "all commands refuse it: %v", err)
 		return
 	}
 	fi, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if parent := existingParent(dir); unix.Access(parent, unix.W_OK) != nil {
-			d.unwritable(check, dir, "is not there, and "+parent+" is not writable")
+			d.unwritable(check, dir, "does not exist, and "+parent+" is not writable")
 			return
 		}
-		d.ok(check, "%s is not there yet; the first run makes it", dir)
+		d.ok(check, "%s does not exist yet; the first run creates it", dir)
 		return
 	case err != nil:
 		d.failed(check, err)
 		return
 	case !fi.IsDir():
-		d.fail(check, "choose another one with --state-dir", "%s is not a directory", dir)
+		d.fail(check, "choose another directory with --state-dir", "%s is not a directory", dir)
 		return
 	case unix.Access(dir, unix.W_OK) != nil:
 		d.unwritable(check, dir, "is not writable")
 		return
 	}
 	if m := fi.Mode().Perm(); m&0o077 != 0 {
-		d.warn(check, "chmod 0700 "+dir, "%s is open to others (mode %04o), and journals hold what hooks are told", dir, m)
+		d.warn(check, "chmod 0700 "+dir, "%s is accessible to other users (mode %04o), and journals contain hook data", dir, m)
 	}
 	d.space(check, dir)
 }
@@ -74,7 +74,7 @@ func (d *doctor) unwritable(check, dir, why string) {
 		d.warn(check, "run it as root (sudo)", "%s %s for this user", dir, why)
 		return
 	}
-	d.fail(check, "choose another one with --state-dir, or make this one writable", "%s %s", dir, why)
+	d.fail(check, "choose another directory with --state-dir, or make this one writable", "%s %s", dir, why)
 }
 
 func (d *doctor) space(check, dir string) {
@@ -86,11 +86,11 @@ func (d *doctor) space(check, dir string) {
 	free := st.Bavail * uint64(st.Bsize) // Bsize has another type on other machines
 	switch {
 	case st.Type == unix.TMPFS_MAGIC || st.Type == unix.RAMFS_MAGIC:
-		d.warn(check, "choose one on a disk with --state-dir", "%s is in memory: after a reboot nobody knows what a run had begun", dir)
+		d.warn(check, "choose a directory on a disk with --state-dir", "%s is in memory: the journals are lost at reboot", dir)
 	case free < noSpace:
-		d.fail(check, "make room: a run that cannot write its journal stops", "%s has %d KiB free", dir, free>>10)
+		d.fail(check, "free disk space: a run that cannot write its journal stops", "%s has %d KiB free", dir, free>>10)
 	case free < littleSpace:
-		d.warn(check, "make room", "%s has %d MiB free", dir, free>>20)
+		d.warn(check, "free disk space", "%s has %d MiB free", dir, free>>20)
 	default:
 		d.ok(check, "%s, writable, %d MiB free", dir, free>>20)
 	}
@@ -114,7 +114,7 @@ func (d *doctor) runs() {
 		case errors.Is(err, fs.ErrNotExist):
 			d.ok(check, "no runs yet")
 		case errors.Is(err, fs.ErrPermission):
-			d.warn(check, "run it as root (sudo)", "not looked at: this user may not read it")
+			d.warn(check, "run it as root (sudo)", "not checked: this user cannot read it")
 		default:
 			d.failed(check, err)
 		}
@@ -145,17 +145,17 @@ func (d *doctor) runs() {
 
 func (d *doctor) run(check string, r journal.Summary) {
 	what := fmt.Sprintf("run %s (%s %s)", r.Run, r.Operation, r.Snapshotter)
-	finish := fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic rollback %s` undoes it", r.Run, r.Run)
+	finish := fmt.Sprintf("run `snaptastic resume %s` to finish it or `snaptastic rollback %s` to undo it", r.Run, r.Run)
 	switch {
 	case r.Damaged:
-		d.fail(check, "`snaptastic resume` sets it aside", "%s", r.Problem)
+		d.fail(check, "run `snaptastic resume` to move it to damaged/", "%s", r.Problem)
 	case r.Problem != "":
 		d.fail(check, "", "run %s: %s", r.Run, r.Problem)
 	case r.Outcome.Ended():
 	case d.self.InstanceID != "" && r.InstanceID != d.self.InstanceID:
-		d.warn(check, "`snaptastic resume` sets it aside", "%s is of instance %s: it came with an image", what, r.InstanceID)
+		d.warn(check, "run `snaptastic resume` to move it to damaged/", "%s belongs to instance %s: it was baked into the image", what, r.InstanceID)
 	case r.RollingBack:
-		d.warn(check, fmt.Sprintf("`snaptastic rollback %s` goes on", r.Run), "%s was cut off while it was rolled back", what)
+		d.warn(check, fmt.Sprintf("run `snaptastic rollback %s` to continue", r.Run), "%s was interrupted during its rollback", what)
 	case r.Outcome == journal.RunFailed:
 		d.warn(check, finish, "%s failed: %s", what, oneLine(r.Error))
 	default:
@@ -169,7 +169,7 @@ func (d *doctor) frozen(ctx context.Context) {
 	left, err := guard.ListFrozen(ctx, filepath.Join(d.StateDir, "frozen"))
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		d.warn(check, "run it as root (sudo)", "not looked at: this user may not read it")
+		d.warn(check, "run it as root (sudo)", "not checked: this user cannot read it")
 		return
 	case err != nil:
 		d.failed(check, err)
@@ -183,7 +183,7 @@ func (d *doctor) frozen(ctx context.Context) {
 		d.fail(check, "`snaptastic thaw --owned`", "%s may have been left frozen by run %s, which was killed", l.Path, plan.RunID(l.Run))
 	}
 	if err == nil && len(live) == len(left) {
-		d.ok(check, "no killed run left a file system frozen%s", during(live))
+		d.ok(check, "no file system was left frozen%s", during(live))
 	}
 }
 
@@ -191,7 +191,7 @@ func during(live []string) string {
 	if len(live) == 0 {
 		return ""
 	}
-	return "; a live run is about to freeze " + several(live)
+	return "; a live run will freeze " + several(live)
 }
 
 // guard starts the process that freezes, on a file system that cannot be
@@ -199,7 +199,7 @@ func during(live []string) string {
 func (d *doctor) guard(ctx context.Context) {
 	const check = "freeze guard"
 	if os.Geteuid() != 0 {
-		d.warn(check, "run it as root (sudo)", "not started: only root may freeze")
+		d.warn(check, "run it as root (sudo)", "not started: freezing needs root")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -208,7 +208,7 @@ func (d *doctor) guard(ctx context.Context) {
 	g, err := guard.Start(ctx, []guard.Mount{{Path: "/proc"}}, guard.Options{
 		Log: func(format string, args ...any) { weak = append(weak, fmt.Sprintf(format, args...)) }})
 	if err != nil {
-		d.fail(check, "is /proc mounted, and may this program be executed?", "%s", oneLine(err.Error()))
+		d.fail(check, "check that /proc is mounted and that this program is executable", "%s", oneLine(err.Error()))
 		return
 	}
 	if err := g.Release(); err != nil {
@@ -219,7 +219,7 @@ func (d *doctor) guard(ctx context.Context) {
 		d.warn(check, "run it with CAP_SYS_RESOURCE and CAP_IPC_LOCK", "%s", strings.Join(weak, "; "))
 		return
 	}
-	d.ok(check, "starts, shielded from the OOM killer, its memory locked")
+	d.ok(check, "starts, protected from the OOM killer, memory locked")
 }
 
 // fstab looks for lines that make systemd mount and unmount where a volume is declared.
@@ -230,12 +230,12 @@ func (d *doctor) fstab() {
 		for _, v := range s.Volumes {
 			if line, there := host.FstabLine(v.MountPoint); there {
 				found = true
-				d.warn(check, "remove the line, then `systemctl daemon-reload`", "%s names %s, a mount point of %s: systemd mounts and unmounts there by itself (%s)", line.Place, v.MountPoint, s.Name, line.Text)
+				d.warn(check, "remove the line, then `systemctl daemon-reload`", "%s contains %s, a mount point of %s, so systemd mounts and unmounts it too (%s)", line.Place, v.MountPoint, s.Name, line.Text)
 			}
 		}
 	}
 	if !found && len(d.specs) > 0 {
-		d.ok(check, "names no declared mount point")
+		d.ok(check, "contains no declared mount point")
 	}
 }
 
@@ -244,10 +244,10 @@ func (d *doctor) namespace() {
 	const check = "mount namespace"
 	switch shared, known := linux.New(d.Roots).MountsShared(); {
 	case !known:
-		d.warn(check, "", "cannot tell whether it is the machine's: /proc does not show the mounts of PID 1")
+		d.warn(check, "", "cannot determine whether it is the host's: /proc does not show the mounts of PID 1")
 	case !shared:
-		d.fail(check, "run it outside, with `nsenter --mount=/proc/1/ns/mnt`; in a unit, leave PrivateMounts=, PrivateTmp=, ProtectSystem= away", "%v", errPrivateMounts)
+		d.fail(check, "run it with `nsenter --mount=/proc/1/ns/mnt`; in a unit, remove PrivateMounts=, PrivateTmp= and ProtectSystem=", "%v", errPrivateMounts)
 	default:
-		d.ok(check, "the machine's: others see what is mounted")
+		d.ok(check, "the host's: mounts are visible to all processes")
 	}
 }

@@ -20,7 +20,7 @@ func (d *doctor) file() {
 	var diags *settings.Error
 	switch {
 	case errors.Is(err, settings.ErrNotFound):
-		d.warn("settings", "write /etc/snaptastic.hcl, or name a file with --settings", "there is none: snapshotters, tools and hooks are not looked at")
+		d.warn("settings", "write /etc/snaptastic.hcl, or pass a file with --settings", "none found: snapshotters, tools and hooks are not checked")
 	case errors.As(err, &diags):
 		for _, line := range diags.Lines() {
 			d.fail("settings", "", "%s", line)
@@ -70,7 +70,7 @@ func (d *doctor) snapshotters(ctx context.Context) {
 		d.ok(check, "%s of %s", volumesOf(len(spec.Volumes)), several(tags))
 	}
 	if !numbered && len(d.specs) > 0 {
-		d.ok("device names", "all are such as EC2 takes")
+		d.ok("device names", "all valid for EC2")
 	}
 }
 
@@ -101,13 +101,13 @@ func (d *doctor) tools() {
 		mend := "install " + strings.Join(packages, " ")
 		switch {
 		case !linux.KernelSupports(fs):
-			d.fail(check, "use another file_system, or a kernel that has it", "the running kernel cannot mount it")
+			d.fail(check, "use another file_system, or a kernel that supports it", "the running kernel cannot mount it")
 		case len(missing) > 0 && needed[fs]:
 			d.fail(check, mend, "an empty volume could not be formatted: %s is missing", strings.Join(programs, ", "))
 		case len(missing) > 0:
 			d.warn(check, mend, "%s is missing; only volumes that have a snapshot can be mounted", strings.Join(programs, ", "))
 		default:
-			d.ok(check, "the kernel mounts it and mkfs is there")
+			d.ok(check, "supported by the kernel, mkfs installed")
 		}
 	}
 }
@@ -125,12 +125,12 @@ func (d *doctor) hooks() {
 	for _, p := range slices.Sorted(maps.Keys(programs)) {
 		if _, err := exec.LookPath(p); err != nil {
 			slices.Sort(programs[p])
-			d.warn("hook program "+p, "install it, or write its whole path", "not found, and run by %s", several(programs[p]))
+			d.warn("hook program "+p, "install it, or use its full path", "not found; used by %s", several(programs[p]))
 			continue
 		}
 		found++
 	}
 	if found > 0 && found == len(programs) {
-		d.ok("hook programs", "all %d are there", found)
+		d.ok("hook programs", "all %d found", found)
 	}
 }

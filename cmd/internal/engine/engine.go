@@ -122,13 +122,13 @@ func (e *Engine) getenv(name string) string {
 // mounted and written as root.
 func (e *Engine) Trusted() error {
 	folders := []struct{ what, flag, path string }{
-		{"state folder", "--state-dir", e.StateDir},
-		{"state folder", "--state-dir", filepath.Join(e.StateDir, "runs")},
-		{"state folder", "--state-dir", filepath.Join(e.StateDir, "claims")},
-		{"state folder", "--state-dir", filepath.Join(e.StateDir, "frozen")},
+		{"state directory", "--state-dir", e.StateDir},
+		{"state directory", "--state-dir", filepath.Join(e.StateDir, "runs")},
+		{"state directory", "--state-dir", filepath.Join(e.StateDir, "claims")},
+		{"state directory", "--state-dir", filepath.Join(e.StateDir, "frozen")},
 	}
 	if e.Sandbox != "" {
-		folders = append(folders, struct{ what, flag, path string }{"sandbox folder", "--sandbox", e.Sandbox})
+		folders = append(folders, struct{ what, flag, path string }{"sandbox directory", "--sandbox", e.Sandbox})
 	}
 	for _, f := range folders {
 		err := linux.CheckFolder(f.path)
@@ -136,7 +136,7 @@ func (e *Engine) Trusted() error {
 		switch {
 		case errors.As(err, &u):
 			return &Error{Code: Usage, Err: fmt.Errorf("refusing %s %s: %w", f.what, f.path, u),
-				Hint: "what is in it is run and written as root. Make it yours alone, or choose another one with " + f.flag}
+				Hint: "its contents are executed and written as root. Make it writable only by you, or choose another one with " + f.flag}
 		case err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.ENOTDIR): // whoever opens it says more
 			return &Error{Code: Usage, Err: fmt.Errorf("cannot use %s %s: %w", f.what, f.path, err)}
 		}
@@ -205,7 +205,7 @@ func (e *Engine) loadSettings() error {
 		case errors.As(err, &diags):
 			return err
 		case errors.Is(err, settings.ErrNotFound):
-			return &Error{Code: Usage, Err: err, Hint: "write one, for instance /etc/snaptastic.hcl, or name it with --settings; docs/settings.md has the smallest"}
+			return &Error{Code: Usage, Err: err, Hint: "write a settings file, for example /etc/snaptastic.hcl, or pass it with --settings; see docs/settings.md"}
 		}
 		return &Error{Code: Usage, Err: err}
 	}
@@ -236,7 +236,7 @@ func (e *Engine) stateOf(run plan.RunID) (*journal.Store, error) {
 func (e *Engine) store() (*journal.Store, error) {
 	s, err := journal.OpenStore(e.StateDir)
 	if err != nil {
-		return nil, hinted("choose another one with --state-dir, or make this one writable", "%w", err)
+		return nil, hinted("choose another directory with --state-dir, or make this one writable", "%w", err)
 	}
 	return s, nil
 }

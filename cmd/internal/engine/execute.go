@@ -123,7 +123,7 @@ func (e *Engine) cleanState(store *journal.Store) {
 		e.log.Warn("cannot prune old runs", "error", err)
 	}
 	if err := store.KeepReserve(); err != nil {
-		e.log.Warn("cannot keep room for the journal of a boot with a full disk", "error", err)
+		e.log.Warn("cannot reserve space for the journal of a boot with a full disk", "error", err)
 	}
 }
 
@@ -132,10 +132,10 @@ func (e *Engine) cleanState(store *journal.Store) {
 func (e *Engine) endHooks(ctx context.Context, store *journal.Store, run plan.RunID) error {
 	ended, err := linux.EndHooks(ctx, hookDir(store), string(run))
 	for _, name := range ended {
-		e.log.Warn("a hook of the killed program was still running and was ended", "hook", name, "run", run)
+		e.log.Warn("a hook of the killed program was still running and was terminated", "hook", name, "run", run)
 	}
 	if err != nil {
-		return hinted("a process that waits for a frozen or dead device cannot be killed: `snaptastic thaw --owned` frees it if it is frozen", "cannot go on with run %s: %w", run, err)
+		return hinted("a process that waits for a frozen or dead device cannot be killed: if the device is frozen, run `snaptastic thaw --owned`", "cannot continue run %s: %w", run, err)
 	}
 	return nil
 }
@@ -172,12 +172,12 @@ func recordOutcome(run *journal.Run, res runner.Result, act action, took time.Du
 func resultError(ctx context.Context, end RunResult, act action) error {
 	run, res := end.Run, end.Result
 	if _, ok := errors.AsType[*journal.LostError](res.Err); ok {
-		return hinted("Nobody can resume or roll back this run. Find out who deleted the state folder, then run the operation again: a mount adopts what is attached, "+
-			"and `aws ec2 describe-volumes --filters Name=tag:"+steps.TagRun+",Values="+string(run)+"` lists what the run made (describe-snapshots likewise)",
+		return hinted("this run cannot be resumed or rolled back. Find out what deleted the state directory, then run the operation again: a mount adopts attached volumes, "+
+			"and `aws ec2 describe-volumes --filters Name=tag:"+steps.TagRun+",Values="+string(run)+"` lists what the run created (and describe-snapshots)",
 			"run %s stopped: %w", run, res.Err)
 	}
 	if res.Err != nil {
-		return hinted("mend that (is the disk full?), then `snaptastic resume "+string(run)+"`", "run %s stopped: %w", run, res.Err)
+		return hinted("fix that (is the disk full?), then run `snaptastic resume "+string(run)+"`", "run %s stopped: %w", run, res.Err)
 	}
 	for _, f := range res.Failures {
 		if f.NeedsOperator {

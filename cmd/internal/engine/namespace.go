@@ -10,8 +10,8 @@ import (
 	"snaptastic/steps"
 )
 
-// errPrivateMounts: this process has a mount namespace of its own.
-var errPrivateMounts = errors.New("this process has a mount namespace of its own (unshare, a container, or PrivateMounts=, PrivateTmp=, ProtectSystem= and the like in its unit): the rest of the machine would not see it")
+// errPrivateMounts: this process is in a private mount namespace.
+var errPrivateMounts = errors.New("this process is in a private mount namespace (unshare, a container, or PrivateMounts=, PrivateTmp=, ProtectSystem= or similar in its unit): no other process would see the mounts")
 
 // requireSharedMounts refuses a plan that mounts or unmounts where nobody else would see it. A freeze is the file system's, and
 // so the same in all namespaces.
@@ -22,9 +22,9 @@ func (e *Engine) requireSharedMounts(p *plan.Plan) error {
 	}
 	switch shared, known := linux.New(e.Roots).MountsShared(); {
 	case !known:
-		e.log.Warn("cannot tell whether the rest of the machine sees what is mounted here: /proc does not show the mounts of PID 1")
+		e.log.Warn("cannot determine whether this is the host's mount namespace: /proc does not show the mounts of PID 1")
 	case !shared:
-		return hinted("run it outside, with `nsenter --mount=/proc/1/ns/mnt`, or use --private-mounts to do it all the same", "cannot %s: %w", strings.TrimSpace(p.Operation+" "+p.Snapshotter), errPrivateMounts)
+		return hinted("run it with `nsenter --mount=/proc/1/ns/mnt`, or use --private-mounts to mount in this namespace", "cannot %s: %w", strings.TrimSpace(p.Operation+" "+p.Snapshotter), errPrivateMounts)
 	}
 	return nil
 }

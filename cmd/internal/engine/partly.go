@@ -44,7 +44,7 @@ func (e *Engine) beginWithout(ctx context.Context, store *journal.Store, op *rec
 		return nil, nil, err
 	}
 	for _, name := range names {
-		e.log.Warn("a volume is left out", "mount_point", name, "because", held[name])
+		e.log.Warn("a volume is skipped", "mount_point", name, "because", held[name])
 	}
 	run, err = e.beginRun(ctx, store, rest)
 	return run, &Error{Code: SomeLanes, Err: fmt.Errorf("no %s of %s: %w", op.Name, strings.Join(names, ", "), held[names[0]])}, err

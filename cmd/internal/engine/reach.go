@@ -75,7 +75,7 @@ func (e *Engine) useCloudConfigOf(way *journal.CloudConfig) (back func()) {
 func (e *Engine) settingsIfAny() {
 	err := e.loadSettings()
 	if err != nil && !errors.Is(err, settings.ErrNotFound) {
-		e.log.Warn("the settings are not read; runs go on by what they recorded", "error", oneLine(err.Error()))
+		e.log.Warn("cannot read the settings; using what the runs recorded", "error", oneLine(err.Error()))
 	}
 }
 
@@ -89,7 +89,7 @@ func (e *Engine) ownRegion(ctx context.Context, self ec2.Identity) error {
 	if err != nil || region == self.Region || self.Region == "" {
 		return err
 	}
-	return &Error{Code: Usage, Err: fmt.Errorf("cannot work in region %s: this instance (%s) is in %s, and so are its volumes", region, self.InstanceID, self.Region),
+	return &Error{Code: Usage, Err: fmt.Errorf("cannot use region %s: this instance (%s) and its volumes are in %s", region, self.InstanceID, self.Region),
 		Hint: e.regionFrom()}
 }
 
@@ -97,16 +97,16 @@ func (e *Engine) ownRegion(ctx context.Context, self ec2.Identity) error {
 func (e *Engine) regionFrom() string {
 	switch {
 	case e.Reach.Region != "":
-		return "leave --region away: the instance knows its own"
+		return "remove --region: the region comes from the instance"
 	case e.recorded != nil && e.recorded.Region != "":
-		return "the run was begun in it; give the right one with --region"
+		return "the run was started with it; use --region to set the right one"
 	case e.file != nil && e.file.AWS().Region != "":
-		return "leave region out of the aws block of the settings: the instance knows its own"
+		return "remove region from the aws block of the settings: the region comes from the instance"
 	}
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
 		if e.getenv(name) != "" {
-			return "unset " + name + ": the instance knows its own region"
+			return "unset " + name + ": the region comes from the instance"
 		}
 	}
-	return "leave the region out of the AWS profile: the instance knows its own"
+	return "remove the region from the AWS profile: the region comes from the instance"
 }

@@ -45,7 +45,7 @@ func (e *Engine) Resume(ctx context.Context, r ResumeRequest) (Resumed, error) {
 // needRoot refuses early what only root can do.
 func needRoot(what string) error {
 	if os.Geteuid() != 0 {
-		return hinted("run it as root (sudo)", "cannot %s: only root may mount and freeze file systems", what)
+		return hinted("run it as root (sudo)", "cannot %s: mounting and freezing needs root", what)
 	}
 	return nil
 }
@@ -122,14 +122,14 @@ func (e *Engine) resumeNext(ctx context.Context, store *journal.Store, r journal
 func (e *Engine) setAside(store *journal.Store, r journal.Summary, instance string) {
 	why := r.Problem
 	if instance != "" {
-		why = fmt.Sprintf("it is of instance %s (an image with a journal inside?) and this is %s", r.InstanceID, instance)
+		why = fmt.Sprintf("it belongs to instance %s (baked into the image?), this is %s", r.InstanceID, instance)
 	}
 	to, err := store.SetAside(r.Run)
 	if err != nil {
-		e.log.Error("cannot set a journal aside", "run", r.Run, "error", err)
+		e.log.Error("cannot move a journal to damaged/", "run", r.Run, "error", err)
 		return
 	}
-	e.log.Warn("a journal was set aside", "run", r.Run, "why", why, "to", to)
+	e.log.Warn("a journal was moved to damaged/", "run", r.Run, "why", why, "to", to)
 }
 
 // resumeUnattended carries out what is decided about an interrupted run.
@@ -166,7 +166,7 @@ func (e *Engine) resumeUnattended(ctx context.Context, store *journal.Store, r j
 // endIdle ends a run that was cut off before it changed anything.
 func (e *Engine) endIdle(run *journal.Run) error {
 	defer run.Close()
-	e.log.Info("an interrupted run had changed nothing, and has ended", "run", run.Meta().Run, "operation", run.Plan().Operation, "snapshotter", run.Plan().Snapshotter)
+	e.log.Info("an interrupted run that had changed nothing was ended", "run", run.Meta().Run, "operation", run.Plan().Operation, "snapshotter", run.Plan().Snapshotter)
 	return endAs(run.Journal, journal.Aborted)
 }
 
@@ -187,7 +187,7 @@ func (e *Engine) resumeOne(ctx context.Context, r ResumeRequest) (RunResult, err
 	m := run.Meta()
 	act := action{redo: r.Redo, done: r.AssumeDone, rollback: m.RollingBack, lanes: m.UndoLanes}
 	if m.RollingBack {
-		e.log.Info("a rollback of the run had begun; it goes on", "run", r.Run)
+		e.log.Info("the run was being rolled back; continuing the rollback", "run", r.Run)
 	}
 	return e.execute(ctx, store, run, act)
 }
@@ -201,7 +201,7 @@ func inDoubt(run *journal.Run, said ...[]plan.StepID) error {
 			return &Error{Code: Usage, Err: fmt.Errorf("run %s has no step %q", run.Meta().Run, id), Hint: "`snaptastic show " + string(run.Meta().Run) + "` lists them"}
 		}
 		if !runner.InDoubt(&run.Plan().Steps[i], records[id]) {
-			return usageError("step %s is not in doubt: `resume` itself finds out what became of it", id)
+			return usageError("step %s is not uncertain: `resume` finds out its result", id)
 		}
 	}
 	return nil
@@ -219,19 +219,19 @@ func (e *Engine) openRun(ctx context.Context, store *journal.Store, id plan.RunI
 		_ = run.Close()
 		hint := ""
 		if m.Outcome == journal.Aborted && run.Plan().Snapshotter != "" {
-			hint = fmt.Sprintf("it had changed no volume: `snaptastic run %s %s` begins anew", run.Plan().Operation, run.Plan().Snapshotter)
+			hint = fmt.Sprintf("it had changed no volume: use `snaptastic run %s %s` to start over", run.Plan().Operation, run.Plan().Snapshotter)
 		}
 		if op, _ := recipe.Named(run.Plan().Operation); m.Outcome == journal.RunDone && op.UndoneBy != "" {
 			hint = fmt.Sprintf("a finished %s is undone by `snaptastic run %s %s`", op.Name, op.UndoneBy, run.Plan().Snapshotter)
 		}
-		return nil, hinted(hint, "run %s is over: %s", id, m.Outcome)
+		return nil, hinted(hint, "run %s has already ended (%s)", id, m.Outcome)
 	}
 	if m.InstanceID == "" { // a clean-up that was begun elsewhere than on an instance
 		return run, nil
 	}
 	self, err := e.identity(ctx)
 	if err == nil && self.InstanceID != m.InstanceID {
-		err = hinted("it came with an image; `snaptastic resume` sets it aside", "run %s is of instance %s and this is %s", id, m.InstanceID, self.InstanceID)
+		err = hinted("it was baked into the image; `snaptastic resume` moves it to damaged/", "run %s belongs to instance %s, this is %s", id, m.InstanceID, self.InstanceID)
 	}
 	if err == nil {
 		err = e.reach(ctx)
@@ -256,10 +256,10 @@ func (e *Engine) thawOwned(ctx context.Context, store *journal.Store) {
 	thawed, err := guard.ThawOwned(ctx, frozenDir(store), false)
 	for _, t := range thawed {
 		if t.Outcome == guard.WasFrozen {
-			e.log.Warn("thawed a file system that a killed run had left frozen", "mount_point", t.Path, "run", t.Run)
+			e.log.Warn("thawed a file system that a killed run left frozen", "mount_point", t.Path, "run", t.Run)
 		}
 	}
 	if err != nil {
-		e.log.Error("cannot thaw all that a killed run left frozen", "error", err)
+		e.log.Error("cannot thaw everything that a killed run left frozen", "error", err)
 	}
 }

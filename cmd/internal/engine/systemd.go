@@ -22,7 +22,7 @@ func systemdNotes(ctx context.Context, e RunResult) []string {
 	if !unitActive(ctx, unit) {
 		return nil
 	}
-	return []string{fmt.Sprintf("systemd still takes %s for active, and would start services that require it over the empty folders. "+
+	return []string{fmt.Sprintf("%s is still active in systemd, which would start services that require it on the empty directories. "+
 		"Run `systemctl stop %s` to stop it and them, or `systemctl restart %s` to mount the volumes again", unit, unit, unit)}
 }
 

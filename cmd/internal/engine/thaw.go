@@ -33,7 +33,7 @@ type ThawResult struct {
 	None   string // why killed runs left nothing to thaw; "" where they did, or nobody asked
 }
 
-// Thaw thaws the mount points, and with owned what killed runs left frozen; live runs are left alone. What could not be
+// Thaw thaws the mount points, and with owned thaw what killed runs left frozen; live runs are not affected. What could not be
 // thawed is an error that comes with the rest.
 func (e *Engine) Thaw(ctx context.Context, mounts []string, owned bool) (ThawResult, error) {
 	res := ThawResult{Thawed: []Thawed{}}
@@ -51,7 +51,7 @@ func (e *Engine) Thaw(ctx context.Context, mounts []string, owned bool) (ThawRes
 		default:
 			var thawed []guard.Thawed
 			if thawed, failed = guard.ThawOwned(ctx, frozenDir(store), false); len(thawed) == 0 && failed == nil {
-				res.None = "no run left anything frozen"
+				res.None = "nothing was left frozen"
 			}
 			for _, t := range thawed {
 				res.add(t)

@@ -122,7 +122,7 @@ func (l volumeReader) at(v recipe.Volume) (VolumeView, error) {
 		return view, err
 	}
 	if !there {
-		view.wrong("no device of it on this machine")
+		view.wrong("no device on this machine")
 		return view, nil
 	}
 	if err := l.mountOf(v, device, &view); err != nil {
@@ -145,7 +145,7 @@ func (l volumeReader) volumeOf(v recipe.Volume, view *VolumeView) (ec2.Volume, b
 	}
 	if own >= 0 {
 		at, _ := l.attached[own].On(l.instance)
-		view.wrong("its own, %s, is attached as %s", l.attached[own].ID, at.Device)
+		view.wrong("its volume %s is attached as %s", l.attached[own].ID, at.Device)
 	}
 	switch {
 	case found:

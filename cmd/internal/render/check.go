@@ -120,9 +120,9 @@ func CheckPrometheus(w io.Writer, c engine.CheckResult) error {
 		family(name, help)
 		fmt.Fprintf(&b, "%s %d\n", name, value)
 	}
-	one("snaptastic_check_timestamp_seconds", "When the check was made.", c.At.Unix())
-	one("snaptastic_check_max_age_seconds", "Age from which a snapshot is too old.", int64(c.MaxAge/time.Second))
-	one("snaptastic_check_gaps", "Mount points and volumes that lack a recent restorable snapshot.", int64(len(c.Gaps())))
+	one("snaptastic_check_timestamp_seconds", "Time of the check.", c.At.Unix())
+	one("snaptastic_check_max_age_seconds", "Maximum age of a snapshot.", int64(c.MaxAge/time.Second))
+	one("snaptastic_check_gaps", "Mount points and volumes without a recent restorable snapshot.", int64(len(c.Gaps())))
 	each := func(name, help string, volumes bool, value func(engine.CheckFinding) (int64, bool)) {
 		family(name, help)
 		for _, v := range c.Findings {

@@ -25,7 +25,7 @@ func Findings(w io.Writer, all []engine.Finding, o Style) error {
 		}
 		p.full(line...)
 	}
-	p.full(span{text: fmt.Sprintf("%d ok, %d to look at, %d to mend", count[engine.OK], count[engine.Warn], count[engine.Fail])})
+	p.full(span{text: fmt.Sprintf("%d ok, %d warnings, %d errors", count[engine.OK], count[engine.Warn], count[engine.Fail])})
 	return p.writeTo(w)
 }
 

@@ -174,7 +174,7 @@ func (v laneView) state() span {
 // volumeTable adds the lanes as a table. Columns nobody knows anything for are
 // left out; what an operator needs most comes first.
 func (p *page) volumeTable(views []laneView) {
-	header := []string{"MOUNT POINT", "STATE", "TOOK", "VOLUME", "SNAPSHOT", "DEVICE", "OF WHICH"}
+	header := []string{"MOUNT POINT", "STATE", "TOOK", "VOLUME", "SNAPSHOT", "DEVICE", "SLOWEST STEPS"}
 	var rows [][]string
 	var colours []colour
 	for _, v := range views {

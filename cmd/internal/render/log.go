@@ -108,7 +108,7 @@ func (l *logProgress) settled(e runner.Event, args []any) {
 			add("hint", clean(e.Record.Hint))
 		}
 		if e.Step.Tolerated {
-			l.log.Warn("failed, and does not count", args...)
+			l.log.Warn("failed; ignored", args...)
 			return
 		}
 		l.log.Error("failed", args...)

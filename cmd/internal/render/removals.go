@@ -30,7 +30,7 @@ func (p *page) removals(e RunResult) {
 	for _, n := range []struct {
 		count int
 		what  string
-	}{{deleted, "deleted"}, {gone, "already deleted"}, {len(left), "left as it was"}, {refused, "refused"}, {open, "not reached"}} {
+	}{{deleted, "deleted"}, {gone, "already deleted"}, {len(left), "skipped"}, {refused, "refused"}, {open, "not reached"}} {
 		if n.count > 0 {
 			words = append(words, count(n.count, n.what, n.what))
 		}

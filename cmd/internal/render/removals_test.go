@@ -31,7 +31,7 @@ func TestACleanUpIsSummedUpNotListed(t *testing.T) {
 	if err := Summary(&out, end, Style{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"2 deleted, 1 already deleted, 1 left as it was, 1 refused, 1 not reached", "delete-snapshot:d  not deleted: its tags were changed",
+	for _, want := range []string{"2 deleted, 1 already deleted, 1 skipped, 1 refused, 1 not reached", "delete-snapshot:d  not deleted: its tags were changed",
 		"failed (3 of 6 done)", "snaptastic resume R", "snaptastic abandon R"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, out.String())

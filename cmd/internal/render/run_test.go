@@ -82,7 +82,7 @@ func TestNextCommands(t *testing.T) {
 		{journal.Interrupted, false, false, "was interrupted|resume R|rollback R"},
 		{journal.RolledBack, false, true, "failed and was rolled back"},
 		{journal.RolledBack, true, false, "is rolled back"},
-		{journal.RunFailed, true, true, "could not be rolled back in full|rollback R"},
+		{journal.RunFailed, true, true, "could not be rolled back completely|rollback R"},
 		{journal.Interrupted, true, false, "was interrupted while rolling back|rollback R"},
 	} {
 		e := RunResult{RunResult: engine.RunResult{Run: "R", Plan: mountPlan(t), Rollback: c.rollback, Result: runner.Result{Outcome: c.outcome}}}

@@ -99,7 +99,7 @@ func (p *page) steps(s Details, now time.Time) {
 			p.hint("  ", r.Hint)
 		}
 		if anew {
-			p.lines("  ", "the first one was of no use and was made anew: "+cleanLines(r.Discarded))
+			p.lines("  ", "the first volume was unusable and was replaced: "+cleanLines(r.Discarded))
 		}
 		if r.Note != "" {
 			p.lines("  ", cleanLines(r.Note))

@@ -110,14 +110,14 @@ func (p *page) remarks(e RunResult, views []laneView) {
 		s := &e.Plan.Steps[i]
 		r := e.records()[s.ID]
 		if s.Tolerated && r.State == journal.Failed {
-			remark("warning", string(s.ID), r.Error+" (its failure does not count)")
+			remark("warning", string(s.ID), r.Error+" (failure ignored)")
 		}
 		if r.State == journal.Done && r.Discarded != "" && r.Undo == "" {
-			remark("note", cmp.Or(s.Lane, string(s.ID)), "the first one was of no use and was made anew: "+r.Discarded)
+			remark("note", cmp.Or(s.Lane, string(s.ID)), "the first volume was unusable and was replaced: "+r.Discarded)
 		}
 		if f := r.Facts; r.State == journal.Done && f != nil {
 			if f.FrozenSeconds > 0 {
-				remark("frozen", cmp.Or(s.Lane, "all file systems together"), fmt.Sprintf("for %d ms", duration(f.FrozenSeconds).Milliseconds()))
+				remark("frozen", cmp.Or(s.Lane, "all file systems"), fmt.Sprintf("%d ms", duration(f.FrozenSeconds).Milliseconds()))
 			}
 			if s.Lane == "" {
 				remark("note", string(s.ID), strings.Join(f.Remarks, "; "))
@@ -168,7 +168,7 @@ func (e RunResult) sentence() (string, colour) {
 			return "failed and was rolled back", red
 		}
 		if len(e.Result.Kept) > 0 {
-			return "is rolled back, except for what it kept", yellow
+			return "is rolled back, except for the kept resources", yellow
 		}
 		return "is rolled back", green
 	case journal.Interrupted:
@@ -179,14 +179,14 @@ func (e RunResult) sentence() (string, colour) {
 	case journal.Abandoned:
 		return "is abandoned", yellow
 	case journal.Aborted:
-		const unchanged = "; no volume was changed, and the run has ended"
+		const unchanged = "; no volume was changed, so there is nothing to resume or roll back"
 		if !failed {
 			return "was interrupted" + unchanged, yellow
 		}
 		return e.howMuchFailed() + unchanged, red
 	case journal.RunFailed:
 		if e.Rollback {
-			return "could not be rolled back in full", red
+			return "could not be rolled back completely", red
 		}
 		return e.howMuchFailed(), red
 	}
@@ -227,10 +227,10 @@ func commandsFor(run plan.RunID, p *plan.Plan, outcome journal.Outcome, rollingB
 	case outcome.Ended():
 		return nil
 	case rollingBack:
-		undo.What = "go on"
+		undo.What = "continue"
 		return []nextCommand{undo}
 	case p != nil && p.Irreversible:
-		return []nextCommand{resume, command("let go", "abandon")}
+		return []nextCommand{resume, command("abandon it", "abandon")}
 	}
 	return []nextCommand{resume, undo}
 }

@@ -99,7 +99,7 @@ func (t *tree) grow() []*node {
 		in := parent(s.Lane)
 		if pl := t.sections[s.ID]; pl.section != nil && pl.section.Kind == plan.Atomic {
 			if atomics[pl.section.ID] == nil {
-				group := &node{title: clean(pl.section.ID), note: "atomic: closes whatever happens"}
+				group := &node{title: clean(pl.section.ID), note: "atomic: always closed"}
 				atomics[pl.section.ID] = group
 				home := parent(t.commonLane(pl.section))
 				home.nodes = append(home.nodes, group)
@@ -251,9 +251,9 @@ func (t *tree) stepNote(s *plan.Step) string {
 	if pl.section != nil && pl.role == "close" && pl.section.Kind == plan.Bracket {
 		switch open := pl.section.Open; {
 		case open != "":
-			notes = append(notes, "always, once "+t.nameIn(s.Lane, open)+" began")
+			notes = append(notes, "always, if "+t.nameIn(s.Lane, open)+" was started")
 		default:
-			notes = append(notes, "always, once anything before it began")
+			notes = append(notes, "always, if anything before it was started")
 		}
 	}
 	if s.Tolerated {
