@@ -17,15 +17,15 @@ import (
 )
 
 func cleanCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "clean " + strings.Join(cleanable(), "|") + " [NAME]", Short: "Delete what is expired, left over or unused; shows what and why, and asks",
+	c := &cobra.Command{Use: "clean " + strings.Join(cleanable(), "|") + " [NAME]", Short: "Delete expired, orphaned or unused resources, after showing them and asking",
 		Args: unknownCleanable,
-		Long: `Delete what is expired, left over or unused. With NAME, only what bears the filter
-tags of that snapshotter; without, whatever Snaptastic made in the account and region.
+		Long: `Delete expired, orphaned or unused resources. With NAME, only those with the filter
+tags of that snapshotter; without it, all that Snaptastic created in the account and
+region.
 
-It shows first what is deleted and why, and what is kept although it is due; then it
-asks.
-What is deleted cannot be brought back. A run that was cut off is finished by
-"snaptastic resume RUN", and by no resume that does not name it.`,
+It first shows what it will delete and why, and what it keeps although it is due.
+Then it asks. Deleted resources cannot be recovered. To finish an interrupted cleanup,
+run "snaptastic resume RUN"; a resume without RUN skips it.`,
 		RunE: func(c *cobra.Command, args []string) error { return unknownCleanable(c, args) }}
 	for _, op := range engine.CleanUps() {
 		c.AddCommand(cleanThings(a, op))
@@ -45,9 +45,9 @@ func cleanable() (words []string) {
 func unknownCleanable(c *cobra.Command, args []string) error {
 	hint := "usage: snaptastic " + c.Use
 	if len(args) == 0 {
-		return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: what to clean is missing: %s", c.CommandPath(), strings.Join(cleanable(), ", ")), Hint: hint}
+		return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: missing argument: %s", c.CommandPath(), strings.Join(cleanable(), ", ")), Hint: hint}
 	}
-	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: %q cannot be cleaned; there are %s", c.CommandPath(), args[0], strings.Join(cleanable(), ", ")), Hint: hint}
+	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: invalid argument %q: must be one of %s", c.CommandPath(), args[0], strings.Join(cleanable(), ", ")), Hint: hint}
 }
 
 // unsavedAny is --unsaved without a duration.
@@ -62,15 +62,15 @@ func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 			r.Name, r.Unsaved = strings.Join(args, ""), unsaved != ""
 			if r.Unsaved && unsaved != unsavedAny {
 				if r.Gap, err = settings.ParseDuration(unsaved); err != nil || r.Gap <= 0 {
-					return usageError("--unsaved %q is no duration such as 30m, 12h or 2d", unsaved)
+					return usageError("--unsaved %q: invalid duration; expected something like 30m, 12h or 2d", unsaved)
 				}
 			}
 			return a.clean(c.Context(), r, dryRun)
 		}}
 	f := c.Flags()
-	f.BoolVar(&dryRun, "dry-run", false, "only show it")
+	f.BoolVar(&dryRun, "dry-run", false, "only show what would be deleted")
 	if op.CleansVolumes() {
-		f.StringVar(&unsaved, "unsaved", "", "also volumes whose last writes are in no snapshot; with a `duration`, only where the newest snapshot was begun so shortly before the volume was detached")
+		f.StringVar(&unsaved, "unsaved", "", "also delete volumes whose last writes may not be in a snapshot; with a `duration`, only if the newest snapshot was started at most that long before the volume was detached")
 		f.Lookup("unsaved").NoOptDefVal = unsavedAny
 	}
 	if op.CleansImages() {
@@ -154,10 +154,10 @@ func (a *app) showClean(p engine.CleanPlan) error {
 				of = append(of, f.ID)
 			}
 		}
-		fmt.Fprintf(a.stdout, "note: of what is kept, %s: %s\n", someOf(of), hint)
+		fmt.Fprintf(a.stdout, "note: %s kept: %s\n", someOf(of), hint)
 	}
 	if p.NoImages {
-		fmt.Fprintln(a.stdout, "images are left out: name a snapshotter, or say --all-mine")
+		fmt.Fprintln(a.stdout, "images are skipped: use NAME or --all-mine")
 	}
 	if len(deleted) == 0 {
 		fmt.Fprintln(a.stdout, "nothing to clean up")

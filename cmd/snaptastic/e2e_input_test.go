@@ -85,7 +85,7 @@ func TestBadInputIsOneSentenceAndChangesNothing(t *testing.T) {
 		{name: "endpoint down", cmd: r.bare("--state-dir", r.state(), "--settings", r.settings, "--region", "eu-west-1", "--endpoint-url", closed, "--metadata-url", closed, "run", "mount", "db", "--patience", "0s"), code: 1,
 			message: []string{closed[len("http://"):], "refused"}},
 		{name: "endpoint that is no URL", cmd: r.bare("--state-dir", r.state(), "--settings", r.settings, "--endpoint-url", "::", "run", "mount", "db"), message: []string{"::"}, code: 2},
-		{name: "state folder that is a file", cmd: r.bare("--state-dir", r.settings, "--sandbox="+r.sandboxDir(), "--endpoint-url", r.url, "--settings", r.settings, "run", "mount", "db"), code: 1,
+		{name: "state directory that is a file", cmd: r.bare("--state-dir", r.settings, "--sandbox="+r.sandboxDir(), "--endpoint-url", r.url, "--settings", r.settings, "run", "mount", "db"), code: 1,
 			message: []string{"snaptastic.hcl", "--state-dir"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -198,7 +198,7 @@ func TestTheSandboxWithoutRootReportsWhatIsMissing(t *testing.T) {
 	oneSentence(t, stderr)
 }
 
-// A state folder that cannot be written, or has no room, is refused before
+// A state directory that cannot be written, or has no room, is refused before
 // the first effect.
 func TestStateThatCannotBeWrittenIsRefusedBeforeTheFirstEffect(t *testing.T) {
 	for _, tt := range []struct {

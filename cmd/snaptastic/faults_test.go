@@ -241,7 +241,7 @@ func TestFaultSecondFreezeFails(t *testing.T) {
 	r.check(true)
 }
 
-// A state folder on a volume of the set: refused before anything is frozen.
+// A state directory on a volume of the set: refused before anything is frozen.
 func TestFaultStateFolderOnTheFrozenVolume(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
@@ -349,7 +349,7 @@ func TestFaultAVolumeThatFailedInCreationIsReplaced(t *testing.T) {
 				faults = append(faults, sandbox.Fault{Action: "AttachVolume", Latency: time.Second})
 			}
 			r.setFaults(faults...)
-			r.wants(0, "made anew", "run", "mount", "db")
+			r.wants(0, "was replaced", "run", "mount", "db")
 			if n := r.made() - before; n != 2+fault.Count {
 				t.Errorf("%d volumes were made", n)
 			}
@@ -363,7 +363,7 @@ func TestFaultAVolumeThatFailedInCreationIsReplaced(t *testing.T) {
 			r.check(true)
 			runs := r.journals()
 			id := strings.TrimSuffix(filepath.Base(runs[len(runs)-1]), ".db")
-			r.wants(0, "made anew", "show", id)
+			r.wants(0, "was replaced", "show", id)
 		})
 	}
 }

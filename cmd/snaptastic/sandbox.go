@@ -19,18 +19,18 @@ import (
 )
 
 func sandboxCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "sandbox serve|log|reboot|reset|delete-volume", Short: "The local EC2 (folder: --sandbox=DIR, default STATE/sandbox)",
+	c := &cobra.Command{Use: "sandbox serve|log|reboot|reset|delete-volume", Short: "Run the local EC2 sandbox (directory: --sandbox=DIR, default STATE/sandbox)",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError("sandbox: there is no %q; there are serve, log, reboot, reset and delete-volume", args[0])
+				return usageError("sandbox: unknown command %q: must be serve, log, reboot, reset or delete-volume", args[0])
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(sandboxServe(a), sandboxLog(a), sandboxDelete(a),
-		&cobra.Command{Use: "reboot", Short: "Drop the mounts and change the boot id; attachments stay", Args: exactly(),
+		&cobra.Command{Use: "reboot", Short: "Simulate a reboot: drop the mounts and change the boot id; attachments are kept", Args: exactly(),
 			RunE: func(*cobra.Command, []string) error { return stillUsed(sandbox.Reboot(a.sandboxOrDefault())) }},
-		&cobra.Command{Use: "reset", Short: "Unmount, detach and remove everything it made", Args: exactly(),
+		&cobra.Command{Use: "reset", Short: "Unmount, detach and remove everything in the sandbox", Args: exactly(),
 			RunE: func(*cobra.Command, []string) error { return stillUsed(sandbox.Reset(a.sandboxOrDefault())) }},
 	)
 	return c
@@ -91,16 +91,16 @@ func sandboxServe(a *app) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&addr, "listen", "127.0.0.1:0", "`address` on loopback")
 	f.BoolVar(&filesOnly, "files-only", false, "plain files instead of loop devices (no root needed)")
-	f.StringVar(&faults, "faults", "", "`file` with faults, as faults.json in the sandbox's folder, or a JSON list of them")
-	f.StringVar(&policy, "policy", "", "`file` with an IAM policy; what it does not allow is refused")
-	f.BoolVar(&strict, "strict", false, "one snapshot of a volume in 15 s; describes lag 500 ms, and go back in time now and then")
-	f.StringSliceVar(&hosts, "allow-host", nil, "further `name` by which clients may call it, besides loopback's")
+	f.StringVar(&faults, "faults", "", "`file` with faults, in the format of faults.json, or a JSON list")
+	f.StringVar(&policy, "policy", "", "`file` with an IAM policy to enforce")
+	f.BoolVar(&strict, "strict", false, "EC2's delays: one snapshot of a volume per 15 s; describes lag 500 ms and sometimes show an older state")
+	f.StringSliceVar(&hosts, "allow-host", nil, "additional host `name` that clients may use")
 	f.DurationVar(&lat.Request, "latency", 0, "of every call")
 	f.DurationVar(&lat.Create, "create-time", 0, "of a volume, creating to available")
 	f.DurationVar(&lat.Attach, "attach-time", 0, "of an attachment")
 	f.DurationVar(&lat.Detach, "detach-time", 0, "of a detachment")
 	f.DurationVar(&lat.Snapshot, "snapshot-time", 0, "of a snapshot, pending to completed")
-	f.DurationVar(&lat.Lag, "lag", 0, "how long describes do not know what has changed")
+	f.DurationVar(&lat.Lag, "lag", 0, "how long describes lag behind changes")
 	return c
 }
 
@@ -109,12 +109,12 @@ func stillUsed(err error) error {
 	if !errors.Is(err, unix.EBUSY) {
 		return err
 	}
-	return &engine.Error{Code: engine.Failed, Err: err, Hint: "a process works in one of its mounts (a shell that stands there?): `fuser -vm MOUNT` names it; end it and try again"}
+	return &engine.Error{Code: engine.Failed, Err: err, Hint: "a process uses one of its mounts (a shell with its working directory there?): find it with `fuser -vm MOUNT`, stop it and try again"}
 }
 
 // sandboxDelete loses a volume, as the end of an instance would.
 func sandboxDelete(a *app) *cobra.Command {
-	return &cobra.Command{Use: "delete-volume VOLUME", Short: "Delete a volume of the sandbox, to see it restored", Args: exactly("VOLUME"),
+	return &cobra.Command{Use: "delete-volume VOLUME", Short: "Delete a volume of the sandbox", Args: exactly("VOLUME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			a.sandboxOrDefault()
 			client, err := a.connectSandbox(c.Context())
@@ -126,7 +126,7 @@ func sandboxDelete(a *app) *cobra.Command {
 }
 
 func sandboxLog(a *app) *cobra.Command {
-	return &cobra.Command{Use: "log", Short: "The calls it got: time, action, parameters, result", Args: exactly(),
+	return &cobra.Command{Use: "log", Short: "List the API calls: time, action, parameters, result", Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			calls, err := sandbox.Log(a.sandboxOrDefault())
 			if err != nil {

@@ -14,8 +14,8 @@ import (
 type Finding struct {
 	Level   Level  `json:"level"`
 	Check   string `json:"check"` // what was looked at
-	Message string `json:"says"`
-	Fix     string `json:"mend,omitempty"` // what to do about it
+	Message string `json:"message"`
+	Fix     string `json:"fix,omitempty"` // what to do about it
 }
 
 // Level says how bad it is.
@@ -56,7 +56,7 @@ func (e *Engine) Doctor(ctx context.Context) ([]Finding, error) {
 	d.guard(context.WithoutCancel(ctx)) // it asks nobody else, and has its own bound
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errTimeUp), errors.Is(cause, errSilent):
-		d.fail("time", "--timeout gives it more time", "not all was looked at: %s", cause)
+		d.fail("time", "use a longer --timeout", "some checks were not made: %s", cause)
 	case cause != nil:
 		return nil, cause
 	}

@@ -45,10 +45,10 @@ func (e *Engine) mayAdopt(name string) bool {
 // withoutJournal is the end of a mount whose journal cannot be made, on a full or read-only disk: what the last mount had is
 // mounted without one.
 func (e *Engine) withoutJournal(ctx context.Context, name string, err error) error {
-	if !e.adoptRecorded(ctx, name, "the journal cannot be made", func() bool { return true }) {
+	if !e.adoptRecorded(ctx, name, "the journal cannot be created", func() bool { return true }) {
 		return err
 	}
-	e.log.Warn("all volumes of the last mount are mounted, without a journal and without EC2", "error", err, "hint", "make room for "+e.StateDir+", then run the mount again")
+	e.log.Warn("all volumes of the last mount are mounted, without a journal and without EC2", "error", err, "hint", "free disk space for "+e.StateDir+", then run the mount again")
 	return nil
 }
 
@@ -187,7 +187,7 @@ func (e *Engine) mountOffline(ctx context.Context, store *journal.Store, host *l
 	defer release()
 	w := &steps.Env{Host: host, Fstab: host.FstabLine, Version: e.Version, Instance: steps.Instance{ID: p.Instance}, Log: e.logAt, HookDir: hookDir(store),
 		HookOutput: func(step plan.StepID, line string) { e.log.Info(line, "step", step) }}
-	e.log.Warn(why+": the volumes of the last mount that are plugged in are mounted without asking EC2", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
+	e.log.Warn(why+": mounting the attached volumes of the last mount without EC2", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
 	watch := e.Frontend.Observe(detailsOf(journal.Meta{Run: id}, p, nil))
 	conf := runner.Config{Plan: p, Run: id, Journal: noJournal{}, Handlers: steps.Handlers(w), BootID: boot, Observe: watch.Event, Settle: e.Settle, RetryMin: e.RetryMin}
 	res := runner.Execute(ctx, conf)
@@ -212,7 +212,7 @@ func (noJournal) Commit(_ []journal.Entry, done func(error)) { done(nil) }
 // adoptedOffline is the end of a mount that adopted all its volumes without EC2 and had no answer after that either: the
 // machine has what it had, and the next mount compares it with EC2.
 func (e *Engine) adoptedOffline(name string, err error) error {
-	e.log.Warn("EC2 still does not answer; all volumes of the last mount are mounted, and nothing was compared with EC2", "error", err,
+	e.log.Warn("EC2 still does not answer; all volumes of the last mount are mounted, but not compared with EC2", "error", err,
 		"when_it_answers", "snaptastic run mount "+name)
 	return nil
 }

@@ -37,7 +37,7 @@ func (e *Engine) Unattended(bound *time.Duration) {
 
 // errTimeUp is why a command that looks was ended.
 var (
-	errTimeUp = errors.New("its time is up")
+	errTimeUp = errors.New("the timeout expired")
 	errSilent = errors.New("EC2 has not answered at all")
 )
 
@@ -72,10 +72,10 @@ func (e *Engine) TimeUp(ctx context.Context, err error) error {
 	case errors.Is(err, errTimeUp) && ce != nil:
 		return err // it was said
 	case errors.Is(cause, errSilent):
-		return hinted("check the region, the endpoint URL, and the way to it; --timeout gives it more time", "no answer came from EC2 within %s: %w", silentFor, timeUpError{err})
+		return hinted("check the region, the endpoint URL and the network path, or use a longer --timeout", "no response from EC2 within %s: %w", silentFor, timeUpError{err})
 	case errors.Is(cause, errTimeUp):
 		if hint == "" {
-			hint = "--timeout gives it more time"
+			hint = "use a longer --timeout"
 		}
 		return hinted(hint, "gave up after %s: %w", formatDuration(e.patience.bound), timeUpError{err})
 	}

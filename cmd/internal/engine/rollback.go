@@ -28,8 +28,8 @@ func (e *Engine) Rollback(ctx context.Context, id plan.RunID, deleteVolumes bool
 	}
 	if run.Plan().Irreversible {
 		_ = run.Close()
-		return RunResult{}, hinted(fmt.Sprintf("`snaptastic resume %s` finishes it, `snaptastic abandon %s` ends it as it is", id, id),
-			"cannot roll back run %s: what it deleted cannot be brought back", id)
+		return RunResult{}, hinted(fmt.Sprintf("run `snaptastic resume %s` to finish it or `snaptastic abandon %s` to end it", id, id),
+			"cannot roll back run %s: deleted resources cannot be recovered", id)
 	}
 	act := action{rollback: true}
 	if deleteVolumes {
@@ -54,7 +54,7 @@ func (e *Engine) mayDelete(ctx context.Context, run *journal.Run) (map[string]bo
 			continue
 		}
 		id := r.Facts.VolumeID
-		switch err := e.confirm(ctx, "delete "+id, fmt.Sprintf("Delete %s, which was mounted on %s, with all that was written to it?", id, s.Lane)); {
+		switch err := e.confirm(ctx, "delete "+id, fmt.Sprintf("Delete %s, which was mounted on %s, with all its data?", id, s.Lane)); {
 		case err == nil:
 			out[id] = true
 		case !errors.Is(err, errDeclined):
@@ -93,9 +93,9 @@ func (e *Engine) Abandon(ctx context.Context, id plan.RunID) (RunDetails, error)
 	}
 	defer run.Close()
 	if m := run.Meta(); m.Outcome.Ended() {
-		return RunDetails{}, hinted("", "run %s is over: %s", id, m.Outcome)
+		return RunDetails{}, hinted("", "run %s has already ended (%s)", id, m.Outcome)
 	}
-	if err := e.confirm(ctx, "abandon run "+string(id), fmt.Sprintf("End run %s as it is? It can be neither finished nor undone afterwards.", id)); err != nil {
+	if err := e.confirm(ctx, "abandon run "+string(id), fmt.Sprintf("End run %s without undoing it? It cannot be resumed or rolled back afterwards.", id)); err != nil {
 		return RunDetails{}, err
 	}
 	if err := e.endHooks(ctx, store, id); err != nil {

@@ -31,7 +31,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	}
 	name, rollback := r.Name, r.RollBack
 	if os.Geteuid() != 0 {
-		return RunResult{}, hinted("run it as root (sudo)", "cannot %s %s: only root may mount and freeze file systems", op.Name, name)
+		return RunResult{}, hinted("run it as root (sudo)", "cannot %s %s: mounting and freezing needs root", op.Name, name)
 	}
 	adopted := op.Offline && e.adoptOffline(ctx, name)
 	if adopted && e.patience.asked == nil { // all is mounted: nobody has to wait for what EC2 says of it
@@ -149,7 +149,7 @@ func (e *Engine) resumeUnfinished(ctx context.Context, store *journal.Store, p *
 			if err := e.reach(ctx); err != nil {
 				return nil, action{}, err
 			}
-			e.log.Info("taking up an unfinished run", "run", r.Run, "stood", r.Was())
+			e.log.Info("resuming an unfinished run", "run", r.Run, "stood", r.Was())
 			run, err := store.Resume(r.Run)
 			return run, action{}, liveIsBusy(r.Run, err)
 		case Undo, UndoUnused:
@@ -172,7 +172,7 @@ func (e *Engine) undoUnfinished(ctx context.Context, store *journal.Store, r Run
 	if err := e.reach(ctx); err != nil {
 		return false, err
 	}
-	e.log.Info("undoing what an unfinished run left", "run", r.Run, "stood", r.Was())
+	e.log.Info("undoing an unfinished run", "run", r.Run, "stood", r.Was())
 	run, err := store.Resume(r.Run)
 	if err != nil {
 		return false, liveIsBusy(r.Run, err)
@@ -190,8 +190,8 @@ func (e *Engine) undoUnfinished(ctx context.Context, store *journal.Store, r Run
 		return hooksOwed, e.abandon(store, end, err)
 	}
 	if err != nil {
-		return false, hinted(fmt.Sprintf("`snaptastic show %s` tells what is left; `snaptastic abandon %s` lets go of it", r.Run, r.Run),
-			"cannot undo run %s, which is in the way: %w", r.Run, err)
+		return false, hinted(fmt.Sprintf("run `snaptastic show %s` to see what is left, or `snaptastic abandon %s` to abandon it", r.Run, r.Run),
+			"cannot undo run %s, which blocks this run: %w", r.Run, err)
 	}
 	return hooksOwed, nil
 }
@@ -220,9 +220,9 @@ func (e *Engine) abandon(store *journal.Store, end RunResult, why error) error {
 		return err
 	}
 	for _, f := range end.Result.Failures {
-		e.log.Warn("what an older run left cannot be undone", "run", id, "step", f.Step, "error", f.Err, "hint", f.Hint)
+		e.log.Warn("cannot undo an older run", "run", id, "step", f.Step, "error", f.Err, "hint", f.Hint)
 	}
-	e.log.Warn("the older run is abandoned, so that this one can begin", "run", id, "because", why)
+	e.log.Warn("abandoned the older run, so that this one can start", "run", id, "because", why)
 	return nil
 }
 
@@ -256,4 +256,4 @@ func (e *Engine) confirm(ctx context.Context, what, question string) error {
 }
 
 // errDeclined: somebody was asked and did not say yes.
-var errDeclined = errors.New("nothing was done")
+var errDeclined = errors.New("aborted; no changes made")
