@@ -304,7 +304,7 @@ func TestEveryWaitIsBounded(t *testing.T) {
 		{name: "attach", timeout: "attach = \"1s\"", lat: sandbox.Latency{Attach: time.Minute}, op: "mount", message: "still in state attaching after 1s"},
 		{name: "detach", timeout: "detach = \"1s\"", lat: sandbox.Latency{Detach: time.Minute}, op: "unmount", message: "timed out"},
 		{name: "complete", timeout: "complete = \"1s\"", lat: sandbox.Latency{Snapshot: time.Minute}, op: "snapshot --wait", message: "timed out"},
-		{name: "throttled for ever", timeout: "volume = \"1s\"", fault: sandbox.Fault{Action: "CreateVolume", Error: "RequestLimitExceeded"}, op: "mount", message: "gave up"},
+		{name: "throttled for ever", timeout: "volume = \"1s\"", fault: sandbox.Fault{Action: "CreateVolume", Error: "RequestLimitExceeded"}, op: "mount", message: "timed out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
