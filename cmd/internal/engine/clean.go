@@ -56,8 +56,8 @@ func (e *Engine) PlanClean(ctx context.Context, r CleanRequest) (CleanPlan, erro
 		c.Resources = slices.DeleteFunc(c.Resources, func(r snapset.Resource) bool { return r == snapset.ImageResource })
 	}
 	if len(c.Resources) == 0 {
-		return CleanPlan{}, &Error{Code: Usage, Err: errors.New("cannot tell whose images to clean: Snaptastic makes none itself"),
-			Hint: "name a snapshotter to clean the images with its filter tags, or say --all-mine for every image of the account that no instance uses"}
+		return CleanPlan{}, &Error{Code: Usage, Err: errors.New("cannot clean images without NAME or --all-mine: Snaptastic creates no images itself"),
+			Hint: "use NAME for images with the filter tags of that snapshotter, or --all-mine for every unused image of the account"}
 	}
 	cloud, now, filter, err := e.cleanable(ctx, op.Word(), r.Name)
 	if err != nil {
@@ -105,7 +105,7 @@ func (e *Engine) filterOf(ctx context.Context, what, name string) (map[string]st
 		return nil, err
 	}
 	if len(spec.FilterTags) == 0 {
-		return nil, hinted("leave the name away to clean up everything of Snaptastic's", "cannot clean %s of %s: it has no filter tags to know them by", what, name)
+		return nil, hinted("omit NAME to clean up all that Snaptastic created", "cannot clean %s of %s: it has no filter tags", what, name)
 	}
 	return spec.FilterTags, nil
 }
@@ -164,7 +164,7 @@ func (e *Engine) supersede(store *journal.Store, by *journal.Run) error {
 		if err := errors.Join(endAs(old.Journal, journal.Abandoned), old.Close()); err != nil {
 			return err
 		}
-		e.log.Info("an older clean-up that had not finished is superseded", "run", r.Run, "by", by.Meta().Run)
+		e.log.Info("replacing an older unfinished cleanup", "run", r.Run, "by", by.Meta().Run)
 	}
 	return nil
 }

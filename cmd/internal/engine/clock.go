@@ -39,7 +39,7 @@ func believedTime(ctx context.Context, cloud *ec2.Client) (time.Time, error) {
 	}
 	if skew.Abs() > mostSkew {
 		return time.Time{}, hinted("set the clock (chronyc makestep, or systemctl restart systemd-timesyncd) and try again",
-			"cannot clean up: this machine's clock is %s %s EC2's, and dates decide here", skew.Abs().Round(time.Second), behind(skew))
+			"cannot clean up by date: this machine's clock is %s %s EC2's", skew.Abs().Round(time.Second), behind(skew))
 	}
 	return time.Now().Add(skew), nil
 }
