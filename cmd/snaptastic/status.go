@@ -11,12 +11,12 @@ import (
 )
 
 func statusCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "status", Short: "Live and unfinished runs", Args: exactly(),
-		RunE: func(*cobra.Command, []string) error { return a.listRuns(false, "no run is live or unfinished") }}
+	return &cobra.Command{Use: "status", Short: "List live and unfinished runs", Args: exactly(),
+		RunE: func(*cobra.Command, []string) error { return a.listRuns(false, "no live or unfinished runs") }}
 }
 
 func runsCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "runs", Short: "All runs, oldest first", Args: exactly(),
+	return &cobra.Command{Use: "runs", Short: "List all runs, oldest first", Args: exactly(),
 		RunE: func(*cobra.Command, []string) error { return a.listRuns(true, "no runs yet") }}
 }
 
@@ -44,7 +44,7 @@ func (a *app) listRuns(all bool, none string) error {
 
 func showCommand(a *app) *cobra.Command {
 	history := false
-	c := &cobra.Command{Use: "show RUN", Short: "One run: its steps, states, attempts, durations, errors and ids", Args: exactly("RUN"),
+	c := &cobra.Command{Use: "show RUN", Short: "Show one run: steps, states, attempts, durations, errors and ids", Args: exactly("RUN"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if history {
 				return a.showHistory(engine.RunID(args[0]))
