@@ -1,6 +1,6 @@
 // Package engine holds the use cases: plan, run, resume, rollback, abandon, status, show, thaw, check, clean, doctor,
-// volumes, snapshots. Each takes a context and a
-// request and returns a result, or an error with a code and a hint. Here it is decided what becomes of volumes and runs.
+// volumes, snapshots. Each takes a context and a request and returns a result, or an error with a code and a hint. Here it
+// is decided what becomes of volumes and runs.
 //
 // It binds step kinds to EC2 and to this machine, and imports every library of ours but those of the command line. It knows
 // no flags, no terminal and no exit code, reads no environment and prints nothing: what it needs of these is in its Config.
