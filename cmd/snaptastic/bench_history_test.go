@@ -40,7 +40,7 @@ func TestFiftyThousandSnapshotsFitInto64MiB(t *testing.T) {
 		{0, "done", []string{"run", "unmount", "db"}},
 		{0, "snap-", []string{"plan", "mount", "db"}},
 		{0, "done", []string{"run", "mount", "db"}},
-		{0, "a new empty volume", []string{"snapshots", "other"}}, // looks for what it perhaps means
+		{0, "new empty volume", []string{"snapshots", "other"}}, // looks for what it perhaps means
 	} {
 		if c.args[1] == "other" {
 			r.declare(fmt.Sprintf("snapshotter \"other\" {\n  filter_tags = { role = \"other\" }\n%s}\n", r.volume(0, "ext4")))

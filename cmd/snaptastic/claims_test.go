@@ -218,8 +218,8 @@ func TestAbandonedRunsHoldNothing(t *testing.T) {
 		t.Fatalf("%v, %v", vs, err)
 	}
 	r.wants(0, vs[0].ID, "abandon", id)
-	r.wants(1, "over: abandoned", "resume", id)
-	r.wants(1, "over: abandoned", "rollback", id)
+	r.wants(1, "has already ended (abandoned)", "resume", id)
+	r.wants(1, "has already ended (abandoned)", "rollback", id)
 	r.must("run", "mount", "db")
 	if got := r.mounted(); len(got) != 1 {
 		t.Errorf("mounted: %v", got)
@@ -257,7 +257,7 @@ func TestAnUnrepeatableHookIsTheOperators(t *testing.T) {
 			_ = os.Remove(slow)
 			id := r.only()
 			r.wants(2, "no step", "resume", id, how, "hook:pre_mount")
-			r.wants(2, "find-snapshot is not in doubt", "resume", id, how, "find-snapshot")
+			r.wants(2, "find-snapshot is not uncertain", "resume", id, how, "find-snapshot")
 			if how == "--redo" {
 				r.wants(4, "--assume-done hook:pre_mounts", "resume", id)
 				r.wants(4, "--redo hook:pre_mounts", "resume", id) // asked once more, it says the same

@@ -218,7 +218,7 @@ func TestWithoutSerialsNoVolumeIsTakenForAnother(t *testing.T) {
 		code    int
 		message string
 	}{
-		{"shifted, of different sizes", 4, [2]int{1, 3}, "", 1, "bytes, while the volume has 3221225472"},
+		{"shifted, of different sizes", 4, [2]int{1, 3}, "", 1, "bytes (the volume has 3221225472)"},
 		{"shifted, of one size", 4, [2]int{1, 1}, "", 1, "set device_name_offset"},
 		{"shifted, said so", 4, [2]int{1, 3}, "device_name_offset = 4", 0, ""},
 		{"as it should be", 0, [2]int{1, 3}, "", 0, ""},
@@ -436,7 +436,7 @@ func TestAVolumeThatCarriesNoFileSystemIsRefusedWithWhatToDo(t *testing.T) {
 		message []string
 	}{
 		"two partitions": {func(r *rig, node string) { r.partition(node, "label: gpt\n,100M\n,\n") }, []string{"a partition table (gpt", "with 2 partitions", "lsblk -f"}},
-		"an empty one":   {func(r *rig, node string) { r.partition(node, "label: dos\n,\n") }, []string{"whose only partition carries blank", "lsblk -f"}},
+		"an empty one":   {func(r *rig, node string) { r.partition(node, "label: dos\n,\n") }, []string{"whose only partition contains blank", "lsblk -f"}},
 		"swap":           {func(r *rig, node string) { tool(t, "mkswap", node) }, []string{"swap space", "detach and delete it"}},
 		"LVM": {func(_ *rig, node string) {
 			put(t, node, 512, "LABELONE\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x20\x00\x00\x00LVM2 001")

@@ -120,7 +120,7 @@ func TestASetIsRestoredWholeOrNotAtAll(t *testing.T) {
 			}
 		}, mount: "run mount db", message: "1 of its 3 snapshots are gone", want: "old old old"},
 		{name: "they end in error", fault: sandbox.Fault{Action: "CreateSnapshots", Effect: "error", At: 1}, lat: sandbox.Latency{Snapshot: 100 * time.Millisecond},
-			then: func(*rig) { time.Sleep(200 * time.Millisecond) }, mount: "run mount db", message: "in error", want: "old old old"},
+			then: func(*rig) { time.Sleep(200 * time.Millisecond) }, mount: "run mount db", message: "in state error", want: "old old old"},
 		{name: "they are pending", lat: sandbox.Latency{Snapshot: 2500 * time.Millisecond}, mount: "run mount db", message: "pending", want: "new new new"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

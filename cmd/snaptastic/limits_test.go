@@ -168,9 +168,9 @@ func TestAnotherInstancesJournalIsSetAside(t *testing.T) {
 				return metaOf(tx, func(m *journal.Meta) { m.InstanceID, m.Outcome = "i-0123456789abcdef0", outcome })
 			})
 			before := len(mutating(r.calls()))
-			r.wants(1, "of instance i-0123456789abcdef0", "resume", id)
-			r.wants(1, "of instance i-0123456789abcdef0", "rollback", id)
-			r.wants(0, "of instance i-0123456789abcdef0", "resume")
+			r.wants(1, "belongs to instance i-0123456789abcdef0", "resume", id)
+			r.wants(1, "belongs to instance i-0123456789abcdef0", "rollback", id)
+			r.wants(0, "belongs to instance i-0123456789abcdef0", "resume")
 			if !r.aside(id) || len(mutating(r.calls())) != before {
 				t.Errorf("set aside: %t; calls %v", r.aside(id), mutating(r.calls())[before:])
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -90,13 +91,10 @@ func (u *simulation) process(op string, rollback bool, fuseAt int) (runner.Resul
 
 func (u *simulation) open(op string, p *plan.Plan) *journal.Run {
 	u.t.Helper()
-	runs, err := u.store.List()
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	runs := u.list()
 	for _, r := range runs {
 		if !r.Outcome.Ended() && r.Operation == op {
-			run, err := u.store.Resume(r.Run)
+			run, err := unlocked(func() (*journal.Run, error) { return u.store.Resume(r.Run) })
 			if err != nil {
 				u.t.Fatal(err)
 			}
@@ -104,11 +102,42 @@ func (u *simulation) open(op string, p *plan.Plan) *journal.Run {
 		}
 	}
 	u.runs++
-	run, err := u.store.Begin(journal.Meta{Run: plan.RunID(fmt.Sprintf("20260101T0000%02d000-%s", u.runs, op)), InstanceID: u.id.InstanceID, BootID: u.k.boot}, p)
+	run, err := unlocked(func() (*journal.Run, error) {
+		return u.store.Begin(journal.Meta{Run: plan.RunID(fmt.Sprintf("20260101T0000%02d000-%s", u.runs, op)), InstanceID: u.id.InstanceID, BootID: u.k.boot}, p)
+	})
 	if err != nil {
 		u.t.Fatal(err)
 	}
 	return run
+}
+
+func (u *simulation) list() []journal.Summary {
+	u.t.Helper()
+	runs, err := unlocked(func() ([]journal.Summary, error) {
+		runs, err := u.store.List()
+		for _, r := range runs {
+			if r.Live {
+				err = cmp.Or(err, journal.ErrLive)
+			}
+		}
+		return runs, err
+	})
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return runs
+}
+
+// unlocked opens something again and again for a while. Other tests of this process start programs, and a child holds what its
+// parent had locked until it executes its own program.
+func unlocked[T any](open func() (T, error)) (opened T, err error) {
+	for range 1000 {
+		if opened, err = open(); err == nil {
+			return opened, nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return opened, err
 }
 
 type failpointJournal struct {
@@ -324,10 +353,7 @@ func (u *simulation) loseVolumes() {
 // been in use: those are detached, tagged, and kept.
 func (u *simulation) nothingButKept() {
 	u.t.Helper()
-	runs, err := u.store.List()
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	runs := u.list()
 	j, err := u.store.Read(runs[len(runs)-1].Run)
 	if err != nil {
 		u.t.Fatal(err)
@@ -438,18 +464,12 @@ func (u *simulation) crash(sc scenario, rollback bool, at, points int) string {
 }
 
 func (u *simulation) outcome() journal.Outcome {
-	runs, err := u.store.List()
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	runs := u.list()
 	return runs[len(runs)-1].Outcome
 }
 
 // over: the last life wrote that the run ended.
 func (u *simulation) over(sc scenario) bool {
-	runs, err := u.store.List()
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	runs := u.list()
 	return runs[len(runs)-1].Outcome.Ended() && runs[len(runs)-1].Operation == sc.op
 }

@@ -196,7 +196,7 @@ func TestAnAutoTaggerStopsNoRetention(t *testing.T) {
 		a.add(time.Duration(20-i)*oneDay, with(ours("/m", fmt.Sprint("R", i), oneDay), "scanned", fmt.Sprint("by job ", i), "snaptastic:filter-keys", "role",
 			"snaptastic:set", fmt.Sprintf("R%d/t", i)))
 	}
-	if out := a.run(0, "clean", "snapshots", "--yes"); len(a.snapshots()) != 1 || !strings.Contains(out, "the newest to restore /m from") {
+	if out := a.run(0, "clean", "snapshots", "--yes"); len(a.snapshots()) != 1 || !strings.Contains(out, "the newest restorable snapshot of /m") {
 		t.Errorf("left are %v:\n%s", a.snapshots(), out)
 	}
 	b := newAccount(t)
