@@ -62,6 +62,9 @@ func (t *tx) checkAttach(v *Volume, i *Instance, device string) error {
 	if v.Zone != i.Zone {
 		return refuse("InvalidVolume.ZoneMismatch", "The volume '%s' is not in the same availability zone as instance '%s'", v.ID, i.ID)
 	}
+	if _, state := i.status(t.now); state != "running" && state != "stopped" {
+		return refuse("IncorrectState", "Instance '%s' is not 'running'.", i.ID)
+	}
 	if !deviceName.MatchString(device) {
 		return refuse("InvalidParameterValue", "Value (%s) for parameter device is invalid. %s is not a valid EBS device name.", device, device)
 	}
@@ -127,8 +130,10 @@ func detachVolume(t *tx, q *query, out *document) error {
 	if device := q.str("Device"); device != "" && device != a.Device {
 		return refuse("InvalidAttachment.NotFound", "The volume '%s' is not attached to instance '%s' as device '%s'", v.ID, a.InstanceID, device)
 	}
-	if i := t.instance(a.InstanceID); i != nil && i.RootDevice == a.Device && !i.Stopped {
-		return refuse("OperationNotPermitted", "Unable to detach root volume '%s' from instance '%s'", v.ID, i.ID)
+	if i := t.instance(a.InstanceID); i != nil && i.RootDevice == a.Device {
+		if _, state := i.status(t.now); state == "running" {
+			return refuse("OperationNotPermitted", "Unable to detach root volume '%s' from instance '%s'", v.ID, i.ID)
+		}
 	}
 	if a.Detaching && a.DetachedAt.IsZero() && !q.bool("Force") || q.bool("DryRun") {
 		writeAttachment(out, v.ID, a, a.status(t.now))

@@ -64,9 +64,6 @@ func TestTheAWSCLI(t *testing.T) {
 		t.Skip("the aws command does not run: ", err)
 	}
 	server, _ := serve(t, sandbox.Config{FilesOnly: true})
-	if _, err := server.Sandbox.AddImage(sandbox.Image{Name: "golden"}); err != nil {
-		t.Fatal(err)
-	}
 	c := cli{t, append(append(os.Environ(), server.Environment()...), "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")}
 
 	instance := c.text("Reservations[0].Instances[0].InstanceId", "describe-instances")
@@ -87,8 +84,8 @@ func TestTheAWSCLI(t *testing.T) {
 		snapshots = append(snapshots, c.text("SnapshotId", "create-snapshot", "--volume-id", volume, "--description", "nightly"))
 	}
 	c.ec2("", "create-tags", "--resources", snapshots[0], "--tags", "Key=keep,Value=yes")
-	if got := c.ec2("Snapshots[].SnapshotId", "describe-snapshots", "--filters", "Name=tag-key,Values=keep"); !slices.Equal(got.([]any), []any{snapshots[0]}) {
-		t.Errorf("tagged %v", got)
+	if got := c.ec2("Tags[].ResourceId", "describe-tags", "--filters", "Name=key,Values=keep"); !slices.Equal(got.([]any), []any{snapshots[0]}) {
+		t.Errorf("tags %v", got)
 	}
 	c.ec2("", "delete-tags", "--resources", snapshots[0], "--tags", "Key=keep")
 	if got := c.ec2("length(Snapshots)", "describe-snapshots", "--owner-ids", "self", "--page-size", "5"); got != 7.0 {
@@ -98,14 +95,23 @@ func TestTheAWSCLI(t *testing.T) {
 	if len(page["Snapshots"].([]any)) != 5 || page["NextToken"] == nil {
 		t.Errorf("a page of %d, token %v", len(page["Snapshots"].([]any)), page["NextToken"])
 	}
+	c.ec2("", "modify-volume", "--volume-id", volume, "--size", "2")
+	if got := c.text("VolumesModifications[0].ModificationState", "describe-volumes-modifications"); got != "completed" {
+		t.Errorf("modification %s", got)
+	}
 	c.ec2("", "modify-instance-attribute", "--instance-id", instance, "--block-device-mappings", `[{"DeviceName":"/dev/sdf","Ebs":{"DeleteOnTermination":true}}]`)
-	if got := c.ec2("Reservations[0].Instances[0].BlockDeviceMappings[1].Ebs.DeleteOnTermination", "describe-instances"); got != true {
+	if got := c.ec2("BlockDeviceMappings[1].Ebs.DeleteOnTermination", "describe-instance-attribute", "--instance-id", instance, "--attribute", "blockDeviceMapping"); got != true {
 		t.Errorf("delete on termination: %v", got)
 	}
 	copied := c.text("SnapshotId", "copy-snapshot", "--source-region", sandbox.Region, "--source-snapshot-id", snapshots[0])
 	c.ec2("", "delete-snapshot", "--snapshot-id", copied)
-	image := c.text("Images[0].ImageId", "describe-images", "--owners", "self")
+	image := c.text("ImageId", "create-image", "--instance-id", instance, "--name", "golden")
+	c.text("Instances[0].InstanceId", "run-instances", "--image-id", image, "--count", "1")
+	if got := c.text("Images[0].State", "describe-images", "--owners", "self"); got != "available" {
+		t.Errorf("image %s", got)
+	}
 	c.ec2("", "deregister-image", "--image-id", image)
+	c.text("AvailabilityZones[0].ZoneName", "describe-availability-zones")
 	if account, err := c.run("sts", "get-caller-identity", "--query", "Account"); err != nil || account != `"`+sandbox.Account+`"` {
 		t.Errorf("%s, %v", account, err)
 	}

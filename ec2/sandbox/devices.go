@@ -168,15 +168,6 @@ func (w *Sandbox) expose(id string) error {
 	})
 }
 
-// republish attaches the device of a volume that the records have as published, and publishes it again.
-func (w *Sandbox) republish(v *Volume) error {
-	device, err := w.device(v.ID)
-	if err != nil {
-		return err
-	}
-	return publish(w.Roots(), v, device)
-}
-
 // release removes the device of a detaching volume, unless it is in use: by a mount in any namespace, swap, or device
 // mapper. All of them open the block device exclusively.
 func (w *Sandbox) release(id string) error {
@@ -225,7 +216,7 @@ func (w *Sandbox) reconcile() error {
 		if !a.Published || a.Detaching {
 			continue
 		}
-		if err := w.republish(v); err != nil {
+		if err := w.growDevice(v); err != nil {
 			return err
 		}
 	}

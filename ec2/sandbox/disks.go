@@ -101,6 +101,21 @@ func copySparse(target, source *os.File) error {
 	return nil
 }
 
+// grow makes the file of a volume at least size GiB large.
+func (p *pool) grow(id string, size int) error {
+	info, err := os.Stat(p.path(id))
+	if err != nil {
+		return fmt.Errorf("cannot grow the file of %s: %w", id, err)
+	}
+	if info.Size() >= int64(size)*gib {
+		return nil
+	}
+	if err := os.Truncate(p.path(id), int64(size)*gib); err != nil {
+		return fmt.Errorf("cannot grow the file of %s: %w", id, err)
+	}
+	return nil
+}
+
 // remove deletes a file; one that is not there is no error.
 func (p *pool) remove(id string) error {
 	if err := os.Remove(p.path(id)); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -22,6 +22,9 @@ type Latency struct {
 	Attach   time.Duration // an attachment from attaching to attached
 	Detach   time.Duration // from the end of the last use of the device to available
 	Snapshot time.Duration // a snapshot from pending to completed
+	Modify   time.Duration // a volume's modification
+	Image    time.Duration // an image from pending to available
+	Run      time.Duration // an instance from pending to running
 	Lag      time.Duration // describes show things as they were so long ago: what was made, changed, tagged, attached, detached, deleted
 }
 

@@ -14,7 +14,7 @@ import (
 func (l *Latency) fields() map[string]*time.Duration {
 	return map[string]*time.Duration{
 		"request": &l.Request, "create": &l.Create, "attach": &l.Attach, "detach": &l.Detach, "snapshot": &l.Snapshot,
-		"lag": &l.Lag,
+		"modify": &l.Modify, "image": &l.Image, "run": &l.Run, "lag": &l.Lag,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
@@ -249,6 +250,22 @@ func TestAReopenedSandboxFindsItsDevices(t *testing.T) {
 		if device, err := filepath.EvalSymlinks(filepath.Join(w.Roots().Dev, fmt.Sprintf("nvme%dn1", n+1))); err != nil || !slices.Contains(after, device) {
 			t.Errorf("nvme%dn1 is %s, %v", n+1, device, err)
 		}
+	}
+}
+
+func TestAGrownVolumeGrowsItsDevice(t *testing.T) {
+	w := onDevices(t, sandbox.Config{})
+	volume := w.volume(1)
+	w.attach(volume, "/dev/sdf")
+	if _, err := w.c.ModifyVolume(t.Context(), &ec2.ModifyVolumeInput{VolumeId: &volume, Size: aws.Int32(3)}); err != nil {
+		t.Fatal(err)
+	}
+	if size := strings.TrimSpace(run(t, "blockdev", "--getsize64", filepath.Join(w.Roots().Dev, "nvme1n1"))); size != fmt.Sprint(3<<30) {
+		t.Errorf("%s bytes, want 3 GiB", size)
+	}
+	out, err := w.c.DescribeVolumesModifications(t.Context(), &ec2.DescribeVolumesModificationsInput{VolumeIds: []string{volume}})
+	if err != nil || out.VolumesModifications[0].ModificationState != types.VolumeModificationStateCompleted || *out.VolumesModifications[0].TargetSize != 3 {
+		t.Errorf("%v, %v", out, err)
 	}
 }
 

@@ -63,14 +63,21 @@ func TestRequestsForOtherHostsAreRefused(t *testing.T) {
 
 func TestTheLogHoldsNoUserdata(t *testing.T) {
 	w := filesOnly(t, sandbox.Config{})
+	images, err := w.c.DescribeImages(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	const password = "aHVudGVyMg=="
+	if _, err := w.c.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: images.Images[0].ImageId, MinCount: aws.Int32(1), MaxCount: aws.Int32(1), UserData: aws.String(password)}); err != nil {
+		t.Fatal(err)
+	}
 	for _, in := range []*ec2.ModifyInstanceAttributeInput{
 		{InstanceId: &w.instance, UserData: &types.SecureBlobAttributeValue{Value: []byte("hunter2")}},
 		{InstanceId: &w.instance, Attribute: types.InstanceAttributeNameUserData, Value: aws.String(password)},
 	} {
 		w.c.ModifyInstanceAttribute(t.Context(), in) // refused ones are logged too
 	}
-	for _, path := range []string{"/?Action=DescribeVolumes&X-Amz-Signature=" + password + "&X-Amz-Credential=" + password + "&X-Amz-Security-Token=" + password, "/?Action=RunInstances&UserData=" + password} {
+	for _, path := range []string{"/?Action=DescribeVolumes&X-Amz-Signature=" + password + "&X-Amz-Credential=" + password + "&X-Amz-Security-Token=" + password, "/?Action=Nonsense&UserData=" + password} {
 		answer, err := http.Get(w.url + path)
 		if err != nil {
 			t.Fatal(err)

@@ -30,6 +30,43 @@ var imageFields = fields[*Image]{
 	},
 }
 
+func createImage(t *tx, q *query, out *document) error {
+	source, err := t.needInstance(q.str("InstanceId"))
+	if err != nil {
+		return err
+	}
+	for other := range t.images() {
+		if other.Name == q.str("Name") {
+			return refuse("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", other.Name, other.ID)
+		}
+	}
+	tags, err := q.tagsFor("image", "image", "snapshot")
+	if err != nil {
+		return err
+	}
+	snapshotTags, err := q.tagsFor("snapshot", "image", "snapshot")
+	if err != nil {
+		return err
+	}
+	i := &Image{
+		ID: newID("ami"), OwnerID: Account, Name: q.str("Name"), Description: q.str("Description"), InstanceID: source.ID, Created: t.now,
+		AvailableAt: t.now.Add(t.w.faults.current.Latency.Image), RootDevice: source.RootDevice, Tags: asTags(tags),
+	}
+	for _, v := range t.volumesOf(source.ID) {
+		s, err := t.takeSnapshot(v, q, snapshotTags)
+		if err != nil {
+			return err
+		}
+		s.Description = "Created by CreateImage(" + source.ID + ") for " + i.ID
+		i.Disks = append(i.Disks, ImageVolume{
+			Device: v.Attachment.Device, SnapshotID: s.ID, Size: v.Size, Type: v.Type, DeleteOnTermination: v.Attachment.DeleteOnTermination,
+		})
+	}
+	t.change.Images[i.ID] = i
+	out.text("imageId", i.ID)
+	return nil
+}
+
 func deregisterImage(t *tx, q *query, out *document) error {
 	i, err := t.needImage(q.str("ImageId"))
 	if err != nil {
@@ -39,7 +76,20 @@ func deregisterImage(t *tx, q *query, out *document) error {
 		return refuse("AuthFailure", "Not authorized for image:%s", i.ID)
 	}
 	t.change.Images[i.ID] = nil
+	var dropped []string
+	if q.bool("DeleteAssociatedSnapshots") {
+		for _, disk := range i.Disks {
+			if s := t.snapshot(disk.SnapshotID); s != nil && t.checkDelete(s) == nil {
+				t.dropSnapshot(s.ID)
+				dropped = append(dropped, s.ID)
+			}
+		}
+	}
 	out.done()
+	set(out, "deleteSnapshotResultSet", dropped, func(id string) {
+		out.text("snapshotId", id)
+		out.text("returnCode", "success")
+	})
 	return nil
 }
 
@@ -94,5 +144,6 @@ func (t *tx) writeImage(out *document, i *Image) {
 	out.text("hypervisor", "xen")
 	out.flag("enaSupport", true)
 	out.instant("creationDate", i.Created)
+	out.optional("sourceInstanceId", i.InstanceID)
 	out.tagSet(i.Tags)
 }

@@ -87,7 +87,7 @@ func (t *tx) metadataAt(path string) (string, bool) {
 		"instance-type":                        i.Type,
 		"local-ipv4":                           i.PrivateIP,
 		"placement/availability-zone":          i.Zone,
-		"placement/availability-zone-id":       zones[i.Zone],
+		"placement/availability-zone-id":       zoneID(i.Zone),
 		"placement/region":                     Region,
 		"services/domain":                      "amazonaws.com",
 		"services/partition":                   "aws",

@@ -76,8 +76,12 @@ func (w *rig) changes(volume string) []func() (seen string) {
 			return "in-use 1GiB attached true; mapped true"
 		},
 		func() string {
+			must(w.c.ModifyVolume(ctx, &ec2.ModifyVolumeInput{VolumeId: &volume, Size: aws.Int32(2)}))
+			return "in-use 2GiB attached true; mapped true"
+		},
+		func() string {
 			must(w.c.DetachVolume(ctx, &ec2.DetachVolumeInput{VolumeId: &volume}))
-			return "available 1GiB"
+			return "available 2GiB"
 		},
 		func() string {
 			must(w.c.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: &volume}))

@@ -122,6 +122,10 @@ func TestTheRatiosOfAVolume(t *testing.T) {
 			t.Errorf("%s of %d GiB, %d IOPS, %d MiB/s: %v, want %q", test.kind, test.size, test.iops, test.throughput, err, test.want)
 		}
 	}
+	small := w.volume(8)
+	if _, err := w.c.ModifyVolume(t.Context(), &ec2.ModifyVolumeInput{VolumeId: &small, Iops: aws.Int32(4001)}); errorCode(err) != "InvalidParameterValue" {
+		t.Errorf("a modification over the ratio: %v", err)
+	}
 }
 
 func manyTags(n int) []types.Tag {
@@ -243,6 +247,31 @@ func TestAPageTokenBelongsToItsRequest(t *testing.T) {
 	if err != nil || len(rest.Snapshots) != 7 || rest.NextToken != nil {
 		t.Errorf("the rest: %v, %v", rest, err)
 	}
+}
+
+func TestASecondModificationIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := inMemory(t, sandbox.Config{Latency: sandbox.Latency{Modify: time.Hour}})
+		volume := w.volume(1)
+		grow := func(size int32) error {
+			_, err := w.c.ModifyVolume(t.Context(), &ec2.ModifyVolumeInput{VolumeId: &volume, Size: &size})
+			return err
+		}
+		if err := grow(2); err != nil {
+			t.Fatal(err)
+		}
+		if err := grow(3); errorCode(err) != "IncorrectModificationState" {
+			t.Errorf("while the first goes on: %v", err)
+		}
+		time.Sleep(2 * time.Hour)
+		if err := grow(3); errorCode(err) != "VolumeModificationRateExceeded" {
+			t.Errorf("within six hours: %v", err)
+		}
+		time.Sleep(4 * time.Hour)
+		if err := grow(3); err != nil {
+			t.Errorf("after six hours: %v", err)
+		}
+	})
 }
 
 func TestASharedSnapshotIsSeenWithoutItsOwnersTags(t *testing.T) {

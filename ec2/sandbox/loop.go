@@ -147,6 +147,19 @@ func loopWaitFree(path string, patience time.Duration) bool {
 	}
 }
 
+// loopGrow makes the device as large as its backing file has become.
+func loopGrow(path string) error {
+	device, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("cannot grow %s: %w", path, err)
+	}
+	defer device.Close()
+	if err := unix.IoctlSetInt(int(device.Fd()), unix.LOOP_SET_CAPACITY, 0); err != nil {
+		return fmt.Errorf("cannot grow %s: %w", path, err)
+	}
+	return nil
+}
+
 // loopList returns every attached loop device of this host, read from sysfs so
 // that no device is opened.
 func loopList() ([]loopDevice, error) {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestALoopDeviceIsAttachedOnceAndDetached(t *testing.T) {
+func TestALoopDeviceIsAttachedOnceGrownAndDetached(t *testing.T) {
 	if err := loopMissing(); err != nil {
 		t.Skip(err)
 	}
@@ -26,9 +26,18 @@ func TestALoopDeviceIsAttachedOnceAndDetached(t *testing.T) {
 	if again, err := loopAttach(file, loopOptions{}); err != nil || again != device {
 		t.Errorf("attached again as %s, %v; want %s", again, err, device)
 	}
+	if err := os.Truncate(file, 2<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := loopGrow(device); err != nil {
+		t.Fatal(err)
+	}
 	holder, err := os.OpenFile(device, os.O_RDONLY|unix.O_EXCL, 0)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if size, err := holder.Seek(0, 2); err != nil || size != 2<<20 {
+		t.Errorf("%d bytes, %v; want 2 MiB", size, err)
 	}
 	if err := loopDetach(device); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("detaching what is held: %v", err)

@@ -79,6 +79,10 @@ func TestMistakesGetEC2sErrorCodes(t *testing.T) {
 			_, err := c.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String(sandbox.Zone), Size: aws.Int32(1), OutpostArn: aws.String("arn")})
 			return err
 		}},
+		{"shrink", "InvalidParameterValue", func() error {
+			_, err := c.ModifyVolume(ctx, &ec2.ModifyVolumeInput{VolumeId: &free, Size: aws.Int32(1)})
+			return err
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := errorCode(test.call()); got != test.code {
@@ -106,7 +110,7 @@ func TestAnswersWithoutTheSDK(t *testing.T) {
 		{"no action", "Version=2016-11-15", "x", 400, "<Code>InvalidAction</Code>"},
 		{"not a number", "Action=CreateVolume&AvailabilityZone=eu-west-1a&Size=big", "x", 400, "<Code>InvalidParameterValue</Code>"},
 		{"garbage", "%zz", "x", 400, "<Code>MalformedQueryString</Code>"},
-		{"fine", "Action=DescribeImages&Version=2016-11-15", "x", 200, "<name>sandbox-base</name>"},
+		{"fine", "Action=DescribeRegions&Version=2016-11-15", "x", 200, "<regionName>eu-west-1</regionName>"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			request, err := http.NewRequest("POST", w.url, strings.NewReader(test.body))

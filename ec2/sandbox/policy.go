@@ -174,6 +174,7 @@ func holds(operator string, wanted, values []string) bool {
 // made names, by action, what kind of resource it makes and tags.
 var made = map[string]string{
 	"CreateVolume": "volume", "CreateSnapshot": "snapshot", "CreateSnapshots": "snapshot", "CopySnapshot": "snapshot",
+	"CreateImage": "image", "RunInstances": "instance",
 }
 
 // accesses lists what a request needs permission for: the action on each resource that it names or creates, and
@@ -221,6 +222,9 @@ func (t *tx) subjects(q *query) []string {
 		if q.has(name) {
 			ids = append(ids, q.str(name))
 		}
+	}
+	if q.action == "TerminateInstances" {
+		ids = append(ids, q.list("InstanceId")...)
 	}
 	for _, mapping := range q.each("BlockDeviceMapping") {
 		if v := t.volumeAt(q.str("InstanceId"), q.str(mapping+".DeviceName")); v != nil && q.action == "ModifyInstanceAttribute" {

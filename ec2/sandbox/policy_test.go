@@ -81,9 +81,12 @@ func TestAPolicyOfTagsIsHonoured(t *testing.T) {
 		{"untagging all", only(w.c.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{ours}})), no},
 		{"deleting a foreign snapshot", only(w.c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &foreignSnapshot})), no},
 		{"deleting one of the original", only(w.c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &originals})), yes},
+		{"modifying a volume", only(w.c.ModifyVolume(ctx, &ec2.ModifyVolumeInput{VolumeId: &ours, Size: aws.Int32(2)})), no},
 		{"detaching", only(w.c.DetachVolume(ctx, &ec2.DetachVolumeInput{VolumeId: &ours})), yes},
 		{"deleting a foreign volume", only(w.c.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: &foreign})), no},
 		{"deleting our volume", only(w.c.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: &ours})), yes},
+		{"terminating", only(w.c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{w.instance}})), no},
+		{"looking at zones", only(w.c.DescribeAvailabilityZones(ctx, nil)), no},
 	} {
 		// A foreign snapshot is deleted by CleanImages, which does not say whose: that statement is wider than the others.
 		if test.what == "deleting a foreign snapshot" {

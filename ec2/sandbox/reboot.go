@@ -61,7 +61,7 @@ func renumber(t *tx) error {
 		}
 		v = t.editVolume(v.ID)
 		v.Attachment.NVMe = n + 1
-		t.after = append(t.after, func() error { return t.w.republish(v) })
+		t.after = append(t.after, func() error { return t.w.growDevice(v) })
 	}
 	return nil
 }

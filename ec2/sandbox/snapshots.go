@@ -321,5 +321,8 @@ func (t *tx) writeSnapshot(out *document, s *Snapshot, statusName, status string
 		if status == "completed" {
 			out.instant("completionTime", s.CompletedAt)
 		}
+		if !s.Restored.IsZero() {
+			out.instant("restoreExpiryTime", s.Restored)
+		}
 	}
 }

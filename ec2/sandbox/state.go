@@ -34,25 +34,26 @@ func (t Tags) plain() map[string]string {
 
 // Volume is an EBS volume. Sizes are GiB, throughput MiB/s.
 type Volume struct {
-	ID                 string      `json:"id"`
-	Zone               string      `json:"zone"`
-	Type               string      `json:"type"`
-	Size               int         `json:"size"`
-	IOPS               int         `json:"iops,omitempty"`
-	Throughput         int         `json:"throughput,omitempty"`
-	Encrypted          bool        `json:"encrypted,omitempty"`
-	KMSKey             string      `json:"kms_key,omitempty"`
-	SnapshotID         string      `json:"snapshot_id,omitempty"`
-	InitializationRate int         `json:"initialization_rate,omitempty"`
-	Created            time.Time   `json:"created"`
-	AvailableAt        time.Time   `json:"available_at,omitzero"`
-	VanishAt           time.Time   `json:"vanish_at,omitzero"` // a bad KMS key: EC2 drops the volume without a word
-	ErrorAt            time.Time   `json:"error_at,omitzero"`  // from then on its state is error, unless it is attached
-	Forced             string      `json:"forced,omitempty"`   // a state that overrules the computed one
-	Tags               Tags        `json:"tags,omitempty"`
-	Attachment         *Attachment `json:"attachment,omitempty"`
-	Snapshotted        time.Time   `json:"snapshotted,omitzero"` // when the last snapshot of it was asked for
-	Copying            []time.Time `json:"copying,omitempty"`    // until when each snapshot goes on that was deleted while it was pending
+	ID                 string        `json:"id"`
+	Zone               string        `json:"zone"`
+	Type               string        `json:"type"`
+	Size               int           `json:"size"`
+	IOPS               int           `json:"iops,omitempty"`
+	Throughput         int           `json:"throughput,omitempty"`
+	Encrypted          bool          `json:"encrypted,omitempty"`
+	KMSKey             string        `json:"kms_key,omitempty"`
+	SnapshotID         string        `json:"snapshot_id,omitempty"`
+	InitializationRate int           `json:"initialization_rate,omitempty"`
+	Created            time.Time     `json:"created"`
+	AvailableAt        time.Time     `json:"available_at,omitzero"`
+	VanishAt           time.Time     `json:"vanish_at,omitzero"` // a bad KMS key: EC2 drops the volume without a word
+	ErrorAt            time.Time     `json:"error_at,omitzero"`  // from then on its state is error, unless it is attached
+	Forced             string        `json:"forced,omitempty"`   // a state that overrules the computed one
+	Tags               Tags          `json:"tags,omitempty"`
+	Attachment         *Attachment   `json:"attachment,omitempty"`
+	Modification       *Modification `json:"modification,omitempty"`
+	Snapshotted        time.Time     `json:"snapshotted,omitzero"` // when the last snapshot of it was asked for
+	Copying            []time.Time   `json:"copying,omitempty"`    // until when each snapshot goes on that was deleted while it was pending
 	version[Volume]
 }
 
@@ -72,6 +73,20 @@ type Attachment struct {
 	DetachedAt          time.Time `json:"detached_at,omitzero"` // set once the device is gone
 }
 
+// Modification is the last ModifyVolume of a volume.
+type Modification struct {
+	Started        time.Time `json:"started"`
+	DoneAt         time.Time `json:"done_at"`
+	FromType       string    `json:"from_type"`
+	FromSize       int       `json:"from_size"`
+	FromIOPS       int       `json:"from_iops"`
+	FromThroughput int       `json:"from_throughput"`
+	ToType         string    `json:"to_type"`
+	ToSize         int       `json:"to_size"`
+	ToIOPS         int       `json:"to_iops"`
+	ToThroughput   int       `json:"to_throughput"`
+}
+
 // Snapshot is an EBS snapshot. Size is GiB.
 type Snapshot struct {
 	ID          string    `json:"id"`
@@ -86,6 +101,7 @@ type Snapshot struct {
 	ErrorAt     int       `json:"error_at,omitempty"` // percent at which it fails
 	Forced      string    `json:"forced,omitempty"`   // pending, completed, error, recoverable, recovering
 	Tier        string    `json:"tier,omitempty"`     // "" is standard; archive
+	Restored    time.Time `json:"restored,omitzero"`  // until when an archived snapshot is restored for a while
 	Lock        *Lock     `json:"lock,omitempty"`
 	Tags        Tags      `json:"tags,omitempty"`     // its owner's
 	OurTags     Tags      `json:"our_tags,omitempty"` // those that this account gave to a snapshot that another one shares with it
@@ -108,8 +124,11 @@ type Instance struct {
 	ImageID    string    `json:"image_id"`
 	RootDevice string    `json:"root_device"`
 	Launched   time.Time `json:"launched"`
+	RunningAt  time.Time `json:"running_at,omitzero"`
 	Stopped    bool      `json:"stopped,omitempty"`
+	Terminated time.Time `json:"terminated,omitzero"`
 	PrivateIP  string    `json:"private_ip"`
+	Token      string    `json:"token,omitempty"`
 	Tags       Tags      `json:"tags,omitempty"`
 	CPU        *float64  `json:"cpu,omitempty"` // percent, as CloudWatch tells it
 	version[Instance]
@@ -121,6 +140,7 @@ type Image struct {
 	OwnerID     string        `json:"owner_id"`
 	Name        string        `json:"name"`
 	Description string        `json:"description,omitempty"`
+	InstanceID  string        `json:"instance_id,omitempty"`
 	Created     time.Time     `json:"created"`
 	AvailableAt time.Time     `json:"available_at,omitzero"`
 	Forced      string        `json:"forced,omitempty"`
@@ -160,6 +180,10 @@ func (v *Volume) clone() *Volume {
 	if v.Attachment != nil {
 		a := *v.Attachment
 		c.Attachment = &a
+	}
+	if v.Modification != nil {
+		m := *v.Modification
+		c.Modification = &m
 	}
 	return &c
 }
@@ -296,9 +320,14 @@ func (i *Image) status(now time.Time) string {
 }
 
 // status returns the state's code and name as DescribeInstances shows them.
-func (i *Instance) status() (int, string) {
-	if i.Stopped {
+func (i *Instance) status(now time.Time) (int, string) {
+	switch {
+	case !i.Terminated.IsZero():
+		return 48, "terminated"
+	case i.Stopped:
 		return 80, "stopped"
+	case now.Before(i.RunningAt):
+		return 0, "pending"
 	}
 	return 16, "running"
 }

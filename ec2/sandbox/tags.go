@@ -1,7 +1,10 @@
 package sandbox
 
 import (
+	"cmp"
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"snaptastic/ec2/ebs"
@@ -107,4 +110,71 @@ func deleteTags(t *tx, q *query, out *document) error {
 	}
 	out.done()
 	return nil
+}
+
+// tagRow is one tag of one resource, as DescribeTags lists them.
+type tagRow struct{ resource, kind, name, value string }
+
+func (r tagRow) key() (time.Time, string)       { return time.Unix(0, 0), r.resource + "\x00" + r.name }
+func (r tagRow) shown(time.Time) (tagRow, bool) { return r, true }
+func (r tagRow) tags() Tags                     { return Tags{r.name: {Value: r.value}} }
+
+var tagFields = fields[tagRow]{
+	"key":           single(func(r tagRow, _ time.Time) string { return r.name }),
+	"resource-id":   single(func(r tagRow, _ time.Time) string { return r.resource }),
+	"resource-type": single(func(r tagRow, _ time.Time) string { return r.kind }),
+	"value":         single(func(r tagRow, _ time.Time) string { return r.value }),
+}
+
+func describeTags(t *tx, q *query, out *document) error {
+	rows, next, err := describe(t, q, listing[tagRow]{ids: "-", fields: tagFields, after: behind(t.tagRows), smallest: 5})
+	if err != nil {
+		return err
+	}
+	set(out, "tagSet", rows, func(r tagRow) {
+		out.text("resourceId", r.resource)
+		out.text("resourceType", r.kind)
+		out.text("key", r.name)
+		out.text("value", r.value)
+	})
+	out.optional("nextToken", next)
+	return nil
+}
+
+// tagRows yields every visible tag, sorted by resource and key.
+func (t *tx) tagRows(yield func(tagRow) bool) {
+	var rows []tagRow
+	add := func(id, kind string, tags Tags) {
+		for _, key := range sortedKeys(tags) {
+			rows = append(rows, tagRow{id, kind, key, tags[key].Value})
+		}
+	}
+	for i := range t.everyImage() {
+		if i, ok := i.shown(t.now); ok {
+			add(i.ID, "image", i.tags())
+		}
+	}
+	for i := range t.instances() {
+		if i, ok := i.shown(t.now); ok {
+			add(i.ID, "instance", i.tags())
+		}
+	}
+	for s := range t.snapshotsAfter(time.Time{}, "") {
+		if s, ok := s.shown(t.now); ok {
+			add(s.ID, "snapshot", s.tags())
+		}
+	}
+	for v := range t.volumesAfter(time.Time{}, "") {
+		if v, ok := v.shown(t.now); ok {
+			add(v.ID, "volume", v.tags())
+		}
+	}
+	slices.SortFunc(rows, func(a, b tagRow) int {
+		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.name, b.name))
+	})
+	for _, row := range rows {
+		if !yield(row) {
+			return
+		}
+	}
 }

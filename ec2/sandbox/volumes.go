@@ -67,7 +67,7 @@ func (t *tx) newVolume(q *query) (*Volume, error) {
 	if zone == "" {
 		return nil, refuse("MissingParameter", "The request must contain the parameter AvailabilityZone")
 	}
-	if zones[zone] == "" {
+	if !isZone(zone) {
 		return nil, refuse("InvalidZone.NotFound", "The zone '%s' does not exist.", zone)
 	}
 	if q.bool("MultiAttachEnabled") {
@@ -132,7 +132,7 @@ func (t *tx) fromSnapshot(v *Volume, sized bool) error {
 	if state := s.status(t.now); state != "completed" {
 		return refuse("IncorrectState", "Snapshot is in invalid state - %s", state)
 	}
-	if s.tier() == "archive" {
+	if s.tier() == "archive" && !t.now.Before(s.Restored) {
 		return refuse("IncorrectState", "The snapshot '%s' is archived. Restore it to the standard tier first.", s.ID)
 	}
 	if rate := v.InitializationRate; rate != 0 && (rate < ebs.MinInitialization || rate > ebs.MaxInitialization) {
@@ -260,7 +260,7 @@ var volumeFields = fields[*Volume]{
 	"attachment.instance-id":           ofAttachment(func(a *Attachment, _ time.Time) string { return a.InstanceID }),
 	"attachment.status":                ofAttachment(func(a *Attachment, now time.Time) string { return a.status(now) }),
 	"availability-zone":                single(func(v *Volume, _ time.Time) string { return v.Zone }),
-	"availability-zone-id":             single(func(v *Volume, _ time.Time) string { return zones[v.Zone] }),
+	"availability-zone-id":             single(func(v *Volume, _ time.Time) string { return zoneID(v.Zone) }),
 	"fast-restored":                    single(func(*Volume, time.Time) string { return "false" }),
 	"operator.managed":                 single(func(*Volume, time.Time) string { return "false" }),
 	"operator.principal":               none[*Volume],
@@ -292,7 +292,7 @@ func (t *tx) writeVolume(out *document, v *Volume, status string) {
 	out.number("size", v.Size)
 	out.text("snapshotId", v.SnapshotID)
 	out.text("availabilityZone", v.Zone)
-	out.text("availabilityZoneId", zones[v.Zone])
+	out.text("availabilityZoneId", zoneID(v.Zone))
 	out.text("status", status)
 	out.instant("createTime", v.Created)
 	var attachments []*Attachment

@@ -232,7 +232,7 @@ func TestCreateSnapshotsTakesASet(t *testing.T) {
 	}
 }
 
-func TestInstancesImagesAndTags(t *testing.T) {
+func TestInstancesImagesTagsAndZones(t *testing.T) {
 	w := filesOnly(t, sandbox.Config{UserData: `{"role": "solr"}`})
 	ctx := t.Context()
 	volume := w.volume(1)
@@ -250,33 +250,55 @@ func TestInstancesImagesAndTags(t *testing.T) {
 	if !*w.describe(volume).Attachments[0].DeleteOnTermination {
 		t.Error("DeleteOnTermination was not set")
 	}
-	all, err := w.c.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("instance-state-name", "running")}})
+	attribute, err := w.c.DescribeInstanceAttribute(ctx, &ec2.DescribeInstanceAttributeInput{InstanceId: &w.instance, Attribute: types.InstanceAttributeNameBlockDeviceMapping})
 	check(err)
-	if mappings := all.Reservations[0].Instances[0].BlockDeviceMappings; len(mappings) != 2 || *mappings[1].Ebs.VolumeId != volume || !*mappings[1].Ebs.DeleteOnTermination {
-		t.Errorf("mappings %v", mappings)
+	if len(attribute.BlockDeviceMappings) != 2 || *attribute.BlockDeviceMappings[1].Ebs.VolumeId != volume {
+		t.Errorf("mappings %v", attribute.BlockDeviceMappings)
 	}
-	used := w.snapshot(volume)
-	image, err := w.AddImage(sandbox.Image{Disks: []sandbox.ImageVolume{{Device: "/dev/sdf", SnapshotID: used}}})
+	image, err := w.c.CreateImage(ctx, &ec2.CreateImageInput{InstanceId: &w.instance, Name: aws.String("golden")})
 	check(err)
 	images, err := w.c.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	check(err)
-	if len(images.Images) != 1 || *images.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId != used || images.Images[0].State != types.ImageStateAvailable {
+	if len(images.Images) != 1 || len(images.Images[0].BlockDeviceMappings) != 2 || images.Images[0].State != types.ImageStateAvailable {
 		t.Fatalf("images %v", images.Images)
 	}
-	if _, err := w.c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &used}); errorCode(err) != "InvalidSnapshot.InUse" {
+	used := images.Images[0].BlockDeviceMappings[1].Ebs.SnapshotId
+	if _, err := w.c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: used}); errorCode(err) != "InvalidSnapshot.InUse" {
 		t.Errorf("deleting an image's snapshot: %v", err)
 	}
-	_, err = w.c.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &image})
+	launched, err := w.c.RunInstances(ctx, &ec2.RunInstancesInput{ImageId: image.ImageId, MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: types.InstanceTypeM5Large})
 	check(err)
-	_, err = w.c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &used})
+	all, err := w.c.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("instance-state-name", "running")}})
 	check(err)
+	if len(all.Reservations) != 2 || len(all.Reservations[1].Instances[0].BlockDeviceMappings) != 2 {
+		t.Errorf("%d reservations", len(all.Reservations))
+	}
+	ended, err := w.c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{*launched.Instances[0].InstanceId}})
+	check(err)
+	if ended.TerminatingInstances[0].CurrentState.Name != types.InstanceStateNameTerminated {
+		t.Error("not terminated")
+	}
+	_, err = w.c.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: image.ImageId, DeleteAssociatedSnapshots: aws.Bool(true)})
+	check(err)
+	left, err := w.c.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
+	check(err)
+	if len(left.Snapshots) != 0 {
+		t.Errorf("%d snapshots left", len(left.Snapshots))
+	}
 
 	_, err = w.c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{volume, w.instance}, Tags: []types.Tag{tag("a", "1"), tag("b", "2")}})
 	check(err)
 	_, err = w.c.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{volume}, Tags: []types.Tag{{Key: aws.String("a")}, tag("b", "other")}})
 	check(err)
-	if tags := w.describe(volume).Tags; len(tags) != 1 || *tags[0].Key != "b" {
-		t.Errorf("tags %v", tags)
+	tags, err := w.c.DescribeTags(ctx, &ec2.DescribeTagsInput{Filters: []types.Filter{filter("resource-id", volume)}})
+	check(err)
+	if len(tags.Tags) != 1 || *tags.Tags[0].Key != "b" || tags.Tags[0].ResourceType != types.ResourceTypeVolume {
+		t.Errorf("tags %v", tags.Tags)
+	}
+	zones, err := w.c.DescribeAvailabilityZones(ctx, &ec2.DescribeAvailabilityZonesInput{ZoneNames: []string{sandbox.Zone}})
+	check(err)
+	if len(zones.AvailabilityZones) != 1 || *zones.AvailabilityZones[0].ZoneId != "euw1-az1" {
+		t.Errorf("zones %v", zones.AvailabilityZones)
 	}
 }
 
@@ -289,15 +311,9 @@ func TestSnapshotsCopyLockAndArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	edit := func(change func(*sandbox.Snapshot)) {
-		t.Helper()
-		if err := w.EditSnapshot(*copied.SnapshotId, change); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := w.c.LockSnapshot(ctx, &ec2.LockSnapshotInput{SnapshotId: copied.SnapshotId, LockMode: types.LockModeGovernance, LockDuration: aws.Int32(1)}); err != nil {
+		t.Fatal(err)
 	}
-	edit(func(s *sandbox.Snapshot) {
-		s.Lock = &sandbox.Lock{Mode: "governance", Created: time.Now(), Expires: time.Now().Add(time.Hour)}
-	})
 	locked, err := w.c.DescribeLockedSnapshots(ctx, nil)
 	if err != nil || len(locked.Snapshots) != 1 || locked.Snapshots[0].LockState != types.LockStateGovernance {
 		t.Fatalf("%v, %v", locked, err)
@@ -305,12 +321,19 @@ func TestSnapshotsCopyLockAndArchive(t *testing.T) {
 	if _, err := w.c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: copied.SnapshotId}); err == nil {
 		t.Error("a locked snapshot was deleted")
 	}
-	edit(func(s *sandbox.Snapshot) { s.Lock, s.Tier = nil, "archive" })
+	if _, err := w.c.UnlockSnapshot(ctx, &ec2.UnlockSnapshotInput{SnapshotId: copied.SnapshotId}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.c.ModifySnapshotTier(ctx, &ec2.ModifySnapshotTierInput{SnapshotId: copied.SnapshotId, StorageTier: types.TargetStorageTierArchive}); err != nil {
+		t.Fatal(err)
+	}
 	restore := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(sandbox.Zone), SnapshotId: copied.SnapshotId}
 	if _, err := w.c.CreateVolume(ctx, restore); errorCode(err) != "IncorrectState" {
 		t.Errorf("restoring an archived snapshot: %v", err)
 	}
-	edit(func(s *sandbox.Snapshot) { s.Tier = "" })
+	if _, err := w.c.RestoreSnapshotTier(ctx, &ec2.RestoreSnapshotTierInput{SnapshotId: copied.SnapshotId, TemporaryRestoreDays: aws.Int32(1)}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := w.c.CreateVolume(ctx, restore); err != nil {
 		t.Errorf("restoring a snapshot brought back from the archive: %v", err)
 	}
