@@ -178,7 +178,7 @@ func write(tx *bolt.Tx, run plan.RunID, schema int, entries []encoded) error {
 		if err := events.Put(binary.BigEndian.AppendUint64(nil, seq), event); err != nil {
 			return err
 		}
-		if len(e.step) == 0 {
+		if e.step == nil {
 			err = tx.Bucket(bucketMeta).Put(keyMeta, e.body)
 		} else {
 			err = steps.Put(e.step, e.body)
