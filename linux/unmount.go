@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,10 @@ func (e *BusyError) Unwrap() error {
 // InUse is the error of a mount point that has users (see Users).
 func InUse(target string, users []Holder) error { return &BusyError{Target: target, Holders: users} }
 
+// momentaryUse is how long a mount or a device that is busy is tried again while no user of it can be found: a statfs by a
+// monitoring agent holds it for an instant, and is over by the time somebody looks for it.
+const momentaryUse = 3 * time.Second
+
 // Unmount takes the topmost mount at target away: never lazily, never by force. ErrNotMountPoint; *BusyError names the
 // processes, mounts and files that hold it. The kernel writes everything out first, which can take a while and cannot be
 // interrupted.
@@ -58,10 +63,15 @@ func (h *Host) Unmount(ctx context.Context, target string) error {
 	if !ok {
 		return fail(ErrNotMountPoint)
 	}
-	err = unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW)
-	if errors.Is(err, unix.EBUSY) {
+	for end := time.Now().Add(momentaryUse); ; time.Sleep(50 * time.Millisecond) {
+		err = unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW)
+		if !errors.Is(err, unix.EBUSY) {
+			break
+		}
 		users, _ := h.Users([]string{m.Target}) // what could be found is better than nothing
-		return fail(&BusyError{Target: m.Target, Holders: users[m.Target]})
+		if len(users[m.Target]) > 0 || ctx.Err() != nil || time.Now().After(end) {
+			return fail(&BusyError{Target: m.Target, Holders: users[m.Target]})
+		}
 	}
 	if errors.Is(err, unix.EPERM) {
 		return fail(fmt.Errorf("unmounting needs root: %w", err))
@@ -78,7 +88,14 @@ func (h *Host) DeviceFree(ctx context.Context, path string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := h.checkExclusive(path, os.O_RDONLY)
+	var err error
+	for end := time.Now().Add(momentaryUse); ; time.Sleep(50 * time.Millisecond) {
+		err = h.checkExclusive(path, os.O_RDONLY)
+		busy, is := errors.AsType[*BusyError](err)
+		if !is || len(busy.Holders) > 0 || ctx.Err() != nil || time.Now().After(end) {
+			break
+		}
+	}
 	if err != nil && !errors.Is(err, ErrDeviceBusy) {
 		return fmt.Errorf("cannot determine whether %s is in use: %w", path, err)
 	}
