@@ -48,6 +48,17 @@ func InUse(target string, users []Holder) error { return &BusyError{Target: targ
 // monitoring agent holds it for an instant, and is over by the time somebody looks for it.
 const momentaryUse = 3 * time.Second
 
+// outlast calls try again for momentaryUse while it returns a *BusyError that names nobody.
+func outlast(ctx context.Context, try func() error) error {
+	for end := time.Now().Add(momentaryUse); ; time.Sleep(50 * time.Millisecond) {
+		err := try()
+		busy, is := errors.AsType[*BusyError](err)
+		if !is || len(busy.Holders) > 0 || ctx.Err() != nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 // Unmount takes the topmost mount at target away: never lazily, never by force. ErrNotMountPoint; *BusyError names the
 // processes, mounts and files that hold it. The kernel writes everything out first, which can take a while and cannot be
 // interrupted.
@@ -63,16 +74,14 @@ func (h *Host) Unmount(ctx context.Context, target string) error {
 	if !ok {
 		return fail(ErrNotMountPoint)
 	}
-	for end := time.Now().Add(momentaryUse); ; time.Sleep(50 * time.Millisecond) {
-		err = unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW)
-		if !errors.Is(err, unix.EBUSY) {
-			break
+	err = outlast(ctx, func() error {
+		err := unix.Unmount(m.Target, unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EBUSY) {
+			users, _ := h.Users([]string{m.Target}) // what could be found is better than nothing
+			return &BusyError{Target: m.Target, Holders: users[m.Target]}
 		}
-		users, _ := h.Users([]string{m.Target}) // what could be found is better than nothing
-		if len(users[m.Target]) > 0 || ctx.Err() != nil || time.Now().After(end) {
-			return fail(&BusyError{Target: m.Target, Holders: users[m.Target]})
-		}
-	}
+		return err
+	})
 	if errors.Is(err, unix.EPERM) {
 		return fail(fmt.Errorf("unmounting needs root: %w", err))
 	}
@@ -88,14 +97,7 @@ func (h *Host) DeviceFree(ctx context.Context, path string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var err error
-	for end := time.Now().Add(momentaryUse); ; time.Sleep(50 * time.Millisecond) {
-		err = h.checkExclusive(path, os.O_RDONLY)
-		busy, is := errors.AsType[*BusyError](err)
-		if !is || len(busy.Holders) > 0 || ctx.Err() != nil || time.Now().After(end) {
-			break
-		}
-	}
+	err := outlast(ctx, func() error { return h.checkExclusive(path, os.O_RDONLY) })
 	if err != nil && !errors.Is(err, ErrDeviceBusy) {
 		return fmt.Errorf("cannot determine whether %s is in use: %w", path, err)
 	}
