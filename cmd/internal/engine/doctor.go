@@ -68,28 +68,28 @@ func (e *Engine) Doctor(ctx context.Context) ([]Finding, error) {
 	return d.findings, nil
 }
 
-func (d *doctor) ok(check, says string, args ...any) { d.add(OK, check, "", says, args...) }
-func (d *doctor) warn(check, mend, says string, args ...any) {
-	d.add(Warn, check, mend, says, args...)
+func (d *doctor) ok(check, message string, args ...any) { d.add(OK, check, "", message, args...) }
+func (d *doctor) warn(check, fix, message string, args ...any) {
+	d.add(Warn, check, fix, message, args...)
 }
-func (d *doctor) fail(check, mend, says string, args ...any) {
-	d.add(Fail, check, mend, says, args...)
+func (d *doctor) fail(check, fix, message string, args ...any) {
+	d.add(Fail, check, fix, message, args...)
 }
 
-func (d *doctor) add(level Level, check, mend, says string, args ...any) {
-	d.findings = append(d.findings, Finding{Level: level, Check: check, Fix: mend, Message: fmt.Sprintf(says, args...)})
+func (d *doctor) add(level Level, check, fix, message string, args ...any) {
+	d.findings = append(d.findings, Finding{Level: level, Check: check, Fix: fix, Message: fmt.Sprintf(message, args...)})
 }
 
 // failed tells an error with its hint.
 func (d *doctor) failed(check string, err error) {
-	mend := ""
+	fix := ""
 	if fault, ok := errors.AsType[*ec2.Fault](err); ok {
-		mend = fault.Hint
+		fix = fault.Hint
 	}
-	if ce, ok := errors.AsType[*Error](err); ok && mend == "" {
-		mend = ce.Hint
+	if ce, ok := errors.AsType[*Error](err); ok && fix == "" {
+		fix = ce.Hint
 	}
-	d.fail(check, mend, "%s", oneLine(err.Error()))
+	d.fail(check, fix, "%s", oneLine(err.Error()))
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -98,14 +98,14 @@ func (d *doctor) tools() {
 				packages = append(packages, t.Package)
 			}
 		}
-		mend := "install " + strings.Join(packages, " ")
+		fix := "install " + strings.Join(packages, " ")
 		switch {
 		case !linux.KernelSupports(fs):
 			d.fail(check, "use another file_system, or a kernel that supports it", "the running kernel cannot mount it")
 		case len(missing) > 0 && needed[fs]:
-			d.fail(check, mend, "an empty volume could not be formatted: %s is missing", strings.Join(programs, ", "))
+			d.fail(check, fix, "an empty volume could not be formatted: %s is missing", strings.Join(programs, ", "))
 		case len(missing) > 0:
-			d.warn(check, mend, "%s is missing; only volumes that have a snapshot can be mounted", strings.Join(programs, ", "))
+			d.warn(check, fix, "%s is missing; only volumes that have a snapshot can be mounted", strings.Join(programs, ", "))
 		default:
 			d.ok(check, "supported by the kernel, mkfs installed")
 		}
