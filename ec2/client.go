@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -33,8 +34,8 @@ type Config struct {
 	// Transport carries the requests to EC2 and to the metadata service. Nil: a pool of kept-alive connections.
 	Transport http.RoundTripper
 
-	// Log receives retries, throttling and slow polls. Nil drops them. Level is debug or warn.
-	Log func(level, message string, keysAndValues ...any)
+	// Log receives retries, throttling and failed polls at debug level. Nil drops them.
+	Log *slog.Logger
 
 	PollMin time.Duration // shortest time between two describes of the poller; 0: DefaultPollMin
 	PollMax time.Duration // longest; 0: 5 s
@@ -110,7 +111,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 
 func withDefaults(cfg Config) Config {
 	if cfg.Log == nil {
-		cfg.Log = func(string, string, ...any) {}
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.PollMin <= 0 {
 		cfg.PollMin = DefaultPollMin

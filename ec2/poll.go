@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -19,7 +20,7 @@ type poller[T any] struct {
 	name     func(T) string
 	phase    func(T) string // what counts as a change
 	min, max time.Duration
-	log      func(level, message string, keysAndValues ...any)
+	log      *slog.Logger
 
 	mu      sync.Mutex
 	waiters map[*waiter[T]]bool
@@ -110,7 +111,7 @@ func (p *poller[T]) run(ctx context.Context, self *polling) {
 		}
 		if err != nil {
 			slower = min(slower+1, 5)
-			p.log("debug", "polling failed", "error", err)
+			p.log.Debug("polling failed", "error", err)
 		} else {
 			slower = max(slower-1, 0)
 		}

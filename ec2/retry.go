@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -22,7 +23,7 @@ const (
 type retryer struct {
 	op        string
 	limiter   *rateLimiter
-	log       func(level, message string, keysAndValues ...any)
+	log       *slog.Logger
 	attempts  int
 	last      error // why the last attempt failed
 	uncertain bool  // an attempt before may have had its effect
@@ -71,7 +72,7 @@ func (t *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	}
 	wait := min(maxRetryDelay, baseRetryDelay<<min(t.attempts, 10))
 	wait = wait/2 + rand.N(wait/2)
-	t.log("debug", "retrying the EC2 call", "action", t.op, "attempt", t.attempts+1, "in", wait, "because", fault.Message, "code", fault.Code)
+	t.log.Debug("retrying the EC2 call", "action", t.op, "attempt", t.attempts+1, "in", wait, "because", fault.Message, "code", fault.Code)
 	return wait, nil
 }
 

@@ -160,9 +160,9 @@ func (w *Env) deleteVolume(ctx context.Context, a plan.Attempt, in CreateVolumeI
 
 // keepFailed marks a volume that died at birth and cannot be deleted: it must not keep a boot from going on.
 func (w *Env) keepFailed(ctx context.Context, a plan.Attempt, id string, why error) error {
-	w.log("warn", "an unusable volume is left over; delete it with `aws ec2 delete-volume --volume-id "+id+"`", "step", a.Step, "volume", id, "error", why)
+	w.log().Warn("an unusable volume is left over; delete it with `aws ec2 delete-volume --volume-id "+id+"`", "step", a.Step, "volume", id, "error", why)
 	if err := w.Cloud.CreateTags(ctx, []string{id}, map[string]string{TagFailed: stamp(time.Now())}); err != nil && !notFound(err) {
-		w.log("warn", "tagging it failed too", "step", a.Step, "volume", id, "error", err)
+		w.log().Warn("tagging it failed too", "step", a.Step, "volume", id, "error", err)
 	}
 	return nil
 }

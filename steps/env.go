@@ -1,7 +1,9 @@
 package steps
 
 import (
+	"cmp"
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -90,17 +92,20 @@ type Frozen interface {
 
 // Guards is the Freezer that starts a guard process for each freeze.
 type Guards struct {
-	Executable string // whose main calls guard.Enter first; "" for this program
-	OwnedDir   string // where the files lie that name what may be frozen
-	Log        func(format string, args ...any)
+	Executable string       // whose main calls guard.Enter first; "" for this program
+	OwnedDir   string       // where the files lie that name what may be frozen
+	Log        *slog.Logger // nil drops everything
 }
 
 // Start starts a guard.
 func (g Guards) Start(ctx context.Context, run plan.RunID, section string, mounts []guard.Mount, how FreezeOptions) (Frozen, error) {
 	live, err := guard.Start(ctx, mounts, guard.Options{Executable: g.Executable, MaxHold: how.MaxHold, OwnedDir: g.OwnedDir,
-		Run: string(run), Section: section, Expedite: how.Expedite, Log: g.Log})
+		Run: string(run), Section: section, Expedite: how.Expedite})
 	if err != nil {
 		return nil, err // not a nil *guard.Guard in an interface
+	}
+	for _, warning := range live.Warnings() {
+		orDiscard(g.Log).Warn(warning)
 	}
 	return live, nil
 }
@@ -138,8 +143,7 @@ type Env struct {
 	DeleteKept map[string]bool
 	// Fstab finds the line of fstab for a mount point; nil finds none.
 	Fstab func(mountPoint string) (linux.FstabLine, bool)
-	// Log takes what an operator should know; nil drops it.
-	Log func(level, message string, keysAndValues ...any)
+	Log   *slog.Logger // nil drops everything
 	// HookOutput takes each line that a hook writes; nil drops it.
 	HookOutput func(step plan.StepID, line string)
 
@@ -150,11 +154,9 @@ type Env struct {
 	mountedAt   map[string]time.Time        // by mount point: what this process has mounted
 }
 
-func (w *Env) log(level, message string, keysAndValues ...any) {
-	if w.Log != nil {
-		w.Log(level, message, keysAndValues...)
-	}
-}
+func (w *Env) log() *slog.Logger { return orDiscard(w.Log) }
+
+func orDiscard(log *slog.Logger) *slog.Logger { return cmp.Or(log, slog.New(slog.DiscardHandler)) }
 
 // remark is a list of one, or of none.
 func remark(text string) []string {

@@ -175,12 +175,12 @@ func (w *Env) warnOfNearMisses(ctx context.Context, in FindSnapshotIn, snapshots
 	}
 	misses := snapset.NearMissesOf(chosen, in.Search.FilterTags, declared, snapshots)
 	if err := w.Cloud.EachSnapshot(ctx, MissQuery(unknown), misses.Add); err != nil {
-		w.log("warn", "cannot search for snapshots that differ in one tag", "mount_points", strings.Join(unknown, " "), "error", err)
+		w.log().Warn("cannot search for snapshots that differ in one tag", "mount_points", strings.Join(unknown, " "), "error", err)
 	}
 	misses.Warn()
 	if !w.PreviewOnly { // a plan shows them itself
 		for _, warning := range chosen.Warnings() {
-			w.log("warn", warning)
+			w.log().Warn(warning)
 		}
 	}
 	return chosen

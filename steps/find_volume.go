@@ -88,7 +88,7 @@ func (w *Env) findVolume() plan.Funcs[FindVolumeIn, FoundVolume] {
 			out := w.describeFound(volume, found, at)
 			if in.For == ToSnapshot && out.Mounted && at.mount.HasOption("ro") {
 				out.Note = "mounted read-only: the snapshot contains what was written before"
-				w.log("warn", "the volume to snapshot is mounted read-only; the kernel does this after a file system error, see `dmesg`", "mount_point", in.MountPoint)
+				w.log().Warn("the volume to snapshot is mounted read-only; the kernel does this after a file system error, see `dmesg`", "mount_point", in.MountPoint)
 			}
 			if in.For == ToMount {
 				err = w.checkForMount(in, attached, volume, out, at)

@@ -123,7 +123,7 @@ func (w *Env) startHeldHooks(ctx context.Context, a plan.Attempt, hooks []HookIn
 	for _, h := range hooks {
 		live, err := w.Host.StartHeldHook(ctx, w.hookRequest(a, h))
 		if err != nil && h.Tolerated {
-			w.log("warn", "a hook failed and is ignored", "hook", h.Name, "error", err)
+			w.log().Warn("a hook failed and is ignored", "hook", h.Name, "error", err)
 			continue
 		}
 		if err != nil {

@@ -27,7 +27,7 @@ func (w *Env) refuseFrozen(ctx context.Context, a plan.Attempt, doing, mountPoin
 	}
 	probe, err := w.Freezer.Start(ctx, a.Run, "probe:"+string(a.Step), []guard.Mount{{Path: mountPoint}}, FreezeOptions{MaxHold: probeTimeout})
 	if err != nil {
-		w.log("debug", "cannot determine whether it is frozen", "mount_point", mountPoint, "error", err)
+		w.log().Debug("cannot determine whether it is frozen", "mount_point", mountPoint, "error", err)
 		return nil
 	}
 	frozen := probe.Freeze(ctx)
@@ -42,7 +42,7 @@ func (w *Env) refuseFrozen(ctx context.Context, a plan.Attempt, doing, mountPoin
 		return plan.Refused(fmt.Sprintf("wait until it is thawed; if the freeze is stale, run `snaptastic thaw %s` (or `fsfreeze -u %s`)", mountPoint, mountPoint),
 			fmt.Errorf("cannot %s %s: the file system is frozen by another program", doing, mountPoint))
 	case frozen != nil:
-		w.log("debug", "cannot determine whether it is frozen", "mount_point", mountPoint, "error", frozen)
+		w.log().Debug("cannot determine whether it is frozen", "mount_point", mountPoint, "error", frozen)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (w *Env) grow() plan.Funcs[GrowIn, Grown] {
 			}
 			r, err := w.Host.Grow(ctx, d, m)
 			if errors.Is(err, linux.ErrCannotGrow) { // it serves as it is; that it is smaller is no reason to stop the lane
-				w.log("warn", "the file system is smaller than its volume", "step", a.Step, "error", err)
+				w.log().Warn("the file system is smaller than its volume", "step", a.Step, "error", err)
 				return Grown{Before: r.Before, After: r.After, Reason: err.Error()}, nil
 			}
 			return Grown{Grown: r.Grown, Before: r.Before, After: r.After}, err

@@ -88,7 +88,7 @@ func (w *Env) mount() plan.Funcs[MountIn, Mounted] {
 			w.noteMount(in.MountPoint)
 			out.FileSystem = m.Mount.FileSystem // another program may have mounted it
 			for _, note := range m.Notes {
-				w.log("warn", note, "step", a.Step)
+				w.log().Warn(note, "step", a.Step)
 			}
 			out.Notes = m.Notes
 			return out, nil

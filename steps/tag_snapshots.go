@@ -91,7 +91,7 @@ func (in TagSnapshotsIn) tagsOf(a plan.Attempt, t Taken) map[string]string {
 // deleteUnplanned deletes what the one call made of volumes that are not in the plan.
 func (w *Env) deleteUnplanned(ctx context.Context, a plan.Attempt, set SnapshotSet) error {
 	for _, id := range set.Unplanned {
-		w.log("warn", "deleting a snapshot of a volume that was attached during the run and is not in the plan", "step", a.Step, "snapshot", id)
+		w.log().Warn("deleting a snapshot of a volume that was attached during the run and is not in the plan", "step", a.Step, "snapshot", id)
 		err := w.Cloud.DeleteSnapshot(ctx, id)
 		if notFound(err) {
 			err = w.snapshotGone(ctx, id, err)

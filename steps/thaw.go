@@ -41,14 +41,14 @@ func (w *Env) thaw() plan.Funcs[ThawIn, Thawed] {
 			out := Thawed{Held: hold.Unbroken, Frozen: plan.Duration(hold.Frozen), Reason: hold.Reason}
 			if cleanupErr != nil { // the snapshots are as good as before
 				out.Reason = cleanupErr.Error()
-				w.log("error", "closing the freeze", "section", a.Section, "error", cleanupErr)
+				w.log().Error("closing the freeze", "section", a.Section, "error", cleanupErr)
 			}
 			switch {
 			case lost != nil && plan.ActionOf(lost).Action == plan.ActOperator:
 				return out, lost
 			case !win.taken: // whatever kept the snapshots from being taken is the failure, not this
 				if lost != nil {
-					w.log("warn", "a held hook failed too", "section", a.Section, "error", lost)
+					w.log().Warn("a held hook failed too", "section", a.Section, "error", lost)
 				}
 				return out, nil
 			case !hold.Unbroken:
@@ -78,13 +78,13 @@ func (w *Env) thawOwned(ctx context.Context, a plan.Attempt) (Thawed, error) {
 		switch t.Outcome {
 		case guard.WasFrozen:
 			out.Reason = "thawed what a dead process left frozen"
-			w.log("warn", "thawed a file system that a dead process left frozen", "mount", t.Path)
+			w.log().Warn("thawed a file system that a dead process left frozen", "mount", t.Path)
 		case guard.NotThawed:
 			return out, plan.NeedsOperator("thaw it: `snaptastic thaw "+t.Path+"`", fmt.Errorf("cannot thaw %s: %w", t.Path, t.Err))
 		}
 	}
 	if err != nil {
-		w.log("warn", "finding file systems that dead processes left frozen", "error", err)
+		w.log().Warn("finding file systems that dead processes left frozen", "error", err)
 	}
 	return out, nil
 }

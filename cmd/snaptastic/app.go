@@ -3,12 +3,12 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -64,7 +64,7 @@ type app struct {
 	stderrFile     *os.File
 	stdout         *render.Buffer // nothing is written while file systems are frozen
 	stderr         *render.Buffer
-	log            hclog.Logger
+	log            *slog.Logger
 
 	wiring
 	repeated render.Flags // of this invocation that another command needs as well
@@ -73,16 +73,12 @@ type app struct {
 
 func newApp(stdin, stdout, stderr *os.File) *app {
 	return &app{stdin: stdin, stdoutFile: stdout, stderrFile: stderr, stdout: render.NewBuffer(stdout), stderr: render.NewBuffer(stderr),
-		log: hclog.NewNullLogger()}
+		log: slog.New(slog.DiscardHandler)}
 }
 
 // begin checks the global flags and whose the folders are; every command runs
 // it first.
 func (a *app) begin(c *cobra.Command) error {
-	level := hclog.LevelFromString(a.logLevel)
-	if level == hclog.NoLevel {
-		return usageError("--log-level %q: must be trace, debug, info, warn, error or off", a.logLevel)
-	}
 	if a.logFormat != "text" && a.logFormat != "json" {
 		return usageError("--log-format %q: must be text or json", a.logFormat)
 	}
@@ -95,7 +91,11 @@ func (a *app) begin(c *cobra.Command) error {
 		}
 	}
 	a.fromEnvironment(c.Flags())
-	a.log = render.NewLogger(a.stderr, level, a.logFormat == "json", render.ToJournal(a.stderrFile, os.Getenv))
+	log, err := render.NewLogger(a.stderr, a.logLevel, a.logFormat == "json", render.ToJournal(a.stderrFile, os.Getenv))
+	if err != nil {
+		return usageError("--log-level %w", err)
+	}
+	a.log = log
 	a.Engine = engine.New(a.config())
 	switch top(c).Name() {
 	case "doctor", "version", "man", "help", "completion", c.Root().Name(): // doctor says it itself

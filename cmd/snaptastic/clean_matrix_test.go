@@ -3,12 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/settings"
@@ -71,7 +70,7 @@ func (l *cleanRig) add(age time.Duration, tags map[string]string) string {
 // begin looks, decides and makes the run.
 func (l *cleanRig) begin() *journal.Run {
 	l.t.Helper()
-	e := engine.New(engine.Config{StateDir: l.store.Dir(), Log: hclog.NewNullLogger(),
+	e := engine.New(engine.Config{StateDir: l.store.Dir(), Log: slog.New(slog.DiscardHandler),
 		Connect:  func(context.Context, journal.CloudConfig, time.Time) (*ec2.Client, error) { return l.client, nil },
 		Settings: func() (*settings.File, error) { return nil, settings.ErrNotFound }})
 	c, err := e.PlanClean(l.t.Context(), engine.CleanRequest{Operation: recipe.CleanAll.Name, AllImages: true, Unsaved: true})

@@ -48,8 +48,11 @@ func TestNothingPrintedMovesTurnsOrForgesALine(t *testing.T) {
 			return render.Table(w, []string{"A", "B"}, [][]string{{mp, mp}}, render.Style{})
 		},
 		"log": func(w *bytes.Buffer, mp string) error {
-			render.NewLogger(w, 1, false, false).Warn("it "+strings.ReplaceAll(mp, "\n", ""), "mount_point", strings.ReplaceAll(mp, "\n", ""))
-			return nil
+			log, err := render.NewLogger(w, "trace", false, false)
+			if err == nil {
+				log.Warn("it "+strings.ReplaceAll(mp, "\n", ""), "mount_point", strings.ReplaceAll(mp, "\n", ""))
+			}
+			return err
 		},
 	} {
 		var bad, good bytes.Buffer

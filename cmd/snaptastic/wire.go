@@ -79,13 +79,7 @@ func (a *app) connect(ctx context.Context, way journal.CloudConfig, patientUntil
 	a.surround(way.Environ)
 	conf := ec2.Config{Region: way.Region, EndpointURL: way.EndpointURL, MetadataURL: way.MetadataURL, Profile: way.Profile, UserAgent: "snaptastic/" + version(),
 		PatientUntil: patientUntil,
-		Log: func(level, message string, kv ...any) {
-			if level == "warn" {
-				a.log.Warn(message, kv...)
-			} else {
-				a.log.Debug(message, kv...)
-			}
-		}}
+		Log:          a.log}
 	if dir := a.sandboxDir(); dir != "" {
 		if err := a.embed(ctx, dir); err != nil {
 			return nil, err

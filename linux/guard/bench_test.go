@@ -29,7 +29,7 @@ func benchmarkFreeze(b *testing.B, expedite bool) {
 	var guarded, bare, start []time.Duration
 	for b.Loop() {
 		called := time.Now()
-		g := startGuard(b, asMounts(disks), Options{OwnedDir: owned, Expedite: expedite, Log: func(string, ...any) {}})
+		g := startGuard(b, asMounts(disks), Options{OwnedDir: owned, Expedite: expedite})
 		start = append(start, time.Since(called))
 		betweenFreezes()
 		began := time.Now()

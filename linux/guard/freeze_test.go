@@ -25,9 +25,6 @@ func asMounts(disks []disk) (all []Mount) {
 // startGuard starts a guard and, whatever the test does, thaws and releases it before the disks go.
 func startGuard(t testing.TB, mounts []Mount, o Options) *Guard {
 	t.Helper()
-	if o.Log == nil {
-		o.Log = t.Logf
-	}
 	g, err := Start(t.Context(), mounts, o)
 	if err != nil {
 		t.Fatal(err)

@@ -20,13 +20,12 @@ const DefaultMaxHold = 10 * time.Second
 
 // Options of a guard. The zero value works.
 type Options struct {
-	Executable string                           // program whose main calls Enter first; "" = /proc/self/exe
-	MaxHold    time.Duration                    // from the first FIFREEZE issued; 0 = DefaultMaxHold
-	OwnedDir   string                           // folder for the owned file; "" = none, and then nothing helps when both are killed
-	Run        string                           // written into the owned file
-	Section    string                           // written into the owned file
-	Expedite   bool                             // /sys/kernel/rcu_expedited = 1 for the window: a freeze of 3 ms instead of 30 ms
-	Log        func(format string, args ...any) // warnings; never called between Freeze and the end of Thaw
+	Executable string        // program whose main calls Enter first; "" = /proc/self/exe
+	MaxHold    time.Duration // from the first FIFREEZE issued; 0 = DefaultMaxHold
+	OwnedDir   string        // folder for the owned file; "" = none, and then nothing helps when both are killed
+	Run        string        // written into the owned file
+	Section    string        // written into the owned file
+	Expedite   bool          // /sys/kernel/rcu_expedited = 1 for the window: a freeze of 3 ms instead of 30 ms
 }
 
 // Mount is a file system to freeze.
@@ -51,6 +50,7 @@ type Guard struct {
 	broken    chan struct{}  // closed when the hold ended before Thaw was called
 	once      sync.Once      // closes broken
 	takeovers sync.WaitGroup // what thaws in the guard's place
+	warnings  []string       // written by Start alone
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed and made anew at every change below
@@ -89,9 +89,6 @@ func Start(ctx context.Context, mounts []Mount, o Options) (_ *Guard, err error)
 	if o.MaxHold <= 0 {
 		o.MaxHold = DefaultMaxHold
 	}
-	if o.Log == nil {
-		o.Log = func(string, ...any) {}
-	}
 	g := &Guard{
 		o: o, state: make([]progress, len(mounts)), changed: make(chan struct{}),
 		ready: make(chan message, 1), reaped: make(chan struct{}), drained: make(chan struct{}), broken: make(chan struct{}),
@@ -111,7 +108,7 @@ func Start(ctx context.Context, mounts []Mount, o Options) (_ *Guard, err error)
 	}
 	if o.Expedite {
 		if g.claim, err = claimExpedite(o.OwnedDir); err != nil {
-			o.Log("cannot expedite the freeze: %v", err)
+			g.warnings = append(g.warnings, fmt.Sprintf("cannot expedite the freeze: %v", err))
 		}
 	}
 	if err := g.launch(); err != nil {
@@ -202,6 +199,9 @@ func (g *Guard) spawn() error {
 	return <-started
 }
 
+// Warnings returns what an operator should know about a guard that has started: what protects it less than it should.
+func (g *Guard) Warnings() []string { return g.warnings }
+
 // awaitReady waits until the guard is ready and then writes the owned file.
 func (g *Guard) awaitReady(ctx context.Context) error {
 	select {
@@ -210,7 +210,7 @@ func (g *Guard) awaitReady(ctx context.Context) error {
 			return errors.New(m.text)
 		}
 		if m.text != "" {
-			g.o.Log("the freeze guard is not fully protected: %s", m.text)
+			g.warnings = append(g.warnings, "the freeze guard is not fully protected: "+m.text)
 		}
 	case <-g.reaped:
 		return fmt.Errorf("it exited at once: %s", g.exitReason())

@@ -204,9 +204,7 @@ func (d *doctor) guard(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	var weak []string
-	g, err := guard.Start(ctx, []guard.Mount{{Path: "/proc"}}, guard.Options{
-		Log: func(format string, args ...any) { weak = append(weak, fmt.Sprintf(format, args...)) }})
+	g, err := guard.Start(ctx, []guard.Mount{{Path: "/proc"}}, guard.Options{})
 	if err != nil {
 		d.fail(check, "check that /proc is mounted and that this program is executable", "%s", oneLine(err.Error()))
 		return
@@ -215,7 +213,7 @@ func (d *doctor) guard(ctx context.Context) {
 		d.failed(check, err)
 		return
 	}
-	if len(weak) > 0 {
+	if weak := g.Warnings(); len(weak) > 0 {
 		d.warn(check, "run it with CAP_SYS_RESOURCE and CAP_IPC_LOCK", "%s", strings.Join(weak, "; "))
 		return
 	}

@@ -11,11 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
 	"snaptastic/cmd/internal/settings"
@@ -51,7 +51,7 @@ type Config struct {
 	// PrivateMounts allows to mount in a mount namespace that the rest of the machine does not see.
 	PrivateMounts bool
 
-	Log      hclog.Logger
+	Log      *slog.Logger
 	Frontend Frontend
 	// Command completes a command line of ours that somebody is told to type.
 	Command func(string) string
@@ -95,7 +95,7 @@ type RunResult struct {
 // Engine executes use cases, one at a time. What they share is made when first asked for.
 type Engine struct {
 	Config
-	log hclog.Logger
+	log *slog.Logger
 
 	patience patience
 	recorded *journal.CloudConfig // of the run that is gone on with

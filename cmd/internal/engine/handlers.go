@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"os/exec"
 	"slices"
 	"time"
@@ -36,12 +35,12 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 	w := &steps.Env{
 		Cloud: cloud, Host: host, Fstab: host.FstabLine, Version: e.Version, PreviewOnly: store == nil, DeleteKept: deleteKept,
 		Instance: steps.Instance{ID: id.InstanceID, Zone: id.Zone, Region: id.Region, Account: id.AccountID},
-		Log:      e.logAt,
+		Log:      e.log,
 		HookOutput: func(step plan.StepID, line string) {
 			e.log.Info(line, "step", step)
 		},
 	}
-	g := steps.Guards{Log: func(format string, args ...any) { e.log.Warn(fmt.Sprintf(format, args...)) }}
+	g := steps.Guards{Log: e.log}
 	if store != nil {
 		g.OwnedDir = frozenDir(store)
 		w.HookDir = hookDir(store)
@@ -86,20 +85,6 @@ func recentlyLabelled(store *journal.Store, name string, now time.Time) (ids []s
 		return ids
 	}
 	return nil
-}
-
-// logAt takes what steps have to say.
-func (e *Engine) logAt(level, message string, kv ...any) {
-	switch level {
-	case "error":
-		e.log.Error(message, kv...)
-	case "warn":
-		e.log.Warn(message, kv...)
-	case "info":
-		e.log.Info(message, kv...)
-	default:
-		e.log.Debug(message, kv...)
-	}
 }
 
 // hookPrograms are the programs that a plan's hooks run: on a frozen file

@@ -185,7 +185,7 @@ func (e *Engine) mountOffline(ctx context.Context, store *journal.Store, host *l
 		return 0
 	}
 	defer release()
-	w := &steps.Env{Host: host, Fstab: host.FstabLine, Version: e.Version, Instance: steps.Instance{ID: p.Instance}, Log: e.logAt, HookDir: hookDir(store),
+	w := &steps.Env{Host: host, Fstab: host.FstabLine, Version: e.Version, Instance: steps.Instance{ID: p.Instance}, Log: e.log, HookDir: hookDir(store),
 		HookOutput: func(step plan.StepID, line string) { e.log.Info(line, "step", step) }}
 	e.log.Warn(why+": mounting the attached volumes of the last mount without EC2", "snapshotter", p.Snapshotter, "recorded_by", last.Run)
 	watch := e.Frontend.Observe(detailsOf(journal.Meta{Run: id}, p, nil))

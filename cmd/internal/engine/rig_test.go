@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
@@ -102,7 +101,7 @@ func (r *rig) engine() *Engine {
 				Credentials: ec2.Credentials{ID: "a", Secret: "b"}, PollMin: 10 * time.Millisecond, PatientUntil: until})
 		},
 		Settle: time.Second, RetryMin: 100 * time.Millisecond,
-		PrivateMounts: true, Log: hclog.NewNullLogger(), Frontend: r, Command: func(c string) string { return c },
+		PrivateMounts: true, Log: slog.New(slog.DiscardHandler), Frontend: r, Command: func(c string) string { return c },
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,22 +32,6 @@ func ToJournal(f *os.File, getenv func(string) string) bool {
 		return false
 	}
 	return st.Dev == dev && st.Ino == inode || st.Mode&unix.S_IFMT == unix.S_IFIFO
-}
-
-// NewLogger writes to w: lines for people, or JSON. For the journal, each line says its priority instead of a time.
-func NewLogger(w io.Writer, level hclog.Level, json, journal bool) hclog.Logger {
-	if !json {
-		w = Cleaned(w)
-	}
-	o := &hclog.LoggerOptions{Name: "snaptastic", Level: level, Output: w, JSONFormat: json}
-	if journal {
-		o.DisableTime = true
-		o.Output = hclog.NewLeveledWriter(prioritized{w, priorityInfo}, map[hclog.Level]io.Writer{
-			hclog.Error: prioritized{w, priorityError}, hclog.Warn: prioritized{w, priorityWarning},
-			hclog.Debug: prioritized{w, priorityDebug}, hclog.Trace: prioritized{w, priorityDebug},
-		})
-	}
-	return hclog.New(o)
 }
 
 // AsErrors marks each line that is written to w as an error for the journal.

@@ -2,20 +2,25 @@ package render
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
+
+	"snaptastic/plan"
 )
 
 func TestUnderSystemdALineHasItsPriorityAndNoTime(t *testing.T) {
 	var b bytes.Buffer
-	log := NewLogger(&b, hclog.Trace, false, true)
+	log := newLogger(t, &b, "trace", true)
 	log.Error("e")
 	log.Warn("w", "lines", "one\ntwo")
 	log.Info("i")
@@ -35,9 +40,31 @@ func TestUnderSystemdALineHasItsPriorityAndNoTime(t *testing.T) {
 	}
 
 	b.Reset()
-	NewLogger(&b, hclog.Info, false, false).Warn("w")
+	newLogger(t, &b, "info", false).Warn("w")
 	if strings.HasPrefix(b.String(), "<") || !regexp.MustCompile(`^\d{4}-\d\d-\d\dT`).MatchString(b.String()) {
 		t.Errorf("elsewhere a line has a time and no priority: %q", b.String())
+	}
+}
+
+func newLogger(t *testing.T, w io.Writer, level string, journal bool) *slog.Logger {
+	t.Helper()
+	log, err := NewLogger(w, level, false, journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+func TestALogHasTheAttributesOfItsContextAndGroup(t *testing.T) {
+	var b bytes.Buffer
+	log := newLogger(t, &b, "info", true)
+	log.Debug("not at this level")
+	log.With("run", plan.RunID("R")).WithGroup("call").With("action", "CreateVolume").Info("m", "in", time.Second, "error", errors.New("e"))
+	if want := "<6>[INFO]  snaptastic: m: call.action=CreateVolume run=R call.in=1s call.error=e\n"; b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+	if _, err := NewLogger(&b, "loud", false, false); err == nil {
+		t.Error("an unknown level is accepted")
 	}
 }
 

@@ -1,9 +1,8 @@
 package render
 
 import (
+	"log/slog"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"snaptastic/journal"
 	"snaptastic/plan"
@@ -13,12 +12,12 @@ import (
 // NewLog writes one line per event that is worth one: started, done, failed,
 // retry, skipped, undone. Looks and progress are for debugging.
 // Every line names the run: several may write to one log.
-func NewLog(log hclog.Logger, run plan.RunID) Progress {
+func NewLog(log *slog.Logger, run plan.RunID) Progress {
 	return &logProgress{log: log.With("run", string(run)), began: map[plan.StepID]time.Time{}}
 }
 
 type logProgress struct {
-	log   hclog.Logger
+	log   *slog.Logger
 	began map[plan.StepID]time.Time // in this process: a record's start may be days old
 }
 

@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"snaptastic/journal"
 	"snaptastic/plan"
 	"snaptastic/runner"
@@ -297,10 +295,10 @@ func TestABufferKeepsLinesUntilTheSectionClosed(t *testing.T) {
 }
 
 func TestLogHasALinePerEventWorthOne(t *testing.T) {
-	for name, level := range map[string]hclog.Level{"log-info.txt": hclog.Info, "log-debug.txt": hclog.Debug} {
+	for name, level := range map[string]string{"log-info.txt": "info", "log-debug.txt": "debug"} {
 		golden(t, name, func(w io.Writer) error {
 			p := mountPlan(t)
-			log := NewLog(hclog.New(&hclog.LoggerOptions{Output: w, Level: level, DisableTime: true}), "R")
+			log := NewLog(newLogger(t, w, level, true), "R")
 			y := &player{t, p, log, t0}
 			y.failingMount()
 			y.rest()
@@ -315,7 +313,7 @@ func TestLogHasALinePerEventWorthOne(t *testing.T) {
 
 func TestALogThatFailsDoesNotPanic(t *testing.T) {
 	p := mountPlan(t)
-	log := NewLog(hclog.New(&hclog.LoggerOptions{Output: &failingWriter{}}), "R")
+	log := NewLog(newLogger(t, &failingWriter{}, "info", true), "R")
 	y := &player{t, p, log, t0}
 	y.failingMount()
 	y.rest()
