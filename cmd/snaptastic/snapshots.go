@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,7 @@ func (a *app) showStock(s engine.Stock) error {
 	}
 	if len(s.Snapshots) == 0 {
 		fmt.Fprintln(a.stdout, "no snapshots")
-	} else if err := render.LongTable(a.stdout, []string{" ", "MOUNT POINT", "SNAPSHOT", "AGE", "SIZE", "STATE", "TIER", "EXPIRES", "CONSISTENCY", "SET", "RUN"}, rows, a.style(a.stdoutFile)); err != nil {
+	} else if err := render.LongTable(a.stdout, []string{" ", "MOUNT POINT", "SNAPSHOT", "AGE", "SIZE", "STATE", "TIER", "EXPIRES", "CONSISTENCY", "VERIFIED", "SET", "RUN"}, rows, a.style(a.stdoutFile)); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.stdout, "\na mount of all volumes would restore (*):")
@@ -99,5 +100,22 @@ func stockRow(v engine.StockView, last string) []string {
 	if v.Copy && v.Consistency.Restorable() {
 		consistency += ", a copy"
 	}
-	return []string{mark, mountPoint, v.SnapshotID, old, fmt.Sprintf("%d GiB", v.Size), state, cmp.Or(v.Tier, "-"), expires, consistency, set, run}
+	return []string{mark, mountPoint, v.SnapshotID, old, fmt.Sprintf("%d GiB", v.Size), state, cmp.Or(v.Tier, "-"), expires, consistency, drillCell(v), set, run}
+}
+
+// drillCell says what the last drill of a snapshot's set came to, and how long ago that was.
+func drillCell(v engine.StockView) string {
+	ago := func(at *time.Time) string {
+		if at == nil {
+			return ""
+		}
+		return render.Age(max(0, v.Since(*at)))
+	}
+	switch {
+	case v.Drill.Good():
+		return ago(v.Verified) + " ago"
+	case v.Drill.Failed():
+		return strings.TrimSpace("FAILED " + ago(v.VerifyFailed))
+	}
+	return "-"
 }

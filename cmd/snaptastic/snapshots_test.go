@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	"snaptastic/ec2/sandbox"
 	"snaptastic/steps"
 	"snaptastic/steps/snapset"
 )
@@ -22,6 +24,9 @@ func TestStock(t *testing.T) {
 	snaps[1].Tags[steps.TagExpires] = "2026-06-08T12:00:01Z"
 	snaps[7].Tags[steps.TagExpires] = "2026-06-01 15:00:00.123456" // the original's: no zone
 	snaps[6].Tags[steps.TagExpires] = "next week"
+	maps.Copy(snaps[3].Tags, snapset.VerifiedTags(now.Add(-3*time.Hour), 90*time.Second))
+	maps.Copy(snaps[4].Tags, snapset.VerifiedTags(now.Add(-3*time.Hour), 90*time.Second))
+	maps.Copy(snaps[0].Tags, snapset.FailedTags(now.Add(-49*time.Hour), "e2fsck: bad"))
 	stock := snapset.StockOf(snapset.IndexOf(snaps), snapset.Request{MountPoints: []string{"/mnt/a", "/mnt/b", "/mnt/c"}, Group: true, MayCreate: true}, now)
 	var lines []string
 	last := ""
@@ -30,14 +35,14 @@ func TestStock(t *testing.T) {
 		last = v.Run
 	}
 	want := []string{
-		`|/mnt/a|snap-7|30 min|20 GiB|completed|standard|-|unverified|-|R9`,
-		`*|/mnt/a|snap-2|1 h|20 GiB|completed|standard|in 7 d|consistent|of 2|R3`,
-		`*|/mnt/b|snap-6|1 h|20 GiB|pending 42 %|standard|-|consistent|of 2|"`,
-		`|/mnt/a|snap-4|26 h|20 GiB|completed|standard|-|consistent|of 2|R2`,
-		`|/mnt/b|snap-5|26 h|20 GiB|completed|standard|-|consistent|of 2|"`,
-		`|/mnt/a|snap-1|2 d|20 GiB|completed|standard|overdue 24 h|consistent|of 2|R1`,
-		`|/mnt/b|snap-3|2 d|20 GiB|completed|standard|-|consistent|of 2|"`,
-		`|/mnt/old (not declared)|snap-8|3 d|20 GiB|completed|standard|in 3 h|original|-|-`,
+		`|/mnt/a|snap-7|30 min|20 GiB|completed|standard|-|unverified|-|-|R9`,
+		`*|/mnt/a|snap-2|1 h|20 GiB|completed|standard|in 7 d|consistent|-|of 2|R3`,
+		`*|/mnt/b|snap-6|1 h|20 GiB|pending 42 %|standard|-|consistent|-|of 2|"`,
+		`|/mnt/a|snap-4|26 h|20 GiB|completed|standard|-|consistent|3 h ago|of 2|R2`,
+		`|/mnt/b|snap-5|26 h|20 GiB|completed|standard|-|consistent|3 h ago|of 2|"`,
+		`|/mnt/a|snap-1|2 d|20 GiB|completed|standard|overdue 24 h|consistent|FAILED 2 d|of 2|R1`,
+		`|/mnt/b|snap-3|2 d|20 GiB|completed|standard|-|consistent|-|of 2|"`,
+		`|/mnt/old (not declared)|snap-8|3 d|20 GiB|completed|standard|in 3 h|original|-|-|-`,
 	}
 	if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
@@ -55,8 +60,13 @@ func TestSnapshotsOverTheWire(t *testing.T) {
 	r := newReadRig(t, readSettings)
 	r.wants(0, []string{"snapshots", "db"}, "^no snapshots$", "/mnt/a: new empty volume: no snapshot exists")
 	s := r.snapshot("vol-0123456789abcdef0", 3*time.Hour, dbTags("/mnt/a", labelled...))
+	r.edit(s, func(s *sandbox.Snapshot) {
+		for key, value := range snapset.FailedTags(time.Now(), "it was bad") {
+			s.Tags[key] = sandbox.TagValue{Value: value}
+		}
+	})
 	old := r.snapshot("vol-0123456789abcdef0", 30*time.Hour, dbTags("/mnt/a"))
 	r.wants(0, []string{"snapshots", "db"}, `^\* +/mnt/a +`+s+` +3 h .*consistent`, `^ +/mnt/a +`+old+` +30 h .*original`, `^  /mnt/a: `+s+`, 3 h old$`)
-	r.wants(0, []string{"snapshots", "db", "-o", "json"}, `"chosen": true`, `"consistency": "original"`, `"choices": \[`)
+	r.wants(0, []string{"snapshots", "db", "-o", "json"}, `"chosen": true`, `"consistency": "original"`, `"drill": "failed"`, `"verify_failed_reason": "it was bad"`, `"choices": \[`)
 	r.wants(2, []string{"snapshots"}, "missing argument NAME")
 }

@@ -84,6 +84,9 @@ func OriginOf(s ec2.Snapshot) Origin {
 // ofAnotherTool says whether the tags are those of a volume of ours, or whether a service of AWS says that it made it.
 func ofAnotherTool(tags map[string]string) bool {
 	for key := range tags {
+		if ofDrill(key) {
+			continue // the original's were restored by a drill of ours
+		}
 		for _, prefix := range []string{"snaptastic:", "aws:dlm:", "aws:backup:", "dlm:"} {
 			if strings.HasPrefix(key, prefix) {
 				return true

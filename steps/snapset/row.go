@@ -18,6 +18,8 @@ type Row struct {
 	*traits
 
 	started, data, expires moment
+
+	drill *Drill // nil: none
 }
 
 // traits are what many snapshots of one volume have in common.
@@ -106,9 +108,12 @@ func (r *Row) point() string {
 type shared struct {
 	sets   map[string]string
 	traits map[traits]*traits
+	drills map[Drill]*Drill
 }
 
-func newShared() *shared { return &shared{sets: map[string]string{}, traits: map[traits]*traits{}} }
+func newShared() *shared {
+	return &shared{sets: map[string]string{}, traits: map[traits]*traits{}, drills: map[Drill]*Drill{}}
+}
 
 func (k *shared) setOf(s ec2.Snapshot) string {
 	id := IDOf(s)
@@ -139,7 +144,8 @@ func (k *shared) traitsOf(s ec2.Snapshot) *traits {
 // fill makes a row of a snapshot.
 func (k *shared) fill(r *Row, s ec2.Snapshot) {
 	*r = Row{ID: s.ID, VolumeID: s.VolumeID, SetID: k.setOf(s), traits: k.traitsOf(s),
-		started: momentOf(s.Started), data: momentOf(DataTime(s)), expires: noTime}
+		started: momentOf(s.Started), data: momentOf(DataTime(s)), expires: noTime,
+		drill: k.drillOf(s.Tags, s.Started)}
 	if at, _, ok := ReadTime(s.Tags[TagExpires]); ok {
 		r.expires = momentOf(at)
 	}

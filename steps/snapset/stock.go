@@ -41,9 +41,16 @@ type StockView struct {
 	Set         string     `json:"set,omitempty"`     // the same for all snapshots of one moment
 	Run         string     `json:"run,omitempty"`     // that made it
 	Members     int        `json:"members,omitempty"` // of its set
-	Declared    bool       `json:"declared"`          // the settings have its mount point
-	Chosen      bool       `json:"chosen"`            // a mount would take it
-	Reason      string     `json:"reason,omitempty"`
+
+	Drill          DrillState `json:"drill,omitempty"`                // of the last `run verify` of it
+	Verified       *time.Time `json:"verified,omitempty"`             // when a drill last found it good
+	RestoreSeconds int64      `json:"restore_seconds,omitempty"`      // that it took then
+	VerifyFailed   *time.Time `json:"verify_failed,omitempty"`        // when a drill last failed
+	FailedReason   string     `json:"verify_failed_reason,omitempty"` // and why
+
+	Declared bool   `json:"declared"` // the settings have its mount point
+	Chosen   bool   `json:"chosen"`   // a mount would take it
+	Reason   string `json:"reason,omitempty"`
 
 	now time.Time // when it was looked at
 }
@@ -103,7 +110,18 @@ func (s Stock) View(r *Row) StockView {
 		v.Expires, v.Overdue = &at, s.now.After(at)
 	}
 	v.Reason, v.Chosen = s.chosen[r.ID]
+	d := r.Drill()
+	v.Drill, v.FailedReason, v.RestoreSeconds = d.State(), d.Reason(), int64(d.RestoreTime()/time.Second)
+	v.Verified, v.VerifyFailed = known(d.VerifiedAt()), known(d.FailedAt())
 	return v
+}
+
+// known is nil for a time that is not known.
+func known(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
 }
 
 // bySet sorts newest first; the snapshots of a set stand together, at the
@@ -122,6 +140,9 @@ func bySet(snapshots *Index) []*Row {
 	})
 	return out
 }
+
+// Since returns how long ago a time was when the snapshots were looked at.
+func (v StockView) Since(at time.Time) time.Duration { return v.now.Sub(at) }
 
 // ExpiresIn returns the time left of a snapshot that expires; it is negative once that is over.
 func (v StockView) ExpiresIn() time.Duration { return v.Expires.Sub(v.now) }

@@ -1,0 +1,99 @@
+package snapset
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func TestADrillIsReadFromTheTags(t *testing.T) {
+	at := func(minutes int) string { return noon.Add(time.Duration(minutes) * time.Minute).Format(time.RFC3339) }
+	for name, c := range map[string]struct {
+		tags map[string]string
+		want string
+	}{
+		"none":                      {nil, " never 0s"},
+		"verified":                  {map[string]string{TagVerified: at(5), TagRestoreSeconds: "90"}, "verified 12:05 1m30s"},
+		"no seconds":                {map[string]string{TagVerified: at(5), TagRestoreSeconds: "-3x"}, "verified 12:05 0s"},
+		"by no time":                {map[string]string{TagVerified: "yes"}, " never 0s"},
+		"without a zone":            {map[string]string{TagVerified: "2026-03-01 12:05:00"}, " never 0s"},
+		"taken along by a copy":     {map[string]string{TagVerified: at(-5)}, " never 0s"},
+		"bad, and copied":           {map[string]string{TagVerifyFailed: at(-5) + ": torn"}, "failed never 0s torn"},
+		"failed after a success":    {map[string]string{TagVerified: at(5), TagVerifyFailed: at(6) + ": torn"}, "failed 12:05 0s torn"},
+		"succeeded after it":        {map[string]string{TagVerified: at(7), TagVerifyFailed: at(6) + ": torn"}, "verified 12:07 0s torn"},
+		"both of one second":        {map[string]string{TagVerified: at(6), TagVerifyFailed: at(6) + ": torn"}, "failed 12:06 0s torn"},
+		"failed, nobody knows when": {map[string]string{TagVerified: at(7), TagVerifyFailed: "torn for good"}, "failed 12:07 0s torn for good"},
+		"failed without a reason":   {map[string]string{TagVerifyFailed: at(6)}, "failed never 0s"},
+	} {
+		d := DrillOf(c.tags, noon)
+		when := "never"
+		if v := d.VerifiedAt(); !v.IsZero() {
+			when = v.Format("15:04")
+		}
+		if got := strings.TrimRight(fmt.Sprint(string(d.State()), " ", when, " ", d.RestoreTime(), " ", d.Reason()), " "); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestWhatADrillWritesItReads(t *testing.T) {
+	if d := DrillOf(VerifiedTags(noon.Add(time.Minute), 1500*time.Millisecond), noon); d.State() != Verified || d.RestoreTime() != 2*time.Second {
+		t.Errorf("%+v", d)
+	}
+	long := strings.Repeat("ä\x1b[31m\n", 300)
+	tags := FailedTags(noon.Add(time.Minute), long)
+	if n := utf8.RuneCountInString(tags[TagVerifyFailed]); n > 255 || n < 250 || strings.ContainsAny(tags[TagVerifyFailed], "\x1b\n") {
+		t.Errorf("%d characters: %q", n, tags)
+	}
+	if d := DrillOf(tags, noon); d.State() != DrillFailed || d.FailedAt() != noon.Add(time.Minute) || !strings.HasPrefix(d.Reason(), "ä [31m ä") {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestASetIsVerifiedWhenEveryMemberIs(t *testing.T) {
+	good := VerifiedTags(noon.Add(time.Hour), time.Minute)
+	later := VerifiedTags(noon.Add(2*time.Hour), 2*time.Minute)
+	bad := FailedTags(noon.Add(90*time.Minute), "torn")
+	for name, c := range map[string]struct {
+		lines []string
+		tags  []map[string]string
+		want  string
+	}{
+		"none":                 {[]string{"0 a R/2", "0 b R/2"}, []map[string]string{nil, nil}, ""},
+		"one":                  {[]string{"0 a R/2", "0 b R/2"}, []map[string]string{good, nil}, ""},
+		"both, at two times":   {[]string{"0 a R/2", "0 b R/2"}, []map[string]string{good, later}, "verified 13:00 2m0s"},
+		"one is gone":          {[]string{"0 a R/2"}, []map[string]string{good}, ""},
+		"one has failed":       {[]string{"0 a R/2", "0 b R/2"}, []map[string]string{good, bad}, "failed"},
+		"failed, then well":    {[]string{"0 a R/1"}, []map[string]string{merge(bad, later)}, "verified 14:00 2m0s"},
+		"well, and then not":   {[]string{"0 a R/1"}, []map[string]string{merge(bad, good)}, "failed 13:00 1m0s"},
+		"the original's":       {[]string{"0 a original"}, []map[string]string{good}, "verified 13:00 1m0s"},
+		"a copy of a good one": {[]string{"0 a R/1 error", "180 a R/1"}, []map[string]string{nil, good}, ""},
+	} {
+		all := snaps(c.lines...)
+		for i := range all {
+			maps.Copy(all[i].Tags, c.tags[i])
+		}
+		x := IndexOf(all)
+		x.build()
+		if len(x.sets) != 1 {
+			t.Fatalf("%s: %d sets", name, len(x.sets))
+		}
+		d := x.sets[0].Drill()
+		got := string(d.State())
+		if v := d.VerifiedAt(); !v.IsZero() {
+			got += " " + v.Format("15:04") + " " + d.RestoreTime().String()
+		}
+		if got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func merge(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
+}
