@@ -16,11 +16,11 @@ func TestACleanUpLeavesARunItsWayBack(t *testing.T) {
 	r.declare(strings.ReplaceAll(policySettings, "DIR", r.dir))
 	r.must("run", "mount", "db")
 	before := slices.Sorted(slices.Values(r.mounted()))
-	r.faulty(sandbox.Fault{Action: "DetachVolume", Params: map[string]string{"VolumeId": r.volumes()[r.dir+"/mnt/b"].ID}, Error: "OperationNotPermitted"})
+	r.setFaults(sandbox.Fault{Action: "DetachVolume", Params: map[string]string{"VolumeId": r.volumes()[r.dir+"/mnt/b"].ID}, Error: "OperationNotPermitted"})
 	if code, out := r.run("run", "unmount", "db"); code != exitSomeLanes {
 		t.Fatalf("the unmount ends with %d\n%s", code, out)
 	}
-	r.faulty()
+	r.setFaults()
 	run := r.unfinished()[0]
 	if out := r.must("clean", "volumes", "--unsaved"); !strings.Contains(out, "run "+run+" of "+r.dir+"/mnt/a is unfinished on this machine") {
 		t.Errorf("it does not say why the volume stays:\n%s", out)

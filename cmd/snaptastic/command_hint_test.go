@@ -14,7 +14,7 @@ import (
 func TestASuggestedCommandWorksAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
-	r.faulty(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded", Count: 1})
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded", Count: 1})
 	code, out, _ := r.apart(r.command("run", "mount", "db"))
 	if code != exitSomeLanes {
 		t.Fatalf("exit %d:\n%s", code, out)

@@ -17,10 +17,10 @@ func TestAMountRightAfterASnapshotWaitsUntilEC2ShowsIt(t *testing.T) {
 	r.must("run", "snapshot", "db")
 	r.mark("two")
 	remember := sandbox.Fault{Action: "DescribeImages", Effect: "stale"} // so that the world keeps what things were
-	r.faulty(remember)
+	r.setFaults(remember)
 	r.must("run", "snapshot", "db")
 	r.must("run", "unmount", "db")
-	r.faulty(remember, sandbox.Fault{Action: "DescribeSnapshots", Effect: "stale", After: 30 * time.Second, Count: 2})
+	r.setFaults(remember, sandbox.Fault{Action: "DescribeSnapshots", Effect: "stale", After: 30 * time.Second, Count: 2})
 	r.must("run", "mount", "db")
 	if got := r.marks(); got != "two two" {
 		t.Errorf("restored is %q", got)

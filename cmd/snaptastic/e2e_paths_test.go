@@ -272,15 +272,18 @@ func (r *rig) xenNode(v ec2.Volume, shift int) string {
 	return p
 }
 
-// unmountsAtOnce plays systemd with a stale line in fstab: whatever is mounted there is unmounted, until stop.
+// unmountsAtOnce plays systemd with a stale line in fstab: whatever is mounted there is unmounted, until stop. However busy
+// the machine is, the first unmount comes before the lane is over: until then EC2 throttles the lane's last call.
 func (r *rig) unmountsAtOnce(target string) (stop func()) {
+	r.setFaults(sandbox.Fault{Action: "ModifyInstanceAttribute", Error: "RequestLimitExceeded"})
 	ctx, cancel := context.WithCancel(context.Background())
 	done, h := make(chan struct{}), linux.New(linux.Roots{})
 	go func() {
 		defer close(done)
+		unmounted := sync.OnceFunc(r.calm)
 		for ctx.Err() == nil {
-			if _, mounted, err := h.MountAt(target); err == nil && mounted {
-				_ = unix.Unmount(target, 0)
+			if _, mounted, err := h.MountAt(target); err == nil && mounted && unix.Unmount(target, 0) == nil {
+				unmounted()
 			}
 			time.Sleep(time.Millisecond)
 		}

@@ -155,25 +155,25 @@ func (r *rig) everyCommand() {
 		r.must(words...)
 	}
 	// An unmount that fails for one volume and is rolled back: attached and untagged again.
-	r.faulty(sandbox.Fault{Action: "DetachVolume", Params: map[string]string{"VolumeId": r.volumes()[r.dir+"/mnt/b"].ID}, Error: "OperationNotPermitted"})
+	r.setFaults(sandbox.Fault{Action: "DetachVolume", Params: map[string]string{"VolumeId": r.volumes()[r.dir+"/mnt/b"].ID}, Error: "OperationNotPermitted"})
 	if code, out := r.run("run", "unmount", "db"); code != exitSomeLanes {
 		r.t.Fatalf("the unmount ends with %d\n%s", code, out)
 	}
-	r.faulty()
+	r.setFaults()
 	r.must("rollback", r.unfinished()[0])
 	// A snapshot that cannot be labelled is deleted.
-	r.faulty(sandbox.Fault{Action: "CreateTags", Error: "TagLimitExceeded"})
+	r.setFaults(sandbox.Fault{Action: "CreateTags", Error: "TagLimitExceeded"})
 	if code, out := r.run("run", "snapshot", "one"); code != exitFailed {
 		r.t.Fatalf("the snapshot ends with %d\n%s", code, out)
 	}
-	r.faulty()
+	r.setFaults()
 	r.must("run", "unmount", "one")
 	// A mount that cannot attach is undone, volume and all.
-	r.faulty(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded"})
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded"})
 	if code, out := r.run("run", "mount", "one", "--on-failure=rollback"); code != exitFailed {
 		r.t.Fatalf("the mount ends with %d\n%s", code, out)
 	}
-	r.faulty()
+	r.setFaults()
 	w := r.openSandbox()
 	held := r.snapshots()[0].ID
 	if _, err := w.AddImage(sandbox.Image{Created: time.Now().Add(-240 * time.Hour), Disks: []sandbox.ImageVolume{{Device: "/dev/xvda", SnapshotID: held, Size: 1}}}); err != nil {
@@ -197,14 +197,6 @@ func (r *rig) restrict(strict bool) {
 		r.t.Fatal(err)
 	}
 	if err := sandbox.Restrict(r.sandboxDir(), strict, policy); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
-// faulty makes the sandbox follow these faults alone.
-func (r *rig) faulty(faults ...sandbox.Fault) {
-	r.t.Helper()
-	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, faults...); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -293,8 +285,8 @@ func TestARunNamesTheActionThatIsRefused(t *testing.T) {
 			t.Run(op+" without "+action, func(t *testing.T) {
 				rt := *r
 				rt.t = t
-				rt.faulty(sandbox.Fault{Action: action, Error: "UnauthorizedOperation"})
-				defer rt.faulty()
+				rt.setFaults(sandbox.Fault{Action: action, Error: "UnauthorizedOperation"})
+				defer rt.setFaults()
 				before, mounted := len(rt.calls()), rt.mounted()
 				code, out := rt.run("run", op, "db")
 				if code != exitFailed || !strings.Contains(out, "allow ec2:"+action+" in the IAM policy") {
@@ -327,7 +319,7 @@ func TestARunNamesTheActionThatIsRefused(t *testing.T) {
 // the thing does not have: that keeps no run from trying.
 func TestADoubtfulRefusalStopsNoRun(t *testing.T) {
 	r := newRig(t, 1, "ext4")
-	r.faulty(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"DryRun": "true"}, Error: "UnauthorizedOperation",
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"DryRun": "true"}, Error: "UnauthorizedOperation",
 		Message: "You are not authorized to perform this operation. User: x is not authorized to perform: ec2:AttachVolume on resource: arn:aws:ec2:eu-west-1:1:volume/vol-00000000000000000"})
 	r.must("run", "mount", "db")
 }

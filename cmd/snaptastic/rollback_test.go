@@ -63,7 +63,7 @@ func TestARollbackTellsWhatItLeftAlone(t *testing.T) {
 	r.must("run", "mount", "db")
 	r.mounts = all
 	r.hooked("")
-	r.faulty(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded", Count: 1})
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded", Count: 1})
 	if code, out := r.run("run", "mount", "db"); code != exitSomeLanes {
 		t.Fatalf("exit %d, want one lane to fail:\n%s", code, out)
 	}
