@@ -5,7 +5,7 @@ LDFLAGS  = -s -w -X main.stamp=$(VERSION)
 GOFLAGS += -trimpath
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help build demo clean-demo test test-databases lint fuzz torture bench deps clean package try-package
+.PHONY: help build demo clean-demo test test-databases lint fuzz torture bench deps clean package release try-package
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,8 +13,11 @@ help: ## list the targets
 build: ## bin/snaptastic, a static binary
 	CGO_ENABLED=0 go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/snaptastic ./cmd/snaptastic
 
-package: ## dist/: static binaries, .deb and .rpm for amd64 and arm64
+package: ## dist/: static binaries, .deb, .rpm and SBOM for amd64 and arm64
 	packaging/build
+
+release: ## dist/ for a release: built twice, in two folders, and equal byte for byte
+	packaging/release
 
 try-package: package ## install the .deb on this machine, check it, purge it
 	$(SUDO) env "PATH=$$PATH" packaging/try
