@@ -230,6 +230,15 @@ func (s *Store) Newest() iter.Seq[Summary] {
 	}
 }
 
+// IDs returns the ids of all runs, oldest first. It reads no journal.
+func (s *Store) IDs() (ids []plan.RunID, err error) {
+	journals, _, err := s.names()
+	for _, id := range journals {
+		ids = append(ids, plan.RunID(id))
+	}
+	return ids, err
+}
+
 // Unfinished is List without the runs that ended, at a cost that does not grow
 // with their number: only an ended run has a summary beside its journal.
 func (s *Store) Unfinished() ([]Summary, error) { return s.list(false) }

@@ -223,13 +223,17 @@ func (e *Engine) readState() (*journal.Store, error) {
 	return s, nil
 }
 
-// stateOf is readState for a use case that was told a run.
-func (e *Engine) stateOf(run plan.RunID) (*journal.Store, error) {
+// stateOf is readState for a use case that was told a run, by its id, the beginning of its id, or "last".
+func (e *Engine) stateOf(word plan.RunID) (*journal.Store, plan.RunID, error) {
 	s, err := e.readState()
 	if errors.Is(err, journal.ErrNoState) {
-		err = hinted("check --state-dir", "run %s not found: %w", run, err)
+		err = hinted("check --state-dir", "run %s not found: %w", word, err)
 	}
-	return s, err
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := findRun(s, word)
+	return s, id, err
 }
 
 // store opens the state folder, and makes it where it is missing.

@@ -22,8 +22,8 @@ type HistoryRecord struct {
 }
 
 // History lists every record of a run in the order in which they were written. A live run keeps its journal locked.
-func (e *Engine) History(id plan.RunID) ([]HistoryRecord, error) {
-	store, err := e.stateOf(id)
+func (e *Engine) History(word plan.RunID) ([]HistoryRecord, error) {
+	store, id, err := e.stateOf(word)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 
 // A ResumeRequest asks to finish one run, or all that may be finished unattended.
 type ResumeRequest struct {
-	Run              plan.RunID // "": all
+	Run              plan.RunID // its id, the beginning of it, or "last"; "": all
 	Redo, AssumeDone []plan.StepID
 }
 
@@ -171,12 +171,12 @@ func (e *Engine) endIdle(run *journal.Run) error {
 }
 
 func (e *Engine) resumeOne(ctx context.Context, r ResumeRequest) (RunResult, error) {
-	store, err := e.stateOf(r.Run)
+	store, id, err := e.stateOf(r.Run)
 	if err != nil {
 		return RunResult{}, err
 	}
 	e.thawOwned(ctx, store)
-	run, err := e.openRun(ctx, store, r.Run)
+	run, err := e.openRun(ctx, store, id)
 	if err != nil {
 		return RunResult{}, err
 	}
@@ -187,7 +187,7 @@ func (e *Engine) resumeOne(ctx context.Context, r ResumeRequest) (RunResult, err
 	m := run.Meta()
 	act := action{redo: r.Redo, done: r.AssumeDone, rollback: m.RollingBack, lanes: m.UndoLanes}
 	if m.RollingBack {
-		e.log.Info("the run was being rolled back; continuing the rollback", "run", r.Run)
+		e.log.Info("the run was being rolled back; continuing the rollback", "run", id)
 	}
 	return e.execute(ctx, store, run, act)
 }

@@ -13,11 +13,11 @@ import (
 
 // Rollback undoes what an unfinished run did. deleteVolumes asks for each volume that the run made and that was in use,
 // whether to delete it.
-func (e *Engine) Rollback(ctx context.Context, id plan.RunID, deleteVolumes bool) (RunResult, error) {
+func (e *Engine) Rollback(ctx context.Context, word plan.RunID, deleteVolumes bool) (RunResult, error) {
 	if err := needRoot("roll back"); err != nil {
 		return RunResult{}, err
 	}
-	store, err := e.stateOf(id)
+	store, id, err := e.stateOf(word)
 	if err != nil {
 		return RunResult{}, err
 	}
@@ -81,8 +81,8 @@ func notInUse(run *journal.Run) []string {
 }
 
 // Abandon ends an unfinished run as it is, and returns what it leaves behind.
-func (e *Engine) Abandon(ctx context.Context, id plan.RunID) (RunDetails, error) {
-	store, err := e.stateOf(id)
+func (e *Engine) Abandon(ctx context.Context, word plan.RunID) (RunDetails, error) {
+	store, id, err := e.stateOf(word)
 	if err != nil {
 		return RunDetails{}, err
 	}

@@ -45,8 +45,8 @@ func fill(store *journal.Store, r journal.Summary) journal.Summary {
 }
 
 // Show reads a run from its journal, or asks the process that is at it.
-func (e *Engine) Show(id plan.RunID) (RunDetails, error) {
-	store, err := e.stateOf(id)
+func (e *Engine) Show(word plan.RunID) (RunDetails, error) {
+	store, id, err := e.stateOf(word)
 	if err != nil {
 		return RunDetails{}, err
 	}

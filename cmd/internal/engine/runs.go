@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+)
+
+// A Phase is how a run is, in one word that a filter takes.
+type Phase string
+
+const (
+	LiveRun        Phase = "live"        // a process is at it
+	InterruptedRun Phase = "interrupted" // cut off by a crash or a signal; resumable
+	FailedRun      Phase = "failed"
+	DoneRun        Phase = "done"
+	RolledBackRun  Phase = "rolled-back"
+	AbandonedRun   Phase = "abandoned"
+	AbortedRun     Phase = "aborted" // it ended before it changed anything
+	DamagedRun     Phase = "damaged" // its journal cannot be read
+)
+
+// Phases are all that a filter takes.
+var Phases = []Phase{LiveRun, InterruptedRun, FailedRun, DoneRun, RolledBackRun, AbandonedRun, AbortedRun, DamagedRun}
+
+// PhaseOf is the phase of a run. A run without an outcome whose journal nobody holds was cut off.
+func PhaseOf(s journal.Summary) Phase {
+	switch {
+	case s.Damaged:
+		return DamagedRun
+	case s.Live:
+		return LiveRun
+	case s.Outcome == journal.Unfinished, s.RollingBack && !s.Outcome.Ended():
+		return InterruptedRun
+	}
+	return Phase(s.Outcome)
+}
+
+// A RunFilter chooses runs of a list; a zero field takes all.
+type RunFilter struct {
+	Operation   string    // such as "mount" or "clean volumes"
+	Snapshotter string    // its name in the settings
+	State       Phase     // one of Phases
+	Since       time.Time // not begun before
+	Limit       int       // at most so many, the newest ones
+}
+
+func (f RunFilter) takes(r RunState) bool {
+	return (f.Operation == "" || r.Operation == f.Operation) && (f.Snapshotter == "" || r.Snapshotter == f.Snapshotter) &&
+		(f.State == "" || PhaseOf(r.Summary) == f.State) && !r.Created.Before(f.Since)
+}
+
+// Runs lists the runs that the filter takes, oldest first, and what `resume` will do with each. The error wraps
+// journal.ErrNoState where there is no state folder.
+func (e *Engine) Runs(f RunFilter) ([]RunState, error) {
+	all, err := e.Status(true)
+	if err != nil {
+		return nil, err
+	}
+	runs := slices.DeleteFunc(all, func(r RunState) bool { return !f.takes(r) })
+	if f.Limit > 0 && len(runs) > f.Limit {
+		runs = runs[len(runs)-f.Limit:]
+	}
+	return runs, nil
+}
+
+// LastRun is what is typed for the newest run.
+const LastRun = "last"
+
+// shownMatches is how many of the runs that a prefix could mean are named.
+const shownMatches = 5
+
+// findRun returns the run that is meant by its id, by the beginning of its id, or by "last". A whole id is taken as it is:
+// whoever opens its journal says whether there is one.
+func findRun(store *journal.Store, word plan.RunID) (plan.RunID, error) {
+	ids, err := store.IDs()
+	if err != nil {
+		return "", err
+	}
+	if word == LastRun {
+		if len(ids) == 0 {
+			return "", fmt.Errorf("there is no last run: no run has used %s yet", store.Dir())
+		}
+		return ids[len(ids)-1], nil
+	}
+	var found []plan.RunID
+	for _, id := range ids {
+		if id == word {
+			return id, nil
+		}
+		if word != "" && strings.HasPrefix(string(id), string(word)) {
+			found = append(found, id)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return word, nil
+	case 1:
+		return found[0], nil
+	}
+	slices.Reverse(found)
+	names := make([]string, 0, shownMatches)
+	for _, id := range found[:min(len(found), shownMatches)] {
+		names = append(names, string(id))
+	}
+	if more := len(found) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return "", &Error{Code: Usage, Err: fmt.Errorf("run id %s is ambiguous: it may be %s", word, strings.Join(names, ", ")),
+		Hint: "type more of the id, or `last` for the newest run; `snaptastic runs` lists all"}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"snaptastic/cmd/internal/engine"
+	"snaptastic/cmd/internal/render"
+	"snaptastic/cmd/internal/settings"
+)
+
+func runsCommand(a *app) *cobra.Command {
+	var f engine.RunFilter
+	var since, state string
+	c := &cobra.Command{Use: "runs", Short: "List all runs, oldest first", Args: exactly(),
+		RunE: func(*cobra.Command, []string) (err error) {
+			if f.State, err = phase(state); err != nil {
+				return err
+			}
+			if f.Since, err = sinceTime(since, time.Now()); err != nil {
+				return err
+			}
+			if names := operationNames(); f.Operation != "" && !slices.Contains(names, f.Operation) {
+				return usageError("--operation %q: must be one of %s", f.Operation, strings.Join(names, ", "))
+			}
+			if f.Limit < 0 {
+				return usageError("--limit %d: must be 1 or more; leave it out to list all", f.Limit)
+			}
+			runs, err := a.Runs(f)
+			none := "no runs yet"
+			if f != (engine.RunFilter{}) {
+				none = "no such runs"
+			}
+			return a.listRuns(runs, err, none)
+		}}
+	set := c.Flags()
+	set.StringVar(&f.Operation, "operation", "", "only runs of this `operation`, such as mount, snapshot or \"clean volumes\"")
+	set.StringVar(&f.Snapshotter, "snapshotter", "", "only runs of the snapshotter with this `name`")
+	set.StringVar(&state, "state", "", "only runs in this `state`: "+listOf(engine.Phases))
+	set.StringVar(&since, "since", "", "only runs begun since this `time`: 36h, 7d, 2026-11-27, or 2026-11-27T08:00:00Z")
+	set.IntVar(&f.Limit, "limit", 0, "only the newest `n` of them")
+	return c
+}
+
+// listOf joins words for a help text.
+func listOf[T ~string](words []T) string {
+	var out []string
+	for _, w := range words {
+		out = append(out, string(w))
+	}
+	return strings.Join(out, ", ")
+}
+
+func phase(word string) (engine.Phase, error) {
+	if word != "" && !slices.Contains(engine.Phases, engine.Phase(word)) {
+		return "", usageError("--state %q: must be one of %s", word, listOf(engine.Phases))
+	}
+	return engine.Phase(word), nil
+}
+
+// sinceTime reads a point in time: an age before now, a day in the zone of this machine, or a time. The zero time for nothing.
+func sinceTime(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if age, err := settings.ParseDuration(text); err == nil {
+		return now.Add(-age), nil
+	}
+	if day, err := time.ParseInLocation(time.DateOnly, text, time.Local); err == nil {
+		return day, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, usageError("--since %q: must be an age such as 36h or 7d, a day such as 2026-11-27, or a time such as 2026-11-27T08:00:00Z", text)
+	}
+	return at, nil
+}
+
+// operationNames are those that a run can have.
+func operationNames() (names []string) {
+	for _, op := range slices.Concat(engine.Operations(), engine.CleanUps()) {
+		names = append(names, op.Name)
+	}
+	return names
+}
+
+// listRuns prints the runs, or the word for none. That there is no state folder is not the same as that all is well; on a
+// machine that has not run yet it is no failure.
+func (a *app) listRuns(runs []engine.RunState, err error, none string) error {
+	switch {
+	case engine.NoState(err) && a.json():
+		fmt.Fprintf(a.stderr, "%s\n", render.Clean(err.Error()))
+	case engine.NoState(err):
+		none = render.Clean(err.Error())
+	case err != nil:
+		return err
+	}
+	if a.json() {
+		return render.RunsJSON(a.stdout, runs)
+	}
+	if len(runs) == 0 {
+		_, err := fmt.Fprintln(a.stdout, none)
+		return err
+	}
+	return render.Runs(a.stdout, runs, time.Now(), a.style(a.stdoutFile))
+}
