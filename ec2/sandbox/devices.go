@@ -176,7 +176,7 @@ func (w *Sandbox) release(id string) error {
 		if err != nil {
 			return err
 		}
-		if device != "" {
+		if device.Path != "" {
 			if err := loopDetach(device); errors.Is(err, unix.EBUSY) {
 				return nil
 			} else if err != nil {
@@ -240,7 +240,7 @@ func (w *Sandbox) dropStrayDevices() error {
 		if v != nil && !v.Deleted && v.Attachment != nil && v.Attachment.DetachedAt.IsZero() && !device.Deleted {
 			continue
 		}
-		if err := loopDetach(device.Path); err != nil && !errors.Is(err, unix.EBUSY) {
+		if err := loopDetach(device); err != nil && !errors.Is(err, unix.EBUSY) {
 			return err
 		}
 	}

@@ -58,7 +58,7 @@ func reset(dir string) error {
 		return err
 	}
 	for _, device := range devices {
-		if err := detachAndWait(device.Path); err != nil {
+		if err := detachAndWait(device); err != nil {
 			return err
 		}
 	}
@@ -78,12 +78,12 @@ func reset(dir string) error {
 }
 
 // detachAndWait waits for passing openers (udev, blkid) to close.
-func detachAndWait(device string) error {
+func detachAndWait(device loopDevice) error {
 	if err := retryBusy(func() error { return loopDetach(device) }); err != nil {
 		return err
 	}
 	if !loopWaitFree(device, 5*time.Second) {
-		return fmt.Errorf("%s is still open somewhere", device)
+		return fmt.Errorf("%s is still open somewhere", device.Path)
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func closePool(dir string) error {
 		return nil
 	}
 	device, err := loopFind(image)
-	if err != nil || device == "" {
+	if err != nil || device.Path == "" {
 		return err
 	}
 	return detachAndWait(device)

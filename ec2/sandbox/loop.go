@@ -46,8 +46,8 @@ func loopAttach(file string, opts loopOptions) (string, error) {
 	fail := func(err error) (string, error) {
 		return "", fmt.Errorf("cannot attach %s to a loop device: %w", file, err)
 	}
-	if found, err := loopFind(file); err != nil || found != "" {
-		return found, err
+	if found, err := loopFind(file); err != nil || found.Path != "" {
+		return found.Path, err
 	}
 	backing, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
@@ -118,27 +118,40 @@ func loopOpenNode(path string, number int) (*os.File, error) {
 
 // loopDetach frees the device once nobody holds it: unix.EBUSY while it is
 // mounted or held exclusively in any mount namespace. A device that is already
-// free is no error.
-func loopDetach(path string) error {
-	device, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
+// free is no error, nor is one that has another file by now: another process may
+// have been given the number in the meantime.
+func loopDetach(d loopDevice) error {
+	device, err := os.OpenFile(d.Path, os.O_RDONLY|unix.O_EXCL, 0)
 	if err != nil {
-		return fmt.Errorf("cannot detach %s: %w", path, err)
+		if !d.attached() {
+			return nil
+		}
+		return fmt.Errorf("cannot detach %s: %w", d.Path, err)
 	}
 	defer device.Close()
+	// While it is open here, it can get no other file.
+	if !d.attached() {
+		return nil
+	}
 	// With other openers (udev, blkid) the kernel answers 0 and frees the
 	// device when the last of them closes.
 	err = unix.IoctlSetInt(int(device.Fd()), unix.LOOP_CLR_FD, 0)
 	if err != nil && !errors.Is(err, unix.ENXIO) {
-		return fmt.Errorf("cannot detach %s: %w", path, err)
+		return fmt.Errorf("cannot detach %s: %w", d.Path, err)
 	}
 	return nil
 }
 
-// loopWaitFree waits until path has no backing file any more, at most patience.
-func loopWaitFree(path string, patience time.Duration) bool {
-	attribute := filepath.Join("/sys/block", filepath.Base(path), "loop/backing_file")
+// attached says whether the device still has its file.
+func (d loopDevice) attached() bool {
+	now, err := loopRead(filepath.Join("/sys/block", filepath.Base(d.Path), "loop/backing_file"))
+	return err == nil && now.Backing == d.Backing
+}
+
+// loopWaitFree waits until the device has not its file any more, at most patience.
+func loopWaitFree(d loopDevice, patience time.Duration) bool {
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(attribute); err != nil {
+		if !d.attached() {
 			return true
 		}
 		if time.Now().After(deadline) {
@@ -169,38 +182,45 @@ func loopList() ([]loopDevice, error) {
 	}
 	var devices []loopDevice
 	for _, attribute := range attributes {
-		content, err := os.ReadFile(attribute)
-		if err != nil {
-			continue // detached meanwhile
+		if d, err := loopRead(attribute); err == nil { // or else it is detached by now
+			devices = append(devices, d)
 		}
-		backing, deleted := strings.CutSuffix(strings.TrimSuffix(string(content), "\n"), " (deleted)")
-		name := filepath.Base(filepath.Dir(filepath.Dir(attribute)))
-		devices = append(devices, loopDevice{Path: "/dev/" + name, Backing: backing, Deleted: deleted})
 	}
 	return devices, nil
 }
 
-// loopFind returns the device that file is attached to, or "". The kernel's
+// loopRead reads /sys/block/loopN/loop/backing_file.
+func loopRead(attribute string) (loopDevice, error) {
+	content, err := os.ReadFile(attribute)
+	if err != nil {
+		return loopDevice{}, err
+	}
+	backing, deleted := strings.CutSuffix(strings.TrimSuffix(string(content), "\n"), " (deleted)")
+	name := filepath.Base(filepath.Dir(filepath.Dir(attribute)))
+	return loopDevice{Path: "/dev/" + name, Backing: backing, Deleted: deleted}, nil
+}
+
+// loopFind returns the device that file is attached to, or the zero one. The kernel's
 // device and inode numbers decide, so that a new file of an old name is told
 // apart from the deleted one that a device may still hold.
-func loopFind(file string) (string, error) {
+func loopFind(file string) (loopDevice, error) {
 	var wanted unix.Stat_t
 	if err := unix.Stat(file, &wanted); err != nil {
-		return "", fmt.Errorf("cannot find the loop device of %s: %w", file, err)
+		return loopDevice{}, fmt.Errorf("cannot find the loop device of %s: %w", file, err)
 	}
 	devices, err := loopList()
 	if err != nil {
-		return "", err
+		return loopDevice{}, err
 	}
 	for _, candidate := range devices {
 		if candidate.Deleted || filepath.Base(candidate.Backing) != filepath.Base(file) {
 			continue
 		}
 		if loopHolds(candidate.Path, wanted.Dev, wanted.Ino) {
-			return candidate.Path, nil
+			return candidate, nil
 		}
 	}
-	return "", nil
+	return loopDevice{}, nil
 }
 
 func loopHolds(path string, dev, inode uint64) bool {

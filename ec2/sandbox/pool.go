@@ -48,7 +48,7 @@ func openPool(dir string, filesOnly bool) (*pool, error) {
 	}
 	// nouuid: another sandbox may be a copy of this folder.
 	if err := unix.Mount(device, p.dir, "xfs", unix.MS_NOATIME, "nouuid"); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot mount %s on %s: %w", image, p.dir, err), loopDetach(device))
+		return nil, errors.Join(fmt.Errorf("cannot mount %s on %s: %w", image, p.dir, err), closePool(dir))
 	}
 	return p, nil
 }
