@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -62,6 +63,7 @@ type Client struct {
 	limiters rateLimiters
 	clock    clock
 	cache    volumeCache
+	observer atomic.Pointer[func(Call)]
 
 	mu        sync.Mutex
 	connected *sdk.Client
@@ -212,7 +214,7 @@ func call[In, Out any](ctx context.Context, c *Client, op, doing string, send me
 		c.cache.invalidate()
 		defer c.cache.invalidate()
 	}
-	retryer := &retryer{op: op, limiter: c.limiters.of(op), log: c.config.Log}
+	retryer := &retryer{observe: c.observer.Load(), op: op, limiter: c.limiters.of(op), log: c.config.Log}
 	out, err := send(api, ctx, in, func(o *sdk.Options) { o.Retryer = retryer })
 	if err != nil {
 		return nil, c.reclassifyLate(retryer.fault(ctx, err).withDoing(doing))

@@ -22,6 +22,7 @@ const (
 // effect; another failure a few times; a request that EC2 would carry out twice, never.
 type retryer struct {
 	op        string
+	observe   *func(Call) // of each attempt; nil for nobody
 	limiter   *rateLimiter
 	log       *slog.Logger
 	attempts  int
@@ -79,14 +80,24 @@ func (t *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 // GetAttemptToken waits for the rate limiter and reports the result to it. Actions that are sent once are not
 // delayed: they may run inside a freeze.
 func (t *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
-	if sentOnce[t.op] {
-		return release, nil
+	once := sentOnce[t.op]
+	if !once {
+		if err := t.limiter.wait(ctx); err != nil {
+			return nil, err
+		}
 	}
-	if err := t.limiter.wait(ctx); err != nil {
-		return nil, err
-	}
+	sent := time.Now()
 	return func(err error) error {
-		t.limiter.update(err != nil && Classify(t.op, err).Class == Throttled)
+		var fault *Fault
+		if err != nil {
+			fault = Classify(t.op, err)
+		}
+		if t.observe != nil {
+			(*t.observe)(callOf(t.op, sent, fault))
+		}
+		if !once {
+			t.limiter.update(fault != nil && fault.Class == Throttled)
+		}
 		return nil
 	}, nil
 }

@@ -86,6 +86,11 @@ func (r *Record) append(b []byte) []byte {
 	}
 	text(`,"undo":`, string(r.Undo))
 	text(`,"discarded":`, r.Discarded)
+	when(`,"recorded_at":`, r.RecordedAt)
+	if len(r.Retries) > 0 {
+		retries, _ := json.Marshal(r.Retries) // of times, words and numbers it cannot fail
+		raw(`,"retries":`, retries)
+	}
 	return append(b, '}')
 }
 

@@ -24,6 +24,10 @@ func TestARecordIsEncodedAsJSONDoes(t *testing.T) {
 			if i%3 > 0 {
 				v.Set(reflect.ValueOf(&plan.Facts{VolumeID: words[i%len(words)], Remarks: words[:i%len(words)], FrozenSeconds: 0.057 * float64(i)}))
 			}
+		case []Retry:
+			for n := range i % 3 {
+				v.Set(reflect.Append(v, reflect.ValueOf(Retry{At: times[n], WaitSeconds: 0.25 * float64(i), Error: words[i%len(words)]})))
+			}
 		case int:
 			v.SetInt(int64(i))
 		case bool:

@@ -44,6 +44,7 @@ var ErrLive = errors.New("the run is live in another process")
 //	plan/    plan -> JSON, immutable       (its digest is in meta)
 //	steps/   step id -> Record             (the truth)
 //	events/  big-endian seq -> Entry, seal (history; folding it gives steps/ and meta/)
+//	calls/   big-endian seq -> calls, seal (of EC2; made when the first one is written)
 type Journal struct {
 	db      *bolt.DB
 	file    *handle
@@ -54,6 +55,7 @@ type Journal struct {
 	planSum [sha256.Size]byte // of its bytes in the file; set when that was opened
 	records map[plan.StepID]Record
 
+	calls callBuffer
 	queue chan batch
 	done  chan struct{}
 	once  sync.Once
@@ -146,7 +148,11 @@ func (j *Journal) update(all []batch) error {
 	if !slices.ContainsFunc(all, func(b batch) bool { return b.err != nil || len(b.entries) > 0 }) {
 		return nil // every transaction has an event, by which it is known
 	}
+	calls := j.calls.take()
 	err := j.db.Update(func(tx *bolt.Tx) error {
+		if err := writeCalls(tx, runOf(j.path), calls); err != nil {
+			return err
+		}
 		for _, b := range all {
 			if b.err != nil {
 				return b.err

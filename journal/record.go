@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"snaptastic/plan"
@@ -56,6 +57,28 @@ type Record struct {
 	Undo       Undo               `json:"undo,omitempty"`
 	// Discarded says why the effect of an earlier generation was of no use and undone.
 	Discarded string `json:"discarded,omitempty"`
+	// RecordedAt is when the record was handed to the journal; zero in journals of earlier versions.
+	RecordedAt time.Time `json:"recorded_at,omitzero"`
+	// Retries are the tries of this process that failed and were repeated, oldest first, at most MaxRetries.
+	Retries []Retry `json:"retries,omitempty"`
+}
+
+// A Retry is a try that failed, and the wait before the next one.
+type Retry struct {
+	At          time.Time `json:"at"` // when it failed
+	WaitSeconds float64   `json:"wait_seconds"`
+	Error       string    `json:"error"`
+}
+
+// MaxRetries is how many retries of a step are recorded: the first ones, and the last.
+const MaxRetries = 32
+
+// AddRetry notes one more. It leaves the array of a list that is full alone, as a record may hold it.
+func AddRetry(list []Retry, r Retry) []Retry {
+	if len(list) == MaxRetries {
+		list = list[: MaxRetries-1 : MaxRetries-1]
+	}
+	return append(list, r)
 }
 
 // Adopted says that the effect was there before the step began: it is never
@@ -115,8 +138,41 @@ type Meta struct {
 	RollingBack bool `json:"rolling_back,omitempty"`
 	// UndoLanes are those that the rollback keeps to; none means every lane.
 	UndoLanes []string `json:"undo_lanes,omitempty"`
+	// Processes are those that worked on the run, oldest first; none in journals of earlier versions.
+	Processes []Process `json:"processes,omitempty"`
 	// CloudConfig is how the run came to its EC2; nil in runs that did not record it.
 	CloudConfig *CloudConfig `json:"reach,omitempty"`
+}
+
+// A Process is one process's part of a run.
+type Process struct {
+	PID      int       `json:"pid"`
+	Version  string    `json:"version"` // of the program
+	BootID   string    `json:"boot_id"`
+	Rollback bool      `json:"rollback,omitempty"` // it undid the run
+	Began    time.Time `json:"began"`
+	Ended    time.Time `json:"ended,omitzero"` // zero: it was killed, or is at work
+}
+
+// maxProcesses is how many processes of a run are recorded: the first one, and the last ones. A boot that fails time and again
+// adds one each.
+const maxProcesses = 100
+
+// AddProcess notes that a process takes the run up.
+func (m *Meta) AddProcess(p Process) {
+	list := slices.Clone(m.Processes)
+	if len(list) == maxProcesses {
+		list = slices.Delete(list, 1, 2)
+	}
+	m.Processes = append(list, p)
+}
+
+// EndProcess notes that the newest process is done with the run.
+func (m *Meta) EndProcess(at time.Time) {
+	m.Processes = slices.Clone(m.Processes)
+	if n := len(m.Processes); n > 0 {
+		m.Processes[n-1].Ended = at
+	}
 }
 
 // A CloudConfig is what it takes to come to an EC2. There are no credentials in it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 )
 
 // Facts are what a step's output means to people and to programs that do not know the step's kind. What is not known is left
@@ -19,10 +20,12 @@ type Facts struct {
 	SizeGiB    int32  `json:"size_gib,omitempty"`    // of the volume
 	SizeBytes  int64  `json:"size_bytes,omitempty"`  // of the file system
 	// FrozenSeconds is how long a file system was frozen.
-	FrozenSeconds float64  `json:"frozen_seconds,omitempty"`
-	Remarks       []string `json:"remarks,omitempty"`  // what was chosen, and why
-	Warnings      []string `json:"warnings,omitempty"` // what an operator should check
-	Remains       string   `json:"remains,omitempty"`  // what is left and billed, in words
+	FrozenSeconds float64 `json:"frozen_seconds,omitempty"`
+	// ThawedAt is when that was over, by the machine's clock.
+	ThawedAt time.Time `json:"thawed_at,omitzero"`
+	Remarks  []string  `json:"remarks,omitempty"`  // what was chosen, and why
+	Warnings []string  `json:"warnings,omitempty"` // what an operator should check
+	Remains  string    `json:"remains,omitempty"`  // what is left and billed, in words
 	// Each has the facts of the single volumes, told apart by mount point, where the step is about several.
 	Each []Facts `json:"each,omitempty"`
 }
@@ -43,6 +46,7 @@ func (f *Facts) Add(o Facts) {
 	f.Remains = cmp.Or(o.Remains, f.Remains)
 	f.SizeGiB, f.SizeBytes = cmp.Or(o.SizeGiB, f.SizeGiB), cmp.Or(o.SizeBytes, f.SizeBytes)
 	f.FrozenSeconds = cmp.Or(o.FrozenSeconds, f.FrozenSeconds)
+	f.ThawedAt = cmp.Or(o.ThawedAt, f.ThawedAt)
 	f.Remarks, f.Warnings = union(f.Remarks, o.Remarks), union(f.Warnings, o.Warnings)
 }
 

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 )
 
 // every fact by itself, so that none is forgotten where they are compared, added or written.
@@ -19,6 +20,8 @@ func every() map[string]Facts {
 			v.SetInt(7)
 		case float64:
 			v.SetFloat(0.057)
+		case time.Time:
+			v.Set(reflect.ValueOf(time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)))
 		case []string:
 			v.Set(reflect.ValueOf([]string{"x"}))
 		case []Facts:

@@ -3,6 +3,7 @@ package runner
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"snaptastic/journal"
@@ -34,8 +35,19 @@ type node struct {
 
 	began    time.Time // first try in this process, monotonic
 	tries    int
-	redos    int       // times that its effect was discarded, in this process
-	firstGap time.Time // first time its effect was seen absent, monotonic
+	redos    int             // times that its effect was discarded, in this process
+	firstGap time.Time       // first time its effect was seen absent, monotonic
+	retries  []journal.Retry // in this process
+}
+
+// noteRetry is for the step's next record: a retry has none of its own.
+func (n *node) noteRetry(err error, wait time.Duration) {
+	const longest = 400 // bytes; the error of a step that fails in the end is recorded in full
+	text := err.Error()
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "…"
+	}
+	n.retries = journal.AddRetry(n.retries, journal.Retry{At: time.Now(), WaitSeconds: wait.Seconds(), Error: text})
 }
 
 // reset makes a step begin anew, as its next generation where it had one.

@@ -276,6 +276,10 @@ func (r *run) work(f func() func()) {
 // record notes a step's new record for this turn's commit; then is called once
 // it is durable.
 func (r *run) record(n *node, rec journal.Record, then func()) {
+	rec.RecordedAt = time.Now()
+	if len(n.retries) > 0 {
+		rec.Retries = n.retries
+	}
 	n.rec = rec
 	r.entries = append(r.entries, journal.Entry{Step: n.step.ID, Record: &rec})
 	if then != nil {

@@ -462,6 +462,16 @@ func TestTime(t *testing.T) {
 			if tries < 20 || tries > 60 {
 				t.Errorf("%d tries in 10 min: waits do not grow to 30 s", tries)
 			}
+			retries := res.Records["a"].Retries // the last try is the failure itself
+			if want := min(tries-1, journal.MaxRetries); len(retries) != want {
+				t.Fatalf("%d retries are recorded, want %d", len(retries), want)
+			}
+			if r := retries[0]; !r.At.Equal(start) || r.Error != "busy" || r.WaitSeconds < 0.5 || r.WaitSeconds > 1 {
+				t.Errorf("the first retry is recorded as %+v", r)
+			}
+			if last := retries[len(retries)-1]; time.Since(last.At) > time.Minute {
+				t.Errorf("the last retry is recorded at %s, it is %s", last.At, time.Now())
+			}
 		})
 	})
 	t.Run("a section waits closed for room at EC2, for as long as its verdict says and no longer", func(t *testing.T) {

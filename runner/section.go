@@ -153,7 +153,7 @@ func (r *run) openSection(sec *section) {
 		}
 		rec := journal.Record{State: journal.Started, Generation: n.rec.Generation + 1, Attempts: n.rec.Attempts + 1,
 			EverDone: n.rec.EverDone, Input: in, Seen: plan.Absent, BootID: r.BootID, StartedAt: time.Now()}
-		rec.Token = Token(r.Run, n.step.ID, rec.Generation)
+		rec.Token, rec.Retries = Token(r.Run, n.step.ID, rec.Generation), n.retries
 		n.began, n.fresh, n.resumed = time.Now(), false, false
 		var then func()
 		if i == len(members)-1 {
@@ -289,6 +289,7 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 				r.sectionFailed(sec, worst)
 				return
 			}
+			sec.open.noteRetry(worst, wait)
 			r.emit(sec.open, Retrying, withErr(worst), withWait(wait))
 			r.after(wait, func() {
 				if r.stopped {

@@ -196,6 +196,7 @@ func (r *run) newRecord(n *node, in json.RawMessage) journal.Record {
 	}
 	rec.State, rec.Error, rec.Hint, rec.Note, rec.Undo = journal.Started, "", "", "", ""
 	rec.BootID = r.BootID
+	rec.Retries = n.retries
 	rec.StartedAt, rec.EndedAt = n.began, time.Time{} // by this process: the time that a run lay idle is nobody's
 	return rec
 }
@@ -358,6 +359,7 @@ func (r *run) handleError(n *node, err error) {
 			r.fail(n, plan.Terminal(cmp.Or(v.Hint, timeoutHint), fmt.Errorf("gave up after %s and %d attempts: %w", time.Since(n.began).Round(time.Second), n.tries, err)))
 			return
 		}
+		n.noteRetry(err, wait)
 		r.emit(n, Retrying, withErr(err), withWait(wait))
 		r.retry(n, wait)
 	case plan.ActRedo:

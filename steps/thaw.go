@@ -22,11 +22,13 @@ type Thawed struct {
 	Held   bool          `json:"held"`
 	Frozen plan.Duration `json:"frozen"` // from the first freeze to the last thaw
 	Reason string        `json:"reason,omitempty"`
+	// ThawedAt is when the last file system was thawed; zero where nothing was, and in journals of earlier versions.
+	ThawedAt time.Time `json:"thawed_at,omitzero"`
 }
 
 // Facts are how long it was frozen.
 func (t Thawed) Facts() plan.Facts {
-	return plan.Facts{FrozenSeconds: time.Duration(t.Frozen).Seconds(), Remarks: remark(t.Reason)}
+	return plan.Facts{FrozenSeconds: time.Duration(t.Frozen).Seconds(), ThawedAt: t.ThawedAt, Remarks: remark(t.Reason)}
 }
 
 func (w *Env) thaw() plan.Funcs[ThawIn, Thawed] {
@@ -38,7 +40,7 @@ func (w *Env) thaw() plan.Funcs[ThawIn, Thawed] {
 			}
 			hold, lost, cleanupErr := win.close(ctx)
 			w.dropWindow(a)
-			out := Thawed{Held: hold.Unbroken, Frozen: plan.Duration(hold.Frozen), Reason: hold.Reason}
+			out := Thawed{Held: hold.Unbroken, Frozen: plan.Duration(hold.Frozen), Reason: hold.Reason, ThawedAt: win.thawedAt}
 			if cleanupErr != nil { // the snapshots are as good as before
 				out.Reason = cleanupErr.Error()
 				w.log().Error("closing the freeze", "section", a.Section, "error", cleanupErr)

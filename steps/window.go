@@ -17,11 +17,12 @@ import (
 // A window is a live freeze: what freeze, snapshot and thaw of one section share and what cannot be written down. The
 // steps of a section run one after the other, so that it needs no lock of its own.
 type window struct {
-	guard   Frozen
-	held    []heldHook
-	exclude []string // attached volumes that the one call leaves out
-	frozen  bool
-	taken   bool // snapshots were made
+	guard    Frozen
+	held     []heldHook
+	exclude  []string // attached volumes that the one call leaves out
+	frozen   bool
+	taken    bool // snapshots were made
+	thawedAt time.Time
 }
 
 // heldHook is a program that holds something from before the freeze until after the thaw.
@@ -62,6 +63,7 @@ func (win *window) close(ctx context.Context) (hold guard.Result, lost, cleanupE
 	if win.guard != nil {
 		var thawErr error
 		hold, thawErr = win.guard.Thaw(ctx)
+		win.thawedAt = time.Now().UTC()
 		cleanupErr = win.guard.Release() // where a thaw failed it goes on thawing, and says the same
 		if thawErr != nil {
 			lost = plan.NeedsOperator("thaw it: `snaptastic thaw --owned`", thawErr)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"snaptastic/ec2"
 	"snaptastic/journal"
 	"snaptastic/linux"
 	"snaptastic/plan"
@@ -47,6 +48,12 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 		return RunResult{}, err
 	}
 	meta, p := run.Meta(), run.Plan()
+	if e.client != nil {
+		e.client.OnCall(func(c ec2.Call) {
+			run.AddCall(journal.Call{At: c.Sent, Seconds: c.Took.Seconds(), Action: c.Action, Code: c.Code, Throttled: c.Throttled})
+		})
+		defer e.client.OnCall(nil)
+	}
 	live := serveStatus(store.Socket(meta.Run), meta, p, conf.Records)
 	defer live.close()
 	log := e.log.With("run", meta.Run, "operation", p.Operation, "snapshotter", p.Snapshotter)
@@ -99,6 +106,7 @@ func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal
 	if err != nil {
 		return conf, err
 	}
+	e.beginProcess(run, boot, act.rollback)
 	if act.rollback {
 		if err := startRollingBack(run, act.lanes); err != nil {
 			return conf, err
@@ -112,6 +120,21 @@ func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal
 		conf.Workers = cleanWorkers
 	}
 	return conf, nil
+}
+
+// beginProcess records that this process takes up a run that was begun before. A journal that cannot be written says so at the
+// first step.
+func (e *Engine) beginProcess(run *journal.Run, boot string, rollback bool) {
+	m := run.Meta()
+	if n := len(m.Processes); n == 1 && m.Processes[0].PID == os.Getpid() && m.Processes[0].BootID == boot && m.Processes[0].Ended.IsZero() && !rollback {
+		return // it made the run
+	}
+	m.AddProcess(e.process(boot, rollback))
+	_ = run.SetMeta(m)
+}
+
+func (e *Engine) process(boot string, rollback bool) journal.Process {
+	return journal.Process{PID: os.Getpid(), Version: e.Version, BootID: boot, Rollback: rollback, Began: time.Now()}
 }
 
 // failed: it can be resumed or rolled back.
@@ -156,6 +179,7 @@ func recordOutcome(run *journal.Run, res runner.Result, act action, took time.Du
 	m.ActiveSeconds, m.Kept = took.Round(time.Millisecond).Seconds(), res.Kept
 	m.Outcome = res.Outcome
 	m.Ended = time.Now()
+	m.EndProcess(m.Ended)
 	if len(res.Failures) > 0 && m.Error == "" {
 		m.Error = res.Failures[0].Err.Error()
 	}

@@ -110,7 +110,8 @@ func (e *Engine) beginRun(ctx context.Context, store *journal.Store, p *plan.Pla
 		return nil, err
 	}
 	now := time.Now()
-	m := journal.Meta{Run: journal.NewRunID(now), Version: e.Version, InstanceID: p.Instance, BootID: boot, Created: now, CloudConfig: e.recordCloudConfig(ctx)}
+	m := journal.Meta{Run: journal.NewRunID(now), Version: e.Version, InstanceID: p.Instance, BootID: boot, Created: now, CloudConfig: e.recordCloudConfig(ctx),
+		Processes: []journal.Process{e.process(boot, false)}}
 	return store.Begin(m, p)
 }
 
