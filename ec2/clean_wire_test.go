@@ -98,7 +98,7 @@ func TestTheAverageCPUIsCloudWatchs(t *testing.T) {
 		t.Errorf("%v %v %v", percent, known, err)
 	}
 	_, _, err = client.AverageCPU(t.Context(), "i-denied", time.Now(), 24*time.Hour)
-	if fault, ok := err.(*ec2.Fault); !ok || fault.Class != ec2.Denied || !strings.Contains(fault.Hint, "cloudwatch:GetMetricStatistics") {
+	if fault, ok := err.(*ec2.Fault); !ok || fault.Class != ec2.Denied || !strings.Contains(fault.Hint(), "cloudwatch:GetMetricStatistics") {
 		t.Errorf("denied: %v", err)
 	}
 }

@@ -173,7 +173,7 @@ func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
 		identity, err := c.metadata.Identity(ctx)
 		if err != nil {
 			fault := Classify("GetInstanceIdentityDocument", err).withDoing("determine the AWS region")
-			fault.Hint = "set the region in the settings file, with --region or in AWS_REGION"
+			fault.hint = "set the region in the settings file, with --region or in AWS_REGION"
 			return nil, fault
 		}
 		c.region = identity.Region

@@ -105,8 +105,8 @@ func TestARequestThatIsWrongFromTheStartIsNotSent(t *testing.T) {
 	_, err = client.VolumesByTag(t.Context(), nil)
 	wantFault(t, err, Invalid)
 	_, err = client.CreateSnapshots(t.Context(), CreateSnapshotsRequest{InstanceID: "i-1", ExcludeVolumes: make([]string, 41)})
-	if fault := wantFault(t, err, Limit); !strings.Contains(fault.Hint, `consistency = "volume"`) {
-		t.Errorf("%v; %s", err, fault.Hint)
+	if fault := wantFault(t, err, Limit); !strings.Contains(fault.hint, `consistency = "volume"`) {
+		t.Errorf("%v; %s", err, fault.hint)
 	}
 	if len(cloud.seen("")) != 0 {
 		t.Errorf("sent %v", cloud.seen(""))
@@ -326,8 +326,8 @@ func TestDryRunTellsAllowedFromDenied(t *testing.T) {
 		}
 		cloud := always(errorAnswer(403, "UnauthorizedOperation", ""))
 		fault := wantFault(t, cloud.client(t).DryRun(t.Context(), action, DryRunRequest{}), Denied)
-		if !strings.Contains(fault.Hint, "ec2:"+action) {
-			t.Errorf("%s: %s", action, fault.Hint)
+		if !strings.Contains(fault.hint, "ec2:"+action) {
+			t.Errorf("%s: %s", action, fault.hint)
 		}
 		if form := cloud.seen("")[0].Form; form.Get("DryRun") != "true" || form.Get("Action") != action {
 			t.Errorf("%s asked for %v", action, form)

@@ -30,7 +30,7 @@ func (c *Client) AverageCPU(ctx context.Context, instanceID string, until time.T
 	if err != nil {
 		fault := retryer.fault(ctx, err).withDoing(doing)
 		if strings.HasPrefix(fault.Code, "AccessDenied") || fault.Code == "UnauthorizedOperation" {
-			fault.Hint = "allow cloudwatch:GetMetricStatistics in the IAM policy of the credentials in use"
+			fault.hint = "allow cloudwatch:GetMetricStatistics in the IAM policy of the credentials in use"
 		}
 		return 0, false, fault
 	}

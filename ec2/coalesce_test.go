@@ -178,8 +178,8 @@ func TestAFailedSharedDescribeFailsEachCallerWithItsOwnMessage(t *testing.T) {
 			lanes.Go(func() {
 				_, err := client.Volume(t.Context(), id)
 				fault := wantFault(t, err, Denied)
-				if !strings.HasPrefix(err.Error(), "cannot describe "+id+":") || !strings.Contains(fault.Hint, "ec2:DescribeVolumes") {
-					t.Errorf("%v; %s", err, fault.Hint)
+				if !strings.HasPrefix(err.Error(), "cannot describe "+id+":") || !strings.Contains(fault.hint, "ec2:DescribeVolumes") {
+					t.Errorf("%v; %s", err, fault.hint)
 				}
 			})
 		}

@@ -137,8 +137,8 @@ var hints = map[string]string{
 
 var deniedAction = regexp.MustCompile(`perform: ([a-z0-9-]+:[A-Za-z]+)`)
 
-// hint returns what to do about a fault whose code and class are set.
-func hint(fault *Fault) string {
+// hintFor returns what to do about a fault whose code and class are set.
+func hintFor(fault *Fault) string {
 	if text, ok := hints[fault.Code]; ok {
 		return text
 	}

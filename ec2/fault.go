@@ -67,10 +67,10 @@ type Fault struct {
 	Message    string        // what went wrong, in a sentence
 	RequestID  string        // EC2's, for a support case
 	Class      Class         // what may be done about it
-	Hint       string        // what to do about it; empty when there is nothing but trying again
 	RetryAfter time.Duration // how long to leave EC2 alone before asking again; 0 when asking again is no use
 	Late       bool          // a machine that has just booted may be told so: asked again in a while, it may go well
 	repeated   bool          // an attempt before may have had its effect
+	hint       string
 	cause      error
 }
 
@@ -83,6 +83,9 @@ func (f *Fault) Error() string {
 }
 
 func (f *Fault) Unwrap() error { return f.cause }
+
+// Hint says what to do about it; empty when there is nothing but trying again.
+func (f *Fault) Hint() string { return f.hint }
 
 // withDoing returns a copy with another purpose: a merged call failed, and each caller wants its own message.
 func (f *Fault) withDoing(doing string) *Fault {
@@ -149,14 +152,14 @@ func classifyCredentials(fault *Fault, missing *credentialsError) {
 		return
 	}
 	fault.Class, fault.Late = Denied, missing.late
-	fault.Hint = "attach a role to the instance, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+	fault.hint = "attach a role to the instance, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 	if !missing.late {
 		return
 	}
 	switch {
 	case missing.failure != nil || errors.Is(missing.err, context.DeadlineExceeded):
 		fault.Class, fault.Message = Transient, "no usable AWS credentials: the metadata service does not answer"
-		fault.Hint = metadataHint
+		fault.hint = metadataHint
 	case missing.status == http.StatusNotFound && !missing.token:
 		fault.Message = "no usable AWS credentials: the instance has no role"
 	case missing.status >= 300:
@@ -182,7 +185,7 @@ func classifyAnswer(fault *Fault, code, message string) {
 		fault.Class = Ambiguous
 	}
 	fault.Late = isLateCode(code)
-	fault.Hint = hint(fault)
+	fault.hint = hintFor(fault)
 }
 
 // classifyCanceled classifies the end of the context. A request that was already sent may have taken effect.
@@ -210,14 +213,14 @@ func classifyUnreadable(fault *Fault, answer *smithyhttp.ResponseError) {
 	case status >= 300:
 		fault.Class = Invalid
 		fault.Message = fmt.Sprintf("the endpoint answered HTTP %d, which is not an EC2 response", status)
-		fault.Hint = endpointHint
+		fault.hint = endpointHint
 	default:
 		fault.Class = Transient
 		fault.Message = "the answer cannot be read: " + rootCause(answer)
 		if torn {
 			fault.Message = "the answer is truncated or not from EC2"
 		}
-		fault.Hint = endpointHint
+		fault.hint = endpointHint
 	}
 	if sentOnce[fault.Op] && fault.Class == Transient {
 		fault.Class = Ambiguous
@@ -233,17 +236,17 @@ func classifyConnection(fault *Fault, err error) {
 	switch {
 	case isUntrusted(err):
 		fault.Class, fault.Late = Invalid, true // the clock may not be set yet
-		fault.Hint = "check the endpoint URL, the machine's clock and its CA certificates"
+		fault.hint = "check the endpoint URL, the machine's clock and its CA certificates"
 	case isUnexpectedResponse(err):
 		fault.Class = Transient
-		fault.Hint = endpointHint
+		fault.hint = endpointHint
 		if sentOnce[fault.Op] {
 			fault.Class = Ambiguous
 		}
 	case isUnsent(err):
 		fault.Class = Transient
 		fault.Message = "the endpoint cannot be reached: " + fault.Message
-		fault.Hint = "check the region, the endpoint URL and the network path (security group, NAT gateway or VPC endpoint)"
+		fault.hint = "check the region, the endpoint URL and the network path (security group, NAT gateway or VPC endpoint)"
 	case (sending || reading) && sentOnce[fault.Op]:
 		fault.Class = Ambiguous
 		fault.Message = "no response (" + fault.Message + "); the request may have taken effect"

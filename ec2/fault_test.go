@@ -70,8 +70,8 @@ func TestEachErrorCodeHasItsClassAndItsHint(t *testing.T) {
 				if fault.Code != strings.TrimPrefix(test.code, "Client.") || fault.RequestID != "req-1" || fault.Op != test.op {
 					t.Errorf("code %q, request %q, op %q", fault.Code, fault.RequestID, fault.Op)
 				}
-				if !strings.Contains(fault.Hint, test.hint) || test.hint == "" && fault.Hint != "" {
-					t.Errorf("hint %q lacks %q", fault.Hint, test.hint)
+				if !strings.Contains(fault.hint, test.hint) || test.hint == "" && fault.hint != "" {
+					t.Errorf("hint %q lacks %q", fault.hint, test.hint)
 				}
 				if strings.Contains(fault.Error(), "Encoded") {
 					t.Errorf("the encoded message is of no use to a reader: %v", fault)
@@ -174,8 +174,8 @@ func TestMissingCredentialsAreReportedAtOnce(t *testing.T) {
 	client := nobody.client(t, func(cfg *Config) { cfg.Credentials = Credentials{} })
 	_, err := client.AttachedVolumes(t.Context(), "i-1")
 	fault := wantFault(t, err, Denied)
-	if !strings.Contains(fault.Message, "no usable AWS credentials") || !strings.Contains(fault.Hint, "attach a role") {
-		t.Errorf("says %q, advises %q", fault.Message, fault.Hint)
+	if !strings.Contains(fault.Message, "no usable AWS credentials") || !strings.Contains(fault.hint, "attach a role") {
+		t.Errorf("says %q, advises %q", fault.Message, fault.hint)
 	}
 	if len(nobody.seen("DescribeVolumes")) != 0 {
 		t.Error("a request was sent without credentials")

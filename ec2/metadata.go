@@ -154,13 +154,13 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, request func(conte
 	case status == http.StatusNotFound && token: // says nothing of the entry
 		fault.Class = Transient
 		fault.Message = fmt.Sprintf("the metadata service at %s has no session tokens (HTTP 404)", m.url)
-		fault.Hint = metadataHint
+		fault.hint = metadataHint
 	case status == http.StatusNotFound:
 		fault.Class, fault.Message = NotFound, "the metadata service has no such path"
 	case status == http.StatusForbidden || status == http.StatusUnauthorized || status == http.StatusMethodNotAllowed:
 		fault.Class = Denied
 		fault.Message = fmt.Sprintf("the metadata service at %s denies access (HTTP %d)", m.url, status)
-		fault.Hint = "enable it for the instance: aws ec2 modify-instance-metadata-options --http-endpoint enabled"
+		fault.hint = "enable it for the instance: aws ec2 modify-instance-metadata-options --http-endpoint enabled"
 	case status >= 300:
 		fault.Class = Transient
 		fault.Message = fmt.Sprintf("the metadata service at %s answers HTTP %d", m.url, status)
@@ -171,11 +171,11 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, request func(conte
 		}
 		why := strings.TrimPrefix(rootCause(failure), m.url+": ") // it names the address itself
 		fault.Message = fmt.Sprintf("the metadata service at %s does not answer: %s", m.url, why)
-		fault.Hint = metadataHint
+		fault.hint = metadataHint
 	case status == 0 && strings.Contains(err.Error(), "AWS_EC2_METADATA_DISABLED"):
 		fault.Class, fault.Late = Denied, false
 		fault.Message = "AWS_EC2_METADATA_DISABLED disables the metadata service"
-		fault.Hint = "unset it: the instance id comes from instance metadata"
+		fault.hint = "unset it: the instance id comes from instance metadata"
 	default:
 		fault.Class = Invalid
 		fault.Message = fmt.Sprintf("the answer of %s cannot be read: %s", m.url, rootCause(err))

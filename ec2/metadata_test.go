@@ -149,8 +149,8 @@ func TestAbsentMetadataIsReportedWithinTwoSeconds(t *testing.T) {
 			if took > most*3/2 {
 				t.Errorf("took %s, where two seconds took %s", took, most)
 			}
-			if !strings.Contains(err.Error(), "the metadata service at http://"+address+" does not answer") || !strings.Contains(fault.Hint, "check that metadata is enabled") {
-				t.Errorf("%v; %s", err, fault.Hint)
+			if !strings.Contains(err.Error(), "the metadata service at http://"+address+" does not answer") || !strings.Contains(fault.hint, "check that metadata is enabled") {
+				t.Errorf("%v; %s", err, fault.hint)
 			}
 		})
 	}
@@ -185,7 +185,7 @@ func TestTheRegionComesFromMetadataByDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = client.AttachedVolumes(t.Context(), "i-1")
-	if fault := wantFault(t, err, Transient); !strings.Contains(fault.Hint, "AWS_REGION") {
-		t.Errorf("%v; %s", err, fault.Hint)
+	if fault := wantFault(t, err, Transient); !strings.Contains(fault.hint, "AWS_REGION") {
+		t.Errorf("%v; %s", err, fault.hint)
 	}
 }

@@ -117,13 +117,13 @@ func (t *retryer) fault(ctx context.Context, err error) *Fault {
 	fault := Classify(t.op, err)
 	fault.repeated = t.uncertain
 	if _, ok := errors.AsType[*credentialsError](err); ok && ctx.Err() != nil {
-		fault.Class, fault.Hint = Canceled, ""
+		fault.Class, fault.hint = Canceled, ""
 	}
 	if ctx.Err() == nil || fault.Class != Canceled || t.last == nil || isCanceled(t.last) {
 		return fault
 	}
 	last := Classify(t.op, t.last)
 	fault.Message = fmt.Sprintf("%s after %d attempts, the last one answered: %s", fault.Message, t.attempts, last.Message)
-	fault.Code, fault.Hint = last.Code, last.Hint
+	fault.Code, fault.hint = last.Code, last.hint
 	return fault
 }

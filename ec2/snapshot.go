@@ -157,7 +157,7 @@ func (c *Client) CreateSnapshots(ctx context.Context, r CreateSnapshotsRequest) 
 	if len(r.ExcludeVolumes) > maxExcludedVolumes {
 		return nil, &Fault{Op: "CreateSnapshots", Doing: doing, Class: Limit,
 			Message: fmt.Sprintf("%d attached volumes would have to be excluded, and EC2 can exclude at most %d", len(r.ExcludeVolumes), maxExcludedVolumes),
-			Hint:    `set consistency = "volume" in the settings, so that each volume is frozen and snapshotted separately`}
+			hint:    `set consistency = "volume" in the settings, so that each volume is frozen and snapshotted separately`}
 	}
 	out, err := call(ctx, c, "CreateSnapshots", doing, (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
 		InstanceSpecification: &types.InstanceSpecification{

@@ -20,7 +20,7 @@ func (c *Client) WaitVolume(ctx context.Context, id string, done func(Volume) (b
 			}
 			return ""
 		},
-		lost: Fault{Code: "InvalidVolume.NotFound", Hint: "this happens to encrypted volumes if the KMS key cannot be used: " +
+		lost: Fault{Code: "InvalidVolume.NotFound", hint: "this happens to encrypted volumes if the KMS key cannot be used: " +
 			"check that the key is enabled and that the role may use it (kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext)"},
 	})
 }
@@ -39,7 +39,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, done func(Snapshot
 			}
 			return "the snapshot failed; EC2 does not say why"
 		},
-		lost: Fault{Code: "InvalidSnapshot.NotFound", Hint: "it was deleted, or belongs to another account"},
+		lost: Fault{Code: "InvalidSnapshot.NotFound", hint: "it was deleted, or belongs to another account"},
 	})
 }
 
@@ -87,7 +87,7 @@ func await[T any](ctx context.Context, p *poller[T], watch watch[T]) (last T, er
 			return last, err
 		}
 		if why := watch.broken(last); why != "" {
-			return last, &Fault{Op: watch.op, Doing: doing, Class: Invalid, Message: why, Hint: watch.lost.Hint}
+			return last, &Fault{Op: watch.op, Doing: doing, Class: Invalid, Message: why, hint: watch.lost.hint}
 		}
 	}
 }

@@ -127,8 +127,8 @@ func TestAVolumeInErrorEndsTheWait(t *testing.T) {
 		lanes.Go(func() {
 			volume, err := client.WaitVolume(t.Context(), "vol-0", available, nil)
 			fault := wantFault(t, err, Invalid)
-			if volume.State != "error" || !strings.Contains(fault.Hint, "KMS") {
-				t.Errorf("%+v: %v; %s", volume, err, fault.Hint)
+			if volume.State != "error" || !strings.Contains(fault.hint, "KMS") {
+				t.Errorf("%+v: %v; %s", volume, err, fault.hint)
 			}
 		})
 		lanes.Go(func() {
@@ -186,8 +186,8 @@ func TestNotFoundIsToleratedForTheSettleWindowOnly(t *testing.T) {
 					return
 				}
 				fault := wantFault(t, err, test.class)
-				if !strings.Contains(err.Error(), test.message) || !strings.Contains(fault.Hint, "KMS key") {
-					t.Errorf("%v; %s", err, fault.Hint)
+				if !strings.Contains(err.Error(), test.message) || !strings.Contains(fault.hint, "KMS key") {
+					t.Errorf("%v; %s", err, fault.hint)
 				}
 				if took := time.Since(begun); took < 30*time.Second || took > 40*time.Second {
 					t.Errorf("gave up after %s, want the settle window of 30 s", took)

@@ -259,7 +259,6 @@ type ActionError struct {
 	Action Action
 	After  time.Duration // ActRetry, ActRestart: not before
 	Within time.Duration // ActRestart: again and again for so long, counted from the first opening; 0: a few times
-	Hint   string        // what the operator can do
 	// Unchanged: the try is known to have changed nothing, so that its intent
 	// is no sign of an effect.
 	Unchanged bool
@@ -284,23 +283,23 @@ func RestartSection(after time.Duration, err error) error {
 // Redo asks to undo the step that this one's Redoes names and to do it anew: what it made is of no use. hint is for when that
 // does not help either.
 func Redo(hint string, err error) error {
-	return &ActionError{Action: ActRedo, Hint: hint, Err: err}
+	return &ActionError{Action: ActRedo, Err: WithHint(hint, err)}
 }
 
 // Terminal fails the lane; hint says what to do.
 func Terminal(hint string, err error) error {
-	return &ActionError{Action: ActTerminal, Hint: hint, Err: err}
+	return &ActionError{Action: ActTerminal, Err: WithHint(hint, err)}
 }
 
 // Refused fails the lane like Terminal, and vouches that the try has changed
 // nothing.
 func Refused(hint string, err error) error {
-	return &ActionError{Action: ActTerminal, Hint: hint, Unchanged: true, Err: err}
+	return &ActionError{Action: ActTerminal, Unchanged: true, Err: WithHint(hint, err)}
 }
 
 // NeedsOperator stops until a person decided.
 func NeedsOperator(hint string, err error) error {
-	return &ActionError{Action: ActOperator, Hint: hint, Err: err}
+	return &ActionError{Action: ActOperator, Err: WithHint(hint, err)}
 }
 
 // Skip leaves the step's lane alone without failing the run.
@@ -311,7 +310,7 @@ func Keep(remains string, reason error) error {
 	return &ActionError{Action: ActSkip, Remains: remains, Err: reason}
 }
 
-// ActionOf finds the verdict in err; an error without one is terminal.
+// ActionOf finds what err asks for; an error that asks for nothing is terminal.
 func ActionOf(err error) *ActionError {
 	if v, ok := errors.AsType[*ActionError](err); ok {
 		found := *v

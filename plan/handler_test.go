@@ -114,7 +114,7 @@ func TestWhatAnotherVersionRecordedIsRefusedByWhoeverReadsIt(t *testing.T) {
 		"undo an output": func() error { return h.Undo(t.Context(), a, nil, []byte(`[1]`)) },
 	} {
 		err := f()
-		if v := ActionOf(err); err == nil || v.Action != ActTerminal || !strings.Contains(v.Hint, "abandon") || !strings.Contains(err.Error(), "make:a") {
+		if v := ActionOf(err); err == nil || v.Action != ActTerminal || !strings.Contains(HintOf(err), "abandon") || !strings.Contains(err.Error(), "make:a") {
 			t.Errorf("%s: %v (%+v)", name, err, v)
 		}
 	}
@@ -185,24 +185,25 @@ func TestAVerdictIsFoundWhereverItIsWrapped(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
 		want ActionError
+		hint string
 	}{
-		"none":           {cause, ActionError{Action: ActTerminal}},
-		"retry":          {Retry(time.Second, cause), ActionError{Action: ActRetry, After: time.Second}},
-		"restart":        {RestartSection(time.Minute, cause), ActionError{Action: ActRestart, After: time.Minute}},
-		"redo":           {Redo("wait", cause), ActionError{Action: ActRedo, Hint: "wait"}},
-		"terminal":       {Terminal("stop it", cause), ActionError{Action: ActTerminal, Hint: "stop it"}},
-		"refused":        {Refused("stop it", cause), ActionError{Action: ActTerminal, Hint: "stop it", Unchanged: true}},
-		"needs operator": {NeedsOperator("look", cause), ActionError{Action: ActOperator, Hint: "look"}},
-		"skip":           {Skip(cause), ActionError{Action: ActSkip}},
-		"keep":           {Keep("vol-1", cause), ActionError{Action: ActSkip, Remains: "vol-1"}},
+		"none":           {cause, ActionError{Action: ActTerminal}, ""},
+		"retry":          {Retry(time.Second, cause), ActionError{Action: ActRetry, After: time.Second}, ""},
+		"restart":        {RestartSection(time.Minute, cause), ActionError{Action: ActRestart, After: time.Minute}, ""},
+		"redo":           {Redo("wait", cause), ActionError{Action: ActRedo}, "wait"},
+		"terminal":       {Terminal("stop it", cause), ActionError{Action: ActTerminal}, "stop it"},
+		"refused":        {Refused("stop it", cause), ActionError{Action: ActTerminal, Unchanged: true}, "stop it"},
+		"needs operator": {NeedsOperator("look", cause), ActionError{Action: ActOperator}, "look"},
+		"skip":           {Skip(cause), ActionError{Action: ActSkip}, ""},
+		"keep":           {Keep("vol-1", cause), ActionError{Action: ActSkip, Remains: "vol-1"}, ""},
 	} {
 		for _, err := range []error{c.err, fmt.Errorf("cannot mount: %w", c.err)} {
 			got := *ActionOf(err)
 			if got.Err != err || !errors.Is(got.Err, cause) || got.Error() != err.Error() {
 				t.Errorf("%s: the verdict is about %v", name, got.Err)
 			}
-			if got.Err = nil; got != c.want {
-				t.Errorf("%s: %+v, want %+v", name, got, c.want)
+			if got.Err = nil; got != c.want || HintOf(err) != c.hint {
+				t.Errorf("%s: %+v with hint %q, want %+v with %q", name, got, HintOf(err), c.want, c.hint)
 			}
 		}
 	}

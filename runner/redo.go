@@ -21,7 +21,7 @@ func (r *run) redo(n *node, err error) {
 	v := plan.ActionOf(err)
 	first := r.graph.byID[n.step.Redoes]
 	if first == nil || !r.mayRedo(first, n) {
-		r.fail(n, plan.Terminal(v.Hint, err))
+		r.fail(n, plan.Terminal("", err))
 		return
 	}
 	first.redos++
@@ -43,9 +43,9 @@ func (r *run) redo(n *node, err error) {
 			n.phase = waiting
 			r.graph.inFlight--
 		case undone != nil:
-			r.fail(n, plan.Terminal(v.Hint, errors.Join(err, undone)))
+			r.fail(n, plan.Terminal("", errors.Join(err, undone)))
 		case !again:
-			r.fail(n, plan.Terminal(v.Hint, err))
+			r.fail(n, plan.Terminal("", err))
 		default:
 			r.restartFrom(first, n, max(v.After, r.backoff(first.redos)))
 		}

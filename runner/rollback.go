@@ -187,7 +187,7 @@ func (b *rollback) afterUndo(n *node, adopted bool, err error) {
 		n.phase = waiting
 		return
 	default:
-		rec.Error, rec.Hint = fmt.Sprintf("cannot undo: %v", err), v.Hint
+		rec.Error, rec.Hint = fmt.Sprintf("cannot undo: %v", err), plan.HintOf(err)
 		b.record(n, rec, nil)
 		b.emit(n, Failing, withErr(err))
 		b.note(n, fmt.Errorf("cannot undo %s: %w", n.step.ID, err))

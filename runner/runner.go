@@ -99,8 +99,7 @@ func (c Config) withDefaults() Config {
 type Failure struct {
 	Step          plan.StepID
 	Lane          string
-	Err           error
-	Hint          string
+	Err           error // its hint says what to do about it
 	NeedsOperator bool
 }
 

@@ -219,7 +219,7 @@ func TestAnUnrepeatableHookAsksTheOperatorAfterACrashInsideIt(t *testing.T) {
 	}
 	b := newCrashed(t)
 	res, _ := b.do(false, 0)
-	if len(res.Failures) != 1 || !res.Failures[0].NeedsOperator || !strings.Contains(res.Failures[0].Hint, "--assume-done h") {
+	if len(res.Failures) != 1 || !res.Failures[0].NeedsOperator || !strings.Contains(plan.HintOf(res.Failures[0].Err), "--assume-done h") {
 		t.Fatalf("got %+v", res)
 	}
 	if b.w.times("h:do") != 0 {

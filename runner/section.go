@@ -271,7 +271,7 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 		}
 		return func() {
 			if undo != nil {
-				r.sectionFailed(sec, plan.Terminal(v.Hint, errors.Join(worst, undo)))
+				r.sectionFailed(sec, plan.Terminal("", errors.Join(worst, undo)))
 				return
 			}
 			if slices.ContainsFunc(results[closing:], func(res memberResult) bool {
@@ -333,11 +333,10 @@ func (r *run) sectionFailed(sec *section, err error) {
 			culprit = n // the first one that failed
 		}
 	}
-	v := plan.ActionOf(err)
 	for _, n := range members {
 		rec := n.rec
 		if n == culprit {
-			rec.State, rec.Error, rec.Hint = journal.Failed, err.Error(), v.Hint
+			rec.State, rec.Error, rec.Hint = journal.Failed, err.Error(), plan.HintOf(err)
 		} else if rec.State != journal.Started || rec.Undo == journal.Undone {
 			rec.State = journal.Skipped
 			rec.Note = fmt.Sprintf("%s did not succeed", culprit.step.ID)

@@ -336,8 +336,7 @@ func contextEnded(err error) bool {
 // timedOut tells a step's own time-out from the end of the run.
 func timedOut(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errTimeout) {
-		v := plan.ActionOf(err)
-		return plan.Terminal(cmp.Or(v.Hint, timeoutHint), fmt.Errorf("the step timed out: %w", err))
+		return plan.Terminal(cmp.Or(plan.HintOf(err), timeoutHint), fmt.Errorf("the step timed out: %w", err))
 	}
 	return err
 }
@@ -356,7 +355,7 @@ func (r *run) handleError(n *node, err error) {
 	case plan.ActRetry, plan.ActRestart:
 		wait := max(v.After, r.backoff(n.tries))
 		if time.Since(n.began)+wait > r.timeout(n) {
-			r.fail(n, plan.Terminal(cmp.Or(v.Hint, timeoutHint), fmt.Errorf("gave up after %s and %d attempts: %w", time.Since(n.began).Round(time.Second), n.tries, err)))
+			r.fail(n, plan.Terminal(cmp.Or(plan.HintOf(err), timeoutHint), fmt.Errorf("gave up after %s and %d attempts: %w", time.Since(n.began).Round(time.Second), n.tries, err)))
 			return
 		}
 		n.noteRetry(err, wait)
@@ -398,7 +397,7 @@ func (r *run) fail(n *node, err error) {
 	if v.Unchanged && !rec.EverDone && n.atomic == nil {
 		rec.Token, rec.Seen, rec.Before, rec.Input = "", "", nil, nil // its intent came to nothing
 	}
-	rec.State, rec.Error, rec.Hint, rec.EndedAt = journal.Failed, err.Error(), v.Hint, time.Now()
+	rec.State, rec.Error, rec.Hint, rec.EndedAt = journal.Failed, err.Error(), plan.HintOf(err), time.Now()
 	if rec.StartedAt.IsZero() {
 		rec.StartedAt = n.began
 	}
@@ -412,9 +411,7 @@ func (r *run) note(n *node, err error) {
 	if n.step.Tolerated {
 		return
 	}
-	v := plan.ActionOf(err)
-	r.failures = append(r.failures, Failure{Step: n.step.ID, Lane: n.step.Lane, Err: err, Hint: v.Hint,
-		NeedsOperator: v.Action == plan.ActOperator})
+	r.failures = append(r.failures, Failure{Step: n.step.ID, Lane: n.step.Lane, Err: err, NeedsOperator: plan.ActionOf(err).Action == plan.ActOperator})
 }
 
 func (r *run) uncertain(n *node) {
@@ -422,7 +419,7 @@ func (r *run) uncertain(n *node) {
 		fmt.Sprintf("check whether it took effect. If not, run `snaptastic resume %s --redo %s`; if it did, run `snaptastic resume %s --assume-done %s`", r.Run, n.step.ID, r.Run, n.step.ID),
 		fmt.Errorf("the run was interrupted during %s, which must not be repeated", n.step.ID))
 	rec := n.rec
-	rec.State, rec.Error, rec.Hint = journal.Uncertain, err.Error(), plan.ActionOf(err).Hint
+	rec.State, rec.Error, rec.Hint = journal.Uncertain, err.Error(), plan.HintOf(err)
 	r.record(n, rec, nil)
 	r.emit(n, Failing, withErr(err))
 	r.note(n, err)

@@ -341,7 +341,7 @@ func TestABusyMountNamesItsHolderAndStays(t *testing.T) {
 	defer open.Close()
 	in := UnmountIn{VolumeRef: VolumeRef{Found: plan.Literal(b.found("unmount", "/dev/sdf", "a"))}, MountPoint: m.MountPoint, Device: "/dev/sdf"}
 	_, err = b.env.unmount().Do(t.Context(), b.attempt("unmount"), in)
-	if v := plan.ActionOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "open") {
+	if v := plan.ActionOf(err); v.Action != plan.ActTerminal || plan.HintOf(err) == "" || !strings.Contains(err.Error(), "open") {
 		t.Errorf("unmounting a busy mount: %v (%+v)", err, v)
 	}
 	detach := DetachIn{VolumeRef: in.VolumeRef, MountPoint: m.MountPoint, Device: "/dev/sdf"}
@@ -394,7 +394,7 @@ func TestRisksAreRefusedBeforeAnythingIsFrozen(t *testing.T) {
 		return []linux.FreezeRisk{{Path: "/var/lib/snaptastic", What: "it holds the journal"}}
 	}}}
 	_, err := w.sync().Do(t.Context(), attempt("sync"), SyncIn{MountPoint: "/mnt/a", Others: []string{"/mnt/b"}, Programs: []string{"/opt/hook", "sh"}})
-	if v := plan.ActionOf(err); v.Action != plan.ActTerminal || v.Hint == "" || !strings.Contains(err.Error(), "cannot freeze /mnt/a: it holds the journal (/var/lib/snaptastic)") {
+	if v := plan.ActionOf(err); v.Action != plan.ActTerminal || plan.HintOf(err) == "" || !strings.Contains(err.Error(), "cannot freeze /mnt/a: it holds the journal (/var/lib/snaptastic)") {
 		t.Errorf("%v", err)
 	}
 	for _, want := range []string{"/var/lib/snaptastic", "/mnt/b", "/opt/hook"} {

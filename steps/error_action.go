@@ -26,21 +26,20 @@ func errorAction(err error) error {
 	}
 	switch fault.Class {
 	case ec2.Throttled, ec2.Transient, ec2.SettleLater, ec2.Ambiguous, ec2.RateExceeded:
-		return &plan.ActionError{Action: plan.ActRetry, After: fault.RetryAfter, Hint: fault.Hint, Err: err}
+		return plan.Retry(fault.RetryAfter, err)
 	case ec2.Canceled:
 		return err
 	}
-	return plan.Terminal(fault.Hint, err)
+	return plan.Terminal("", err)
 }
 
 // eventualErrorAction is verdict for a call on something that EC2 made a moment ago and may not show everywhere yet.
 func eventualErrorAction(err error) error {
 	if fault, ok := asFault(err); ok && fault.Class == ec2.NotFound {
-		hint := fault.Hint
-		if hint == "" {
-			hint = "this happens to encrypted volumes if the KMS key cannot be used: check the key and the role's permissions on it"
+		if plan.HintOf(err) == "" {
+			err = plan.WithHint("this happens to encrypted volumes if the KMS key cannot be used: check the key and the role's permissions on it", err)
 		}
-		return &plan.ActionError{Action: plan.ActRetry, After: fault.RetryAfter, Hint: hint, Err: err}
+		return plan.Retry(fault.RetryAfter, err)
 	}
 	return errorAction(err)
 }
@@ -51,21 +50,18 @@ func sectionErrorAction(err error) error {
 	if !ok {
 		return err
 	}
-	restart := func(after time.Duration) error {
-		return &plan.ActionError{Action: plan.ActRestart, After: after, Hint: fault.Hint, Err: err}
-	}
 	switch fault.Class {
 	case ec2.RateExceeded:
-		return &plan.ActionError{Action: plan.ActRestart, After: max(fault.RetryAfter, snapshotInterval), Within: snapshotRetryTimeout, Hint: fault.Hint, Err: err}
+		return &plan.ActionError{Action: plan.ActRestart, After: max(fault.RetryAfter, snapshotInterval), Within: snapshotRetryTimeout, Err: err}
 	case ec2.Throttled, ec2.Transient, ec2.SettleLater:
-		return restart(fault.RetryAfter)
+		return plan.RestartSection(fault.RetryAfter, err)
 	case ec2.Ambiguous:
 		// Snapshots of it may exist, and count against the rate.
-		return restart(snapshotInterval)
+		return plan.RestartSection(snapshotInterval, err)
 	case ec2.Canceled:
 		return err
 	}
-	return plan.Terminal(fault.Hint, err)
+	return plan.Terminal("", err)
 }
 
 // asFault finds EC2's fault in an error on which no verdict was passed yet.

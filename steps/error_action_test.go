@@ -27,11 +27,11 @@ func TestWhatEC2AnswersDecidesWhatTheRunnerDoes(t *testing.T) {
 		{ec2.Invalid, plan.ActTerminal, plan.ActTerminal, plan.ActTerminal},
 	}
 	for _, c := range cases {
-		fault := fmt.Errorf("wrapped: %w", &ec2.Fault{Class: c.class, Hint: "do this", RetryAfter: 3 * time.Second})
+		fault := fmt.Errorf("wrapped: %w", plan.WithHint("do this", &ec2.Fault{Class: c.class, RetryAfter: 3 * time.Second}))
 		for name, got := range map[string]*plan.ActionError{"verdict": plan.ActionOf(errorAction(fault)), "settling": plan.ActionOf(eventualErrorAction(fault)), "section": plan.ActionOf(sectionErrorAction(fault))} {
 			want := map[string]plan.Action{"verdict": c.anywhere, "settling": c.fresh, "section": c.section}[name]
-			if got.Action != want || got.Hint != "do this" || !errors.Is(got, errors.Unwrap(fault)) {
-				t.Errorf("%s of %s: %s, hint %q; want %s", name, c.class, got.Action, got.Hint, want)
+			if got.Action != want || plan.HintOf(got) != "do this" || !errors.Is(got, errors.Unwrap(fault)) {
+				t.Errorf("%s of %s: %s, hint %q; want %s", name, c.class, got.Action, plan.HintOf(got), want)
 			}
 			if pauses := got.Action == plan.ActRetry || got.Action == plan.ActRestart; pauses && got.After < 3*time.Second {
 				t.Errorf("%s of %s waits %s only", name, c.class, got.After)

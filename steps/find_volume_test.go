@@ -95,7 +95,7 @@ func TestWhatIsFoundUnderADeviceName(t *testing.T) {
 			if v.Action != c.action {
 				t.Errorf("verdict %s, want %s", v.Action, c.action)
 			}
-			if v.Action == plan.ActTerminal && v.Hint == "" {
+			if v.Action == plan.ActTerminal && plan.HintOf(err) == "" {
 				t.Error("the error does not say what to do")
 			}
 		})

@@ -47,7 +47,7 @@ func (w *Env) awaitAvailable(ctx context.Context, id string, progress func(ec2.V
 		return false, nil
 	}, progress)
 	if fault, ok := asFault(err); ok && (fault.Class == ec2.NotFound || now.State == "error") {
-		return now, plan.Redo(cmp.Or(fault.Hint, failedCreateHint), err)
+		return now, plan.Redo(cmp.Or(plan.HintOf(err), failedCreateHint), err)
 	}
 	return now, errorAction(err)
 }

@@ -82,15 +82,14 @@ func (w *Env) rechoose(ctx context.Context, in WaitSnapshotIn, was Choice, probl
 
 // withStartOverHint adds to an error's hint what helps when resuming cannot: its lanes keep to what was chosen for all.
 func withStartOverHint(err error) error {
-	v := plan.ActionOf(err)
-	if v.Action != plan.ActTerminal {
+	if plan.ActionOf(err).Action != plan.ActTerminal {
 		return err
 	}
 	const again = "run `snaptastic abandon` on this run, then run mount again: it adopts mounted volumes (a rollback would unmount them)"
-	if v.Hint == "" {
-		return plan.Terminal(again, err)
+	if hint := plan.HintOf(err); hint != "" {
+		return plan.Terminal(hint+"; "+again, err)
 	}
-	return plan.Terminal(v.Hint+"; "+again, err)
+	return plan.Terminal(again, err)
 }
 
 // choice is this lane's, and whether there is something to wait for. A lane's problem is raised here, so that it fails

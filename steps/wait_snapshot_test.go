@@ -31,7 +31,7 @@ func (c *snapshotCloud) EachSnapshot(_ context.Context, _ ec2.SnapshotQuery, vis
 func (c *snapshotCloud) WaitSnapshot(_ context.Context, id string, _ func(ec2.Snapshot) (bool, error), _ func(ec2.Snapshot)) (ec2.Snapshot, error) {
 	c.waits = append(c.waits, id)
 	if c.failed {
-		return ec2.Snapshot{}, &ec2.Fault{Class: ec2.Invalid, Message: "the snapshot failed", Hint: "see why"}
+		return ec2.Snapshot{}, plan.WithHint("see why", &ec2.Fault{Class: ec2.Invalid, Message: "the snapshot failed"})
 	}
 	return ec2.Snapshot{ID: id, VolumeSize: 30}, nil
 }
@@ -60,7 +60,7 @@ func TestAProblemThatWasFixedIsSeenOnResume(t *testing.T) {
 			if said != c.want {
 				t.Errorf("%s, want %s", said, c.want)
 			}
-			if v := plan.ActionOf(err); err != nil && (v.Action != plan.ActTerminal || v.Hint == "") {
+			if v := plan.ActionOf(err); err != nil && (v.Action != plan.ActTerminal || plan.HintOf(err) == "") {
 				t.Errorf("verdict %+v", v)
 			}
 		})
@@ -97,8 +97,8 @@ func TestWaitSnapshotPerLane(t *testing.T) {
 			if (err != nil) != (c.err != "") || (err != nil && plan.ActionOf(err).Action != c.err) {
 				t.Errorf("error %v, want %q", err, c.err)
 			}
-			if c.fails && !strings.Contains(plan.ActionOf(err).Hint, "see why; run `snaptastic abandon`") {
-				t.Errorf("hint %q", plan.ActionOf(err).Hint)
+			if c.fails && !strings.Contains(plan.HintOf(err), "see why; run `snaptastic abandon`") {
+				t.Errorf("hint %q", plan.HintOf(err))
 			}
 		})
 	}

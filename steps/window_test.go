@@ -151,8 +151,8 @@ func TestTooManyOtherVolumesAreRefusedBeforeTheFreeze(t *testing.T) {
 		s.cloud.attached = append(s.cloud.attached, onInstance("vol-x", "/dev/sdy", nil))
 	}
 	_, _, err, _, thawErr := s.run(t.Context())
-	if v := plan.ActionOf(err); v.Action != plan.ActTerminal || !strings.Contains(v.Hint, `consistency = "volume"`) || thawErr != nil {
-		t.Errorf("%v (%s), then %v", err, v.Hint, thawErr)
+	if v := plan.ActionOf(err); v.Action != plan.ActTerminal || !strings.Contains(plan.HintOf(err), `consistency = "volume"`) || thawErr != nil {
+		t.Errorf("%v (%s), then %v", err, plan.HintOf(err), thawErr)
 	}
 	if len(s.freezer.log) > 0 {
 		t.Errorf("the freezer was asked for: %v", s.freezer.log)

@@ -112,7 +112,7 @@ func (a *app) nagiosUnknown(err error) error {
 		_ = diags.Render(&b, 0, false)
 		text = b.String()
 	}
-	if hint := engine.ErrorOf(err).Hint; hint != "" && !strings.Contains(text, hint) {
+	if hint := engine.HintOf(err); hint != "" && !strings.Contains(text, hint) {
 		text += "; " + hint
 	}
 	if err := render.NagiosUnknown(a.stdout, text); err != nil {

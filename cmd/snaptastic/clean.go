@@ -45,9 +45,9 @@ func cleanable() (words []string) {
 func unknownCleanable(c *cobra.Command, args []string) error {
 	hint := "usage: snaptastic " + c.Use
 	if len(args) == 0 {
-		return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: missing argument: %s", c.CommandPath(), strings.Join(cleanable(), ", ")), Hint: hint}
+		return &engine.Error{Code: engine.Usage, Err: engine.WithHint(hint, fmt.Errorf("%s: missing argument: %s", c.CommandPath(), strings.Join(cleanable(), ", ")))}
 	}
-	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: invalid argument %q: must be one of %s", c.CommandPath(), args[0], strings.Join(cleanable(), ", ")), Hint: hint}
+	return &engine.Error{Code: engine.Usage, Err: engine.WithHint(hint, fmt.Errorf("%s: invalid argument %q: must be one of %s", c.CommandPath(), args[0], strings.Join(cleanable(), ", ")))}
 }
 
 // unsavedAny is --unsaved without a duration.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
@@ -62,10 +61,6 @@ func (a *app) exit(err error) int {
 		_ = set.Render(stderr, 0, a.style(a.stderrFile).Color)
 		return code
 	}
-	hint := known.Hint
-	if code == exitFailed && strings.Contains(known.Error(), hint) {
-		hint = ""
-	}
-	render.Error(stderr, known.Err, hint, a.style(a.stderrFile))
+	render.Error(stderr, known.Err, a.style(a.stderrFile))
 	return code
 }

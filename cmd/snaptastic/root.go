@@ -54,7 +54,7 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 	root.Args = unknownCommand
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &engine.Error{Code: engine.Usage, Err: err, Hint: "see `" + c.CommandPath() + " --help`"}
+		return &engine.Error{Code: engine.Usage, Err: engine.WithHint("see `"+c.CommandPath()+" --help`", err)}
 	})
 	root.AddCommand(
 		runCommand(a), planCommand(a), resumeCommand(a), rollbackCommand(a), abandonCommand(a),
@@ -89,7 +89,7 @@ func unknownCommand(c *cobra.Command, args []string) error {
 	if slices.ContainsFunc(engine.Operations(), func(op *engine.Operation) bool { return op.Name == args[0] }) {
 		hint = "run `snaptastic run " + args[0] + " NAME`, or `snaptastic plan " + args[0] + " NAME` to preview it"
 	}
-	return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("unknown command %q", args[0]), Hint: hint}
+	return &engine.Error{Code: engine.Usage, Err: engine.WithHint(hint, fmt.Errorf("unknown command %q", args[0]))}
 }
 
 // exactly checks the number of arguments and names what is missing.
@@ -102,9 +102,9 @@ func between(least int, names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: missing argument %s", c.CommandPath(), names[len(args)]), Hint: "usage: " + c.UseLine()}
+			return &engine.Error{Code: engine.Usage, Err: engine.WithHint("usage: "+c.UseLine(), fmt.Errorf("%s: missing argument %s", c.CommandPath(), names[len(args)]))}
 		case len(args) > len(names):
-			return &engine.Error{Code: engine.Usage, Err: fmt.Errorf("%s: unexpected argument %q", c.CommandPath(), args[len(names)]), Hint: "usage: " + c.UseLine()}
+			return &engine.Error{Code: engine.Usage, Err: engine.WithHint("usage: "+c.UseLine(), fmt.Errorf("%s: unexpected argument %q", c.CommandPath(), args[len(names)]))}
 		}
 		return nil
 	}

@@ -29,7 +29,7 @@ func operationsCommand(verb, short string, command func(*engine.Operation) *cobr
 		if len(args) > 0 {
 			err = fmt.Errorf("%s: unknown operation %q: must be %s or %s", c.CommandPath(), args[0], first, names[last])
 		}
-		return &engine.Error{Code: engine.Usage, Err: err, Hint: "usage: snaptastic " + c.Use}
+		return &engine.Error{Code: engine.Usage, Err: engine.WithHint("usage: snaptastic "+c.Use, err)}
 	}
 	c.RunE = func(c *cobra.Command, args []string) error { return c.Args(c, args) }
 	return c

@@ -109,7 +109,7 @@ func stillUsed(err error) error {
 	if !errors.Is(err, unix.EBUSY) {
 		return err
 	}
-	return &engine.Error{Code: engine.Failed, Err: err, Hint: "a process uses one of its mounts (a shell with its working directory there?): find it with `fuser -vm MOUNT`, stop it and try again"}
+	return &engine.Error{Code: engine.Failed, Err: engine.WithHint("a process uses one of its mounts (a shell with its working directory there?): find it with `fuser -vm MOUNT`, stop it and try again", err)}
 }
 
 // sandboxDelete loses a volume, as the end of an instance would.

@@ -27,7 +27,7 @@ func (a *app) Ask(ctx context.Context, what, question string) (bool, error) {
 		return true, nil
 	}
 	if !a.terminal(a.stdin) {
-		return false, &engine.Error{Code: engine.Usage, Err: fmt.Errorf("cannot %s: it needs confirmation, but stdin is not a terminal", what), Hint: "use --yes to skip this question"}
+		return false, &engine.Error{Code: engine.Usage, Err: engine.WithHint("use --yes to skip this question", fmt.Errorf("cannot %s: it needs confirmation, but stdin is not a terminal", what))}
 	}
 	fmt.Fprint(a.stderr, render.Clean(question)+" [y/N] ")
 	answer := make(chan string, 1)

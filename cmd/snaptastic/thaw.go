@@ -15,7 +15,7 @@ func thawCommand(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "thaw [MOUNT…]", Short: "Thaw the named file systems, or all that killed runs left frozen (--owned)",
 		RunE: func(c *cobra.Command, args []string) error {
 			if !owned && len(args) == 0 {
-				return &engine.Error{Code: engine.Usage, Err: errors.New("thaw: missing argument: mount points or --owned"), Hint: "usage: " + c.UseLine()}
+				return &engine.Error{Code: engine.Usage, Err: engine.WithHint("usage: "+c.UseLine(), errors.New("thaw: missing argument: mount points or --owned"))}
 			}
 			r, err := a.Thaw(c.Context(), args, owned)
 			if a.json() && r.Thawed != nil {

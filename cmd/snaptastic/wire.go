@@ -123,8 +123,8 @@ func (a *app) embed(ctx context.Context, dir string) error {
 		return nil
 	}
 	if err := sandbox.Missing(); err != nil {
-		return &engine.Error{Code: engine.Failed, Err: fmt.Errorf("cannot use the sandbox in %s: %w", dir, errors.Unwrap(err)),
-			Hint: "run it as root (sudo); or use `snaptastic sandbox serve --files-only`, which needs no root"}
+		return &engine.Error{Code: engine.Failed, Err: engine.WithHint("run it as root (sudo); or use `snaptastic sandbox serve --files-only`, which needs no root",
+			fmt.Errorf("cannot use the sandbox in %s: %w", dir, errors.Unwrap(err)))}
 	}
 	ud, err := a.userdataFlag()
 	if err != nil {

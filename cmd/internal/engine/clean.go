@@ -12,6 +12,7 @@ import (
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
 	"snaptastic/journal"
+	"snaptastic/plan"
 	"snaptastic/steps/recipe"
 	"snaptastic/steps/snapset"
 )
@@ -56,8 +57,8 @@ func (e *Engine) PlanClean(ctx context.Context, r CleanRequest) (CleanPlan, erro
 		c.Resources = slices.DeleteFunc(c.Resources, func(r snapset.Resource) bool { return r == snapset.ImageResource })
 	}
 	if len(c.Resources) == 0 {
-		return CleanPlan{}, &Error{Code: Usage, Err: errors.New("cannot clean images without NAME or --all-mine: Snaptastic creates no images itself"),
-			Hint: "use NAME for images with the filter tags of that snapshotter, or --all-mine for every unused image of the account"}
+		return CleanPlan{}, &Error{Code: Usage, Err: plan.WithHint("use NAME for images with the filter tags of that snapshotter, or --all-mine for every unused image of the account",
+			errors.New("cannot clean images without NAME or --all-mine: Snaptastic creates no images itself"))}
 	}
 	cloud, now, filter, err := e.cleanable(ctx, op.Word(), r.Name)
 	if err != nil {

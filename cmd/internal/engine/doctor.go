@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"snaptastic/ec2"
+	"snaptastic/plan"
 	"snaptastic/steps/recipe"
 )
 
@@ -82,14 +83,7 @@ func (d *doctor) add(level Level, check, fix, message string, args ...any) {
 
 // failed tells an error with its hint.
 func (d *doctor) failed(check string, err error) {
-	fix := ""
-	if fault, ok := errors.AsType[*ec2.Fault](err); ok {
-		fix = fault.Hint
-	}
-	if ce, ok := errors.AsType[*Error](err); ok && fix == "" {
-		fix = ce.Hint
-	}
-	d.fail(check, fix, "%s", oneLine(err.Error()))
+	d.fail(check, plan.HintOf(err), "%s", oneLine(err.Error()))
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

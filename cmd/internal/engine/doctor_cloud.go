@@ -127,9 +127,9 @@ func (d *doctor) permission(action string, err error, cleanOnly, untried bool) {
 	case fault.Class == ec2.Denied && (untried || strings.Contains(fault.Message, nowhere)):
 		d.warn(check, tryItLater, "%s", nothingOfOurs)
 	case fault.Class == ec2.Denied && cleanOnly:
-		d.warn(check, cleanNeedsIt+fault.Hint, "not allowed")
+		d.warn(check, cleanNeedsIt+fault.Hint(), "not allowed")
 	case fault.Class == ec2.Denied:
-		d.fail(check, fault.Hint, "not allowed (%s)", fault.Code)
+		d.fail(check, fault.Hint(), "not allowed (%s)", fault.Code)
 	case fault.Class == ec2.InUse, fault.Class == ec2.SettleLater, fault.Class == ec2.Limit:
 		d.ok(check, "allowed") // EC2 looks at the permission before it looks at the state
 	case fault.Class == ec2.NotFound, fault.Class == ec2.Invalid:

@@ -135,8 +135,8 @@ func (e *Engine) Trusted() error {
 		var u *linux.UntrustedPath
 		switch {
 		case errors.As(err, &u):
-			return &Error{Code: Usage, Err: fmt.Errorf("refusing %s %s: %w", f.what, f.path, u),
-				Hint: "its contents are executed and written as root. Make it writable only by you, or choose another one with " + f.flag}
+			return &Error{Code: Usage, Err: plan.WithHint("its contents are executed and written as root. Make it writable only by you, or choose another one with "+f.flag,
+				fmt.Errorf("refusing %s %s: %w", f.what, f.path, u))}
 		case err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.ENOTDIR): // whoever opens it says more
 			return &Error{Code: Usage, Err: fmt.Errorf("cannot use %s %s: %w", f.what, f.path, err)}
 		}
@@ -205,7 +205,7 @@ func (e *Engine) loadSettings() error {
 		case errors.As(err, &diags):
 			return err
 		case errors.Is(err, settings.ErrNotFound):
-			return &Error{Code: Usage, Err: err, Hint: "write a settings file, for example /etc/snaptastic.hcl, or pass it with --settings; see docs/settings.md"}
+			return &Error{Code: Usage, Err: plan.WithHint("write a settings file, for example /etc/snaptastic.hcl, or pass it with --settings; see docs/settings.md", err)}
 		}
 		return &Error{Code: Usage, Err: err}
 	}
@@ -263,6 +263,12 @@ func CleanUps() []*Operation { return recipe.CleanUps() }
 
 // ToTheSecond writes a duration to the second, rounded up.
 func ToTheSecond(d time.Duration) string { return snapset.ToTheSecond(d) }
+
+// WithHint adds what an operator can do about err.
+func WithHint(hint string, err error) error { return plan.WithHint(hint, err) }
+
+// HintOf returns what an operator can do about err; "" where nobody said.
+func HintOf(err error) string { return plan.HintOf(err) }
 
 // StepIDs makes step ids of words.
 func StepIDs(words []string) (ids []plan.StepID) {

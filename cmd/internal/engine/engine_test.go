@@ -218,8 +218,8 @@ func TestErrorsHaveACode(t *testing.T) {
 	err := r.run("mount", "")
 	r.fails(Failed, err)
 	var known *Error
-	if !errors.As(err, &known) || known.Hint == "" || len(r.ends) != 0 {
-		t.Errorf("a missing permission: %v, hint %q, after %d runs", err, known.Hint, len(r.ends))
+	if !errors.As(err, &known) || HintOf(err) == "" || len(r.ends) != 0 {
+		t.Errorf("a missing permission: %v, hint %q, after %d runs", err, HintOf(err), len(r.ends))
 	}
 	if res, err := r.engine().Thaw(t.Context(), []string{r.dir}, true); err == nil && len(res.Thawed) != 1 || err == nil && res.None == "" {
 		t.Errorf("thaw: %v, %+v", err, res)

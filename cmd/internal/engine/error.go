@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"snaptastic/cmd/internal/settings"
-	"snaptastic/ec2"
 	"snaptastic/journal"
 	"snaptastic/plan"
 )
@@ -23,11 +22,10 @@ const (
 	Interrupted   Code = "interrupted" // and may be resumed
 )
 
-// Error is a failed use case: what kind of failure it is and what to do about it.
+// Error is a failed use case: what kind of failure it is. What to do about it is the hint of Err, see [plan.Hinted].
 type Error struct {
 	Code     Code
 	Err      error
-	Hint     string
 	InResult bool // the result that comes with it tells it in full
 }
 
@@ -39,34 +37,28 @@ func usageError(format string, a ...any) error {
 }
 
 func hinted(hint string, format string, a ...any) error {
-	return &Error{Code: Failed, Err: fmt.Errorf(format, a...), Hint: hint}
+	return &Error{Code: Failed, Err: plan.WithHint(hint, fmt.Errorf(format, a...))}
 }
 
-// ErrorOf finds code and hint of whatever a use case returned.
+// ErrorOf finds the code of whatever a use case returned.
 func ErrorOf(err error) *Error {
 	var (
 		known   *Error
 		busy    *journal.BusyError
 		set     *settings.Error
 		unknown *settings.UnknownSnapshotter
-		fault   *ec2.Fault
-		damaged *journal.DamagedError
 	)
 	switch {
 	case errors.As(err, &known):
-		return &Error{Code: known.Code, Err: err, Hint: known.Hint, InResult: known.InResult}
+		return &Error{Code: known.Code, Err: err, InResult: known.InResult}
 	case errors.As(err, &busy):
 		return &Error{Code: Busy, Err: err}
 	case errors.As(err, &set), errors.As(err, &unknown), errors.Is(err, settings.ErrNotFound):
 		return &Error{Code: Usage, Err: err}
 	case errors.Is(err, context.Canceled):
 		return &Error{Code: Interrupted, Err: errors.New("interrupted")}
-	case errors.As(err, &damaged):
-		return &Error{Code: Failed, Err: err, Hint: damaged.Hint()}
-	case errors.As(err, &fault):
-		return &Error{Code: Failed, Err: err, Hint: fault.Hint}
 	}
-	return &Error{Code: Failed, Err: err, Hint: plan.ActionOf(err).Hint}
+	return &Error{Code: Failed, Err: err}
 }
 
 // worstError keeps the error with the higher claim on the exit code: the first one.

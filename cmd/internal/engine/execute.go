@@ -205,7 +205,7 @@ func resultError(ctx context.Context, end RunResult, act action) error {
 	}
 	for _, f := range res.Failures {
 		if f.NeedsOperator {
-			return &Error{Code: NeedsOperator, Err: f.Err, Hint: f.Hint, InResult: true}
+			return &Error{Code: NeedsOperator, Err: f.Err, InResult: true}
 		}
 	}
 	switch {

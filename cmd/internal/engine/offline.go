@@ -196,7 +196,7 @@ func (e *Engine) mountOffline(ctx context.Context, store *journal.Store, host *l
 		e.log.Warn("mounted; EC2 was not asked", "mount_point", l)
 	}
 	for _, f := range res.Failures {
-		e.log.Error("cannot mount without EC2", "step", f.Step, "error", f.Err, "hint", f.Hint)
+		e.log.Error("cannot mount without EC2", "step", f.Step, "error", f.Err, "hint", plan.HintOf(f.Err))
 	}
 	if len(res.Failures) > 0 && len(res.Done) == len(p.Lanes) { // a hook around them all
 		return 0

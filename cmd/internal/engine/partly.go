@@ -31,8 +31,8 @@ func (e *Engine) beginWithout(ctx context.Context, store *journal.Store, op *rec
 		run, err = e.beginRun(ctx, store, p)
 		return run, nil, err
 	case !allowed:
-		return nil, nil, &Error{Code: Busy, Err: fmt.Errorf("cannot %s %s as one group: %s: %w", op.Name, r.Spec.Name, strings.Join(names, ", "), held[names[0]]),
-			Hint: "finish or undo that run; or " + hint}
+		return nil, nil, &Error{Code: Busy, Err: plan.WithHint("finish or undo that run; or "+hint,
+			fmt.Errorf("cannot %s %s as one group: %s: %w", op.Name, r.Spec.Name, strings.Join(names, ", "), held[names[0]]))}
 	}
 	r.Spec.Volumes = slices.DeleteFunc(slices.Clone(r.Spec.Volumes), func(v recipe.Volume) bool { return held[v.MountPoint] != nil })
 	if len(r.Spec.Volumes) == 0 || len(r.Spec.Volumes)+len(names) != len(p.Lanes) {

@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/plan"
 )
 
 const (
@@ -64,20 +66,13 @@ func (e *Engine) TimeUp(ctx context.Context, err error) error {
 	if err == nil || ce != nil && (ce.InResult || ce.Code == Usage) {
 		return err
 	}
-	hint := ""
-	if fault, ok := errors.AsType[*ec2.Fault](err); ok {
-		hint = fault.Hint
-	}
 	switch {
 	case errors.Is(err, errTimeUp) && ce != nil:
 		return err // it was said
 	case errors.Is(cause, errSilent):
 		return hinted("check the region, the endpoint URL and the network path, or use a longer --timeout", "no response from EC2 within %s: %w", silentFor, timeUpError{err})
 	case errors.Is(cause, errTimeUp):
-		if hint == "" {
-			hint = "use a longer --timeout"
-		}
-		return hinted(hint, "gave up after %s: %w", formatDuration(e.patience.bound), timeUpError{err})
+		return hinted(cmp.Or(plan.HintOf(err), "use a longer --timeout"), "gave up after %s: %w", formatDuration(e.patience.bound), timeUpError{err})
 	}
 	return err
 }

@@ -159,5 +159,5 @@ func refused(op, name string, err error) error {
 	if !ok || fault.Code != "UnauthorizedOperation" || strings.Contains(fault.Message, nowhere) {
 		return nil
 	}
-	return hinted(fault.Hint+"; no changes made", "cannot %s %s without ec2:%s: %s (%s)", op, name, fault.Op, fault.Message, fault.Code)
+	return hinted(fault.Hint()+"; no changes made", "cannot %s %s without ec2:%s: %s (%s)", op, name, fault.Op, fault.Message, fault.Code)
 }

@@ -10,6 +10,7 @@ import (
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
 	"snaptastic/journal"
+	"snaptastic/plan"
 )
 
 // cloudConfig is how this command comes to EC2: by its flags, else by what the run that it goes on with recorded, else by the
@@ -89,8 +90,8 @@ func (e *Engine) ownRegion(ctx context.Context, self ec2.Identity) error {
 	if err != nil || region == self.Region || self.Region == "" {
 		return err
 	}
-	return &Error{Code: Usage, Err: fmt.Errorf("cannot use region %s: this instance (%s) and its volumes are in %s", region, self.InstanceID, self.Region),
-		Hint: e.regionFrom()}
+	return &Error{Code: Usage, Err: plan.WithHint(e.regionFrom(),
+		fmt.Errorf("cannot use region %s: this instance (%s) and its volumes are in %s", region, self.InstanceID, self.Region))}
 }
 
 // regionFrom says what to do about the region's source.

@@ -198,7 +198,7 @@ func inDoubt(run *journal.Run, said ...[]plan.StepID) error {
 	for _, id := range slices.Concat(said...) {
 		i := slices.IndexFunc(run.Plan().Steps, func(s plan.Step) bool { return s.ID == id })
 		if i < 0 {
-			return &Error{Code: Usage, Err: fmt.Errorf("run %s has no step %q", run.Meta().Run, id), Hint: "`snaptastic show " + string(run.Meta().Run) + "` lists them"}
+			return &Error{Code: Usage, Err: plan.WithHint("`snaptastic show "+string(run.Meta().Run)+"` lists them", fmt.Errorf("run %s has no step %q", run.Meta().Run, id))}
 		}
 		if !runner.InDoubt(&run.Plan().Steps[i], records[id]) {
 			return usageError("step %s is not uncertain: `resume` finds out its result", id)
@@ -246,7 +246,7 @@ func (e *Engine) openRun(ctx context.Context, store *journal.Store, id plan.RunI
 // liveIsBusy says which run another process is at, and what to do.
 func liveIsBusy(id plan.RunID, err error) error {
 	if errors.Is(err, journal.ErrLive) {
-		return &Error{Code: Busy, Err: fmt.Errorf("run %s is live in another process", id), Hint: "`snaptastic status` shows how far it is"}
+		return &Error{Code: Busy, Err: plan.WithHint("`snaptastic status` shows how far it is", fmt.Errorf("run %s is live in another process", id))}
 	}
 	return err
 }

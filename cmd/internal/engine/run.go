@@ -221,7 +221,7 @@ func (e *Engine) abandon(store *journal.Store, end RunResult, why error) error {
 		return err
 	}
 	for _, f := range end.Result.Failures {
-		e.log.Warn("cannot undo an older run", "run", id, "step", f.Step, "error", f.Err, "hint", f.Hint)
+		e.log.Warn("cannot undo an older run", "run", id, "step", f.Step, "error", f.Err, "hint", plan.HintOf(f.Err))
 	}
 	e.log.Warn("abandoned the older run, so that this one can start", "run", id, "because", why)
 	return nil

@@ -56,7 +56,7 @@ func problem(v runner.Preview) string {
 	if v.Err == nil {
 		return ""
 	}
-	if hint := plan.ActionOf(v.Err).Hint; hint != "" {
+	if hint := plan.HintOf(v.Err); hint != "" {
 		return v.Err.Error() + " (" + hint + ")"
 	}
 	return v.Err.Error()

@@ -7,15 +7,13 @@ import (
 	"snaptastic/plan"
 )
 
-// Error prints "error: cannot …: cause" and what to do about it. Without a
-// hint the one that err carries is used. Neither is cut.
-func Error(w io.Writer, err error, hint string, o Style) error {
+// Error prints "error: cannot …: cause" and what to do about it. Neither is cut.
+func Error(w io.Writer, err error, o Style) error {
 	p := page{style: o}
-	if hint == "" {
-		hint = plan.ActionOf(err).Hint
-	}
 	p.lines("", o.paint(red, "error:")+" "+o.Flags.Repeat(cleanLines(err.Error())))
-	p.hint("  ", hint)
+	if hint := plan.HintOf(err); !strings.Contains(err.Error(), hint) {
+		p.hint("  ", hint)
+	}
 	return p.writeTo(w)
 }
 

@@ -135,7 +135,7 @@ func TestOutputThatFailsIsAnErrorAndNoPanic(t *testing.T) {
 		"summary": func(w io.Writer) error { return Summary(w, e, pretty) },
 		"show":    func(w io.Writer) error { return Show(w, s, t0, pretty) },
 		"table":   func(w io.Writer) error { return Table(w, []string{"A"}, [][]string{{"b"}}, pretty) },
-		"error":   func(w io.Writer) error { return Error(w, io.EOF, "", pretty) },
+		"error":   func(w io.Writer) error { return Error(w, io.EOF, pretty) },
 	} {
 		if render(&failingWriter{}) == nil {
 			t.Errorf("%s: no error", name)

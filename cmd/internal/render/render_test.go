@@ -211,7 +211,7 @@ func failedEnd(p *plan.Plan) RunResult {
 	f := records["attach:/srv/db"]
 	return RunResult{RunResult: engine.RunResult{Run: "20260301T040000000-a1b2", Plan: p, Took: 105 * time.Second, Result: runner.Result{
 		Outcome: journal.RunFailed, Records: records, Done: []string{"/srv"}, FailedLanes: []string{"/srv/db"},
-		Failures: []runner.Failure{{Step: "attach:/srv/db", Lane: "/srv/db", Err: errors.New(f.Error), Hint: f.Hint}},
+		Failures: []runner.Failure{{Step: "attach:/srv/db", Lane: "/srv/db", Err: plan.WithHint(f.Hint, errors.New(f.Error))}},
 	}}, Now: t0.Add(105 * time.Second)}
 }
 

@@ -218,15 +218,15 @@ func TestErrorIsReadInFullWithItsHint(t *testing.T) {
 	err := plan.Terminal("ask for a higher quota", errors.New("cannot create volume: VolumeLimitExceeded\x1b[2J"))
 	for _, c := range []struct {
 		err  error
-		hint string
 		want string
 	}{
-		{err, "", "error: cannot create volume: VolumeLimitExceeded[2J\n  hint: ask for a higher quota\n"},
-		{err, "do this", "error: cannot create volume: VolumeLimitExceeded[2J\n  hint: do this\n"},
-		{errors.New("snaptastic.hcl:3,5: no\n  3: size = 0\n"), "", "error: snaptastic.hcl:3,5: no\n  3: size = 0\n"},
+		{err, "error: cannot create volume: VolumeLimitExceeded[2J\n  hint: ask for a higher quota\n"},
+		{plan.WithHint("do this", err), "error: cannot create volume: VolumeLimitExceeded[2J\n  hint: do this\n"},
+		{errors.New("snaptastic.hcl:3,5: no\n  3: size = 0\n"), "error: snaptastic.hcl:3,5: no\n  3: size = 0\n"},
+		{plan.WithHint("ask for more", errors.New("no: ask for more")), "error: no: ask for more\n"},
 	} {
 		var b strings.Builder
-		if e := Error(&b, c.err, c.hint, Style{Width: 20}); e != nil || b.String() != c.want {
+		if e := Error(&b, c.err, Style{Width: 20}); e != nil || b.String() != c.want {
 			t.Errorf("%q (%v), want %q", b.String(), e, c.want)
 		}
 	}

@@ -141,7 +141,7 @@ func (p *page) failures(e RunResult) {
 		if f.Err != nil {
 			p.lines("  ", p.style.Flags.Repeat(cleanLines(f.Err.Error())))
 		}
-		p.hint("  ", f.Hint)
+		p.hint("  ", plan.HintOf(f.Err))
 	}
 	if err := e.Result.Err; err != nil {
 		p.text("")
@@ -283,7 +283,7 @@ func (e RunResult) view() endView {
 		v.Error = e.Result.Err.Error()
 	}
 	for _, f := range e.Result.Failures {
-		fv := failureView{Step: f.Step, Lane: f.Lane, Hint: e.Flags.Repeat(f.Hint), NeedsOperator: f.NeedsOperator}
+		fv := failureView{Step: f.Step, Lane: f.Lane, Hint: e.Flags.Repeat(plan.HintOf(f.Err)), NeedsOperator: f.NeedsOperator}
 		if f.Err != nil {
 			fv.Error = f.Err.Error()
 		}
