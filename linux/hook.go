@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -103,6 +104,15 @@ type hookProcess struct {
 	exited chan struct{}
 }
 
+// hookEnviron is ours without what systemd gave to us alone: a database that a hook starts would tell systemd that this unit
+// is ready, or that it stops. Source: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+func hookEnviron() []string {
+	return slices.DeleteFunc(os.Environ(), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return name == "NOTIFY_SOCKET" || name == "WATCHDOG_PID" || name == "WATCHDOG_USEC"
+	})
+}
+
 func startHook(q HookRequest, stdin io.Reader) (*hookProcess, error) {
 	if len(q.Command) == 0 {
 		return nil, errors.New("internal error: hook without a command")
@@ -111,7 +121,7 @@ func startHook(q HookRequest, stdin io.Reader) (*hookProcess, error) {
 	if cmd.Err != nil { // not found
 		return nil, fmt.Errorf("cannot run hook %s: %w", q.Command[0], cmd.Err)
 	}
-	cmd.Env = append(os.Environ(), q.Env...)
+	cmd.Env = append(hookEnviron(), q.Env...)
 	cmd.Stdin = stdin
 	cmd.WaitDelay = pipeGrace
 	lines := &lineWriter{output: q.Output}

@@ -54,6 +54,9 @@ func (a *app) Observe(s engine.RunDetails) engine.Observer {
 	if _, live := render.Detect(a.stderrFile, os.Getenv); live && a.logFormat == "text" && !a.json() {
 		progress = render.NewTerminal(a.stderr, s.Plan, s.Records, a.style(a.stderrFile))
 	}
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		progress = render.Notify(progress, s.Plan, s.Records)
+	}
 	return watch{progress, a}
 }
 
