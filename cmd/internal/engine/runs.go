@@ -110,6 +110,6 @@ func findRun(store *journal.Store, word plan.RunID) (plan.RunID, error) {
 	if more := len(found) - len(names); more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
-	return "", &Error{Code: Usage, Err: fmt.Errorf("run id %s is ambiguous: it may be %s", word, strings.Join(names, ", ")),
-		Hint: "type more of the id, or `last` for the newest run; `snaptastic runs` lists all"}
+	return "", &Error{Code: Usage, Err: plan.WithHint("type more of the id, or `last` for the newest run; `snaptastic runs` lists all",
+		fmt.Errorf("run id %s is ambiguous: it may be %s", word, strings.Join(names, ", ")))}
 }
