@@ -105,7 +105,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		describe: func(ctx context.Context, ids []string) ([]Snapshot, error) {
 			return c.describeSnapshots(ctx, SnapshotQuery{IDs: ids})
 		},
-		name: func(s Snapshot) string { return s.ID }, phase: func(s Snapshot) string { return s.State },
+		name: func(s Snapshot) string { return s.ID }, phase: func(s Snapshot) string { return string(s.State) },
 		min: cfg.PollMin, max: cfg.PollMax, log: cfg.Log,
 	}
 	return c, nil

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"snaptastic/ec2/ebs"
 )
 
 func TestEveryPageIsRead(t *testing.T) {
@@ -235,7 +237,7 @@ func TestDetachIsDoneWhenTheVolumeIsOff(t *testing.T) {
 					}
 					v := Volume{ID: "vol-1", State: "available"}
 					if test.state != "" {
-						v.Attachments = []Attachment{{InstanceID: "i-1", State: test.state}}
+						v.Attachments = []Attachment{{InstanceID: "i-1", State: ebs.AttachmentState(test.state)}}
 					}
 					return volumesAnswer("", v)
 				}}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"snaptastic/ec2/ebs"
 )
 
 // volumeList answers DescribeVolumes from a list, after some latency.
@@ -58,7 +60,7 @@ func (w *volumeList) set(id string, change func(*Volume)) {
 func volumesNamed(n int, state string) []Volume {
 	volumes := make([]Volume, n)
 	for i := range volumes {
-		volumes[i] = Volume{ID: fmt.Sprintf("vol-%d", i), State: state, Size: 5, Tags: map[string]string{"role": "db", "token": fmt.Sprintf("token-%d", i)}}
+		volumes[i] = Volume{ID: fmt.Sprintf("vol-%d", i), State: ebs.VolumeState(state), Size: 5, Tags: map[string]string{"role": "db", "token": fmt.Sprintf("token-%d", i)}}
 	}
 	return volumes
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"snaptastic/ec2/ebs"
 )
 
 // maxExcludedVolumes is how many data volumes CreateSnapshots can exclude.
@@ -24,7 +26,7 @@ const maxExcludedVolumes = 40
 type Snapshot struct {
 	ID           string
 	VolumeID     string
-	State        string // pending, completed, error, recoverable, recovering
+	State        ebs.SnapshotState
 	StateMessage string // why it is in error, where EC2 says
 	OwnerID      string
 	Description  string
@@ -172,7 +174,7 @@ func (c *Client) CreateSnapshots(ctx context.Context, r CreateSnapshotsRequest) 
 	made := make([]Snapshot, 0, len(out.Snapshots))
 	for _, s := range out.Snapshots {
 		made = append(made, Snapshot{
-			ID: aws.ToString(s.SnapshotId), VolumeID: aws.ToString(s.VolumeId), State: string(s.State), OwnerID: aws.ToString(s.OwnerId),
+			ID: aws.ToString(s.SnapshotId), VolumeID: aws.ToString(s.VolumeId), State: ebs.SnapshotState(s.State), OwnerID: aws.ToString(s.OwnerId),
 			Description: aws.ToString(s.Description), VolumeSize: aws.ToInt32(s.VolumeSize), Progress: percent(s.Progress),
 			Started: aws.ToTime(s.StartTime), Encrypted: aws.ToBool(s.Encrypted), Tags: tagsFrom(s.Tags),
 		})
@@ -196,7 +198,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, r CreateSnapshotRequest) (S
 		return Snapshot{}, err
 	}
 	return Snapshot{
-		ID: aws.ToString(out.SnapshotId), VolumeID: aws.ToString(out.VolumeId), State: string(out.State),
+		ID: aws.ToString(out.SnapshotId), VolumeID: aws.ToString(out.VolumeId), State: ebs.SnapshotState(out.State),
 		StateMessage: aws.ToString(out.StateMessage), OwnerID: aws.ToString(out.OwnerId), Description: aws.ToString(out.Description),
 		StorageTier: string(out.StorageTier), KMSKeyID: aws.ToString(out.KmsKeyId), VolumeSize: aws.ToInt32(out.VolumeSize),
 		Progress: percent(out.Progress), Started: aws.ToTime(out.StartTime), Completed: aws.ToTime(out.CompletionTime),
@@ -212,7 +214,7 @@ func (c *Client) DeleteSnapshot(ctx context.Context, id string) error {
 
 func snapshotFrom(s types.Snapshot) Snapshot {
 	return Snapshot{
-		ID: aws.ToString(s.SnapshotId), VolumeID: aws.ToString(s.VolumeId), State: string(s.State),
+		ID: aws.ToString(s.SnapshotId), VolumeID: aws.ToString(s.VolumeId), State: ebs.SnapshotState(s.State),
 		StateMessage: aws.ToString(s.StateMessage), OwnerID: aws.ToString(s.OwnerId), Description: aws.ToString(s.Description),
 		StorageTier: string(s.StorageTier), KMSKeyID: aws.ToString(s.KmsKeyId), VolumeSize: aws.ToInt32(s.VolumeSize),
 		Progress: percent(s.Progress), Started: aws.ToTime(s.StartTime), Completed: aws.ToTime(s.CompletionTime),

@@ -11,12 +11,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"snaptastic/ec2/ebs"
 )
 
 // Volume is an EBS volume as DescribeVolumes returns it.
 type Volume struct {
 	ID          string
-	State       string // creating, available, in-use, deleting, deleted, error
+	State       ebs.VolumeState
 	Zone        string
 	SnapshotID  string // what it was made from; empty for an empty one
 	Type        string
@@ -35,7 +37,7 @@ type Attachment struct {
 	VolumeID            string
 	InstanceID          string
 	Device              string // the name it was attached as, such as /dev/sdf
-	State               string // attaching, attached, detaching, detached, busy
+	State               ebs.AttachmentState
 	DeleteOnTermination bool
 	Since               time.Time
 }
@@ -43,7 +45,7 @@ type Attachment struct {
 // On returns the volume's current attachment to the instance.
 func (v Volume) On(instanceID string) (Attachment, bool) {
 	for _, a := range v.Attachments {
-		if a.InstanceID == instanceID && a.State != "detached" {
+		if a.InstanceID == instanceID && a.State != ebs.Detached {
 			return a, true
 		}
 	}
@@ -95,7 +97,7 @@ func (c *Client) CreateVolume(ctx context.Context, r CreateVolumeRequest) (Volum
 		return Volume{}, err
 	}
 	return Volume{
-		ID: aws.ToString(out.VolumeId), State: string(out.State), Zone: aws.ToString(out.AvailabilityZone),
+		ID: aws.ToString(out.VolumeId), State: ebs.VolumeState(out.State), Zone: aws.ToString(out.AvailabilityZone),
 		SnapshotID: aws.ToString(out.SnapshotId), Type: string(out.VolumeType), KMSKeyID: aws.ToString(out.KmsKeyId),
 		Size: aws.ToInt32(out.Size), IOPS: aws.ToInt32(out.Iops), Throughput: aws.ToInt32(out.Throughput),
 		Encrypted: aws.ToBool(out.Encrypted), Created: aws.ToTime(out.CreateTime), Tags: tagsFrom(out.Tags),
@@ -121,7 +123,7 @@ func (c *Client) AttachVolume(ctx context.Context, volumeID, instanceID, device 
 	}
 	return Attachment{
 		VolumeID: aws.ToString(out.VolumeId), InstanceID: aws.ToString(out.InstanceId), Device: aws.ToString(out.Device),
-		State: string(out.State), DeleteOnTermination: aws.ToBool(out.DeleteOnTermination), Since: aws.ToTime(out.AttachTime),
+		State: ebs.AttachmentState(out.State), DeleteOnTermination: aws.ToBool(out.DeleteOnTermination), Since: aws.ToTime(out.AttachTime),
 	}, nil
 }
 
@@ -144,7 +146,7 @@ func (c *Client) DetachVolume(ctx context.Context, volumeID, instanceID, device 
 	if lookErr != nil {
 		return err
 	}
-	if attachment, on := volume.On(instanceID); !on || attachment.State == "detaching" {
+	if attachment, on := volume.On(instanceID); !on || attachment.State == ebs.Detaching {
 		return nil
 	}
 	return err
@@ -244,7 +246,7 @@ func (c *Client) describeVolumes(ctx context.Context, filter string, values []st
 
 func volumeFrom(v types.Volume) Volume {
 	volume := Volume{
-		ID: aws.ToString(v.VolumeId), State: string(v.State), Zone: aws.ToString(v.AvailabilityZone),
+		ID: aws.ToString(v.VolumeId), State: ebs.VolumeState(v.State), Zone: aws.ToString(v.AvailabilityZone),
 		SnapshotID: aws.ToString(v.SnapshotId), Type: string(v.VolumeType), KMSKeyID: aws.ToString(v.KmsKeyId),
 		Size: aws.ToInt32(v.Size), IOPS: aws.ToInt32(v.Iops), Throughput: aws.ToInt32(v.Throughput),
 		Encrypted: aws.ToBool(v.Encrypted), Created: aws.ToTime(v.CreateTime), Tags: tagsFrom(v.Tags),
@@ -252,7 +254,7 @@ func volumeFrom(v types.Volume) Volume {
 	for _, a := range v.Attachments {
 		volume.Attachments = append(volume.Attachments, Attachment{
 			VolumeID: aws.ToString(a.VolumeId), InstanceID: aws.ToString(a.InstanceId), Device: aws.ToString(a.Device),
-			State: string(a.State), DeleteOnTermination: aws.ToBool(a.DeleteOnTermination), Since: aws.ToTime(a.AttachTime),
+			State: ebs.AttachmentState(a.State), DeleteOnTermination: aws.ToBool(a.DeleteOnTermination), Since: aws.ToTime(a.AttachTime),
 		})
 	}
 	return volume
@@ -266,9 +268,9 @@ func (v Volume) clone() Volume {
 
 // volumePhase is the part of a volume whose change makes the poller poll faster again.
 func volumePhase(v Volume) string {
-	phase := v.State
+	phase := string(v.State)
 	for _, a := range v.Attachments {
-		phase += " " + a.InstanceID + " " + a.State
+		phase += " " + a.InstanceID + " " + string(a.State)
 	}
 	return phase
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"snaptastic/ec2/ebs"
 )
 
 // WaitVolume polls a volume until done returns true or an error, which is returned unchanged. Each result before that
@@ -15,7 +17,7 @@ func (c *Client) WaitVolume(ctx context.Context, id string, done func(Volume) (b
 	return await(ctx, &c.volumePolls, watch[Volume]{
 		id: id, op: "DescribeVolumes", settle: c.config.SettleWindow, done: done, progress: progress, phase: volumePhase,
 		broken: func(v Volume) string {
-			if v.State == "error" {
+			if v.State == ebs.VolumeError {
 				return "EC2 could not create it: its state is error"
 			}
 			return ""
@@ -31,7 +33,7 @@ func (c *Client) WaitSnapshot(ctx context.Context, id string, done func(Snapshot
 		id: id, op: "DescribeSnapshots", settle: c.config.SettleWindow, done: done, progress: progress,
 		phase: func(s Snapshot) string { return fmt.Sprintf("%s, %d%%", s.State, s.Progress) },
 		broken: func(s Snapshot) string {
-			if s.State != "error" {
+			if s.State != ebs.SnapshotError {
 				return ""
 			}
 			if s.StateMessage != "" {

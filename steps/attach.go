@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
 	"snaptastic/plan"
 )
@@ -23,11 +24,11 @@ type AttachIn struct {
 
 // Attached is a volume's place on this instance.
 type Attached struct {
-	VolumeID string `json:"volume_id"`
-	Device   string `json:"device"`
-	State    string `json:"state"`
-	Size     int32  `json:"size,omitempty"` // GiB
-	New      bool   `json:"new,omitempty"`  // this run attached it, a moment ago
+	VolumeID string              `json:"volume_id"`
+	Device   string              `json:"device"`
+	State    ebs.AttachmentState `json:"state"`
+	Size     int32               `json:"size,omitempty"` // GiB
+	New      bool                `json:"new,omitempty"`  // this run attached it, a moment ago
 }
 
 // Facts are its ids.
@@ -93,13 +94,13 @@ func (w *Env) observeAttachment(v ec2.Volume, device string) (plan.Observed[Atta
 	switch {
 	case on && !SameDeviceName(a.Device, device):
 		return plan.Observed[Attached]{State: plan.Conflict, Note: fmt.Sprintf("%s is attached as %s, not as %s", v.ID, a.Device, device)}, nil
-	case on && (a.State == "detaching" || a.State == "busy"):
+	case on && a.State.Leaving():
 		return plan.Observed[Attached]{}, plan.Retry(2*time.Second, fmt.Errorf("cannot attach %s: it is being detached (%s)", v.ID, a.State))
 	case on:
 		return plan.Observed[Attached]{State: plan.Satisfied, Out: Attached{VolumeID: v.ID, Device: a.Device, State: a.State, Size: v.Size}}, nil
 	}
 	for _, a := range v.Attachments {
-		if a.State != "detached" && v.State == "in-use" {
+		if a.State != ebs.Detached && v.State == ebs.VolumeInUse {
 			return plan.Observed[Attached]{State: plan.Conflict, Note: fmt.Sprintf("%s is attached to %s as %s", v.ID, a.InstanceID, a.Device)}, nil
 		}
 	}
@@ -132,10 +133,10 @@ func (w *Env) awaitAttached(ctx context.Context, a plan.Attempt, id, device stri
 	defer cancel()
 	v, err := w.Cloud.WaitVolume(waiting, id, func(v ec2.Volume) (bool, error) {
 		at, on := v.On(w.Instance.ID)
-		return on && at.State == "attached", nil
+		return on && at.State == ebs.Attached, nil
 	}, func(v ec2.Volume) {
 		at, _ := v.On(w.Instance.ID)
-		a.Report(plan.Progress{Percent: -1, Text: v.ID + " " + at.State})
+		a.Report(plan.Progress{Percent: -1, Text: v.ID + " " + string(at.State)})
 	})
 	if err != nil && deadlinePassed(waiting, ctx) {
 		off, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
@@ -181,10 +182,10 @@ func (w *Env) detachAndWait(ctx context.Context, a plan.Attempt, id, device stri
 func (w *Env) awaitDetached(ctx context.Context, a plan.Attempt, id string) error {
 	_, err := w.Cloud.WaitVolume(ctx, id, func(v ec2.Volume) (bool, error) {
 		_, on := v.On(w.Instance.ID)
-		return !on && v.State != "in-use", nil
+		return !on && v.State != ebs.VolumeInUse, nil
 	}, func(v ec2.Volume) {
 		at, _ := v.On(w.Instance.ID)
-		a.Report(plan.Progress{Percent: -1, Text: v.ID + " " + at.State})
+		a.Report(plan.Progress{Percent: -1, Text: v.ID + " " + string(at.State)})
 	})
 	if notFound(err) {
 		return nil // deleted by somebody: it is off

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/plan"
 )
 
 func at(v ec2.Volume, state string) ec2.Volume {
 	v.Attachments = slices.Clone(v.Attachments)
-	v.Attachments[0].State = state
+	v.Attachments[0].State = ebs.AttachmentState(state)
 	return v
 }
 

@@ -125,7 +125,7 @@ func (w *Env) volumeOfToken(ctx context.Context, token string) (*ec2.Volume, err
 	if err != nil {
 		return nil, err
 	}
-	volumes = slices.DeleteFunc(volumes, func(v ec2.Volume) bool { return v.State == "deleting" || v.State == "deleted" })
+	volumes = slices.DeleteFunc(volumes, func(v ec2.Volume) bool { return v.State.Gone() })
 	if len(volumes) == 0 {
 		return nil, nil
 	}

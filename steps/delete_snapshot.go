@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/plan"
 	"snaptastic/steps/snapset"
 )
@@ -81,7 +82,7 @@ func checkReplacements(there map[string]ec2.Snapshot, stands []string) error {
 		if !exists {
 			return changed("its replacement %s has been deleted", id)
 		}
-		if !snapset.OriginOf(s).Restorable() || s.State != "completed" || snapset.Dormant(s) != "" {
+		if !snapset.OriginOf(s).Restorable() || s.State != ebs.SnapshotCompleted || snapset.Dormant(s) != "" {
 			return changed("its replacement %s can no longer be restored", id)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/plan"
 	"snaptastic/steps/snapset"
 )
@@ -41,9 +42,9 @@ func (w *Env) deleteOneVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 				return gone, nil
 			case err != nil:
 				return plan.Observed[Deleted]{}, errorAction(err)
-			case v.State == "deleting" || v.State == "deleted":
+			case v.State.Gone():
 				return gone, nil
-			case v.State != "available":
+			case v.State != ebs.VolumeAvailable:
 				return plan.Observed[Deleted]{}, changed("it is %s", v.State)
 			case snapset.TagDigest(v.Tags) != in.Tags:
 				return plan.Observed[Deleted]{}, changed("its tags were changed after the plan was made")
@@ -93,7 +94,7 @@ func (w *Env) seeMade(ctx context.Context, in DeleteVolumeIn) (plan.Observed[Del
 	if notFound(err) {
 		return gone, w.volumeGone(ctx, made.VolumeID, err)
 	}
-	if err == nil && v.State != "deleting" && v.State != "deleted" {
+	if err == nil && !v.State.Gone() {
 		gone = plan.Observed[Deleted]{State: plan.Absent}
 	}
 	return gone, errorAction(err)
@@ -101,11 +102,13 @@ func (w *Env) seeMade(ctx context.Context, in DeleteVolumeIn) (plan.Observed[Del
 
 // deleteWhenFree deletes a volume once it is neither being created nor being detached.
 func (w *Env) deleteWhenFree(ctx context.Context, id string) error {
-	v, err := w.Cloud.WaitVolume(ctx, id, func(v ec2.Volume) (bool, error) { return v.State != "creating" && v.State != "in-use", nil }, nil)
+	v, err := w.Cloud.WaitVolume(ctx, id, func(v ec2.Volume) (bool, error) {
+		return v.State != ebs.VolumeCreating && v.State != ebs.VolumeInUse, nil
+	}, nil)
 	switch {
 	case notFound(err):
 		return nil
-	case err != nil && v.State != "error": // a failed volume is deleted like another
+	case err != nil && v.State != ebs.VolumeError: // a failed volume is deleted like another
 		return err
 	}
 	switch err := w.Cloud.DeleteVolume(ctx, id); {

@@ -55,7 +55,7 @@ func (w *Env) detach() plan.Funcs[DetachIn, Detached] {
 				return plan.Observed[Detached]{}, errorAction(err)
 			}
 			at, on := v.On(w.Instance.ID)
-			if !on || at.State == "detaching" || at.State == "busy" {
+			if !on || at.State.Leaving() {
 				return plan.Observed[Detached]{State: plan.Satisfied, Out: in.out()}, nil
 			}
 			return plan.Observed[Detached]{State: plan.Absent, Before: beforeDetach{at.Device, at.DeleteOnTermination}}, nil
@@ -115,7 +115,7 @@ func (w *Env) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ De
 	if err != nil {
 		return eventualErrorAction(err)
 	}
-	if at, on := v.On(w.Instance.ID); on && (at.State == "detaching" || at.State == "busy") {
+	if at, on := v.On(w.Instance.ID); on && at.State.Leaving() {
 		if err := w.awaitDetached(ctx, a, id); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
 	"snaptastic/plan"
 )
@@ -140,7 +141,7 @@ func (w *Env) agrees(ctx context.Context, in FindVolumeIn, attached []ec2.Volume
 		return false
 	}
 	v, found := attachedAt(attached, w.Instance.ID, in.Device)
-	if a, _ := v.On(w.Instance.ID); !found || a.State != "attached" || at.mounted {
+	if a, _ := v.On(w.Instance.ID); !found || a.State != ebs.Attached || at.mounted {
 		return true
 	}
 	_, there, err := w.Host.FindDevice(ctx, linux.DeviceQuery{VolumeID: v.ID, Name: in.Device, NameOffset: in.NameOffset, Size: bytesOf(v.Size), Rivals: in.Rivals})
@@ -237,7 +238,7 @@ func (w *Env) checkForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volume
 		}
 	}
 	if out.Found {
-		if a, _ := v.On(w.Instance.ID); a.State == "detaching" || a.State == "busy" {
+		if a, _ := v.On(w.Instance.ID); a.State.Leaving() {
 			return plan.Retry(2*time.Second, fmt.Errorf("cannot adopt %s: it is still being detached (%s)", v.ID, a.State))
 		}
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/plan"
 )
 
@@ -24,7 +25,7 @@ func (w *Env) waitAvailable() plan.Funcs[WaitAvailableIn, Volume] {
 			if !v.Created { // it is attached
 				return v, nil
 			}
-			now, err := w.awaitAvailable(ctx, v.VolumeID, func(now ec2.Volume) { a.Report(plan.Progress{Percent: -1, Text: now.ID + " " + now.State}) })
+			now, err := w.awaitAvailable(ctx, v.VolumeID, func(now ec2.Volume) { a.Report(plan.Progress{Percent: -1, Text: now.ID + " " + string(now.State)}) })
 			if err != nil {
 				return Volume{}, err
 			}
@@ -39,14 +40,14 @@ func (w *Env) waitAvailable() plan.Funcs[WaitAvailableIn, Volume] {
 func (w *Env) awaitAvailable(ctx context.Context, id string, progress func(ec2.Volume)) (ec2.Volume, error) {
 	now, err := w.Cloud.WaitVolume(ctx, id, func(now ec2.Volume) (bool, error) {
 		switch now.State {
-		case "available", "in-use":
+		case ebs.VolumeAvailable, ebs.VolumeInUse:
 			return true, nil
-		case "deleting", "deleted":
+		case ebs.VolumeDeleting, ebs.VolumeDeleted:
 			return false, plan.Redo(failedCreateHint, fmt.Errorf("cannot use %s: it is being deleted (%s) before it was attached", now.ID, now.State))
 		}
 		return false, nil
 	}, progress)
-	if fault, ok := asFault(err); ok && (fault.Class == ec2.NotFound || now.State == "error") {
+	if fault, ok := asFault(err); ok && (fault.Class == ec2.NotFound || now.State == ebs.VolumeError) {
 		return now, plan.Redo(cmp.Or(plan.HintOf(err), failedCreateHint), err)
 	}
 	return now, errorAction(err)

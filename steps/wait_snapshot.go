@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/plan"
 )
 
@@ -33,9 +34,9 @@ func (w *Env) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 				return c, err
 			}
 			s, err := w.Cloud.WaitSnapshot(ctx, c.SnapshotID,
-				func(s ec2.Snapshot) (bool, error) { return s.State == "completed", nil },
+				func(s ec2.Snapshot) (bool, error) { return s.State == ebs.SnapshotCompleted, nil },
 				func(s ec2.Snapshot) {
-					a.Report(plan.Progress{Percent: s.Progress, Text: s.ID + " " + s.State})
+					a.Report(plan.Progress{Percent: s.Progress, Text: s.ID + " " + string(s.State)})
 				})
 			if _, taken := in.Taken.Get(); err != nil && !taken {
 				return Choice{}, withStartOverHint(errorAction(err))

@@ -8,6 +8,7 @@ import (
 	_ "time/tzdata" // the table has clocks of several countries
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/steps"
 	"snaptastic/steps/snapset"
 )
@@ -25,7 +26,7 @@ func snapsAt(now time.Time, lines ...string) (all []ec2.Snapshot) {
 		if err != nil {
 			panic(err)
 		}
-		s := ec2.Snapshot{ID: fmt.Sprintf("snap-%d", i+1), VolumeID: words[1], State: words[4], Progress: 42, Started: now.Add(-age),
+		s := ec2.Snapshot{ID: fmt.Sprintf("snap-%d", i+1), VolumeID: words[1], State: ebs.SnapshotState(words[4]), Progress: 42, Started: now.Add(-age),
 			Tags: map[string]string{steps.TagMountPoint: "/mnt/" + words[2]}}
 		if s.State == "archive" {
 			s.State, s.StorageTier = "completed", "archive"
@@ -50,7 +51,7 @@ func snapsAt(now time.Time, lines ...string) (all []ec2.Snapshot) {
 func usedAs(id, mp, state string) ec2.Volume {
 	v := ec2.Volume{ID: id, State: "in-use", Tags: map[string]string{steps.TagMountPoint: "/mnt/" + mp}}
 	if state != "" {
-		v.Attachments = []ec2.Attachment{{VolumeID: id, InstanceID: "i-1", Device: "/dev/sdf", State: state}}
+		v.Attachments = []ec2.Attachment{{VolumeID: id, InstanceID: "i-1", Device: "/dev/sdf", State: ebs.AttachmentState(state)}}
 	}
 	return v
 }

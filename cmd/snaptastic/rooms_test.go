@@ -23,12 +23,12 @@ func TestRooms(t *testing.T) {
 		"ec2":                   {"ec2/ebs"},
 		"ec2/ebs":               {},
 		"ec2/sandbox":           {"linux", "ec2/ebs"},
-		"steps/snapset":         {"ec2"},
-		"steps":                 {"plan", "ec2", "linux", "linux/guard", "steps/snapset"},
+		"steps/snapset":         {"ec2", "ec2/ebs"},
+		"steps":                 {"plan", "ec2", "ec2/ebs", "linux", "linux/guard", "steps/snapset"},
 		"steps/recipe":          {"plan", "steps", "steps/snapset"},
 		"cmd/internal/settings": {"steps/recipe", "linux", "ec2/ebs"},
 		"cmd/internal/render":   {"plan", "journal", "runner", "cmd/internal/engine"},
-		"cmd/internal/engine": {"plan", "journal", "runner", "linux", "linux/guard", "ec2", "steps", "steps/recipe", "steps/snapset",
+		"cmd/internal/engine": {"plan", "journal", "runner", "linux", "linux/guard", "ec2", "ec2/ebs", "steps", "steps/recipe", "steps/snapset",
 			"cmd/internal/settings"},
 		"cmd/snaptastic":     nil, // everything: it wires
 		"cmd/internal/bench": nil, // everything: it measures

@@ -68,11 +68,11 @@ func (a *app) showStock(s engine.Stock) error {
 
 // stockRow is a line of the table; the run is written once for each set.
 func stockRow(v engine.StockView, last string) []string {
-	mark, state, expires, set, run := "", v.State, "-", "-", cmp.Or(v.Run, "-")
+	mark, state, expires, set, run := "", string(v.State), "-", "-", cmp.Or(v.Run, "-")
 	if v.Chosen {
 		mark = "*"
 	}
-	if v.State == "pending" {
+	if v.State == engine.SnapshotPending {
 		state = fmt.Sprintf("pending %d %%", v.Progress)
 	}
 	age := time.Duration(v.AgeSeconds) * time.Second

@@ -41,9 +41,9 @@ func (a *app) showVolumes(views []engine.VolumeView) error {
 			problems = append(problems, fmt.Sprintf("%s (%s): %s", v.MountPoint, v.Device, strings.Join(v.Problems, "; ")))
 		}
 		if t := v.Attached; t != nil {
-			row[2], row[3] = t.VolumeID, t.Attachment
-			if t.State != "in-use" {
-				row[3] = t.State
+			row[2], row[3] = t.VolumeID, string(t.Attachment)
+			if t.State != engine.VolumeInUse {
+				row[3] = string(t.State)
 			}
 			row[6], row[10] = fmt.Sprintf("%d GiB %s", t.Size, t.Type), yesNo[t.DeleteOnTermination]
 		}

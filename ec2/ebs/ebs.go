@@ -1,6 +1,5 @@
-// Package ebs holds what EBS lets a volume, a snapshot and a tag be, for those
-// who check it beforehand (settings) and those who play EC2 (sandbox). It
-// imports nothing.
+// Package ebs holds the limits that EBS sets for volumes, snapshots and tags, and the states that it shows them in. It imports
+// nothing.
 package ebs
 
 // Type is what EBS lets a volume of one type be. Sizes and rates are those of

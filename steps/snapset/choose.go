@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // A Choice is the snapshot that a mount point's volume is made from, or that it is made empty, or why it cannot be made.
@@ -195,7 +196,7 @@ func newestOf(g *candidates, r Request, from []*Member) Choice {
 	for _, m := range from {
 		snap := m.Best()
 		switch asleep := snap.dormant(); {
-		case snap.State == "error":
+		case snap.State == ebs.SnapshotError:
 			notes = append(notes, snap.ID+" is in state error"+snap.because())
 		case asleep != "" && !r.AllowOlder:
 			return Choice{Problem: fmt.Sprintf("its newest snapshot %s is %s", snap.ID, asleep), Hint: olderHint}
@@ -231,7 +232,7 @@ func take(m *Member, notes []string) Choice {
 		notes = append(notes, "it is a copy")
 	}
 	return Choice{SnapshotID: s.ID, Size: s.Size, Created: m.Set.data.time(), Run: m.Best().Run(),
-		Pending: s.State == "pending", Reason: strings.Join(notes, "; ")}
+		Pending: s.State == ebs.SnapshotPending, Reason: strings.Join(notes, "; ")}
 }
 
 // lacks says what keeps a set from being restored; "" when it is complete. What a set lost may be a mount point that is
@@ -239,7 +240,7 @@ func take(m *Member, notes []string) Choice {
 func (s *Set) lacks(groups []*candidates, r Request) string {
 	for _, m := range s.Members {
 		switch best := m.Best(); {
-		case best.State == "error":
+		case best.State == ebs.SnapshotError:
 			return best.ID + " of it is in state error" + best.because()
 		case best.dormant() != "" && r.AllowOlder:
 			return best.ID + " of it is " + best.dormant()

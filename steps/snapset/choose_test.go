@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -23,7 +24,7 @@ func snaps(lines ...string) (all []ec2.Snapshot) {
 			panic(err)
 		}
 		s := ec2.Snapshot{ID: fmt.Sprintf("snap-%d", i+1), VolumeSize: 20, Started: noon.Add(time.Duration(minutes) * time.Minute),
-			State: words[3], Tags: map[string]string{TagMountPoint: "/mnt/" + words[1], "role": "search"}}
+			State: ebs.SnapshotState(words[3]), Tags: map[string]string{TagMountPoint: "/mnt/" + words[1], "role": "search"}}
 		if s.State == "archive" {
 			s.State, s.StorageTier = "completed", "archive"
 		}

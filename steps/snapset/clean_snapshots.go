@@ -4,6 +4,7 @@ import (
 	"path"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // snapshots decides on each snapshot. One is deleted when its date has passed, or when a run that is gone left it unverified;
@@ -64,7 +65,7 @@ func (inv Inventory) decideSnapshot(d *Decision, s ec2.Snapshot, k keeping) {
 		d.keep(other, "%s", other)
 		return
 	}
-	if s.State != "completed" && s.State != "error" && s.State != "pending" {
+	if s.State != ebs.SnapshotCompleted && s.State != ebs.SnapshotError && s.State != ebs.SnapshotPending {
 		d.keep("in the recycle bin", "it is %s", s.State)
 		return
 	}
@@ -104,7 +105,7 @@ func (inv Inventory) expired(d *Decision, s ec2.Snapshot) bool {
 		d.keepDue("its %s tag %q is not a date", TagExpires, text)
 		return false
 	}
-	if s.State == "pending" {
+	if s.State == ebs.SnapshotPending {
 		d.keep("not completed yet", "it is not completed yet")
 		return false
 	}

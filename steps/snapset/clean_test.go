@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 var today = time.Date(2026, 3, 29, 12, 0, 0, 0, time.UTC) // a day on which clocks change in Europe
@@ -45,7 +46,7 @@ func leftovers(t *testing.T, lines ...string) (all []ec2.Snapshot) {
 			case flag == "volume": // its tags were copied
 				delete(s.Tags, TagState)
 			default:
-				s.State = flag
+				s.State = ebs.SnapshotState(flag)
 			}
 		}
 		all = append(all, s)
@@ -305,7 +306,7 @@ func TestWhichVolumesGo(t *testing.T) {
 			}
 			for state, stays := range map[string]bool{"in-use": true, "available": true} {
 				young := v
-				young.State, young.Created = state, today.Add(-day)
+				young.State, young.Created = ebs.VolumeState(state), today.Add(-day)
 				w.Volumes = []ec2.Volume{young}
 				if goes := toDelete(w.volumes(Cleanup{Unsaved: true}, nil)) != ""; goes && (state == "in-use" || c.detached == 0) == stays {
 					t.Errorf("%s and a day old it goes", state)

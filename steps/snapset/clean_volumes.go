@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // volumes decides on each volume that a run of ours made and that is attached nowhere.
@@ -16,7 +17,7 @@ import (
 // hand, and the tag tells nothing any more.
 func (inv Inventory) volumes(c Cleanup, deleted map[string]bool) (decisions []Decision) {
 	for _, v := range inv.Volumes {
-		if v.State != "available" || v.Tags[TagToken] == "" || !inv.isOurs(v.Tags) {
+		if v.State != ebs.VolumeAvailable || v.Tags[TagToken] == "" || !inv.isOurs(v.Tags) {
 			continue
 		}
 		d := Decision{Resource: VolumeResource, ID: v.ID, MountPoint: v.Tags[TagMountPoint], FilterTags: OtherTags(v.Tags), Size: v.Size, Created: v.Created, Tags: TagDigest(v.Tags)}
@@ -75,7 +76,7 @@ func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted 
 // the volume had been let go of.
 func newestOfVolume(all []ec2.Snapshot, volume string, detached time.Time, deleted map[string]bool) (newest ec2.Snapshot, reused bool) {
 	for _, s := range all {
-		if s.VolumeID != volume || s.State != "completed" || OriginOf(s) != OriginConsistent {
+		if s.VolumeID != volume || s.State != ebs.SnapshotCompleted || OriginOf(s) != OriginConsistent {
 			continue
 		}
 		if s.Tags[TagRun] != "" && s.Started.After(detached) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // A Scope is what is judged together: the volumes and snapshots that bear the same filter tags.
@@ -76,7 +77,7 @@ type usedVolume struct {
 
 // InUse says whether the volume is attached to an instance; one on its way there or off is not.
 func InUse(v ec2.Volume) (ec2.Attachment, bool) {
-	i := slices.IndexFunc(v.Attachments, func(a ec2.Attachment) bool { return a.State == "attached" || a.State == "busy" })
+	i := slices.IndexFunc(v.Attachments, func(a ec2.Attachment) bool { return a.State == ebs.Attached || a.State == ebs.Busy })
 	if i < 0 {
 		return ec2.Attachment{}, false
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // Origin is who made a snapshot, and how it came out.
@@ -150,12 +151,12 @@ func Unready(s ec2.Snapshot) string {
 	switch {
 	case asleep != "":
 		return asleep
-	case s.State == "error":
+	case s.State == ebs.SnapshotError:
 		return "in error" + reasons(s)
-	case s.State == "pending":
+	case s.State == ebs.SnapshotPending:
 		return fmt.Sprintf("pending (%d %%)", s.Progress)
-	case s.State != "completed":
-		return s.State
+	case s.State != ebs.SnapshotCompleted:
+		return string(s.State)
 	}
 	return ""
 }
@@ -165,8 +166,8 @@ func Dormant(s ec2.Snapshot) string {
 	switch {
 	case s.StorageTier == "archive":
 		return "archived"
-	case s.State == "recoverable" || s.State == "recovering":
-		return "in the recycle bin (" + s.State + ")"
+	case s.State == ebs.SnapshotRecoverable || s.State == ebs.SnapshotRecovering:
+		return "in the recycle bin (" + string(s.State) + ")"
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // Groups tell the snapshots of one snapshotter from those of another, so that each keeps its newest. They go by filter
@@ -132,10 +133,10 @@ func Retain(g Groups, snapshots []ec2.Snapshot) map[string]*Retained {
 				all[key] = &Retained{Guarded: map[string]bool{}}
 			}
 		}
-		ready := func(s *Row) bool { return s.State == "completed" && s.dormant() == "" }
+		ready := func(s *Row) bool { return s.State == ebs.SnapshotCompleted && s.dormant() == "" }
 		any := func(*Set) bool { return true }
 		r.guardSets(ready, true)
-		r.guardSets(func(s *Row) bool { return s.State != "error" }, false)
+		r.guardSets(func(s *Row) bool { return s.State != ebs.SnapshotError }, false)
 		r.guardUngrouped(any, ready, true)
 		if !slices.ContainsFunc(r.sets, func(one *Set) bool { return one.Complete(ready) && includes(r.pointsOf(one), every) }) {
 			// Some declaration may find no whole set: then a mount takes what belongs to none.

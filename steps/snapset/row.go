@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // A Row is what is kept of a snapshot: all that choosing, judging and listing need. An account may have many thousand
@@ -26,7 +27,7 @@ type Row struct {
 type traits struct {
 	MountPoint   string // as it is tagged
 	Instance     string // that it was taken on, by its tag
-	State        string
+	State        ebs.SnapshotState
 	StateMessage string
 	Tier         string
 	Members      string // how many snapshots its set has, as it is tagged

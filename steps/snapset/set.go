@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // A Set is the snapshots of one moment. Its members may be originals and copies, side by side or in each other's place.
@@ -104,11 +105,11 @@ func (s *Set) order() {
 
 func readiness(r *Row) int {
 	switch {
-	case r.State == "error":
+	case r.State == ebs.SnapshotError:
 		return 3
 	case r.dormant() != "":
 		return 2
-	case r.State != "completed":
+	case r.State != ebs.SnapshotCompleted:
 		return 1
 	}
 	return 0

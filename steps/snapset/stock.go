@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"snaptastic/ec2/ebs"
 )
 
 // A Stock is all snapshots of a snapshotter, and what a mount would make of
@@ -24,23 +26,23 @@ type Stock struct {
 // A StockView is what is said of one. Its JSON is part of the command
 // line's contract.
 type StockView struct {
-	SnapshotID  string     `json:"snapshot_id"`
-	MountPoint  string     `json:"mount_point"`
-	VolumeID    string     `json:"volume_id"`
-	Started     time.Time  `json:"started"`             // of this snapshot, which may be a copy
-	DataTime    *time.Time `json:"data_time,omitempty"` // when the data was so; missing where that is not known
-	AgeSeconds  int64      `json:"age_seconds"`         // of the data
-	Size        int32      `json:"size_gib"`
-	State       string     `json:"state"`
-	Progress    int        `json:"progress_percent"`
-	Tier        string     `json:"tier"`
-	Expires     *time.Time `json:"expires,omitempty"`
-	Overdue     bool       `json:"overdue,omitempty"`
-	Consistency Origin     `json:"consistency"`
-	Copy        bool       `json:"copy,omitempty"`
-	Set         string     `json:"set,omitempty"`     // the same for all snapshots of one moment
-	Run         string     `json:"run,omitempty"`     // that made it
-	Members     int        `json:"members,omitempty"` // of its set
+	SnapshotID  string            `json:"snapshot_id"`
+	MountPoint  string            `json:"mount_point"`
+	VolumeID    string            `json:"volume_id"`
+	Started     time.Time         `json:"started"`             // of this snapshot, which may be a copy
+	DataTime    *time.Time        `json:"data_time,omitempty"` // when the data was so; missing where that is not known
+	AgeSeconds  int64             `json:"age_seconds"`         // of the data
+	Size        int32             `json:"size_gib"`
+	State       ebs.SnapshotState `json:"state"`
+	Progress    int               `json:"progress_percent"`
+	Tier        string            `json:"tier"`
+	Expires     *time.Time        `json:"expires,omitempty"`
+	Overdue     bool              `json:"overdue,omitempty"`
+	Consistency Origin            `json:"consistency"`
+	Copy        bool              `json:"copy,omitempty"`
+	Set         string            `json:"set,omitempty"`     // the same for all snapshots of one moment
+	Run         string            `json:"run,omitempty"`     // that made it
+	Members     int               `json:"members,omitempty"` // of its set
 
 	Drill          DrillState `json:"drill,omitempty"`                // of the last `run verify` of it
 	Verified       *time.Time `json:"verified,omitempty"`             // when a drill last found it good

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/steps"
 	"snaptastic/steps/snapset"
 )
@@ -42,7 +43,7 @@ func (e *Engine) inventory(ctx context.Context, cloud *ec2.Client, c snapset.Cle
 		if inv.Volumes, err = cloud.VolumesWithTag(ctx, steps.TagToken); err != nil {
 			return inv, err
 		}
-		inv.Volumes = slices.DeleteFunc(inv.Volumes, func(v ec2.Volume) bool { return v.State != "available" })
+		inv.Volumes = slices.DeleteFunc(inv.Volumes, func(v ec2.Volume) bool { return v.State != ebs.VolumeAvailable })
 		if ids := idsOf(inv.Volumes, func(v ec2.Volume) []string { return []string{v.ID} }); len(ids) > 0 {
 			queries = append(queries, ec2.SnapshotQuery{VolumeIDs: ids})
 		}

@@ -20,6 +20,7 @@ import (
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/journal"
 	"snaptastic/linux"
 	"snaptastic/plan"
@@ -253,6 +254,12 @@ type (
 	Stock        = snapset.Stock
 	StockView    = snapset.StockView
 	CheckFinding = snapset.Finding
+)
+
+// States of EC2 that callers tell apart.
+const (
+	VolumeInUse     = ebs.VolumeInUse
+	SnapshotPending = ebs.SnapshotPending
 )
 
 // Operations returns what Run and Plan can be asked for.

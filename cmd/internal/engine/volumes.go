@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
@@ -31,14 +32,14 @@ type DeclaredVolume struct {
 }
 
 type AttachedVolume struct {
-	VolumeID            string `json:"volume_id"`
-	Device              string `json:"device"` // EC2's name
-	State               string `json:"state"`
-	Attachment          string `json:"attachment"` // its state
-	Type                string `json:"type"`
-	Size                int32  `json:"size_gib"`
-	SnapshotID          string `json:"snapshot_id,omitempty"`
-	DeleteOnTermination bool   `json:"delete_on_termination"`
+	VolumeID            string              `json:"volume_id"`
+	Device              string              `json:"device"` // EC2's name
+	State               ebs.VolumeState     `json:"state"`
+	Attachment          ebs.AttachmentState `json:"attachment"` // its state
+	Type                string              `json:"type"`
+	Size                int32               `json:"size_gib"`
+	SnapshotID          string              `json:"snapshot_id,omitempty"`
+	DeleteOnTermination bool                `json:"delete_on_termination"`
 }
 
 type MountedVolume struct {
@@ -114,7 +115,7 @@ func (l volumeReader) at(v recipe.Volume) (VolumeView, error) {
 	at, _ := volume.On(l.instance)
 	view.Attached = &AttachedVolume{VolumeID: volume.ID, Device: at.Device, State: volume.State, Attachment: at.State, Type: volume.Type, Size: volume.Size,
 		SnapshotID: volume.SnapshotID, DeleteOnTermination: at.DeleteOnTermination}
-	if at.State != "attached" {
+	if at.State != ebs.Attached {
 		view.wrong("%s", at.State)
 	}
 	device, there, err := l.host.LookupDevice(linux.DeviceQuery{VolumeID: volume.ID, Name: v.Device, NameOffset: v.DeviceNameOffset, Size: int64(volume.Size) << 30})
