@@ -171,7 +171,7 @@ func (m *Meta) AddProcess(p Process) {
 func (m *Meta) EndProcess(at time.Time) {
 	m.Processes = slices.Clone(m.Processes)
 	if n := len(m.Processes); n > 0 {
-		m.Processes[n-1].Ended = at
+		m.Processes[n-1].Ended = at.UTC()
 	}
 }
 

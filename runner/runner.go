@@ -275,7 +275,7 @@ func (r *run) work(f func() func()) {
 // record notes a step's new record for this turn's commit; then is called once
 // it is durable.
 func (r *run) record(n *node, rec journal.Record, then func()) {
-	rec.RecordedAt = time.Now()
+	rec.RecordedAt = time.Now().UTC()
 	if len(n.retries) > 0 {
 		rec.Retries = n.retries
 	}

@@ -134,7 +134,7 @@ func (e *Engine) beginProcess(run *journal.Run, boot string, rollback bool) {
 }
 
 func (e *Engine) process(boot string, rollback bool) journal.Process {
-	return journal.Process{PID: os.Getpid(), Version: e.Version, BootID: boot, Rollback: rollback, Began: time.Now()}
+	return journal.Process{PID: os.Getpid(), Version: e.Version, BootID: boot, Rollback: rollback, Began: time.Now().UTC()}
 }
 
 // failed: it can be resumed or rolled back.
