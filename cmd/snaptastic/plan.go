@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
+	"snaptastic/cmd/internal/render/report"
 )
 
 func planCommand(a *app) *cobra.Command {
@@ -16,7 +18,7 @@ func planCommand(a *app) *cobra.Command {
 
 func planOperation(a *app, op *engine.Operation) *cobra.Command {
 	r := engine.PlanRequest{Operation: op.Name}
-	var format string
+	var format, page string
 	c := &cobra.Command{Use: op.Name + " NAME", Short: "Show what `run " + op.Name + "` would do", Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if format != "tree" && format != "dot" && format != "mermaid" {
@@ -27,11 +29,15 @@ func planOperation(a *app, op *engine.Operation) *cobra.Command {
 			if f.Plan == nil {
 				return err
 			}
+			if page != "" {
+				return errors.Join(a.writePage(page, func(w io.Writer) error { return report.Plan(w, f.Plan, f.Previews) }), err)
+			}
 			return errors.Join(a.showPlan(f, format), err)
 		}}
 	a.timeoutFlag(c, readTimeout)
 	r.Options = optionFlags(c, op)
 	c.Flags().StringVar(&format, "format", "tree", "`format`: tree, dot or mermaid (dot and mermaid do not query EC2)")
+	c.Flags().StringVar(&page, "html", "", "write the plan as an HTML page with its graph to `FILE`; - is stdout")
 	return c
 }
 

@@ -58,7 +58,7 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 	})
 	root.AddCommand(
 		runCommand(a), planCommand(a), resumeCommand(a), rollbackCommand(a), abandonCommand(a),
-		statusCommand(a), runsCommand(a), showCommand(a), thawCommand(a),
+		statusCommand(a), runsCommand(a), showCommand(a), reportCommand(a), thawCommand(a),
 		volumesCommand(a), snapshotsCommand(a), checkCommand(a),
 		sandboxCommand(a), cleanCommand(a), versionCommand(a), doctorCommand(a),
 	)
@@ -67,7 +67,7 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 }
 
 // readOnlyCommands are the commands that change nothing.
-var readOnlyCommands = []string{"plan", "status", "runs", "show", "volumes", "snapshots", "check", "doctor", "version", "help", "log"}
+var readOnlyCommands = []string{"plan", "status", "runs", "show", "report", "volumes", "snapshots", "check", "doctor", "version", "help", "log"}
 
 // readOnlyCommand says whether a command may be cut off at any instant: nobody's data hangs on it.
 func readOnlyCommand(c *cobra.Command) bool {

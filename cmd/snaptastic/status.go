@@ -16,11 +16,14 @@ func statusCommand(a *app) *cobra.Command {
 }
 
 func showCommand(a *app) *cobra.Command {
-	history := false
+	history, page := false, ""
 	c := &cobra.Command{Use: "show RUN", Short: "Show one run: steps, states, attempts, durations, errors and ids", Args: exactly("RUN"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if history {
 				return a.showHistory(engine.RunID(args[0]))
+			}
+			if page != "" {
+				return a.report(engine.RunID(args[0]), page)
 			}
 			s, err := a.Show(engine.RunID(args[0]))
 			if err != nil {
@@ -29,6 +32,7 @@ func showCommand(a *app) *cobra.Command {
 			return a.show(s)
 		}}
 	c.Flags().BoolVar(&history, "history", false, "print every record of the journal in order, with times")
+	c.Flags().StringVar(&page, "html", "", "write a report of the run as an HTML page to `FILE`; - is stdout")
 	return c
 }
 
