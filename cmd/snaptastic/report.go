@@ -53,7 +53,7 @@ func (a *app) writePage(file string, write func(io.Writer) error) error {
 		return err
 	}
 	if err := replaceFile(file, page.Bytes()); err != nil {
-		return &engine.Error{Code: engine.Failed, Err: fmt.Errorf("cannot write %s: %w", file, err), Hint: "choose another file; - writes to stdout"}
+		return &engine.Error{Code: engine.Failed, Err: engine.WithHint("choose another file; - writes to stdout", fmt.Errorf("cannot write %s: %w", file, err))}
 	}
 	if a.json() {
 		return render.JSON(a.stdout, map[string]any{"file": file, "size_bytes": page.Len()})
