@@ -28,6 +28,9 @@ type HookRequest struct {
 	Run       string // the run it belongs to, for its record
 	RecordDir string // folder for the record of a running hook, which EndHooks reads; "" for none
 
+	Idle   bool // at idle I/O priority, and nice
+	Errors bool // keep the last line of stderr apart: see HookResult.LastError
+
 	bound time.Duration // of a held hook: how long its release may take
 }
 
@@ -36,6 +39,8 @@ type HookResult struct {
 	ExitCode int // -1 when it was killed
 	Duration time.Duration
 	Tail     []string // its last lines
+
+	LastError string // the last line on stderr that is not blank, where HookRequest.Errors asks for it
 }
 
 // Variables only so that a test need not wait as long as an operator would want a database to have.
@@ -101,6 +106,7 @@ type hookProcess struct {
 	cmd    *exec.Cmd
 	fence  *hookFence
 	lines  *lineWriter
+	errors *lineWriter // of stderr, where that is kept apart; nil otherwise
 	exited chan struct{}
 }
 
@@ -126,11 +132,16 @@ func startHook(q HookRequest, stdin io.Reader) (*hookProcess, error) {
 	cmd.WaitDelay = pipeGrace
 	lines := &lineWriter{output: q.Output}
 	cmd.Stdout, cmd.Stderr = lines, lines
+	var errorLines *lineWriter
+	if q.Errors {
+		errorLines = &lineWriter{output: lines.line}
+		cmd.Stderr = errorLines
+	}
 	fence, err := launchHook(cmd, q)
 	if err != nil {
 		return nil, fmt.Errorf("cannot run hook %s: %w", q.Command[0], err)
 	}
-	p := &hookProcess{cmd: cmd, fence: fence, lines: lines, exited: make(chan struct{})}
+	p := &hookProcess{cmd: cmd, fence: fence, lines: lines, errors: errorLines, exited: make(chan struct{})}
 	go func() {
 		defer close(p.exited)
 		for {
@@ -167,12 +178,12 @@ func (p *hookProcess) awaitGroupExit(within time.Duration) bool {
 // finish collects how the program ended; with a reason to stop it, it is ended first.
 func (p *hookProcess) finish(stop error) (HookResult, error) {
 	if stop != nil && !p.stopGroup() {
-		p.lines.flush()
-		return HookResult{ExitCode: -1, Tail: p.lines.last()}, fmt.Errorf("%w; pid %d survives SIGKILL because it waits for a device", stop, p.cmd.Process.Pid)
+		p.flush()
+		return HookResult{ExitCode: -1, Tail: p.lines.last(), LastError: p.lastError()}, fmt.Errorf("%w; pid %d survives SIGKILL because it waits for a device", stop, p.cmd.Process.Pid)
 	}
 	p.fence.drop()
 	err := p.reap()
-	result := HookResult{ExitCode: p.cmd.ProcessState.ExitCode(), Tail: p.lines.last()}
+	result := HookResult{ExitCode: p.cmd.ProcessState.ExitCode(), Tail: p.lines.last(), LastError: p.lastError()}
 	if stop != nil {
 		err = stop
 	}
@@ -182,11 +193,31 @@ func (p *hookProcess) finish(stop error) (HookResult, error) {
 // reap collects the exit status and the rest of the output. A pipe that somebody else keeps open is no failure.
 func (p *hookProcess) reap() error {
 	err := p.cmd.Wait()
-	p.lines.flush()
+	p.flush()
 	if errors.Is(err, exec.ErrWaitDelay) {
 		return nil
 	}
 	return err
+}
+
+// flush passes on what came without an end of line.
+func (p *hookProcess) flush() {
+	if p.errors != nil {
+		p.errors.flush()
+	}
+	p.lines.flush()
+}
+
+func (p *hookProcess) lastError() string {
+	if p.errors == nil {
+		return ""
+	}
+	for _, line := range slices.Backward(p.errors.last()) {
+		if strings.TrimSpace(line) != "" {
+			return line
+		}
+	}
+	return ""
 }
 
 // lineWriter cuts output into lines and keeps the last ones. A line longer than maxLine is cut in pieces.
@@ -218,6 +249,15 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 		}
 		w.emit(string(w.part[:i]))
 		w.part = w.part[i+skip:]
+	}
+}
+
+// line takes a whole line of another writer.
+func (w *lineWriter) line(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.done {
+		w.emit(text)
 	}
 }
 

@@ -36,7 +36,8 @@ import (
 const (
 	launcherName = "snaptastic-hook"
 	watcherName  = "snaptastic-hook-watch"
-	fenceMarker  = "SNAPTASTIC_HOOK_FENCE" // set in the environment of both, and not in the hook's
+	fenceMarker  = "SNAPTASTIC_HOOK_FENCE"      // set in the environment of both, and not in the hook's
+	idleMarker   = "SNAPTASTIC_HOOK_FENCE_IDLE" // set besides where the hook is to stay out of the way
 	fenceFD      = 3
 )
 
@@ -71,8 +72,22 @@ func execHook(args []string) int {
 	if err := os.Chdir(args[1]); err != nil {
 		return refuse("chdir "+args[1], err)
 	}
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, fenceMarker+"=") })
+	if os.Getenv(idleMarker) != "" {
+		stayOutOfTheWay()
+	}
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, fenceMarker) })
 	return refuse("exec "+args[0], syscall.Exec(args[0], args[2:], env))
+}
+
+// idleNice is the niceness of a program that stays out of the way.
+const idleNice = 10
+
+// stayOutOfTheWay gives this thread, which becomes the hook, idle I/O priority and a low CPU priority; what the hook starts
+// inherits both. Where the kernel or the I/O scheduler does not know them it runs like any other.
+func stayOutOfTheWay() {
+	const whoProcess, classIdle, classShift = 1, 3, 13 // ioprio_set(2)
+	_, _, _ = unix.RawSyscall(unix.SYS_IOPRIO_SET, whoProcess, 0, classIdle<<classShift)
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, idleNice)
 }
 
 // defaultInternalSignals gives the two signals that belong to the C library their defaults. Go leaves them alone, and a parent that
@@ -144,6 +159,9 @@ func launchHook(cmd *exec.Cmd, q HookRequest) (_ *hookFence, err error) {
 	cmd.Args = append([]string{launcherName, path, dir}, q.Command...)
 	cmd.Path, cmd.Dir = "/proc/self/exe", "/"
 	cmd.Env = append(cmd.Env, fenceMarker+"=1")
+	if q.Idle {
+		cmd.Env = append(cmd.Env, idleMarker+"=1")
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if f.launcher, err = startWithPipe(cmd); err != nil {
 		return nil, err

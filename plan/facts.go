@@ -26,8 +26,27 @@ type Facts struct {
 	Remarks  []string  `json:"remarks,omitempty"`  // what was chosen, and why
 	Warnings []string  `json:"warnings,omitempty"` // what an operator should check
 	Remains  string    `json:"remains,omitempty"`  // what is left and billed, in words
+	// Drill is what a drill of a set of snapshots came to.
+	Drill *Drill `json:"drill,omitempty"`
 	// Each has the facts of the single volumes, told apart by mount point, where the step is about several.
 	Each []Facts `json:"each,omitempty"`
+}
+
+// A Drill is what restoring a set of snapshots to scratch volumes came to.
+type Drill struct {
+	Set            string     `json:"set"` // as its snapshots name it
+	OK             bool       `json:"ok"`
+	Reason         string     `json:"reason,omitempty"`           // why the set is bad
+	RestoreSeconds float64    `json:"restore_seconds"`            // from the start of the run until the result was known: the RTO
+	DataTime       *time.Time `json:"data_time,omitempty"`        // when the data was so
+	DataAgeSeconds float64    `json:"data_age_seconds,omitempty"` // at the moment of the result: the RPO
+	Phases         []Phase    `json:"phases"`                     // in their order; volumes go through them side by side, and the longest of each counts
+}
+
+// A Phase is a part of a drill.
+type Phase struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
 }
 
 // Empty reports whether nothing is known.
@@ -43,6 +62,7 @@ func (f *Facts) Add(o Facts) {
 	}
 	f.VolumeID, f.SnapshotID = cmp.Or(o.VolumeID, f.VolumeID), cmp.Or(o.SnapshotID, f.SnapshotID)
 	f.Device, f.Path, f.MountPoint = cmp.Or(o.Device, f.Device), cmp.Or(o.Path, f.Path), cmp.Or(o.MountPoint, f.MountPoint)
+	f.Drill = cmp.Or(o.Drill, f.Drill)
 	f.Remains = cmp.Or(o.Remains, f.Remains)
 	f.SizeGiB, f.SizeBytes = cmp.Or(o.SizeGiB, f.SizeGiB), cmp.Or(o.SizeBytes, f.SizeBytes)
 	f.FrozenSeconds = cmp.Or(o.FrozenSeconds, f.FrozenSeconds)

@@ -22,6 +22,8 @@ func every() map[string]Facts {
 			v.SetFloat(0.057)
 		case time.Time:
 			v.Set(reflect.ValueOf(time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)))
+		case *Drill:
+			v.Set(reflect.ValueOf(&Drill{Set: "x"}))
 		case []string:
 			v.Set(reflect.ValueOf([]string{"x"}))
 		case []Facts:

@@ -64,6 +64,9 @@ const (
 	// ResumeManually never resumes by itself: an operator has to name the run. An unmount that was
 	// interrupted must not detach a volume at some later boot.
 	ResumeManually ResumePolicy = "ask"
+	// ResumeUndoes never continues: what was interrupted is closed and undone. A drill measures how long
+	// a restore takes, and works on volumes that nobody else has a use for.
+	ResumeUndoes ResumePolicy = "undo"
 )
 
 // A Plan is what a recipe makes and a run executes.

@@ -15,7 +15,7 @@ func (p *Plan) Validate() error {
 		return fmt.Errorf("plan has no steps")
 	}
 	switch p.ResumePolicy {
-	case ResumeAnyBoot, ResumeThisBoot, ResumeManually:
+	case ResumeAnyBoot, ResumeThisBoot, ResumeManually, ResumeUndoes:
 	default:
 		return fmt.Errorf("plan has no such resumption: %q", p.ResumePolicy)
 	}

@@ -121,12 +121,17 @@ func (s *section) members() []*node {
 	return slices.Concat(out, s.body, s.close)
 }
 
-// takenDown: the section is a bracket whose closing steps undo what its body made, and the first of them began.
-func (s *section) takenDown() bool {
-	return s.Kind == plan.Bracket && slices.ContainsFunc(s.close, func(n *node) bool {
-		return n.step.ObserveBy != plan.Blind && !n.step.ReadOnly && n.rec.Token != ""
-	})
+// takesDown: the section is a bracket whose closing steps undo what its body made.
+func (s *section) takesDown() bool {
+	return s.Kind == plan.Bracket && slices.ContainsFunc(s.close, (*node).takesAway)
 }
+
+// takenDown: the first of these steps began.
+func (s *section) takenDown() bool {
+	return s.takesDown() && slices.ContainsFunc(s.close, func(n *node) bool { return n.takesAway() && n.rec.Token != "" })
+}
+
+func (n *node) takesAway() bool { return n.step.ObserveBy != plan.Blind && !n.step.ReadOnly }
 
 // began says whether a bracket's close is owed: its open step, or without one
 // any of its body, has started or is done.

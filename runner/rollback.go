@@ -25,16 +25,19 @@ func Rollback(ctx context.Context, c Config) Result {
 	b.closeAtomics()
 	r.loop()
 	if r.fatal == nil && !r.stopped && len(r.failures) == 0 {
+		b.closeBrackets((*section).takesDown)
+	}
+	if r.fatal == nil && !r.stopped && len(r.failures) == 0 {
 		b.seed()
 		r.loop()
 	}
 	if r.fatal == nil && !r.stopped {
-		b.closeBrackets()
+		b.closeBrackets(func(s *section) bool { return !s.takesDown() })
 	}
 	res := Result{Failures: r.failures, Kept: b.kept, Records: r.graph.records(), Err: r.fatal, Outcome: journal.RolledBack}
 	res.Done, res.FailedLanes = r.graph.lanes()
 	switch {
-	case r.fatal != nil || (r.stopped && (b.unfinished() || len(b.pendingCloses()) > 0)):
+	case r.fatal != nil || (r.stopped && (b.unfinished() || len(b.pendingCloses(nil)) > 0)):
 		res.Outcome = journal.Interrupted
 	case len(r.failures) > 0:
 		res.Outcome = journal.RunFailed
@@ -217,10 +220,11 @@ func (b *rollback) settle(n *node) {
 }
 
 // closeBrackets runs the closing steps of brackets that began and were not
-// closed, one after the other, inner ones first: what a pre hook stopped is
-// started again, what was made for a while is taken down.
-func (b *rollback) closeBrackets() {
-	for _, n := range b.pendingCloses() {
+// closed, one after the other, inner ones first. What was made for a while is
+// taken down before anything is undone: that is how it is undone. What a pre hook
+// stopped is started again at the end.
+func (b *rollback) closeBrackets(which func(*section) bool) {
+	for _, n := range b.pendingCloses(which) {
 		if b.stopped || b.fatal != nil {
 			return
 		}
@@ -235,10 +239,14 @@ func (b *rollback) closeBrackets() {
 
 // pendingCloses are the closing steps that a bracket still waits for. A run that is
 // stopped before them is not rolled back yet.
-func (b *rollback) pendingCloses() []*node {
+func (b *rollback) pendingCloses(which func(*section) bool) []*node {
 	var owed []*node
 	for _, n := range b.graph.nodes {
-		if n.closes != nil && n.closes.began() && n.rec.State != journal.Done && n.rec.State != journal.Failed && b.chosen(n) {
+		if n.closes == nil || which != nil && !which(n.closes) || !n.closes.began() || !b.chosen(n) {
+			continue
+		}
+		// A hook that failed has run. What could not be taken down is still there.
+		if n.rec.State != journal.Done && (n.rec.State != journal.Failed || n.closes.takesDown()) {
 			owed = append(owed, n)
 		}
 	}

@@ -29,6 +29,7 @@ type CreateVolumeIn struct {
 	KMSKeyID           string                  `json:"kms_key_id,omitempty"`
 	InitializationRate int32                   `json:"initialization_rate,omitempty"` // MiB/s
 	Tags               map[string]string       `json:"tags"`
+	Scratch            bool                    `json:"scratch,omitempty"` // for a drill: it bears no tag by which anybody could take it for real
 }
 
 // Volume is a lane's volume. Only one that is Created and Empty may ever be formatted.
@@ -98,7 +99,7 @@ func (w *Env) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 // request is the same for every try of an attempt, or EC2 would refuse the second: it compares all parameters.
 func (in CreateVolumeIn) request(a plan.Attempt, c Choice) ec2.CreateVolumeRequest {
 	tags := merged(in.Tags, map[string]string{TagToken: a.Token, TagRun: string(a.Run)})
-	if t, ok := runTime(a.Run); ok {
+	if t, ok := runTime(a.Run); ok && !in.Scratch {
 		tags[TagCreated] = stamp(t)
 	}
 	r := ec2.CreateVolumeRequest{ClientToken: a.Token, Zone: in.Zone, Size: max(in.Size, c.Size), SnapshotID: c.SnapshotID, Type: in.Type,

@@ -65,6 +65,9 @@ type Host interface {
 	SyncFS(ctx context.Context, target string) (time.Duration, error)
 	FreezeRisks(target string, extra []linux.NamedPath) ([]linux.FreezeRisk, error)
 	RunHook(ctx context.Context, q linux.HookRequest) (linux.HookResult, error)
+	CheckFileSystem(ctx context.Context, q linux.CheckRequest) (linux.CheckResult, error)
+	NewFileSystemID(ctx context.Context, device string, partition int) error
+	TakeDown(ctx context.Context, folder string) ([]linux.Holder, error)
 	StartHeldHook(ctx context.Context, q linux.HookRequest) (*linux.HeldHook, error)
 }
 
@@ -132,6 +135,8 @@ type Env struct {
 	Environ []string
 	// HookDir is where the records of running hooks lie, so that whoever goes on after a crash ends them; "" for none.
 	HookDir string
+	// ScratchDir is below which drills mount their volumes, each in a folder of its run's.
+	ScratchDir string
 	// RecentlyLabelled gives the snapshots of this snapshotter that this machine labelled in the last minutes. A look at EC2 that does not
 	// show them so is out of date.
 	RecentlyLabelled func() []string
@@ -193,6 +198,12 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, WaitDetached, w.waitDetached())
 	plan.Bind(h, DeleteSnapshot, w.deleteCleanedSnapshot())
 	plan.Bind(h, DeleteVolume, w.deleteOneVolume())
+	plan.Bind(h, ReplayLog, w.replayLog())
+	plan.Bind(h, CheckFileSystem, w.checkFileSystem())
+	plan.Bind(h, MountScratch, w.mountScratch())
+	plan.Bind(h, Probe, w.probe())
+	plan.Bind(h, TakeDown, w.takeDown())
+	plan.Bind(h, TagDrill, w.tagDrill())
 	plan.Bind(h, DeregisterImage, w.deregisterImage())
 	return h
 }

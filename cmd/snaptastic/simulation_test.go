@@ -303,6 +303,35 @@ func (h host) FreezeRisks(string, []linux.NamedPath) ([]linux.FreezeRisk, error)
 func (h host) RunHook(context.Context, linux.HookRequest) (linux.HookResult, error) {
 	return linux.HookResult{}, nil
 }
+// CheckFileSystem finds what writeDisk would not have written.
+func (h host) CheckFileSystem(_ context.Context, q linux.CheckRequest) (linux.CheckResult, error) {
+	r := linux.CheckResult{Command: []string{"fsck"}}
+	if d, err := readDisk(q.Device); err != nil || d == nil {
+		r.Problem = "fsck found errors"
+	}
+	return r, h.fuse.reach("fsck")
+}
+
+func (h host) NewFileSystemID(context.Context, string, int) error { return h.fuse.reach("new UUID") }
+
+func (h host) TakeDown(ctx context.Context, folder string) ([]linux.Holder, error) {
+	h.mu.Lock()
+	var inside []string
+	for target := range h.mounts {
+		if strings.HasPrefix(target, folder+"/") {
+			inside = append(inside, target)
+		}
+	}
+	h.mu.Unlock()
+	slices.SortFunc(inside, func(a, b string) int { return len(b) - len(a) })
+	for _, target := range inside {
+		if err := h.Unmount(ctx, target); err != nil {
+			return nil, err
+		}
+	}
+	return nil, h.fuse.between("remove "+folder, func() error { return os.RemoveAll(folder) })
+}
+
 func (h host) StartHeldHook(context.Context, linux.HookRequest) (*linux.HeldHook, error) {
 	return nil, errors.New("no held hooks here")
 }

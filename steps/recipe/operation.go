@@ -34,6 +34,7 @@ type Operation struct {
 	Offline           bool   // what a finished run recorded is enough to repeat it without EC2
 	StrictMountPoints bool   // symlinks on the way to a mount point must be root's
 	FormatsNew        bool   // it makes file systems on the volumes that it creates
+	Scratch           bool   // it works on volumes of its own (Request.Spares), and what is left of it is taken down when it is interrupted
 	LabelsSnapshots   bool   // a finished run has labelled snapshots, which EC2 may not show yet
 	Permissions       []Permission
 	Flags             []Flag
@@ -88,6 +89,7 @@ type Request struct {
 	Spec      Spec // of `clean`: only its name, if it has one
 	Target    Target
 	Options   Options
+	Spares    []string           // free device names, one for each volume, for an operation on scratch volumes
 	HooksOwed bool               // hooks of a mount run even if nothing changes: an older run stopped between them
 	Decisions []snapset.Decision // of `clean`
 
@@ -164,7 +166,16 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 	}
 	head := plan.Plan{Operation: o.Name, Snapshotter: r.Spec.Name, Instance: r.Target.InstanceID, ResumePolicy: o.Resume,
 		UndoOnFailure: o.UndoOnFailure != nil && o.UndoOnFailure(r.Spec), Irreversible: o.Irreversible}
+	if o.Scratch {
+		if err := checkSpares(r); err != nil {
+			return fail(err)
+		}
+	}
 	for _, v := range r.Spec.Volumes {
+		if o.Scratch {
+			head.Lanes = append(head.Lanes, scratchLane(r, v))
+			continue
+		}
 		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v), Facts: plan.Facts{MountPoint: v.MountPoint, Device: v.Device}})
 	}
 	for _, d := range snapset.Deleted(r.Decisions) {

@@ -38,7 +38,7 @@ func three() Spec { return spec("/mnt/a", "/mnt/b", "/mnt/c") }
 
 func compile(op string, s Spec, t Target, o Options) (*plan.Plan, error) {
 	known, _ := Named(op)
-	return known.Plan(Request{Spec: s, Target: t, Options: o})
+	return known.Plan(Request{Spec: s, Target: t, Options: o, Spares: []string{"/dev/sdp", "/dev/sdo", "/dev/sdn"}})
 }
 
 // hooked has every hook, with the defaults of the settings file.
@@ -102,6 +102,10 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 		{"unmount-1", "unmount", spec("/mnt/solr"), Options{}},
 		{"unmount-3-hooks", "unmount", hooked(three()), Options{}},
 		{"unmount-2-volume", "unmount", with(spec("/mnt/a", "/mnt/b"), func(s *Spec) { s.Consistency = "volume" }), Options{}},
+		{"verify-1", "verify", spec("/mnt/solr"), Options{}},
+		{"verify-3", "verify", with(spec("/mnt/a/b", "/mnt/a", "/mnt/other"), func(s *Spec) {
+			s.Drill = Drill{Probe: []string{"/etc/probe"}, Timeout: time.Hour, Check: CheckMount}
+		}), Options{}},
 		{"unmount-nested", "unmount", spec("/mnt/a", "/mnt/a/b", "/mnt/a/b/c"), Options{}},
 	}
 	for _, c := range cases {

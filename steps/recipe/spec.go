@@ -25,6 +25,7 @@ type Spec struct {
 	Expedite    bool              `json:"freeze_expedite,omitempty"`
 	Hooks       map[string]Hook   `json:"hooks,omitempty"` // by name: pre_mounts, post_snapshot, …
 	Timeouts    Timeouts          `json:"timeouts"`
+	Drill       Drill             `json:"verify"`
 }
 
 // Together: the volumes are snapshotted and unmounted as one.

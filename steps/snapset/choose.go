@@ -18,6 +18,7 @@ type Choice struct {
 	Size       int32      `json:"size,omitempty"`   // GiB
 	Created    time.Time  `json:"created,omitzero"` // when the data was so; never when a copy of it was made
 	Run        string     `json:"run,omitempty"`    // that made it; empty for the original's
+	Set        string     `json:"set,omitempty"`    // its set, as its tag names it
 	Pending    bool       `json:"pending,omitempty"`
 	Create     bool       `json:"create,omitempty"`   // no snapshot in any state: a new empty volume
 	Reason     string     `json:"reason,omitempty"`   // what an operator should know about it
@@ -231,7 +232,7 @@ func take(m *Member, notes []string) Choice {
 	if s.Copy {
 		notes = append(notes, "it is a copy")
 	}
-	return Choice{SnapshotID: s.ID, Size: s.Size, Created: m.Set.data.time(), Run: m.Best().Run(),
+	return Choice{SnapshotID: s.ID, Size: s.Size, Created: m.Set.data.time(), Run: m.Best().Run(), Set: s.SetTag(),
 		Pending: s.State == ebs.SnapshotPending, Reason: strings.Join(notes, "; ")}
 }
 

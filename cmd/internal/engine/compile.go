@@ -27,6 +27,11 @@ func (e *Engine) compile(ctx context.Context, op *recipe.Operation, name string,
 		return nil, r, err
 	}
 	r.Target = recipe.Target{InstanceID: id.InstanceID, Region: id.Region, Zone: id.Zone, AccountID: id.AccountID}
+	if op.Scratch {
+		if r.Spares, err = e.spares(ctx, r.Spec, id.InstanceID); err != nil {
+			return nil, r, err
+		}
+	}
 	p, err := op.Plan(r)
 	return p, r, err
 }

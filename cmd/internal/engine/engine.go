@@ -103,7 +103,8 @@ type Engine struct {
 	file     *settings.File
 	client   *ec2.Client
 	ident    *ec2.Identity
-	attached *[]ec2.Volume // what EC2 showed when this command asked whether it answers
+	avoided  map[string]bool // device names that another run claimed meanwhile; see spares
+	attached *[]ec2.Volume   // what EC2 showed when this command asked whether it answers
 }
 
 // New returns an Engine, and calls nobody.

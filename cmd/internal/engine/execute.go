@@ -68,6 +68,7 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 	} else {
 		end.Result = runner.Execute(ctx, conf)
 	}
+	stopped := e.takeDownStopped(ctx, run, conf, act, &end)
 	watch.Close()
 	res := &end.Result
 	log.Info("run ends", "outcome", res.Outcome, "duration", time.Since(began).Round(time.Millisecond).String())
@@ -86,7 +87,11 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 	if res.Err == nil {
 		e.cleanState(store)
 	}
-	return end, resultError(ctx, end, act)
+	err = resultError(ctx, end, act)
+	if stopped && err == nil {
+		err = interrupted(ctx)
+	}
+	return end, err
 }
 
 // prepare refuses what cannot be gone on with, ends what a killed process left, and says how to execute the run.
@@ -183,6 +188,9 @@ func recordOutcome(run *journal.Run, res runner.Result, act action, took time.Du
 	if len(res.Failures) > 0 && m.Error == "" {
 		m.Error = res.Failures[0].Err.Error()
 	}
+	if d := DrillOf(res.Records); d != nil && !d.OK && m.Error == "" {
+		m.Error = "the set failed the drill: " + d.Reason
+	}
 	if act.rollback && res.Outcome == journal.RolledBack && act.lanes != nil {
 		m.Outcome = journal.Abandoned // its other lanes stay as they are, in use
 	}
@@ -210,18 +218,23 @@ func resultError(ctx context.Context, end RunResult, act action) error {
 	}
 	switch {
 	case res.Outcome == journal.Interrupted, res.Outcome == journal.Aborted && len(res.Failures) == 0:
-		err := context.Cause(ctx)
-		if err == nil || errors.Is(err, context.Canceled) {
-			err = errors.New("interrupted")
-		}
-		return &Error{Code: Interrupted, Err: err, InResult: true}
+		return interrupted(ctx)
 	case len(res.Failures) == 0:
-		return nil
+		return drillError(res)
 	case !act.rollback && (res.Outcome == journal.RunFailed || res.Outcome == journal.Aborted) && len(res.Done) > 0 &&
 		!slices.ContainsFunc(res.Failures, func(f runner.Failure) bool { return f.Lane == "" }): // that one was for all
 		return &Error{Code: SomeLanes, Err: res.Failures[0].Err, InResult: true}
 	}
 	return &Error{Code: Failed, Err: res.Failures[0].Err, InResult: true}
+}
+
+// interrupted is the error of a run that was stopped.
+func interrupted(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if err == nil || errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	return &Error{Code: Interrupted, Err: err, InResult: true}
 }
 
 // protected are paths that must stay writable while file systems are frozen.

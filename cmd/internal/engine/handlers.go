@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -44,6 +45,7 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 	if store != nil {
 		g.OwnedDir = frozenDir(store)
 		w.HookDir = hookDir(store)
+		w.ScratchDir = filepath.Join(store.Dir(), "verify")
 		w.Protected = e.protected(store, p)
 		w.MaxLag = e.MaxLag
 		w.RecentlyLabelled = func() []string { return recentlyLabelled(store, p.Snapshotter, time.Now()) }

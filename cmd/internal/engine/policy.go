@@ -46,6 +46,7 @@ const (
 	ReasonSamePlan      Reason = "the plan is the same"
 	ReasonOtherPlan     Reason = "the plan has changed"
 	ReasonSuperseded    Reason = "the new run does what it still had to do"
+	ReasonScratch       Reason = "it only used scratch volumes"
 	ReasonNewSnapshot   Reason = "a snapshot run starts over"
 )
 
@@ -106,6 +107,8 @@ func decideForRun(r journal.Summary, p *plan.Plan) Decision {
 		return Decision{EndAsIs, ReasonSuperseded}
 	case r.InstanceID != p.Instance:
 		return Decision{Leave, ReasonUnrelated}
+	case p.ResumePolicy == plan.ResumeUndoes:
+		return Decision{Undo, ReasonScratch}
 	case p.ResumePolicy == plan.ResumeThisBoot:
 		return Decision{Undo, ReasonNewSnapshot}
 	case same:
@@ -133,6 +136,8 @@ func decideForResume(r journal.Summary, boot string) Decision {
 		return Decision{Wait, ReasonOperatorOnly}
 	case r.RollingBack:
 		return Decision{Undo, ReasonUndoBegun}
+	case r.ResumePolicy == plan.ResumeUndoes:
+		return Decision{Undo, ReasonScratch}
 	case r.ResumePolicy == plan.ResumeAnyBoot:
 		return Decision{Continue, ReasonResumable}
 	case r.BootID == boot:

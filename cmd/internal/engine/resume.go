@@ -185,7 +185,7 @@ func (e *Engine) resumeOne(ctx context.Context, r ResumeRequest) (RunResult, err
 		return RunResult{}, err
 	}
 	m := run.Meta()
-	act := action{redo: r.Redo, done: r.AssumeDone, rollback: m.RollingBack, lanes: m.UndoLanes}
+	act := action{redo: r.Redo, done: r.AssumeDone, rollback: m.RollingBack || run.Plan().ResumePolicy == plan.ResumeUndoes, lanes: m.UndoLanes}
 	if m.RollingBack {
 		e.log.Info("the run was being rolled back; continuing the rollback", "run", id)
 	}

@@ -71,8 +71,14 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 			return RunResult{}, err
 		}
 	}
-	if run == nil {
-		if run, left, err = e.begin(ctx, store, op, p, req, adopted); run == nil {
+	for tries := 0; run == nil; tries++ {
+		if run, left, err = e.begin(ctx, store, op, p, req, adopted); run != nil {
+			break
+		}
+		if !op.Scratch || tries == maxSpareTries || !e.avoid(err) {
+			return RunResult{}, err
+		}
+		if p, req, err = e.compile(ctx, op, name, r.Options); err != nil {
 			return RunResult{}, err
 		}
 	}
@@ -90,6 +96,9 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 // begin begins a new run, if EC2 allows what it is about to do. No run and no error: all is mounted, without a journal or
 // without EC2.
 func (e *Engine) begin(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, r recipe.Request, adopted bool) (run *journal.Run, left, err error) {
+	if err := checkDrillTools(op, r.Spec); err != nil {
+		return nil, nil, err
+	}
 	if err := e.preflight(ctx, op, r.Spec); err != nil {
 		if e.adoptedAfterAll(ctx, op, r.Spec.Name, adopted) {
 			return nil, nil, e.adoptedOffline(r.Spec.Name, err)
@@ -187,7 +196,7 @@ func (e *Engine) undoUnfinished(ctx context.Context, store *journal.Store, r Run
 	if !end.Result.Outcome.Ended() && err == nil {
 		err = fmt.Errorf("it ended as %s", end.Result.Outcome)
 	}
-	if r.Action == Undo && end.failed() && !needsOperator(end.Result) {
+	if r.Action == Undo && r.ResumePolicy != plan.ResumeUndoes && end.failed() && !needsOperator(end.Result) {
 		return hooksOwed, e.abandon(store, end, err)
 	}
 	if err != nil {

@@ -64,6 +64,7 @@ func Summary(w io.Writer, e RunResult, o Style) error {
 		}
 	}
 	p.remarks(e, views)
+	p.drill(engine.DrillOf(e.records()))
 	p.failures(e)
 	if kept := e.kept(); len(kept) > 0 {
 		p.lines("", "\nThese remain and are billed:")
@@ -162,6 +163,9 @@ func (e RunResult) sentence() (string, colour) {
 	failed := len(e.Result.Failures) > 0
 	switch e.Result.Outcome {
 	case journal.RunDone:
+		if d := engine.DrillOf(e.records()); d != nil && !d.OK {
+			return "is done: the set failed the drill", red
+		}
 		return "is done", green
 	case journal.RolledBack:
 		if failed && !e.Rollback {
@@ -229,6 +233,9 @@ func commandsFor(run plan.RunID, p *plan.Plan, outcome journal.Outcome, rollingB
 	case rollingBack:
 		undo.What = "continue"
 		return []nextCommand{undo}
+	case p != nil && p.ResumePolicy == plan.ResumeUndoes:
+		undo.What = "take down"
+		return []nextCommand{undo}
 	case p != nil && p.Irreversible:
 		return []nextCommand{resume, command("abandon it", "abandon")}
 	}
@@ -247,6 +254,7 @@ type endView struct {
 	Lanes       []laneView      `json:"lanes"`
 	Freezes     []freezeView    `json:"freezes,omitempty"`
 	Failures    []failureView   `json:"failures"`
+	Drill       *plan.Drill     `json:"drill,omitempty"`
 	Kept        []string        `json:"kept"`
 	Notes       []string        `json:"notes,omitempty"`
 	Next        []nextCommand   `json:"next"`
@@ -277,7 +285,7 @@ func (e RunResult) view() endView {
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
 		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
 		Lanes: list(atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))), Freezes: freezesOf(e.Plan, e.records()), Kept: list(e.kept()), Notes: e.Notes, Next: list(e.commands()),
-		Failures: []failureView{},
+		Failures: []failureView{}, Drill: engine.DrillOf(e.records()),
 	}
 	if e.Result.Err != nil {
 		v.Error = e.Result.Err.Error()

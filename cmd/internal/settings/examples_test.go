@@ -111,7 +111,7 @@ func TestTheReferenceIsWhatIsDeclared(t *testing.T) {
 		t.Fatal(err)
 	}
 	sections := map[string]*shape{"## Top level": fileShape, "### `aws`": awsShape, "## `snapshotter`": snapshotterShape,
-		"## `volume`": volumeShape, "## `hook`": hookShape, "## `timeouts`": timeoutsShape}
+		"## `volume`": volumeShape, "## `hook`": hookShape, "## `timeouts`": timeoutsShape, "## `verify`": verifyShape}
 	var in *shape
 	rows := map[*shape]int{}
 	lines := strings.Split(string(text), "\n")

@@ -35,8 +35,8 @@ var (
 	snapshotterShape = &shape{
 		label:  "name",
 		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, consistencyAttr, onMissingAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
-		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "timeouts": timeoutsShape},
-		once:   []string{"timeouts"},
+		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "timeouts": timeoutsShape, "verify": verifyShape},
+		once:   []string{"timeouts", "verify"},
 	}
 	awsShape  = &shape{attrs: []argument{regionAttr, endpointURLAttr, profileAttr, patienceAttr}}
 	fileShape = &shape{

@@ -88,6 +88,7 @@ func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data us
 		spec.Volumes[i].Description = r.description(descriptionAttr.in(attrs), data, spec.Name, spec.Volumes[i])
 	}
 	r.hooks(content.Blocks.OfType("hook"), spec)
+	r.verify(content.Blocks.OfType("verify"), spec)
 }
 
 // filterTags reads the map of tags that identify a snapshotter's snapshots.
