@@ -303,6 +303,7 @@ func (h host) FreezeRisks(string, []linux.NamedPath) ([]linux.FreezeRisk, error)
 func (h host) RunHook(context.Context, linux.HookRequest) (linux.HookResult, error) {
 	return linux.HookResult{}, nil
 }
+
 // CheckFileSystem finds what writeDisk would not have written.
 func (h host) CheckFileSystem(_ context.Context, q linux.CheckRequest) (linux.CheckResult, error) {
 	r := linux.CheckResult{Command: []string{"fsck"}}
