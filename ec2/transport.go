@@ -54,6 +54,9 @@ type responseChecker struct {
 const maxPreamble = 1024 // bytes before the root element: the XML declaration and white space
 
 func (a responseChecker) Do(request *http.Request) (*http.Response, error) {
+	if err := ownBody(request); err != nil {
+		return nil, err
+	}
 	sent := time.Now()
 	response, err := a.from.Do(request)
 	if err == nil {
@@ -70,6 +73,24 @@ func (a responseChecker) Do(request *http.Request) (*http.Response, error) {
 	}
 	response.Body = body{start, response.Body}
 	return response, nil
+}
+
+// ownBody replaces the request's body by a copy that nobody else closes. The SDK closes its own as soon as there is an
+// answer (smithy-go, transport/http/client.go), and that one then returns an error instead of its end. net/http looks
+// for the end of a body that it does not know after it has sent all of it. A sender that is late, on a busy machine,
+// takes the error for a failed write and closes the connection while the answer is read: a snapshot is lost that EC2
+// has made. net/http knows a bytes.Reader, and sends it together with the headers.
+func ownBody(request *http.Request) error {
+	if request.Body == nil || request.Body == http.NoBody {
+		return nil
+	}
+	content, err := io.ReadAll(request.Body)
+	if err != nil {
+		return err
+	}
+	request.Body.Close()
+	request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(content)), int64(len(content))
+	return nil
 }
 
 // hasRootElement reports whether the document's root element has the name.
