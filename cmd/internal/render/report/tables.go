@@ -96,8 +96,19 @@ func (p *page) stepTables() {
 		}
 		groups[n].steps = append(groups[n].steps, i)
 	}
+	if p.large { // one table: a thousand would weigh more than what is in them
+		p.f(`<details><summary>All steps <small>{}</small></summary>`, countOf(len(p.Steps), "step", "steps"))
+		p.table("All steps", stepHeader...)
+	}
 	for _, g := range groups {
 		if len(g.steps) == 0 {
+			continue
+		}
+		if p.large {
+			p.f(`<tr><th colspan=7 scope=rowgroup>{}`, g.title)
+			for _, i := range g.steps {
+				p.stepRow(i)
+			}
 			continue
 		}
 		state := p.laneNotes[g.lane]
@@ -110,21 +121,25 @@ func (p *page) stepTables() {
 			p.chip(state)
 		}
 		p.f(`</summary>`)
-		p.table("Steps: "+g.title, "Step", "State", "Began", "Took", "Tries", "Ids", "Token")
+		p.table("Steps: "+g.title, stepHeader...)
 		for _, i := range g.steps {
 			p.stepRow(i)
 		}
 		p.f(`</tbody></table></div></details>`)
 	}
+	if p.large {
+		p.f(`</tbody></table></div></details>`)
+	}
 	p.f(`</section>`)
 }
 
+var stepHeader = []string{"Step", "State", "Began", "Took", "Tries", "Ids", "Token"}
+
+// stepRow leaves out the end tags that HTML does not ask for: of ten thousand rows they would be a fifth.
 func (p *page) stepRow(i int) {
 	s := &p.Steps[i]
-	p.f(`<tr id="s{}"><th scope="row">{}</th><td>`, i, render.ShortName(s.Step))
 	state := render.StepState(s.Record, p.details.Back())
-	p.f(`<span class="{}">{}</span>`, stateClass(state), state)
-	p.f(`</td>`)
+	p.f(`<tr id=s{}><th scope=row>{}<td class={}>{}`, i, render.ShortName(s.Step), stateClass(state), state)
 	began, took, retries := "", time.Duration(0), 0
 	for n, span := range s.Spans {
 		if n == 0 {
@@ -134,22 +149,25 @@ func (p *page) stepRow(i int) {
 		retries += len(span.Retries)
 	}
 	if began == "" {
-		p.f(`<td></td><td></td>`)
+		p.f(`<td><td>`)
 	} else {
-		p.f(`<td class="num">{}</td><td class="num">{}</td>`, began, duration(took))
+		p.f(`<td>{}<td>{}`, began, duration(took))
 	}
-	p.f(`<td class="num">`)
+	p.f(`<td>`)
 	if tries := max(s.Record.Attempts, min(len(s.Spans), 1)) + retriesBeyond(s.Record, retries); tries > 0 {
 		p.f(`{}`, tries)
 	}
-	p.f(`</td><td>`)
+	p.f(`<td>`)
 	for n, id := range strings.Fields(render.IDs(s.Record.Facts)) {
 		if n > 0 {
 			p.f(` `)
 		}
 		p.f(`<code>{}</code>`, id)
 	}
-	p.f(`</td><td><code>{}</code></td></tr>`, s.Record.Token)
+	p.f(`<td>`)
+	if s.Record.Token != "" {
+		p.f(`<code>{}</code>`, s.Record.Token)
+	}
 	p.stepNotes(s)
 }
 
@@ -190,7 +208,7 @@ func (p *page) stepNotes(s *engine.StepTimes) {
 		}
 	}
 	for _, l := range lines {
-		p.f(`<tr class="more"><td colspan="7">{}</td></tr>`, l)
+		p.f(`<tr class=more><td colspan=7>{}`, l)
 	}
 }
 

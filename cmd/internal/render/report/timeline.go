@@ -303,9 +303,9 @@ func (p *page) laneRow(i int, r row) {
 }
 
 func (p *page) bar(b bar, height int) {
-	p.f(`<i class="b {}" data-s="{}"`, b.class, b.step)
+	p.f(`<i class="b {}" data-s={}`, b.class, b.step)
 	if b.span > 0 {
-		p.f(` data-n="{}"`, b.span)
+		p.f(` data-n={}`, b.span)
 	}
 	p.f(` style="left:{}%;width:{}%`, b.left, b.width)
 	if b.line > 0 {
