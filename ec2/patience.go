@@ -30,7 +30,7 @@ const (
 	maxPause       = 5 * time.Second // between two tries
 )
 
-// Retry repeats the request until it succeeds, fails for good, or time is up; then it returns the last error.
+// Retry repeats the request until it succeeds, fails permanently, or time is up; then it returns the last error.
 // Canceling the context ends it at once.
 func (p Patience) Retry(ctx context.Context, request func(context.Context) error) error {
 	begun := time.Now()

@@ -133,7 +133,7 @@ func TestAJournalThatIsGoneStopsItsRun(t *testing.T) {
 			}
 			return errors.Join(err, os.Rename(path+".copy", path))
 		},
-		"folder made anew": func(s *Store, _ string) error {
+		"folder created again": func(s *Store, _ string) error {
 			err := os.RemoveAll(s.Dir())
 			_, again := OpenStore(s.Dir())
 			return errors.Join(err, again)
@@ -242,7 +242,7 @@ func TestTheNewestRunsAreReadNoFurtherThanAskedFor(t *testing.T) {
 	for _, id := range []plan.RunID{"run-1", "run-2", "run-3"} {
 		_ = os.Remove(s.path(id, ".json"))
 	}
-	read := func(id plan.RunID) bool { // a summary is written anew where it is missing
+	read := func(id plan.RunID) bool { // a summary is written again where it is missing
 		_, err := os.Stat(s.path(id, ".json"))
 		return err == nil
 	}

@@ -155,7 +155,7 @@ func openReserved(path string, flag int, _ os.FileMode) (*os.File, error) {
 }
 
 // openChecked locks an existing file as bbolt is about to, for as long as it is
-// open, and checks its pages: only behind the lock does it stand still.
+// open, and checks its pages: it does not change only while it is locked.
 func openChecked(path string, flag int, _ os.FileMode) (*os.File, error) {
 	f, err := openOwn(path, flag&^os.O_CREATE, 0)
 	if err != nil {

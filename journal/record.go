@@ -33,7 +33,7 @@ type Undo string
 const (
 	UndoStarted Undo = "started"
 	Undone      Undo = "undone"
-	Kept        Undo = "kept" // let go of, not destroyed: the note names what remains
+	Kept        Undo = "kept" // left in place, not destroyed: the note names what remains
 )
 
 // A Record is the truth about one step of one run.

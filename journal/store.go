@@ -163,7 +163,7 @@ type Run struct {
 	claims *claims
 }
 
-// Close unlocks the journal and lets go of the claims. An ended run leaves its
+// Close unlocks the journal and releases the claims. An ended run leaves its
 // summary beside the journal.
 func (r *Run) Close() error {
 	if m := r.Meta(); m.Outcome.Ended() {
@@ -374,7 +374,7 @@ func createdAt(id string) (time.Time, bool) {
 }
 
 // sweep removes what killed processes left: journals that they had not made yet, and sockets without a journal. Who is
-// making a journal has it locked, but for the moment between opening and locking it; a journal lost then is made anew.
+// making a journal has it locked, but for the moment between opening and locking it; a journal lost then is created again.
 func (s *Store) sweep() {
 	unborn, _ := filepath.Glob(filepath.Join(s.dir, "runs", "*.db.new"))
 	for _, p := range unborn {

@@ -28,7 +28,7 @@ var (
 	ErrBusy = errors.New("file system is in use")
 	// ErrAmbiguous: two devices answer to one description, and guessing could destroy data.
 	ErrAmbiguous = errors.New("more than one device matches")
-	// ErrDuplicateUUID: a file system with the same UUID is mounted already and this type cannot bear two.
+	// ErrDuplicateUUID: a file system with the same UUID is mounted already and two of this type cannot be mounted.
 	ErrDuplicateUUID = errors.New("a file system with the same UUID is mounted on this host")
 	// ErrNotVolume: what is mounted is not a whole block device, so it cannot be one EBS volume.
 	ErrNotVolume = errors.New("not a whole block device")

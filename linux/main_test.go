@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// inOwnNamespace starts these tests anew in a mount namespace without the mounts of other packages' tests. Here namespaces
+// inOwnNamespace starts these tests again in a mount namespace without the mounts of other packages' tests. Here namespaces
 // are made that copy all mounts there are, and whoever unmounts one of them elsewhere would be told that it is in use.
 func inOwnNamespace() {
 	const mark = "SNAPTASTIC_TEST_NAMESPACE"

@@ -73,7 +73,7 @@ func Commits() Option { return func(_ *Builder, s *Step) { s.Commits = true } }
 // KeptBy forbids destroying the step's effect once the other was ever done.
 func KeptBy(id StepID) Option { return func(_ *Builder, s *Step) { s.KeptBy = id } }
 
-// Redoes lets the step ask that an earlier one be undone and done anew.
+// Redoes lets the step ask that an earlier one be undone and done again.
 func Redoes(id StepID) Option { return func(_ *Builder, s *Step) { s.Redoes = id } }
 
 // Opens makes the step the opening one of a section.

@@ -18,10 +18,18 @@ const (
 	// Ours: the effect is there and carries this attempt's token.
 	Ours ObservedState = "ours"
 	// Satisfied: the effect is there; who made it cannot be seen.
-	Satisfied ObservedState = "as-wanted"
+	Satisfied ObservedState = "satisfied"
 	// Conflict: something else is in the way.
 	Conflict ObservedState = "conflict"
 )
+
+// UnmarshalText reads "as-wanted", which earlier journals have, as Satisfied.
+func (s *ObservedState) UnmarshalText(b []byte) error {
+	if *s = ObservedState(b); *s == "as-wanted" {
+		*s = Satisfied
+	}
+	return nil
+}
 
 // An Observation is one look. Output is the step's output where the effect is
 // there. Before is what an undo will need and the effect destroys (the mount
@@ -49,7 +57,7 @@ type Attempt struct {
 	Section    string          // the atomic section it belongs to, if any
 	Resumed    bool            // an earlier attempt of this generation had started
 	Before     json.RawMessage // recorded with the intent
-	Keep       bool            // undo: let go of the effect, do not destroy it
+	Keep       bool            // undo: leave the effect in place, do not destroy it
 	Discard    bool            // undo: the effect is of no use; what cannot be removed is marked and left
 	Report     func(Progress)  // never nil
 }
@@ -247,8 +255,8 @@ type Action string
 
 const (
 	ActRetry    Action = "retry"           // try again after a while, within the step's time-out
-	ActRestart  Action = "restart-section" // close the atomic section, undo its body, open it anew
-	ActRedo     Action = "redo"            // undo the step that this one's Redoes names, and do it anew
+	ActRestart  Action = "restart-section" // close the atomic section, undo its body, open it again
+	ActRedo     Action = "redo"            // undo the step that this one's Redoes names, and do it again
 	ActTerminal Action = "terminal"        // fail the lane now
 	ActOperator Action = "needs-operator"  // stop; a person must decide
 	ActSkip     Action = "skip"            // leave this lane alone; that is not a failure
@@ -280,7 +288,7 @@ func RestartSection(after time.Duration, err error) error {
 	return &ActionError{Action: ActRestart, After: after, Err: err}
 }
 
-// Redo asks to undo the step that this one's Redoes names and to do it anew: what it made is of no use. hint is for when that
+// Redo asks to undo the step that this one's Redoes names and to do it again: what it made is of no use. hint is for when that
 // does not help either.
 func Redo(hint string, err error) error {
 	return &ActionError{Action: ActRedo, Err: WithHint(hint, err)}
@@ -291,7 +299,7 @@ func Terminal(hint string, err error) error {
 	return &ActionError{Action: ActTerminal, Err: WithHint(hint, err)}
 }
 
-// Refused fails the lane like Terminal, and vouches that the try has changed
+// Refused fails the lane like Terminal, and says that the try has changed
 // nothing.
 func Refused(hint string, err error) error {
 	return &ActionError{Action: ActTerminal, Unchanged: true, Err: WithHint(hint, err)}

@@ -208,3 +208,12 @@ func TestAVerdictIsFoundWhereverItIsWrapped(t *testing.T) {
 		}
 	}
 }
+
+func TestAnObservedStateOfAnEarlierJournalIsRead(t *testing.T) {
+	for text, want := range map[string]ObservedState{`"as-wanted"`: Satisfied, `"satisfied"`: Satisfied, `"ours"`: Ours, `""`: ""} {
+		var got ObservedState
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got != want {
+			t.Errorf("%s: %q (%v), want %q", text, got, err, want)
+		}
+	}
+}

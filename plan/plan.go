@@ -126,10 +126,10 @@ type Step struct {
 	// the run (Plan.UndoOnFailure).
 	Commits bool `json:"commits,omitempty"`
 	// KeptBy names a step; once that was ever done, undoing this one may
-	// only let go of its effect and must not destroy it (Attempt.Keep).
+	// leave its effect in place and must not destroy it (Attempt.Keep).
 	KeptBy StepID `json:"kept_by,omitempty"`
 	// Redoes names an earlier step that this one depends on. When this one finds
-	// its effect to be of no use, it is undone and done anew.
+	// its effect to be of no use, it is undone and done again.
 	Redoes StepID `json:"redoes,omitempty"`
 	// Held (the open step of an atomic section) are the programs that it
 	// starts and that run until the section is closed. For people: the step's

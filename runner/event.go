@@ -11,7 +11,7 @@ import (
 type EventKind string
 
 const (
-	Observing   EventKind = "looking"
+	Observing   EventKind = "observing"
 	Starting    EventKind = "started"
 	Progressing EventKind = "progress"
 	Retrying    EventKind = "retry"

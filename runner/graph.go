@@ -50,7 +50,7 @@ func (n *node) noteRetry(err error, wait time.Duration) {
 	n.retries = journal.AddRetry(n.retries, journal.Retry{At: time.Now(), WaitSeconds: wait.Seconds(), Error: text})
 }
 
-// reset makes a step begin anew, as its next generation where it had one.
+// reset makes a step start over, as its next generation where it had one.
 func (n *node) reset() {
 	n.fresh, n.resumed, n.tries = true, false, 0
 	n.began, n.firstGap = time.Time{}, time.Time{}

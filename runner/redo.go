@@ -11,7 +11,7 @@ import (
 )
 
 // redo acts on a verdict that says: what an earlier step made is of no use. That step's effect is undone by its token, and
-// then it is done anew as the next generation, with all that leads from it to n. Each move is a record of its own:
+// then it is done again as the next generation, with all that leads from it to n. Each move is a record of its own:
 //
 //	done ──► undo started ──► failed and undone ──► started, next generation
 //

@@ -89,7 +89,7 @@ func (b *rollback) unfinished() bool {
 	return false
 }
 
-// closeAtomics closes what a crash left open, before anything else: an
+// closeAtomics closes the sections that a crash left open, before anything else: an
 // application may be standing still.
 func (b *rollback) closeAtomics() {
 	for _, sec := range b.graph.sections {

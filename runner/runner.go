@@ -57,7 +57,7 @@ type Config struct {
 	Restarts   int           // of an atomic section; default 3
 	Redos      int           // of a step whose effect was of no use; default 3
 	Workers    int           // steps under way at once; default 64
-	AssumeDone []plan.StepID // an operator vouches for these uncertain steps
+	AssumeDone []plan.StepID // an operator says that these uncertain steps are done
 	Redo       []plan.StepID // an operator wants these uncertain steps again
 	Lanes      []string      // rollback only: these lanes; nil for all
 }

@@ -175,7 +175,7 @@ type memberResult struct {
 // window runs open, body and close. Nothing else happens on its way: no
 // journal write, no event, no slot to wait for.
 func (r *run) window(sec *section) {
-	if r.stopped { // the intents stay; a resume closes and begins anew
+	if r.stopped { // the intents stay; a resume closes and starts over
 		for _, n := range sec.members() {
 			n.phase = waiting
 			r.graph.inFlight--

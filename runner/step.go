@@ -108,7 +108,7 @@ func (r *run) newRecord(n *node, in json.RawMessage) journal.Record {
 func (r *run) attempt(n *node) plan.Attempt {
 	a := plan.Attempt{Run: r.Run, Step: n.step.ID, Generation: n.rec.Generation, Token: n.rec.Token,
 		Before: n.rec.Before, Resumed: n.resumed || n.tries > 0}
-	if n.fresh { // a first look goes by the token that the intent will have
+	if n.fresh { // a first look uses the token that the intent will have
 		a.Generation++
 		a.Token = Token(r.Run, n.step.ID, a.Generation)
 	}

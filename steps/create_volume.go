@@ -120,7 +120,7 @@ func created(v ec2.Volume) Volume {
 	return Volume{VolumeID: v.ID, Created: true, Empty: v.SnapshotID == "", SnapshotID: v.SnapshotID, Size: v.Size}
 }
 
-// volumeOfToken finds the volume of a token; one that is going away is no more.
+// volumeOfToken finds the volume of a token; one that is being deleted does not count.
 func (w *Env) volumeOfToken(ctx context.Context, token string) (*ec2.Volume, error) {
 	volumes, err := w.Cloud.VolumesByTag(ctx, map[string]string{TagToken: token})
 	if err != nil {

@@ -19,11 +19,11 @@ var DeleteSnapshot = plan.Def[DeleteSnapshotIn, Deleted]{Kind: "delete-snapshot"
 type DeleteSnapshotIn struct {
 	SnapshotID string   `json:"snapshot_id"`
 	Tags       string   `json:"tags"`             // TagDigest of the tags it had
-	ReplacedBy []string `json:"stands,omitempty"` // snapshots that can be restored in its stead
+	ReplacedBy []string `json:"stands,omitempty"` // snapshots that can be restored instead
 	Image      string   `json:"image,omitempty"`  // that it belonged to, deregistered before
 }
 
-// Deleted is a thing that is no more.
+// Deleted is a resource that was deleted.
 type Deleted struct {
 	ID string `json:"id"`
 }

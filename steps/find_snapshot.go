@@ -114,7 +114,7 @@ func (s Search) request(mountPoints []string) snapset.Request {
 	return snapset.Request{MountPoints: mountPoints, Group: s.Group, AllowOlder: s.AllowOlder, MixSets: s.MixSets, MayCreate: s.MayCreate}
 }
 
-// candidates are all snapshots that bear the filter tags, of one describe, which lanes that ask together share.
+// candidates are all snapshots with the filter tags, of one describe, which lanes that ask together share.
 func (w *Env) candidates(ctx context.Context, s Search) (*snapset.Index, error) {
 	tags, err := json.Marshal(s.FilterTags) // in the order of its keys
 	if err != nil {

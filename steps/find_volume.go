@@ -211,7 +211,7 @@ func (w *Env) describeFound(v ec2.Volume, found bool, at occupant) FoundVolume {
 	return out
 }
 
-// checkForMount: what is there bears our tags and is adopted, or is in the way.
+// checkForMount: what is there has our tags and is adopted, or is in the way.
 func (w *Env) checkForMount(in FindVolumeIn, attached []ec2.Volume, v ec2.Volume, out FoundVolume, at occupant) error {
 	inTheWay := func(hint string, format string, a ...any) error {
 		err := fmt.Errorf("cannot mount a volume on %s: "+format, append([]any{in.MountPoint}, a...)...)

@@ -58,7 +58,7 @@ func (w *Env) freeze() plan.Funcs[FreezeIn, FrozenMounts] {
 	}
 }
 
-// openWindow does everything that takes time before the first file system stands still.
+// openWindow does everything that takes time before the first file system is frozen.
 func (w *Env) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win *window) (out FrozenMounts, err error) {
 	if win.exclude, err = w.excluded(ctx, in.Mounts); err != nil {
 		return out, err

@@ -148,7 +148,7 @@ func TestDeleteOnTerminationWaitsUntilEC2SeesTheDevice(t *testing.T) {
 			if _, err := until(t, func() error { _, err := h.Do(t.Context(), a, in); return err }); err != nil || !is() {
 				t.Errorf("set: %v; it is %t", err, is())
 			}
-			b.faults(once("Nothing", code), once("ModifyInstanceAttribute", code)) // another place in the list counts anew
+			b.faults(once("Nothing", code), once("ModifyInstanceAttribute", code)) // another place in the list counts again
 			if _, err := until(t, func() error { return h.Undo(t.Context(), a, in, DeletedOnTermination{}) }); err != nil || is() {
 				t.Errorf("undone: %v; it is %t", err, is())
 			}

@@ -59,7 +59,7 @@ func (w *Env) mkfsOrSkip() plan.Funcs[MkfsOrSkipIn, FileSystem] {
 				return FileSystem{}, err
 			}
 			uuid := linux.UUIDFromToken(a.Token)
-			// Format looks once more and refuses unless the device is blank or bears this UUID.
+			// Format looks once more and refuses unless the device is blank or has this UUID.
 			err = w.Host.Format(ctx, linux.FormatRequest{Device: d.Path, FileSystem: in.FileSystem, UUID: uuid, Options: in.Options, Root: in.root()})
 			if err != nil {
 				return FileSystem{}, err
@@ -91,7 +91,7 @@ func (in MkfsOrSkipIn) root() linux.RootAttributes {
 }
 
 // currentNode is the volume's device as this boot names it. The input is the one of the first try, which may have been under
-// another boot, and a boot gives NVMe devices their numbers anew: that name may be another volume's now, and blank as
+// another boot, and a boot gives NVMe devices new numbers: that name may be another volume's now, and blank as
 // well. Where the kernel tells no volume ids (Xen) the names stay.
 func (w *Env) currentNode(ctx context.Context, in MkfsOrSkipIn) (DeviceNode, error) {
 	was := in.Device.Must()

@@ -101,7 +101,7 @@ func TestOnlyWhatThisRunMadeEmptyIsEverFormatted(t *testing.T) {
 	}
 }
 
-// A reboot gives NVMe devices their numbers anew, and a step that was cut off
+// A reboot gives NVMe devices new numbers, and a step that was cut off
 // keeps the input that it began with.
 func TestAfterARebootTheVolumeIsFormattedAndNotItsOldName(t *testing.T) {
 	var probed, formatted string

@@ -11,7 +11,7 @@ import (
 	"snaptastic/steps/snapset"
 )
 
-// The tags that volumes and snapshots bear; what each is for is told in snapset.
+// The tags of volumes and snapshots; what each is for is told in snapset.
 const (
 	TagMountPoint = snapset.TagMountPoint
 	TagInstance   = snapset.TagInstance
@@ -19,7 +19,7 @@ const (
 	TagExpires    = snapset.TagExpires
 	TagToken      = snapset.TagToken
 	TagRun        = snapset.TagRun
-	TagDetached   = snapset.TagDetached // when a volume was let go of
+	TagDetached   = snapset.TagDetached // when a volume was detached
 	TagMembers    = snapset.TagMembers
 	TagState      = snapset.TagState
 	TagFailed     = "snaptastic:failed" // when a volume that died at birth could not be deleted
@@ -27,7 +27,7 @@ const (
 	Consistent    = snapset.Consistent
 )
 
-// hasTags says whether a volume or snapshot bears the filter tags and the mount point.
+// hasTags says whether a volume or snapshot has the filter tags and the mount point.
 func hasTags(have, filter map[string]string, mountPoint string) bool {
 	return snapset.HasTags(have, filter) && snapset.SameMountPoint(have[TagMountPoint], mountPoint)
 }

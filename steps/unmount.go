@@ -91,7 +91,7 @@ func (w *Env) isVolume(at occupant, q linux.DeviceQuery) bool {
 	return err == nil && ok && d.Same(*at.device)
 }
 
-// mountAgain undoes an unmount. The volume may have been off in between, so its device is looked for anew.
+// mountAgain undoes an unmount. The volume may have been off in between, so its device is looked for again.
 func (w *Env) mountAgain(ctx context.Context, a plan.Attempt, in UnmountIn, _ Unmounted) error {
 	var before beforeUnmount
 	if err := json.Unmarshal(a.Before, &before); err != nil || before.FileSystem == "" {

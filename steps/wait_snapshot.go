@@ -59,7 +59,7 @@ func (w *Env) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 	}
 }
 
-// rechoose looks once more where a lane had a problem when all were chosen: somebody may have mended it since, and the
+// rechoose looks once more where a lane had a problem when all were chosen: somebody may have fixed it since, and the
 // run was resumed. What the other lanes were given still stands, so it must come out as before.
 func (w *Env) rechoose(ctx context.Context, in WaitSnapshotIn, was Choice, problem error) (Choice, bool, error) {
 	before := in.Choices.Must()

@@ -58,7 +58,7 @@ func (w *Env) dropWindow(a plan.Attempt) {
 }
 
 // close thaws, lets the guard go and then the held hooks. It says how the freeze held; lost is what makes the snapshots
-// worthless or needs an operator, untidy what went wrong after the thaw and changes nothing about them.
+// worthless or needs an operator, cleanupErr what went wrong after the thaw and changes nothing about them.
 func (win *window) close(ctx context.Context) (hold guard.Result, lost, cleanupErr error) {
 	if win.guard != nil {
 		var thawErr error
@@ -108,7 +108,7 @@ func (win *window) checkHeld() error {
 	return nil
 }
 
-// A freeze writes out what is dirty while writers stand still already, so that little should be left: all is synced until
+// A freeze writes out what is dirty while writers are blocked already, so that little should be left: all is synced until
 // a sync finds next to nothing, or no less than the one before it, since somebody keeps writing.
 const (
 	syncThreshold = 5 * time.Millisecond

@@ -410,7 +410,7 @@ func TestDatabasePostgreSQLKeepsItsIdleTablespace(t *testing.T) {
 	d.psql("CREATE TABLESPACE far LOCATION '" + d.mounts[2] + "'")
 	d.psql("CREATE TABLE u TABLESPACE far AS SELECT 1 AS n")
 	d.psql("CHECKPOINT")
-	// As the background processes may keep its files open, the server starts anew and reads nothing.
+	// As the background processes may keep its files open, the server starts over and reads nothing.
 	d.tool(filepath.Join(d.dir, "bin/stop"))
 	d.tool(filepath.Join(d.dir, "bin/start"))
 	hooked := d.settingsOf()

@@ -242,7 +242,7 @@ func TestAMountThatChangesNothingRunsNoHooks(t *testing.T) {
 	expect("a post hook whose pre hook always runs", both)
 }
 
-// What the pre hook stopped is started again: by a resume after a kill between the hooks, and by a mount with mended
+// What the pre hook stopped is started again: by a resume after a kill between the hooks, and by a mount with corrected
 // settings that takes the place of one whose post hook failed.
 func TestPostMountsRunsWherePreMountsRan(t *testing.T) {
 	t.Parallel()

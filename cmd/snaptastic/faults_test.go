@@ -317,7 +317,7 @@ func TestFaultKMSGhostVolume(t *testing.T) {
 	r.check(true)
 }
 
-// A volume that died before anything was built on it is given up and made anew, without an operator: one that ends in
+// A volume that died before anything was built on it is given up and created again, without an operator: one that ends in
 // error while it is made, one that vanishes, and one that was available and is in error before it is attached. Nothing is
 // left of it, and the run tells why.
 func TestFaultAVolumeThatFailedInCreationIsReplaced(t *testing.T) {
@@ -441,7 +441,7 @@ func TestFaultStaleByIDLink(t *testing.T) {
 }
 
 // An attachment that never ends is taken off again after its time-out, and a
-// resume tries anew.
+// resume tries again.
 func TestFaultStuckAttaching(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")

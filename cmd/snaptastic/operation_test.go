@@ -89,10 +89,10 @@ func TestARegisteredOperationIsPlannedRunAndResumed(t *testing.T) {
 	r.wants(exitFailed, "run mount db", "rollback", id)
 
 	r.must("run", "mount", "db")
-	mend := touch(broken)
+	fix := touch(broken)
 	r.wants(exitSomeLanes, "1 of 2 volumes done", "park-volumes", "db", "--with", program)
 	r.wants(0, "nothing to resume", "resume") // it failed, and was not interrupted
-	mend()
+	fix()
 	_ = parked()
 	r.must("resume", r.only())
 	if got := parked(); got != "b" || len(r.unfinished()) > 0 {

@@ -269,7 +269,7 @@ func TestThePolicyFits(t *testing.T) {
 
 // With an action refused, a run names it before it has changed anything: no
 // hook has run, no volume is made, nothing is frozen or unmounted, and there
-// is no run to be mended.
+// is not a run to be repaired.
 func TestARunNamesTheActionThatIsRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")

@@ -56,7 +56,7 @@ func unitsFor(t *testing.T, edit func(name, text string) string) (dir string, na
 }
 
 // verify returns what systemd has to say about our units; what it says about
-// others of this machine is not ours to mend.
+// others of this machine is not ours to fix.
 func verify(t *testing.T, dir string, names []string) (said []string) {
 	t.Helper()
 	tool, err := exec.LookPath("systemd-analyze")
@@ -123,7 +123,7 @@ func TestUnitsKeepWhatTheFreezeRestsOn(t *testing.T) {
 		}
 		for _, code := range []string{fmt.Sprint(exitUsage), fmt.Sprint(exitOperator)} {
 			if !slices.Contains(strings.Fields(settings["RestartPreventExitStatus"]), code) {
-				t.Errorf("%s: exit %s, which only a person can mend, is tried again", filepath.Base(path), code)
+				t.Errorf("%s: exit %s, which only a person can fix, is tried again", filepath.Base(path), code)
 			}
 		}
 		for _, key := range []string{"PrivateTmp", "PrivateMounts", "ProtectSystem", "ProtectHome", "MountFlags", "CapabilityBoundingSet", "DynamicUser"} {

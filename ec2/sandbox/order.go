@@ -10,7 +10,7 @@ import (
 // ordered keeps a table's rows sorted, oldest first: sorting for each page of a listing would be quadratic.
 type ordered[T any, P row[T]] struct {
 	rows   []*T
-	broken bool // rows are to be gathered and sorted anew at the next use
+	broken bool // rows are to be gathered and sorted again at the next use
 }
 
 // manyChanges is the number of changes from which sorting again is cheaper.

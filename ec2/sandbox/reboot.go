@@ -12,7 +12,7 @@ import (
 
 // Reboot does to the instance what a reboot does, as far as volumes go: every
 // mount of its devices is gone, children first, a frozen file system thaws, the
-// boot id is another one, and the kernel numbers the NVMe devices anew, so that
+// boot id is another one, and the kernel renumbers the NVMe devices, so that
 // /dev/nvme1n1 may be another volume than before. EC2's attachments stay. A
 // mount that some process uses is an error, since here nothing ends that process.
 func Reboot(dir string) error {

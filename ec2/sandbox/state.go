@@ -241,7 +241,7 @@ func (v *Volume) status(now time.Time) string {
 }
 
 // status is the state of the attachment at now. A detach that waits for the
-// instance to let go of its device shows as busy.
+// instance to release its device shows as busy.
 func (a *Attachment) status(now time.Time) string {
 	switch {
 	case a.Forced != "":

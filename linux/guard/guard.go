@@ -53,11 +53,11 @@ type Guard struct {
 	warnings  []string       // written by Start alone
 
 	mu        sync.Mutex
-	changed   chan struct{} // closed and made anew at every change below
+	changed   chan struct{} // closed and replaced at every change below
 	state     []progress
 	started   bool
 	ending    endCause
-	exitError string // why the guard is no more, "" while it is
+	exitError string // why the guard exited, "" while it runs
 	thawCall  int64  // monotonic moment of the first Thaw, 0 before
 	orderAt   int64  // monotonic moment of the order to freeze
 	released  bool

@@ -140,7 +140,7 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 	plan.Add(c.b, steps.Thaw, name("thaw"), steps.ThawIn{Mounts: mounts},
 		plan.Closes(section), inside, plan.Title("thaw %s", strings.Join(mounts, ", ")), plan.Within(describeTimeout))
 
-	// The hooks of a volume need not wait for its tags: what they stopped stands still until they are through.
+	// The hooks of a volume need not wait for its tags: what they stopped stays stopped until they are through.
 	var ends []plan.StepID
 	for _, v := range volumes {
 		post := c.close(s.each[v.MountPoint], &v, c.hookVolumes(s.describeVolume(v, &set)), []plan.StepID{name("thaw")}, s.all.body())

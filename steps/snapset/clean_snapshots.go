@@ -8,7 +8,7 @@ import (
 )
 
 // snapshots decides on each snapshot. One is deleted when its date has passed, or when a run that is gone left it unverified;
-// when it is ours and no image and no lock holds it; and when a newer one can be restored in its stead.
+// when it is ours and no image and no lock holds it; and when a newer one can be restored instead.
 func (inv Inventory) snapshots() (decisions []Decision) {
 	k := inv.keeping()
 	for _, s := range inv.Snapshots {

@@ -11,7 +11,7 @@ import (
 
 // volumes decides on each volume that a run of ours made and that is attached nowhere.
 //
-// EC2 does not say when a volume was last written to. What is known is when an unmount let go of it (TagDetached), since
+// EC2 does not say when a volume was last written to. What is known is when an unmount detached it (TagDetached), since
 // when nobody wrote. So a volume is saved when a labelled snapshot of it was begun after that; and such a snapshot is
 // not one of a run of ours, since runs snapshot what is mounted: where there is one, the volume was attached again by
 // hand, and the tag tells nothing any more.
@@ -38,7 +38,7 @@ func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted 
 	case inv.Unfinished[v.Tags[TagRun]]:
 		d.keepDue("its run %s is unfinished on this machine: resume it or roll it back", v.Tags[TagRun])
 		return
-	case inv.Claimed[path.Clean(v.Tags[TagMountPoint])] != "": // an unmount that let go of it may be undone yet
+	case inv.Claimed[path.Clean(v.Tags[TagMountPoint])] != "": // an unmount that detached it may be undone yet
 		d.keepDue("run %s of %s is unfinished on this machine: resume it or roll it back", inv.Claimed[path.Clean(v.Tags[TagMountPoint])], v.Tags[TagMountPoint])
 		return
 	case !letGo && inv.Now.Sub(v.Created) <= settledAge:
@@ -73,7 +73,7 @@ func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted 
 }
 
 // newestOfVolume finds the newest labelled and completed snapshot of a volume that stays. reused: a run took one after
-// the volume had been let go of.
+// the volume had been detached.
 func newestOfVolume(all []ec2.Snapshot, volume string, detached time.Time, deleted map[string]bool) (newest ec2.Snapshot, reused bool) {
 	for _, s := range all {
 		if s.VolumeID != volume || s.State != ebs.SnapshotCompleted || OriginOf(s) != OriginConsistent {

@@ -13,7 +13,7 @@ import (
 	"snaptastic/ec2/ebs"
 )
 
-// A Scope is what is judged together: the volumes and snapshots that bear the same filter tags.
+// A Scope is what is judged together: the volumes and snapshots with the same filter tags.
 type Scope struct {
 	Name     string            // the snapshotter's, or the tags in words
 	Tags     map[string]string // filter tags

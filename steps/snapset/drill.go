@@ -19,7 +19,7 @@ const (
 	TagPurpose        = "snaptastic:purpose"         // of a volume that is not for use; see PurposeVerify
 )
 
-// PurposeVerify is the value of TagPurpose for the scratch volumes of a drill. They bear neither filter tags nor a mount
+// PurposeVerify is the value of TagPurpose for the scratch volumes of a drill. They have neither filter tags nor a mount
 // point, so that no mount and no check takes them for real.
 const PurposeVerify = "verify"
 
@@ -39,7 +39,7 @@ func (s DrillState) Good() bool { return s == Verified }
 // Failed says that the last drill found it bad.
 func (s DrillState) Failed() bool { return s == DrillFailed }
 
-// ofDrill says that a tag is one that a drill leaves on snapshots, and that no volume bears.
+// ofDrill says that a tag is one that a drill leaves on snapshots, and that no volume has.
 func ofDrill(key string) bool {
 	return key == TagVerified || key == TagRestoreSeconds || key == TagVerifyFailed
 }
@@ -77,7 +77,7 @@ func DrillOf(tags map[string]string, begun time.Time) Drill {
 	return d
 }
 
-// State goes by the later one of the two times: a drill that succeeds removes the tag of an older failure, and one that
+// State depends on the later one of the two times: a drill that succeeds removes the tag of an older failure, and one that
 // fails leaves the time of the last success.
 func (d Drill) State() DrillState {
 	switch {

@@ -9,7 +9,7 @@ import (
 	"snaptastic/ec2"
 )
 
-// An Index is the snapshots that bear the filter tags, in any state and order, kept small: they are added page by page.
+// An Index is the snapshots with the filter tags, in any state and order, kept small: they are added page by page.
 // Once it was asked something, none may be added any more.
 type Index struct {
 	rows  []*Row

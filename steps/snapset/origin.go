@@ -47,7 +47,7 @@ func IsCopy(s ec2.Snapshot) bool {
 	return copiedVolume.MatchString(s.VolumeID) || strings.HasPrefix(s.Description, "[Copied snap-")
 }
 
-// OriginOf tells who made a snapshot. What bears our label is ours, a copy of it too: no volume has that tag, so no tool
+// OriginOf tells who made a snapshot. What has our label is ours, a copy of it too: no volume has that tag, so no tool
 // that copies a volume's tags has it to give. Everything else with a tag of ours has a volume's tags.
 //
 // The original had no label and wrote the same tags on volumes. A snapshot with these is believed to be its own when it

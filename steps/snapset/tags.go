@@ -21,15 +21,15 @@ const (
 	TagExpires    = "expires" // likewise
 )
 
-// The tags of our own that volumes bear as well. A policy that copies a volume's tags onto its snapshots overwrites them
+// The tags of our own that volumes have as well. A policy that copies a volume's tags onto its snapshots overwrites them
 // there, so that nothing rests on them where there is a tag that only snapshots have.
 const (
 	TagToken    = "snaptastic:token"    // of the attempt that made it
 	TagRun      = "snaptastic:run"      // that made it
-	TagDetached = "snaptastic:detached" // when a volume was let go of; on volumes only
+	TagDetached = "snaptastic:detached" // when a volume was detached; on volumes only
 )
 
-// The tags of our own that only snapshots bear: never write them on a volume.
+// The tags of our own that only snapshots have: never write them on a volume.
 const (
 	TagSet        = "snaptastic:set"         // whose snapshot it is: the same for all of one moment
 	TagMembers    = "snaptastic:members"     // how many snapshots the set has
@@ -60,7 +60,7 @@ func SameMountPoint(tag, mountPoint string) bool {
 	return tag != "" && path.Clean(tag) == path.Clean(mountPoint)
 }
 
-// HasTags says whether a thing bears all of the filter's tags.
+// HasTags says whether a resource has all of the filter's tags.
 func HasTags(tags, filter map[string]string) bool {
 	for key, value := range filter {
 		if got, ok := tags[key]; !ok || got != value {

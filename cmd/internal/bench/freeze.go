@@ -15,7 +15,7 @@ import (
 	"snaptastic/ec2/sandbox"
 )
 
-// freeze measures how long writers stand still while eight volumes are
+// freeze measures how long writers are blocked while eight volumes are
 // snapshotted under load, against one round trip of the call plus a bare
 // parallel freeze and thaw of the same file systems, by turns.
 func freeze(ctx context.Context, b *bench) error { return b.freeze(ctx, false) }

@@ -16,7 +16,7 @@ import (
 //
 // It is a file in /run, which has room when the root disk is full and is gone after a reboot. Where it cannot be written
 // every command waits by itself. It counts for the boot that it names, and until it is twice as old as the wait: who
-// comes later, an operator for instance, waits anew.
+// comes later, an operator for instance, waits for the full time again.
 type bootBudget struct {
 	path string
 	boot string

@@ -88,12 +88,12 @@ func (e *Engine) checkSettings(ctx context.Context, name string, maxAge time.Dur
 		for _, v := range spec.Volumes {
 			s.Declared = append(s.Declared, v.MountPoint)
 		}
-		volumes, err := e.volumesBearing(ctx, s.Tags)
+		volumes, err := e.volumesTagged(ctx, s.Tags)
 		if err != nil {
 			return nil, err
 		}
 		snapshots := snapset.NewIndex()
-		now, err := e.snapshotsBearing(ctx, s.Tags, snapshots.Add)
+		now, err := e.snapshotsTagged(ctx, s.Tags, snapshots.Add)
 		if err != nil {
 			return nil, err
 		}
@@ -127,11 +127,11 @@ func (e *Engine) declaredByOthers(ctx context.Context, name string) map[string]b
 	return declared
 }
 
-// checkTags checks all volumes in use that bear the tags. They may be of
+// checkTags checks all volumes in use with the tags. They may be of
 // several snapshotters, which the original's three tags tell apart; whether
 // these restore whole sets is not known here, so sets are held to be whole.
 func (e *Engine) checkTags(ctx context.Context, tags map[string]string, maxAge time.Duration) ([]snapset.Finding, error) {
-	volumes, err := e.volumesBearing(ctx, tags)
+	volumes, err := e.volumesTagged(ctx, tags)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func (e *Engine) checkTags(ctx context.Context, tags map[string]string, maxAge t
 	if len(families) == 0 {
 		return []snapset.Finding{{Subject: tagWords(tags), Problem: "no volume in use has these tags"}}, nil
 	}
-	now, err := e.snapshotsBearing(ctx, tags, func(s ec2.Snapshot) {
+	now, err := e.snapshotsTagged(ctx, tags, func(s ec2.Snapshot) {
 		if f := families[of(s.Tags)]; f != nil {
 			f.snapshots.Add(s)
 		}
@@ -173,8 +173,8 @@ func (e *Engine) checkTags(ctx context.Context, tags map[string]string, maxAge t
 	return all, nil
 }
 
-// volumesBearing asks for the volumes that bear the tags.
-func (e *Engine) volumesBearing(ctx context.Context, tags map[string]string) (volumes []ec2.Volume, err error) {
+// volumesTagged asks for the volumes with the tags.
+func (e *Engine) volumesTagged(ctx context.Context, tags map[string]string) (volumes []ec2.Volume, err error) {
 	c, err := e.cloud(ctx)
 	if err != nil {
 		return nil, err
@@ -186,9 +186,9 @@ func (e *Engine) volumesBearing(ctx context.Context, tags map[string]string) (vo
 	return volumes, err
 }
 
-// snapshotsBearing visits the snapshots that bear the tags, and says at which
+// snapshotsTagged visits the snapshots with the tags, and says at which
 // time it was told.
-func (e *Engine) snapshotsBearing(ctx context.Context, tags map[string]string, visit func(ec2.Snapshot)) (time.Time, error) {
+func (e *Engine) snapshotsTagged(ctx context.Context, tags map[string]string, visit func(ec2.Snapshot)) (time.Time, error) {
 	c, err := e.cloud(ctx)
 	if err != nil {
 		return time.Time{}, err

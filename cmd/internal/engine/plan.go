@@ -64,7 +64,7 @@ func wouldFail(p *plan.Plan, seen map[plan.StepID]runner.Preview) error {
 	return nil
 }
 
-// unfinished lists the runs because of which `run` would not begin anew. It only reads, and makes
+// unfinished lists the runs because of which `run` would not start a new one. It only reads, and makes
 // no state folder.
 func (e *Engine) unfinished(p *plan.Plan) []RunState {
 	store, err := e.readState()

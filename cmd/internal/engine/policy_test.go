@@ -7,7 +7,7 @@ import (
 	"snaptastic/plan"
 )
 
-// A combination is everything that a decision goes by.
+// A combination is everything that a decision depends on.
 type combination struct {
 	command      Command
 	journal      string // good, live, unreadable, damaged

@@ -153,7 +153,7 @@ const nowhere = "00000000000000000"
 
 // refused makes an error of an answer that says clearly that the permission is
 // missing. One about a thing that does not exist may come from a policy that
-// goes by tags.
+// depends on tags.
 func refused(op, name string, err error) error {
 	fault, ok := errors.AsType[*ec2.Fault](err)
 	if !ok || fault.Code != "UnauthorizedOperation" || strings.Contains(fault.Message, nowhere) {

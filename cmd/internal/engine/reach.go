@@ -62,7 +62,7 @@ func withoutSecrets(text string) string {
 }
 
 // useCloudConfigOf makes this command reach EC2 as the run did; back undoes that. A run that recorded nothing, of an earlier
-// version, goes by the settings, if there are any.
+// version, follows the settings, if there are any.
 func (e *Engine) useCloudConfigOf(way *journal.CloudConfig) (back func()) {
 	e.recorded, e.client, e.ident = way, nil, nil
 	if way == nil {

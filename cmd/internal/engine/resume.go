@@ -27,7 +27,7 @@ type Resumed struct {
 	Waiting int         // runs that it left to an operator
 }
 
-// Resume finishes what a crash left.
+// Resume finishes interrupted runs.
 func (e *Engine) Resume(ctx context.Context, r ResumeRequest) (Resumed, error) {
 	if err := needRoot("resume"); err != nil {
 		return Resumed{}, err

@@ -218,7 +218,7 @@ func hooksBegan(run *journal.Run) bool {
 }
 
 // abandon abandons a run that cannot be undone, so that the next night's snapshot
-// is not kept from being taken. What remains bears no label: nobody restores it.
+// is not kept from being taken. What remains has no label: nobody restores it.
 func (e *Engine) abandon(store *journal.Store, end RunResult, why error) error {
 	id := end.Run
 	run, err := store.Resume(id)

@@ -134,7 +134,7 @@ func (l volumeReader) at(v recipe.Volume) (VolumeView, error) {
 }
 
 // volumeOf finds the volume of a lane: under the declared name, or else the
-// one that bears the mount point's tags.
+// one with the mount point's tags.
 func (l volumeReader) volumeOf(v recipe.Volume, view *VolumeView) (ec2.Volume, bool) {
 	own := slices.IndexFunc(l.attached, func(o ec2.Volume) bool { return steps.HasTags(o.Tags, l.filter, v.MountPoint) })
 	under, found := steps.AttachedAs(l.attached, l.instance, v.Device)

@@ -7,7 +7,7 @@ import (
 	"snaptastic/cmd/internal/engine"
 )
 
-// Findings prints one line each, with the mend at its end, and a line that
+// Findings prints one line each, with the fix at its end, and a line that
 // counts them.
 func Findings(w io.Writer, all []engine.Finding, o Style) error {
 	p := page{style: o}

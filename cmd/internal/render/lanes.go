@@ -48,7 +48,7 @@ func lanesOf(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time
 	return views
 }
 
-// atRest: nobody is at the run any more, so nothing in it is running.
+// atRest: no process works on the run, so nothing in it is running.
 func atRest(views []laneView) []laneView {
 	for i := range views {
 		if views[i].State == "running" {

@@ -48,7 +48,7 @@ func (l *logProgress) Event(e runner.Event) {
 	}
 	switch e.Kind {
 	case runner.Observing:
-		l.log.Debug("looking", args...)
+		l.log.Debug("observing", args...)
 	case runner.Starting:
 		if e.Step.Title != "" {
 			add("title", clean(e.Step.Title))

@@ -89,8 +89,8 @@ func (p *page) steps(s Details, now time.Time) {
 	for i := range s.Plan.Steps {
 		st := &s.Plan.Steps[i]
 		r := s.Records[st.ID]
-		anew := r.Discarded != "" && r.State == journal.Done && r.Undo == ""
-		if r.Error == "" && r.Note == "" && !anew {
+		again := r.Discarded != "" && r.State == journal.Done && r.Undo == ""
+		if r.Error == "" && r.Note == "" && !again {
 			continue
 		}
 		p.lines("", "\n"+clean(string(st.ID)))
@@ -98,7 +98,7 @@ func (p *page) steps(s Details, now time.Time) {
 			p.lines("  ", p.style.paint(red, cleanLines(r.Error)))
 			p.hint("  ", r.Hint)
 		}
-		if anew {
+		if again {
 			p.lines("  ", "the first volume was unusable and was replaced: "+cleanLines(r.Discarded))
 		}
 		if r.Note != "" {

@@ -32,7 +32,7 @@ func (e RunResult) records() map[plan.StepID]journal.Record {
 func (e RunResult) back() bool { return e.Rollback || e.Result.Outcome == journal.RolledBack }
 
 // kept lists what remains and is billed: what a rollback did not delete, or
-// what the operation let go of.
+// what the operation detached.
 func (e RunResult) kept() []string {
 	out := slices.Clone(e.Result.Kept)
 	if e.back() {

@@ -41,7 +41,7 @@ type Context struct {
 	// lead to one folder are a mistake, and volumes are ordered by where they lead to.
 	LeadsTo func(mountPoint string) (string, error)
 
-	// Warn, when set, is told once what was accepted but should be mended.
+	// Warn, when set, is told once what was accepted but should be corrected.
 	Warn func(*Error)
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // Values of userdata and of environment variables often are secrets, and a
-// message goes into logs: it names where a value came from in its stead.
+// message goes into logs: it names where a value came from instead.
 
 // A secret is a text that no message may hold, and what stands in its place.
 type secret struct{ text, name string }
