@@ -58,45 +58,20 @@ func (h *Host) format(ctx context.Context, q FormatRequest) error {
 	return setRoot(q.Device, q.FileSystem, root)
 }
 
-// mkfsArgs: no questions asked (we probed), no discard, and the UUID, in the words of each mkfs.
+// mkfsArgs gives the words for mkfs, the UUID and the label among them.
 func mkfsArgs(q FormatRequest) ([]string, error) {
-	var args []string
-	add := func(flag, value string) {
-		if value != "" {
-			args = append(args, flag, value)
-		}
-	}
-	switch q.FileSystem {
-	case "xfs":
-		args = []string{"-f", "-q", "-K"}
-		if q.UUID != "" {
-			add("-m", "uuid="+q.UUID)
-		}
-		add("-L", q.Label)
-	case "ext2", "ext3", "ext4":
-		args = []string{"-F", "-q", "-E", "nodiscard"}
-		add("-U", q.UUID)
-		add("-L", q.Label)
-	case "btrfs":
-		args = []string{"-f", "-q", "-K"}
-		add("-U", q.UUID)
-		add("-L", q.Label)
-	case "f2fs":
-		args = []string{"-f", "-q", "-t", "0"}
-		add("-U", q.UUID)
-		add("-l", q.Label)
-	case "jfs":
-		args = []string{"-q"}
-		add("-L", q.Label)
-	case "reiserfs":
-		args = []string{"-f", "-f", "-q"}
-		add("-u", q.UUID)
-		add("-l", q.Label)
-	default:
+	known, ok := fileSystemOf(q.FileSystem)
+	if !ok {
 		return nil, fmt.Errorf("unknown file system; supported: %s", strings.Join(FileSystems(), " "))
 	}
-	args = append(mergeExtended(args, q.Options), q.Device)
-	return args, nil
+	args := slices.Clone(known.mkfs)
+	for _, x := range []struct{ flag, value string }{{known.uuid, q.UUID}, {known.label, q.Label}} {
+		if x.flag != "" && x.value != "" {
+			flag, key, _ := strings.Cut(x.flag, " ") // xfs: -m uuid=
+			args = append(args, flag, key+x.value)
+		}
+	}
+	return append(mergeExtended(args, q.Options), q.Device), nil
 }
 
 // mergeExtended appends the caller's words to ours. mke2fs heeds only its last -E, so a caller's -E joins ours.

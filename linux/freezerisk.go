@@ -22,13 +22,6 @@ func (r FreezeRisk) String() string {
 	return r.What + " (" + r.Path + ")"
 }
 
-// freezable are the file systems of Linux whose super_operations have freeze_fs or freeze_super; for all others FIFREEZE
-// answers EOPNOTSUPP (fs/ioctl.c, ioctl_fsfreeze).
-var freezable = map[string]bool{
-	"ext2": true, "ext3": true, "ext4": true, "xfs": true, "btrfs": true, "f2fs": true, "jfs": true, "reiserfs": true,
-	"nilfs2": true, "gfs2": true, "bcachefs": true,
-}
-
 // FreezeRisks says what speaks against freezing the file system at target; none means it may be frozen. Looked for are: no
 // mount point, a type that cannot freeze, and on it the root, /var/log, /tmp, swap files, this program, or any path of
 // extra: the journal, the log, hook programs, and the mount points of the other volumes of
@@ -44,7 +37,7 @@ func (h *Host) FreezeRisks(target string, extra []NamedPath) ([]FreezeRisk, erro
 		return []FreezeRisk{{target, "it is not a mount point"}}, nil
 	}
 	var risks []FreezeRisk
-	if !freezable[m.FileSystem] {
+	if !canFreeze(m.FileSystem) {
 		risks = append(risks, FreezeRisk{"", m.FileSystem + " cannot be frozen"})
 	}
 	mounts, err := h.Mounts()

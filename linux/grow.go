@@ -67,15 +67,8 @@ func (h *Host) Grow(ctx context.Context, dev Device, m Mount) (GrowResult, error
 		return fail(err)
 	}
 	defer f.Close()
-	switch m.FileSystem {
-	case "xfs":
-		err = growXFS(f, dev)
-	case "ext2", "ext3", "ext4":
-		err = growExt(f, dev)
-	case "btrfs":
-		err = growBtrfs(f)
-	}
-	if err != nil {
+	known, _ := fileSystemOf(m.FileSystem) // fsSize has found it
+	if err := known.grow(dev, f); err != nil {
 		return fail(err)
 	}
 	if result.After, err = fsSize(dev, m); err != nil {
@@ -87,25 +80,32 @@ func (h *Host) Grow(ctx context.Context, dev Device, m Mount) (GrowResult, error
 
 // fsSize asks the mounted file system how many bytes of its device it uses.
 func fsSize(dev Device, m Mount) (int64, error) {
-	switch m.FileSystem {
-	case "ext2", "ext3", "ext4":
-		// The kernel keeps ext's superblock in the device's own page cache: reading the device sees the live one.
-		blocks, blockSize, err := extGeometry(dev)
-		return blocks * blockSize, err
-	case "xfs", "btrfs":
-		f, err := os.Open(m.Target)
-		if err != nil {
-			return 0, err
-		}
-		defer f.Close()
-		if m.FileSystem == "xfs" {
-			g, err := xfsGeometry(f)
-			return int64(g.DataBlocks) * int64(g.BlockSize), err
-		}
-		d, err := btrfsDevice(f)
-		return int64(d.TotalBytes), err
+	known, _ := fileSystemOf(m.FileSystem)
+	if known.size == nil {
+		return 0, fmt.Errorf("%s: %w", m.FileSystem, ErrCannotGrow)
 	}
-	return 0, fmt.Errorf("%s: %w", m.FileSystem, ErrCannotGrow)
+	f, err := os.Open(m.Target)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return known.size(dev, f)
+}
+
+// extSize: the kernel keeps ext's superblock in the device's own page cache, so reading the device gives the live one.
+func extSize(dev Device, _ *os.File) (int64, error) {
+	blocks, blockSize, err := extGeometry(dev)
+	return blocks * blockSize, err
+}
+
+func xfsSize(_ Device, f *os.File) (int64, error) {
+	g, err := xfsGeometry(f)
+	return int64(g.DataBlocks) * int64(g.BlockSize), err
+}
+
+func btrfsSize(_ Device, f *os.File) (int64, error) {
+	d, err := btrfsDevice(f)
+	return int64(d.TotalBytes), err
 }
 
 // extGeometry reads struct ext4_super_block: block count (high half only with the feature 64bit) and block size.
@@ -131,7 +131,7 @@ func extGeometry(dev Device) (blocks, blockSize int64, err error) {
 }
 
 // growExt: EXT4_IOC_RESIZE_FS takes the new number of blocks (fs/ext4/ioctl.c); resize2fs does no more when mounted.
-func growExt(f *os.File, dev Device) error {
+func growExt(dev Device, f *os.File) error {
 	_, blockSize, err := extGeometry(dev)
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func xfsGeometry(f *os.File) (g xfsGeom, err error) {
 }
 
 // growXFS: XFS_IOC_FSGROWFSDATA with the old limit of inode space kept, as xfs_growfs does.
-func growXFS(f *os.File, dev Device) error {
+func growXFS(dev Device, f *os.File) error {
 	g, err := xfsGeometry(f)
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func btrfsDevice(f *os.File) (d btrfsDevInfo, err error) {
 }
 
 // growBtrfs: BTRFS_IOC_RESIZE takes words, "ID:max".
-func growBtrfs(f *os.File) error {
+func growBtrfs(_ Device, f *os.File) error {
 	d, err := btrfsDevice(f)
 	if err != nil {
 		return err

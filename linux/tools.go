@@ -13,27 +13,11 @@ import (
 // Tool is a program and the package that most distributions ship it in.
 type Tool struct{ Command, Package string }
 
-// mkfsTools are the programs needed to make each file system. Mounting and growing need none: that is the kernel's.
-var mkfsTools = map[string][]Tool{
-	"xfs":      {{"mkfs.xfs", "xfsprogs"}},
-	"ext2":     {{"mkfs.ext2", "e2fsprogs"}},
-	"ext3":     {{"mkfs.ext3", "e2fsprogs"}},
-	"ext4":     {{"mkfs.ext4", "e2fsprogs"}},
-	"btrfs":    {{"mkfs.btrfs", "btrfs-progs"}},
-	"f2fs":     {{"mkfs.f2fs", "f2fs-tools"}},
-	"jfs":      {{"mkfs.jfs", "jfsutils"}, {"jfs_tune", "jfsutils"}},
-	"reiserfs": {{"mkfs.reiserfs", "reiserfsprogs"}},
-}
-
-// FileSystems lists the file systems that Format can make.
-func FileSystems() []string {
-	return []string{"xfs", "ext2", "ext3", "ext4", "btrfs", "f2fs", "jfs", "reiserfs"}
-}
-
 // MissingTools lists the programs that Format would need for the file system and does not find.
 func MissingTools(fileSystem string) []Tool {
 	var missing []Tool
-	for _, t := range mkfsTools[fileSystem] {
+	known, _ := fileSystemOf(fileSystem)
+	for _, t := range known.tools {
 		if _, err := findTool(t.Command); err != nil {
 			missing = append(missing, t)
 		}

@@ -1,0 +1,59 @@
+package linux
+
+import (
+	"os"
+	"slices"
+)
+
+// fileSystem is all that this package knows about a type of file system that it can make, by what is done with it.
+type fileSystem struct {
+	name  string
+	tools []Tool   // of mkfs; mounting and growing need none: that is the kernel's
+	mkfs  []string // flags: no questions asked (we probed), no discard
+	uuid  string   // flag of mkfs for the UUID, "" where it takes none; what follows a space goes before the value
+	label string   // flag of mkfs for the label
+	// size is how many bytes of its device a mounted one uses, grow enlarges it to its device; nil where the kernel cannot.
+	// target is its mount point, opened.
+	size func(dev Device, target *os.File) (int64, error)
+	grow func(dev Device, target *os.File) error
+}
+
+// fileSystems are those that Format can make, the default first.
+var fileSystems = []fileSystem{
+	{name: "xfs", tools: []Tool{{"mkfs.xfs", "xfsprogs"}}, mkfs: []string{"-f", "-q", "-K"}, uuid: "-m uuid=", label: "-L", size: xfsSize, grow: growXFS},
+	{name: "ext2", tools: []Tool{{"mkfs.ext2", "e2fsprogs"}}, mkfs: extFlags, uuid: "-U", label: "-L", size: extSize, grow: growExt},
+	{name: "ext3", tools: []Tool{{"mkfs.ext3", "e2fsprogs"}}, mkfs: extFlags, uuid: "-U", label: "-L", size: extSize, grow: growExt},
+	{name: "ext4", tools: []Tool{{"mkfs.ext4", "e2fsprogs"}}, mkfs: extFlags, uuid: "-U", label: "-L", size: extSize, grow: growExt},
+	{name: "btrfs", tools: []Tool{{"mkfs.btrfs", "btrfs-progs"}}, mkfs: []string{"-f", "-q", "-K"}, uuid: "-U", label: "-L", size: btrfsSize, grow: growBtrfs},
+	{name: "f2fs", tools: []Tool{{"mkfs.f2fs", "f2fs-tools"}}, mkfs: []string{"-f", "-q", "-t", "0"}, uuid: "-U", label: "-l"},
+	{name: "jfs", tools: []Tool{{"mkfs.jfs", "jfsutils"}, {"jfs_tune", "jfsutils"}}, mkfs: []string{"-q"}, label: "-L"},
+	{name: "reiserfs", tools: []Tool{{"mkfs.reiserfs", "reiserfsprogs"}}, mkfs: []string{"-f", "-f", "-q"}, uuid: "-u", label: "-l"},
+}
+
+var extFlags = []string{"-F", "-q", "-E", "nodiscard"}
+
+// freezable are further file systems of Linux whose super_operations have freeze_fs or freeze_super, as all of fileSystems
+// have; for all others FIFREEZE answers EOPNOTSUPP (fs/ioctl.c, ioctl_fsfreeze).
+var freezable = []string{"nilfs2", "gfs2", "bcachefs"}
+
+// canFreeze says whether the kernel can freeze file systems of the type.
+func canFreeze(name string) bool {
+	_, known := fileSystemOf(name)
+	return known || slices.Contains(freezable, name)
+}
+
+func fileSystemOf(name string) (fileSystem, bool) {
+	i := slices.IndexFunc(fileSystems, func(f fileSystem) bool { return f.name == name })
+	if i < 0 {
+		return fileSystem{}, false
+	}
+	return fileSystems[i], true
+}
+
+// FileSystems lists the file systems that Format can make.
+func FileSystems() (names []string) {
+	for _, f := range fileSystems {
+		names = append(names, f.name)
+	}
+	return names
+}
