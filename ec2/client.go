@@ -214,12 +214,17 @@ func call[In, Out any](ctx context.Context, c *Client, op, doing string, send me
 		c.cache.invalidate()
 		defer c.cache.invalidate()
 	}
-	retryer := &retryer{observe: c.observer.Load(), op: op, limiter: c.limiters.of(op), log: c.config.Log}
+	retryer := c.retryer(ctx, op)
 	out, err := send(api, ctx, in, func(o *sdk.Options) { o.Retryer = retryer })
 	if err != nil {
 		return nil, c.reclassifyLate(retryer.fault(ctx, err).withDoing(doing))
 	}
 	return out, nil
+}
+
+// retryer makes the retryer of one call.
+func (c *Client) retryer(ctx context.Context, op string) *retryer {
+	return &retryer{observe: c.observer.Load(), op: op, limiter: c.limiters.of(op), log: c.config.Log, notify: notifierOf(ctx)}
 }
 
 // credentialsError marks a failure to get credentials, which the SDK does not tell from other errors.

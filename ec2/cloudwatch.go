@@ -20,7 +20,7 @@ func (c *Client) AverageCPU(ctx context.Context, instanceID string, until time.T
 	if err != nil {
 		return 0, false, Classify(op, err).withDoing(doing)
 	}
-	retryer := &retryer{op: op, limiter: c.limiters.of(op), log: c.config.Log}
+	retryer := c.retryer(ctx, op)
 	out, err := cloudwatch.NewFromConfig(loaded).GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
 		Namespace: aws.String("AWS/EC2"), MetricName: aws.String("CPUUtilization"),
 		Dimensions: []types.Dimension{{Name: aws.String("InstanceId"), Value: aws.String(instanceID)}},

@@ -52,6 +52,7 @@ type batch[T any] struct {
 	values  []string
 	callers int                // who still waits for the answer
 	cancel  context.CancelFunc // called when nobody does any more
+	told    audience           // the callers
 	joined  chan struct{}      // holds one: somebody joined
 	done    chan struct{}      // closed when found and err are set
 	found   []T
@@ -65,6 +66,7 @@ func (l *coalescer[T]) do(ctx context.Context, doing, filter, value string) ([]T
 		return nil, canceled(ctx, "Describe", doing, "")
 	}
 	g := l.join(ctx, filter, value)
+	defer g.told.join(ctx)()
 	select {
 	case <-g.done:
 		if fault, ok := g.err.(*Fault); ok {
@@ -88,7 +90,7 @@ func (l *coalescer[T]) join(ctx context.Context, filter, value string) *batch[T]
 			l.open = make(map[string]*batch[T])
 		}
 		l.open[filter] = g
-		go l.send(shared, filter, g)
+		go l.send(OnRetry(shared, g.told.notify), filter, g)
 	}
 	if !slices.Contains(g.values, value) {
 		g.values = append(g.values, value)

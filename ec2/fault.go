@@ -82,6 +82,9 @@ func (f *Fault) Error() string {
 	return fmt.Sprintf("cannot %s: %s (%s)", f.Doing, f.Message, f.Code)
 }
 
+// Throttling reports whether EC2 asked for fewer requests.
+func (f *Fault) Throttling() bool { return f.Class == Throttled }
+
 func (f *Fault) Unwrap() error { return f.cause }
 
 // Hint says what to do about it; empty when there is nothing but trying again.

@@ -24,6 +24,7 @@ type poller[T any] struct {
 
 	mu      sync.Mutex
 	waiters map[*waiter[T]]bool
+	told    audience // who waits
 	running *polling
 }
 
@@ -31,6 +32,7 @@ type poller[T any] struct {
 type waiter[T any] struct {
 	id   string
 	news chan pollResult[T]
+	away func() // leaves the audience
 }
 
 // pollResult is the result of a poll for one id: the resource, that EC2 does not show it, or the error.
@@ -48,7 +50,7 @@ type polling struct {
 }
 
 func (p *poller[T]) join(ctx context.Context, id string) *waiter[T] {
-	w := &waiter[T]{id: id, news: make(chan pollResult[T], 1)}
+	w := &waiter[T]{id: id, news: make(chan pollResult[T], 1), away: p.told.join(ctx)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waiters == nil {
@@ -58,7 +60,7 @@ func (p *poller[T]) join(ctx context.Context, id string) *waiter[T] {
 	if p.running == nil {
 		shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		p.running = &polling{cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1)}
-		go p.run(shared, p.running)
+		go p.run(OnRetry(shared, p.told.notify), p.running)
 		return w
 	}
 	select {
@@ -69,6 +71,7 @@ func (p *poller[T]) join(ctx context.Context, id string) *waiter[T] {
 }
 
 func (p *poller[T]) leave(w *waiter[T]) {
+	w.away()
 	p.mu.Lock()
 	delete(p.waiters, w)
 	var ended *polling

@@ -42,7 +42,8 @@ type rateLimiter struct {
 	next     time.Time // when the next request may go out
 }
 
-func (p *rateLimiter) wait(ctx context.Context) error {
+// wait waits for the turn of a request. notify is told of a long wait.
+func (p *rateLimiter) wait(ctx context.Context, notify func(in time.Duration)) error {
 	p.mu.Lock()
 	now := time.Now()
 	turn := now
@@ -53,6 +54,9 @@ func (p *rateLimiter) wait(ctx context.Context) error {
 	p.mu.Unlock()
 	if turn == now {
 		return ctx.Err()
+	}
+	if in := turn.Sub(now); in >= minNotice {
+		notify(in)
 	}
 	timer := time.NewTimer(turn.Sub(now))
 	defer timer.Stop()

@@ -25,6 +25,7 @@ type retryer struct {
 	observe   *func(Call) // of each attempt; nil for nobody
 	limiter   *rateLimiter
 	log       *slog.Logger
+	notify    func(RetryNotice)
 	attempts  int
 	last      error // why the last attempt failed
 	uncertain bool  // an attempt before may have had its effect
@@ -73,6 +74,7 @@ func (t *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	}
 	wait := min(maxRetryDelay, baseRetryDelay<<min(t.attempts, 10))
 	wait = wait/2 + rand.N(wait/2)
+	t.notify(RetryNotice{Action: t.op, In: wait, Throttled: fault.Class == Throttled, Message: fault.Message})
 	t.log.Debug("retrying the EC2 call", "action", t.op, "attempt", t.attempts+1, "in", wait, "because", fault.Message, "code", fault.Code)
 	return wait, nil
 }
@@ -82,7 +84,7 @@ func (t *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 func (t *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
 	once := sentOnce[t.op]
 	if !once {
-		if err := t.limiter.wait(ctx); err != nil {
+		if err := t.limiter.wait(ctx, func(in time.Duration) { t.notify(RetryNotice{Action: t.op, In: in, Throttled: true}) }); err != nil {
 			return nil, err
 		}
 	}

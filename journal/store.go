@@ -239,6 +239,17 @@ func (s *Store) IDs() (ids []plan.RunID, err error) {
 	return ids, err
 }
 
+// Sockets returns the runs that have a status socket, oldest first: live ones, and those whose process was killed.
+func (s *Store) Sockets() (ids []plan.RunID, err error) {
+	journals, files, err := s.names()
+	for _, id := range journals {
+		if files[id+".sock"] {
+			ids = append(ids, plan.RunID(id))
+		}
+	}
+	return ids, err
+}
+
 // Unfinished is List without the runs that ended, at a cost that does not grow
 // with their number: only an ended run has a summary beside its journal.
 func (s *Store) Unfinished() ([]Summary, error) { return s.list(false) }

@@ -45,6 +45,9 @@ type Observation struct {
 type Progress struct {
 	Percent int    `json:"percent"`
 	Text    string `json:"text,omitempty"`
+	// Retry: inside the step a call failed and is sent again after so long; 0 where none is waited for.
+	Retry     time.Duration `json:"-"`
+	Throttled bool          `json:"-"` // Retry: because too many requests were sent
 }
 
 // An Attempt is one try of a step. Token is the idempotency token derived

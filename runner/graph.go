@@ -34,6 +34,7 @@ type node struct {
 	resumed bool          // this generation began in an earlier process
 
 	began    time.Time // first try in this process, monotonic
+	acting   bool      // its effect, or the undoing of it, is under way
 	tries    int
 	redos    int             // times that its effect was discarded, in this process
 	firstGap time.Time       // first time its effect was seen absent, monotonic

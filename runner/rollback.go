@@ -160,6 +160,7 @@ func (b *rollback) undoable(n *node) bool {
 
 func (b *rollback) undo(n *node, again bool) {
 	b.emit(n, Undoing)
+	n.acting = true
 	a, in := b.attempt(n), n.rec.Input
 	a.Resumed = true
 	if k := n.step.KeptBy; k != "" {
@@ -174,6 +175,7 @@ func (b *rollback) undo(n *node, again bool) {
 
 func (b *rollback) afterUndo(n *node, adopted bool, err error) {
 	b.graph.inFlight--
+	n.acting = false
 	rec := n.rec
 	switch v := plan.ActionOf(err); {
 	case adopted:

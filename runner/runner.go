@@ -208,7 +208,7 @@ func begin(ctx context.Context, c Config) (*run, context.CancelFunc, error) {
 	over := make(chan struct{})
 	stop := context.AfterFunc(r.ctx, func() {
 		defer close(over)
-		r.inbox.put(func() { r.stopped = true })
+		r.inbox.put(r.stop)
 		grace := time.NewTimer(r.StopGrace)
 		defer grace.Stop()
 		select {

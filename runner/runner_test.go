@@ -555,7 +555,18 @@ func TestTime(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			start := time.Now()
-			res := exec(ctx, scenario(t, nil, "read:a", "state:b", "state:c after=b"), w, func(c *Config) { c.Handlers = h })
+			var stop Event
+			res := exec(ctx, scenario(t, nil, "read:a", "state:b", "state:c after=b"), w, func(c *Config) {
+				c.Handlers = h
+				c.Observe = func(e Event) {
+					if e.Kind == Stopping {
+						stop = e
+					}
+				}
+			})
+			if stop.At.Sub(start) != 2*time.Second || stop.Wait != 10*time.Second || len(stop.Finishing) != 1 || stop.Finishing[0].ID != "b" || stop.Err == nil {
+				t.Errorf("the stop was told as %+v", stop)
+			}
 			if res.Outcome != journal.Interrupted || time.Since(start) != 5*time.Second {
 				t.Errorf("ended as %q after %s", res.Outcome, time.Since(start))
 			}
@@ -685,6 +696,9 @@ func TestNoEventIsSentWhileAnAtomicSectionIsOpen(t *testing.T) {
 		}
 	}
 	b.do(false, 0)
+	if !order(told, "o window-opened", "window true") || !order(told, "window false", "o window-closed") || !order(told, "o window-closed", "o done") {
+		t.Errorf("told of the window as %v", told)
+	}
 	if !order(told, "window true", "window false") || !order(told, "window false", "s done") {
 		t.Errorf("told %v", told)
 	}

@@ -187,10 +187,15 @@ func (r *run) window(sec *section) {
 	for i := range members {
 		members[i].a.Resumed = false
 	}
+	r.emit(sec.open, WindowOpening)
 	r.openWindow()
+	sec.open.acting = true
 	r.work(func() func() {
 		results := r.runWindow(sec, members)
 		return func() {
+			sec.open.acting = false
+			end := results[len(results)-1].end
+			r.emit(sec.open, WindowClosed, at(end), withWait(end.Sub(results[0].start)))
 			r.closeWindow()
 			r.windowClosed(sec, results)
 		}

@@ -116,7 +116,11 @@ func (r *run) attempt(n *node) plan.Attempt {
 		a.Section = n.atomic.ID
 	}
 	a.Report = func(p plan.Progress) {
-		r.inbox.put(func() { r.emit(n, Progressing, withProgress(p)) })
+		r.inbox.put(func() {
+			if n.phase != settled { // a shared call may tell of it late
+				r.emit(n, Progressing, withProgress(p))
+			}
+		})
 	}
 	return a
 }
@@ -217,12 +221,14 @@ func (r *run) do(n *node) {
 	r.emit(n, Starting)
 	a, in, h, effect := r.attempt(n), n.rec.Input, r.Handlers[n.step.Kind], !n.step.ReadOnly
 	n.tries++
+	n.acting = effect
 	r.work(func() func() {
 		ctx, cancel := r.context(n, effect)
 		defer cancel()
 		out, err := h.Do(ctx, a, in)
 		err = timedOut(ctx, err)
 		return func() {
+			n.acting = false
 			if err != nil {
 				r.handleError(n, err)
 				return

@@ -205,5 +205,5 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, TakeDown, w.takeDown())
 	plan.Bind(h, TagDrill, w.tagDrill())
 	plan.Bind(h, DeregisterImage, w.deregisterImage())
-	return h
+	return tellRetries(h)
 }

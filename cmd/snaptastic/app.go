@@ -30,7 +30,8 @@ type flags struct {
 	output    string
 	yes       bool
 
-	privateMounts bool // of commands that mount: in a mount namespace of its own all the same
+	eventFile     string // of commands that execute a run
+	privateMounts bool   // of commands that mount: in a mount namespace of its own all the same
 	noColor       bool
 }
 
@@ -50,7 +51,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.metadata, "metadata-url", "", "instance metadata `URL` (default: $AWS_EC2_METADATA_SERVICE_ENDPOINT, or the instance's)")
 	set.StringVar(&f.logLevel, "log-level", "info", "log `level`: trace, debug, info, warn, error, off")
 	set.StringVar(&f.logFormat, "log-format", "text", "log `format`: text or json")
-	set.StringVarP(&f.output, "output", "o", "text", "output `format`: text or json")
+	set.StringVarP(&f.output, "output", "o", "text", "output `format`: text, json, or jsonl for the events of a run as they happen")
 	set.BoolVar(&f.yes, "yes", false, "do not ask for confirmation")
 	set.BoolVar(&f.noColor, "no-color", false, "disable colors (also $NO_COLOR)")
 }
@@ -67,8 +68,9 @@ type app struct {
 	log            *slog.Logger
 
 	wiring
-	repeated render.Flags // of this invocation that another command needs as well
-	listed   bool         // the runs of this command are written as one JSON list at its end
+	repeated render.Flags      // of this invocation that another command needs as well
+	events   *render.EventFile // where --events or -o jsonl sends them; nil for nowhere
+	listed   bool              // the runs of this command are written as one JSON list at its end
 }
 
 func newApp(stdin, stdout, stderr *os.File) *app {
@@ -82,8 +84,11 @@ func (a *app) begin(c *cobra.Command) error {
 	if a.logFormat != "text" && a.logFormat != "json" {
 		return usageError("--log-format %q: must be text or json", a.logFormat)
 	}
-	if a.output != "text" && a.output != "json" {
-		return usageError("--output %q: must be text or json", a.output)
+	switch lines := c.Annotations[jsonlAnnotation] != ""; {
+	case a.output == "jsonl" && !lines:
+		return usageError("--output jsonl: only commands that execute a run, and status --watch, print events; use json")
+	case a.output != "text" && a.output != "json" && a.output != "jsonl":
+		return usageError("--output %q: must be text or json, or jsonl for the events of a run", a.output)
 	}
 	for flag, value := range map[string]string{"endpoint-url": a.endpoint, "metadata-url": a.metadata} {
 		if u, err := url.Parse(value); value != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
@@ -96,6 +101,11 @@ func (a *app) begin(c *cobra.Command) error {
 		return usageError("--log-level %w", err)
 	}
 	a.log = log
+	if c.Flags().Lookup("events") != nil {
+		if err := a.openEvents(); err != nil {
+			return err
+		}
+	}
 	a.Engine = engine.New(a.config())
 	switch top(c).Name() {
 	case "doctor", "version", "man", "help", "completion", c.Root().Name(): // doctor says it itself

@@ -27,6 +27,7 @@ undone. Unmounts and failed runs wait for an operator. Run it at every boot: it 
 		}}
 	privateMountsFlag(c, a)
 	a.patienceFlag(c)
+	eventsFlag(c, a)
 	c.Flags().StringSliceVar(&redo, "redo", nil, "run this uncertain `STEP` again")
 	c.Flags().StringSliceVar(&done, "assume-done", nil, "mark this uncertain `STEP` as done")
 	return c

@@ -19,6 +19,7 @@ func rollbackCommand(a *app) *cobra.Command {
 		}}
 	privateMountsFlag(c, a)
 	a.patienceFlag(c)
+	eventsFlag(c, a)
 	c.Flags().BoolVar(&deleteVolumes, "delete-volumes", false, "also delete volumes that the run created and mounted; asks for each one")
 	return c
 }

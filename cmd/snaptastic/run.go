@@ -48,6 +48,7 @@ func operationCommand(a *app, op *engine.Operation) *cobra.Command {
 			return err
 		}}
 	a.patienceFlag(c)
+	eventsFlag(c, a)
 	r.Options = optionFlags(c, op)
 	if op.ChangesMounts() {
 		privateMountsFlag(c, a)

@@ -52,7 +52,9 @@ func (a *app) Ask(ctx context.Context, what, question string) (bool, error) {
 func (a *app) Observe(s engine.RunDetails) engine.Observer {
 	progress := render.NewLog(a.log, s.Run)
 	if _, live := render.Detect(a.stderrFile, os.Getenv); live && a.logFormat == "text" && !a.json() {
-		progress = render.NewTerminal(a.stderr, s.Plan, s.Records, a.style(a.stderrFile))
+		term := render.NewTerminal(a.stderr, s.Plan, s.Records, a.style(a.stderrFile))
+		term.About(s.Run, s.Plan, s.RollingBack)
+		progress = term
 	}
 	if os.Getenv("NOTIFY_SOCKET") != "" {
 		progress = render.Notify(progress, s.Plan, s.Records)
@@ -65,9 +67,19 @@ type watch struct {
 	*app
 }
 
+// Take passes on an event as programs get it.
+func (w watch) Take(e engine.Event) {
+	if w.events != nil {
+		w.events.Take(e)
+	}
+}
+
 // Window holds back whatever this program writes.
 func (w watch) Window(open bool) {
 	w.Progress.Window(open)
+	if w.events != nil {
+		w.events.Window(open)
+	}
 	w.stdout.Hold(open)
 	w.stderr.Hold(open)
 }
@@ -76,7 +88,7 @@ func (w watch) Window(open bool) {
 func (a *app) Ended(e engine.RunResult) {
 	var err error
 	switch end := a.printable(e); {
-	case a.json() && a.listed:
+	case a.output == "jsonl", a.json() && a.listed:
 	case a.json():
 		err = render.SummaryJSON(a.stdout, end)
 	default:
@@ -94,6 +106,7 @@ func (a *app) printable(e engine.RunResult) render.RunResult {
 // resumed ends a resume of all runs.
 func (a *app) resumed(r engine.Resumed, worst error) error {
 	switch {
+	case a.output == "jsonl":
 	case a.json():
 		var ends []render.RunResult
 		for _, e := range r.Ends {

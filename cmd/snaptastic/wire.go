@@ -35,7 +35,7 @@ func (a *app) config() engine.Config {
 		StateDir: a.stateDir, Sandbox: a.sandboxDir(), Environ: os.Environ(), Roots: a.roots(), Version: version(),
 		Reach:   journal.CloudConfig{Region: a.region, EndpointURL: a.endpoint, MetadataURL: a.metadata},
 		Connect: a.connect, Settings: a.loadFile, UserData: a.userdataFlag,
-		PrivateMounts: a.privateMounts, Log: a.log, Frontend: a, Command: a.repeated.After,
+		PrivateMounts: a.privateMounts, EventFile: a.eventFile, Log: a.log, Frontend: a, Command: a.repeated.After,
 	}
 	if c.Sandbox != "" { // only EC2's eventual consistency asks for longer waits
 		c.MaxLag = fromEnvironment("SNAPTASTIC_LAG", 0)
@@ -137,6 +137,9 @@ func (a *app) embed(ctx context.Context, dir string) error {
 }
 
 func (a *app) close() {
+	if a.events != nil {
+		a.events.Close()
+	}
 	if a.server != nil {
 		_ = a.server.Close()
 	}

@@ -49,6 +49,8 @@ type Config struct {
 	Settle, RetryMin time.Duration // of the runner; 0 for its defaults
 	// MaxLag is how long EC2 may go without showing a label that this machine has given; 0 for the default of steps.Env.
 	MaxLag time.Duration
+	// EventFile is where the caller writes events; "" or "-" for no file. Its file system is not frozen.
+	EventFile string
 	// PrivateMounts allows to mount in a mount namespace that the rest of the machine does not see.
 	PrivateMounts bool
 
@@ -73,6 +75,12 @@ type Observer interface {
 	Event(runner.Event)
 	Window(open bool) // an atomic section opens, or the last one closed; nothing may be written between the two
 	Close()
+}
+
+// EventSink is an Observer that also takes the events as programs get them. Take is called from the scheduler's goroutine and must
+// not wait for anybody.
+type EventSink interface {
+	Take(Event)
 }
 
 // RunDetails is a run with all that its journal knows.

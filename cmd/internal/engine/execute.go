@@ -54,12 +54,11 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 		})
 		defer e.client.OnCall(nil)
 	}
-	live := serveStatus(store.Socket(meta.Run), meta, p, conf.Records)
-	defer live.close()
+	stream := e.newStream(store, run, conf, act)
+	defer stream.close()
 	log := e.log.With("run", meta.Run, "operation", p.Operation, "snapshotter", p.Snapshotter)
 	log.Info("run begins", "undo", act.rollback)
-	watch := e.Frontend.Observe(detailsOf(meta, p, conf.Records))
-	conf.Observe, conf.Window = func(ev runner.Event) { live.event(ev); watch.Event(ev) }, watch.Window
+	conf.Observe, conf.Window = stream.event, stream.window
 	began, before := time.Now(), journal.Active(maps.Values(conf.Records), time.Time{})
 	before = max(before, time.Duration(meta.ActiveSeconds*float64(time.Second)))
 	end := RunResult{Run: meta.Run, Plan: p, Rollback: act.rollback}
@@ -69,15 +68,16 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 		end.Result = runner.Execute(ctx, conf)
 	}
 	stopped := e.takeDownStopped(ctx, run, conf, act, &end)
-	watch.Close()
+	stream.shown.Close()
 	res := &end.Result
 	log.Info("run ends", "outcome", res.Outcome, "duration", time.Since(began).Round(time.Millisecond).String())
 	end.Took = before + time.Since(began)
+	end.Undoing = act.undoNext && end.failed()
+	stream.end(end)
 	if err := recordOutcome(run, *res, act, end.Took); err != nil && res.Err == nil {
 		res.Err = err
 	}
 	if !act.quiet {
-		end.Undoing = act.undoNext && end.failed()
 		end.Notes = systemdNotes(ctx, end)
 		e.Frontend.Ended(end)
 	}
@@ -249,6 +249,9 @@ func (e *Engine) protected(store *journal.Store, p *plan.Plan) []linux.NamedPath
 				out = append(out, linux.NamedPath{Path: target, What: what})
 			}
 		}
+	}
+	if fi, err := os.Stat(e.EventFile); err == nil && fi.Mode().IsRegular() {
+		out = append(out, linux.NamedPath{Path: e.EventFile, What: "the file of --events"})
 	}
 	return append(out, hookPrograms(p)...)
 }

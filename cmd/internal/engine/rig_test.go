@@ -24,6 +24,7 @@ import (
 // TestMain: a freeze guard and a hook's launcher are this program, started again.
 func TestMain(m *testing.M) {
 	guard.Enter()
+	listenAsNobody()
 	os.Exit(m.Run())
 }
 

@@ -14,28 +14,28 @@ import (
 type Phase string
 
 const (
-	LiveRun        Phase = "live"        // a process is at it
-	InterruptedRun Phase = "interrupted" // cut off by a crash or a signal; resumable
-	FailedRun      Phase = "failed"
-	DoneRun        Phase = "done"
-	RolledBackRun  Phase = "rolled-back"
-	AbandonedRun   Phase = "abandoned"
-	AbortedRun     Phase = "aborted" // it ended before it changed anything
-	DamagedRun     Phase = "damaged" // its journal cannot be read
+	PhaseLive        Phase = "live"        // a process is at it
+	PhaseInterrupted Phase = "interrupted" // cut off by a crash or a signal; resumable
+	PhaseFailed      Phase = "failed"
+	PhaseDone        Phase = "done"
+	PhaseRolledBack  Phase = "rolled-back"
+	PhaseAbandoned   Phase = "abandoned"
+	PhaseAborted     Phase = "aborted" // it ended before it changed anything
+	PhaseDamaged     Phase = "damaged" // its journal cannot be read
 )
 
 // Phases are all that a filter takes.
-var Phases = []Phase{LiveRun, InterruptedRun, FailedRun, DoneRun, RolledBackRun, AbandonedRun, AbortedRun, DamagedRun}
+var Phases = []Phase{PhaseLive, PhaseInterrupted, PhaseFailed, PhaseDone, PhaseRolledBack, PhaseAbandoned, PhaseAborted, PhaseDamaged}
 
 // PhaseOf is the phase of a run. A run without an outcome whose journal nobody holds was cut off.
 func PhaseOf(s journal.Summary) Phase {
 	switch {
 	case s.Damaged:
-		return DamagedRun
+		return PhaseDamaged
 	case s.Live:
-		return LiveRun
+		return PhaseLive
 	case s.Outcome == journal.Unfinished, s.RollingBack && !s.Outcome.Ended():
-		return InterruptedRun
+		return PhaseInterrupted
 	}
 	return Phase(s.Outcome)
 }

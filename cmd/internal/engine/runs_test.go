@@ -44,20 +44,20 @@ func TestARunIsFoundByTheBeginningOfItsID(t *testing.T) {
 
 func TestThePhaseOfARun(t *testing.T) {
 	for want, s := range map[Phase]journal.Summary{
-		DamagedRun:     {Damaged: true, Live: true},
-		LiveRun:        {Live: true, Meta: journal.Meta{RollingBack: true}},
-		InterruptedRun: {Meta: journal.Meta{RollingBack: true, Outcome: journal.RunFailed}},
-		FailedRun:      {Meta: journal.Meta{Outcome: journal.RunFailed}},
-		DoneRun:        {Meta: journal.Meta{Outcome: journal.RunDone}},
-		RolledBackRun:  {Meta: journal.Meta{Outcome: journal.RolledBack, RollingBack: true}},
-		AbandonedRun:   {Meta: journal.Meta{Outcome: journal.Abandoned}},
-		AbortedRun:     {Meta: journal.Meta{Outcome: journal.Aborted}},
+		PhaseDamaged:     {Damaged: true, Live: true},
+		PhaseLive:        {Live: true, Meta: journal.Meta{RollingBack: true}},
+		PhaseInterrupted: {Meta: journal.Meta{RollingBack: true, Outcome: journal.RunFailed}},
+		PhaseFailed:      {Meta: journal.Meta{Outcome: journal.RunFailed}},
+		PhaseDone:        {Meta: journal.Meta{Outcome: journal.RunDone}},
+		PhaseRolledBack:  {Meta: journal.Meta{Outcome: journal.RolledBack, RollingBack: true}},
+		PhaseAbandoned:   {Meta: journal.Meta{Outcome: journal.Abandoned}},
+		PhaseAborted:     {Meta: journal.Meta{Outcome: journal.Aborted}},
 	} {
 		if got := PhaseOf(s); got != want {
 			t.Errorf("%+v is %s, want %s", s, got, want)
 		}
 	}
-	if PhaseOf(journal.Summary{}) != InterruptedRun {
+	if PhaseOf(journal.Summary{}) != PhaseInterrupted {
 		t.Error("a run without an outcome that no process is at")
 	}
 }

@@ -44,6 +44,22 @@ func fill(store *journal.Store, r journal.Summary) journal.Summary {
 	return r
 }
 
+// Standing asks a live run how it stands; nil for one that is not live, whose details are returned.
+func (e *Engine) Standing(word plan.RunID) (*LiveRun, RunDetails, error) {
+	store, id, err := e.stateOf(word)
+	if err != nil {
+		return nil, RunDetails{}, err
+	}
+	s, err := askStatus(store.Socket(id))
+	if err != nil { // not live, or so says its journal
+		details, err := e.Show(id)
+		return nil, details, err
+	}
+	steps := stepsOf(s.Plan)
+	live := liveRun(s, func(id plan.StepID) *plan.Step { return steps[id] })
+	return &live, live.RunDetails, nil
+}
+
 // Show reads a run from its journal, or asks the process that is at it.
 func (e *Engine) Show(word plan.RunID) (RunDetails, error) {
 	store, id, err := e.stateOf(word)

@@ -15,6 +15,7 @@ type board struct {
 	whole *boardLine   // the steps of the whole plan
 	lines []*boardLine // one per lane
 	lanes map[string]*boardLine
+	boardNews
 }
 
 type boardLine struct {
@@ -39,6 +40,10 @@ type boardStep struct {
 	undoing  bool
 	retryAt  time.Time
 	retryWhy string
+
+	began     time.Time // by this process
+	deadline  time.Time // when its time-out is over; zero where that is not known
+	throttled bool      // retry: EC2 asked for fewer requests
 }
 
 // newBoard starts from what an earlier process did.
@@ -77,7 +82,8 @@ func (l *boardLine) set(id plan.StepID, s journal.State) {
 
 // apply takes one event.
 func (b *board) apply(e runner.Event) {
-	if e.Step == nil {
+	b.boardNews.apply(e)
+	if e.Step.ID == "" {
 		return
 	}
 	l := b.lanes[e.Step.Lane]
@@ -91,20 +97,20 @@ func (b *board) apply(e runner.Event) {
 	switch e.Kind {
 	case runner.Observing, runner.Starting, runner.Undoing:
 		s := l.run(e.Step)
-		s.undoing = e.Kind == runner.Undoing
-		s.retry = false
+		s.begin(e)
 		if !s.undoing {
 			l.set(e.Step.ID, journal.Started)
 		}
 	case runner.Progressing:
 		s := l.run(e.Step)
-		s.text, s.percent = clean(e.Progress.Text), e.Progress.Percent
+		s.progress(e)
 	case runner.Retrying:
 		s := l.run(e.Step)
-		s.retry, s.retryAt = true, e.At.Add(e.Wait)
+		s.tryAgain(e.At.Add(e.Wait), e.Throttled, "")
 		if e.Err != nil {
 			s.retryWhy = clean(e.Err.Error())
 		}
+	case runner.WindowOpening, runner.WindowClosed: // news of the run
 	default:
 		l.settle(e)
 	}
@@ -226,7 +232,7 @@ func (l *boardLine) text(look lineStyle, now time.Time) string {
 		if len(l.running) == 0 {
 			return fmt.Sprintf("%d of %s", l.settled, count(l.total, "step", "steps"))
 		}
-		return progress(l.settled, l.total) + l.doing(now)
+		return progress(l.settled, l.total) + l.doing(now) + l.remark(now)
 	case lineFailed:
 		return l.failed
 	case lineSkipped:
@@ -257,8 +263,11 @@ func (l *boardLine) doing(now time.Time) string {
 		text = "undo " + shortName(s.step)
 	}
 	switch {
-	case s.retry:
-		text += fmt.Sprintf(": again in %s: %s", Age(max(s.retryAt.Sub(now), 0)), s.retryWhy)
+	case s.retry && (now.Before(s.retryAt) || s.text == ""): // its title would leave no room for it
+		if !s.undoing {
+			text = shortName(s.step)
+		}
+		text += s.again(now)
 	case s.text != "":
 		text += ": " + s.text
 	}

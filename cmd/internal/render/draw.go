@@ -12,6 +12,7 @@ type rowView struct {
 	text    string
 	percent string
 	elapsed string
+	left    string // of the time-out
 }
 
 // A drawn line is painted; width is what it takes on the screen.
@@ -25,6 +26,16 @@ type drawn struct {
 // more lines than height (0: no limit) the least telling ones are counted, not
 // shown.
 func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []drawn {
+	var news []newsLine
+	if !over {
+		news = b.news(now)
+	}
+	if height > 0 {
+		var take int
+		if news, take = fitNews(news, height-2, o.Width); take > 0 {
+			height -= take
+		}
+	}
 	rows, hidden := choose(b.rows(now, over), height)
 	labels, limit := 0, 0
 	for _, r := range rows {
@@ -45,13 +56,19 @@ func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []dra
 	if hidden != "" {
 		add(span{"  " + hidden, dim})
 	}
-	return out
+	return append(out, o.drawNews(news, limit)...)
 }
+
+// leftFrom is from how many columns on there is one for the time-out that is left.
+const leftFrom = 99
 
 // row lays one line out: sign, label, text, percent, elapsed.
 func (o Style) row(r rowView, labels, limit, frame int) []span {
 	spans := []span{o.sign(r.style, frame), {text: " "}, {pad(o.cut(r.label, labels), labels), bold}, {text: "  "}}
 	right := fmt.Sprintf("  %5s  %10s", r.percent, r.elapsed)
+	if limit >= leftFrom {
+		right += fmt.Sprintf("  %12s", r.left)
+	}
 	room := max(width(r.text), 40)
 	if limit > 0 {
 		room = limit - spanWidth(spans) - width(right)
@@ -96,7 +113,11 @@ func (b *board) rows(now time.Time, over bool) []rowView {
 }
 
 func (l *boardLine) row(look lineStyle, now time.Time) rowView {
-	return rowView{look, l.label, l.text(look, now), l.percent(look), l.elapsed(look, now)}
+	r := rowView{style: look, label: l.label, text: l.text(look, now), percent: l.percent(look), elapsed: l.elapsed(look, now)}
+	if left, ok := l.left(look, now); ok {
+		r.left = Age(left) + " left"
+	}
+	return r
 }
 
 // choose picks the lines for a terminal of that height, the most telling ones,

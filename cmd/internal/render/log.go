@@ -18,6 +18,7 @@ func NewLog(log *slog.Logger, run plan.RunID) Progress {
 
 type logProgress struct {
 	log   *slog.Logger
+	watch bool                      // for somebody who watches, who wants to know what a run waits for
 	began map[plan.StepID]time.Time // in this process: a record's start may be days old
 }
 
@@ -28,7 +29,10 @@ func (l *logProgress) Window(bool) {}
 func (l *logProgress) Close() {}
 
 func (l *logProgress) Event(e runner.Event) {
-	if e.Step == nil {
+	if e.Kind == runner.Stopping {
+		l.log.Warn(stoppingLine(e))
+	}
+	if e.Step.ID == "" {
 		return
 	}
 	id := e.Step.ID
@@ -65,10 +69,27 @@ func (l *logProgress) Event(e runner.Event) {
 		if e.Progress.Text != "" {
 			add("text", clean(e.Progress.Text))
 		}
+		if e.Progress.Retry > 0 {
+			add("wait", e.Progress.Retry.Round(time.Millisecond).String())
+			add("throttled", e.Progress.Throttled)
+		}
+		if l.watch && e.Progress.Retry >= time.Second {
+			l.log.Info("waiting to try again", args...)
+			return
+		}
 		l.log.Debug("progress", args...)
 	case runner.Retrying:
 		add("wait", e.Wait.Round(time.Millisecond).String())
 		l.log.Warn("retry", args...)
+	case runner.WindowOpening:
+		if l.watch {
+			l.log.Info("freeze window opens", args...)
+			return
+		}
+		l.log.Debug("freeze window opens", args...)
+	case runner.WindowClosed:
+		add("open_for", e.Wait.Round(time.Millisecond).String())
+		l.log.Info("freeze window closed", args...)
 	case runner.Undoing:
 		l.log.Info("undoing", args...)
 	default:

@@ -22,6 +22,11 @@ const redrawEvery = 120 * time.Millisecond
 // is under way: a terminal that was stopped (Ctrl-S) must not stop the run.
 const windowWait = time.Second
 
+// A picture is what a Terminal shows. over asks for its last state.
+type picture interface {
+	draw(o Style, height, frame int, now time.Time, over bool) []drawn
+}
+
 // A Terminal redraws one line per lane in place. Its last state stays on the
 // screen. What is written to it (a log) appears above the lines.
 //
@@ -35,7 +40,8 @@ type Terminal struct {
 	size   func() (columns, rows int)
 
 	mu     sync.Mutex
-	board  *board
+	shown  picture
+	board  *board       // shown, for one run
 	above  bytes.Buffer // log lines to print above
 	silent bool         // an atomic section is open
 	broken bool         // the output failed: say no more
@@ -53,7 +59,12 @@ type Terminal struct {
 // NewTerminal shows a run of p that begins, or goes on, from records. Where out
 // is a Buffer, what others write to it appears above the lines until Close.
 func NewTerminal(out io.Writer, p *plan.Plan, records map[plan.StepID]journal.Record, o Style) *Terminal {
-	t := &Terminal{out: out, style: o, board: newBoard(p, records),
+	b := newBoard(p, records)
+	return newTerminal(out, b, b, o)
+}
+
+func newTerminal(out io.Writer, shown picture, b *board, o Style) *Terminal {
+	t := &Terminal{out: out, style: o, shown: shown, board: b,
 		writeSem: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	if hold, ok := out.(*Buffer); ok {
 		t.buffer, t.out = hold, hold.redirect(t, func() {})
@@ -70,6 +81,13 @@ func NewTerminal(out io.Writer, p *plan.Plan, records map[plan.StepID]journal.Re
 	}
 	go t.run()
 	return t
+}
+
+// About says which run it is, for the commands that go on with it.
+func (t *Terminal) About(run plan.RunID, p *plan.Plan, rollingBack bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.board.commands = commandsFor(run, p, journal.RunFailed, rollingBack, t.style.Flags)
 }
 
 func (t *Terminal) Event(e runner.Event) {
@@ -89,19 +107,37 @@ func (t *Terminal) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// Window draws once more before it keeps silent, so that the open window is on the screen.
 func (t *Terminal) Window(open bool) {
-	t.mu.Lock()
-	t.silent = open
-	t.mu.Unlock()
 	if !open {
+		t.mu.Lock()
+		t.silent = false
+		t.mu.Unlock()
 		return
 	}
+	drawn, late := make(chan struct{}), false // late: nobody waits for the frame any more
+	go func() {
+		defer close(drawn)
+		t.writeSem <- struct{}{} // a write that had begun
+		defer func() { <-t.writeSem }()
+		frame := t.compose(false)
+		t.mu.Lock()
+		if late {
+			frame = nil
+		} else {
+			t.silent = true
+		}
+		t.mu.Unlock()
+		t.write(frame)
+	}()
 	over := time.NewTimer(windowWait)
 	defer over.Stop()
-	select { // a write that had begun
-	case t.writeSem <- struct{}{}:
-		<-t.writeSem
+	select {
+	case <-drawn:
 	case <-over.C:
+		t.mu.Lock()
+		late, t.silent = true, true
+		t.mu.Unlock()
 	}
 }
 
@@ -146,7 +182,10 @@ func (t *Terminal) run() {
 func (t *Terminal) redraw(over bool) {
 	t.writeSem <- struct{}{}
 	defer func() { <-t.writeSem }()
-	frame := t.compose(over)
+	t.write(t.compose(over))
+}
+
+func (t *Terminal) write(frame []byte) {
 	if len(frame) == 0 {
 		return
 	}
@@ -166,6 +205,9 @@ func (t *Terminal) compose(over bool) []byte {
 	if t.broken || t.silent {
 		return nil
 	}
+	if h, ok := t.shown.(interface{ hold(time.Time) bool }); ok && !over && t.above.Len() == 0 && h.hold(time.Now()) {
+		return nil
+	}
 	o := t.style
 	var rows int
 	o.Width, rows = t.size()
@@ -174,7 +216,7 @@ func (t *Terminal) compose(over bool) []byte {
 		height = 0 // nothing will be redrawn: all lines may scroll
 	}
 	t.frame++
-	lines := t.board.draw(o, height, t.frame, time.Now(), over)
+	lines := t.shown.draw(o, height, t.frame, time.Now(), over)
 
 	var b bytes.Buffer
 	b.WriteByte('\r')
