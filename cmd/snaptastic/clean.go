@@ -95,7 +95,7 @@ func (a *app) clean(ctx context.Context, r engine.CleanRequest, dryRun bool) err
 			err = a.showInstances(*p.Idle)
 		}
 	case stop: // otherwise the summary is the one document
-		err = render.JSON(a.stdout, map[string]any{"operation": r.Operation, "snapshotter": p.Name, "at": p.At.UTC().Round(time.Second), "decisions": p.Decisions})
+		err = render.JSON(a.stdout, render.CleanView{Operation: r.Operation, Snapshotter: p.Name, At: p.At.UTC().Round(time.Second), Decisions: p.Decisions})
 	}
 	if err == nil && !stop {
 		_, err = a.Clean(ctx, p)

@@ -24,7 +24,7 @@ func cleanInstances(a *app) *cobra.Command {
 			case err != nil:
 				return err
 			case a.json():
-				return render.JSON(a.stdout, map[string]any{"operation": "clean instances", "snapshotter": name, "running": found.Running, "cpu_below_percent": below, "instances": found.Idle})
+				return render.JSON(a.stdout, render.InstancesView{Operation: "clean instances", Snapshotter: name, Running: found.Running, CPUBelow: below, Instances: found.Idle})
 			}
 			return a.showInstances(found)
 		}}

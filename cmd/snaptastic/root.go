@@ -128,7 +128,7 @@ func versionCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if a.json() {
-				return render.JSON(a.stdout, map[string]string{"version": version()})
+				return render.JSON(a.stdout, render.VersionView{Version: version()})
 			}
 			c.Println("snaptastic " + version())
 			return nil

@@ -263,6 +263,8 @@ type (
 	Stock        = snapset.Stock
 	StockView    = snapset.StockView
 	CheckFinding = snapset.Finding
+	// CleanDecision is what a clean-up does with one thing, and why.
+	CleanDecision = snapset.Decision
 )
 
 // States of EC2 that callers tell apart.

@@ -44,13 +44,7 @@ func subjectOf(v engine.CheckFinding) string {
 
 // CheckJSON writes a check for programs.
 func CheckJSON(w io.Writer, c engine.CheckResult) error {
-	return JSON(w, struct {
-		OK            bool                  `json:"ok"`
-		CheckedAt     time.Time             `json:"checked_at"`
-		MaxAgeSeconds int64                 `json:"max_age_seconds"`
-		Gaps          int                   `json:"gaps"`
-		Verdicts      []engine.CheckFinding `json:"findings"`
-	}{len(c.Gaps()) == 0, c.At, int64(c.MaxAge / time.Second), len(c.Gaps()), c.Findings})
+	return JSON(w, checkView{len(c.Gaps()) == 0, c.At, int64(c.MaxAge / time.Second), len(c.Gaps()), c.Findings})
 }
 
 // CheckText writes a check as a table, gaps first.
