@@ -49,13 +49,18 @@ func finishing(e runner.Event) string {
 		return "stopping"
 	}
 	var names []string
-	for _, s := range e.Finishing[:min(len(e.Finishing), namedSteps)] {
-		names = append(names, ofLane(s))
+	for i, s := range e.Finishing[:min(len(e.Finishing), namedSteps)] {
+		name := ofLane(s)
+		if i > 0 && s.Lane != "" && shortName(s) == shortName(e.Finishing[i-1]) {
+			name = clean(s.Lane)
+		}
+		names = append(names, name)
 	}
+	text := "stopping: finishing " + strings.Join(names, ", ")
 	if more := len(e.Finishing) - len(names); more > 0 {
-		names = append(names, fmt.Sprintf("%d more", more))
+		text += fmt.Sprintf(" and %d more", more)
 	}
-	return "stopping: finishing " + strings.Join(names, ", ")
+	return text
 }
 
 // stoppingLine is the line of a log: "stopping: finishing attach of /mnt/a (up to 10 s)".

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -50,8 +51,9 @@ func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []dra
 		spans = o.fit(limit, spans)
 		out = append(out, drawn{o.compose(0, spans...), spanWidth(spans)})
 	}
+	percents := slices.ContainsFunc(rows, func(r rowView) bool { return r.percent != "" })
 	for _, r := range rows {
-		add(o.row(r, labels, limit, frame)...)
+		add(o.row(r, labels, limit, frame, percents)...)
 	}
 	if hidden != "" {
 		add(span{"  " + hidden, dim})
@@ -63,9 +65,12 @@ func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []dra
 const leftFrom = 99
 
 // row lays one line out: sign, label, text, percent, elapsed.
-func (o Style) row(r rowView, labels, limit, frame int) []span {
+func (o Style) row(r rowView, labels, limit, frame int, percents bool) []span {
 	spans := []span{o.sign(r.style, frame), {text: " "}, {pad(o.cut(r.label, labels), labels), bold}, {text: "  "}}
-	right := fmt.Sprintf("  %5s  %10s", r.percent, r.elapsed)
+	right := fmt.Sprintf("  %10s", r.elapsed)
+	if percents || limit == 0 || limit >= leftFrom {
+		right = fmt.Sprintf("  %5s", r.percent) + right
+	}
 	if limit >= leftFrom {
 		right += fmt.Sprintf("  %12s", r.left)
 	}

@@ -204,7 +204,9 @@ func (w *Watch) restLines(o Style) (lines []drawn) {
 	for _, r := range w.rest {
 		state := runState(r.Summary)
 		text := " " + strings.TrimSpace(clean(r.Operation+" "+r.Snapshotter)) + " is "
-		add(span{clean(string(r.Run)), bold}, span{text: text}, state, span{nextWords(r) + ": " + o.Flags.After("snaptastic status "+clean(string(r.Run))), dim})
+		line := newsLine{[]span{{clean(string(r.Run)), bold}, {text: text}, state, {text: nextWords(r)}}, true}
+		command := newsLine{[]span{{text: "  "}, {o.Flags.After("snaptastic show " + clean(string(r.Run))), cyan}}, true}
+		lines = append(lines, o.drawNews([]newsLine{line, command}, max(o.Width-1, 0))...)
 	}
 	return lines
 }
@@ -212,7 +214,7 @@ func (w *Watch) restLines(o Style) (lines []drawn) {
 // nextWords says what the next resume does with an unfinished run.
 func nextWords(r engine.RunState) string {
 	if next := nextByResume[r.Action]; r.Action != engine.Wait && next != "" {
-		return "; the next resume: " + next
+		return "; next resume: " + next
 	}
 	return "; it waits for an operator"
 }
