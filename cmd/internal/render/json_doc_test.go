@@ -33,6 +33,8 @@ var objects = []struct {
 	{"lane", laneView{}},
 	{"step time", timeView{}},
 	{"facts", plan.Facts{}},
+	{"drill", plan.Drill{}},
+	{"phase", plan.Phase{}},
 	{"freeze", freezeView{}},
 	{"failure", failureView{}},
 	{"command", nextCommand{}},
