@@ -39,12 +39,13 @@ test: deps ## all tests; without root, those that need it are skipped
 
 test-databases: deps ## PostgreSQL, MariaDB and Redis under load: snapshot, kill -9, restore (Debian, as root)
 	@$(SUDO) packaging/deps-databases
-	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_DATABASES=1 go test -count=1 -timeout 15m -v -run '^(TestDatabase(PostgreSQL|MariaDB|Redis)|TestTheMySQLExample|TestALockThat)' ./cmd/snaptastic
+	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_DATABASES=1 go test -count=1 -timeout 25m -v -run '^(TestDatabase(PostgreSQL|MariaDB|Redis)|TestProbe|TestTheMySQLExample|TestALockThat)' ./cmd/snaptastic
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+	@if command -v shellcheck >/dev/null; then shellcheck examples/probes/*; else echo 'shellcheck is not installed: examples/probes not checked'; fi
 
 fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
