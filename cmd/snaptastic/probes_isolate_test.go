@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -67,6 +68,52 @@ func TestProbeIsolateRefusesWhatMayBeLive(t *testing.T) {
 	if _, err := os.Stat(restored + "/written"); err == nil {
 		t.Error("it wrote")
 	}
+}
+
+// A probe keeps no live file system busy: not while it runs, and not while it is set up.
+func TestProbeIsolateKeepsNoLiveVolumeBusy(t *testing.T) {
+	r := newProbeRig(t, "nobody", "ext4", []string{"data"})
+	images := r.copies()
+	// mktemp is the first command after unneeded mounts were dropped.
+	r.sh("mkdir shim; printf '#!/bin/sh\\n[ ! -e %s/wait ] || { : >%s/reached; while [ -e %s/wait ]; do sleep 0.05; done; }\\nexec /usr/bin/mktemp \"$@\"\\n' >shim/mktemp; chmod +x shim/mktemp", r.dir, r.dir, r.dir)
+	r.env = append(r.env, "PATH="+r.dir+"/shim:"+os.Getenv("PATH"))
+	for _, when := range []string{"set up", "running"} {
+		t.Run(when, func(t *testing.T) {
+			r.t = t
+			r.drill(images, nil)
+			r.sh("truncate -s 40M other; mkfs.ext4 -q other")
+			other := filepath.Join(r.dir, "an other")
+			r.mount(r.dir+"/other", other, "rw")
+			device := r.sh("findmnt -n -o SOURCE '%s'", other)
+			r.sh("rm -f reached wait; [ '%s' = running ] || : >wait", when)
+			cmd := r.command("isolate", "/bin/sh", "-c", "echo reached; sleep 1000")
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if when == "running" {
+				if _, err := out.Read(make([]byte, 8)); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				r.sh("timeout 60 sh -c 'until [ -e reached ]; do sleep 0.05; done'")
+			}
+			r.sh("umount '%s'", other)
+			if f, err := os.OpenFile(device, os.O_RDONLY|os.O_EXCL, 0); err != nil {
+				t.Errorf("the probe keeps the volume busy: %v", err)
+			} else {
+				_ = f.Close()
+			}
+			r.sh("rm -f wait")
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			_ = cmd.Wait()
+			r.takeDown()
+		})
+	}
+	r.t = t
 }
 
 func (r *probeRig) refuses(want string, args ...string) {
