@@ -71,6 +71,7 @@ type app struct {
 	repeated render.Flags      // of this invocation that another command needs as well
 	events   *render.EventFile // where --events or -o jsonl sends them; nil for nowhere
 	listed   bool              // the runs of this command are written as one JSON list at its end
+	ended    []engine.RunID    // runs that came to rest in this command
 }
 
 func newApp(stdin, stdout, stderr *os.File) *app {

@@ -41,7 +41,9 @@ func run(args []string) int {
 	defer app.close()
 	root := rootCommand(app)
 	root.SetArgs(args)
-	return app.exit(root.ExecuteContext(ctx))
+	code := app.exit(root.ExecuteContext(ctx))
+	app.sendTraces()
+	return code
 }
 
 // stopSignal is why a context ended. It counts as a cancellation wherever that

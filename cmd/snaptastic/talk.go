@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,9 @@ func (w watch) Window(open bool) {
 
 // Ended prints what a run came to.
 func (a *app) Ended(e engine.RunResult) {
+	if !slices.Contains(a.ended, e.Run) {
+		a.ended = append(a.ended, e.Run)
+	}
 	var err error
 	switch end := a.printable(e); {
 	case a.output == "jsonl", a.json() && a.listed:

@@ -138,6 +138,13 @@ var (
 	profileAttr     = matching("profile", "text", "`$AWS_PROFILE`", nonEmpty, "the name of a profile in ~/.aws/config", "a profile in `~/.aws/config`")
 )
 
+// The arguments of telemetry.
+var (
+	otlpEndpointAttr = custom("otlp_endpoint", "text", isRequired, (*reader).url, "an `http` or `https` URL of an OTLP/HTTP receiver, such as `\"http://localhost:4318\"`; `/v1/traces` is added to a URL without a path")
+	otlpHeadersAttr  = custom("headers", `map of text`, "none", (*reader).headers, "sent with each request, for example `{ authorization = env.OTLP_TOKEN }`")
+	otlpTimeoutAttr  = span("timeout", time.Second, 5*time.Minute, 10*time.Second, "for one request; three are tried")
+)
+
 // The arguments of a volume.
 var (
 	mountPointAttr          = required("mount_point", `text`, "an absolute path, unique per volume. A path inside another volume is mounted after it. [Symlinks are resolved](#symlinks-in-mount-points). Not `/` or a part of the running system (`/proc`, `/sys`, `/dev`, `/run`, `/etc`, `/usr`, `/bin`, `/sbin`, `/lib`, `/lib64`, `/boot`); no comma, no control characters, at most 256 characters")

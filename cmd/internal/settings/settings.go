@@ -27,6 +27,7 @@ type File struct {
 	snapshotters []*hcl.Block
 	engine       engine // what the top level says for all snapshotters
 	aws          AWS
+	telemetry    Telemetry
 }
 
 // AWS says how to reach EC2. What is empty is left to the SDK's default chain
@@ -115,7 +116,7 @@ func (f *File) index(bodies []hcl.Body) hcl.Diagnostics {
 			all.Attributes[name] = attr
 		}
 	}
-	diags = append(diags, onceOnly(all.Blocks, "aws", "timeouts")...)
+	diags = append(diags, onceOnly(all.Blocks, "aws", "telemetry", "timeouts")...)
 	if diags.HasErrors() {
 		return diags
 	}
@@ -141,6 +142,11 @@ func (f *File) index(bodies []hcl.Body) hcl.Diagnostics {
 		f.aws, more = decodeAWS(block, os.Environ())
 		diags = append(diags, more...)
 	}
+	for _, block := range all.Blocks.OfType("telemetry") {
+		var more hcl.Diagnostics
+		f.telemetry, more = decodeTelemetry(block, os.Environ())
+		diags = append(diags, more...)
+	}
 	return diags
 }
 
@@ -158,6 +164,9 @@ func (f *File) Names() []string {
 
 // AWS is what the aws block says; zero without one.
 func (f *File) AWS() AWS { return f.aws }
+
+// Telemetry is what the telemetry block says; zero without one.
+func (f *File) Telemetry() Telemetry { return f.telemetry }
 
 // find gives the block of a snapshotter, or an error that lists those there are.
 func (f *File) find(name string) (*hcl.Block, error) {

@@ -38,10 +38,11 @@ var (
 		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "timeouts": timeoutsShape, "verify": verifyShape},
 		once:   []string{"timeouts", "verify"},
 	}
-	awsShape  = &shape{attrs: []argument{regionAttr, endpointURLAttr, profileAttr, patienceAttr}}
-	fileShape = &shape{
+	awsShape       = &shape{attrs: []argument{regionAttr, endpointURLAttr, profileAttr, patienceAttr}}
+	telemetryShape = &shape{attrs: []argument{otlpEndpointAttr, otlpHeadersAttr, otlpTimeoutAttr}}
+	fileShape      = &shape{
 		attrs:  []argument{maxHoldAttr, freezeExpediteAttr},
-		blocks: map[string]*shape{"aws": awsShape, "snapshotter": snapshotterShape, "timeouts": timeoutsShape},
+		blocks: map[string]*shape{"aws": awsShape, "snapshotter": snapshotterShape, "telemetry": telemetryShape, "timeouts": timeoutsShape},
 	}
 )
 
