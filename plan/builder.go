@@ -142,7 +142,12 @@ func (b *Builder) fail(format string, a ...any) {
 // Add puts a step into the plan and returns a reference to its output. Edges
 // follow from the references in its input.
 func Add[I, O any](b *Builder, d Def[I, O], id StepID, in I, opts ...Option) Value[O] {
-	s := Step{ID: id, Kind: d.Kind, ObserveBy: d.ObserveBy, Scope: d.Scope, ReadOnly: d.ReadOnly, Idempotent: d.Idempotent}
+	b.add(Step{ID: id, Kind: d.Kind, ObserveBy: d.ObserveBy, Scope: d.Scope, ReadOnly: d.ReadOnly, Idempotent: d.Idempotent}, in, opts)
+	return Value[O]{ref: id}
+}
+
+func (b *Builder) add(s Step, in any, opts []Option) {
+	id := s.ID
 	raw, err := json.Marshal(in)
 	if err != nil {
 		b.fail("input of %s: %v", id, err)
@@ -164,7 +169,6 @@ func Add[I, O any](b *Builder, d Def[I, O], id StepID, in I, opts ...Option) Val
 	}
 	b.index[id] = true
 	b.p.Steps = append(b.p.Steps, s)
-	return Value[O]{ref: id}
 }
 
 // Build returns the finished, validated plan.

@@ -135,47 +135,73 @@ type Funcs[In, Out any] struct {
 	Adopts  func(in In) (out Out, note string, adopts bool)
 }
 
-// Bind makes a Handler from typed functions and puts it under d's kind.
+// Bind makes a Handler from typed functions and puts it under d's kind. Only these few closures are compiled for each kind; what
+// they have in common is [bound].
 func Bind[In, Out any](h Handlers, d Def[In, Out], f Funcs[In, Out]) {
 	if h[d.Kind] != nil {
 		panic("internal error: step kind bound twice: " + string(d.Kind))
 	}
-	var none any = *new(Out)
-	if _, has := none.(interface{ Facts() Facts }); has && f.Facts == nil {
-		f.Facts = func(out Out) Facts { return any(out).(interface{ Facts() Facts }).Facts() }
+	b := bound{in: func() any { return new(In) }, out: func() any { return new(Out) }}
+	if f.Observe != nil {
+		b.observe = func(ctx context.Context, a Attempt, in any) (seen Observed[any], err error) {
+			o, err := f.Observe(ctx, a, *in.(*In))
+			return Observed[any]{o.State, o.Out, o.Before, o.Note}, err
+		}
 	}
-	_, says := none.(fmt.Stringer)
-	h[d.Kind] = bound[In, Out]{f, says}
+	b.do = func(ctx context.Context, a Attempt, in any) (any, error) { return f.Do(ctx, a, *in.(*In)) }
+	if f.Undo != nil {
+		b.undo = func(ctx context.Context, a Attempt, in, out any) error {
+			return f.Undo(ctx, a, *in.(*In), *out.(*Out))
+		}
+	}
+	if f.Preview != nil {
+		b.preview = func(in any) Preview { return f.Preview(*in.(*In)) }
+	}
+	if f.Facts != nil {
+		b.facts = func(out any) Facts { return f.Facts(out.(Out)) }
+	}
+	if f.Adopts != nil {
+		b.adopts = func(in any) (any, string, bool) { return f.Adopts(*in.(*In)) }
+	}
+	h[d.Kind] = b
 }
 
-type bound[In, Out any] struct {
-	f    Funcs[In, Out]
-	says bool // Out has a String method
+// bound is a typed handler behind untyped closures. Inputs are given to them as pointers, and so is undo's output.
+type bound struct {
+	in, out func() any // new values of the types
+	observe func(ctx context.Context, a Attempt, in any) (Observed[any], error)
+	do      func(ctx context.Context, a Attempt, in any) (any, error)
+	undo    func(ctx context.Context, a Attempt, in, out any) error
+	preview func(in any) Preview
+	facts   func(out any) Facts
+	adopts  func(in any) (out any, note string, adopts bool)
 }
 
 // output encodes a typed output, with its facts where it has any.
-func (b bound[In, Out]) output(v Out) (o Output, err error) {
-	if b.says {
-		o.text = any(v).(fmt.Stringer)
+func (b bound) output(v any) (o Output, err error) {
+	o.text, _ = v.(fmt.Stringer)
+	var f Facts
+	if says, has := v.(interface{ Facts() Facts }); b.facts != nil {
+		f = b.facts(v)
+	} else if has {
+		f = says.Facts()
 	}
-	if b.f.Facts != nil {
-		if f := b.f.Facts(v); !f.Empty() {
-			o.Facts = &f
-		}
+	if !f.Empty() {
+		o.Facts = &f
 	}
 	o.Value, err = json.Marshal(v)
 	return o, err
 }
 
-func (b bound[In, Out]) Observe(ctx context.Context, a Attempt, in json.RawMessage) (Observation, error) {
-	if b.f.Observe == nil {
+func (b bound) Observe(ctx context.Context, a Attempt, in json.RawMessage) (Observation, error) {
+	if b.observe == nil {
 		return Observation{State: Absent}, nil
 	}
-	v, err := decode[In](a.Step, in)
+	v, err := decode(b.in(), a.Step, in)
 	if err != nil {
 		return Observation{}, err
 	}
-	seen, err := b.f.Observe(ctx, a, v)
+	seen, err := b.observe(ctx, a, v)
 	if err != nil {
 		return Observation{}, err
 	}
@@ -193,64 +219,67 @@ func (b bound[In, Out]) Observe(ctx context.Context, a Attempt, in json.RawMessa
 	return o, nil
 }
 
-func (b bound[In, Out]) Do(ctx context.Context, a Attempt, in json.RawMessage) (Output, error) {
-	v, err := decode[In](a.Step, in)
+func (b bound) Do(ctx context.Context, a Attempt, in json.RawMessage) (Output, error) {
+	v, err := decode(b.in(), a.Step, in)
 	if err != nil {
 		return Output{}, err
 	}
-	out, err := b.f.Do(ctx, a, v)
+	out, err := b.do(ctx, a, v)
 	if err != nil {
 		return Output{}, err
 	}
 	return b.output(out)
 }
 
-func (b bound[In, Out]) Undo(ctx context.Context, a Attempt, in, out json.RawMessage) error {
-	if b.f.Undo == nil {
+func (b bound) Undo(ctx context.Context, a Attempt, in, out json.RawMessage) error {
+	if b.undo == nil {
 		return nil
 	}
-	v, err := decode[In](a.Step, in)
+	v, err := decode(b.in(), a.Step, in)
 	if err != nil {
 		return err
 	}
-	o, err := decode[Out](a.Step, out)
+	o, err := decode(b.out(), a.Step, out)
 	if err != nil {
 		return err
 	}
-	return b.f.Undo(ctx, a, v, o)
+	return b.undo(ctx, a, v, o)
 }
 
-func (b bound[In, Out]) Preview(in json.RawMessage) Preview {
-	v, err := decode[In]("", in)
-	if b.f.Preview == nil || err != nil {
+func (b bound) Preview(in json.RawMessage) Preview {
+	if b.preview == nil {
 		return Preview{}
 	}
-	return b.f.Preview(v)
+	v, err := decode(b.in(), "", in)
+	if err != nil {
+		return Preview{}
+	}
+	return b.preview(v)
 }
 
-func (b bound[In, Out]) Adopts(in json.RawMessage) (Observation, bool) {
-	if b.f.Adopts == nil {
+func (b bound) Adopts(in json.RawMessage) (Observation, bool) {
+	if b.adopts == nil {
 		return Observation{}, false
 	}
-	v, err := decode[In]("", in)
+	v, err := decode(b.in(), "", in)
 	if err != nil {
 		return Observation{}, false // Do says what is wrong with it
 	}
-	out, note, adopts := b.f.Adopts(v)
+	out, note, adopts := b.adopts(v)
 	o, err := b.output(out)
 	return Observation{State: Satisfied, Output: o, Note: note}, adopts && err == nil
 }
 
-func decode[T any](step StepID, raw json.RawMessage) (T, error) {
-	var v T
+// decode reads recorded data into what the pointer points to, and returns the pointer.
+func decode(to any, step StepID, raw json.RawMessage) (any, error) {
 	if len(raw) == 0 {
-		return v, nil
+		return to, nil
 	}
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return v, Terminal("the run was recorded by another version of the program; abandon it and run the operation again",
+	if err := json.Unmarshal(raw, to); err != nil {
+		return to, Terminal("the run was recorded by another version of the program; abandon it and run the operation again",
 			fmt.Errorf("cannot read the recorded data of step %s: %w", step, err))
 	}
-	return v, nil
+	return to, nil
 }
 
 // Action is what a handler asks of the runner by returning an ActionError.
