@@ -46,17 +46,13 @@ func (a *app) sendTraces() {
 	if _, wanted := a.Telemetry(); !wanted {
 		return
 	}
-	self, err := os.Executable()
-	if err != nil {
-		a.log.Warn("cannot send the trace", "error", err)
-		return
-	}
 	for _, run := range a.ended {
 		args := []string{"trace", string(run), "--send", "--log-level", "error", "--state-dir", a.stateDir}
 		if a.settings != "" {
 			args = append(args, "--settings", a.settings)
 		}
-		cmd := exec.Command(self, args...)
+		cmd := exec.Command("/proc/self/exe", args...) // this program, also when its file was replaced
+		cmd.Args[0] = os.Args[0]
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C on the terminal is not meant for it
 		if render.ToJournal(a.stderrFile, os.Getenv) {
 			cmd.Stderr = a.stderrFile

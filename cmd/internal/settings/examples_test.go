@@ -110,7 +110,7 @@ func TestTheReferenceIsWhatIsDeclared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sections := map[string]*shape{"## Top level": fileShape, "### `aws`": awsShape, "## `snapshotter`": snapshotterShape,
+	sections := map[string]*shape{"## Top level": fileShape, "### `aws`": awsShape, "### `telemetry`": telemetryShape, "## `snapshotter`": snapshotterShape,
 		"## `volume`": volumeShape, "## `hook`": hookShape, "## `timeouts`": timeoutsShape, "## `verify`": verifyShape}
 	var in *shape
 	rows := map[*shape]int{}
