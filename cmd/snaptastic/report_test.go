@@ -154,7 +154,7 @@ func positions(t *testing.T, told engine.Report, got drawn) func(part int, at ti
 	}
 }
 
-func TestTheReportOfAMountAndASnapshot(t *testing.T) {
+func TestTheReportOfAMountASnapshotAndADrill(t *testing.T) {
 	chromium(t)
 	r := newRig(t, 8, "ext4")
 	r.must("run", "mount", "db")
@@ -176,6 +176,16 @@ func TestTheReportOfAMountAndASnapshot(t *testing.T) {
 		t.Errorf("on stdout it is %.80q", out)
 	}
 
+	r.must("run", "verify", "db")
+	page, told = r.reportOf("last")
+	if told.Drill == nil || !told.Drill.OK || told.Drill.RestoreSeconds <= 0 {
+		t.Fatalf("the drill came to %+v", told.Drill)
+	}
+	if got := showsJournal(t, page, told); !strings.Contains(got.Text, "recovery time (RTO)") || !strings.Contains(got.Text, "data age (RPO)") {
+		t.Error("the page does not say what the drill measured")
+	}
+	accessible(t, page)
+
 	r.must("plan", "mount", "db", "--html", filepath.Join(r.dir, "plan.html"))
 	plan, err := os.ReadFile(filepath.Join(r.dir, "plan.html"))
 	if err != nil {
@@ -193,12 +203,16 @@ func TestTheReportOfARunThatWentWrong(t *testing.T) {
 	chromium(t)
 	r := newRig(t, 3, "ext4")
 	r.setFaults(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"Device": "/dev/sdg"}, Error: "UnauthorizedOperation"},
-		sandbox.Fault{Action: "CreateVolume", Error: "RequestLimitExceeded", Count: 3})
+		sandbox.Fault{Action: "CreateVolume", Error: "RequestLimitExceeded", Count: 3},
+		sandbox.Fault{Action: "CreateVolume", Error: "InternalError", Count: 15}) // five of a step in a row, and it waits and tries again
 	if code, out := r.run("run", "mount", "db"); code != 3 {
 		t.Fatalf("exit %d: %s", code, out)
 	}
 	page, told := r.reportOf("last")
 	got := showsJournal(t, page, told)
+	if len(got.Retries) == 0 {
+		t.Error("no wait before another try is drawn")
+	}
 	throttled := 0
 	for _, c := range got.Calls {
 		if c.Class == "q t" {

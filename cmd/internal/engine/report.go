@@ -18,9 +18,9 @@ type Report struct {
 	Steps    []StepTimes
 	Windows  []Window // freezes, oldest first
 	Calls    []journal.Call
-	Dropped  int      // calls that were made and not recorded
-	Drill    *Drill   // of a run that verified its snapshots
-	Unknowns []string // what the journal does not tell, in sentences
+	Dropped  int         // calls that were made and not recorded
+	Drill    *plan.Drill // of a run that verified its snapshots
+	Unknowns []string    // what the journal does not tell, in sentences
 }
 
 // A Part is what one process did of a run.
@@ -61,12 +61,6 @@ type Window struct {
 	FrozenTo      time.Time
 	FrozenSeconds float64 // 0 where nothing was frozen, or nobody measured it
 	Error         string
-}
-
-// A Drill is what a restore drill measured.
-type Drill struct {
-	RTOSeconds float64 // from the start of the run to the success of the last probe
-	RPOSeconds float64 // age of the data at that moment
 }
 
 // Report reads all that the journal of a run tells. Of a live run it knows what the process that is at it answers.
@@ -125,6 +119,7 @@ func entriesOf(d RunDetails) (entries []journal.Entry) {
 
 // lay lays the history out in time.
 func (r *Report) lay(entries []journal.Entry) {
+	r.Drill = DrillOf(r.Records)
 	r.parts(entries)
 	at := make(map[plan.StepID]*stepReader, len(r.Plan.Steps))
 	r.Steps = make([]StepTimes, len(r.Plan.Steps))

@@ -50,6 +50,7 @@ func Run(w io.Writer, r engine.Report, flags render.Flags) error {
 	p.head()
 	p.f(`<main>`)
 	p.failures()
+	p.drill()
 	p.timeline()
 	p.freezes()
 	p.volumes()
@@ -178,8 +179,14 @@ func (p *page) tiles() {
 		p.tile("EC2 calls", fmt.Sprint(len(p.Calls)+p.Dropped), countOf(throttled, "throttled", "throttled"))
 	}
 	if d := p.Drill; d != nil {
-		p.tile("recovery time (RTO)", duration(ofSeconds(d.RTOSeconds)), "start of the run to the last probe's success")
-		p.tile("data age (RPO)", duration(ofSeconds(d.RPOSeconds)), "at that moment")
+		name, note := "recovery time (RTO)", "start of the run until the result was known"
+		if !d.OK {
+			name, note = "time until it failed", ""
+		}
+		p.tile(name, duration(ofSeconds(d.RestoreSeconds)), note)
+		if d.DataTime != nil {
+			p.tile("data age (RPO)", duration(ofSeconds(d.DataAgeSeconds)), "data of "+d.DataTime.UTC().Format("2006-01-02 15:04:05")+" UTC")
+		}
 	}
 }
 
@@ -204,8 +211,11 @@ func (p *page) failures() {
 		return
 	}
 	p.f(`<section id="failures">`)
-	if len(failed) > 0 || p.Error != "" {
+	switch {
+	case len(failed) > 0 || p.Error != "" && p.Outcome != journal.RunDone:
 		p.f(`<h2>What went wrong</h2>`)
+	case p.Error != "":
+		p.f(`<h2>What went wrong before it was done</h2>`)
 	}
 	for _, s := range failed {
 		p.f(`<article class="fail"><h3>`)
@@ -236,6 +246,27 @@ func (p *page) failures() {
 		p.f(`</dl>`)
 	}
 	p.f(`</section>`)
+}
+
+// drill is what restoring a set to scratch volumes came to.
+func (p *page) drill() {
+	d := p.Drill
+	if d == nil {
+		return
+	}
+	p.f(`<section id="drill"><h2>Restore drill</h2><p>Set `)
+	p.id(d.Set)
+	p.f(` `)
+	if d.OK {
+		p.f(`<span class="chip ok">verified</span></p>`)
+	} else {
+		p.f(`<span class="chip bad">cannot be relied on</span></p><article class="fail"><p class="cause">{}</p></article>`, d.Reason)
+	}
+	p.table("Phases of the drill", "Phase", "Took")
+	for _, ph := range d.Phases {
+		p.f(`<tr><th scope="row">{}</th><td class="num">{}</td></tr>`, ph.Name, duration(ofSeconds(ph.Seconds)))
+	}
+	p.f(`</tbody></table></div></section>`)
 }
 
 // volumes are the lanes with what they came to.

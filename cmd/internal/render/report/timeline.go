@@ -110,7 +110,7 @@ func (p *page) barOf(i, n int, s *engine.StepTimes, span engine.Span) bar {
 	if n := len(span.Retries); n > 0 {
 		b.title += fmt.Sprintf(", %d failed tries", n)
 	}
-	if b.width > 0.66*float64(utf8.RuneCountInString(name))+0.6 {
+	if b.width > 0.55*float64(utf8.RuneCountInString(name))+0.7 {
 		b.label = name
 	}
 	for _, r := range span.Retries {
@@ -172,6 +172,10 @@ func spanState(s *engine.StepTimes, span engine.Span) string {
 	return "done"
 }
 
+// touching is how far, in percent, two bars may overlap and still stand in one line: less than a pixel. A step often begins
+// some microseconds before the record of the one before it is closed.
+const touching = 0.05
+
 // pack gives each bar the first line that is free.
 func (r *row) pack() {
 	slices.SortStableFunc(r.bars, func(a, b bar) int {
@@ -186,12 +190,12 @@ func (r *row) pack() {
 	var free []float64
 	for i := range r.bars {
 		b := &r.bars[i]
-		line := slices.IndexFunc(free, func(x float64) bool { return x <= b.left+0.001 })
+		line := slices.IndexFunc(free, func(x float64) bool { return x <= b.left+touching })
 		if line < 0 {
 			line = len(free)
 			free = append(free, 0)
 		}
-		free[line] = b.left + max(b.width, 0.05)
+		free[line] = b.left + b.width
 		b.line = line
 	}
 	r.lines = max(len(free), 1)
@@ -228,7 +232,7 @@ func (p *page) timeline() {
 func (p *page) axisRow(ticks []tick) {
 	p.f(`<div class="row ax"><div class="lab">`)
 	if len(p.axis.stretches) > 1 {
-		p.f(`time since each process began`)
+		p.f(`since its process began`)
 	} else {
 		p.f(`time since the start`)
 	}
@@ -238,7 +242,12 @@ func (p *page) axisRow(ticks []tick) {
 	}
 	if len(p.axis.stretches) > 1 {
 		for i, s := range p.axis.stretches {
-			p.f(`<b class="proc" data-part="{}" style="left:{}%;width:{}%">process {}{}</b>`, i, s.x0, s.x1-s.x0, i+1, killedWord(p.Parts[i]))
+			name := fmt.Sprintf("process %d%s", i+1, killedWord(p.Parts[i]))
+			short := name
+			if room := s.x1 - s.x0; room < 0.66*float64(len(name)) {
+				short = fmt.Sprint(i + 1)
+			}
+			p.f(`<b class="proc" data-part="{}" style="left:{}%;width:{}%" title="{}">{}</b>`, i, s.x0, s.x1-s.x0, name, short)
 		}
 	}
 	p.f(`</div></div>`)
