@@ -155,7 +155,7 @@ func (t *tracer) root(r engine.Report) {
 	attrs := otlpAttrs{}.text("snaptastic.run", t.run).text("snaptastic.operation", r.Plan.Operation).text("snaptastic.snapshotter", r.Plan.Snapshotter).
 		text("snaptastic.outcome", string(r.Outcome)).whole("snaptastic.processes", len(r.Parts))
 	if r.Drill != nil {
-		attrs = attrs.number("snaptastic.rto_seconds", r.Drill.RTOSeconds).number("snaptastic.rpo_seconds", r.Drill.RPOSeconds)
+		attrs = attrs.number("snaptastic.rto_seconds", r.Drill.RestoreSeconds).number("snaptastic.rpo_seconds", r.Drill.DataAgeSeconds)
 	}
 	s := t.add("snaptastic "+r.Plan.Operation, "run", spanInternal, r.Created, to, attrs, r.Error)
 	s.Parent = ""
