@@ -61,6 +61,10 @@ const (
 	// ResumeThisBoot continues under the boot id it began with; under
 	// another one it only closes what is open and undoes: a snapshot.
 	ResumeThisBoot ResumePolicy = "continue-this-boot"
+	// ResumeOrUndo continues under the boot id it began with; under another
+	// one it is undone as a whole: a restore in place. A new run continues it
+	// where the plan is the same, and otherwise waits for an operator.
+	ResumeOrUndo ResumePolicy = "continue-or-undo"
 	// ResumeManually never resumes by itself: an operator has to name the run. An unmount that was
 	// interrupted must not detach a volume at some later boot.
 	ResumeManually ResumePolicy = "ask"

@@ -41,7 +41,7 @@ func Rollback(ctx context.Context, c Config) Result {
 		res.Outcome = journal.Interrupted
 	case len(r.failures) > 0:
 		res.Outcome = journal.RunFailed
-	case r.Plan.UndoOnFailure && b.allKept():
+	case r.Plan.UndoOnFailure && r.Plan.ResumePolicy != plan.ResumeOrUndo && b.allKept():
 		res.Outcome = journal.RunDone
 	}
 	return res
@@ -211,7 +211,7 @@ func (b *rollback) settle(n *node) {
 	for _, list := range [][]plan.StepID{n.step.Needs, n.step.Settled} {
 		for _, id := range list {
 			d := b.graph.byID[id]
-			if b.stuck[n] && d.step.Lane == n.step.Lane {
+			if b.stuck[n] && (d.step.Lane == n.step.Lane || n.step.Lane == "" || d.step.Lane == "") { // what belongs to the whole plan is held by any lane, and holds all
 				b.stuck[d] = true
 			}
 			if b.left[d]--; b.left[d] == 0 {

@@ -21,6 +21,7 @@ type CheckInUseIn struct {
 	Volumes       []InUseVolume `json:"volumes"`
 	AlsoUnmounted []string      `json:"also_unmounted,omitempty"`
 	AfterHooks    bool          `json:"after_hooks,omitempty"`
+	Replaced      bool          `json:"replaced,omitempty"` // they are unmounted for others to take their place
 }
 
 // InUseVolume is one of the volumes that are to be unmounted.
@@ -66,7 +67,11 @@ func (w *Env) checkInUse() plan.Funcs[CheckInUseIn, NotInUse] {
 			if n := len(in.Volumes); n > 1 {
 				what = fmt.Sprintf("the %d volumes of the group (all or none are unmounted)", n)
 			}
-			return NotInUse{}, plan.Terminal("stop what uses it, then run the unmount again", fmt.Errorf("cannot unmount %s: %s", what, who))
+			hint := "stop what uses it, then run the unmount again"
+			if in.Replaced {
+				hint = "stop what uses it (a pre_unmounts hook can do that), then run the restore again"
+			}
+			return NotInUse{}, plan.Terminal(hint, fmt.Errorf("cannot unmount %s: %s", what, who))
 		},
 		Preview: func(CheckInUseIn) plan.Preview { return plan.PreviewOf(plan.PreviewRead, "check that nothing uses it") },
 	}

@@ -39,6 +39,8 @@ type Volume struct {
 	Empty      bool   `json:"empty,omitempty"`   // not from a snapshot
 	SnapshotID string `json:"snapshot_id,omitempty"`
 	Size       int32  `json:"size,omitempty"` // GiB
+	// Warnings are what an operator should know of the snapshot that it was made from.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // String names it.
@@ -46,7 +48,7 @@ func (v Volume) String() string { return v.VolumeID }
 
 // Facts are its ids and its size.
 func (v Volume) Facts() plan.Facts {
-	return plan.Facts{VolumeID: v.VolumeID, SnapshotID: v.SnapshotID, SizeGiB: v.Size}
+	return plan.Facts{VolumeID: v.VolumeID, SnapshotID: v.SnapshotID, SizeGiB: v.Size, Warnings: v.Warnings}
 }
 
 func (w *Env) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
@@ -76,7 +78,11 @@ func (w *Env) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 			if err != nil {
 				return Volume{}, errorAction(err)
 			}
-			return created(v), nil
+			out := created(v)
+			if c.SnapshotID != "" {
+				out.Warnings = c.Warnings
+			}
+			return out, nil
 		},
 		Undo:   w.deleteVolume,
 		Adopts: CreateVolumeIn.adopts,

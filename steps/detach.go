@@ -20,7 +20,8 @@ type DetachIn struct {
 	Device      string        `json:"device,omitempty"`
 	NameOffset  int           `json:"name_offset,omitempty"`
 	ThenDeleted bool          `json:"then_deleted,omitempty"`
-	Patience    plan.Duration `json:"patience"` // of an undo that attaches again
+	Replaced    bool          `json:"replaced,omitempty"` // by the volume that is attached next; MarkReplaced has tagged it
+	Patience    plan.Duration `json:"patience"`           // of an undo that attaches again
 }
 
 func (in DetachIn) query() linux.DeviceQuery { return in.device(in.Device, in.NameOffset) }
@@ -65,7 +66,7 @@ func (w *Env) detach() plan.Funcs[DetachIn, Detached] {
 			if err := w.checkNotInUse(ctx, in.query()); err != nil {
 				return Detached{}, err
 			}
-			if !in.ThenDeleted { // before the detaching: after it a crash would leave a volume that does not say where it comes from
+			if !in.ThenDeleted && !in.Replaced { // before the detaching: after it a crash would leave a volume that does not say where it comes from
 				if err := w.Cloud.CreateTags(ctx, []string{id}, map[string]string{TagDetached: stamp(time.Now())}); err != nil {
 					return Detached{}, errorAction(err)
 				}
@@ -98,6 +99,8 @@ func (in DetachIn) out() Detached {
 	case in.ThenDeleted:
 	case where == "":
 		out.Remains = out.VolumeID
+	case in.Replaced:
+		out.Remains = fmt.Sprintf("%s, which was mounted on %s until now", out.VolumeID, where)
 	default:
 		out.Remains = fmt.Sprintf("%s, which was mounted on %s", out.VolumeID, where)
 	}
@@ -132,6 +135,9 @@ func (w *Env) attachAgain(ctx context.Context, a plan.Attempt, in DetachIn, _ De
 	}
 	if err := w.Cloud.SetDeleteOnTermination(ctx, w.Instance.ID, at.Device, before.DeleteOnTermination); err != nil {
 		return eventualErrorAction(err)
+	}
+	if in.Replaced {
+		return nil
 	}
 	return errorAction(w.Cloud.DeleteTags(ctx, []string{id}, []string{TagDetached}))
 }

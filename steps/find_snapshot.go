@@ -36,7 +36,18 @@ type Search struct {
 	AllowOlder bool              `json:"allow_older,omitempty"`
 	MixSets    bool              `json:"mix_sets,omitempty"`
 	MayCreate  bool              `json:"may_create"`
+
+	// What an operator asked for: a set by its name, one snapshot by its id, or the newest whose data is not newer than a time.
+	Set      string    `json:"set,omitempty"`
+	Snapshot string    `json:"snapshot,omitempty"`
+	Before   time.Time `json:"before,omitzero"`
+	Verified bool      `json:"verified,omitempty"` // only what a drill has verified
+	Existing bool      `json:"existing,omitempty"` // no volume begins empty
+	Name     string    `json:"name,omitempty"`     // of the snapshotter
 }
+
+// explicit says that an operator asked for other snapshots than the newest. Volumes that are attached are then held against that.
+func (s Search) explicit() bool { return s.Set != "" || s.Snapshot != "" || !s.Before.IsZero() }
 
 // SnapshotLane is one mount point. Of a lane whose look failed no volume is known: it is chosen for all the same, since
 // a resume looks again and goes on with what was chosen for the others.
@@ -62,12 +73,16 @@ func (w *Env) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 		Facts: choicesFacts,
 		Do: func(ctx context.Context, _ plan.Attempt, in FindSnapshotIn) (Choices, error) {
 			var wished, unsure []string
+			attached := map[string]snapset.Attached{}
 			for _, lane := range in.Lanes {
 				switch found, known := lane.Found.Get(); {
 				case !known:
 					unsure = append(unsure, lane.MountPoint)
 				case !found.Found:
 					wished = append(wished, lane.MountPoint)
+				case in.Search.explicit():
+					wished = append(wished, lane.MountPoint)
+					attached[lane.MountPoint] = snapset.Attached{VolumeID: found.VolumeID, SnapshotID: found.SnapshotID}
 				}
 			}
 			if len(wished)+len(unsure) == 0 {
@@ -80,7 +95,9 @@ func (w *Env) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 			if err := w.checkCaughtUp(snapshots); err != nil {
 				return nil, err
 			}
-			return w.warnOfNearMisses(ctx, in, snapshots, chooseWithUncertain(in.Search.request(wished), unsure, snapshots)), nil
+			chosen := chooseWithUncertain(in.Search.request(wished, attached), unsure, snapshots)
+			w.explainNoSuch(ctx, in.Search, chosen)
+			return w.warnOfNearMisses(ctx, in, snapshots, chosen), nil
 		},
 	}
 }
@@ -110,8 +127,39 @@ func (w *Env) checkCaughtUp(snapshots *snapset.Index) error {
 	return plan.Retry(500*time.Millisecond, fmt.Errorf("EC2 does not show the new label of %s yet", missing[0]))
 }
 
-func (s Search) request(mountPoints []string) snapset.Request {
-	return snapset.Request{MountPoints: mountPoints, Group: s.Group, AllowOlder: s.AllowOlder, MixSets: s.MixSets, MayCreate: s.MayCreate}
+func (s Search) request(mountPoints []string, attached map[string]snapset.Attached) snapset.Request {
+	return snapset.Request{MountPoints: mountPoints, Group: s.Group, AllowOlder: s.AllowOlder, MixSets: s.MixSets, MayCreate: s.MayCreate,
+		Set: s.Set, Snapshot: s.Snapshot, Before: s.Before, Verified: s.Verified, Existing: s.Existing, Name: s.Name, Attached: attached}
+}
+
+// explainNoSuch says of a set or snapshot that is not among those with the filter tags whose it is, if EC2 knows it. That it
+// cannot be found out changes nothing.
+func (w *Env) explainNoSuch(ctx context.Context, s Search, chosen Choices) {
+	if !slices.ContainsFunc(chosen, func(c Choice) bool { return c.NoSuch }) {
+		return
+	}
+	name := cmp.Or(s.Snapshot, s.Set)
+	var other *ec2.Snapshot
+	visit := func(found ec2.Snapshot) { other = &found }
+	var err error
+	if strings.HasPrefix(name, "snap-") {
+		var all map[string]ec2.Snapshot
+		all, err = w.Cloud.SnapshotsByID(ctx, name)
+		for _, found := range all {
+			visit(found)
+		}
+	} else {
+		err = w.Cloud.EachSnapshot(ctx, ec2.SnapshotQuery{Tags: map[string][]string{snapset.TagSet: {ec2.Literal(name) + "*"}}}, visit)
+	}
+	if err != nil || other == nil {
+		return
+	}
+	for i := range chosen {
+		if c := &chosen[i]; c.NoSuch {
+			c.Problem = fmt.Sprintf("%q is not a set of this snapshotter: on %s, %s", name, other.ID, Mismatch(other.Tags, s.FilterTags, cmp.Or(other.Tags[TagMountPoint], c.MountPoint)))
+			c.Hint = "name a set of this snapshotter; `snaptastic snapshots " + cmp.Or(s.Name, "NAME") + "` lists them"
+		}
+	}
 }
 
 // candidates are all snapshots with the filter tags, of one describe, which lanes that ask together share.

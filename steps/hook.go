@@ -1,8 +1,12 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"snaptastic/linux"
@@ -25,6 +29,10 @@ type HookIn struct {
 	// IfChanged: only where the mount mounts something. Pre is what a post hook's fellow did.
 	IfChanged bool                `json:"if_changed,omitempty"`
 	Pre       plan.Value[HookRan] `json:"pre,omitzero"`
+	// IfMounted: only where a volume was found mounted, so that there is something to stop. IfBack: only where all volumes that
+	// were found mounted are mounted again, which they are after a restore that did not come to its end.
+	IfMounted bool `json:"if_mounted,omitempty"`
+	IfBack    bool `json:"if_back,omitempty"`
 }
 
 // HookVolume is a volume as far as it is known when the hook runs.
@@ -76,6 +84,14 @@ func (w *Env) hook() plan.Funcs[HookIn, HookRan] {
 					return HookRan{Skipped: true}, nil
 				}
 			}
+			if in.IfMounted && !slices.ContainsFunc(in.Volumes, func(v HookVolume) bool { return v.Found.Must().Mounted }) {
+				return HookRan{Skipped: true}, nil
+			}
+			if in.IfBack {
+				if why, err := w.notBack(in); err != nil || why != "" {
+					return HookRan{}, cmp.Or(err, plan.Skip(errors.New(why)))
+				}
+			}
 			if err := w.checkHookMounts(ctx, in); err != nil {
 				return HookRan{}, err
 			}
@@ -84,6 +100,29 @@ func (w *Env) hook() plan.Funcs[HookIn, HookRan] {
 		},
 		Preview: HookIn.preview,
 	}
+}
+
+// notBack says why the volumes that were found mounted are not what is mounted now; "" when they are.
+func (w *Env) notBack(in HookIn) (string, error) {
+	any := false
+	for _, v := range in.Volumes {
+		f, known := v.Found.Get()
+		if !known || !f.Mounted || in.Of != "" && in.Of != v.MountPoint {
+			continue
+		}
+		any = true
+		at, err := w.occupantOf(v.MountPoint)
+		if err != nil {
+			return "", err
+		}
+		if !at.mounted || !w.isMounted(Mounted{VolumeID: f.VolumeID, Source: f.Node}, at) {
+			return fmt.Sprintf("%s is not mounted on %s", f.VolumeID, v.MountPoint), nil
+		}
+	}
+	if !any {
+		return "no volume was mounted before", nil
+	}
+	return "", nil
 }
 
 // changes says whether the mount that the hook belongs to mounts anything. A pre hook depends on what was found, and by what is
@@ -114,6 +153,9 @@ func (w *Env) changes(in HookIn) (bool, error) {
 // preview needs to know of every volume to say that a hook will not run.
 func (in HookIn) preview() plan.Preview {
 	run := plan.PreviewOf(plan.PreviewRun, "run %q", in.Command)
+	if in.IfBack {
+		return plan.PreviewOf(plan.PreviewRun, "run %q if the volumes of now come back", in.Command)
+	}
 	if !in.IfChanged {
 		return run
 	}

@@ -20,6 +20,7 @@ const (
 	TagToken      = snapset.TagToken
 	TagRun        = snapset.TagRun
 	TagDetached   = snapset.TagDetached // when a volume was detached
+	TagReplaced   = snapset.TagReplaced
 	TagMembers    = snapset.TagMembers
 	TagState      = snapset.TagState
 	TagFailed     = "snaptastic:failed" // when a volume that died at birth could not be deleted

@@ -98,8 +98,13 @@ func (w *Env) mountAgain(ctx context.Context, a plan.Attempt, in UnmountIn, _ Un
 		return fmt.Errorf("cannot mount %s again: the mount was not recorded", in.where())
 	}
 	at, err := w.occupantOf(in.where())
-	if err != nil || at.mounted {
+	switch {
+	case err != nil:
 		return err
+	case at.mounted && w.isVolume(at, in.query()):
+		return nil
+	case at.mounted:
+		return plan.Terminal("unmount it, then roll back again", fmt.Errorf("cannot mount %s again: %s is mounted there", in.where(), at))
 	}
 	d, err := w.Host.WaitDevice(ctx, in.query())
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/ec2/ebs"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // WaitSnapshot waits until a lane's snapshot is completed: the one chosen to restore from, or the one just taken.
@@ -64,14 +65,19 @@ func (w *Env) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 func (w *Env) rechoose(ctx context.Context, in WaitSnapshotIn, was Choice, problem error) (Choice, bool, error) {
 	before := in.Choices.Must()
 	var mountPoints []string
+	attached := map[string]snapset.Attached{}
 	for _, c := range before {
 		mountPoints = append(mountPoints, c.MountPoint)
+		if c.Attached != nil {
+			attached[c.MountPoint] = *c.Attached
+		}
 	}
 	snapshots, err := w.candidates(ctx, in.Search)
 	if err != nil {
 		return was, false, err
 	}
-	now := snapshots.Choose(in.Search.request(mountPoints))
+	now := snapshots.Choose(in.Search.request(mountPoints, attached))
+	w.explainNoSuch(ctx, in.Search, now)
 	for i, c := range now {
 		if before[i].Problem == "" && (c.SnapshotID != before[i].SnapshotID || c.Create != before[i].Create) {
 			return was, false, withStartOverHint(problem)
@@ -103,10 +109,12 @@ func (in WaitSnapshotIn) choice() (c Choice, wait bool, err error) {
 		}
 		return Choice{MountPoint: in.MountPoint, SnapshotID: s.SnapshotID, Run: taken.Run, Created: s.Started, Pending: true}, true, nil
 	}
-	if found, known := in.Found.Get(); known && found.Found {
-		return Choice{MountPoint: in.MountPoint}, false, nil
-	}
 	choices, known := in.Choices.Get()
+	if found, looked := in.Found.Get(); looked && found.Found {
+		if mine, _ := choices.Of(in.MountPoint); !in.Search.explicit() || mine.Problem == "" {
+			return Choice{MountPoint: in.MountPoint}, false, nil
+		}
+	}
 	if !known {
 		return c, false, plan.Skip(errors.New("the snapshots could not be described"))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -31,6 +32,7 @@ type simulation struct {
 	spec    recipe.Spec
 	id      ec2.Identity
 	runs    int
+	back    map[string]recipe.Back // of the next restore
 }
 
 func newSimulation(t *testing.T, lanes int) *simulation {
@@ -59,7 +61,7 @@ func newSimulation(t *testing.T, lanes int) *simulation {
 func (u *simulation) process(op string, rollback bool, fuseAt int) (runner.Result, *failpoint) {
 	u.t.Helper()
 	known, _ := recipe.Named(op)
-	p, err := known.Plan(recipe.Request{Spec: u.spec, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID}})
+	p, err := known.Plan(recipe.Request{Spec: u.spec, Back: u.back, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID}})
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -336,6 +338,102 @@ func scenarios() []scenario {
 		{name: "unmount", op: "unmount", before: mounted,
 			after:  func(u *simulation) { u.detachedAll() },
 			undone: func(u *simulation, _ string) { u.mountedOnce(); u.data("one") }},
+		{name: "restore", op: "restore", before: func(u *simulation) { mounted(u); u.done("snapshot"); u.write("two") },
+			after:  func(u *simulation) { u.swapped(true, true); u.data("one") },
+			undone: func(u *simulation, _ string) { u.swapped(false, false); u.data("two") }},
+		{name: "restore of what a restore replaced", op: "restore",
+			before: func(u *simulation) {
+				mounted(u)
+				u.done("snapshot")
+				u.write("two")
+				u.done("restore")
+				u.write("three")
+				u.back = u.replaced()
+			},
+			after:  func(u *simulation) { u.swapped(false, true); u.data("two") },
+			undone: func(u *simulation, _ string) { u.swapped(true, true); u.data("three") }},
+		{name: "restore of volumes that are not there", op: "restore", oneLane: true,
+			before: func(u *simulation) { mounted(u); u.done("snapshot"); u.done("unmount"); u.loseVolumes() },
+			after:  func(u *simulation) { u.mountedOnce(); u.data("one") },
+			undone: func(u *simulation, _ string) { u.keptAfterRestore() }},
+	}
+}
+
+// replaced are the volumes that the last run replaced.
+func (u *simulation) replaced() map[string]recipe.Back {
+	u.t.Helper()
+	runs := u.list()
+	j, err := u.store.Read(runs[len(runs)-1].Run)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer j.Close()
+	records := j.Records()
+	back, err := recipe.Replaced(j.Plan(), func(id plan.StepID) json.RawMessage { return records[id].Input }, func(id plan.StepID) json.RawMessage { return records[id].Output })
+	if err != nil || len(back) != len(u.spec.Volumes) {
+		u.t.Fatalf("replaced are %v, %v", back, err)
+	}
+	return back
+}
+
+// swapped: all volumes are mounted, either all of the restored ones or all of those that were there before. What is not mounted
+// is detached and says why: replaced by those that are, or made for nothing.
+func (u *simulation) swapped(restored, othersReplaced bool) {
+	u.t.Helper()
+	if len(u.k.mounts) != len(u.spec.Volumes) {
+		u.t.Errorf("mounted are %v", u.k.mounts)
+	}
+	handedOver := u.handedOver()
+	attached, others := 0, 0
+	for _, v := range u.volumes() {
+		ofRestore := strings.HasSuffix(v.Tags["snaptastic:run"], "-restore")
+		at, on := v.On(u.id.InstanceID)
+		replaced, detached := v.Tags["snaptastic:replaced"], v.Tags["snaptastic:detached"]
+		if on {
+			attached++
+			for _, want := range u.spec.Volumes {
+				if want.MountPoint == v.Tags["mount_point"] && at.DeleteOnTermination != want.DeleteOnTermination {
+					u.t.Errorf("%s: delete on termination is %v", v.ID, at.DeleteOnTermination)
+				}
+			}
+			if ofRestore != restored || replaced+detached != "" {
+				u.t.Errorf("attached is %s, which a restore made: %v, tags %v", v.ID, ofRestore, v.Tags)
+			}
+			continue
+		}
+		others++
+		if v.State != "available" || detached == "" || othersReplaced && replaced == "" || !othersReplaced && !handedOver {
+			u.t.Errorf("%s is left: %s, tags %v", v.ID, v.State, v.Tags)
+		}
+	}
+	if n := len(u.spec.Volumes); attached != n || othersReplaced && others != n || !othersReplaced && others != 0 && others != n {
+		u.t.Errorf("%d volumes are attached and %d are left of %d declared", attached, others, n)
+	}
+	u.noneFrozen()
+}
+
+// handedOver: the last run came so far that its volumes may have been in use.
+func (u *simulation) handedOver() bool {
+	u.t.Helper()
+	runs := u.list()
+	j, err := u.store.Read(runs[len(runs)-1].Run)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer j.Close()
+	return j.Records()["hand-over"].EverDone
+}
+
+// keptAfterRestore: nothing is mounted, and volumes are left only where they may have been in use.
+func (u *simulation) keptAfterRestore() {
+	u.t.Helper()
+	for _, v := range u.volumes() {
+		if v.State != "available" || v.Tags["snaptastic:detached"] == "" || !u.handedOver() {
+			u.t.Errorf("%s is left: %s, tags %v", v.ID, v.State, v.Tags)
+		}
+	}
+	if len(u.k.mounts) != 0 {
+		u.t.Errorf("left mounted: %v", u.k.mounts)
 	}
 }
 

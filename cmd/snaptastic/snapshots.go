@@ -45,7 +45,7 @@ func (a *app) showStock(s engine.Stock) error {
 	}
 	if len(s.Snapshots) == 0 {
 		fmt.Fprintln(a.stdout, "no snapshots")
-	} else if err := render.LongTable(a.stdout, []string{" ", "MOUNT POINT", "SNAPSHOT", "AGE", "SIZE", "STATE", "TIER", "EXPIRES", "CONSISTENCY", "VERIFIED", "SET", "RUN"}, rows, a.style(a.stdoutFile)); err != nil {
+	} else if err := render.LongTable(a.stdout, []string{" ", "MOUNT POINT", "SNAPSHOT", "RUN", "AGE", "SIZE", "STATE", "TIER", "EXPIRES", "CONSISTENCY", "VERIFIED", "SET"}, rows, a.style(a.stdoutFile)); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.stdout, "\na mount of all volumes would restore (*):")
@@ -100,7 +100,7 @@ func stockRow(v engine.StockView, last string) []string {
 	if v.Copy && v.Consistency.Restorable() {
 		consistency += ", a copy"
 	}
-	return []string{mark, mountPoint, v.SnapshotID, old, fmt.Sprintf("%d GiB", v.Size), state, cmp.Or(v.Tier, "-"), expires, consistency, drillCell(v), set, run}
+	return []string{mark, mountPoint, v.SnapshotID, run, old, fmt.Sprintf("%d GiB", v.Size), state, cmp.Or(v.Tier, "-"), expires, consistency, drillCell(v), set}
 }
 
 // drillCell says what the last drill of a snapshot's set came to, and how long ago that was.

@@ -352,7 +352,7 @@ func (r *rig) torture(kills int, rng *rand.Rand) {
 	for hits < kills && !r.t.Failed() {
 		op := "mount"
 		if mounted {
-			op = []string{"snapshot", "snapshot", "unmount"}[rng.IntN(3)]
+			op = []string{"snapshot", "snapshot", "unmount", "restore", "restore"}[rng.IntN(5)]
 		}
 		if !r.killed(time.Duration(rng.IntN(700))*time.Millisecond, "run", op, "db") {
 			if left := r.unfinished(); len(left) == 0 {

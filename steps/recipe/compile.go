@@ -60,6 +60,7 @@ type compiler struct {
 	Request
 	spec     Spec
 	timeouts Timeouts
+	replaces bool // other volumes take the place of those that are unmounted
 }
 
 // compiledBy makes a recipe an operation's compile function.

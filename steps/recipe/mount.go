@@ -1,6 +1,8 @@
 package recipe
 
 import (
+	"time"
+
 	"snaptastic/plan"
 	"snaptastic/steps"
 )
@@ -21,7 +23,7 @@ var Mount = Register(Operation{
 		{Action: "AttachVolume", Try: ToCreate}, {Action: "ModifyInstanceAttribute", Try: ToCreate}, {Action: "CreateTags"}, {Action: "DeleteTags"},
 		{Action: "DetachVolume"}, {Action: "DeleteVolume", OwnOnly: true}, // the last two to undo it
 	},
-	Flags:   []Flag{AllowOlder, MixSets, IgnoreMounted},
+	Flags:   []Flag{AllowOlder, MixSets, IgnoreMounted, Set, Before, Snap},
 	Compile: compiledBy((*compiler).mount),
 })
 
@@ -140,8 +142,14 @@ func rootFolder(v Volume) *steps.RootFolder {
 
 // search says what there is to choose from.
 func (c *compiler) search() steps.Search {
-	return steps.Search{FilterTags: c.spec.FilterTags, Group: c.spec.Together(), AllowOlder: c.Options.Bool(AllowOlder),
-		MixSets: c.Options.Bool(MixSets), MayCreate: c.spec.OnMissing != FailIfMissing}
+	s := steps.Search{FilterTags: c.spec.FilterTags, Group: c.spec.Together(), AllowOlder: c.Options.Bool(AllowOlder),
+		MixSets: c.Options.Bool(MixSets), MayCreate: c.spec.OnMissing != FailIfMissing,
+		Set: c.Options.Text(Set), Snapshot: c.Options.Text(Snap), Verified: c.spec.OnlyVerified}
+	s.Before, _ = time.Parse(time.RFC3339, c.Options.Text(Before)) // Asked made it so, or left it empty
+	if s.Set != "" || s.Snapshot != "" || !s.Before.IsZero() || s.Verified {
+		s.Name = c.spec.Name
+	}
+	return s
 }
 
 func (c *compiler) volumeOf(v Volume, found plan.Value[steps.FoundVolume], chosen plan.Value[steps.Choice]) steps.CreateVolumeIn {

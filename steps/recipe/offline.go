@@ -54,6 +54,9 @@ func Record(p *plan.Plan, input func(plan.StepID) json.RawMessage) (lanes []Reco
 			case steps.Hook.Kind:
 				h := hookStep{step: s}
 				err = json.Unmarshal(raw, &h.in)
+				if h.in.Name != "pre_mount" && h.in.Name != "post_mount" {
+					continue // of the unmounting that a restore begins with
+				}
 				if h.in.IfChanged = false; h.in.Name == "pre_mount" { // it runs because something is mounted
 					r.pre = append(r.pre, h)
 				} else {

@@ -35,6 +35,7 @@ type Operation struct {
 	StrictMountPoints bool   // symlinks on the way to a mount point must be root's
 	FormatsNew        bool   // it makes file systems on the volumes that it creates
 	Scratch           bool   // it works on volumes of its own (Request.Spares), and what is left of it is taken down when it is interrupted
+	Replaces          bool   // it makes new volumes whatever is attached, and a finished run can be rolled back as long as those that it replaced exist
 	LabelsSnapshots   bool   // a finished run has labelled snapshots, which EC2 may not show yet
 	Permissions       []Permission
 	Flags             []Flag
@@ -92,6 +93,7 @@ type Request struct {
 	Spares    []string           // free device names, one for each volume, for an operation on scratch volumes
 	HooksOwed bool               // hooks of a mount run even if nothing changes: an older run stopped between them
 	Decisions []snapset.Decision // of `clean`
+	Back      map[string]Back    // of `restore`, by mount point: volumes that take their place again, instead of a set
 
 	operation string
 }
@@ -123,6 +125,10 @@ func CleanUps() []*Operation {
 
 // ChangesMounts: it leaves the volumes mounted or unmounted.
 func (o *Operation) ChangesMounts() bool { return o.Leaves != AsTheyAre }
+
+// AdoptsOffline: while EC2 does not answer, what the last finished run recorded is mounted in its place. What replaces volumes
+// does no such thing.
+func (o *Operation) AdoptsOffline() bool { return o.Offline && !o.Replaces }
 
 // CleansVolumes and CleansImages say of a clean-up what it deletes.
 func (o *Operation) CleansVolumes() bool { return slices.Contains(o.Cleans, snapset.VolumeResource) }

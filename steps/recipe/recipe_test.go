@@ -70,6 +70,11 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 		options Options
 	}{
 		{"mount-1", "mount", spec("/mnt/solr"), Options{}},
+		{"mount-2-set", "mount", spec("/mnt/a", "/mnt/b"), Options{Set.Name: "R1"}},
+		{"mount-1-before", "mount", spec("/mnt/a"), Options{Before.Name: "2026-11-20T00:00:00Z"}},
+		{"restore-1", "restore", spec("/mnt/solr"), Options{}},
+		{"restore-3-hooks", "restore", hooked(three()), Options{Set.Name: "R1"}},
+		{"restore-nested", "restore", with(spec("/mnt/a/b", "/mnt/a"), func(s *Spec) { s.Consistency = "volume" }), Options{}},
 		{"mount-3", "mount", three(), Options{}},
 		{"mount-3-hooks", "mount", hooked(three()), Options{}},
 		{"mount-2-hooks-always", "mount", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) {

@@ -15,17 +15,18 @@ import (
 // expression evaluated. The settings package makes it; nothing later reads the
 // settings file again.
 type Spec struct {
-	Name        string            `json:"name"`
-	Volumes     []Volume          `json:"volumes"`
-	FilterTags  map[string]string `json:"filter_tags"` // mount_point is always added per volume
-	ExpireAfter time.Duration     `json:"expire_after,omitempty"`
-	Consistency Consistency       `json:"consistency"`
-	OnMissing   OnMissing         `json:"on_missing"`
-	MaxHold     time.Duration     `json:"max_hold,omitempty"`
-	Expedite    bool              `json:"freeze_expedite,omitempty"`
-	Hooks       map[string]Hook   `json:"hooks,omitempty"` // by name: pre_mounts, post_snapshot, …
-	Timeouts    Timeouts          `json:"timeouts"`
-	Drill       Drill             `json:"verify"`
+	Name         string            `json:"name"`
+	Volumes      []Volume          `json:"volumes"`
+	FilterTags   map[string]string `json:"filter_tags"` // mount_point is always added per volume
+	ExpireAfter  time.Duration     `json:"expire_after,omitempty"`
+	Consistency  Consistency       `json:"consistency"`
+	OnMissing    OnMissing         `json:"on_missing"`
+	OnlyVerified bool              `json:"only_verified,omitempty"` // restore only sets whose last drill succeeded
+	MaxHold      time.Duration     `json:"max_hold,omitempty"`
+	Expedite     bool              `json:"freeze_expedite,omitempty"`
+	Hooks        map[string]Hook   `json:"hooks,omitempty"` // by name: pre_mounts, post_snapshot, …
+	Timeouts     Timeouts          `json:"timeouts"`
+	Drill        Drill             `json:"verify"`
 }
 
 // Together: the volumes are snapshotted and unmounted as one.

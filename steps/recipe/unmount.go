@@ -110,7 +110,7 @@ func (c *compiler) inner(v Volume) (inner []plan.StepID) {
 // checkInUse adds the check of these lanes, after their hooks, which may stop what uses them. It is in no lane's bracket: a
 // post hook answers for what came of an unmount, and a check that refuses has begun none.
 func (c *compiler) checkInUse(step plan.StepID, lanes []unmountLane, options ...plan.Option) plan.StepID {
-	in := steps.CheckInUseIn{AlsoUnmounted: mountPoints(c.spec.Volumes)}
+	in := steps.CheckInUseIn{AlsoUnmounted: mountPoints(c.spec.Volumes), Replaced: c.replaces}
 	for _, l := range slices.Backward(lanes) {
 		in.Volumes = append(in.Volumes, steps.InUseVolume{Found: l.found, MountPoint: l.MountPoint, Device: l.Device, NameOffset: l.DeviceNameOffset})
 		options = append(options, plan.After(l.hooks.pre))

@@ -69,7 +69,7 @@ func (c *compiler) verify() {
 	c.spec.Drill.Timeout = cmp.Or(c.spec.Drill.Timeout, DefaultDrillTimeout)
 	nothing := plan.Literal(steps.FoundVolume{})
 	find := steps.FindSnapshotIn{Search: c.search()}
-	find.Search.MayCreate = false
+	find.Search.MayCreate, find.Search.Verified = false, false // what is not verified yet is what a drill is for
 	for _, v := range c.spec.Volumes {
 		find.Lanes = append(find.Lanes, steps.SnapshotLane{MountPoint: v.MountPoint, Found: nothing})
 	}
@@ -113,7 +113,7 @@ func spareOf(r Request, v Volume) string {
 // restoreScratch adds the steps of a lane up to its device.
 func (c *compiler) restoreScratch(l *drillLane, choices plan.Value[steps.Choices], nothing plan.Value[steps.FoundVolume]) {
 	v, search := l.Volume, c.search()
-	search.MayCreate = false
+	search.MayCreate, search.Verified = false, false
 	lane := plan.InLane(v.MountPoint)
 	chosen := plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Search: search, Found: nothing, Choices: choices},
 		lane, plan.Title("wait for the snapshot of %s", v.MountPoint), plan.Within(c.timeouts.Snapshot), plan.AfterSettled("find-snapshot"))

@@ -1,6 +1,7 @@
 package snapset
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -21,6 +22,9 @@ type Choice struct {
 	Set        string     `json:"set,omitempty"`    // its set, as its tag names it
 	Pending    bool       `json:"pending,omitempty"`
 	Create     bool       `json:"create,omitempty"`   // no snapshot in any state: a new empty volume
+	Verified   time.Time  `json:"verified,omitzero"`  // when a drill last restored its set and found it good; no later drill failed
+	Attached   *Attached  `json:"attached,omitempty"` // the volume that is there already, where a set was asked for by name or by time
+	NoSuch     bool       `json:"no_such,omitempty"`  // there is no such set or snapshot among those with the filter tags
 	Reason     string     `json:"reason,omitempty"`   // what an operator should know about it
 	Problem    string     `json:"problem,omitempty"`  // why there is no volume for this mount point
 	Hint       string     `json:"hint,omitempty"`     // what to do about the problem
@@ -35,13 +39,25 @@ func (c Choice) String() string {
 	case c.Problem != "":
 		return c.Problem
 	case c.Pending:
-		return joined(c.SnapshotID+", pending, "+Ago(c.Created), c.Reason)
+		return joined(c.SnapshotID+", pending, "+c.age(), c.Reason)
 	case c.SnapshotID != "":
-		return joined(c.SnapshotID+", "+Ago(c.Created), c.Reason)
+		return joined(c.SnapshotID+", "+c.age(), c.Reason)
 	case c.Create:
 		return "new empty volume: " + c.Reason
 	}
 	return "nothing to restore: the volume is attached"
+}
+
+// age says how old its data is, and whether a drill has verified it.
+func (c Choice) age() string {
+	if c.Created.IsZero() {
+		return Ago(c.Created)
+	}
+	text := Ago(c.Created) + " (" + day(c.Created) + " UTC"
+	if !c.Verified.IsZero() {
+		text += ", verified " + Rough(time.Since(c.Verified)) + " ago"
+	}
+	return text + ")"
 }
 
 // joined is a text with what there may be to add.
@@ -111,7 +127,19 @@ type Request struct {
 	AllowOlder  bool // an archived or recoverable newest snapshot may be passed over
 	MixSets     bool // the newest of each mount point, whatever its set
 	MayCreate   bool // a mount point without any snapshot gets a new empty volume
+
+	Set      string    // the set to take: see [Index.named]
+	Snapshot string    // the snapshot to take, of one mount point
+	Before   time.Time // take the newest whose data is not newer; zero for no limit
+	Verified bool      // only what a drill has verified
+
+	Existing bool                // a snapshot was asked for, so that none begins empty
+	Name     string              // of the snapshotter, for hints
+	Attached map[string]Attached // by mount point: the volumes that are there already, and stay
 }
+
+// explicit says that an operator asked for other snapshots than the newest.
+func (r Request) explicit() bool { return r.Set != "" || r.Snapshot != "" || !r.Before.IsZero() }
 
 const (
 	labelHint = "to restore it anyway, add the tag " + TagState + "=" + Consistent + "; to start empty, remove its " + TagMountPoint + " tag"
@@ -130,6 +158,26 @@ func (x *Index) Choose(r Request) []Choice {
 	x.build()
 	groups := x.groupsOf(r.MountPoints)
 	chosen := make([]Choice, len(groups))
+	if r.Set != "" || r.Snapshot != "" {
+		x.chooseNamed(r, groups, chosen)
+	} else {
+		for _, g := range groups {
+			g.limit(r)
+		}
+		chooseNewest(r, groups, chosen)
+	}
+	for i, g := range groups {
+		chosen[i].MountPoint = g.mountPoint
+	}
+	if r.explicit() {
+		holdAgainstAttached(r, groups, chosen)
+		refuseTogether(r, chosen)
+	}
+	return chosen
+}
+
+// chooseNewest takes the newest of what there is.
+func chooseNewest(r Request, groups []*candidates, chosen []Choice) {
 	if r.Group && !r.MixSets {
 		chooseSet(r, groups, chosen)
 	} else {
@@ -143,9 +191,7 @@ func (x *Index) Choose(r Request) []Choice {
 		if len(g.matching) == 0 {
 			chosen[i] = withoutSnapshot(g, r)
 		}
-		chosen[i].MountPoint = g.mountPoint
 	}
-	return chosen
 }
 
 // candidates are what there is of one mount point, newest first.
@@ -154,12 +200,16 @@ type candidates struct {
 	matching   []*Member // ours or the original's, in any EC2 state
 	unverified []*Row    // the file systems may not have held still
 	copied     []*Row    // another tool's, with a volume's tags copied
+
+	all       []*Member // matching ones, before anything was left out
+	tooNew    []*Member // that a limit of time leaves out
+	undrilled []*Member // that are left out because no drill has verified them
 }
 
 func (x *Index) groupsOf(mountPoints []string) []*candidates {
 	groups := make([]*candidates, len(mountPoints))
 	for i, mp := range mountPoints {
-		g := &candidates{mountPoint: mp, matching: x.matching[path.Clean(mp)]}
+		g := &candidates{mountPoint: mp, matching: x.matching[path.Clean(mp)], all: x.matching[path.Clean(mp)]}
 		for _, r := range x.others[path.Clean(mp)] {
 			if r.Origin == OriginUnverified {
 				g.unverified = append(g.unverified, r)
@@ -175,12 +225,21 @@ func (x *Index) groupsOf(mountPoints []string) []*candidates {
 // withoutSnapshot: only where nothing at all is known of a mount point may it begin empty.
 func withoutSnapshot(g *candidates, r Request) (c Choice) {
 	switch {
+	case len(g.undrilled) > 0:
+		c.Problem = fmt.Sprintf(`none of its snapshots is verified, and restore is "verified"; the newest is %s`, g.undrilled[0].Best().ID)
+		c.Hint = r.verifyHint("")
+	case len(g.tooNew) > 0:
+		oldest := g.tooNew[len(g.tooNew)-1]
+		c.Problem = fmt.Sprintf("no snapshot has its data of %s or earlier; the oldest is %s, of %s", stampOf(r.Before), oldest.Best().ID, stampOf(oldest.Set.data.time()))
+		c.Hint = "name a later time, or a set with --set; " + r.listHint()
 	case len(g.unverified) > 0:
 		c.Problem = fmt.Sprintf("its only snapshot %s is not labelled %s: the run that took it did not finish", g.unverified[0].ID, Consistent)
 		c.Hint = labelHint
 	case len(g.copied) > 0:
 		c.Problem = fmt.Sprintf("its only snapshot %s was created by another tool that copied our tags", g.copied[0].ID)
 		c.Hint = labelHint
+	case r.explicit() || r.Existing:
+		c.Problem, c.Hint = "no snapshot of it exists", "check filter_tags and the mount point; "+r.listHint()
 	case !r.MayCreate:
 		c.Unknown = true
 		c.Problem = `no snapshot exists, and on_missing is "fail"`
@@ -224,6 +283,11 @@ func passedOver(g *candidates) (notes []string) {
 			notes = append(notes, s.ID+" is newer but was created by another tool that copied our tags")
 		}
 	}
+	for _, m := range g.undrilled {
+		if len(g.matching) == 0 || m.Set.data > g.matching[0].Set.data {
+			notes = append(notes, m.Best().ID+" is newer but not verified")
+		}
+	}
 	return notes
 }
 
@@ -232,8 +296,15 @@ func take(m *Member, notes []string) Choice {
 	if s.Copy {
 		notes = append(notes, "it is a copy")
 	}
-	return Choice{SnapshotID: s.ID, Size: s.Size, Created: m.Set.data.time(), Run: m.Best().Run(), Set: s.SetTag(),
+	c := Choice{SnapshotID: s.ID, Size: s.Size, Created: m.Set.data.time(), Run: m.Best().Run(), Set: s.SetTag(),
 		Pending: s.State == ebs.SnapshotPending, Reason: strings.Join(notes, "; ")}
+	switch d := m.Set.Drill(); {
+	case d.State().Good():
+		c.Verified = d.VerifiedAt()
+	case d.State().Failed():
+		c.Warnings = append(c.Warnings, fmt.Sprintf("the last drill of %s failed: %s", s.ID, cmp.Or(d.Reason(), "it does not say why")))
+	}
+	return c
 }
 
 // lacks says what keeps a set from being restored; "" when it is complete. What a set lost may be a mount point that is

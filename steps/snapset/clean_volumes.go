@@ -48,6 +48,10 @@ func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted 
 		d.keepDue("its %s tag %q is not a time", TagDetached, text)
 		return
 	}
+	if by := ReplacedBy(v.Tags); by != "" && letGo && inv.Now.Sub(detached) <= settledAge {
+		d.keepDue("run %s replaced it less than a day ago: `snaptastic rollback %s` puts it back", by, by)
+		return
+	}
 	newest, reused := newestOfVolume(inv.Snapshots, v.ID, detached, deleted)
 	known := letGo && !reused
 	switch {
@@ -60,6 +64,9 @@ func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted 
 		return
 	default:
 		d.Why = fmt.Sprintf("its newest labelled snapshot %s was started %s before it was detached", newest.ID, Rough(detached.Sub(newest.Started)))
+	}
+	if by := ReplacedBy(v.Tags); by != "" {
+		d.Why += "; run " + by + " replaced it, and cannot be rolled back without it"
 	}
 	switch within := known && newest.ID != "" && detached.Sub(newest.Started) <= c.Gap; {
 	case c.Unsaved && (c.Gap == 0 || within):

@@ -27,6 +27,7 @@ const (
 	TagToken    = "snaptastic:token"    // of the attempt that made it
 	TagRun      = "snaptastic:run"      // that made it
 	TagDetached = "snaptastic:detached" // when a volume was detached; on volumes only
+	TagReplaced = "snaptastic:replaced" // when a restore took its place, a slash, and the restore's run; on volumes only
 )
 
 // The tags of our own that only snapshots have: never write them on a volume.
@@ -53,6 +54,15 @@ func RunOf(tags map[string]string) string {
 		return run
 	}
 	return tags[TagRun]
+}
+
+// Replaced is the value of TagReplaced.
+func Replaced(at time.Time, run string) string { return at.UTC().Format(time.RFC3339) + "/" + run }
+
+// ReplacedBy is the run of a restore that took a volume's place; "" where none did.
+func ReplacedBy(tags map[string]string) string {
+	_, run, _ := strings.Cut(tags[TagReplaced], "/")
+	return run
 }
 
 // SameMountPoint compares as paths: the original wrote what its settings said, with a slash at the end or without.

@@ -14,26 +14,36 @@ import (
 // compile reads the settings and makes the plan of an operation on a
 // snapshotter, for this instance.
 func (e *Engine) compile(ctx context.Context, op *recipe.Operation, name string, o recipe.Options) (*plan.Plan, recipe.Request, error) {
+	r, err := e.request(ctx, op, name, o)
+	if err != nil {
+		return nil, r, err
+	}
+	p, err := op.Plan(r)
+	return p, r, err
+}
+
+// request is what an operation on a snapshotter is compiled from.
+func (e *Engine) request(ctx context.Context, op *recipe.Operation, name string, o recipe.Options) (recipe.Request, error) {
 	r := recipe.Request{Options: o}
 	var err error
 	if r.Spec, err = e.readSpec(ctx, name, mountPoints(op), e.warn); err != nil {
-		return nil, r, err
+		return r, err
 	}
 	id, err := e.identity(ctx)
 	if err == nil {
 		err = e.ownRegion(ctx, id)
 	}
 	if err != nil {
-		return nil, r, err
+		return r, err
 	}
 	r.Target = recipe.Target{InstanceID: id.InstanceID, Region: id.Region, Zone: id.Zone, AccountID: id.AccountID}
-	if op.Scratch {
-		if r.Spares, err = e.spares(ctx, r.Spec, id.InstanceID); err != nil {
-			return nil, r, err
-		}
+	if r, err = e.chosenVolumes(ctx, op, r); err != nil {
+		return r, err
 	}
-	p, err := op.Plan(r)
-	return p, r, err
+	if op.Scratch {
+		r.Spares, err = e.spares(ctx, r.Spec, id.InstanceID)
+	}
+	return r, err
 }
 
 // operation finds an operation by its name.

@@ -30,7 +30,7 @@ func (e *Engine) adoptOffline(ctx context.Context, name string) (whole bool) {
 
 // adoptedAfterAll is [Engine.adoptOffline] for a mount that failed because EC2 stopped to answer after it began.
 func (e *Engine) adoptedAfterAll(ctx context.Context, op *recipe.Operation, name string, adopted bool) bool {
-	if !op.Offline || !adopted && !e.mayAdopt(name) || e.cloudAnswers(ctx) {
+	if !op.AdoptsOffline() || !adopted && !e.mayAdopt(name) || e.cloudAnswers(ctx) {
 		return false
 	}
 	return adopted || e.adoptRecorded(ctx, name, silent, func() bool { return true })

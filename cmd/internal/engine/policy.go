@@ -113,6 +113,10 @@ func decideForRun(r journal.Summary, p *plan.Plan) Decision {
 		return Decision{Undo, ReasonNewSnapshot}
 	case same:
 		return Decision{Continue, ReasonSamePlan}
+	case p.ResumePolicy == plan.ResumeOrUndo && r.RollingBack:
+		return Decision{Wait, ReasonUndoBegun}
+	case p.ResumePolicy == plan.ResumeOrUndo:
+		return Decision{Wait, ReasonOtherPlan}
 	case p.ResumePolicy == plan.ResumeManually && r.Idle:
 		return Decision{Leave, ReasonNothingDone} // its claims keep nobody out
 	case p.ResumePolicy == plan.ResumeManually && r.RollingBack:

@@ -68,6 +68,10 @@ func TestDecide(t *testing.T) {
 		{"run: a clean-up takes the place of the one before", func(c combination) bool { return c.command == ToRun && c.cleanUp }, Decision{EndAsIs, ReasonSuperseded}},
 		{"run: a snapshot starts over", func(c combination) bool { return c.command == ToRun && c.resumePolicy == plan.ResumeThisBoot }, Decision{Undo, ReasonNewSnapshot}},
 		{"run: the same plan goes on", func(c combination) bool { return c.command == ToRun && c.samePlan && !c.rollingBack }, Decision{Continue, ReasonSamePlan}},
+		{"run: a restore half undone", func(c combination) bool {
+			return c.command == ToRun && c.resumePolicy == plan.ResumeOrUndo && c.rollingBack
+		}, Decision{Wait, ReasonUndoBegun}},
+		{"run: a restore of another plan", func(c combination) bool { return c.command == ToRun && c.resumePolicy == plan.ResumeOrUndo }, Decision{Wait, ReasonOtherPlan}},
 		{"run: an unmount that did nothing is in nobody's way", func(c combination) bool { return c.command == ToRun && c.resumePolicy == plan.ResumeManually && c.idle }, Decision{Leave, ReasonNothingDone}},
 		{"run: an unmount half undone", func(c combination) bool {
 			return c.command == ToRun && c.resumePolicy == plan.ResumeManually && c.rollingBack
@@ -81,8 +85,8 @@ func TestDecide(t *testing.T) {
 		{"resume: an unmount", func(c combination) bool { return c.resumePolicy == plan.ResumeManually }, Decision{Wait, ReasonOperatorOnly}},
 		{"resume: what was being undone", func(c combination) bool { return c.rollingBack }, Decision{Undo, ReasonUndoBegun}},
 		{"resume: a mount", func(c combination) bool { return c.resumePolicy == plan.ResumeAnyBoot }, Decision{Continue, ReasonResumable}},
-		{"resume: a snapshot of this boot", func(c combination) bool { return c.boot == "same" }, Decision{Continue, ReasonSameBoot}},
-		{"resume: a snapshot of an older boot", func(combination) bool { return true }, Decision{Undo, ReasonOtherBoot}},
+		{"resume: a snapshot or a restore of this boot", func(c combination) bool { return c.boot == "same" }, Decision{Continue, ReasonSameBoot}},
+		{"resume: a snapshot or a restore of an older boot", func(combination) bool { return true }, Decision{Undo, ReasonOtherBoot}},
 	}
 	used := map[string]int{}
 	for _, c := range combinations() {
@@ -112,7 +116,7 @@ func combinations() (all []combination) {
 		for _, state := range []string{"good", "live", "unreadable", "damaged"} {
 			for _, outcome := range []journal.Outcome{journal.Unfinished, journal.Interrupted, journal.RunFailed, journal.RunDone, journal.RolledBack, journal.Abandoned, journal.Aborted} {
 				for _, instance := range []string{"same", "other", "unknown"} {
-					for _, resumption := range []plan.ResumePolicy{plan.ResumeAnyBoot, plan.ResumeThisBoot, plan.ResumeManually} {
+					for _, resumption := range []plan.ResumePolicy{plan.ResumeAnyBoot, plan.ResumeThisBoot, plan.ResumeOrUndo, plan.ResumeManually} {
 						for _, boot := range []string{"same", "other"} {
 							for bits := range 32 {
 								c := combination{command, state, outcome, instance, resumption, boot, bits&1 > 0, bits&2 > 0, bits&4 > 0, bits&8 > 0, bits&16 > 0}

@@ -48,11 +48,11 @@ func (e *Engine) preflight(ctx context.Context, op *recipe.Operation, spec recip
 			e.log.Warn("this machine may not be ready", "because", lack)
 		}
 	}
-	actions, on := requiredActions(op, spec, attached, self)
-	answers := make([]error, len(actions))
+	tries := requiredActions(op, spec, attached, self)
+	answers := make([]error, len(tries))
 	var asking errgroup.Group
-	for i, action := range actions {
-		asking.Go(func() error { answers[i] = refused(op.Name, spec.Name, c.DryRun(ctx, action, on)); return nil })
+	for i, try := range tries {
+		asking.Go(func() error { answers[i] = refused(op.Name, spec.Name, c.DryRun(ctx, try.action, try.on)); return nil })
 	}
 	_ = asking.Wait()
 	for _, err := range answers {
@@ -116,36 +116,40 @@ func missingSupport(fileSystems []string, mayBeEmpty bool, kernelHas func(string
 	return out
 }
 
+// dryRun is an action and what to try it on.
+type dryRun struct {
+	action string
+	on     ec2.DryRunRequest
+}
+
 // requiredActions are the actions that the operation cannot do without, and what
 // to try them on.
-func requiredActions(op *recipe.Operation, spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) ([]string, ec2.DryRunRequest) {
-	on := ec2.DryRunRequest{InstanceID: self.InstanceID, Zone: self.Zone}
-	missing := 0
+func requiredActions(op *recipe.Operation, spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) (tries []dryRun) {
+	there := ec2.DryRunRequest{InstanceID: self.InstanceID, Zone: self.Zone}
+	new := there // what it makes is not there yet
+	new.Tags = map[string]string{steps.TagToken: "dry-run"}
+	maps.Copy(new.Tags, spec.FilterTags)
+	found := 0
 	for _, v := range spec.Volumes {
-		there := false
 		for _, have := range attached {
 			if at, is := have.On(self.InstanceID); is && steps.SameDeviceName(at.Device, v.Device) {
-				on.VolumeID, on.Device, there = have.ID, at.Device, true
+				there.VolumeID, there.Device = have.ID, at.Device
+				found++
+				break
 			}
 		}
-		if !there {
-			missing++
-		}
 	}
-	create := missing > 0 && slices.ContainsFunc(op.Permissions, func(p recipe.Permission) bool { return p.Try == recipe.ToCreate })
-	if create {
-		on.VolumeID, on.Device = "", "" // those that it makes are not there yet
-		on.Tags = map[string]string{steps.TagToken: "dry-run"}
-		maps.Copy(on.Tags, spec.FilterTags)
-	}
-	var actions []string
+	creates := (found < len(spec.Volumes) || op.Replaces) && slices.ContainsFunc(op.Permissions, func(p recipe.Permission) bool { return p.Try == recipe.ToCreate })
 	for _, p := range op.Permissions {
-		try := p.Try == recipe.ToCreate && create || p.Try == recipe.Attached && on.VolumeID != ""
-		if try && (p.If == nil || p.If(spec)) {
-			actions = append(actions, p.Action)
+		switch {
+		case p.If != nil && !p.If(spec):
+		case p.Try == recipe.ToCreate && creates:
+			tries = append(tries, dryRun{p.Action, new})
+		case p.Try == recipe.Attached && found > 0 && (!creates || op.Replaces):
+			tries = append(tries, dryRun{p.Action, there})
 		}
 	}
-	return actions, on
+	return tries
 }
 
 // nowhere is part of every id that a dry run makes up.

@@ -22,6 +22,15 @@ func (e *Engine) Rollback(ctx context.Context, word plan.RunID, deleteVolumes bo
 		return RunResult{}, err
 	}
 	e.thawOwned(ctx, store)
+	if m, p, back, is, err := finishedRestore(store, id); is || err != nil {
+		if err == nil && deleteVolumes {
+			err = usageError("--delete-volumes is for unfinished runs: the restored volumes were in use and are kept")
+		}
+		if err != nil {
+			return RunResult{}, err
+		}
+		return e.goBack(ctx, store, m, p, back)
+	}
 	run, err := e.openRun(ctx, store, id)
 	if err != nil {
 		return RunResult{}, err

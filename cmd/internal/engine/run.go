@@ -33,7 +33,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	if os.Geteuid() != 0 {
 		return RunResult{}, hinted("run it as root (sudo)", "cannot %s %s: mounting and freezing needs root", op.Name, name)
 	}
-	adopted := op.Offline && e.adoptOffline(ctx, name)
+	adopted := op.AdoptsOffline() && e.adoptOffline(ctx, name)
 	if adopted && e.patience.asked == nil { // all is mounted: nobody has to wait for what EC2 says of it
 		e.patience.until = time.Now().Add(readTimeout)
 	}
@@ -106,7 +106,7 @@ func (e *Engine) begin(ctx context.Context, store *journal.Store, op *recipe.Ope
 		return nil, nil, err
 	}
 	run, left, err = e.beginWithout(ctx, store, op, p, r)
-	if op.Offline && journal.IsDiskFull(err) {
+	if op.AdoptsOffline() && journal.IsDiskFull(err) {
 		return nil, nil, e.withoutJournal(ctx, r.Spec.Name, err)
 	}
 	return run, left, err

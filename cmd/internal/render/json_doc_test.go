@@ -58,6 +58,7 @@ var objects = []struct {
 	{"snapshots", snapshotsView{}},
 	{"snapshot", engine.StockView{}},
 	{"choice", snapset.ChoiceView{}},
+	{"volume in the way", snapset.Attached{}},
 	{"near miss", snapset.NearMiss{}},
 	{"check", checkView{}},
 	{"check finding", engine.CheckFinding{}},

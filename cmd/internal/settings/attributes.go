@@ -127,6 +127,7 @@ var (
 	expireAfterAttr    = span("expire_after", time.Second, 100*365*24*time.Hour, 0, "when `snaptastic clean` may delete a snapshot").shownAs("never")
 	consistencyAttr    = oneOf("consistency", []recipe.Consistency{recipe.ByGroup, recipe.ByVolume}, "`\"group\"`: all volumes are frozen at the same moment, snapshotted with one call, restored from one set, and unmounted all or none. `\"volume\"`: each volume separately")
 	onMissingAttr      = oneOf("on_missing", []recipe.OnMissing{recipe.CreateEmpty, recipe.FailIfMissing}, `what a mount does if a volume has no snapshot: create an empty volume, or fail`)
+	restoreAttr        = oneOf("restore", []string{"any", "verified"}, `which sets a mount and a restore may take: `+"`\"any\"`"+`, or only those whose last drill succeeded (`+"`\"verified\"`"+`; see `+"`snaptastic run verify`"+`)`)
 	offlineAttr        = oneOf("offline", []string{"allow", "refuse"}, `whether a mount may use the volumes of the last mount if EC2 does not answer: see [Boot without EC2](operations.md#boot-without-ec2). Must be a literal, because it is read before userdata and instance are available`)
 )
 

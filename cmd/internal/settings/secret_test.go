@@ -16,7 +16,7 @@ func TestNoMistakePrintsAValueOfUserdata(t *testing.T) {
 		`merge(%s, {})`, `zipmap([%s], 5)`, `keys(%s)`, `[for x in [%s] : userdata[x]]`, `{ for x in [%s, %[1]s] : x => 1 }`, `replace(%s, "/(/", "")`, `length(%s)`, `coalesce(%s)`, `can(%s.x) ? 1 : %[1]s`,
 	}
 	attrs := []string{"mount_point", "size", "file_system", "mount_options", "mkfs_options", "volume_type", "iops", "throughput", "encrypted", "kms_key_id", "delete_on_termination", "initialization_rate", "device_name_offset"}
-	outer := []string{"filter_tags", "expire_after", "consistency", "on_missing", "description", "max_hold", "freeze_expedite"}
+	outer := []string{"filter_tags", "expire_after", "consistency", "on_missing", "restore", "description", "max_hold", "freeze_expedite"}
 	hook := []string{"command", "timeout", "repeatable", "on_failure", "when", "hold"}
 	mistakes := 0
 	for _, secretly := range []string{"userdata.password", "userdata.deep.list[0]", "userdata.number", "env.PASSWORD"} {
@@ -61,7 +61,7 @@ func tellOf(t *testing.T, attr, expr string) error {
 		}
 		return lines.String()
 	}
-	text := "snapshotter \"s\" {\n" + in("filter_tags", "expire_after", "consistency", "on_missing", "description", "max_hold", "freeze_expedite") +
+	text := "snapshotter \"s\" {\n" + in("filter_tags", "expire_after", "consistency", "on_missing", "restore", "description", "max_hold", "freeze_expedite") +
 		"  volume \"/dev/sdf\" {\n" + in("mount_point", "size", "file_system", "mount_options", "mkfs_options", "volume_type", "iops", "throughput", "encrypted", "kms_key_id", "delete_on_termination", "initialization_rate", "device_name_offset") + "  }\n"
 	set["command"] = `["true"]`
 	text += "  hook \"post_snapshots\" {\n" + in("command", "timeout", "repeatable", "on_failure", "when", "hold") + "  }\n"

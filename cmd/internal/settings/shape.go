@@ -34,7 +34,7 @@ var (
 	}
 	snapshotterShape = &shape{
 		label:  "name",
-		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, consistencyAttr, onMissingAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
+		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, consistencyAttr, onMissingAttr, restoreAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
 		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "timeouts": timeoutsShape, "verify": verifyShape},
 		once:   []string{"timeouts", "verify"},
 	}

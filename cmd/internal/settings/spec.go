@@ -82,6 +82,7 @@ func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data us
 	spec.ExpireAfter = expireAfterAttr.value(r, attrs)
 	spec.Consistency = consistencyAttr.value(r, attrs)
 	spec.OnMissing = onMissingAttr.value(r, attrs)
+	spec.OnlyVerified = restoreAttr.value(r, attrs) == "verified"
 	offlineAttr.value(r, attrs) // read by Offline, when there is no instance to ask
 	r.volumes(block, content.Blocks.OfType("volume"), spec)
 	for i, before := 0, len(r.diags); i < len(spec.Volumes) && len(r.diags) == before; i++ {

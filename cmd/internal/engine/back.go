@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"snaptastic/journal"
+	"snaptastic/plan"
+	"snaptastic/steps/recipe"
+)
+
+// finishedRestore reads a run that has replaced volumes and came to its end. It is the one finished run that can be rolled back.
+func finishedRestore(store *journal.Store, id plan.RunID) (m journal.Meta, p *plan.Plan, back map[string]recipe.Back, is bool, err error) {
+	j, err := store.Read(id)
+	if err != nil {
+		return m, nil, nil, false, nil // opening the run for a rollback says what is wrong with it
+	}
+	defer j.Close()
+	m, p = j.Meta(), j.Plan()
+	op, _ := recipe.Named(p.Operation)
+	if m.Outcome != journal.RunDone || !op.Replaces {
+		return m, nil, nil, false, nil
+	}
+	records := j.Records()
+	back, err = recipe.Replaced(p,
+		func(id plan.StepID) json.RawMessage { return records[id].Input },
+		func(id plan.StepID) json.RawMessage { return records[id].Output })
+	return m, p, back, true, err
+}
+
+// goBack puts the volumes back that a finished restore replaced: by a run of its own, since what works on the volumes has to be
+// stopped and started again, and since it may be cut off as well. The restored volumes are replaced in turn, and kept: somebody
+// has written to them.
+func (e *Engine) goBack(ctx context.Context, store *journal.Store, m journal.Meta, old *plan.Plan, back map[string]recipe.Back) (RunResult, error) {
+	name := old.Snapshotter
+	for _, l := range old.Lanes {
+		if _, is := back[l.ID]; !is {
+			return RunResult{}, hinted(fmt.Sprintf("to take the restored volumes off, run `snaptastic run unmount %s`", name),
+				"cannot roll back run %s: no volume was attached for %s before it", m.Run, l.ID)
+		}
+	}
+	defer e.useCloudConfigOf(m.CloudConfig)()
+	op, err := operation(old.Operation)
+	if err != nil {
+		return RunResult{}, err
+	}
+	r, err := e.request(ctx, op, name, nil)
+	if err != nil {
+		return RunResult{}, err
+	}
+	if r.Target.InstanceID != m.InstanceID {
+		return RunResult{}, hinted("run it on that instance", "run %s belongs to instance %s, this is %s", m.Run, m.InstanceID, r.Target.InstanceID)
+	}
+	r.Back = back
+	r.Spec.Volumes = slices.DeleteFunc(slices.Clone(r.Spec.Volumes), func(v recipe.Volume) bool { _, is := back[v.MountPoint]; return !is })
+	if len(r.Spec.Volumes) != len(back) {
+		return RunResult{}, hinted("declare the volumes as they were when it ran", "cannot roll back run %s: the settings no longer declare all of its mount points", m.Run)
+	}
+	p, err := op.Plan(r)
+	if err == nil {
+		err = e.requireSharedMounts(p)
+	}
+	if err == nil {
+		err = e.retry(ctx, e.client.Ready)
+	}
+	if err != nil {
+		return RunResult{}, err
+	}
+	if err := e.confirm(ctx, fmt.Sprintf("roll back run %s of %s", m.Run, name), op.Question(r)); err != nil {
+		return RunResult{}, err
+	}
+	run, act, err := e.resumeUnfinished(ctx, store, p)
+	if err == nil && run == nil {
+		run, err = e.beginRun(ctx, store, p)
+	}
+	if err != nil {
+		return RunResult{}, err
+	}
+	end, err := e.execute(ctx, store, run, act)
+	if err == nil && end.Result.Outcome == journal.RunDone {
+		err = e.markRolledBack(store, m.Run)
+	}
+	return end, err
+}
+
+// markRolledBack ends a finished run as rolled back.
+func (e *Engine) markRolledBack(store *journal.Store, id plan.RunID) error {
+	run, err := store.Resume(id)
+	if err != nil {
+		return liveIsBusy(id, err)
+	}
+	defer run.Close()
+	return endAs(run.Journal, journal.RolledBack)
+}

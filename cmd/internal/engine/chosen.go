@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"snaptastic/cmd/internal/settings"
+	"snaptastic/ec2"
+	"snaptastic/steps/recipe"
+	"snaptastic/steps/snapset"
+)
+
+// chosenVolumes makes a time of an age that the options name, once and for the whole run, and leaves only the volume that a
+// named snapshot is of.
+func (e *Engine) chosenVolumes(ctx context.Context, op *recipe.Operation, r recipe.Request) (recipe.Request, error) {
+	var err error
+	if r.Options, err = r.Options.Asked(op, func(text string) (time.Time, error) { return readTime(text, time.Now()) }); err != nil {
+		return r, &Error{Code: Usage, Err: err}
+	}
+	id, named := r.Options[recipe.Snap.Name].(string)
+	if !named || id == "" {
+		return r, nil
+	}
+	c, err := e.cloud(ctx)
+	if err != nil {
+		return r, err
+	}
+	var found map[string]ec2.Snapshot
+	err = e.retry(ctx, func(ctx context.Context) (err error) {
+		found, err = c.SnapshotsByID(ctx, id)
+		return err
+	})
+	if err != nil {
+		return r, err
+	}
+	s, is := found[id]
+	if !is {
+		return r, hinted("`snaptastic snapshots "+r.Spec.Name+"` lists what there is", "snapshot %q does not exist", id)
+	}
+	var declared []string
+	for _, v := range r.Spec.Volumes {
+		declared = append(declared, v.MountPoint)
+	}
+	point, err := snapset.PointOf(s.Tags, declared)
+	if err != nil {
+		return r, hinted("add the tag "+snapset.TagMountPoint+" of the volume to restore to the snapshot, or choose another one", "cannot restore %s: %w", id, err)
+	}
+	r.Spec = r.Spec.Only(point)
+	return r, nil
+}
+
+// readTime reads a time, a date (both in UTC where they name no zone), or an age, which is counted back from now.
+func readTime(text string, now time.Time) (time.Time, error) {
+	if at, _, ok := snapset.ReadTime(text); ok {
+		return at, nil
+	}
+	if age, err := settings.ParseDuration(text); err == nil {
+		return now.Add(-age).Truncate(time.Second), nil
+	}
+	return time.Time{}, fmt.Errorf("invalid time %q; expected a time such as 2026-11-20T04:00:00Z, a date such as 2026-11-20 (UTC), or an age such as 3d, 12h or 90m", text)
+}
