@@ -37,9 +37,9 @@ test: deps ## all tests; without root, those that need it are skipped
 	go test -timeout 45m -race ./plan ./journal ./runner ./ec2 ./linux/guard ./steps/... ./cmd/internal/...
 	go test -timeout 45m -race -run '^TestCrashMatrix$$' ./cmd/snaptastic
 
-test-databases: deps ## PostgreSQL, MariaDB and Redis under load: snapshot, kill -9, restore (Debian, as root)
+test-databases: deps ## PostgreSQL, MariaDB, Redis and SQLite under load: snapshot, drill, kill -9, restore (Debian, as root)
 	@$(SUDO) packaging/deps-databases
-	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_DATABASES=1 go test -count=1 -timeout 25m -v -run '^(TestDatabase(PostgreSQL|MariaDB|Redis)|TestProbe|TestTheMySQLExample|TestALockThat)' ./cmd/snaptastic
+	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_DATABASES=1 go test -count=1 -timeout 25m -v -run '^(TestDatabase(PostgreSQL|MariaDB|Redis|SQLite)|TestProbe|TestTheMySQLExample|TestALockThat)' ./cmd/snaptastic
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }

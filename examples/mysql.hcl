@@ -61,4 +61,12 @@ snapshotter "mysql" {
   }
 
   hook "pre_unmounts" { command = ["systemctl", "stop", "mysql"] }
+
+  # `run verify` starts a private MariaDB on the restored volumes and runs CHECK TABLE and innochecksum.
+  verify {
+    probe = ["/usr/share/doc/snaptastic/examples/probes/mariadb", "/var/lib/mysql",
+    "--innodb-log-group-home-dir=/var/lib/mysql-redo"]
+    timeout = "4h"
+    every   = "8d"
+  }
 }

@@ -51,4 +51,12 @@ snapshotter "postgres" {
   }
 
   hook "pre_unmounts" { command = ["systemctl", "stop", "postgresql"] }
+
+  # `run verify` starts a private server on the restored volumes and checks it with pg_amcheck. The first volume of the
+  # userdata is the data directory.
+  verify {
+    probe   = ["/usr/share/doc/snaptastic/examples/probes/postgresql", userdata.volumes[0].mount_point]
+    timeout = "4h"
+    every   = "8d"
+  }
 }

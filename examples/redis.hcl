@@ -27,4 +27,10 @@ snapshotter "redis" {
   hook "post_mounts" { command = ["systemctl", "start", "redis-server"] }
 
   hook "pre_unmounts" { command = ["systemctl", "stop", "redis-server"] }
+
+  # `run verify` loads the restored data into a private server, which needs as much memory as the live one.
+  verify {
+    probe = ["/usr/share/doc/snaptastic/examples/probes/redis", "/var/lib/redis"]
+    every = "8d"
+  }
 }

@@ -111,6 +111,11 @@ func (d *database) settingsOf() string {
 	small = strings.Replace(small, `on_missing = "fail"`, `on_missing = "create"`, 1)
 	// Debian's own settings name the socket of the machine's server.
 	small = strings.Replace(small, `"--protocol=socket"`, `"--protocol=socket", "--socket=`+d.runDir()+`/sock"`, 1)
+	probes, err := filepath.Abs(filepath.Join(repository, "examples/probes"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	small = strings.ReplaceAll(small, "/usr/share/doc/snaptastic/examples/probes", probes)
 	return d.moved(small)
 }
 
@@ -294,6 +299,39 @@ func (l *load) before(at time.Time) (out []commit) {
 	return out
 }
 
+// drilled proves the newest set beside the live server, with the example's probe.
+func (d *database) drilled() {
+	d.t.Helper()
+	out := d.must("run", "verify", d.name)
+	d.t.Log(out[max(0, strings.Index(out, "verified  set")):])
+	d.takenDown()
+}
+
+// failsDrill damages the live data of the stopped server and takes a snapshot of it: the drill finds want.
+func (d *database) failsDrill(want string, damage func()) {
+	d.t.Helper()
+	d.tool(filepath.Join(d.dir, "bin/stop"))
+	damage()
+	d.must("run", "snapshot", d.name)
+	d.wants(exitFailed, want, "run", "verify", d.name)
+	d.takenDown()
+}
+
+// takenDown fails where a drill left a folder, a mount or a volume.
+func (d *database) takenDown() {
+	d.t.Helper()
+	if left, _ := filepath.Glob(filepath.Join(d.state(), "verify/*")); len(left) > 0 {
+		d.t.Errorf("the drill left %v", left)
+	}
+	if mounts, _ := os.ReadFile("/proc/self/mounts"); bytes.Contains(mounts, []byte(d.state()+"/verify")) {
+		d.t.Errorf("the drill left mounts:\n%s", mounts)
+	}
+	scratch, err := d.client.VolumesByTag(d.t.Context(), map[string]string{"snaptastic:purpose": "verify"})
+	if err != nil || len(scratch) > 0 {
+		d.t.Errorf("the drill left the volumes %v (%v)", scratch, err)
+	}
+}
+
 // restore kills the server, loses its volumes, and mounts new ones from the snapshots: the hooks start it again.
 func (d *database) restore(l *load) {
 	d.t.Helper()
@@ -396,10 +434,33 @@ func TestDatabasePostgreSQLIsRestoredWithEveryCommit(t *testing.T) {
 	d.psql("CREATE TABLE u (w int, n int, PRIMARY KEY (w, n) USING INDEX TABLESPACE far) TABLESPACE far")
 	l := d.load()
 	call := d.snapshot(l)
+	d.drilled()
 	d.restore(l)
 	d.holds(l, call, d.psql("SELECT w || ' ' || n FROM t UNION ALL SELECT w || ' ' || n FROM u"))
 	d.tool(filepath.Join(filepath.Dir(d.tools[0]), "pg_amcheck"), "--all", "--install-missing", "--heapallindexed", "--parent-check")
+	table := strings.TrimSpace(d.psql("SELECT pg_relation_filepath('t')"))
+	d.failsDrill("invalid page in block 0", func() { flip(t, filepath.Join(d.mounts[0], table), 40, 8) })
 	d.must("run", "unmount", d.name) // its hook stops the server
+}
+
+// A drill that is killed while its private PostgreSQL checks: the server ends with it, and resume takes down the rest.
+func TestDatabasePostgreSQLDrillIsKilled(t *testing.T) {
+	d := postgres()
+	d.open(t)
+	d.psql("CREATE TABLE t AS SELECT n, repeat('x', 500) AS s FROM generate_series(1, 100000) n")
+	d.must("run", "snapshot", d.name)
+	private := func() string {
+		out, _ := exec.Command("pgrep", "-f", "^postgres -D "+d.mounts[0]+" -c config_file=/tmp/postgresql.conf").Output()
+		return strings.TrimSpace(string(out))
+	}
+	d.killWhen("a private server", func() bool { return private() != "" }, "run", "verify", d.name)
+	d.eventually("end of the private server", func() bool { return private() == "" })
+	d.must("resume")
+	d.takenDown()
+	if got := strings.TrimSpace(d.psql("SELECT count(*) FROM t")); got != "100000" {
+		t.Errorf("the live server answers %q", got)
+	}
+	d.drilled()
 }
 
 // A running PostgreSQL whose tablespace nobody has open: no volume is taken from under it, whatever is idle.
@@ -468,6 +529,7 @@ while [ -e RUN/pid ] && kill -0 "$(cat RUN/pid)" 2>/dev/null; do sleep 0.1; done
 	ask("CREATE DATABASE d; CREATE TABLE d.t (w int, n int, PRIMARY KEY (w, n)) ENGINE=InnoDB; CREATE TABLE d.u (w int, n int, PRIMARY KEY (w, n)) ENGINE=Aria")
 	l := d.load()
 	call := d.snapshot(l)
+	d.drilled()
 	d.restore(l)
 	d.holds(l, call, ask("SELECT concat(w, ' ', n) FROM d.t UNION ALL SELECT concat(w, ' ', n) FROM d.u"))
 	out := d.tool("mariadb-check", "--no-defaults", "--user=root", "--all-databases", "--check", "--extended")
@@ -513,6 +575,7 @@ while [ -e RUN/pid ] && kill -0 "$(cat RUN/pid)" 2>/dev/null; do sleep 0.1; done
 	d.open(t)
 	l := d.load()
 	call := d.snapshot(l)
+	d.drilled()
 	d.restore(l)
 	d.holds(l, call, d.tool("redis-cli", "-s", filepath.Join(d.runDir(), "sock"), "keys", "*"))
 	d.tool(filepath.Join(d.dir, "bin/stop"))
@@ -523,5 +586,30 @@ while [ -e RUN/pid ] && kill -0 "$(cat RUN/pid)" 2>/dev/null; do sleep 0.1; done
 	if out := d.tool("redis-check-aof", manifests[0]); !strings.Contains(out, "valid") {
 		t.Errorf("redis-check-aof: %s", out)
 	}
+	d.must("run", "unmount", d.name)
+}
+
+// SQLite with a WAL, its writer busy.
+func TestDatabaseSQLiteIsDrilled(t *testing.T) {
+	d := &database{name: "sqlite", program: "sqlite3", owner: "nobody", tools: []string{"sqlite3", "setpriv"},
+		dataOf:   []string{"app"},
+		userdata: `{"role": "app", "cluster": "test", "environment": "test"}`,
+		start: `[ -e LIB/app/app.db ] || sqlite3 LIB/app/app.db 'PRAGMA journal_mode = wal; CREATE TABLE t (w int, n int, PRIMARY KEY (w, n))' >/dev/null
+`,
+		stop: `:`,
+		newWriter: func(d *database, w int) (func(int) error, func()) {
+			return piped(d, func(n int) string { return fmt.Sprintf("INSERT INTO t VALUES (%d, %d); SELECT %d;\n", w, n, n) },
+				"sqlite3", "-batch", "-cmd", ".timeout 60000", filepath.Join(d.mounts[0], "app.db"))
+		}}
+	d.open(t)
+	l := d.load()
+	d.snapshot(l)
+	d.drilled()
+	l.stop()
+	d.failsDrill("app.db: ", func() {
+		db := filepath.Join(d.mounts[0], "app.db")
+		d.tool("sqlite3", db, "PRAGMA wal_checkpoint(TRUNCATE)")
+		flip(t, db, 4096, 200)
+	})
 	d.must("run", "unmount", d.name)
 }

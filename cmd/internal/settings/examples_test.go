@@ -28,6 +28,7 @@ func TestExamples(t *testing.T) {
 		"solr.hcl":       {"solr", usual, 1, "post_mount post_mounts pre_mounts pre_snapshots pre_unmounts"},
 		"postgres.hcl":   {"postgres", "@postgres.userdata.json", 15, "post_mount post_mounts pre_mounts pre_snapshots pre_unmounts"},
 		"mysql.hcl":      {"mysql", usual, 2, "post_mount post_mounts pre_mounts pre_snapshots pre_unmounts"},
+		"sqlite.hcl":     {"sqlite", usual, 1, "post_mounts pre_mounts pre_unmounts"},
 		"redis.hcl":      {"redis", usual, 1, "post_mount post_mounts pre_mounts pre_unmounts"},
 		"mongodb.hcl":    {"mongodb", usual, 2, "post_mount post_mounts post_snapshots pre_mounts pre_snapshots pre_unmounts"},
 	}
