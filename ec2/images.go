@@ -3,7 +3,7 @@ package ec2
 import (
 	"cmp"
 	"context"
-	"slices"
+	"sort"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -48,7 +48,10 @@ func (c *Client) Images(ctx context.Context, ids ...string) ([]Image, error) {
 			return nil, err
 		}
 	}
-	slices.SortFunc(found, func(a, b Image) int { return cmp.Compare(a.ID, b.ID) })
+	sort.Slice(found, func(i, j int) bool {
+		a, b := &found[i], &found[j]
+		return cmp.Compare(a.ID, b.ID) < 0
+	})
 	return found, nil
 }
 
@@ -105,7 +108,10 @@ func (c *Client) Instances(ctx context.Context, imageID string) ([]Instance, err
 		in.NextToken = out.NextToken
 		return out.NextToken, nil
 	})
-	slices.SortFunc(found, func(a, b Instance) int { return cmp.Compare(a.ID, b.ID) })
+	sort.Slice(found, func(i, j int) bool {
+		a, b := &found[i], &found[j]
+		return cmp.Compare(a.ID, b.ID) < 0
+	})
 	return found, err
 }
 
@@ -156,6 +162,9 @@ func (c *Client) SnapshotsByID(ctx context.Context, ids ...string) (map[string]S
 // VolumesWithTag returns the volumes that have the tag with any value, sorted by id.
 func (c *Client) VolumesWithTag(ctx context.Context, key string) ([]Volume, error) {
 	found, err := c.describeVolumes(ctx, "tag-key", []string{key})
-	slices.SortFunc(found, func(a, b Volume) int { return cmp.Compare(a.ID, b.ID) })
+	sort.Slice(found, func(i, j int) bool {
+		a, b := &found[i], &found[j]
+		return cmp.Compare(a.ID, b.ID) < 0
+	})
 	return found, err
 }

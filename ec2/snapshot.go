@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -64,8 +65,9 @@ func (c *Client) Snapshots(ctx context.Context, query SnapshotQuery) ([]Snapshot
 		return nil, err
 	}
 	found = matching(found, func(Snapshot) bool { return true })
-	slices.SortFunc(found, func(a, b Snapshot) int {
-		return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(b.ID, a.ID))
+	sort.Slice(found, func(i, j int) bool {
+		a, b := &found[i], &found[j]
+		return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(b.ID, a.ID)) < 0
 	})
 	return found, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -172,10 +173,11 @@ func (c *Client) AttachedVolumes(ctx context.Context, instanceID string) ([]Volu
 		return nil, err
 	}
 	found = matching(found, func(v Volume) bool { _, on := v.On(instanceID); return on })
-	slices.SortFunc(found, func(a, b Volume) int {
+	sort.Slice(found, func(i, j int) bool {
+		a, b := &found[i], &found[j]
 		onA, _ := a.On(instanceID)
 		onB, _ := b.On(instanceID)
-		return cmp.Or(cmp.Compare(onA.Device, onB.Device), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(onA.Device, onB.Device), cmp.Compare(a.ID, b.ID)) < 0
 	})
 	return found, nil
 }
@@ -215,7 +217,10 @@ func (c *Client) VolumesByTag(ctx context.Context, tags map[string]string) ([]Vo
 		return nil, err
 	}
 	found = matching(found, func(v Volume) bool { return hasTags(v.Tags, tags) })
-	slices.SortFunc(found, func(a, b Volume) int { return cmp.Compare(a.ID, b.ID) })
+	sort.Slice(found, func(i, j int) bool {
+		a, b := &found[i], &found[j]
+		return cmp.Compare(a.ID, b.ID) < 0
+	})
 	return found, nil
 }
 

@@ -3,7 +3,7 @@ package journal
 import (
 	"cmp"
 	"iter"
-	"slices"
+	"sort"
 	"time"
 )
 
@@ -22,7 +22,10 @@ func Active(records iter.Seq[Record], until time.Time) time.Duration {
 			all = append(all, interval{r.StartedAt, to})
 		}
 	}
-	slices.SortFunc(all, func(a, b interval) int { return cmp.Or(a.from.Compare(b.from), a.to.Compare(b.to)) })
+	sort.Slice(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return cmp.Or(a.from.Compare(b.from), a.to.Compare(b.to)) < 0
+	})
 	var sum time.Duration
 	var end time.Time // of what was counted
 	for _, i := range all {

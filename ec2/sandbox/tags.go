@@ -2,7 +2,7 @@ package sandbox
 
 import (
 	"cmp"
-	"slices"
+	"sort"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -169,8 +169,9 @@ func (t *tx) tagRows(yield func(tagRow) bool) {
 			add(v.ID, "volume", v.tags())
 		}
 	}
-	slices.SortFunc(rows, func(a, b tagRow) int {
-		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.name, b.name))
+	sort.Slice(rows, func(i, j int) bool {
+		a, b := &rows[i], &rows[j]
+		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.name, b.name)) < 0
 	})
 	for _, row := range rows {
 		if !yield(row) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -104,7 +105,10 @@ func Decide(c Cleanup, inv Inventory) []Decision {
 }
 
 func oldestFirst(all []Decision) []Decision {
-	slices.SortFunc(all, func(a, b Decision) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) })
+	sort.Slice(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) < 0
+	})
 	return all
 }
 

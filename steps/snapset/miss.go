@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -103,8 +104,9 @@ func (ms *NearMisses) Warn() {
 		for _, m := range ms.kinds[i] {
 			all = append(all, *m)
 		}
-		slices.SortFunc(all, func(a, b NearMiss) int {
-			return cmp.Or(b.DataTime.Compare(a.DataTime), strings.Compare(b.SnapshotID, a.SnapshotID), strings.Compare(a.Tag, b.Tag))
+		sort.Slice(all, func(i, j int) bool {
+			a, b := &all[i], &all[j]
+			return cmp.Or(b.DataTime.Compare(a.DataTime), strings.Compare(b.SnapshotID, a.SnapshotID), strings.Compare(a.Tag, b.Tag)) < 0
 		})
 		c.Misses = all[:min(len(all), maxMisses)]
 		for _, m := range c.Misses {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -169,7 +170,10 @@ func (e *Engine) checkTags(ctx context.Context, tags map[string]string, maxAge t
 	for _, f := range families {
 		all = append(all, snapset.Covered(f.Scope, f.volumes, f.snapshots, now, maxAge)...)
 	}
-	slices.SortStableFunc(all, func(a, b snapset.Finding) int { return strings.Compare(a.Subject, b.Subject) })
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return strings.Compare(a.Subject, b.Subject) < 0
+	})
 	return all, nil
 }
 

@@ -2,7 +2,7 @@ package engine
 
 import (
 	"errors"
-	"slices"
+	"sort"
 	"time"
 
 	"snaptastic/journal"
@@ -91,7 +91,10 @@ func (e *Engine) Report(word plan.RunID) (Report, error) {
 		r.Unknowns = append(r.Unknowns, "The record of the EC2 calls is damaged: "+err.Error()+".")
 	}
 	r.Calls, r.Dropped = calls.Calls, calls.Dropped
-	slices.SortStableFunc(r.Calls, func(a, b journal.Call) int { return a.At.Compare(b.At) })
+	sort.SliceStable(r.Calls, func(i, j int) bool {
+		a, b := &r.Calls[i], &r.Calls[j]
+		return a.At.Compare(b.At) < 0
+	})
 	var entries []journal.Entry
 	if err := j.Events(func(_ uint64, e journal.Entry) error {
 		if e.Record != nil { // of their contents the newest ones are enough
@@ -141,7 +144,10 @@ func (r *Report) lay(entries []journal.Entry) {
 	for _, s := range at {
 		s.end()
 	}
-	slices.SortStableFunc(r.Windows, func(a, b Window) int { return a.From.Compare(b.From) })
+	sort.SliceStable(r.Windows, func(i, j int) bool {
+		a, b := &r.Windows[i], &r.Windows[j]
+		return a.From.Compare(b.From) < 0
+	})
 }
 
 // parts finds when each process was at work.

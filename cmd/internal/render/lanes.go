@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -141,7 +142,10 @@ func seconds(d time.Duration) float64 {
 // that are lost in the total.
 func (v laneView) notable() string {
 	steps := slices.Clone(v.Steps)
-	slices.SortStableFunc(steps, func(a, b timeView) int { return cmp.Compare(b.Seconds, a.Seconds) })
+	sort.SliceStable(steps, func(i, j int) bool {
+		a, b := &steps[i], &steps[j]
+		return cmp.Compare(b.Seconds, a.Seconds) < 0
+	})
 	var out []string
 	for _, s := range steps {
 		if len(out) == 3 || s.Seconds < 0.1 || s.Seconds < v.Seconds/20 {

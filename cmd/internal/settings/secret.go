@@ -3,6 +3,7 @@ package settings
 import (
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -42,7 +43,10 @@ func secretsOf(expr hcl.Expression, scope *hcl.EvalContext) (all []secret) {
 		all = append(all, leaves(value, from+made)...)
 	}
 	// A value that holds another one goes first.
-	slices.SortStableFunc(all, func(a, b secret) int { return len(b.text) - len(a.text) })
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return len(b.text)-len(a.text) < 0
+	})
 	return all
 }
 

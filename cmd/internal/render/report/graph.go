@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
@@ -230,7 +231,10 @@ func (g *graph) connect(p *plan.Plan, index map[plan.StepID]int, boxOf []int) {
 			}
 		}
 	}
-	slices.SortFunc(g.edges, func(a, b [2]int) int { return cmp.Or(a[0]-b[0], a[1]-b[1]) })
+	sort.Slice(g.edges, func(i, j int) bool {
+		a, b := &g.edges[i], &g.edges[j]
+		return cmp.Or(a[0]-b[0], a[1]-b[1]) < 0
+	})
 }
 
 // columns puts each box behind all that it waits for. A box across all rows has a column of its own.
@@ -264,8 +268,9 @@ func (g *graph) columns() {
 		}
 		return 0
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Or(g.boxes[a].col-g.boxes[b].col, across(a)-across(b))
+	sort.SliceStable(order, func(i, j int) bool {
+		a, b := order[i], order[j]
+		return cmp.Or(g.boxes[a].col-g.boxes[b].col, across(a)-across(b)) < 0
 	})
 	col, last := -1, -1
 	for n, i := range order {

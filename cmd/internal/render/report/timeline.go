@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -178,15 +179,7 @@ const touching = 0.05
 
 // pack gives each bar the first line that is free.
 func (r *row) pack() {
-	slices.SortStableFunc(r.bars, func(a, b bar) int {
-		switch {
-		case a.left < b.left:
-			return -1
-		case a.left > b.left:
-			return 1
-		}
-		return 0
-	})
+	sort.SliceStable(r.bars, func(i, j int) bool { return r.bars[i].left < r.bars[j].left })
 	var free []float64
 	for i := range r.bars {
 		b := &r.bars[i]
