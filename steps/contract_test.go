@@ -12,6 +12,7 @@ import (
 	"snaptastic/ec2/sandbox"
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 var empty = Choice{Create: true}
@@ -84,6 +85,24 @@ func TestUnmountAndDetachKeepTheContract(t *testing.T) {
 				t.Errorf("detached %+v; it is %+v, %v", out, now, err)
 			}
 		})
+	}
+}
+
+func TestMarkReplacedKeepsTheContract(t *testing.T) {
+	b := newBench(t, true)
+	v, at, _ := b.aVolume("/dev/sdf", "/mnt/a", empty)
+	found := plan.Literal(FoundVolume{Found: true, VolumeID: v.VolumeID, Device: at.Device})
+	off := MarkReplacedIn{Found: []plan.Value[FoundVolume]{found, plan.Literal(FoundVolume{})}}
+	checkContract(b, MarkReplaced, off)
+	do(b, MarkReplaced, off)
+	if now, err := b.cloud.Volume(t.Context(), v.VolumeID); err != nil || snapset.ReplacedBy(now.Tags) == "" || now.Tags[TagDetached] == "" {
+		t.Errorf("marked it is %+v, %v", now, err)
+	}
+	back := MarkReplacedIn{Back: []plan.Value[Volume]{plan.Literal(v)}}
+	checkContract(b, MarkReplaced, back)
+	do(b, MarkReplaced, back)
+	if now, err := b.cloud.Volume(t.Context(), v.VolumeID); err != nil || now.Tags[TagReplaced]+now.Tags[TagDetached] != "" {
+		t.Errorf("unmarked it is %+v, %v", now, err)
 	}
 }
 

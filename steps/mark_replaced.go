@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"snaptastic/ec2"
 	"snaptastic/plan"
 	"snaptastic/steps/snapset"
 )
@@ -42,11 +45,19 @@ func (w *Env) markReplaced() plan.Funcs[MarkReplacedIn, MarkedReplaced] {
 	return plan.Funcs[MarkReplacedIn, MarkedReplaced]{
 		Observe: func(ctx context.Context, a plan.Attempt, in MarkReplacedIn) (plan.Observed[MarkedReplaced], error) {
 			ids, before, satisfied := in.ids(), map[string]map[string]string{}, true
-			for _, id := range ids {
-				v, err := w.Cloud.Volume(ctx, id)
-				if err != nil {
-					return plan.Observed[MarkedReplaced]{}, errorAction(err)
-				}
+			if len(in.Back) == 0 && len(ids) > 0 && !a.Resumed { // no run but this one tags so, and the volumes are unmounted: a look would cost time
+				return plan.Observed[MarkedReplaced]{State: plan.Absent}, nil
+			}
+			volumes := make([]ec2.Volume, len(ids))
+			var looks errgroup.Group // at the same time, so that they share one call
+			for i, id := range ids {
+				looks.Go(func() (err error) { volumes[i], err = w.Cloud.Volume(ctx, id); return err })
+			}
+			if err := looks.Wait(); err != nil {
+				return plan.Observed[MarkedReplaced]{}, errorAction(err)
+			}
+			for i, id := range ids {
+				v := volumes[i]
 				before[id] = map[string]string{}
 				for _, key := range keys {
 					if value, is := v.Tags[key]; is {

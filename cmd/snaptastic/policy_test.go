@@ -167,6 +167,14 @@ func (r *rig) everyCommand() {
 		r.t.Fatalf("the snapshot ends with %d\n%s", code, out)
 	}
 	r.setFaults()
+	// A restore, a rollback of it, and one that cannot attach.
+	r.must("run", "restore", "one")
+	r.must("rollback", r.lastOf("restore"))
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded", Count: 1})
+	if code, out := r.run("run", "restore", "one"); code != exitFailed {
+		r.t.Fatalf("the restore ends with %d\n%s", code, out)
+	}
+	r.setFaults()
 	r.must("run", "unmount", "one")
 	// A mount that cannot attach is undone, volume and all.
 	r.setFaults(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded"})

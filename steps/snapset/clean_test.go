@@ -276,6 +276,9 @@ func TestWhichVolumesGo(t *testing.T) {
 		{"with a snapshot's tags", 2 * day, day, "snaptastic:state=consistent", "", Cleanup{Unsaved: true}, false, "it was not created by Snaptastic, although it has its tags"},
 		{"not of a run", 2 * day, day, "snaptastic:run=", "", Cleanup{Unsaved: true}, false, "it was not created by Snaptastic, although it has its tags"},
 		{"detached some time", 2 * day, day, "snaptastic:detached=yes", "", Cleanup{Unsaved: true}, false, `its snaptastic:detached tag "yes" is not a time`},
+		{"replaced a moment ago, whatever is asked for", time.Hour, time.Minute, TagReplaced + "=2026-03-29T11:00:00Z/R7", "", Cleanup{Unsaved: true}, false, "run R7 replaced it less than a day ago: `snaptastic rollback R7` puts it back"},
+		{"replaced some days ago, and saved", 3 * day, day, TagReplaced + "=2026-03-26T11:00:00Z/R7", "", Cleanup{}, true, ""},
+		{"replaced some days ago, and not saved", 3 * day, 0, TagReplaced + "=2026-03-26T11:00:00Z/R7", "", Cleanup{}, false, "it has no labelled snapshot; run R7 replaced it, and cannot be rolled back without it"},
 		{"of another snapshotter", 2 * day, day, "role=web", "", Cleanup{Unsaved: true}, false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/ec2/sandbox"
 )
 
@@ -177,6 +178,9 @@ func (m *machine) deleteVolumes(ctx context.Context) error {
 		return err
 	}
 	for _, v := range vs {
+		if v.State != ebs.VolumeAvailable {
+			continue
+		}
 		if err := m.client.DeleteVolume(ctx, v.ID); err != nil {
 			return err
 		}
