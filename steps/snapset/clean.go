@@ -19,12 +19,13 @@ type Resource string
 
 const (
 	SnapshotResource Resource = "snapshot"
+	SetResource      Resource = "set" // all snapshots of one moment, where a snapshotter has rules to keep
 	VolumeResource   Resource = "volume"
 	ImageResource    Resource = "image"
 )
 
 // Resources are all kinds, in the order of a report.
-var Resources = []Resource{SnapshotResource, VolumeResource, ImageResource}
+var Resources = []Resource{SetResource, SnapshotResource, VolumeResource, ImageResource}
 
 // A Decision says whether a clean-up deletes one resource, and why.
 type Decision struct {
@@ -37,8 +38,11 @@ type Decision struct {
 	FilterTags map[string]string `json:"filter_tags,omitempty"`
 	Size       int32             `json:"size_gib,omitempty"`
 	Created    time.Time         `json:"created,omitzero"`
-	Snapshots  []string          `json:"snapshots,omitempty"` // of an image: those that are deleted with it
-	Hint       string            `json:"hint,omitempty"`      // what an operator can do to have it deleted
+	Snapshots  []string          `json:"snapshots,omitempty"`       // of a set: its members; of an image: those that are deleted with it
+	KeptBy     []Reason          `json:"kept_by,omitempty"`         // of a set
+	FullSize   int64             `json:"full_size_bytes,omitempty"` // of all blocks of a set's members, where EC2 says
+	Unsized    int               `json:"snapshots_without_full_size,omitempty"`
+	Hint       string            `json:"hint,omitempty"` // what an operator can do to have it deleted
 
 	Due        bool     `json:"-"` // it is kept although it is due, for the reason given
 	Class      string   `json:"-"` // groups the reasons of what is kept and not due
@@ -58,6 +62,9 @@ type Inventory struct {
 	Images     []ec2.Image       // all of the account's
 	Instances  []ec2.Instance    // all of the account's
 	Locked     map[string]string // snapshots that a lock holds, with its state
+	Pending    []ec2.Snapshot    // all of the account's that are not completed yet: some may be copies
+	InUse      map[string]string // snapshots that unfinished runs of this machine use, and which run it is
+	Policies   []Policy          // what snapshotters keep of their sets
 }
 
 // A Cleanup says what an operator wants to be cleaned up.
@@ -89,6 +96,11 @@ func Decide(c Cleanup, inv Inventory) []Decision {
 		all = oldestFirst(inv.snapshots())
 		for _, d := range all {
 			deleted[d.ID] = d.Delete
+			if d.Resource == SetResource {
+				for _, id := range d.Snapshots {
+					deleted[id] = d.Delete
+				}
+			}
 		}
 	}
 	if c.Has(VolumeResource) {

@@ -1,6 +1,7 @@
 package snapset
 
 import (
+	"cmp"
 	"path"
 
 	"snaptastic/ec2"
@@ -11,8 +12,9 @@ import (
 // when it is ours and no image and no lock holds it; and when a newer one can be restored instead.
 func (inv Inventory) snapshots() (decisions []Decision) {
 	k := inv.keeping()
+	decisions, judged := inv.sets(k)
 	for _, s := range inv.Snapshots {
-		if !inv.isOurs(s.Tags) {
+		if !inv.isOurs(s.Tags) || judged[s.ID] {
 			continue
 		}
 		tags, _ := k.groups.Tags(s)
@@ -125,6 +127,9 @@ func (inv Inventory) expired(d *Decision, s ec2.Snapshot) bool {
 func (inv Inventory) leftUnverified(d *Decision, s ec2.Snapshot) bool {
 	run := RunOf(s.Tags)
 	switch {
+	case s.Tags[TagState] == Deleting:
+		d.Why = "its deletion began and was cut off"
+		return true
 	case s.Tags[TagState] != Unverified:
 		d.keepDue("its %s tag has the unknown value %q", TagState, s.Tags[TagState])
 	case run == "" || s.Tags[TagToken] == "" && s.Tags[TagSet] == "":
@@ -159,7 +164,7 @@ func maker(s ec2.Snapshot) (other string, ours bool) {
 	return "", true
 }
 
-// held are the snapshots that an image or a lock holds, and which.
+// held are the snapshots that an image, a lock, a copy or a run holds, and which.
 func (inv Inventory) held() map[string]string {
 	held := map[string]string{}
 	for _, i := range inv.Images {
@@ -169,6 +174,12 @@ func (inv Inventory) held() map[string]string {
 	}
 	for id, lock := range inv.Locked {
 		held[id] = "it is locked (" + lock + ")"
+	}
+	for id, why := range inv.beingCopied() {
+		held[id] = cmp.Or(held[id], why)
+	}
+	for id, run := range inv.InUse {
+		held[id] = cmp.Or(held[id], "run "+run+" uses it")
 	}
 	return held
 }

@@ -20,7 +20,8 @@ type Row struct {
 
 	started, data, expires moment
 
-	drill *Drill // nil: none
+	FullSize int64  // bytes of all its blocks; 0 where EC2 does not say
+	drill    *Drill // nil: none
 }
 
 // traits are what many snapshots of one volume have in common.
@@ -35,6 +36,7 @@ type traits struct {
 	Size         int32 // GiB
 	Progress     int   // percent
 	Copy         bool
+	Ours         bool // made by Snaptastic or the original, and theirs to delete; never a copy
 
 	run string // by TagRun, where the set does not say
 }
@@ -131,6 +133,7 @@ func (k *shared) setOf(s ec2.Snapshot) string {
 func (k *shared) traitsOf(s ec2.Snapshot) *traits {
 	t := traits{MountPoint: s.Tags[TagMountPoint], Instance: s.Tags[TagInstance], State: s.State, StateMessage: s.StateMessage,
 		Tier: s.StorageTier, Members: s.Tags[TagMembers], Origin: OriginOf(s), Size: s.VolumeSize, Progress: s.Progress, Copy: IsCopy(s)}
+	_, t.Ours = maker(s)
 	if tag := s.Tags[TagSet]; tag != "" && !strings.Contains(tag, "/") || IDOf(s) == "" {
 		t.run = s.Tags[TagRun]
 	}
@@ -146,7 +149,7 @@ func (k *shared) traitsOf(s ec2.Snapshot) *traits {
 func (k *shared) fill(r *Row, s ec2.Snapshot) {
 	*r = Row{ID: s.ID, VolumeID: s.VolumeID, SetID: k.setOf(s), traits: k.traitsOf(s),
 		started: momentOf(s.Started), data: momentOf(DataTime(s)), expires: noTime,
-		drill: k.drillOf(s.Tags, s.Started)}
+		FullSize: s.FullSize, drill: k.drillOf(s.Tags, s.Started)}
 	if at, _, ok := ReadTime(s.Tags[TagExpires]); ok {
 		r.expires = momentOf(at)
 	}

@@ -43,6 +43,7 @@ const (
 const (
 	Unverified = "unverified" // the file systems may not have held still
 	Consistent = "consistent" // restorable
+	Deleting   = "deleting"   // a clean-up has begun to delete the set: nothing restores a part of it
 )
 
 // SetID is the value of TagSet for the snapshots that one attempt of a run makes.
