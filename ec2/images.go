@@ -26,12 +26,24 @@ type Image struct {
 // Images returns the account's own images, sorted by id, including disabled and deprecated ones. With ids, it returns
 // those that exist.
 func (c *Client) Images(ctx context.Context, ids ...string) ([]Image, error) {
+	return c.describeImages(ctx, "image-id", ids)
+}
+
+// ImagesOf returns the account's own images, in any state, that use one of the snapshots, sorted by id.
+func (c *Client) ImagesOf(ctx context.Context, snapshotIDs ...string) ([]Image, error) {
+	if len(snapshotIDs) == 0 {
+		return nil, nil
+	}
+	return c.describeImages(ctx, "block-device-mapping.snapshot-id", snapshotIDs)
+}
+
+func (c *Client) describeImages(ctx context.Context, filter string, ids []string) ([]Image, error) {
 	var found []Image
 	for _, some := range chunks(ids) {
 		in := &sdk.DescribeImagesInput{Owners: []string{"self"}, MaxResults: aws.Int32(c.config.PageSize),
 			IncludeDeprecated: aws.Bool(true), IncludeDisabled: aws.Bool(true)}
 		if len(some) > 0 {
-			in.Filters = []types.Filter{filterOf("image-id", some...)}
+			in.Filters = []types.Filter{filterOf(filter, some...)}
 		}
 		err := eachPage(func() (*string, error) {
 			out, err := call(ctx, c, "DescribeImages", "describe images", (*sdk.Client).DescribeImages, in)

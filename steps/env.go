@@ -35,6 +35,8 @@ type Cloud interface {
 
 	SnapshotsByID(ctx context.Context, ids ...string) (map[string]ec2.Snapshot, error)
 	Images(ctx context.Context, ids ...string) ([]ec2.Image, error)
+	ImagesOf(ctx context.Context, snapshotIDs ...string) ([]ec2.Image, error)
+	LockedSnapshots(ctx context.Context) (map[string]string, error)
 	Instances(ctx context.Context, imageID string) ([]ec2.Instance, error)
 	DeregisterImage(ctx context.Context, id string) error
 
@@ -140,6 +142,10 @@ type Env struct {
 	// RecentlyLabelled gives the snapshots of this snapshotter that this machine labelled in the last minutes. A look at EC2 that does not
 	// show them so is out of date.
 	RecentlyLabelled func() []string
+	// RunsHere says what the unfinished runs of this machine are about, but for this one; nil: there are none.
+	RunsHere func(self plan.RunID) (RunsHere, error)
+	// CloudTime is EC2's time, or an error where this machine's clock is too far from it for a deletion; nil: Cloud.Now.
+	CloudTime func(ctx context.Context) (time.Time, error)
 	// MaxLag is how long such a look is repeated; 15 s when 0.
 	MaxLag time.Duration
 	// PreviewOnly makes the read-only steps look once and not wait: for showing a plan.
@@ -199,6 +205,8 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, Unmount, w.unmount())
 	plan.Bind(h, Detach, w.detach())
 	plan.Bind(h, WaitDetached, w.waitDetached())
+	plan.Bind(h, FindExpired, w.findExpired())
+	plan.Bind(h, DeleteSets, w.deleteSets())
 	plan.Bind(h, DeleteSnapshot, w.deleteCleanedSnapshot())
 	plan.Bind(h, DeleteVolume, w.deleteOneVolume())
 	plan.Bind(h, ReplayLog, w.replayLog())

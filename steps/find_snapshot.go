@@ -115,16 +115,20 @@ func (w *Env) checkCaughtUp(snapshots *snapset.Index) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	w.mu.Lock()
-	if w.behindSince.IsZero() {
-		w.behindSince = time.Now()
-	}
-	behind := time.Since(w.behindSince)
-	w.mu.Unlock()
-	if behind >= cmp.Or(w.MaxLag, maxLag) {
+	if w.waitedForLag() {
 		return nil
 	}
 	return plan.Retry(500*time.Millisecond, fmt.Errorf("EC2 does not show the new label of %s yet", missing[0]))
+}
+
+// waitedForLag says that EC2 was given its time to catch up, counted from the first call.
+func (w *Env) waitedForLag() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.behindSince.IsZero() {
+		w.behindSince = time.Now()
+	}
+	return time.Since(w.behindSince) >= cmp.Or(w.MaxLag, maxLag)
 }
 
 func (s Search) request(mountPoints []string, attached map[string]snapset.Attached) snapset.Request {

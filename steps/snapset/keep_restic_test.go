@@ -163,7 +163,7 @@ func (r *resticRepository) compare(t *testing.T, rnd *mathrand.Rand, histories i
 	args := []string{"-r", dir, "forget", "--no-lock", "--no-cache", "--dry-run", "--json", "--group-by", "host"}
 	for _, rule := range k.rules() {
 		if rule.count != 0 {
-			args = append(args, fmt.Sprintf("--keep-%s=%d", rule.name, rule.count))
+			args = append(args, fmt.Sprintf("--keep-%s=%s", rule.name, strings.Replace(fmt.Sprint(rule.count), "-1", "unlimited", 1)))
 		}
 	}
 	if !k.Within.IsZero() {
