@@ -56,7 +56,7 @@ const unsavedAny = "any"
 func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 	r := engine.CleanRequest{Operation: op.Name}
 	var dryRun bool
-	var unsaved string
+	var unsaved, at string
 	c := &cobra.Command{Use: op.Word() + " [NAME]", Short: op.Short, Args: between(0, "NAME"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			r.Name, r.Unsaved = strings.Join(args, ""), unsaved != ""
@@ -65,10 +65,21 @@ func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 					return usageError("--unsaved %q: invalid duration; expected something like 30m, 12h or 2d", unsaved)
 				}
 			}
+			if at != "" {
+				if !dryRun {
+					return usageError("--at needs --dry-run: it shows what would be deleted at a later time")
+				}
+				if r.At, err = laterTime(at, time.Now()); err != nil {
+					return err
+				}
+			}
 			return a.clean(c.Context(), r, dryRun)
 		}}
 	f := c.Flags()
 	f.BoolVar(&dryRun, "dry-run", false, "only show what would be deleted")
+	if op.CleansSnapshots() {
+		f.StringVar(&at, "at", "", "with --dry-run: show what would be deleted at a later `time` if no new snapshots were taken: RFC 3339, a date, or a duration from now such as 30d")
+	}
 	if op.CleansVolumes() {
 		f.StringVar(&unsaved, "unsaved", "", "also delete volumes whose last writes may not be in a snapshot; with a `duration`, only if the newest snapshot was started at most that long before the volume was detached")
 		f.Lookup("unsaved").NoOptDefVal = unsavedAny
@@ -80,6 +91,18 @@ func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 		cpuFlag(c, &r.CPUBelow)
 	}
 	return c
+}
+
+// laterTime reads a time to come.
+func laterTime(text string, now time.Time) (time.Time, error) {
+	if at, ok := engine.ReadTime(text); ok {
+		return at, nil
+	}
+	ahead, err := settings.ParseDuration(text)
+	if err != nil {
+		return time.Time{}, usageError("--at %q: invalid time; expected something like 2027-01-31, 2027-01-31T03:00:00Z or 30d", text)
+	}
+	return now.Add(ahead), nil
 }
 
 // clean shows what a clean-up deletes and keeps, and then lets the engine ask and delete it.
@@ -95,7 +118,7 @@ func (a *app) clean(ctx context.Context, r engine.CleanRequest, dryRun bool) err
 			err = a.showInstances(*p.Idle)
 		}
 	case stop: // otherwise the summary is the one document
-		err = render.JSON(a.stdout, render.CleanView{Operation: r.Operation, Snapshotter: p.Name, At: p.At.UTC().Round(time.Second), Decisions: p.Decisions})
+		err = render.JSON(a.stdout, render.CleanView{Operation: r.Operation, Snapshotter: p.Name, At: p.At.UTC().Round(time.Second), Decisions: p.Decisions, Kept: p.Kept()})
 	}
 	if err == nil && !stop {
 		_, err = a.Clean(ctx, p)
@@ -109,14 +132,14 @@ func (a *app) showClean(p engine.CleanPlan) error {
 	type course struct{ resource, class string }
 	courses := map[course]int{}
 	for _, f := range p.Decisions {
-		row := []string{f.ID, ownerOf(cmp.Or(f.Name, f.MountPoint), f.FilterTags), size(f.Size), made(f.Created, p.At), f.Why}
+		row := []string{f.Label(), ownerOf(cmp.Or(f.Name, f.MountPoint), f.FilterTags), size(f.Size), made(f.Created, p.At), f.Why}
 		switch {
 		case f.Delete:
-			if len(f.Snapshots) > 0 {
+			if f.Resource == engine.ImageResource && len(f.Snapshots) > 0 {
 				row[4] += "; with " + strings.Join(f.Snapshots, ", ")
 			}
 			deleted = append(deleted, row)
-		case f.Due:
+		case f.Due || len(f.KeptBy) > 0:
 			kept = append(kept, row)
 		default:
 			courses[course{string(f.Resource), f.Class}]++
@@ -158,6 +181,12 @@ func (a *app) showClean(p engine.CleanPlan) error {
 	}
 	if p.NoImages {
 		fmt.Fprintln(a.stdout, "images are skipped: use NAME or --all-mine")
+	}
+	if kept := p.Kept(); kept.Sets > 0 {
+		fmt.Fprintf(a.stdout, "kept: %s\n", holding(kept))
+	}
+	if p.Later {
+		fmt.Fprintf(a.stdout, "this is what would be kept at %s if no new snapshots were taken until then\n", p.At.UTC().Format(time.RFC3339))
 	}
 	if len(deleted) == 0 {
 		fmt.Fprintln(a.stdout, "nothing to clean up")

@@ -18,6 +18,7 @@ import (
 	"snaptastic/runner"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
+	"snaptastic/steps/snapset"
 )
 
 // simulation is a machine, its account and its state folder: what survives the
@@ -335,6 +336,15 @@ func scenarios() []scenario {
 				u.mountedOnce()
 				u.data("one")
 			}},
+		{name: "snapshot and clean up", op: "snapshot",
+			before: func(u *simulation) {
+				mounted(u)
+				u.done("snapshot")
+				u.done("snapshot")
+				u.spec.CleanAfter, u.spec.Keep = true, &snapset.Keep{Last: 1}
+			},
+			after:  func(u *simulation) { u.cleaned(); u.mountedOnce(); u.data("one") },
+			undone: func(u *simulation, _ string) { u.cleaned(); u.mountedOnce(); u.data("one") }},
 		{name: "unmount", op: "unmount", before: mounted,
 			after:  func(u *simulation) { u.detachedAll() },
 			undone: func(u *simulation, _ string) { u.mountedOnce(); u.data("one") }},

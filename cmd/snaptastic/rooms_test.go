@@ -26,7 +26,7 @@ func TestRooms(t *testing.T) {
 		"steps/snapset":              {"ec2", "ec2/ebs"},
 		"steps":                      {"plan", "ec2", "ec2/ebs", "linux", "linux/guard", "steps/snapset"},
 		"steps/recipe":               {"plan", "steps", "steps/snapset"},
-		"cmd/internal/settings":      {"steps/recipe", "linux", "ec2/ebs"},
+		"cmd/internal/settings":      {"steps/recipe", "steps/snapset", "linux", "ec2/ebs"},
 		"cmd/internal/render/report": {"plan", "journal", "runner", "cmd/internal/engine", "cmd/internal/render"},
 		"cmd/internal/render":        {"plan", "journal", "runner", "cmd/internal/engine"},
 		"cmd/internal/engine": {"plan", "journal", "runner", "linux", "linux/guard", "ec2", "ec2/ebs", "steps", "steps/recipe", "steps/snapset",

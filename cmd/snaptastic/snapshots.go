@@ -23,7 +23,8 @@ func snapshotsCommand(a *app) *cobra.Command {
 				return err
 			}
 			if a.json() {
-				return render.LongJSON(a.stdout, "snapshots", stock.Views(), "choices", stock.ChoiceViews())
+				return render.LongJSON(a.stdout, "snapshots", stock.Views(), render.Member{Name: "choices", Value: stock.ChoiceViews()},
+					render.Member{Name: "kept", Value: stock.Kept}, render.Member{Name: "not_kept", Value: stock.NotKept})
 			}
 			return a.showStock(stock)
 		}}
@@ -43,10 +44,20 @@ func (a *app) showStock(s engine.Stock) error {
 			last = v.Run
 		}
 	}
+	expires := "EXPIRES"
+	if s.KeepRules {
+		expires = "KEPT BY"
+	}
 	if len(s.Snapshots) == 0 {
 		fmt.Fprintln(a.stdout, "no snapshots")
-	} else if err := render.LongTable(a.stdout, []string{" ", "MOUNT POINT", "SNAPSHOT", "RUN", "AGE", "SIZE", "STATE", "TIER", "EXPIRES", "CONSISTENCY", "VERIFIED", "SET"}, rows, a.style(a.stdoutFile)); err != nil {
+	} else if err := render.LongTable(a.stdout, []string{" ", "MOUNT POINT", "SNAPSHOT", "RUN", "AGE", "SIZE", "DATA", "STATE", "TIER", expires, "CONSISTENCY", "VERIFIED", "SET"}, rows, a.style(a.stdoutFile)); err != nil {
 		return err
+	}
+	if s.Kept.Sets > 0 {
+		fmt.Fprintf(a.stdout, "\nkept: %s\n", holding(s.Kept))
+	}
+	if s.NotKept.Sets > 0 {
+		fmt.Fprintf(a.stdout, "no longer kept: %s; see snaptastic clean snapshots %s --dry-run\n", holding(s.NotKept), s.Name)
 	}
 	fmt.Fprintln(a.stdout, "\na mount of all volumes would restore (*):")
 	for _, c := range s.Choices {
@@ -93,6 +104,13 @@ func stockRow(v engine.StockView, last string) []string {
 	if !v.Declared && v.MountPoint != "" {
 		mountPoint = path.Clean(v.MountPoint) + " (not declared)"
 	}
+	if v.KeepRules {
+		expires = cmp.Or(v.KeptText(), "not kept")
+	}
+	full := "-"
+	if v.FullSize > 0 {
+		full = render.Bytes(v.FullSize)
+	}
 	old, consistency := "unknown", string(v.Consistency)
 	if v.DataTime != nil {
 		old = render.Age(max(0, age))
@@ -100,7 +118,7 @@ func stockRow(v engine.StockView, last string) []string {
 	if v.Copy && v.Consistency.Restorable() {
 		consistency += ", a copy"
 	}
-	return []string{mark, mountPoint, v.SnapshotID, run, old, fmt.Sprintf("%d GiB", v.Size), state, cmp.Or(v.Tier, "-"), expires, consistency, drillCell(v), set}
+	return []string{mark, mountPoint, v.SnapshotID, run, old, fmt.Sprintf("%d GiB", v.Size), full, state, cmp.Or(v.Tier, "-"), expires, consistency, drillCell(v), set}
 }
 
 // drillCell says what the last drill of a snapshot's set came to, and how long ago that was.

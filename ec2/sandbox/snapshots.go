@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -150,7 +151,22 @@ func (t *tx) takeSnapshot(v *Volume, q *query, tags map[string]string) (*Snapsho
 	if !exists(t.w.pool.path(v.ID)) { // a root volume, never written
 		return s, t.w.pool.create(s.ID, s.Size)
 	}
-	return s, t.w.pool.clone(s.ID, v.ID, 0)
+	if err := t.w.pool.clone(s.ID, v.ID, 0); err != nil {
+		return s, err
+	}
+	s.FullSize = fullSize(t.w.pool.path(s.ID))
+	return s, nil
+}
+
+// fullSize is how much of a disk has been written, in blocks of a snapshot (512 KiB).
+// Source: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-accessing-snapshot.html
+func fullSize(path string) int64 {
+	const block = 512 << 10
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		return 0
+	}
+	return (st.Blocks*512 + block - 1) / block * block
 }
 
 // applyFaults applies the effects of faults to a snapshot that is being made.
@@ -320,6 +336,9 @@ func (t *tx) writeSnapshot(out *document, s *Snapshot, statusName, status string
 		out.text("storageTier", s.tier())
 		if status == "completed" {
 			out.instant("completionTime", s.CompletedAt)
+			if s.FullSize > 0 {
+				out.number("fullSnapshotSizeInBytes", int(s.FullSize))
+			}
 		}
 		if !s.Restored.IsZero() {
 			out.instant("restoreExpiryTime", s.Restored)

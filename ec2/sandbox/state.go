@@ -103,8 +103,9 @@ type Snapshot struct {
 	Tier        string    `json:"tier,omitempty"`     // "" is standard; archive
 	Restored    time.Time `json:"restored,omitzero"`  // until when an archived snapshot is restored for a while
 	Lock        *Lock     `json:"lock,omitempty"`
-	Tags        Tags      `json:"tags,omitempty"`     // its owner's
-	OurTags     Tags      `json:"our_tags,omitempty"` // those that this account gave to a snapshot that another one shares with it
+	FullSize    int64     `json:"full_size,omitempty"` // bytes of its blocks; 0: not told, as of an old snapshot
+	Tags        Tags      `json:"tags,omitempty"`      // its owner's
+	OurTags     Tags      `json:"our_tags,omitempty"`  // those that this account gave to a snapshot that another one shares with it
 	version[Snapshot]
 }
 

@@ -23,7 +23,7 @@ var (
 
 // removedBy is the IAM action that deletes a resource.
 var removedBy = map[snapset.Resource]string{
-	snapset.SnapshotResource: "DeleteSnapshot", snapset.VolumeResource: "DeleteVolume", snapset.ImageResource: "DeregisterImage",
+	snapset.SetResource: "DeleteSnapshot", snapset.SnapshotResource: "DeleteSnapshot", snapset.VolumeResource: "DeleteVolume", snapset.ImageResource: "DeregisterImage",
 }
 
 // DeleteAction returns the IAM action that deletes a resource, without "ec2:".
@@ -61,6 +61,8 @@ func compileClean(b *plan.Builder, r Request) {
 
 func factsOf(d snapset.Decision) plan.Facts {
 	switch d.Resource {
+	case snapset.SetResource:
+		return plan.Facts{SizeGiB: d.Size}
 	case snapset.SnapshotResource:
 		return plan.Facts{SnapshotID: d.ID, SizeGiB: d.Size}
 	case snapset.VolumeResource:
@@ -72,6 +74,9 @@ func factsOf(d snapset.Decision) plan.Facts {
 func addRemoval(b *plan.Builder, d snapset.Decision) {
 	lane := together(plan.InLane(d.ID), plan.Within(removal))
 	switch d.Resource {
+	case snapset.SetResource:
+		in := steps.DeleteSetsIn{Expired: plan.Literal(steps.ExpiredSets{Sets: []steps.ExpiredSet{steps.ExpiredSetOf(d)}})}
+		plan.Add(b, steps.DeleteSets, plan.StepID("delete-set:"+d.ID), in, lane, plan.Title("delete its %d snapshots: %s", len(d.Snapshots), d.Why))
 	case snapset.SnapshotResource:
 		deleteSnapshot(b, steps.DeleteSnapshotIn{SnapshotID: d.ID, Tags: d.Tags, ReplacedBy: d.ReplacedBy}, lane, plan.Title("delete it: %s", d.Why))
 	case snapset.VolumeResource:
@@ -92,18 +97,27 @@ func deleteSnapshot(b *plan.Builder, in steps.DeleteSnapshotIn, options ...plan.
 
 // Tally counts what is deleted, in words.
 func Tally(decisions []snapset.Decision) string {
-	counts, gib := map[snapset.Resource]int{}, int64(0)
+	counts, members, gib := map[snapset.Resource]int{}, 0, int64(0)
 	for _, d := range snapset.Deleted(decisions) {
 		counts[d.Resource]++
 		gib += int64(d.Size)
+		if d.Resource == snapset.SetResource {
+			members += len(d.Snapshots)
+		}
+	}
+	number := func(n int, word string) string {
+		if n == 1 {
+			return "1 " + word
+		}
+		return fmt.Sprintf("%d %ss", n, word)
 	}
 	var words []string
 	for _, r := range snapset.Resources {
 		switch n := counts[r]; {
-		case n == 1:
-			words = append(words, "1 "+string(r))
-		case n > 1:
-			words = append(words, fmt.Sprintf("%d %ss", n, r))
+		case n > 0 && r == snapset.SetResource:
+			words = append(words, number(n, "set")+" with "+number(members, "snapshot"))
+		case n > 0:
+			words = append(words, number(n, string(r)))
 		}
 	}
 	return fmt.Sprintf("%s (of %d GiB)", strings.Join(words, ", "), gib)

@@ -61,6 +61,8 @@ type Permission struct {
 	Try    Try
 	If     func(Spec) bool // nil: always
 
+	Cleaning bool // only a run that also cleans up needs it
+
 	OwnOnly bool // docs/iam-policy.json allows it on what Snaptastic made alone
 }
 
@@ -130,7 +132,10 @@ func (o *Operation) ChangesMounts() bool { return o.Leaves != AsTheyAre }
 // does no such thing.
 func (o *Operation) AdoptsOffline() bool { return o.Offline && !o.Replaces }
 
-// CleansVolumes and CleansImages say of a clean-up what it deletes.
+// CleansSnapshots, CleansVolumes and CleansImages say of a clean-up what it deletes.
+func (o *Operation) CleansSnapshots() bool {
+	return slices.Contains(o.Cleans, snapset.SnapshotResource)
+}
 func (o *Operation) CleansVolumes() bool { return slices.Contains(o.Cleans, snapset.VolumeResource) }
 func (o *Operation) CleansImages() bool  { return slices.Contains(o.Cleans, snapset.ImageResource) }
 

@@ -26,6 +26,7 @@ var Snapshot = Register(Operation{
 	Permissions: []Permission{
 		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots"}, {Action: "CreateSnapshots", Try: Attached, If: inOneCall},
 		{Action: "CreateSnapshot", Try: Attached, If: func(s Spec) bool { return !inOneCall(s) }}, {Action: "CreateTags"}, {Action: "DeleteSnapshot", OwnOnly: true},
+		{Action: "DescribeImages", Cleaning: true}, {Action: "DescribeLockedSnapshots", Cleaning: true},
 	},
 	Check: func(s Spec) error {
 		if !s.Together() && s.Hooks["pre_snapshots"].Hold {
@@ -33,12 +34,15 @@ var Snapshot = Register(Operation{
 		}
 		return nil
 	},
-	Flags:   []Flag{Wait},
+	Flags:   []Flag{Wait, Clean},
 	Compile: compiledBy((*compiler).snapshot),
 })
 
 // Wait makes a snapshot run wait for EC2.
 var Wait = Flag{"wait", false, "wait until the snapshots are completed"}
+
+// Clean makes a snapshot run delete what is no longer kept, once its own snapshots are labelled.
+var Clean = Flag{"clean", false, "then delete what the snapshotter no longer keeps, as clean snapshots NAME does, without asking"}
 
 // inOneCall: EC2 snapshots several volumes of an instance in one call.
 func inOneCall(s Spec) bool { return s.Together() && len(s.Volumes) > 1 }
@@ -52,6 +56,8 @@ type freezeSection struct {
 	all   bracket
 	each  map[string]bracket
 	found map[string]plan.Value[steps.FoundVolume]
+
+	labelled *[]plan.Value[steps.SnapshotSet] // what the freezes so far have made
 }
 
 // snapshot: all that takes time comes before the freeze. A group is frozen and snapshotted as one; otherwise each volume
@@ -65,6 +71,7 @@ func (c *compiler) snapshot() {
 		c.sync(v, s)
 	}
 	var ends []plan.StepID
+	s.labelled = &[]plan.Value[steps.SnapshotSet]{}
 	var taken map[string]plan.Value[steps.SnapshotSet]
 	if !c.spec.Together() {
 		taken = map[string]plan.Value[steps.SnapshotSet]{}
@@ -79,7 +86,22 @@ func (c *compiler) snapshot() {
 			taken[v.MountPoint] = set
 		}
 	}
-	c.close(s.all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) { h.Found, h.Taken = s.found[v.MountPoint], taken[v.MountPoint] }), ends)
+	post := c.close(s.all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) { h.Found, h.Taken = s.found[v.MountPoint], taken[v.MountPoint] }), ends)
+	if c.spec.CleanAfter || c.Options.Bool(Clean) {
+		c.clean(*s.labelled, append(ends, post))
+	}
+}
+
+// clean deletes what is no longer kept, when all else went well: no hook waits for it. The new snapshots are labelled by then,
+// and stay whatever becomes of this.
+func (c *compiler) clean(labelled []plan.Value[steps.SnapshotSet], after []plan.StepID) {
+	if c.Options.Bool(Wait) {
+		after = append(after, ids(c.spec.Volumes, func(v Volume) plan.StepID { return id("wait-snapshot", v) })...)
+	}
+	expired := plan.Add(c.b, steps.FindExpired, "find-expired", steps.FindExpiredIn{FilterTags: c.spec.FilterTags, Keep: c.spec.Keep, Labelled: labelled},
+		plan.Title("choose what is no longer kept"), plan.After(after...), plan.Within(write), plan.Tolerated())
+	plan.Add(c.b, steps.DeleteSets, "delete-sets", steps.DeleteSetsIn{Expired: expired},
+		plan.Title("delete what is no longer kept"), plan.Within(removal), plan.Tolerated())
 }
 
 // sync adds what a lane does before the freeze.
@@ -148,8 +170,9 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 			ends = append(ends, post)
 		}
 	}
-	labelled := plan.Add(c.b, steps.TagSnapshots, name("tag-snapshots"), steps.TagSnapshotsIn{Set: set, Tags: c.tags(), ExpireAfter: plan.Duration(c.spec.ExpireAfter)},
+	labelled := plan.Add(c.b, steps.TagSnapshots, name("tag-snapshots"), steps.TagSnapshotsIn{Set: set, Tags: c.tags(), ExpireAfter: plan.Duration(c.spec.expiry())},
 		together(lane), s.all.body(), plan.After(name("thaw")), plan.Title("tag, then label as restorable"), plan.Within(write))
+	*s.labelled = append(*s.labelled, labelled)
 	if c.Options.Bool(Wait) {
 		for _, v := range volumes {
 			plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Taken: labelled},

@@ -3,12 +3,14 @@
 // A recipe is a pure function: no clock, no I/O, no environment. The same
 // Spec and Target always give the same plan, byte for byte, which is what lets
 // a second `run mount` recognise its own unfinished run. It imports plan and
-// steps and nothing else of ours.
+// steps and snapset, and nothing else of ours.
 package recipe
 
 import (
 	"cmp"
 	"time"
+
+	"snaptastic/steps/snapset"
 )
 
 // A Spec is one snapshotter as the settings file declares it, with every
@@ -19,6 +21,8 @@ type Spec struct {
 	Volumes      []Volume          `json:"volumes"`
 	FilterTags   map[string]string `json:"filter_tags"` // mount_point is always added per volume
 	ExpireAfter  time.Duration     `json:"expire_after,omitempty"`
+	Keep         *snapset.Keep     `json:"keep,omitempty"` // nil: the date on each snapshot counts
+	CleanAfter   bool              `json:"clean_after,omitempty"`
 	Consistency  Consistency       `json:"consistency"`
 	OnMissing    OnMissing         `json:"on_missing"`
 	OnlyVerified bool              `json:"only_verified,omitempty"` // restore only sets whose last drill succeeded
@@ -31,6 +35,14 @@ type Spec struct {
 
 // Together: the volumes are snapshotted and unmounted as one.
 func (s Spec) Together() bool { return s.Consistency != ByVolume }
+
+// expiry is the time after which a snapshot may go by itself: 0 for never, and where rules say what is kept.
+func (s Spec) expiry() time.Duration {
+	if s.Keep != nil {
+		return 0
+	}
+	return s.ExpireAfter
+}
 
 // Consistency says what is consistent: the whole group of volumes, or each volume by itself.
 type Consistency string

@@ -116,6 +116,15 @@ func Decide(c Cleanup, inv Inventory) []Decision {
 	return all
 }
 
+// Label names a thing on a line: of a set its run, and how many snapshots it has.
+func (d Decision) Label() string {
+	if d.Resource != SetResource {
+		return d.ID
+	}
+	name, _, _ := strings.Cut(d.ID, "/")
+	return fmt.Sprintf("%s (set of %d)", name, len(d.Snapshots))
+}
+
 func oldestFirst(all []Decision) []Decision {
 	sort.Slice(all, func(i, j int) bool {
 		a, b := &all[i], &all[j]

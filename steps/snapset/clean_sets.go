@@ -2,7 +2,6 @@ package snapset
 
 import (
 	"cmp"
-	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // A Policy is what a snapshotter keeps of its sets. Their TagExpires does not matter then.
@@ -145,9 +145,11 @@ func (s *Set) has(points []string) bool {
 // bring back from the archive; 2 for one that lacks something for good.
 func (s *Set) wholeness() int {
 	switch {
-	case s.Complete(func(r *Row) bool { return r.dormant() == "" && (r.State == "completed" || r.State == "pending") }):
+	case s.Complete(func(r *Row) bool {
+		return r.dormant() == "" && (r.State == ebs.SnapshotCompleted || r.State == ebs.SnapshotPending)
+	}):
 		return 0
-	case s.Complete(func(r *Row) bool { return r.State != "error" }):
+	case s.Complete(func(r *Row) bool { return r.State != ebs.SnapshotError }):
 		return 1
 	}
 	return 2
@@ -177,7 +179,7 @@ type judgement struct {
 }
 
 func (j judgement) decide(one *Set) Decision {
-	d := Decision{Resource: SetResource, ID: one.Name(), MountPoint: strings.Join(one.points(), " "), FilterTags: j.policy.Filter, Created: one.data.time(), KeptBy: j.reasons[one]}
+	d := Decision{Resource: SetResource, ID: one.id(), MountPoint: strings.Join(one.points(), " "), FilterTags: j.policy.Filter, Created: one.data.time(), KeptBy: j.reasons[one]}
 	for _, r := range one.rows() {
 		d.Snapshots, d.Dependents = append(d.Snapshots, r.ID), append(d.Dependents, TagDigest(j.byID[r.ID].Tags))
 		d.Size += r.Size
@@ -215,10 +217,10 @@ func (j judgement) floor(d *Decision, one *Set) {
 		case j.k.held[r.ID] != "":
 			d.keepDue(due+", but %s", j.k.held[r.ID])
 			return
-		case r.State == "pending":
+		case r.State == ebs.SnapshotPending:
 			d.keepDue(due + ", but it is not completed yet")
 			return
-		case r.State != "completed" && r.State != "error":
+		case r.State != ebs.SnapshotCompleted && r.State != ebs.SnapshotError:
 			d.keepDue(due+", but %s of it is %s", r.ID, r.State)
 			return
 		}
@@ -249,12 +251,15 @@ func (j judgement) floor(d *Decision, one *Set) {
 	}
 }
 
-// Name identifies the set: its tag, or the first of its snapshots where it has none.
-func (s *Set) Name() string {
+// id identifies the set: its tag, or what that would be, or its snapshot where it is of no run.
+func (s *Set) id() string {
 	ids := make([]string, 0, len(s.Members))
 	for _, r := range s.rows() {
 		if tag := r.SetTag(); tag != "" {
 			return tag
+		}
+		if older, is := strings.CutPrefix(r.SetID, runPrefix); is {
+			return strings.Replace(older, " ", "/", 1)
 		}
 		ids = append(ids, r.ID)
 	}
@@ -271,7 +276,7 @@ func (inv Inventory) beingCopied() map[string]string {
 	type member struct{ set, point string }
 	unnamed := map[member]string{}
 	for _, c := range inv.Pending {
-		if !IsCopy(c) || c.State != "pending" {
+		if !IsCopy(c) || c.State != ebs.SnapshotPending {
 			continue
 		}
 		why := "it is being copied to " + c.ID
@@ -299,6 +304,20 @@ type Holding struct {
 	Unsized   int   `json:"snapshots_without_full_size,omitempty"`
 }
 
+// KeptOf is how much the sets hold that are not deleted.
+func KeptOf(decisions []Decision) (h Holding) {
+	for _, d := range decisions {
+		if d.Resource == SetResource && !d.Delete {
+			h.Sets++
+			h.Snapshots += len(d.Snapshots)
+			h.Volumes += int64(d.Size)
+			h.FullSize += d.FullSize
+			h.Unsized += d.Unsized
+		}
+	}
+	return h
+}
+
 func (h *Holding) add(s *Set) {
 	h.Sets++
 	for _, r := range s.rows() {
@@ -309,35 +328,4 @@ func (h *Holding) add(s *Set) {
 			h.Unsized++
 		}
 	}
-}
-
-// String is such as "12 sets (24 snapshots of 480 GiB), 120.5 GiB of data".
-func (h Holding) String() string {
-	text := fmt.Sprintf("%d %s (%d %s of %d GiB)", h.Sets, plural(h.Sets, "set"), h.Snapshots, plural(h.Snapshots, "snapshot"), h.Volumes)
-	switch {
-	case h.Snapshots == 0 || h.Unsized == h.Snapshots:
-		return text
-	case h.Unsized > 0:
-		return fmt.Sprintf("%s, %s of data in the %d of known full size", text, Bytes(h.FullSize), h.Snapshots-h.Unsized)
-	}
-	return text + ", " + Bytes(h.FullSize) + " of data"
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return word
-	}
-	return word + "s"
-}
-
-// Bytes writes a size in the unit that matters: 900 B, 1.5 MiB, 120.0 GiB.
-func Bytes(n int64) string {
-	units, at, f := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}, 0, float64(n)
-	for f >= 1024 && at < len(units)-1 {
-		f, at = f/1024, at+1
-	}
-	if at == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[at])
 }

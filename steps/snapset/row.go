@@ -38,6 +38,8 @@ type traits struct {
 	Copy         bool
 	Ours         bool // made by Snaptastic or the original, and theirs to delete; never a copy
 
+	filterKeys int // how many of its tags are filter tags; -1 where that is not recorded
+
 	run string // by TagRun, where the set does not say
 }
 
@@ -134,6 +136,11 @@ func (k *shared) traitsOf(s ec2.Snapshot) *traits {
 	t := traits{MountPoint: s.Tags[TagMountPoint], Instance: s.Tags[TagInstance], State: s.State, StateMessage: s.StateMessage,
 		Tier: s.StorageTier, Members: s.Tags[TagMembers], Origin: OriginOf(s), Size: s.VolumeSize, Progress: s.Progress, Copy: IsCopy(s)}
 	_, t.Ours = maker(s)
+	if keys, known := RecordedKeys(s.Tags); known {
+		t.filterKeys = len(keys)
+	} else {
+		t.filterKeys = -1
+	}
 	if tag := s.Tags[TagSet]; tag != "" && !strings.Contains(tag, "/") || IDOf(s) == "" {
 		t.run = s.Tags[TagRun]
 	}

@@ -16,10 +16,15 @@ import (
 // them. There may be many thousand, so that what is said of one is made when it
 // is written.
 type Stock struct {
-	Snapshots []*Row            // newest first, those of a set together
-	Choices   Choices           // one for each declared mount point
-	chosen    map[string]string // why, by the id of a snapshot
-	declared  map[string]bool   // mount points
+	Snapshots []*Row              // newest first, those of a set together
+	Choices   Choices             // one for each declared mount point
+	Name      string              // of the snapshotter
+	KeepRules bool                // it has rules of what to keep
+	Kept      Holding             // what the sets hold that are kept: by the rules, or all without rules
+	NotKept   Holding             // those that no rule keeps. Some may stay all the same: the newest, or what is locked
+	reasons   map[string][]Reason // of a set, by SetID or the id of its snapshot
+	chosen    map[string]string   // why, by the id of a snapshot
+	declared  map[string]bool     // mount points
 	now       time.Time
 }
 
@@ -33,6 +38,7 @@ type StockView struct {
 	DataTime    *time.Time        `json:"data_time,omitempty"` // when the data was so; missing where that is not known
 	AgeSeconds  int64             `json:"age_seconds"`         // of the data
 	Size        int32             `json:"size_gib"`
+	FullSize    int64             `json:"full_size_bytes,omitempty"` // of all its blocks; missing where EC2 does not say
 	State       ebs.SnapshotState `json:"state"`
 	Progress    int               `json:"progress_percent"`
 	Tier        string            `json:"tier"`
@@ -49,6 +55,9 @@ type StockView struct {
 	RestoreSeconds int64      `json:"restore_seconds,omitempty"`      // that it took then
 	VerifyFailed   *time.Time `json:"verify_failed,omitempty"`        // when a drill last failed
 	FailedReason   string     `json:"verify_failed_reason,omitempty"` // and why
+
+	KeepRules bool     `json:"-"`                 // the snapshotter has rules of what to keep
+	KeptBy    []Reason `json:"kept_by,omitempty"` // by which of them its set is kept
 
 	Declared bool   `json:"declared"` // the settings have its mount point
 	Chosen   bool   `json:"chosen"`   // a mount would take it
@@ -70,6 +79,40 @@ func StockOf(snapshots *Index, r Request, now time.Time) Stock {
 	}
 	return s
 }
+
+// Keep applies a snapshotter's rules of what to keep, nil for none, and counts how much its sets hold.
+func (s *Stock) Keep(name string, k *Keep, filter map[string]string) error {
+	var own []*Row
+	for _, r := range s.Snapshots {
+		if r.Origin.Restorable() && r.MountPoint != "" && (r.filterKeys < 0 || r.filterKeys == len(filter)) {
+			own = append(own, r)
+		}
+	}
+	sets := setsOf(own)
+	s.Name, s.KeepRules, s.reasons = name, k != nil, map[string][]Reason{}
+	var reasons map[*Set][]Reason
+	if k != nil {
+		var err error
+		if reasons, err = k.judge(sets, s.now); err != nil {
+			return err
+		}
+	}
+	for _, one := range sets {
+		if why := reasons[one]; k == nil || len(why) > 0 || one.ours() < len(one.rows()) {
+			s.reasons[setKey(one.Members[0].Best())] = why
+			s.Kept.add(one)
+		} else {
+			s.NotKept.add(one)
+		}
+	}
+	return nil
+}
+
+// setKey is the same for all snapshots of a set.
+func setKey(r *Row) string { return cmp.Or(r.SetID, r.ID) }
+
+// KeptText says which rules keep the snapshot's set; "" for none.
+func (v StockView) KeptText() string { return reasonsText(v.KeptBy) }
 
 // A ChoiceView is a choice with its unit in the name, which the journal's form lacks.
 type ChoiceView struct {
@@ -103,7 +146,7 @@ func (s Stock) Views() iter.Seq[StockView] {
 func (s Stock) View(r *Row) StockView {
 	members, _ := strconv.Atoi(r.Members) // of a tag that anybody may have written
 	v := StockView{now: s.now, SnapshotID: r.ID, MountPoint: r.MountPoint, VolumeID: r.VolumeID, Started: r.Started(),
-		Size: r.Size, State: r.State, Progress: r.Progress, Tier: r.Tier, Consistency: r.Origin, Copy: r.Copy,
+		Size: r.Size, FullSize: r.FullSize, KeepRules: s.KeepRules, KeptBy: s.reasons[setKey(r)], State: r.State, Progress: r.Progress, Tier: r.Tier, Consistency: r.Origin, Copy: r.Copy,
 		Set: r.SetTag(), Run: r.Run(), Members: members, Declared: r.MountPoint != "" && s.declared[path.Clean(r.MountPoint)]}
 	if at := r.DataTime(); !at.IsZero() {
 		v.DataTime, v.AgeSeconds = &at, int64(s.now.Sub(at)/time.Second)
@@ -130,7 +173,7 @@ func known(at time.Time) *time.Time {
 // place of its newest.
 func bySet(snapshots *Index) []*Row {
 	out := snapshots.NewestFirst()
-	key := func(r *Row) string { return cmp.Or(r.SetID, r.ID) }
+	key := setKey
 	place := map[string]int{}
 	for i, r := range out {
 		if _, known := place[key(r)]; !known {

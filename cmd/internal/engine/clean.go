@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"snaptastic/cmd/internal/settings"
@@ -27,7 +26,12 @@ type CleanRequest struct {
 	Unsaved  bool
 	Gap      time.Duration
 	CPUBelow float64 // percent; instances below it are reported
+	// At shows what would be deleted then, if nothing changed until then; zero for now. Such a plan cannot be carried out.
+	At time.Time
 }
+
+// ImageResource is the resource of decisions about images.
+const ImageResource = snapset.ImageResource
 
 // A CleanPlan is what a clean-up deletes and keeps, and why.
 type CleanPlan struct {
@@ -35,6 +39,7 @@ type CleanPlan struct {
 	At        time.Time // by EC2's clock
 	Decisions []snapset.Decision
 	NoImages  bool       // images are left out: nothing tells which are meant
+	Later     bool       // At is a time to come
 	Idle      *Instances // where the operation reports them, and it could be found out
 
 	op *recipe.Operation
@@ -43,8 +48,17 @@ type CleanPlan struct {
 // Deletes says whether there is anything to delete.
 func (p CleanPlan) Deletes() bool { return len(snapset.Deleted(p.Decisions)) > 0 }
 
+// Kept is how much the sets hold that a snapshotter keeps.
+func (p CleanPlan) Kept() snapset.Holding { return snapset.KeptOf(p.Decisions) }
+
 // Tally counts what is deleted.
 func (p CleanPlan) Tally() string { return recipe.Tally(p.Decisions) }
+
+// ReadTime reads a point in time: RFC 3339, or a date or a time in UTC.
+func ReadTime(text string) (at time.Time, ok bool) {
+	at, _, ok = snapset.ReadTime(text)
+	return at, ok
+}
 
 // PlanClean decides what a clean-up deletes. It changes nothing.
 func (e *Engine) PlanClean(ctx context.Context, r CleanRequest) (CleanPlan, error) {
@@ -64,11 +78,23 @@ func (e *Engine) PlanClean(ctx context.Context, r CleanRequest) (CleanPlan, erro
 	if err != nil {
 		return CleanPlan{}, err
 	}
-	inv, err := e.inventory(ctx, cloud, c, now, filter)
+	if !r.At.IsZero() && r.At.Before(now) {
+		return CleanPlan{}, usageError("--at %s has passed: it shows what a later cleanup would delete", r.At.UTC().Format(time.RFC3339))
+	}
+	inv, err := e.inventory(ctx, cloud, c, filter)
 	if err != nil {
 		return CleanPlan{}, err
 	}
-	p := CleanPlan{Name: r.Name, At: now, Decisions: append([]snapset.Decision{}, snapset.Decide(c, inv)...), NoImages: len(c.Resources) < len(op.Cleans), op: op}
+	inv.Now = now
+	if !r.At.IsZero() {
+		now, inv.Now = r.At, r.At
+	}
+	if c.Has(snapset.SnapshotResource) {
+		if inv.Policies, err = e.policies(ctx, r.Name); err != nil {
+			return CleanPlan{}, err
+		}
+	}
+	p := CleanPlan{Name: r.Name, At: now, Decisions: append([]snapset.Decision{}, snapset.Decide(c, inv)...), NoImages: len(c.Resources) < len(op.Cleans), Later: !r.At.IsZero(), op: op}
 	if op.ReportsInstances {
 		idle, err := idleInstances(ctx, cloud, now, filter, r.CPUBelow)
 		if err != nil {
@@ -111,8 +137,34 @@ func (e *Engine) filterOf(ctx context.Context, what, name string) (map[string]st
 	return spec.FilterTags, nil
 }
 
+// policies are the rules of what a snapshotter keeps, or of what each one of the settings does.
+func (e *Engine) policies(ctx context.Context, name string) (all []snapset.Policy, err error) {
+	names := []string{name}
+	if name == "" {
+		if names = nil; e.file != nil {
+			names = e.file.Keepers()
+		}
+	}
+	for _, n := range names {
+		spec, err := e.spec(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if spec.Keep != nil {
+			if _, err := spec.Keep.Location(); err != nil {
+				return nil, fmt.Errorf("cannot clean up by the rules of %s: %w", n, err)
+			}
+			all = append(all, snapset.Policy{Filter: spec.FilterTags, Keep: *spec.Keep})
+		}
+	}
+	return all, nil
+}
+
 // Clean asks, and then deletes what was decided.
 func (e *Engine) Clean(ctx context.Context, c CleanPlan) (RunResult, error) {
+	if c.Later {
+		return RunResult{}, usageError("--at only shows what would be deleted: use it with --dry-run")
+	}
 	cloud, err := e.cloud(ctx)
 	if err == nil {
 		err = permitted(ctx, cloud, c.Decisions)
@@ -174,7 +226,11 @@ func (e *Engine) supersede(store *journal.Store, by *journal.Run) error {
 func permitted(ctx context.Context, cloud *ec2.Client, decisions []snapset.Decision) error {
 	denied, allowed := map[snapset.Resource]error{}, map[snapset.Resource]bool{}
 	try := func(d snapset.Decision) {
-		err := cloud.DryRun(ctx, recipe.DeleteAction(d.Resource), ec2.DryRunRequest{SnapshotID: d.ID, VolumeID: d.ID, ImageID: d.ID})
+		on := ec2.DryRunRequest{SnapshotID: d.ID, VolumeID: d.ID, ImageID: d.ID}
+		if d.Resource == snapset.SetResource {
+			on.SnapshotID = d.Snapshots[0]
+		}
+		err := cloud.DryRun(ctx, recipe.DeleteAction(d.Resource), on)
 		if ec2.ClassOf(err) == ec2.Denied { // anything else says nothing about the permission
 			denied[d.Resource] = err
 		} else {
@@ -198,47 +254,4 @@ func permitted(ctx context.Context, cloud *ec2.Client, decisions []snapset.Decis
 		}
 	}
 	return nil
-}
-
-// unfinishedRuns are the runs of this state folder that can still go on, and the
-// mount points of those that wait for somebody: also of what they have done, for
-// a rollback undoes it.
-func (e *Engine) unfinishedRuns() (unfinished map[string]bool, claimed map[string]string, err error) {
-	store, err := e.readState()
-	if errors.Is(err, journal.ErrNoState) {
-		return map[string]bool{}, map[string]string{}, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	runs, err := store.List()
-	if err != nil {
-		return nil, nil, err
-	}
-	unfinished, claimed = map[string]bool{}, map[string]string{}
-	for _, r := range runs {
-		if !r.Live && r.Problem == "" && r.Outcome.Ended() {
-			continue
-		}
-		unfinished[string(r.Run)] = true
-		if r.Live || r.Problem != "" {
-			continue
-		}
-		j, err := store.Read(r.Run)
-		if errors.Is(err, journal.ErrLive) { // taken up meanwhile
-			continue
-		} else if err != nil {
-			return nil, nil, err
-		}
-		claims := j.Plan().Claims()
-		if err := j.Close(); err != nil {
-			return nil, nil, err
-		}
-		for _, claim := range claims {
-			if point, is := strings.CutPrefix(claim, "mount:"); is {
-				claimed[point] = string(r.Run)
-			}
-		}
-	}
-	return unfinished, claimed, nil
 }

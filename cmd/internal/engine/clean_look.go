@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"slices"
-	"time"
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/ebs"
@@ -12,13 +11,20 @@ import (
 )
 
 // inventory gathers what the rules go by. What is not asked for is not looked at, except what may hold a snapshot.
-func (e *Engine) inventory(ctx context.Context, cloud *ec2.Client, c snapset.Cleanup, now time.Time, filter map[string]string) (inv snapset.Inventory, err error) {
-	inv.Now, inv.Filter = now, filter
-	if inv.Unfinished, inv.Claimed, err = e.unfinishedRuns(); err != nil {
+func (e *Engine) inventory(ctx context.Context, cloud *ec2.Client, c snapset.Cleanup, filter map[string]string) (inv snapset.Inventory, err error) {
+	snapshots, volumes, images := c.Has(snapset.SnapshotResource), c.Has(snapset.VolumeResource), c.Has(snapset.ImageResource)
+	if snapshots {
+		if inv, err = steps.SnapshotInventory(ctx, cloud, filter); err != nil {
+			return inv, err
+		}
+	}
+	inv.Filter = filter
+	here, err := e.runsHere("")
+	if err != nil {
 		return inv, err
 	}
-	snapshots, volumes, images := c.Has(snapset.SnapshotResource), c.Has(snapset.VolumeResource), c.Has(snapset.ImageResource)
-	if snapshots || images {
+	inv.Unfinished, inv.InUse, inv.Claimed = here.Unfinished, here.InUse, here.claimed
+	if images && !snapshots {
 		if inv.Images, err = cloud.Images(ctx); err != nil {
 			return inv, err
 		}
@@ -32,13 +38,6 @@ func (e *Engine) inventory(ctx context.Context, cloud *ec2.Client, c snapset.Cle
 		}
 	}
 	var queries []ec2.SnapshotQuery
-	if snapshots {
-		q := ec2.SnapshotQuery{TagKeys: []string{steps.TagMountPoint, steps.TagState}}
-		for key, value := range filter {
-			q.Tags = map[string][]string{key: {ec2.Literal(value)}} // one is enough for EC2 to go by
-		}
-		queries = append(queries, q)
-	}
 	if volumes {
 		if inv.Volumes, err = cloud.VolumesWithTag(ctx, steps.TagToken); err != nil {
 			return inv, err
@@ -53,7 +52,7 @@ func (e *Engine) inventory(ctx context.Context, cloud *ec2.Client, c snapset.Cle
 			queries = append(queries, ec2.SnapshotQuery{IDs: ids})
 		}
 	}
-	inv.Snapshots, err = gather(ctx, cloud, queries)
+	inv.Snapshots, err = gather(ctx, cloud, inv.Snapshots, queries)
 	return inv, err
 }
 
@@ -67,9 +66,11 @@ func idsOf[T any](of []T, ids func(T) []string) []string {
 }
 
 // gather asks several things, and lists a snapshot once that is an answer to more than one.
-func gather(ctx context.Context, cloud *ec2.Client, queries []ec2.SnapshotQuery) ([]ec2.Snapshot, error) {
-	var all []ec2.Snapshot
+func gather(ctx context.Context, cloud *ec2.Client, all []ec2.Snapshot, queries []ec2.SnapshotQuery) ([]ec2.Snapshot, error) {
 	seen := map[string]bool{}
+	for _, s := range all {
+		seen[s.ID] = true
+	}
 	for _, q := range queries {
 		found, err := cloud.Snapshots(ctx, q)
 		if err != nil {

@@ -108,7 +108,7 @@ func (d *doctor) permissions(ctx context.Context) {
 	needed := recipe.Permissions(recipe.Operations()) // by runs; the others are of clean-ups
 	for i, action := range ec2.Permissions {
 		p, run := needed[action]
-		d.permission(action, answers[i], !run, p.OwnOnly && !made[action])
+		d.permission(action, answers[i], !run || p.Cleaning, p.OwnOnly && !made[action])
 	}
 }
 

@@ -262,6 +262,7 @@ type (
 	Operation    = recipe.Operation
 	Stock        = snapset.Stock
 	StockView    = snapset.StockView
+	Holding      = snapset.Holding
 	CheckFinding = snapset.Finding
 	// CleanDecision is what a clean-up does with one thing, and why.
 	CleanDecision = snapset.Decision

@@ -220,6 +220,9 @@ func resultError(ctx context.Context, end RunResult, act action) error {
 	case res.Outcome == journal.Interrupted, res.Outcome == journal.Aborted && len(res.Failures) == 0:
 		return interrupted(ctx)
 	case len(res.Failures) == 0:
+		if err := cleaningError(end); err != nil {
+			return err
+		}
 		return drillError(res)
 	case !act.rollback && (res.Outcome == journal.RunFailed || res.Outcome == journal.Aborted) && len(res.Done) > 0 &&
 		!slices.ContainsFunc(res.Failures, func(f runner.Failure) bool { return f.Lane == "" }): // that one was for all
@@ -235,6 +238,23 @@ func interrupted(ctx context.Context) error {
 		err = errors.New("interrupted")
 	}
 	return &Error{Code: Interrupted, Err: err, InResult: true}
+}
+
+// cleaningError is the error of a run that did what it was for, and then could not delete what is no longer kept: monitoring is
+// to hear of it, and nothing is to be done again.
+func cleaningError(end RunResult) error {
+	if end.Rollback {
+		return nil
+	}
+	for i := range end.Plan.Steps {
+		s := &end.Plan.Steps[i]
+		rec := end.Result.Records[s.ID]
+		if s.Tolerated && rec.State == journal.Failed && (s.Kind == steps.FindExpired.Kind || s.Kind == steps.DeleteSets.Kind) {
+			return &Error{Code: SomeLanes, Err: plan.WithHint("fix that and run `snaptastic clean snapshots "+end.Plan.Snapshotter+"`, or leave it to the next run",
+				fmt.Errorf("the new snapshots are labelled, but what is no longer kept was not all deleted: %s", rec.Error))}
+		}
+	}
+	return nil
 }
 
 // protected are paths that must stay writable while file systems are frozen.

@@ -50,6 +50,11 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 		w.MaxLag = e.MaxLag
 		w.RecentlyLabelled = func() []string { return recentlyLabelled(store, p.Snapshotter, time.Now()) }
 	}
+	w.RunsHere = func(self plan.RunID) (steps.RunsHere, error) {
+		here, err := e.runsHere(self)
+		return here.RunsHere, err
+	}
+	w.CloudTime = func(ctx context.Context) (time.Time, error) { return believedTime(ctx, cloud) }
 	w.Freezer = g
 	return steps.Handlers(w), nil
 }

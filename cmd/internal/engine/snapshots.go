@@ -40,6 +40,9 @@ func (e *Engine) Snapshots(ctx context.Context, q SnapshotsRequest) (snapset.Sto
 		r.MountPoints = append(r.MountPoints, v.MountPoint)
 	}
 	stock := snapset.StockOf(snapshots, r, time.Now())
+	if err := stock.Keep(q.Name, spec.Keep, spec.FilterTags); err != nil {
+		return stock, err
+	}
 	if unknown := snapset.Unknowns(stock.Choices); len(unknown) > 0 {
 		misses := snapset.NearMissesOf(stock.Choices, spec.FilterTags, r.MountPoints, snapshots)
 		if err := c.EachSnapshot(ctx, steps.MissQuery(unknown), misses.Add); err != nil {

@@ -17,6 +17,7 @@ type CleanView struct {
 	Snapshotter string                 `json:"snapshotter"` // "" for all
 	At          time.Time              `json:"at"`
 	Decisions   []engine.CleanDecision `json:"decisions"`
+	Kept        engine.Holding         `json:"kept"` // the sets that a snapshotter's rules, or what stands above them, keep
 }
 
 // InstancesView is what `clean instances` prints for programs.

@@ -32,9 +32,15 @@ func LongTable(w io.Writer, header []string, rows iter.Seq[[]string], o Style) e
 	return out.Flush()
 }
 
-// LongJSON is JSON for an object with two members, of which the first is a list
-// that is too long to be kept.
-func LongJSON[T any](w io.Writer, name string, list iter.Seq[T], restName string, rest any) error {
+// A Member is a member of a JSON object.
+type Member struct {
+	Name  string
+	Value any
+}
+
+// LongJSON is JSON for an object whose first member is a list that is too long
+// to be kept.
+func LongJSON[T any](w io.Writer, name string, list iter.Seq[T], rest ...Member) error {
 	out := bufio.NewWriter(w)
 	value := func(before, indent string, v any) error {
 		var b bytes.Buffer
@@ -60,11 +66,16 @@ func LongJSON[T any](w io.Writer, name string, list iter.Seq[T], restName string
 		}
 		before, end = ",\n    ", "\n  ]"
 	}
-	if err := value(end+",\n  ", "", restName); err != nil {
+	if _, err := out.WriteString(end); err != nil {
 		return err
 	}
-	if err := value(": ", "  ", rest); err != nil {
-		return err
+	for _, m := range rest {
+		if err := value(",\n  ", "", m.Name); err != nil {
+			return err
+		}
+		if err := value(": ", "  ", m.Value); err != nil {
+			return err
+		}
 	}
 	if _, err := out.WriteString("\n}\n"); err != nil {
 		return err

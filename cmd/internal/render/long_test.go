@@ -46,7 +46,7 @@ func TestALongListReadsAsOthersDo(t *testing.T) {
 		if err := JSON(&short, o); err != nil {
 			t.Fatal(err)
 		}
-		if err := LongJSON(&long, "items", slices.Values(o.Items), "rest", o.Rest); err != nil {
+		if err := LongJSON(&long, "items", slices.Values(o.Items), Member{"rest", o.Rest}); err != nil {
 			t.Fatal(err)
 		}
 		if short.String() != long.String() {

@@ -32,11 +32,12 @@ var (
 		label: "name", dynamic: true,
 		attrs: []argument{commandAttr, timeoutAttr, repeatableAttr, onFailureAttr, whenAttr, holdAttr},
 	}
+	keepShape        = &shape{attrs: keepAttrs()}
 	snapshotterShape = &shape{
 		label:  "name",
-		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, consistencyAttr, onMissingAttr, restoreAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
-		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "timeouts": timeoutsShape, "verify": verifyShape},
-		once:   []string{"timeouts", "verify"},
+		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, cleanAfterAttr, consistencyAttr, onMissingAttr, restoreAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
+		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "keep": keepShape, "timeouts": timeoutsShape, "verify": verifyShape},
+		once:   []string{"keep", "timeouts", "verify"},
 	}
 	awsShape       = &shape{attrs: []argument{regionAttr, endpointURLAttr, profileAttr, patienceAttr}}
 	telemetryShape = &shape{attrs: []argument{otlpEndpointAttr, otlpHeadersAttr, otlpTimeoutAttr}}

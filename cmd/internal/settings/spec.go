@@ -80,6 +80,8 @@ func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data us
 		spec.FilterTags = r.userdataTags(block.DefRange, data)
 	}
 	spec.ExpireAfter = expireAfterAttr.value(r, attrs)
+	spec.CleanAfter = cleanAfterAttr.value(r, attrs)
+	r.keep(content.Blocks.OfType("keep"), expireAfterAttr.in(attrs), spec)
 	spec.Consistency = consistencyAttr.value(r, attrs)
 	spec.OnMissing = onMissingAttr.value(r, attrs)
 	spec.OnlyVerified = restoreAttr.value(r, attrs) == "verified"
