@@ -7,7 +7,7 @@ LDFLAGS  = -s -w -X main.stamp=$(VERSION)
 GOFLAGS += -trimpath
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help build demo clean-demo test test-databases lint fuzz torture bench deps clean package release try-package
+.PHONY: help build demo clean-demo test test-restic test-databases lint fuzz torture bench deps clean package release try-package
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: deps ## all tests; without root, those that need it are skipped
 	go test -timeout 45m ./...
 	go test -timeout 45m -race ./plan ./journal ./runner ./ec2 ./linux/guard ./steps/... ./cmd/internal/...
 	go test -timeout 45m -race -run '^TestCrashMatrix$$' ./cmd/snaptastic
+
+test-restic: deps ## compare what keep keeps with `restic forget` over 1,000 random histories
+	SNAPTASTIC_RESTIC=1000 go test -count=1 -timeout 15m -run '^TestKeepIsWhatResticKeeps$$' ./steps/snapset
 
 test-databases: deps ## PostgreSQL, MariaDB, Redis and SQLite under load: snapshot, drill, kill -9, restore (Debian, as root)
 	@$(SUDO) packaging/deps-databases

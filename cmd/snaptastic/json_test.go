@@ -27,7 +27,9 @@ var texts = map[string]bool{"tags": true, "filter_tags": true, "params": true, "
 
 // numbers are counts, ids of the kernel, and in steps what the settings or EC2 call so: size in GiB, iops, throughput in MiB/s.
 var numbers = map[string]bool{"size": true, "iops": true, "throughput": true, "seconds": true, "ms": true, "generation": true, "attempts": true, "schema": true,
-	"exit_code": true, "pid": true, "guard_pid": true, "gaps": true, "running": true, "count": true, "major": true, "minor": true, "rounds": true, "members": true}
+	"exit_code": true, "pid": true, "guard_pid": true, "gaps": true, "running": true, "count": true, "major": true, "minor": true, "rounds": true, "members": true,
+	"sets": true, "snapshots": true, "kept": true, "snapshots_without_full_size": true,
+	"last": true, "hourly": true, "daily": true, "weekly": true, "monthly": true, "yearly": true, "years": true, "months": true, "days": true, "hours": true}
 
 // documentProblems lists what is wrong with the values of a document.
 func documentProblems(path, key string, v any) (wrong []string) {

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -95,6 +96,10 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 		{"mount-nested", "mount", spec("/mnt/a/b/c", "/mnt/a", "/mnt/other"), Options{"ignore-mounted": true}},
 		{"snapshot-1", "snapshot", spec("/mnt/solr"), Options{}},
 		{"snapshot-3", "snapshot", three(), Options{"wait": true}},
+		{"snapshot-2-clean", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) {
+			s.CleanAfter, s.Keep, s.ExpireAfter = true, &snapset.Keep{Daily: 7, Timezone: "Europe/Berlin"}, time.Hour
+		}), Options{"wait": true}},
+		{"snapshot-2-volume-clean", "snapshot", with(spec("/mnt/a", "/mnt/b"), func(s *Spec) { s.Consistency = "volume" }), Options{"clean": true}},
 		{"snapshot-3-hooks", "snapshot", hooked(three()), Options{}},
 		{"snapshot-2-hooks-volume", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) { s.Consistency = "volume" }), Options{}},
 		{"snapshot-2-held", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) {
