@@ -277,3 +277,59 @@ func (u *simulation) cleaned() {
 	}
 	u.noneFrozen()
 }
+
+// The new snapshots are good, whatever becomes of the old ones.
+func TestASnapshotRunCleansUpAfterItself(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	text, err := os.ReadFile(r.settings)
+	if err == nil {
+		err = os.WriteFile(r.settings, []byte(strings.TrimSuffix(string(text), "}\n")+"  clean_after = true\n  keep {\n    last = 1\n  }\n}\n"), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.must("run", "mount", "db")
+	count := func() (labelled map[string]int) {
+		t.Helper()
+		all, err := r.client.Snapshots(t.Context(), ec2.SnapshotQuery{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		labelled = map[string]int{}
+		for _, s := range all {
+			if s.Tags["snaptastic:state"] != "consistent" || s.Tags["expires"] != "" {
+				t.Errorf("%s is left with %v", s.ID, s.Tags)
+			}
+			labelled[s.Tags["snaptastic:run"]]++
+		}
+		return labelled
+	}
+	r.must("run", "snapshot", "db")
+	out := r.must("run", "snapshot", "db")
+	if n := count(); len(n) != 1 || !strings.Contains(out, "deleted 1 set (2 snapshots of 2 GiB)") {
+		t.Errorf("%v\n%s", n, out)
+	}
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "DeleteSnapshot", Error: "UnauthorizedOperation"}); err != nil {
+		t.Fatal(err)
+	}
+	code, out := r.run("run", "snapshot", "db")
+	if n := count(); code != exitSomeLanes || len(n) != 2 || !strings.Contains(out, "the new snapshots are labelled") || !strings.Contains(out, "snaptastic clean snapshots db") {
+		t.Errorf("exit %d, %v\n%s", code, n, out)
+	}
+	if left := r.unfinished(); len(left) > 0 {
+		t.Errorf("unfinished: %v", left)
+	}
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}); err != nil {
+		t.Fatal(err)
+	}
+	r.must("run", "snapshot", "db", "--wait")
+	if n := count(); len(n) != 1 {
+		t.Errorf("the next run left %v", n)
+	}
+	for run, n := range count() {
+		if n != 2 {
+			t.Errorf("%s has %d", run, n)
+		}
+	}
+}
