@@ -57,6 +57,8 @@ var objects = []struct {
 	{"mounted volume", engine.MountedVolume{}},
 	{"snapshots", snapshotsView{}},
 	{"snapshot", engine.StockView{}},
+	{"reason to keep", snapset.Reason{}},
+	{"holding", engine.Holding{}},
 	{"choice", snapset.ChoiceView{}},
 	{"volume in the way", snapset.Attached{}},
 	{"near miss", snapset.NearMiss{}},
@@ -76,6 +78,8 @@ var objects = []struct {
 type snapshotsView struct {
 	Snapshots []engine.StockView   `json:"snapshots"`
 	Choices   []snapset.ChoiceView `json:"choices"`
+	Kept      engine.Holding       `json:"kept"`
+	NotKept   engine.Holding       `json:"not_kept"`
 }
 
 func nameOf(t reflect.Type) string {
