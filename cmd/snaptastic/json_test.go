@@ -88,7 +88,7 @@ func TestNumbersAreNumbersInAllJSON(t *testing.T) {
 	r := newRig(t, 2, "ext4")
 	r.env = append(r.env, "TZ=Asia/Kolkata")
 	r.hooked("  max_hold = \"20s\"\n  expire_after = \"3d\"\n" + "  hook \"pre_snapshot\" {\n    command = [\"true\"]\n    timeout = \"90s\"\n  }\n  hook \"pre_mounts\" {\n    command = [\"true\"]\n  }\n")
-	printed := 0
+	printed, page := 0, readJSONPage(t)
 	prints := func(args ...string) {
 		t.Helper()
 		_, out, stderr := r.apart(r.command(append(args, "-o", "json")...))
@@ -102,7 +102,7 @@ func TestNumbersAreNumbersInAllJSON(t *testing.T) {
 				t.Fatalf("%v: %v\n%s%s", args, err, out, stderr)
 			}
 			printed++
-			for _, wrong := range documentProblems("", "", v) {
+			for _, wrong := range append(documentProblems("", "", v), page.problems("", object(args), v)...) {
 				t.Errorf("%s: %s", strings.Join(args, " "), wrong)
 			}
 		}

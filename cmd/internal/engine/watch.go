@@ -13,7 +13,7 @@ import (
 )
 
 // lookEvery is how often a watch looks for runs that began or ended.
-const lookEvery = 500 * time.Millisecond
+const lookEvery = 100 * time.Millisecond
 
 // A LiveRun is a run that a watch has joined: how it stands, and the process that is at it.
 type LiveRun struct {
