@@ -54,7 +54,7 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 	root.Args = unknownCommand
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &engine.Error{Code: engine.Usage, Err: engine.WithHint("see `"+c.CommandPath()+" --help`", err)}
+		return &engine.Error{Code: engine.Usage, Err: engine.WithHint(flagHint(c, err), err)}
 	})
 	root.AddCommand(
 		runCommand(a), planCommand(a), resumeCommand(a), rollbackCommand(a), abandonCommand(a),
@@ -86,6 +86,9 @@ func unknownCommand(c *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := "see `snaptastic --help`"
+	if near := nearCommand(c, args[0]); near != "" {
+		hint = "did you mean `snaptastic " + near + "`? " + hint
+	}
 	if slices.ContainsFunc(engine.Operations(), func(op *engine.Operation) bool { return op.Name == args[0] }) {
 		hint = "run `snaptastic run " + args[0] + " NAME`, or `snaptastic plan " + args[0] + " NAME` to preview it"
 	}

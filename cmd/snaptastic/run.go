@@ -26,10 +26,14 @@ func operationsCommand(verb, short string, command func(*engine.Operation) *cobr
 	c.Use = verb + " " + strings.Join(names, "|") + " NAME"
 	c.Args = func(c *cobra.Command, args []string) error {
 		err := fmt.Errorf("%s: missing operation: %s or %s", c.CommandPath(), first, names[last])
+		hint := "usage: snaptastic " + c.Use
 		if len(args) > 0 {
+			if near := nearCommand(c, args[0]); near != "" {
+				hint = "did you mean `" + c.CommandPath() + " " + near + "`? " + hint
+			}
 			err = fmt.Errorf("%s: unknown operation %q: must be %s or %s", c.CommandPath(), args[0], first, names[last])
 		}
-		return &engine.Error{Code: engine.Usage, Err: engine.WithHint("usage: snaptastic "+c.Use, err)}
+		return &engine.Error{Code: engine.Usage, Err: engine.WithHint(hint, err)}
 	}
 	c.RunE = func(c *cobra.Command, args []string) error { return c.Args(c, args) }
 	return c

@@ -148,7 +148,7 @@ func choice[T ~string](r *reader, attr *hcl.Attribute, words ...T) (T, bool) {
 	}
 	if !slices.Contains(known, text) {
 		hint := ""
-		if near := nearest(text, known); near != "" {
+		if near := Nearest(text, known); near != "" {
 			hint = fmt.Sprintf(" Did you mean %q?", near)
 		}
 		r.invalid(attr, "Expected %s; got %q.%s", want, text, hint)

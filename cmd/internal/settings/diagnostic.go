@@ -185,8 +185,8 @@ func quoted(words []string) []string {
 
 const maxWord = 100 // bytes; the comparison takes the product of two
 
-// nearest is the known word that a mistyped one most likely meant, or "".
-func nearest(word string, known []string) string {
+// Nearest is the known word that a mistyped one most likely meant, or "".
+func Nearest(word string, known []string) string {
 	best, bestDistance := "", 3
 	for _, candidate := range known {
 		if len(word) > maxWord || len(candidate) > maxWord {

@@ -68,7 +68,7 @@ func explainVariable(diag *hcl.Diagnostic, name string) {
 		}
 	}
 	detail := fmt.Sprintf("There is no variable named %q. Expressions here know %s.", name, list(sortedKeys(known), "and"))
-	if near := nearest(name, sortedKeys(known)); near != "" {
+	if near := Nearest(name, sortedKeys(known)); near != "" {
 		detail += fmt.Sprintf(" Did you mean %q?", near)
 	}
 	diag.Detail = detail
@@ -103,7 +103,7 @@ func missingKey(diag *hcl.Diagnostic, owner cty.Value, key, ownerName string) {
 		return
 	}
 	diag.Detail = fmt.Sprintf("%s has no key %q. It has %s.", ownerName, shortened(key), list(quoted(keys), "and"))
-	if near := nearest(key, keys); near != "" {
+	if near := Nearest(key, keys); near != "" {
 		diag.Detail += fmt.Sprintf(" Did you mean %q?", near)
 	}
 }

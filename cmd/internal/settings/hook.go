@@ -25,7 +25,7 @@ func (r *reader) hooks(blocks hcl.Blocks, spec *recipe.Spec) {
 			r.mistake(at, "Unknown hook", "The label that is made here is not one of %s.", list(recipe.HookNames, "and"))
 		case !known:
 			hint := ""
-			if near := nearest(name, recipe.HookNames); near != "" {
+			if near := Nearest(name, recipe.HookNames); near != "" {
 				hint = fmt.Sprintf(" Did you mean %q?", near)
 			}
 			r.mistake(at, "Unknown hook", "Expected one of %s; got %q.%s", list(recipe.HookNames, "or"), name, hint)

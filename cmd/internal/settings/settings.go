@@ -194,7 +194,7 @@ func (e *UnknownSnapshotter) Error() string {
 		return fmt.Sprintf("no snapshotter named %q: %s declares none; add a block snapshotter %q { … }", e.Name, where, e.Name)
 	}
 	hint := ""
-	if near := nearest(e.Name, e.Known); near != "" {
+	if near := Nearest(e.Name, e.Known); near != "" {
 		hint = fmt.Sprintf("; did you mean %q?", near)
 	}
 	return fmt.Sprintf("no snapshotter named %q: %s has %s%s", e.Name, where, list(quoted(e.Known), "and"), hint)
