@@ -68,6 +68,15 @@ func (e *Engine) Runs(f RunFilter) ([]RunState, error) {
 	return runs, nil
 }
 
+// RunIDs lists the ids of all runs, oldest first, without reading their journals.
+func (e *Engine) RunIDs() ([]plan.RunID, error) {
+	store, err := e.readState()
+	if err != nil {
+		return nil, err
+	}
+	return store.IDs()
+}
+
 // LastRun is what is typed for the newest run.
 const LastRun = "last"
 

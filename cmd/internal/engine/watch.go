@@ -54,7 +54,7 @@ type Watch interface {
 // WatchRuns follows all live runs, until the context ends; or the one that word means, until that has ended. It returns at
 // once, with false, where that one is not live. A watch costs the runs nothing: it reads from their status sockets.
 func (e *Engine) WatchRuns(ctx context.Context, word plan.RunID, w Watch) (wasLive bool, err error) {
-	t := &watching{e: e, w: w, news: make(chan func()), active: map[plan.RunID]bool{}, refused: map[plan.RunID]time.Time{}}
+	t := &watching{e: e, w: w, news: make(chan func()), active: map[plan.RunID]bool{}, refused: map[plan.RunID]time.Time{}, cutOff: map[plan.RunID]bool{}}
 	if word != "" {
 		if t.store, t.only, err = e.stateOf(word); err != nil {
 			return false, err
@@ -81,6 +81,7 @@ type watching struct {
 	news    chan func()
 	active  map[plan.RunID]bool      // somebody reads
 	refused map[plan.RunID]time.Time // when the socket was made on which nobody answers
+	cutOff  map[plan.RunID]bool      // the connection was lost, and the run seemed to be live
 	changed time.Time                // the folder of the runs
 	listed  string                   // what was told last of the unfinished runs
 	over    bool
@@ -113,7 +114,7 @@ func (t *watching) run(ctx context.Context) error {
 
 // look joins what is new. Without a change in the folder of the runs there is nothing new.
 func (t *watching) look(ctx context.Context) error {
-	if t.only != "" && !t.active[t.only] && !t.live(t.only) {
+	if t.only != "" && !t.active[t.only] && !t.cutOff[t.only] && !t.live(t.only) {
 		t.over = true
 		return nil
 	}
@@ -127,6 +128,11 @@ func (t *watching) look(ctx context.Context) error {
 			return err
 		}
 		t.store = store
+	}
+	for id := range t.cutOff { // who reads a journal at the same moment makes a dead run seem live
+		if !t.active[id] && !t.live(id) {
+			t.gone(id)
+		}
 	}
 	dir := filepath.Join(t.store.Dir(), "runs")
 	fi, err := os.Stat(dir)
@@ -222,12 +228,21 @@ func (t *watching) left(ctx context.Context, r reading) {
 	case !r.joined: // nobody answers: the socket of a killed process
 		t.refused[r.id] = r.socket
 	case r.ended:
+		delete(t.cutOff, r.id)
 		t.w.Left(r.id, nil)
 		t.over = t.over || t.only == r.id && !r.goesOn
-	case !t.live(r.id): // otherwise it was too slow and was dropped
-		t.w.Left(r.id, t.state(r.id))
-		t.over = t.over || t.only == r.id
+	case t.live(r.id): // it was too slow and was dropped
+		t.cutOff[r.id] = true
+	default:
+		t.gone(r.id)
 	}
+}
+
+// gone is told that the process of a run is gone, which did not say how it ended.
+func (t *watching) gone(id plan.RunID) {
+	delete(t.cutOff, id)
+	t.w.Left(id, t.state(id))
+	t.over = t.over || t.only == id
 }
 
 func (t *watching) live(id plan.RunID) bool {
