@@ -117,7 +117,9 @@ func TestAStopOnATerminalSaysWhatItWaitsFor(t *testing.T) {
 	r.await("AttachVolume")
 	r.eventually("attach", func() bool { return strings.Contains(x.screen("run", false), "attach") })
 	x.do("send-keys", "-t", "run", "C-c")
-	r.eventually("news of the stop", func() bool { return strings.Contains(x.screen("run", false), "stopping: finishing attach of "+r.mounts[0]) })
+	r.eventually("news of the stop", func() bool {
+		return strings.Contains(x.screen("run", false), "stopping: finishing attach of "+r.mounts[0])
+	})
 	if s := x.screen("run", false); !strings.Contains(s, "(up to ") || !strings.Contains(s, "then, to finish it: snaptastic resume ") {
 		t.Errorf("the stop says\n%s", s)
 	}
