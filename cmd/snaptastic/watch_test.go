@@ -166,7 +166,15 @@ func TestAWatcherOutlivesAKilledRun(t *testing.T) {
 	if out := r.must("status", id); !strings.Contains(out, "interrupted") {
 		t.Errorf("status of a dead run: %s", out)
 	}
-	r.must("resume")
+	if err := os.WriteFile(filepath.Join(r.dir, "gate-a"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	resumed := r.start("resume")
+	r.eventually("resumed run", func() bool { return strings.Count(all.text(), `"event":"run-joined"`) == 2 })
+	release()
+	if code, out := resumed.ends(); code != exitDone {
+		t.Errorf("resume ends with %d:\n%s", code, out)
+	}
 	r.eventually("end of the resumed run", func() bool { return all.says(`"outcome":"done"`) })
 	if out := r.must("status", "--watch", id); !strings.Contains(out, "done") {
 		t.Errorf("a watch of a run that has ended: %s", out)
