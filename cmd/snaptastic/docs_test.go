@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// blocks are the fenced code blocks of a document, in order, with the word behind the fence.
+func blocks(text string) (all [][2]string) {
+	parts := strings.Split(text, "```")
+	for i := 1; i < len(parts); i += 2 {
+		kind, body, _ := strings.Cut(parts[i], "\n")
+		all = append(all, [2]string{kind, body})
+	}
+	return all
+}
+
+// command is what a document tells its reader to type, and what it says appears then.
+type command struct {
+	typed string
+	shown []string // lines; none: the document does not say
+	alone bool     // a line of a transcript, which may fail if it shows that
+}
+
+// commands are those of a document's blocks: the lines of a block without a
+// word behind the fence, and of a text block those behind "# ". A text block
+// without such lines shows what the block before it prints.
+func commands(text string) (all []command) {
+	for _, b := range blocks(text) {
+		switch {
+		case b[0] == "":
+			all = append(all, command{typed: b[1]})
+		case b[0] == "text":
+			for line := range strings.Lines(b[1]) {
+				if typed, ok := strings.CutPrefix(line, "# "); ok {
+					all = append(all, command{typed: typed, alone: true})
+				} else if last := len(all) - 1; last >= 0 && strings.TrimSpace(line) != "" {
+					all[last].shown = append(all[last].shown, strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+	return all
+}
+
+// varying are the parts of an output that differ from run to run, and what stands for them.
+var varying = []struct {
+	is *regexp.Regexp
+	as string
+}{
+	{regexp.MustCompile(`\x1b\[[0-9;]*m`), ""},
+	{regexp.MustCompile(`\b(vol|snap|i)-[0-9a-f]{17}\b`), "$1-ID"},
+	{regexp.MustCompile(`\b\d{8}T\d{9}-[0-9a-f]{4}\b`), "RUN"},
+	{regexp.MustCompile(`\b\d{4}-\d{2}-\d{2}T[0-9:]+Z`), "TIME"},
+	{regexp.MustCompile(`\bloop\d+`), "loopN"},
+	{regexp.MustCompile(`\b\d+(\.\d+)? (ms|s|min)\b`), "TOOK"},
+	{regexp.MustCompile(`\s+`), " "},
+}
+
+// comparable is a line without what varies.
+func comparable(line string) string {
+	for _, v := range varying {
+		line = v.is.ReplaceAllString(line, v.as)
+	}
+	return strings.TrimSpace(line)
+}
+
+// missing is the first line that does not begin a line of an output, in the
+// order in which they are shown.
+func missing(shown []string, output string) string {
+	lines := strings.Split(output, "\n")
+	for _, want := range shown {
+		found := false
+		for len(lines) > 0 && !found {
+			found = strings.HasPrefix(comparable(lines[0]), comparable(want))
+			lines = lines[1:]
+		}
+		if !found {
+			return want
+		}
+	}
+	return ""
+}
+
+// reader types what a document says, as root, into one shell.
+type reader struct {
+	t     *testing.T
+	dir   string            // everything is below it
+	paths *strings.Replacer // from the paths of the document to those below dir
+}
+
+// follow types the commands one after the other, in a shell that it leaves at
+// the first block that fails, and compares what they print.
+func (r reader) follow(all []command) {
+	r.t.Helper()
+	const mark = "@@ command "
+	var script strings.Builder
+	script.WriteString("shopt -s expand_aliases\nexec 2>&1\n")
+	for i, c := range all {
+		fmt.Fprintf(&script, "echo; echo '%s%d'\n%s\n", mark, i, strings.TrimSpace(c.typed))
+		if !c.alone { // the last command of a block has to succeed
+			fmt.Fprintf(&script, "code=$?; [ $code = 0 ] || { echo; echo 'block %d failed with' $code; exit 1; }\n", i)
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), 8*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", r.paths.Replace(script.String()))
+	cmd.Dir = r.dir
+	raw, err := cmd.CombinedOutput()
+	out := string(raw)
+	if err != nil {
+		r.t.Fatalf("%v\n%s", err, out)
+	}
+	plain(r.t, out)
+	for i, c := range all {
+		_, after, found := strings.Cut(out, fmt.Sprintf("%s%d\n", mark, i))
+		if !found {
+			r.t.Fatalf("the shell did not come as far as %q:\n%s", c.typed, out)
+		}
+		printed, _, _ := strings.Cut(after, mark)
+		shown := make([]string, len(c.shown))
+		for j, line := range c.shown {
+			shown[j] = r.paths.Replace(line)
+		}
+		if line := missing(shown, printed); line != "" {
+			r.t.Errorf("%q does not show\n%s\nbut\n%s", strings.TrimSpace(c.typed), line, printed)
+		}
+	}
+}
+
+// self links this program, as snaptastic, into a folder.
+func self(t *testing.T, dir string) string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "snaptastic")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(exe, bin); err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// document is a file of the repository.
+func document(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// block is the first block of a document with a word behind the fence.
+func block(t *testing.T, text, kind string) string {
+	t.Helper()
+	for _, b := range blocks(text) {
+		if b[0] == kind {
+			return b[1]
+		}
+	}
+	t.Fatalf("no block of %s", kind)
+	return ""
+}
+
+// Whoever types the tutorial, from its first line to its last, sees what it shows.
+func TestTheTutorialIsTrue(t *testing.T) {
+	t.Parallel()
+	needRig(t)
+	text := document(t, "docs/tutorial.md")
+	dir := t.TempDir()
+	bin := self(t, dir)
+	r := reader{t: t, dir: dir, paths: strings.NewReplacer("make build\n", "", "$PWD/bin/snaptastic", bin, "/root/", dir+"/", "/mnt/solr", dir+"/mnt")}
+	settings := filepath.Join(dir, "solr.hcl")
+	if err := os.WriteFile(settings, []byte(r.paths.Replace(block(t, text, "hcl"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { takeDown(bin, settings, filepath.Join(dir, "lab")) })
+	r.follow(commands(text))
+	for _, left := range []string{"lab", "solr.hcl", "solr.html"} {
+		if _, err := os.Lstat(filepath.Join(dir, left)); !os.IsNotExist(err) {
+			t.Errorf("the tutorial leaves %s behind: %v", left, err)
+		}
+	}
+}
+
+// takeDown ends what a document left in a sandbox; after a success there is nothing.
+func takeDown(bin, settings, state string) {
+	if _, err := os.Lstat(state); err != nil {
+		return
+	}
+	for _, args := range [][]string{{"run", "unmount", "solr", "--yes"}, {"sandbox", "reset"}} {
+		_ = exec.Command(bin, append([]string{"--settings", settings, "--state-dir", state, "--sandbox"}, args...)...).Run()
+	}
+}
