@@ -94,6 +94,7 @@ type reader struct {
 	t     *testing.T
 	dir   string            // everything is below it
 	paths *strings.Replacer // from the paths of the document to those below dir
+	env   []string          // beside the test's own
 }
 
 // follow types the commands one after the other, in a shell that it leaves at
@@ -112,7 +113,7 @@ func (r reader) follow(all []command) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", r.paths.Replace(script.String()))
-	cmd.Dir = r.dir
+	cmd.Dir, cmd.Env = r.dir, append(os.Environ(), r.env...)
 	raw, err := cmd.CombinedOutput()
 	out := string(raw)
 	if err != nil {
@@ -203,4 +204,78 @@ func takeDown(bin, settings, state string) {
 	for _, args := range [][]string{{"run", "unmount", "solr", "--yes"}, {"sandbox", "reset"}} {
 		_ = exec.Command(bin, append([]string{"--settings", settings, "--state-dir", state, "--sandbox"}, args...)...).Run()
 	}
+}
+
+// section is a part of a document, from its heading to the next of that rank.
+func section(t *testing.T, text, heading string) string {
+	t.Helper()
+	_, after, found := strings.Cut(text, "\n## "+heading+"\n")
+	if !found {
+		t.Fatalf("no section %q", heading)
+	}
+	part, _, _ := strings.Cut(after, "\n## ")
+	return part
+}
+
+// Every block of the README is typed by a test: here, or, what installs
+// packages, by packaging/try.
+func TestEveryBlockOfTheREADMEIsTyped(t *testing.T) {
+	t.Parallel()
+	text := document(t, "README.md")
+	typed := 0
+	for _, heading := range []string{"Try it", "Install", "On an instance"} {
+		typed += len(blocks(section(t, text, heading)))
+	}
+	if all := len(blocks(text)); all != typed {
+		t.Errorf("%d of %d blocks are in sections that no test types", all-typed, all)
+	}
+}
+
+// A clone and make demo show what the README says, and make clean-demo leaves nothing.
+func TestTheREADMEsDemo(t *testing.T) {
+	t.Parallel()
+	needRig(t)
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, ".git")); err != nil {
+		t.Skip("not a clone of the repository: ", err)
+	}
+	dir := t.TempDir()
+	demo := filepath.Join(dir, "demo")
+	r := reader{t: t, dir: dir, paths: strings.NewReplacer("/var/lib/snaptastic-demo", demo)}
+	r.env = []string{"REPOSITORY=" + root, "DEMO=" + demo, "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}
+	t.Cleanup(func() {
+		_ = exec.Command("make", "-C", root, "clean-demo", "DEMO="+demo).Run()
+	})
+	all := commands(section(t, document(t, "README.md"), "Try it"))
+	for i := range all { // the end of what make demo prints, not to be typed
+		if all[i].alone {
+			all[i-1].shown = append([]string{"# " + strings.TrimSpace(all[i].typed)}, all[i].shown...)
+			all = append(all[:i], all[i+1:]...)
+			break
+		}
+	}
+	r.follow(all)
+	if _, err := os.Lstat(demo); !os.IsNotExist(err) {
+		t.Errorf("the demo is left: %v", err)
+	}
+}
+
+// The settings and the two commands of an instance do what the README shows.
+func TestTheREADMEsInstance(t *testing.T) {
+	t.Parallel()
+	needRig(t)
+	part := section(t, document(t, "README.md"), "On an instance")
+	dir := t.TempDir()
+	bin := self(t, filepath.Join(dir, "bin"))
+	settings, state := filepath.Join(dir, "snaptastic.hcl"), filepath.Join(dir, "state")
+	r := reader{t: t, dir: dir, paths: strings.NewReplacer("/mnt/solr", dir+"/mnt")}
+	r.env = []string{"PATH=" + filepath.Dir(bin) + ":" + os.Getenv("PATH"), "SNAPTASTIC_SETTINGS=" + settings, "SNAPTASTIC_STATE_DIR=" + state, "SNAPTASTIC_SANDBOX=" + filepath.Join(state, "sandbox")}
+	if err := os.WriteFile(settings, []byte(r.paths.Replace(block(t, part, "hcl"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { takeDown(bin, settings, state) })
+	r.follow(commands(part))
 }
