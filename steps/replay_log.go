@@ -35,6 +35,9 @@ func (w *Env) replayLog() plan.Funcs[ReplayLogIn, Replayed] {
 	return plan.Funcs[ReplayLogIn, Replayed]{
 		Do: func(ctx context.Context, a plan.Attempt, in ReplayLogIn) (out Replayed, err error) {
 			out.Trial, err = trial(func() (bad string, err error) {
+				if err := w.unmountReplay(ctx, a, in); err != nil {
+					return "", err
+				}
 				out.FileSystem, out.Partition, bad, err = w.scratchFileSystem(ctx, in.Device.Must())
 				if bad != "" || err != nil {
 					return bad, err
@@ -48,6 +51,15 @@ func (w *Env) replayLog() plan.Funcs[ReplayLogIn, Replayed] {
 			return plan.PreviewOf(plan.PreviewChange, "mount it once to replay its log, then unmount it")
 		},
 	}
+}
+
+// unmountReplay unmounts what an attempt that was cut off left mounted.
+func (w *Env) unmountReplay(ctx context.Context, a plan.Attempt, in ReplayLogIn) error {
+	at := w.replayPlace(a.Run, in.MountPoint)
+	if _, mounted, err := w.Host.MountAt(at); err != nil || !mounted {
+		return err
+	}
+	return w.Host.Unmount(ctx, at)
 }
 
 // scratchFileSystem says what is on a scratch volume, or why that cannot be mounted.

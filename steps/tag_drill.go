@@ -34,10 +34,13 @@ func (r DrillResult) Facts() plan.Facts { return plan.Facts{Drill: &r.Drill} }
 
 func (w *Env) tagDrill() plan.Funcs[TagDrillIn, DrillResult] {
 	return plan.Funcs[TagDrillIn, DrillResult]{
-		Do: func(ctx context.Context, a plan.Attempt, in TagDrillIn) (DrillResult, error) {
+		Observe: func(_ context.Context, _ plan.Attempt, in TagDrillIn) (plan.Observed[DrillResult], error) {
 			if _, known := in.Probed.Get(); !known {
-				return DrillResult{}, plan.Skip(errors.New("the drill was not completed, so it says nothing about the set"))
+				return plan.Observed[DrillResult]{}, plan.Skip(errors.New("the drill was not completed, so it says nothing about the set"))
 			}
+			return plan.Observed[DrillResult]{State: plan.Absent}, nil
+		},
+		Do: func(ctx context.Context, a plan.Attempt, in TagDrillIn) (DrillResult, error) {
 			r := in.result(a)
 			at := in.Probed.Must().At
 			if r.Reason != "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,8 @@ const (
 type checkFlags struct {
 	maxAge string
 	format string
+
+	maxVerifyAge string
 	// The original's filters, for where no settings are at hand.
 	environment, cluster, role string
 }
@@ -56,6 +59,7 @@ a Nagios plugin: 0 OK, 2 CRITICAL (a gap), 3 UNKNOWN (check failed).`,
 	a.timeoutFlag(c, checkTime)
 	f := c.Flags()
 	f.StringVar(&o.maxAge, "max-age", "26h", "maximum `age` of a snapshot: 30s, 15m, 26h, 7d, 2w")
+	f.StringVar(&o.maxVerifyAge, "max-verify-age", "", "maximum `age` of the last successful drill, such as 8d; by default as verify { every } in the settings says")
 	f.StringVar(&o.format, "format", "text", "`format`: text, nagios or prometheus (for the textfile collector)")
 	f.StringVar(&o.environment, "environment", "", "check volumes with this environment `tag`")
 	f.StringVar(&o.cluster, "cluster", "", "check volumes with this cluster `tag`")
@@ -82,7 +86,13 @@ func (a *app) check(ctx context.Context, name string, o checkFlags) error {
 	case o.format != "text" && a.json():
 		return usageError("--format %s and --output json cannot be combined", o.format)
 	}
-	result, err := a.Check(ctx, engine.CheckRequest{Name: name, Tags: o.tags(), MaxAge: maxAge})
+	var maxVerifyAge time.Duration
+	if o.maxVerifyAge != "" {
+		if maxVerifyAge, err = settings.ParseDuration(o.maxVerifyAge); err != nil {
+			return usageError("--max-verify-age %q: %w", o.maxVerifyAge, err)
+		}
+	}
+	result, err := a.Check(ctx, engine.CheckRequest{Name: name, Tags: o.tags(), MaxAge: maxAge, MaxVerifyAge: maxVerifyAge})
 	if err != nil && len(result.Gaps()) == 0 {
 		return err
 	}

@@ -62,7 +62,8 @@ func newSimulation(t *testing.T, lanes int) *simulation {
 func (u *simulation) process(op string, rollback bool, fuseAt int) (runner.Result, *failpoint) {
 	u.t.Helper()
 	known, _ := recipe.Named(op)
-	p, err := known.Plan(recipe.Request{Spec: u.spec, Back: u.back, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID}})
+	p, err := known.Plan(recipe.Request{Spec: u.spec, Back: u.back, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID},
+		Spares: []string{"/dev/sdp", "/dev/sdo", "/dev/sdn"}})
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func (u *simulation) process(op string, rollback bool, fuseAt int) (runner.Resul
 	defer run.Close()
 	h := host{u.k, f}
 	world := &steps.Env{Cloud: cloud{u.client, u.k, f, u.taken}, Host: h, Freezer: freezer{h},
-		Instance: steps.Instance{ID: u.id.InstanceID, Zone: u.id.Zone, Region: u.id.Region, Account: u.id.AccountID}}
+		ScratchDir: u.scratchDir(), Instance: steps.Instance{ID: u.id.InstanceID, Zone: u.id.Zone, Region: u.id.Region, Account: u.id.AccountID}}
 	conf := runner.Config{Plan: run.Plan(), Run: run.Meta().Run, Records: run.Records(), Journal: failpointJournal{run, f}, Handlers: steps.Handlers(world),
 		BootID: u.k.boot, Settle: 5 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond, StopGrace: time.Second, Timeout: 20 * time.Second}
 	var res runner.Result
@@ -345,6 +346,10 @@ func scenarios() []scenario {
 			},
 			after:  func(u *simulation) { u.cleaned(); u.mountedOnce(); u.data("one") },
 			undone: func(u *simulation, _ string) { u.cleaned(); u.mountedOnce(); u.data("one") }},
+		{name: "verify", op: "verify",
+			before: func(u *simulation) { mounted(u); u.done("snapshot") },
+			after:  func(u *simulation) { u.takenDown(); u.drilled(true) },
+			undone: func(u *simulation, _ string) { u.takenDown(); u.drilled(false) }},
 		{name: "unmount", op: "unmount", before: mounted,
 			after:  func(u *simulation) { u.detachedAll() },
 			undone: func(u *simulation, _ string) { u.mountedOnce(); u.data("one") }},
@@ -444,6 +449,43 @@ func (u *simulation) keptAfterRestore() {
 	}
 	if len(u.k.mounts) != 0 {
 		u.t.Errorf("left mounted: %v", u.k.mounts)
+	}
+}
+
+func (u *simulation) scratchDir() string { return filepath.Join(filepath.Dir(u.k.dir), "verify") }
+
+// takenDown: of a drill nothing is left, and what is in use is as it was.
+func (u *simulation) takenDown() {
+	u.t.Helper()
+	vs, err := u.client.VolumesByTag(context.Background(), map[string]string{snapset.TagPurpose: snapset.PurposeVerify})
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	for _, v := range vs {
+		u.t.Errorf("scratch volume %s is left: %s, %+v", v.ID, v.State, v.Attachments)
+	}
+	if left, _ := filepath.Glob(filepath.Join(u.scratchDir(), "*")); len(left) > 0 {
+		u.t.Errorf("left are %v", left)
+	}
+	u.mountedOnce()
+	u.data("one")
+	u.labelled(len(u.spec.Volumes))
+}
+
+// drilled: all snapshots tell of the drill, or none does where that may be.
+func (u *simulation) drilled(must bool) {
+	u.t.Helper()
+	verified, failed := 0, 0
+	for _, s := range u.snapshots() {
+		switch snapset.DrillOf(s.Tags, s.Started).State() {
+		case snapset.Verified:
+			verified++
+		case snapset.DrillFailed:
+			failed++
+		}
+	}
+	if want := len(u.spec.Volumes); failed > 0 || verified != want && (must || verified > 0) {
+		u.t.Errorf("%d of %d snapshots are verified, %d failed", verified, want, failed)
 	}
 }
 

@@ -25,7 +25,7 @@ var Verify = Register(Operation{
 		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots"}, {Action: "CreateVolume"}, {Action: "AttachVolume"}, {Action: "ModifyInstanceAttribute"},
 		{Action: "DetachVolume"}, {Action: "DeleteVolume", OwnOnly: true}, {Action: "CreateTags"}, {Action: "DeleteTags"},
 	},
-	Flags:   []Flag{AllowOlder},
+	Flags:   []Flag{AllowOlder, Set, Before},
 	Compile: compiledBy((*compiler).verify),
 })
 

@@ -17,7 +17,7 @@ import (
 // hand, and the tag tells nothing any more.
 func (inv Inventory) volumes(c Cleanup, deleted map[string]bool) (decisions []Decision) {
 	for _, v := range inv.Volumes {
-		if v.State != ebs.VolumeAvailable || v.Tags[TagToken] == "" || !inv.isOurs(v.Tags) {
+		if v.State != ebs.VolumeAvailable || v.Tags[TagToken] == "" || !inv.isOurs(v.Tags) && v.Tags[TagPurpose] != PurposeVerify {
 			continue
 		}
 		d := Decision{Resource: VolumeResource, ID: v.ID, MountPoint: v.Tags[TagMountPoint], FilterTags: OtherTags(v.Tags), Size: v.Size, Created: v.Created, Tags: TagDigest(v.Tags)}
@@ -28,6 +28,10 @@ func (inv Inventory) volumes(c Cleanup, deleted map[string]bool) (decisions []De
 }
 
 func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted map[string]bool) {
+	if v.Tags[TagPurpose] == PurposeVerify {
+		inv.decideScratch(d, v)
+		return
+	}
 	text, letGo := v.Tags[TagDetached]
 	detached, naive, readable := ReadTime(text)
 	_, stated := v.Tags[TagState]
@@ -76,6 +80,21 @@ func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted 
 		}
 	default:
 		d.Due = true
+	}
+}
+
+// decideScratch: the volume of a drill has nothing of its own. One of another host may be in use by a drill that lasts long, or that is
+// to be taken down there, so that it has a day.
+func (inv Inventory) decideScratch(d *Decision, v ec2.Volume) {
+	switch run := v.Tags[TagRun]; {
+	case run == "" || v.SnapshotID == "":
+		d.keep("not created by Snaptastic", "it was not created by Snaptastic, although it has its tags")
+	case inv.Unfinished[run]:
+		d.keepDue("its run %s is unfinished on this machine: resume it or roll it back", run)
+	case inv.Now.Sub(v.Created) <= settledAge:
+		d.keep("younger than a day", "it is a scratch volume of a drill, and younger than a day")
+	default:
+		d.Delete, d.Why = true, "it is a scratch volume, left by the drill "+run
 	}
 }
 

@@ -19,6 +19,8 @@ type Scope struct {
 	Tags     map[string]string // filter tags
 	Declared []string          // mount points; none when no settings are at hand
 	Group    bool              // sets restore as a whole
+
+	MaxVerifyAge time.Duration // of the last drill that succeeded; 0: none is needed
 }
 
 // A Finding is about one mount point, or about one volume in use.
@@ -34,6 +36,11 @@ type Finding struct {
 	DataTime   *time.Time `json:"data_time,omitempty"`   // when its data was so
 	AgeSeconds *int64     `json:"age_seconds,omitempty"` // of its data
 	Problem    string     `json:"problem,omitempty"`
+
+	Verified       *time.Time `json:"verified,omitempty"`             // of a mount point: when a drill last found a set of it good
+	RestoreSeconds int64      `json:"restore_seconds,omitempty"`      // that it took then
+	VerifyFailed   *time.Time `json:"verify_failed,omitempty"`        // when the drill of the newest set that was drilled failed
+	FailedReason   string     `json:"verify_failed_reason,omitempty"` // and why
 }
 
 // clockSlack is how far ahead of the clock a snapshot may have begun. Beyond it the clock is wrong, and then no age can
@@ -164,7 +171,48 @@ func (c *coverage) mountPoint(choice Choice) Finding {
 	if len(c.used[path.Clean(choice.MountPoint)]) == 0 {
 		f.OK, f.Problem = false, joined("no volume is in use", f.Problem)
 	}
+	f.proven(c, of)
 	return f
+}
+
+// proven says when a drill last succeeded, on whatever set of the mount point, and whether the newest one that was drilled is bad. It is a
+// gap where that is asked for.
+func (f *Finding) proven(c *coverage, of []*Row) {
+	asked := false
+	for _, r := range of {
+		d := r.Drill()
+		if !asked && d.State() != Untested {
+			asked = true
+			if d.State() == DrillFailed {
+				f.VerifyFailed, f.FailedReason = known(d.FailedAt()), cmp.Or(d.Reason(), "the reason is not known")
+			}
+		}
+		if at := d.VerifiedAt(); !at.IsZero() && d.State() == Verified && (f.Verified == nil || at.After(*f.Verified)) {
+			f.Verified, f.RestoreSeconds = &at, int64(d.RestoreTime()/time.Second)
+		}
+	}
+	limit := c.MaxVerifyAge
+	if limit == 0 {
+		return
+	}
+	problem := ""
+	switch {
+	case f.FailedReason != "":
+		problem = "its newest drilled set failed: " + f.FailedReason
+	case f.Verified == nil:
+		problem = "no set was ever verified: use `snaptastic run verify`"
+	case c.now.Sub(*f.Verified) < -clockSlack:
+		problem = "its last drill is in the future: a clock is wrong"
+	case c.now.Sub(*f.Verified) > limit:
+		problem = fmt.Sprintf("its last successful drill was %s ago (limit %s)", ToTheSecond(c.now.Sub(*f.Verified)), ToTheSecond(limit))
+	}
+	if problem != "" {
+		f.OK = false
+		if f.Problem != "" {
+			problem = f.Problem + "; " + problem
+		}
+		f.Problem = problem
+	}
 }
 
 func (c *coverage) volume(u *usedVolume) Finding {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ type CheckRequest struct {
 	Name   string
 	Tags   map[string]string
 	MaxAge time.Duration
+
+	MaxVerifyAge time.Duration // of the last drill that succeeded; 0: as the settings say (verify { every = … })
 }
 
 // A CheckResult is what a check found.
@@ -49,9 +52,9 @@ func (e *Engine) Check(ctx context.Context, r CheckRequest) (CheckResult, error)
 	out := CheckResult{MaxAge: r.MaxAge}
 	var err error
 	if len(r.Tags) > 0 {
-		out.Findings, err = e.checkTags(ctx, r.Tags, r.MaxAge)
+		out.Findings, err = e.checkTags(ctx, r)
 	} else {
-		out.Findings, err = e.checkSettings(ctx, r.Name, r.MaxAge)
+		out.Findings, err = e.checkSettings(ctx, r)
 	}
 	if err != nil {
 		return CheckResult{}, err
@@ -71,7 +74,8 @@ func (e *Engine) Check(ctx context.Context, r CheckRequest) (CheckResult, error)
 }
 
 // checkSettings checks one snapshotter, or all of them.
-func (e *Engine) checkSettings(ctx context.Context, name string, maxAge time.Duration) ([]snapset.Finding, error) {
+func (e *Engine) checkSettings(ctx context.Context, r CheckRequest) ([]snapset.Finding, error) {
+	name := r.Name
 	names := e.file.Names()
 	if name != "" {
 		names = []string{name}
@@ -85,7 +89,7 @@ func (e *Engine) checkSettings(ctx context.Context, name string, maxAge time.Dur
 		if err != nil {
 			return nil, err
 		}
-		s := snapset.Scope{Name: n, Tags: spec.FilterTags, Group: spec.Together()}
+		s := snapset.Scope{Name: n, Tags: spec.FilterTags, Group: spec.Together(), MaxVerifyAge: cmp.Or(r.MaxVerifyAge, spec.Drill.Every)}
 		for _, v := range spec.Volumes {
 			s.Declared = append(s.Declared, v.MountPoint)
 		}
@@ -103,7 +107,7 @@ func (e *Engine) checkSettings(ctx context.Context, name string, maxAge time.Dur
 			mp := path.Clean(v.Tags[steps.TagMountPoint])
 			return others[mp] && !slices.Contains(s.Declared, mp)
 		})
-		all = append(all, snapset.Covered(s, volumes, snapshots, now, maxAge)...)
+		all = append(all, snapset.Covered(s, volumes, snapshots, now, r.MaxAge)...)
 	}
 	return all, nil
 }
@@ -131,7 +135,8 @@ func (e *Engine) declaredByOthers(ctx context.Context, name string) map[string]b
 // checkTags checks all volumes in use with the tags. They may be of
 // several snapshotters, which the original's three tags tell apart; whether
 // these restore whole sets is not known here, so sets are held to be whole.
-func (e *Engine) checkTags(ctx context.Context, tags map[string]string, maxAge time.Duration) ([]snapset.Finding, error) {
+func (e *Engine) checkTags(ctx context.Context, r CheckRequest) ([]snapset.Finding, error) {
+	tags := r.Tags
 	volumes, err := e.volumesTagged(ctx, tags)
 	if err != nil {
 		return nil, err
@@ -151,7 +156,7 @@ func (e *Engine) checkTags(ctx context.Context, tags map[string]string, maxAge t
 		k := of(v.Tags)
 		if families[k] == nil {
 			name := tagWords(map[string]string{"environment": k.environment, "cluster": k.cluster, "role": k.role})
-			families[k] = &family{Scope: snapset.Scope{Group: true, Name: name}, snapshots: snapset.NewIndex()}
+			families[k] = &family{Scope: snapset.Scope{Group: true, Name: name, MaxVerifyAge: r.MaxVerifyAge}, snapshots: snapset.NewIndex()}
 		}
 		families[k].volumes = append(families[k].volumes, v)
 	}
@@ -168,7 +173,7 @@ func (e *Engine) checkTags(ctx context.Context, tags map[string]string, maxAge t
 	}
 	var all []snapset.Finding
 	for _, f := range families {
-		all = append(all, snapset.Covered(f.Scope, f.volumes, f.snapshots, now, maxAge)...)
+		all = append(all, snapset.Covered(f.Scope, f.volumes, f.snapshots, now, r.MaxAge)...)
 	}
 	sort.SliceStable(all, func(i, j int) bool {
 		a, b := &all[i], &all[j]

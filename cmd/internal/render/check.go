@@ -139,6 +139,22 @@ func CheckPrometheus(w io.Writer, c engine.CheckResult) error {
 	}
 	each("snaptastic_mount_point_ok", "1 if the mount point is in use and has a recent restorable snapshot.", false, ok)
 	each("snaptastic_mount_point_newest_snapshot_timestamp_seconds", "Time of the data of the mount point's newest restorable snapshot; absent without one.", false, newest)
+	verified := func(v engine.CheckFinding) (int64, bool) {
+		if v.Verified == nil {
+			return 0, false
+		}
+		return v.Verified.Unix(), true
+	}
+	each("snaptastic_mount_point_verified_timestamp_seconds", "Time of the last successful drill of the mount point's sets; absent without one.", false, verified)
+	each("snaptastic_mount_point_restore_seconds", "Duration of that drill's restore; absent without one.", false, func(v engine.CheckFinding) (int64, bool) {
+		return v.RestoreSeconds, v.Verified != nil
+	})
+	each("snaptastic_mount_point_verify_failed", "1 if the newest set that was drilled failed.", false, func(v engine.CheckFinding) (int64, bool) {
+		if v.FailedReason != "" {
+			return 1, true
+		}
+		return 0, true
+	})
 	each("snaptastic_volume_ok", "1 if the volume has a recent restorable snapshot.", true, ok)
 	each("snaptastic_volume_newest_snapshot_timestamp_seconds", "Time of the data of the volume's newest restorable snapshot; absent without one.", true, newest)
 	_, err := io.WriteString(w, b.String())

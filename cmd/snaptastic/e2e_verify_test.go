@@ -1,0 +1,303 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+
+	"snaptastic/ec2"
+	"snaptastic/ec2/sandbox"
+	"snaptastic/steps/snapset"
+)
+
+// drillRig has one volume of each file system, one inside another, a set of them, and a probe that looks for what was written and then
+// does what a test wants.
+func drillRig(t *testing.T) *rig {
+	t.Helper()
+	r := newRig(t, 3, "ext4")
+	r.mounts[1] = filepath.Join(r.mounts[0], "inner")
+	r.drill("exit 0")
+	r.must("run", "mount", "db")
+	for i, m := range r.mounts {
+		if err := os.WriteFile(filepath.Join(m, "file"), fmt.Appendf(nil, "precious %d\n", i), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.must("run", "snapshot", "db")
+	return r
+}
+
+// drill declares the volumes, and a probe that ends with some shell.
+func (r *rig) drill(probe string, more ...string) {
+	r.t.Helper()
+	var hcl strings.Builder
+	hcl.WriteString("snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n")
+	for i, fs := range []string{"ext4", "xfs", "btrfs"} {
+		hcl.WriteString(r.volume(i, fs))
+	}
+	r.script("probe", "set -e\ncd $SNAPTASTIC_VERIFY_ROOT"+r.dir+"/mnt\ncat a/file a/inner/file c/file >/dev/null\n"+probe+"\n")
+	fmt.Fprintf(&hcl, "  verify {\n    probe = [%q]\n%s  }\n}\n", filepath.Join(r.dir, "probe"), strings.Join(more, "\n"))
+	r.declare(hcl.String())
+}
+
+// nothingLeft: no scratch volume, no mount, no folder, and what is in use is as it was.
+func (r *rig) nothingLeft() {
+	r.t.Helper()
+	vs, err := r.client.VolumesByTag(context.Background(), map[string]string{snapset.TagPurpose: snapset.PurposeVerify})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, v := range vs {
+		r.t.Errorf("scratch volume %s is left: %s, %+v", v.ID, v.State, v.Attachments)
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(r.state()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, m := range mounts {
+		r.t.Errorf("%s is left mounted", m.Mountpoint)
+	}
+	if left, _ := filepath.Glob(filepath.Join(r.state(), "verify", "*")); len(left) > 0 {
+		r.t.Errorf("left are %v", left)
+	}
+	if got := r.mounted(); len(got) != len(r.mounts) {
+		r.t.Errorf("mounted are %v", got)
+	}
+	for i, m := range r.mounts {
+		if text, err := os.ReadFile(filepath.Join(m, "file")); err != nil || string(text) != fmt.Sprintf("precious %d\n", i) {
+			r.t.Errorf("%s holds %q, %v", m, text, err)
+		}
+	}
+}
+
+// drilled is what the snapshots tell of the last drill: the same on all.
+func (r *rig) drilled() snapset.Drill {
+	r.t.Helper()
+	var all []snapset.Drill
+	for _, s := range r.snapshots() {
+		all = append(all, snapset.DrillOf(s.Tags, s.Started))
+	}
+	if len(slices.Compact(slices.Clone(all))) != 1 {
+		r.t.Errorf("the snapshots tell %+v", all)
+	}
+	return all[0]
+}
+
+func (r *rig) wantDrill(state snapset.DrillState, reason string) {
+	r.t.Helper()
+	if d := r.drilled(); d.State() != state || !strings.Contains(d.Reason(), reason) {
+		r.t.Errorf("the set is %q (%s), want %q (%s)", d.State(), d.Reason(), state, reason)
+	}
+	r.nothingLeft()
+}
+
+// damage writes garbage into what a snapshot has of a volume.
+func (r *rig) damage(mount string, from, to int64) {
+	r.t.Helper()
+	for _, s := range r.snapshots() {
+		if s.Tags["mount_point"] != mount {
+			continue
+		}
+		f, err := os.OpenFile(filepath.Join(r.sandboxDir(), "vol", s.ID), os.O_WRONLY, 0)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteAt([]byte(strings.Repeat("garbage!", int(to-from)/8)), from); err != nil {
+			r.t.Fatal(err)
+		}
+		return
+	}
+	r.t.Fatalf("there is no snapshot of %s", mount)
+}
+
+// A set is drilled beside the volumes that it was taken of, which are in use: XFS and btrfs have the same UUID.
+func TestADrillFindsWhatASetIsWorth(t *testing.T) {
+	t.Parallel()
+	r := drillRig(t)
+	r.must("run", "verify", "db")
+	r.wantDrill(snapset.Verified, "")
+	fail := func(reason string) {
+		t.Helper()
+		if code, out := r.run("run", "verify", "db"); code != exitFailed || !strings.Contains(out, reason) {
+			t.Errorf("exit %d, want %d and %q:\n%s", code, exitFailed, reason, out)
+		}
+		r.wantDrill(snapset.DrillFailed, reason)
+	}
+	r.drill("echo 'the index is rotten' >&2; echo done; exit 1")
+	fail("the index is rotten")
+	// What a probe leaves behind keeps nothing, however it hides: in a session of its own, deaf, and with a mount.
+	r.drill("mkdir $SNAPTASTIC_VERIFY_SCRATCH/m; mount -t tmpfs none $SNAPTASTIC_VERIFY_SCRATCH/m\n"+
+		"setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' <c/file >/dev/null 2>&1 &\nsleep 1000 </dev/null >/dev/null 2>&1", "    timeout = \"2s\"\n")
+	fail("the probe timed out after 2s")
+	r.drill("exit 0")
+	r.must("run", "verify", "db")
+	r.wantDrill(snapset.Verified, "")
+	r.damage(r.mounts[0], 4096, 300<<10) // the group descriptors and bitmaps, but not the superblock
+	fail("")
+}
+
+func TestADrillFindsEachDamagedFileSystem(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		volume   int
+		from, to int64
+	}{
+		"xfs, the allocation group headers": {1, 512, 64 << 10},
+		"btrfs, both superblocks":           {2, 64 << 10, 65<<20 + 4096},
+		"ext4, all of the beginning":        {0, 0, 4 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := drillRig(t)
+			r.damage(r.mounts[c.volume], c.from, c.to)
+			if code, out := r.run("run", "verify", "db"); code != exitFailed {
+				t.Errorf("exit %d:\n%s", code, out)
+			}
+			r.wantDrill(snapset.DrillFailed, "")
+		})
+	}
+}
+
+// Killed in whatever step, a drill is taken down by a bare resume, and says nothing about the set.
+func TestADrillThatIsKilledIsTakenDown(t *testing.T) {
+	t.Parallel()
+	for _, reboot := range []bool{false, true} {
+		for _, at := range []string{"create-volume", "attach", "replay-log", "probe", "delete-volume"} {
+			t.Run(fmt.Sprintf("%s, reboot %t", at, reboot), func(t *testing.T) {
+				t.Parallel()
+				r := drillRig(t)
+				if at == "probe" {
+					r.drill("sleep 1000")
+				}
+				env := r.env
+				r.slowly(at)
+				r.killInStep(at, "run", "verify", "db")
+				r.calm()
+				r.env = env
+				if reboot {
+					r.reboot()
+					r.must("run", "mount", "db") // what is in use comes back, whatever became of the drill
+				}
+				r.must("resume")
+				r.wantDrill(snapset.Untested, "")
+				r.drill("exit 0")
+				r.must("run", "verify", "db")
+				r.wantDrill(snapset.Verified, "")
+			})
+		}
+	}
+}
+
+// slowly makes the calls of a step hang, or what it runs.
+func (r *rig) slowly(kind string) {
+	r.t.Helper()
+	action := map[string]string{"create-volume": "CreateVolume", "attach": "AttachVolume", "delete-volume": "DeleteVolume"}[kind]
+	switch {
+	case action != "":
+		r.hang(action, time.Minute, "after")
+	case kind == "replay-log":
+		r.env = slices.Clone(r.env)
+		r.script("first/btrfstune", "exec sleep 60\n")
+		r.pathFirst(filepath.Join(r.dir, "first"))
+	}
+}
+
+func TestAnInterruptedDrillIsTakenDownAtOnce(t *testing.T) {
+	t.Parallel()
+	r := drillRig(t)
+	r.drill("sleep 1000")
+	s := r.start("run", "verify", "db")
+	r.eventually("probe", func() bool { return r.inside("probe") })
+	s.signal(syscall.SIGINT)
+	if code, out := s.ends(); code != exitInterrupted || len(r.unfinished()) > 0 {
+		t.Errorf("exit %d, unfinished %v:\n%s", code, r.unfinished(), out)
+	}
+	r.wantDrill(snapset.Untested, "")
+}
+
+// Two snapshotters are drilled side by side, with device names of their own; the same one is refused meanwhile.
+func TestTwoDrillsAtOnce(t *testing.T) {
+	t.Parallel()
+	r := drillRig(t)
+	text, err := os.ReadFile(r.settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(strings.Replace(string(text), `snapshotter "db"`, `snapshotter "also"`, 1), "/dev/sd", "/dev/xvd", -1)
+	other = strings.NewReplacer("/dev/xvdf", "/dev/sdf", "/dev/xvdg", "/dev/sdg", "/dev/xvdh", "/dev/sdh").Replace(other)
+	r.declare(string(text) + other)
+	r.script("probe", "touch "+r.dir+"/probing.$SNAPTASTIC_SNAPSHOTTER\nwhile test ! -e "+r.dir+"/go; do sleep 0.1; done\n")
+	one, two := r.start("run", "verify", "db"), r.start("run", "verify", "also")
+	r.eventually("two probes", func() bool { found, _ := filepath.Glob(r.dir + "/probing.*"); return len(found) == 2 })
+	if code, out := r.run("run", "verify", "db"); code != exitBusy {
+		t.Errorf("a third drill: exit %d, want %d:\n%s", code, exitBusy, out)
+	}
+	attached, err := r.client.VolumesByTag(context.Background(), map[string]string{snapset.TagPurpose: snapset.PurposeVerify})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, v := range attached {
+		names[v.Attachments[0].Device] = true
+		ours := slices.DeleteFunc(slices.Collect(maps.Keys(v.Tags)), func(key string) bool {
+			return key == snapset.TagToken || key == snapset.TagRun || key == snapset.TagPurpose
+		})
+		if len(ours) > 0 {
+			t.Errorf("a scratch volume has the tags %v", v.Tags)
+		}
+	}
+	if len(names) != 6 {
+		t.Errorf("the scratch volumes are attached as %v", names)
+	}
+	if err := os.WriteFile(r.dir+"/go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*started{one, two} {
+		if code, out := s.ends(); code != 0 {
+			t.Errorf("exit %d:\n%s", code, out)
+		}
+	}
+	r.wantDrill(snapset.Verified, "")
+}
+
+// A drill that cannot be carried out says nothing about the set.
+func TestADrillThatCannotBeDoneLeavesTheSetAlone(t *testing.T) {
+	t.Parallel()
+	r := drillRig(t)
+	r.drill("exit 0", "    devices = [\"/dev/sdx\", \"/dev/sdy\", \"/dev/sdz\"]\n")
+	id, err := r.client.Metadata().Identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy, err := r.client.CreateVolume(t.Context(), ec2.CreateVolumeRequest{Zone: id.Zone, Size: 1, Type: "gp3", ClientToken: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("volume", func() bool {
+		v, err := r.client.Volume(t.Context(), busy.ID)
+		return err == nil && v.State == "available"
+	})
+	if _, err := r.client.AttachVolume(t.Context(), busy.ID, id.InstanceID, "/dev/sdy"); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := r.run("run", "verify", "db"); code != exitFailed || !strings.Contains(out, "/dev/sdy ("+busy.ID+")") {
+		t.Errorf("without a device name: exit %d:\n%s", code, out)
+	}
+	r.drill("exit 0")
+	r.setFaults(sandbox.Fault{Action: "CreateVolume", Error: "VolumeLimitExceeded"})
+	if code, out := r.run("run", "verify", "db"); code != exitFailed || !strings.Contains(out, "VolumeLimitExceeded") {
+		t.Errorf("without capacity: exit %d:\n%s", code, out)
+	}
+	r.calm()
+	r.wantDrill(snapset.Untested, "")
+}
