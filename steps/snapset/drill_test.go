@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"snaptastic/ec2"
 )
 
 func TestADrillIsReadFromTheTags(t *testing.T) {
@@ -96,4 +98,70 @@ func merge(a, b map[string]string) map[string]string {
 	out := maps.Clone(a)
 	maps.Copy(out, b)
 	return out
+}
+
+// A scratch volume bears no filter tag, so that the clean-up of any snapshotter, on any host, takes it once it is a day old.
+func TestScratchVolumesThatADrillLeftGo(t *testing.T) {
+	scratch := func(age time.Duration, tags ...string) ec2.Volume {
+		v := ec2.Volume{ID: "vol-1", State: "available", SnapshotID: "snap-1", Created: noon.Add(-age), Tags: map[string]string{TagToken: "t", TagRun: "R1", TagPurpose: PurposeVerify}}
+		for i := 0; i < len(tags); i += 2 {
+			v.Tags[tags[i]] = tags[i+1]
+		}
+		return v
+	}
+	attached := scratch(48 * time.Hour)
+	attached.State = "in-use"
+	for name, c := range map[string]struct {
+		volume ec2.Volume
+		want   string
+	}{
+		"left two days ago":    {scratch(48 * time.Hour), "goes"},
+		"younger than a day":   {scratch(23 * time.Hour), "stays"},
+		"of a run that can go": {scratch(48*time.Hour, TagRun, "here"), "stays"},
+		"without a run":        {scratch(48*time.Hour, TagRun, ""), "stays"},
+		"in use":               {attached, "unseen"},
+	} {
+		inv := Inventory{Now: noon, Filter: map[string]string{"role": "db"}, Unfinished: map[string]bool{"here": true}, Volumes: []ec2.Volume{c.volume}}
+		got := "unseen"
+		for _, d := range decideOn(VolumeResource, inv) {
+			if got = "stays"; d.Delete {
+				got = "goes"
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: it %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestASetThatIsNotProvenIsAGap(t *testing.T) {
+	now := noon.Add(10 * 24 * time.Hour)
+	old, recent := now.Add(-9*24*time.Hour), now.Add(-24*time.Hour)
+	for name, c := range map[string]struct {
+		tags []map[string]string // of the sets, newest first
+		max  time.Duration
+		want string
+	}{
+		"nobody asks":                       {[]map[string]string{nil, nil}, 0, ""},
+		"never":                             {[]map[string]string{nil, nil}, 8 * 24 * time.Hour, "no set was ever verified"},
+		"an older set, recently":            {[]map[string]string{nil, VerifiedTags(recent, time.Minute)}, 8 * 24 * time.Hour, ""},
+		"long ago":                          {[]map[string]string{nil, VerifiedTags(old, time.Minute)}, 8 * 24 * time.Hour, "its last successful drill was 216h ago (limit 192h)"},
+		"the newest one failed":             {[]map[string]string{FailedTags(recent, "torn"), VerifiedTags(recent, time.Minute)}, 8 * 24 * time.Hour, "its newest drilled set failed: torn"},
+		"an older one failed":               {[]map[string]string{VerifiedTags(recent, time.Minute), FailedTags(recent, "torn")}, 8 * 24 * time.Hour, ""},
+		"failed, and nobody asks":           {[]map[string]string{FailedTags(recent, "torn"), nil}, 0, ""},
+		"a clock is wrong":                  {[]map[string]string{VerifiedTags(now.Add(time.Hour), time.Minute), nil}, 8 * 24 * time.Hour, "its last drill is in the future: a clock is wrong"},
+		"failed, and later it was all well": {[]map[string]string{merge(FailedTags(old, "torn"), VerifiedTags(recent, time.Minute)), nil}, 8 * 24 * time.Hour, ""},
+	} {
+		all := snaps("14400 a R2/1", "0 a R1/1")
+		all[0].Started = now.Add(-25 * time.Hour)
+		for i := range all {
+			all[i].VolumeID = "vol-1"
+			maps.Copy(all[i].Tags, c.tags[i])
+		}
+		v := ec2.Volume{ID: "vol-1", Tags: map[string]string{TagMountPoint: "/mnt/a"}, Attachments: []ec2.Attachment{{InstanceID: "i-1", State: "attached"}}}
+		got := Covered(Scope{Declared: []string{"/mnt/a"}, Group: true, MaxVerifyAge: c.max}, []ec2.Volume{v}, IndexOf(all), now, 26*time.Hour)
+		if f := got[0]; f.OK != (c.want == "") || !strings.HasPrefix(f.Problem, c.want) {
+			t.Errorf("%s: %t, %q; want %q", name, f.OK, f.Problem, c.want)
+		}
+	}
 }
