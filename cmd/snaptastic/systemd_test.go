@@ -96,7 +96,7 @@ func TestSystemdFindsNoFaultWithTheUnits(t *testing.T) {
 // could leave file systems frozen, or mounts where nobody sees them.
 func TestUnitsKeepWhatTheFreezeRestsOn(t *testing.T) {
 	services, err := filepath.Glob(filepath.Join(unitsDir, "*.service"))
-	if err != nil || len(services) != 3 {
+	if err != nil || len(services) != 4 {
 		t.Fatalf("found %v, %v", services, err)
 	}
 	for _, path := range services {
@@ -110,19 +110,24 @@ func TestUnitsKeepWhatTheFreezeRestsOn(t *testing.T) {
 				settings[key] = value
 			}
 		}
-		for key, want := range map[string]string{"Type": "oneshot", "KillMode": "process", "TimeoutStartSec": "infinity", "Restart": "on-failure",
-			"ExecStopPost": "-/usr/bin/snaptastic thaw --owned"} {
+		wanted := map[string]string{"Type": "oneshot", "KillMode": "process", "TimeoutStartSec": "infinity", "Restart": "on-failure",
+			"ExecStopPost": "-/usr/bin/snaptastic thaw --owned"}
+		drill := strings.Contains(path, "verify") // it freezes nothing, and a set that failed stays failed
+		if drill {
+			wanted["Restart"], wanted["ExecStopPost"] = "", ""
+		}
+		for key, want := range wanted {
 			if settings[key] != want {
 				t.Errorf("%s: %s=%s, want %s", filepath.Base(path), key, settings[key], want)
 			}
 		}
 		for _, key := range []string{"RestartSec", "StartLimitIntervalSec", "StartLimitBurst"} {
-			if settings[key] == "" {
+			if settings[key] == "" && !drill {
 				t.Errorf("%s: no %s: it would be tried again without an end", filepath.Base(path), key)
 			}
 		}
 		for _, code := range []string{fmt.Sprint(exitUsage), fmt.Sprint(exitOperator)} {
-			if !slices.Contains(strings.Fields(settings["RestartPreventExitStatus"]), code) {
+			if !drill && !slices.Contains(strings.Fields(settings["RestartPreventExitStatus"]), code) {
 				t.Errorf("%s: exit %s, which only a person can fix, is tried again", filepath.Base(path), code)
 			}
 		}
