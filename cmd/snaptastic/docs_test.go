@@ -103,7 +103,7 @@ func (r reader) follow(all []command) {
 	r.t.Helper()
 	const mark = "@@ command "
 	var script strings.Builder
-	script.WriteString("shopt -s expand_aliases\nexec 2>&1\n")
+	script.WriteString("shopt -s expand_aliases\nexec 2>&1\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n")
 	for i, c := range all {
 		fmt.Fprintf(&script, "echo; echo '%s%d'\n%s\n", mark, i, strings.TrimSpace(c.typed))
 		if !c.alone { // the last command of a block has to succeed
@@ -113,6 +113,7 @@ func (r reader) follow(all []command) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", r.paths.Replace(script.String()))
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir, cmd.Env = r.dir, append(os.Environ(), r.env...)
 	raw, err := cmd.CombinedOutput()
 	out := string(raw)
@@ -278,4 +279,28 @@ func TestTheREADMEsInstance(t *testing.T) {
 	}
 	t.Cleanup(func() { takeDown(bin, settings, state) })
 	r.follow(commands(part))
+}
+
+// The practice of the operations guide works as it is written.
+func TestThePracticeOfTheOperationsGuide(t *testing.T) {
+	t.Parallel()
+	needRig(t)
+	part := section(t, document(t, "docs/operations.md"), "Practice in the sandbox")
+	dir := t.TempDir()
+	bin := self(t, filepath.Join(dir, "bin"))
+	settings := filepath.Join(dir, "snaptastic.hcl")
+	r := reader{t: t, dir: dir, paths: strings.NewReplacer("/root/", dir+"/", "/mnt/solr", dir+"/mnt")}
+	r.env = []string{"PATH=" + filepath.Dir(bin) + ":" + os.Getenv("PATH"), "SNAPTASTIC_SETTINGS=" + settings}
+	hcl := block(t, section(t, document(t, "README.md"), "On an instance"), "hcl")
+	if err := os.WriteFile(settings, []byte(r.paths.Replace(hcl)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := os.Lstat(filepath.Join(dir, "lab")); err == nil {
+			_ = exec.Command(bin, "--sandbox="+filepath.Join(dir, "lab"), "sandbox", "reset").Run()
+		}
+	})
+	all := commands(part)
+	all[1].shown = []string{"20261122T231221719-ec9e mount solr interrupted", "/mnt/solr done", "run 20261122T231221719-ec9e is done"}
+	r.follow(all)
 }
