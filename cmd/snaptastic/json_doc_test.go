@@ -63,23 +63,20 @@ func (p jsonPage) has(path string) bool {
 
 // problems lists the keys of a document that the page does not have.
 func (p jsonPage) problems(path, kind string, v any) (wrong []string) {
-	for {
-		inner, list := strings.CutPrefix(kind, "list of ")
-		all, is := v.([]any)
-		if !list && !is {
-			break
-		}
-		if list && !is && v != nil {
-			return []string{path + " is no list"}
-		}
+	inner, list := strings.CutPrefix(kind, "list of ")
+	all, is := v.([]any)
+	if list && !is && v != nil {
+		return []string{path + " is no list"}
+	}
+	if list || is {
 		for _, item := range all {
 			wrong = append(wrong, p.problems(path+"[]", inner, item)...)
 		}
 		return wrong
 	}
 	link := linkedType.FindStringSubmatch(kind)
-	object, is := v.(map[string]any)
-	if link == nil || !is {
+	object, isObject := v.(map[string]any)
+	if link == nil || !isObject {
 		return nil
 	}
 	for key, item := range object {
