@@ -36,9 +36,10 @@ snapshotter "postgres" {
   # Runs only if something is mounted: a mount with nothing to do does not stop the database.
   hook "pre_mounts" { command = ["systemctl", "stop", "postgresql"] }
 
-  # PostgreSQL only starts on a directory that it owns.
+  # PostgreSQL only starts on a directory that it owns. A snapshot has the lock file of the server that was running: it is
+  # stopped here, and its process id may be another process's by now.
   hook "post_mount" {
-    command = ["sh", "-c", "chown -R postgres:postgres \"$SNAPTASTIC_MOUNT_POINT\" && chmod 0700 \"$SNAPTASTIC_MOUNT_POINT\""]
+    command = ["sh", "-c", "chown -R postgres:postgres \"$SNAPTASTIC_MOUNT_POINT\" && chmod 0700 \"$SNAPTASTIC_MOUNT_POINT\" && rm -f \"$SNAPTASTIC_MOUNT_POINT/postmaster.pid\""]
     when    = "changed" # not while the database is running
   }
   hook "post_mounts" { command = ["systemctl", "start", "postgresql"] }
