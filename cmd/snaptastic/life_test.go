@@ -20,6 +20,9 @@ func TestDatabasePostgreSQLLivesThroughNightsDrillsAndRestores(t *testing.T) {
 		if found == nil {
 			t.Fatalf("%v names no run:\n%s", args, out)
 		}
+		if strings.Contains(out, "interrupted") {
+			t.Errorf("%v is done, and says that something was interrupted:\n%s", args, out)
+		}
 		t.Logf("# snaptastic %s\n%s", strings.Join(args, " "), out[max(0, len(out)-1500):])
 		return found[1]
 	}

@@ -110,6 +110,9 @@ func stateOf(s *plan.Step, r journal.Record, back bool) (state, note string) {
 	case "":
 		return "pending", ""
 	case journal.Started:
+		if r.Note != "" { // it found that it is not needed: a hook that only a rollback has to run
+			return "unchanged", ""
+		}
 		return "running", ""
 	case journal.Failed:
 		if s.Tolerated {

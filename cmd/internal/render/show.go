@@ -122,6 +122,8 @@ func (p *page) next(s Details) {
 // stepState is a step's state in words, with what came of its undoing.
 func stepState(r journal.Record, back bool) span {
 	switch {
+	case r.State == journal.Started && r.Note != "" && r.Undo == "":
+		return span{"not needed", dim}
 	case r.State == "":
 		return span{"pending", dim}
 	case r.Undo == journal.UndoStarted:
