@@ -42,6 +42,7 @@ type Search struct {
 	Snapshot string    `json:"snapshot,omitempty"`
 	Before   time.Time `json:"before,omitzero"`
 	Verified bool      `json:"verified,omitempty"` // only what a drill has verified
+	Drill    bool      `json:"drill,omitempty"`    // a broken set is not passed over
 	Existing bool      `json:"existing,omitempty"` // no volume begins empty
 	Name     string    `json:"name,omitempty"`     // of the snapshotter
 }
@@ -96,6 +97,9 @@ func (w *Env) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 				return nil, err
 			}
 			chosen := chooseWithUncertain(in.Search.request(wished, attached), unsure, snapshots)
+			if b := Choices(chosen).Broken(); b != nil && !w.PreviewOnly && time.Since(b.Begun) < youngSet && !w.waitedForLag() {
+				return nil, plan.Retry(500*time.Millisecond, fmt.Errorf("EC2 does not show all snapshots of %s: %s", b.Set, b.Reason))
+			}
 			w.explainNoSuch(ctx, in.Search, chosen)
 			return w.warnOfNearMisses(ctx, in, snapshots, chosen), nil
 		},
@@ -104,6 +108,9 @@ func (w *Env) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 
 // maxLag is how long EC2 may go without showing a label that this machine has given. After that its snapshot was deleted.
 const maxLag = 15 * time.Second
+
+// youngSet is the age below which a set may only look as if it lacked a member, on a machine that did not take it.
+const youngSet = 10 * time.Minute
 
 // checkCaughtUp asks to look again while what EC2 shows is older than what this machine labelled a moment ago: the set before it
 // would be restored, and what was written in between be lost.
@@ -133,7 +140,7 @@ func (w *Env) waitedForLag() bool {
 
 func (s Search) request(mountPoints []string, attached map[string]snapset.Attached) snapset.Request {
 	return snapset.Request{MountPoints: mountPoints, Group: s.Group, AllowOlder: s.AllowOlder, MixSets: s.MixSets, MayCreate: s.MayCreate,
-		Set: s.Set, Snapshot: s.Snapshot, Before: s.Before, Verified: s.Verified, Existing: s.Existing, Name: s.Name, Attached: attached}
+		Set: s.Set, Snapshot: s.Snapshot, Before: s.Before, Verified: s.Verified, Drill: s.Drill, Existing: s.Existing, Name: s.Name, Attached: attached}
 }
 
 // explainNoSuch says of a set or snapshot that is not among those with the filter tags whose it is, if EC2 knows it. That it

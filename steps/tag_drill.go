@@ -35,12 +35,15 @@ func (r DrillResult) Facts() plan.Facts { return plan.Facts{Drill: &r.Drill} }
 func (w *Env) tagDrill() plan.Funcs[TagDrillIn, DrillResult] {
 	return plan.Funcs[TagDrillIn, DrillResult]{
 		Observe: func(_ context.Context, _ plan.Attempt, in TagDrillIn) (plan.Observed[DrillResult], error) {
-			if _, known := in.Probed.Get(); !known {
+			if _, known := in.Probed.Get(); !known && in.broken() == nil {
 				return plan.Observed[DrillResult]{}, plan.Skip(errors.New("the drill was not completed, so it says nothing about the set"))
 			}
 			return plan.Observed[DrillResult]{State: plan.Absent}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in TagDrillIn) (DrillResult, error) {
+			if b := in.broken(); b != nil {
+				return w.tagBroken(ctx, b)
+			}
 			r := in.result(a)
 			at := in.Probed.Must().At
 			if r.Reason != "" {
@@ -57,6 +60,23 @@ func (w *Env) tagDrill() plan.Funcs[TagDrillIn, DrillResult] {
 			return plan.PreviewOf(plan.PreviewChange, "tag the set %s or %s", snapset.TagVerified, snapset.TagVerifyFailed)
 		},
 	}
+}
+
+// broken is the set that was to be drilled, if it could not even be restored; nil otherwise.
+func (in TagDrillIn) broken() *snapset.Broken {
+	choices, _ := in.Choices.Get()
+	return choices.Broken()
+}
+
+// tagBroken tells on what is left of a set that it no longer restores.
+func (w *Env) tagBroken(ctx context.Context, b *snapset.Broken) (r DrillResult, err error) {
+	at := time.Now().UTC()
+	r.SnapshotIDs, r.Set, r.Reason, r.Phases = b.SnapshotIDs, b.Set, b.Reason, []plan.Phase{}
+	if !b.Created.IsZero() {
+		r.DataTime = &b.Created
+		r.DataAgeSeconds = at.Sub(b.Created).Round(time.Millisecond).Seconds()
+	}
+	return r, eventualErrorAction(w.Cloud.CreateTags(ctx, r.SnapshotIDs, snapset.FailedTags(at, r.Reason)))
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -28,7 +28,7 @@ func (w *Env) waitSnapshot() plan.Funcs[WaitSnapshotIn, Choice] {
 		Facts: choiceFacts,
 		Do: func(ctx context.Context, a plan.Attempt, in WaitSnapshotIn) (Choice, error) {
 			c, wait, err := in.choice()
-			if c.Problem != "" {
+			if c.Problem != "" && c.Broken == nil { // that a set is broken is the answer of a drill, and is told on it
 				c, wait, err = w.rechoose(ctx, in, c, err)
 			}
 			if err != nil || !wait || w.PreviewOnly {

@@ -301,3 +301,77 @@ func TestADrillThatCannotBeDoneLeavesTheSetAlone(t *testing.T) {
 	r.calm()
 	r.wantDrill(snapset.Untested, "")
 }
+
+// What is left of a set that lost a snapshot is tagged failed, instead of an older set proven.
+func TestADrillFindsAMissingMember(t *testing.T) {
+	t.Parallel()
+	r := drillRig(t)
+	r.must("run", "verify", "db")
+	first := r.drilled()
+	r.must("run", "snapshot", "db")
+	r.must("run", "snapshot", "db")
+	all := r.snapshots()
+	slices.SortFunc(all, func(a, b ec2.Snapshot) int { return a.Started.Compare(b.Started) })
+	var runs []string
+	for i, s := range all { // three of each set
+		if i%3 == 0 {
+			runs = append(runs, s.Tags[snapset.TagRun])
+		}
+	}
+	lose := func(run string) (left []string) {
+		t.Helper()
+		for _, s := range r.snapshots() {
+			switch {
+			case s.Tags[snapset.TagRun] != run:
+			case s.Tags["mount_point"] == r.mounts[2]:
+				if err := r.client.DeleteSnapshot(t.Context(), s.ID); err != nil {
+					t.Fatal(err)
+				}
+			default:
+				left = append(left, s.ID)
+			}
+		}
+		return left
+	}
+	state := func(run string, want snapset.DrillState) {
+		t.Helper()
+		for _, s := range r.snapshots() {
+			d := snapset.DrillOf(s.Tags, s.Started)
+			if s.Tags[snapset.TagRun] == run && (d.State() != want || want.Failed() && d.Reason() != "1 of its 3 snapshots is gone") {
+				t.Errorf("%s of run %s is %q (%s), want %q", s.ID, run, d.State(), d.Reason(), want)
+			}
+		}
+	}
+	fail := func(args ...string) {
+		t.Helper()
+		if code, out := r.run(append([]string{"run", "verify", "db"}, args...)...); code != exitFailed || !strings.Contains(out, "1 of its 3 snapshots is gone") {
+			t.Errorf("exit %d, want %d:\n%s", code, exitFailed, out)
+		}
+		r.nothingLeft()
+	}
+	if left := lose(runs[2]); len(left) != 2 {
+		t.Fatalf("left are %v", left)
+	}
+	fail()
+	state(runs[2], snapset.DrillFailed)
+	state(runs[1], snapset.Untested) // it is not drilled instead
+	if code, out := r.run("check", "db", "--max-verify-age", "8d"); code == 0 || !strings.Contains(out, "1 of its 3 snapshots is gone") {
+		t.Errorf("check: exit %d:\n%s", code, out)
+	}
+	lose(runs[0])
+	fail("--set", runs[0])
+	state(runs[0], snapset.DrillFailed)
+	if first.State() != snapset.Verified {
+		t.Errorf("it was %q before", first.State())
+	}
+	r.must("run", "verify", "db", "--set", runs[1])
+	state(runs[1], snapset.Verified)
+	r.nothingLeft()
+	// One that EC2 cannot describe is no broken one.
+	r.setFaults(sandbox.Fault{Action: "DescribeSnapshots", Error: "UnauthorizedOperation"})
+	if code, out := r.run("run", "verify", "db", "--set", runs[1]); code == 0 {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	r.calm()
+	state(runs[1], snapset.Verified)
+}

@@ -112,13 +112,13 @@ func TestASetIsRestoredWholeOrNotAtAll(t *testing.T) {
 		message string
 		want    string
 	}{
-		{name: "one is missing", then: drop, mount: "run mount db", message: "1 of its 3 snapshots are gone", want: "old old old"},
+		{name: "one is missing", then: drop, mount: "run mount db", message: "1 of its 3 snapshots is gone", want: "old old old"},
 		{name: "one is missing, and a mixture is asked for", then: drop, mount: "run mount db --mix-sets", want: "new old new"},
 		{name: "one has lost its label", then: func(r *rig) {
 			if err := r.client.CreateTags(context.Background(), []string{r.newest(r.mounts[2]).ID}, map[string]string{"snaptastic:state": "unverified"}); err != nil {
 				r.t.Fatal(err)
 			}
-		}, mount: "run mount db", message: "1 of its 3 snapshots are gone", want: "old old old"},
+		}, mount: "run mount db", message: "1 of its 3 snapshots is gone", want: "old old old"},
 		{name: "they end in error", fault: sandbox.Fault{Action: "CreateSnapshots", Effect: "error", At: 1}, lat: sandbox.Latency{Snapshot: 100 * time.Millisecond},
 			then: func(*rig) { time.Sleep(200 * time.Millisecond) }, mount: "run mount db", message: "in state error", want: "old old old"},
 		{name: "they are pending", lat: sandbox.Latency{Snapshot: 2500 * time.Millisecond}, mount: "run mount db", message: "pending", want: "new new new"},

@@ -68,8 +68,7 @@ type drillLane struct {
 func (c *compiler) verify() {
 	c.spec.Drill.Timeout = cmp.Or(c.spec.Drill.Timeout, DefaultDrillTimeout)
 	nothing := plan.Literal(steps.FoundVolume{})
-	find := steps.FindSnapshotIn{Search: c.search()}
-	find.Search.MayCreate, find.Search.Verified = false, false // what is not verified yet is what a drill is for
+	find := steps.FindSnapshotIn{Search: c.drillSearch()}
 	for _, v := range c.spec.Volumes {
 		find.Lanes = append(find.Lanes, steps.SnapshotLane{MountPoint: v.MountPoint, Found: nothing})
 	}
@@ -98,6 +97,13 @@ func (c *compiler) verify() {
 	plan.Add(c.b, steps.TagDrill, "tag-drill", in, plan.AfterSettled(settled...), plan.Title("tag the snapshots of the set with the result"), plan.Within(write))
 }
 
+// drillSearch is that of a mount, but for what is not verified yet: that is what a drill is for.
+func (c *compiler) drillSearch() steps.Search {
+	s := c.search()
+	s.MayCreate, s.Verified, s.Drill, s.Name = false, false, true, c.spec.Name
+	return s
+}
+
 // spareOf is the device name of a volume's scratch copy: they are given out in the order of the declaration.
 func (c *compiler) spareOf(v Volume) string { return spareOf(c.Request, v) }
 
@@ -112,8 +118,7 @@ func spareOf(r Request, v Volume) string {
 
 // restoreScratch adds the steps of a lane up to its device.
 func (c *compiler) restoreScratch(l *drillLane, choices plan.Value[steps.Choices], nothing plan.Value[steps.FoundVolume]) {
-	v, search := l.Volume, c.search()
-	search.MayCreate, search.Verified = false, false
+	v, search := l.Volume, c.drillSearch()
 	lane := plan.InLane(v.MountPoint)
 	chosen := plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Search: search, Found: nothing, Choices: choices},
 		lane, plan.Title("wait for the snapshot of %s", v.MountPoint), plan.Within(c.timeouts.Snapshot), plan.AfterSettled("find-snapshot"))

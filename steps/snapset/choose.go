@@ -31,6 +31,7 @@ type Choice struct {
 	Unknown    bool       `json:"unknown,omitempty"`  // no snapshot exists in any state
 	Warnings   []string   `json:"warnings,omitempty"` // snapshots that were perhaps meant, in words
 	Misses     []NearMiss `json:"misses,omitempty"`   // and as facts
+	Broken     *Broken    `json:"broken,omitempty"`   // the set that was to be drilled and that no longer restores: the problem, as facts
 }
 
 // String says what the volume will be made from.
@@ -132,6 +133,7 @@ type Request struct {
 	Snapshot string    // the snapshot to take, of one mount point
 	Before   time.Time // take the newest whose data is not newer; zero for no limit
 	Verified bool      // only what a drill has verified
+	Drill    bool      // to find out what the set is worth: one that no longer restores is the answer, and none before it
 
 	Existing bool                // a snapshot was asked for, so that none begins empty
 	Name     string              // of the snapshotter, for hints
@@ -164,7 +166,7 @@ func (x *Index) Choose(r Request) []Choice {
 		for _, g := range groups {
 			g.limit(r)
 		}
-		chooseNewest(r, groups, chosen)
+		x.chooseNewest(r, groups, chosen)
 	}
 	for i, g := range groups {
 		chosen[i].MountPoint = g.mountPoint
@@ -177,9 +179,9 @@ func (x *Index) Choose(r Request) []Choice {
 }
 
 // chooseNewest takes the newest of what there is.
-func chooseNewest(r Request, groups []*candidates, chosen []Choice) {
+func (x *Index) chooseNewest(r Request, groups []*candidates, chosen []Choice) {
 	if r.Group && !r.MixSets {
-		chooseSet(r, groups, chosen)
+		x.chooseSet(r, groups, chosen)
 	} else {
 		for i, g := range groups {
 			if len(g.matching) > 0 {
@@ -329,10 +331,17 @@ func (s *Set) lacks(groups []*candidates, r Request) string {
 	return ""
 }
 
-// chooseSet takes all from the newest set that is complete for every mount point that has any snapshot.
-func chooseSet(r Request, groups []*candidates, chosen []Choice) {
+// chooseSet takes all from the newest set that is complete for every mount point that has any snapshot. A drill takes nothing
+// where a set before that one is broken.
+func (x *Index) chooseSet(r Request, groups []*candidates, chosen []Choice) {
 	var notes []string
 	for _, one := range setsWith(groups) {
+		if b := x.brokenFor(r, one); b != nil {
+			for i := range chosen {
+				chosen[i] = b.choice(one, r)
+			}
+			return
+		}
 		if why := one.lacks(groups, r); why != "" {
 			notes = append(notes, fmt.Sprintf("not %s: %s", one, why))
 			continue

@@ -45,7 +45,7 @@ func TestSetsGoByTheRules(t *testing.T) {
 		{"nothing that a rule keeps, though it expired", daily(3), []string{"a 9 /a R1/1", "b 8 /a R2/1", "c 7 /a R3/1"},
 			"keep a: daily 2026-03-20\nkeep b: daily 2026-03-21\nkeep c: daily 2026-03-22"},
 		{"a broken set takes nobody's place", daily(1), []string{"a 3 /a R1/2", "b 3 /b R1/2", "c 2 /a R2/2", "d 1 /a R3/2", "e 1 /b R3/2 error"},
-			"keep a+b: daily 2026-03-26\nDELETE c: no rule keeps it; 1 of its 2 snapshots are gone\nkeep d+e: daily 2026-03-28"},
+			"keep a+b: daily 2026-03-26\nDELETE c: no rule keeps it; 1 of its 2 snapshots is gone\nkeep d+e: daily 2026-03-28"},
 		{"nor does one of fewer mount points", daily(1), []string{"a 3 /a R1/2", "b 3 /b R1/2", "c 2 /a R2/1", "d 1 /b R3/1"},
 			"keep a+b: daily 2026-03-26\nkeep c: daily 2026-03-27\nkeep d: daily 2026-03-28"},
 		{"one of more does", daily(1), []string{"a 3 /a R1/1", "b 1 /a R2/2", "c 1 /b R2/2"}, "DELETE a: no rule keeps it\nkeep b+c: daily 2026-03-28"},

@@ -165,6 +165,8 @@ func (x *Index) chooseNamed(r Request, groups []*candidates, chosen []Choice) {
 		switch {
 		case why.what != "":
 			chosen[i] = why.choice()
+		case r.Snapshot == "" && x.brokenFor(r, sets[0]) != nil:
+			chosen[i] = x.brokenFor(r, sets[0]).choice(sets[0], r)
 		case r.Snapshot != "":
 			chosen[i] = r.takeSnapshot(g, sets[0], len(groups))
 		default:

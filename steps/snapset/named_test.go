@@ -62,7 +62,7 @@ func TestWhatIsRestoredWhenItIsAskedFor(t *testing.T) {
 		{"ambiguous", set("R1"), "a", two(), `! "R1" is the name of 2 sets: R11/token-R11, R10/token-R10`, "in full"},
 		{"the whole name beats a longer one", set("R1"), "a", tagged(snaps("1 a R1/1", "2 a R11/1")), "snap-1", ""},
 		{"unknown", set("R7"), "a", two(), `! no set or snapshot "R7" has these filter tags`, "snaptastic snapshots"},
-		{"a member is gone", set("R10"), "a b", two()[1:], "! the set of run R10 cannot be restored: 1 of its 2 snapshots are gone | ! the set of run R10 cannot be restored: 1 of its 2 snapshots are gone", "another set"},
+		{"a member is gone", set("R10"), "a b", two()[1:], "! the set of run R10 cannot be restored: 1 of its 2 snapshots is gone | ! the set of run R10 cannot be restored: 1 of its 2 snapshots is gone", "another set"},
 		{"a member is in error", set("R1"), "a", tagged(snaps("1 a R1/2", "1 b R1/2 error")), "! the set of run R1 cannot be restored: snap-2 of it is in state error", "another set"},
 		{"it lacks a volume", set("R10"), "a c", append(two(), more("9 c R30/1")...), "! it is restored together with /mnt/c, and that one cannot be: the set of run R10 has no snapshot of /mnt/c | ! the set of run R10 has no snapshot of /mnt/c", "--snapshot"},
 		{"one of it is archived", set("R1"), "a b", tagged(snaps("1 a R1/2", "1 b R1/2 archive")), "! it is restored together with /mnt/b, and that one cannot be: snap-2 is archived | ! snap-2 is archived", "from the archive"},

@@ -161,7 +161,11 @@ func (s *Set) lost() string {
 	case s.Size == 0:
 		return "its snapshots do not record how many there were"
 	case len(s.Members) < s.Size:
-		return fmt.Sprintf("%d of its %d snapshots are gone", s.Size-len(s.Members), s.Size)
+		gone, are := s.Size-len(s.Members), "are"
+		if gone == 1 {
+			are = "is"
+		}
+		return fmt.Sprintf("%d of its %d snapshots %s gone", gone, s.Size, are)
 	}
 	return ""
 }

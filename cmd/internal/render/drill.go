@@ -28,7 +28,9 @@ func (p *page) drill(d *plan.Drill) {
 	if !d.OK {
 		took = "until it failed:"
 	}
-	p.lines("  ", fmt.Sprintf("%s %s (%s)", took, tenths(d.RestoreSeconds), strings.Join(phases, ", ")))
+	if len(phases) > 0 { // a set that lacks a member is not even restored
+		p.lines("  ", fmt.Sprintf("%s %s (%s)", took, tenths(d.RestoreSeconds), strings.Join(phases, ", ")))
+	}
 	if d.DataTime != nil {
 		age := time.Duration(d.DataAgeSeconds * float64(time.Second))
 		p.lines("  ", fmt.Sprintf("age of the data (RPO): %s (of %s)", Age(max(0, age)), d.DataTime.UTC().Format(time.RFC3339)))
