@@ -62,6 +62,7 @@ var objects = []struct {
 	{"choice", snapset.ChoiceView{}},
 	{"volume in the way", snapset.Attached{}},
 	{"near miss", snapset.NearMiss{}},
+	{"broken set", snapset.Broken{}},
 	{"check", checkView{}},
 	{"check finding", engine.CheckFinding{}},
 	{"clean-up", CleanView{}},
