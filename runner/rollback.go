@@ -22,6 +22,11 @@ func Rollback(ctx context.Context, c Config) Result {
 	}
 	defer cancel()
 	b := &rollback{run: r, left: map[*node]int{}, stuck: map[*node]bool{}}
+	for _, n := range r.graph.nodes { // by a rollback that was cut off
+		if n.rec.Undo == journal.Kept && b.chosen(n) {
+			b.kept = append(b.kept, n.rec.Note)
+		}
+	}
 	b.closeAtomics()
 	r.loop()
 	if r.fatal == nil && !r.stopped && len(r.failures) == 0 {
