@@ -80,11 +80,11 @@ func shortTitles(lanes []plan.Lane) map[string]string {
 	common := ""
 	for i, l := range lanes {
 		dir := path.Dir(laneTitle(l))
-		for i > 0 && common != dir && !strings.HasPrefix(dir+"/", common+"/") {
-			common = path.Dir(common)
-		}
 		if i == 0 {
 			common = dir
+		}
+		for common != "/" && common != "." && !strings.HasPrefix(dir+"/", common+"/") {
+			common = path.Dir(common)
 		}
 	}
 	for _, l := range lanes {
