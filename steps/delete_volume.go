@@ -100,9 +100,18 @@ func (w *Env) seeMade(ctx context.Context, in DeleteVolumeIn) (plan.Observed[Del
 	return gone, errorAction(err)
 }
 
-// deleteWhenFree deletes a volume once it is neither being created nor being detached.
+// deleteWhenFree deletes a volume once it is neither being created nor being detached. One that stays attached longer than EC2
+// may lag behind a detach is not waited for.
 func (w *Env) deleteWhenFree(ctx context.Context, id string) error {
+	var attached time.Time
 	v, err := w.Cloud.WaitVolume(ctx, id, func(v ec2.Volume) (bool, error) {
+		if a, on := v.On(w.Instance.ID); !on || a.State != ebs.Attached {
+			attached = time.Time{}
+		} else if attached.IsZero() {
+			attached = time.Now()
+		} else if time.Since(attached) > cmp.Or(w.MaxLag, maxLag) {
+			return false, plan.Terminal("stop what uses it, then resume the run, which detaches it first", fmt.Errorf("cannot delete %s: it is still attached as %s", id, a.Device))
+		}
 		return v.State != ebs.VolumeCreating && v.State != ebs.VolumeInUse, nil
 	}, nil)
 	switch {

@@ -52,7 +52,7 @@ func (w *Env) handOver() plan.Funcs[HandOverIn, HandedOver] {
 			}
 			return out, nil
 		},
-		Undo: func(_ context.Context, _ plan.Attempt, in HandOverIn, _ HandedOver) error {
+		Undo: func(_ context.Context, a plan.Attempt, in HandOverIn, _ HandedOver) error {
 			var mounted []string
 			nested := map[string]bool{}
 			for _, m := range in.Mounted {
@@ -84,7 +84,7 @@ func (w *Env) handOver() plan.Funcs[HandOverIn, HandedOver] {
 			if len(busy) == 0 {
 				return nil
 			}
-			return plan.Terminal("stop what uses the restored volumes, then run `snaptastic rollback` on this run again",
+			return plan.Terminal("stop what uses the restored volumes, then run `snaptastic rollback "+string(a.Run)+"`",
 				fmt.Errorf("cannot put the previous volumes back: %s", strings.Join(busy, "; ")))
 		},
 		Preview: func(HandOverIn) plan.Preview {

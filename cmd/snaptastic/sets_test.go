@@ -110,7 +110,7 @@ func TestTheAgeOfACopyIsThatOfItsData(t *testing.T) {
 	copied := r.snapshot("vol-ffffffff", time.Minute, dbTags("/mnt/a", append(labelled, snapset.TagCreated, time.Now().Add(-day).UTC().Format(time.RFC3339))...))
 	r.wants(1, []string{"check", "db"}, s+` is 30h0m\d*s? old .limit 26h.`, "!"+copied+" is")
 	r.wants(1, []string{"check", "db", "--format", "prometheus"}, fmt.Sprintf(`^snaptastic_mount_point_newest_snapshot_timestamp_seconds\{.*\} %d\d{5}$`, time.Now().Add(-day).Unix()/100000))
-	r.wants(0, []string{"snapshots", "db"}, `^  /mnt/a: `+s+`, 30 h old`, `^ +/mnt/a +`+copied+` +30 h .*consistent, a copy`)
+	r.wants(0, []string{"snapshots", "db"}, `^  /mnt/a: `+s+`, 30 h old`, `^ +/mnt/a +`+copied+` +R1 +30 h .*consistent, a copy`)
 }
 
 func TestAnotherToolsSnapshotOfTheOriginalsVolumeIsNobodysBackup(t *testing.T) {
@@ -122,7 +122,7 @@ func TestAnotherToolsSnapshotOfTheOriginalsVolumeIsNobodysBackup(t *testing.T) {
 	r.wants(0, []string{"snapshots", "db"}, `/mnt/a: its only snapshot `+foreign+` was created by another tool`)
 	r.wants(1, []string{"check", "db"}, foreign+` is from another tool`)
 	s := r.snapshot(v, 3*time.Hour, dbTags("/mnt/a", labelled...))
-	r.wants(0, []string{"snapshots", "db"}, `^\* +/mnt/a +`+s, `/mnt/a: `+s+`, 3 h old; `+foreign+` is newer but was created by another tool`)
+	r.wants(0, []string{"snapshots", "db"}, `^\* +/mnt/a +`+s, `/mnt/a: `+s+`, 3 h old \([^)]*\); `+foreign+` is newer but was created by another tool`)
 	r.wants(0, []string{"check", "db"}, s)
 	r.wants(1, []string{"check", "db", "--max-age", "2h"}, foreign+` is from another tool`)
 	r.wants(0, []string{"clean", "snapshots", "--dry-run"}, `1 snapshot kept: created by another tool`, "nothing to clean up")

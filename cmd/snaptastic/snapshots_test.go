@@ -66,7 +66,7 @@ func TestSnapshotsOverTheWire(t *testing.T) {
 		}
 	})
 	old := r.snapshot("vol-0123456789abcdef0", 30*time.Hour, dbTags("/mnt/a"))
-	r.wants(0, []string{"snapshots", "db"}, `^\* +/mnt/a +`+s+` +3 h .*consistent`, `^ +/mnt/a +`+old+` +30 h .*original`, `^  /mnt/a: `+s+`, 3 h old$`)
+	r.wants(0, []string{"snapshots", "db"}, `^\* +/mnt/a +`+s+` +R1 +3 h .*consistent`, `^ +/mnt/a +`+old+` +- +30 h .*original`, `^  /mnt/a: `+s+`, 3 h old \(.* UTC\)$`)
 	r.wants(0, []string{"snapshots", "db", "-o", "json"}, `"chosen": true`, `"consistency": "original"`, `"drill": "failed"`, `"verify_failed_reason": "it was bad"`, `"choices": \[`)
 	r.wants(2, []string{"snapshots"}, "missing argument NAME")
 }

@@ -17,7 +17,7 @@ import (
 // hand, and the tag tells nothing any more.
 func (inv Inventory) volumes(c Cleanup, deleted map[string]bool) (decisions []Decision) {
 	for _, v := range inv.Volumes {
-		if v.State != ebs.VolumeAvailable || v.Tags[TagToken] == "" || !inv.isOurs(v.Tags) && v.Tags[TagPurpose] != PurposeVerify {
+		if v.State != ebs.VolumeAvailable && !LeftAttached(v) || v.Tags[TagToken] == "" || !inv.isOurs(v.Tags) && v.Tags[TagPurpose] != PurposeVerify {
 			continue
 		}
 		d := Decision{Resource: VolumeResource, ID: v.ID, MountPoint: v.Tags[TagMountPoint], FilterTags: OtherTags(v.Tags), Size: v.Size, Created: v.Created, Tags: TagDigest(v.Tags)}
@@ -91,11 +91,21 @@ func (inv Inventory) decideScratch(d *Decision, v ec2.Volume) {
 		d.keep("not created by Snaptastic", "it was not created by Snaptastic, although it has its tags")
 	case inv.Unfinished[run]:
 		d.keepDue("its run %s is unfinished on this machine: resume it or roll it back", run)
+	case inv.Now.Sub(v.Created) <= settledAge && LeftAttached(v):
+		d.keepDue("the drill %s, of less than a day ago, has it attached to %s", run, v.Attachments[0].InstanceID)
 	case inv.Now.Sub(v.Created) <= settledAge:
 		d.keep("younger than a day", "it is a scratch volume of a drill, and younger than a day")
+	case LeftAttached(v):
+		d.keepDue("the drill %s left it attached to %s: unmount it there and detach it", run, v.Attachments[0].InstanceID)
+		d.Hint = "`findmnt` on that instance shows where it is mounted; `aws ec2 detach-volume --volume-id " + v.ID + "` detaches it, and the next cleanup deletes it"
 	default:
 		d.Delete, d.Why = true, "it is a scratch volume, left by the drill "+run
 	}
+}
+
+// LeftAttached: a scratch volume that is attached. A drill is at work, or was abandoned; nothing else shows such a volume.
+func LeftAttached(v ec2.Volume) bool {
+	return v.Tags[TagPurpose] == PurposeVerify && v.State == ebs.VolumeInUse && len(v.Attachments) > 0
 }
 
 // newestOfVolume finds the newest labelled and completed snapshot of a volume that stays. reused: a run took one after

@@ -191,14 +191,11 @@ func (f *Finding) proven(c *coverage, of []*Row) {
 			f.Verified, f.RestoreSeconds = &at, int64(d.RestoreTime()/time.Second)
 		}
 	}
-	limit := c.MaxVerifyAge
-	if limit == 0 {
-		return
-	}
-	problem := ""
+	problem, limit := "", c.MaxVerifyAge
 	switch {
-	case f.FailedReason != "":
+	case f.FailedReason != "": // whoever drills wants to know
 		problem = "its newest drilled set failed: " + f.FailedReason
+	case limit == 0:
 	case f.Verified == nil:
 		problem = "no set was ever verified: use `snaptastic run verify`"
 	case c.now.Sub(*f.Verified) < -clockSlack:

@@ -110,7 +110,7 @@ func TestScratchVolumesThatADrillLeftGo(t *testing.T) {
 		return v
 	}
 	attached := scratch(48 * time.Hour)
-	attached.State = "in-use"
+	attached.State, attached.Attachments = "in-use", []ec2.Attachment{{InstanceID: "i-1"}}
 	for name, c := range map[string]struct {
 		volume ec2.Volume
 		want   string
@@ -119,7 +119,7 @@ func TestScratchVolumesThatADrillLeftGo(t *testing.T) {
 		"younger than a day":   {scratch(23 * time.Hour), "stays"},
 		"of a run that can go": {scratch(48*time.Hour, TagRun, "here"), "stays"},
 		"without a run":        {scratch(48*time.Hour, TagRun, ""), "stays"},
-		"in use":               {attached, "unseen"},
+		"left attached":        {attached, "stays"}, // and is shown: nothing else does
 	} {
 		inv := Inventory{Now: noon, Filter: map[string]string{"role": "db"}, Unfinished: map[string]bool{"here": true}, Volumes: []ec2.Volume{c.volume}}
 		got := "unseen"
@@ -143,12 +143,12 @@ func TestASetThatIsNotProvenIsAGap(t *testing.T) {
 		want string
 	}{
 		"nobody asks":                       {[]map[string]string{nil, nil}, 0, ""},
+		"it failed, and nobody asks":        {[]map[string]string{FailedTags(recent, "torn"), nil}, 0, "its newest drilled set failed: torn"},
 		"never":                             {[]map[string]string{nil, nil}, 8 * 24 * time.Hour, "no set was ever verified"},
 		"an older set, recently":            {[]map[string]string{nil, VerifiedTags(recent, time.Minute)}, 8 * 24 * time.Hour, ""},
 		"long ago":                          {[]map[string]string{nil, VerifiedTags(old, time.Minute)}, 8 * 24 * time.Hour, "its last successful drill was 216h ago (limit 192h)"},
 		"the newest one failed":             {[]map[string]string{FailedTags(recent, "torn"), VerifiedTags(recent, time.Minute)}, 8 * 24 * time.Hour, "its newest drilled set failed: torn"},
 		"an older one failed":               {[]map[string]string{VerifiedTags(recent, time.Minute), FailedTags(recent, "torn")}, 8 * 24 * time.Hour, ""},
-		"failed, and nobody asks":           {[]map[string]string{FailedTags(recent, "torn"), nil}, 0, ""},
 		"a clock is wrong":                  {[]map[string]string{VerifiedTags(now.Add(time.Hour), time.Minute), nil}, 8 * 24 * time.Hour, "its last drill is in the future: a clock is wrong"},
 		"failed, and later it was all well": {[]map[string]string{merge(FailedTags(old, "torn"), VerifiedTags(recent, time.Minute)), nil}, 8 * 24 * time.Hour, ""},
 	} {

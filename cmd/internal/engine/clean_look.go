@@ -42,7 +42,7 @@ func (e *Engine) inventory(ctx context.Context, cloud *ec2.Client, c snapset.Cle
 		if inv.Volumes, err = cloud.VolumesWithTag(ctx, steps.TagToken); err != nil {
 			return inv, err
 		}
-		inv.Volumes = slices.DeleteFunc(inv.Volumes, func(v ec2.Volume) bool { return v.State != ebs.VolumeAvailable })
+		inv.Volumes = slices.DeleteFunc(inv.Volumes, func(v ec2.Volume) bool { return v.State != ebs.VolumeAvailable && !snapset.LeftAttached(v) })
 		if ids := idsOf(inv.Volumes, func(v ec2.Volume) []string { return []string{v.ID} }); len(ids) > 0 {
 			queries = append(queries, ec2.SnapshotQuery{VolumeIDs: ids})
 		}
