@@ -374,14 +374,21 @@ func scenarios() []scenario {
 	}
 }
 
-// replaced are the volumes that the last run replaced.
-func (u *simulation) replaced() map[string]recipe.Back {
+// lastJournal opens that of the last run.
+func (u *simulation) lastJournal() *journal.Journal {
 	u.t.Helper()
 	runs := u.list()
 	j, err := u.store.Read(runs[len(runs)-1].Run)
 	if err != nil {
 		u.t.Fatal(err)
 	}
+	return j
+}
+
+// replaced are the volumes that the last run replaced.
+func (u *simulation) replaced() map[string]recipe.Back {
+	u.t.Helper()
+	j := u.lastJournal()
 	defer j.Close()
 	records := j.Records()
 	back, err := recipe.Replaced(j.Plan(), func(id plan.StepID) json.RawMessage { return records[id].Input }, func(id plan.StepID) json.RawMessage { return records[id].Output })
@@ -430,11 +437,7 @@ func (u *simulation) swapped(restored, othersReplaced bool) {
 // handedOver: the last run came so far that its volumes may have been in use.
 func (u *simulation) handedOver() bool {
 	u.t.Helper()
-	runs := u.list()
-	j, err := u.store.Read(runs[len(runs)-1].Run)
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	j := u.lastJournal()
 	defer j.Close()
 	return j.Records()["hand-over"].EverDone
 }
@@ -503,11 +506,7 @@ func (u *simulation) loseVolumes() {
 // been in use: those are detached, tagged, and kept.
 func (u *simulation) nothingButKept() {
 	u.t.Helper()
-	runs := u.list()
-	j, err := u.store.Read(runs[len(runs)-1].Run)
-	if err != nil {
-		u.t.Fatal(err)
-	}
+	j := u.lastJournal()
 	defer j.Close()
 	kept := map[string]bool{}
 	for id, r := range j.Records() {

@@ -15,13 +15,15 @@ var regionName = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
 // decodeAWS reads the aws block. It is needed to learn everything else, so
 // env is all that its expressions know.
 func decodeAWS(block *hcl.Block, environ []string) (AWS, hcl.Diagnostics) {
-	r := &reader{scope: &hcl.EvalContext{
-		Variables: map[string]cty.Value{"env": environValue(environ)},
-		Functions: functions,
-	}}
+	r := envReader(environ)
 	var aws AWS
 	diags := within(r.scope, func() hcl.Diagnostics { aws = r.aws(block); return r.diags })
 	return aws, diags
+}
+
+// envReader reads expressions that know env alone.
+func envReader(environ []string) *reader {
+	return &reader{scope: &hcl.EvalContext{Variables: map[string]cty.Value{"env": environValue(environ)}, Functions: functions}}
 }
 
 func (r *reader) aws(block *hcl.Block) AWS {

@@ -23,7 +23,7 @@ type Telemetry struct {
 
 // decodeTelemetry reads the telemetry block. It is read before any snapshotter is, so env is all that its expressions know.
 func decodeTelemetry(block *hcl.Block, environ []string) (Telemetry, hcl.Diagnostics) {
-	r := &reader{scope: &hcl.EvalContext{Variables: map[string]cty.Value{"env": environValue(environ)}, Functions: functions}}
+	r := envReader(environ)
 	var t Telemetry
 	diags := within(r.scope, func() hcl.Diagnostics {
 		content, diags := block.Body.Content(telemetryShape.schema())
