@@ -1,10 +1,6 @@
 # Start with: demo, test, build. `make help` lists all targets.
 SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
-# EC2 speaks HTTP/1.1: HTTP/2 would be half a megabyte that nothing uses.
-TAGS     = nethttpomithttp2
-LDFLAGS  = -s -w -X main.stamp=$(VERSION)
-GOFLAGS += -trimpath
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: help build demo clean-demo test test-restic test-databases lint fuzz torture bench deps clean package release try-package
@@ -13,7 +9,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/snaptastic, a static binary
-	CGO_ENABLED=0 go build $(GOFLAGS) -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/snaptastic ./cmd/snaptastic
+	packaging/compile bin/snaptastic '$(VERSION)'
 
 package: ## dist/: static binaries, .deb, .rpm and SBOM for amd64 and arm64
 	packaging/build

@@ -53,9 +53,7 @@ func program(t testing.TB) string {
 
 var built = sync.OnceValues(func() (string, error) {
 	bin := filepath.Join(scratch, "snaptastic")
-	build := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w", "-o", bin, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
+	if out, err := exec.Command("../../packaging/compile", bin).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build: %w\n%s", err, out)
 	}
 	return bin, nil
