@@ -53,8 +53,8 @@ fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$p || exit 1; done; done
 
-torture: deps build ## SIGKILL the real binary at random moments, on loop devices
-	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_TORTURE=$${KILLS:-200} go test -count=1 -timeout 60m -run '^TestTorture' -v ./cmd/snaptastic
+torture: deps build ## SIGKILL the real binary at random moments, on loop devices; every point of the crash matrix
+	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_TORTURE=$${KILLS:-200} go test -count=1 -timeout 60m -run '^(TestTorture|TestCrashMatrix$$)' -v ./cmd/snaptastic
 
 bench: deps build ## measure against the physical limits (docs/performance.md), as root; writes dist/bench.json
 	go build -o bin/bench ./cmd/internal/bench

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
 	"flag"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -55,4 +59,61 @@ func memory(t testing.TB) string {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
+}
+
+// copyTree copies folders, files and links from one folder into another. Links into the one lead into the other, and holes
+// stay holes.
+func copyTree(t testing.TB, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == from {
+			return err
+		}
+		target := to + strings.TrimPrefix(path, from)
+		switch {
+		case d.IsDir():
+			return os.Mkdir(target, 0o700)
+		case d.Type() == fs.ModeSymlink:
+			link, err := os.Readlink(path)
+			if below, ok := strings.CutPrefix(link, from+"/"); ok {
+				link = filepath.Join(to, below)
+			}
+			return errors.Join(err, os.Symlink(link, target))
+		}
+		return copySparse(path, target)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func copySparse(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	info, err := source.Stat()
+	if err != nil {
+		return err
+	}
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	for at := int64(0); ; {
+		at, err = unix.Seek(int(source.Fd()), at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // no data up to the end
+			return target.Truncate(info.Size())
+		}
+		end, err2 := unix.Seek(int(source.Fd()), at, unix.SEEK_HOLE)
+		if err := errors.Join(err, err2); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(target, at), io.NewSectionReader(source, at, end-at)); err != nil {
+			return err
+		}
+		at = end
+	}
 }

@@ -89,12 +89,12 @@ type kernel struct {
 
 func (k *kernel) devices() map[string]string { // volume id -> path
 	out := map[string]string{}
-	names, _ := filepath.Glob(filepath.Join(k.dir, "sys", "block", "*", "device", "serial"))
+	blocks := filepath.Join(k.dir, "sys", "block")
+	names, _ := os.ReadDir(blocks)
 	for _, n := range names {
-		b, err := os.ReadFile(n)
-		name := filepath.Base(filepath.Dir(filepath.Dir(n)))
-		path, err2 := filepath.EvalSymlinks(filepath.Join(k.dir, "dev", name))
-		if err == nil && err2 == nil {
+		b, err := os.ReadFile(filepath.Join(blocks, n.Name(), "device", "serial"))
+		path, err2 := os.Readlink(filepath.Join(k.dir, "dev", n.Name()))
+		if _, gone := os.Stat(path); err == nil && err2 == nil && gone == nil {
 			out[strings.Replace(strings.TrimSpace(string(b)), "vol", "vol-", 1)] = path
 		}
 	}
