@@ -62,7 +62,9 @@ type Attempt struct {
 	Before     json.RawMessage // recorded with the intent
 	Keep       bool            // undo: leave the effect in place, do not destroy it
 	Discard    bool            // undo: the effect is of no use; what cannot be removed is marked and left
-	Report     func(Progress)  // never nil
+	// UndoneBefore: an undo of it began before, and was cut off or failed.
+	UndoneBefore bool
+	Report       func(Progress) // never nil
 }
 
 // A Handler knows one step kind. Observe changes nothing. Do twice equals Do

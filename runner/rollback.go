@@ -167,7 +167,7 @@ func (b *rollback) undo(n *node, again bool) {
 	b.emit(n, Undoing)
 	n.acting = true
 	a, in := b.attempt(n), n.rec.Input
-	a.Resumed = true
+	a.Resumed, a.UndoneBefore = true, again
 	if k := n.step.KeptBy; k != "" {
 		a.Keep = b.graph.byID[k].rec.EverDone
 	}

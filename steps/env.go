@@ -193,6 +193,7 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, Mount, w.mount())
 	plan.Bind(h, ConfirmMount, w.confirmMount())
 	plan.Bind(h, HandOver, w.handOver())
+	plan.Bind(h, UndoHook, w.undoHook())
 	plan.Bind(h, MarkReplaced, w.markReplaced())
 	plan.Bind(h, FindReplaced, w.findReplaced())
 	plan.Bind(h, Grow, w.grow())

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -195,7 +197,7 @@ func TestARestoreThatFailsPutsEverythingBack(t *testing.T) {
 			r.setFaults(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded", Count: 1})
 			return r.calm
 		}},
-		{name: "it does not start", text: "post_mounts", said: "stop start two", others: 2, before: func(r *rig) func() {
+		{name: "it does not start", text: "post_mounts", said: "stop stop start two", others: 2, before: func(r *rig) func() {
 			r.hooksThatTell("one")
 			return func() {}
 		}},
@@ -351,4 +353,82 @@ func TestARollbackOfARestoreWaitsForWhoUsesIt(t *testing.T) {
 	r.must("rollback", r.only())
 	r.reads("two")
 	r.leaves(0, 2) // somebody has written to them
+}
+
+// hooksThatServe makes the hooks of a service that holds a file of every volume open, and does not start for good on a word. What
+// it was stopped and started on is written down.
+func (r *rig) hooksThatServe(bad, stop string) (log func() string) {
+	r.t.Helper()
+	file, pid := filepath.Join(r.dir, "log"), filepath.Join(r.dir, "pid")
+	end := fmt.Sprintf("[ ! -e %[1]s ] || { p=$(cat %[1]s); kill $p; while [ -e /proc/$p ]; do sleep 0.01; done; rm %[1]s; }\n", pid)
+	r.t.Cleanup(func() { _ = exec.Command("sh", "-c", end).Run() })
+	start := fmt.Sprintf("w=$(cat %[1]s/word 2>/dev/null)\nsetsid sh -c 'exec 3<%[1]s 4<%[2]s; exec sleep 3600' >/dev/null 2>&1 &\necho $! >%[3]s\n"+
+		"while [ $(ls /proc/$!/fd | wc -l) -lt 5 ]; do sleep 0.01; done\necho start $w >>%[4]s\n"+
+		"while [ -e %[6]s ]; do sleep 0.02; done\n[ \"$w\" != %[5]q ]\n", r.mounts[0], r.mounts[1], pid, file, bad, filepath.Join(r.dir, "gate"))
+	r.hooked(fmt.Sprintf("  hook \"pre_unmounts\" { command = [%q] }\n  hook \"post_mounts\" { command = [%q] }\n",
+		r.script("end", fmt.Sprintf("echo stop $(cat %s/word) >>%s\n%s\n", r.mounts[0], file, cmp.Or(stop, end))), r.script("serve", start)))
+	return func() string {
+		b, _ := os.ReadFile(file)
+		_ = os.Remove(file)
+		return strings.Join(strings.Fields(string(b)), " ")
+	}
+}
+
+// A service that was started on the restored volumes holds them. A rollback stops it, puts the volumes back and starts it on those:
+// when it does not start for good, after a crash, and when the restore was finished.
+func TestARollbackOfARestoreStopsWhatItStarted(t *testing.T) {
+	t.Parallel()
+	restored := func(t *testing.T, bad string) (r *rig, one string, log func() string) {
+		t.Parallel()
+		r = newRig(t, 2, "ext4")
+		log = r.hooksThatServe(bad, "")
+		r.must("run", "mount", "db")
+		r.says("one")
+		one = r.takeSet()
+		r.says("two")
+		_ = log()
+		return r, one, log
+	}
+	t.Run("it fails", func(t *testing.T) {
+		r, one, log := restored(t, "one")
+		r.wants(exitFailed, "post_mounts", "run", "restore", "db", "--set", one)
+		r.reads("two")
+		r.leaves(0, 2)
+		if got := log(); got != "stop two start one stop one start two" {
+			t.Errorf("the hooks said %q", got)
+		}
+		if len(r.unfinished()) > 0 {
+			t.Errorf("unfinished: %v", r.unfinished())
+		}
+	})
+	t.Run("a crash", func(t *testing.T) {
+		r, one, log := restored(t, "never")
+		gate := filepath.Join(r.dir, "gate")
+		if err := os.WriteFile(gate, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.killWhen("start", func() bool { return strings.Contains(r.peek("log"), "start one") }, "run", "restore", "db", "--set", one)
+		_ = os.Remove(gate)
+		_ = log()
+		r.must("rollback", r.only())
+		r.reads("two")
+		if got := log(); got != "stop one start two" {
+			t.Errorf("the hooks said %q", got)
+		}
+	})
+	t.Run("it is finished", func(t *testing.T) {
+		r, one, log := restored(t, "never")
+		r.must("run", "restore", "db", "--set", one)
+		r.must("rollback", r.lastOf("restore"))
+		r.reads("two")
+		if got := log(); got != "stop two start one stop one start two" {
+			t.Errorf("the hooks said %q", got)
+		}
+	})
+}
+
+// peek is what a file of the rig's directory has.
+func (r *rig) peek(name string) string {
+	b, _ := os.ReadFile(filepath.Join(r.dir, name))
+	return string(b)
 }

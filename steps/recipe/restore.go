@@ -188,15 +188,46 @@ func (c *compiler) putOn(lanes []restoreLane, off []plan.StepID, body plan.Optio
 	}
 	plan.Add(c.b, steps.HandOver, "hand-over", hand, body, plan.After(grown...), plan.Title("check that all are mounted, and hand them over"), plan.Within(describeTimeout))
 	known := c.aboutLanes(lanes, func(l restoreLane, h *steps.HookVolume) { h.Volume, h.Mounted = l.next, l.mounted })
+	stops := c.undoHooks(lanes, known, body)
 	ends := []plan.StepID{"hand-over"}
 	for _, l := range lanes {
-		ends = append(ends, c.restoreHook("post_mount", &l.Volume, only(known, l.MountPoint), nil, body, plan.After("hand-over")))
+		ends = append(ends, c.restoreHook("post_mount", &l.Volume, only(known, l.MountPoint), nil, body, plan.After(stops...)))
 	}
+	ends = append(ends, stops...)
 	ends = append(ends, c.restoreHook("post_mounts", nil, known, nil, body, plan.After(ends...)))
 	for _, l := range lanes {
 		plan.Add(c.b, steps.ConfirmMount, id("confirm-mount", l.Volume), steps.ConfirmMountIn{Mounted: l.mounted}, plan.InLane(l.MountPoint), body,
 			plan.Title("check that it is still mounted"), plan.Within(describeTimeout), plan.After(ends...))
 	}
+}
+
+// undoHooks adds the hooks that stop what works on the restored volumes, should they be taken off again: before the hooks that
+// start it, so that a rollback comes upon them after it has passed those, and in the order of an unmount. It returns the steps
+// after which it may be started.
+func (c *compiler) undoHooks(lanes []restoreLane, known []steps.HookVolume, body plan.Option) []plan.StepID {
+	stops := []plan.StepID{"hand-over"}
+	add := func(name string, of *Volume, known []steps.HookVolume, after ...plan.StepID) {
+		h, has := c.spec.Hooks[name]
+		if !has {
+			return
+		}
+		step := plan.StepID("undo-hook:" + name)
+		text := plan.Title("if it is rolled back from here on, run the %s hook", name)
+		lane := together()
+		if of != nil {
+			step = id("undo-hook:"+name, *of)
+			text = plan.Title("if it is rolled back from here on, run the %s hook of %s", name, of.MountPoint)
+			lane = plan.InLane(of.MountPoint)
+		}
+		plan.Add(c.b, steps.UndoHook, step, steps.UndoHookIn{HookIn: c.hookIn(name, h, of, known), Once: !h.Repeatable}, text,
+			plan.Within(h.Timeout+hookGrace), lane, body, plan.After(after...))
+		stops = append(stops, step)
+	}
+	for _, l := range lanes {
+		add("pre_unmount", &l.Volume, only(known, l.MountPoint), "hand-over")
+	}
+	add("pre_unmounts", nil, known, stops...)
+	return stops
 }
 
 // restoreMount adds what a lane does with its new volume.
