@@ -136,6 +136,8 @@ type Meta struct {
 	Kept []string `json:"kept,omitempty"`
 	// RollingBack: a rollback began; only a rollback may go on with the run.
 	RollingBack bool `json:"rolling_back,omitempty"`
+	// UndoneBy is the run that put back what this one, finished, had replaced.
+	UndoneBy plan.RunID `json:"undone_by,omitempty"`
 	// UndoLanes are those that the rollback keeps to; none means every lane.
 	UndoLanes []string `json:"undo_lanes,omitempty"`
 	// Processes are those that worked on the run, oldest first; none in journals of earlier versions.

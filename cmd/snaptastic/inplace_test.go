@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -136,15 +135,20 @@ func TestRestoreInPlaceAndBack(t *testing.T) {
 				r.wants(0, "detach", "plan", "restore", "db", "--set", one)
 			}
 			_ = log()
-			r.must("rollback", restore)
+			r.wants(0, "The previous volumes are mounted again:\n  ", "rollback", restore)
+			if now := r.attachedAt(r.mounts[0]); !strings.Contains(r.must("show", r.lastOf("restore")), now+" on "+r.mounts[0]+" again") {
+				t.Errorf("%s is mounted, which is not shown", now)
+			}
 			r.reads("three")
 			r.leaves(n, 0)
 			if got := log(); got != "stop start three" {
 				t.Errorf("going back, the hooks said %q", got)
 			}
-			r.wants(exitFailed, "has already ended", "rollback", restore)
-			r.must("rollback", r.lastOf("restore")) // and forth
+			back := r.lastOf("restore")
+			r.wants(exitFailed, "snaptastic rollback "+back, "rollback", restore)
+			r.must("rollback", back) // and forth
 			r.reads("four")
+			r.wants(exitFailed, "snaptastic rollback "+r.lastOf("restore"), "rollback", restore)
 			if len(r.unfinished()) > 0 {
 				t.Errorf("unfinished: %v", r.unfinished())
 			}
@@ -356,17 +360,17 @@ func TestARollbackOfARestoreWaitsForWhoUsesIt(t *testing.T) {
 }
 
 // hooksThatServe makes the hooks of a service that holds a file of every volume open, and does not start for good on a word. What
-// it was stopped and started on is written down.
-func (r *rig) hooksThatServe(bad, stop string) (log func() string) {
+// it was stopped and started on is written down. It is not to be stopped as long as there is a file named stuck.
+func (r *rig) hooksThatServe(bad string) (log func() string) {
 	r.t.Helper()
 	file, pid := filepath.Join(r.dir, "log"), filepath.Join(r.dir, "pid")
 	end := fmt.Sprintf("[ ! -e %[1]s ] || { p=$(cat %[1]s); kill $p; while [ -e /proc/$p ]; do sleep 0.01; done; rm %[1]s; }\n", pid)
 	r.t.Cleanup(func() { _ = exec.Command("sh", "-c", end).Run() })
 	start := fmt.Sprintf("w=$(cat %[1]s/word 2>/dev/null)\nsetsid sh -c 'exec 3<%[1]s 4<%[2]s; exec sleep 3600' >/dev/null 2>&1 &\necho $! >%[3]s\n"+
 		"while [ $(ls /proc/$!/fd | wc -l) -lt 5 ]; do sleep 0.01; done\necho start $w >>%[4]s\n"+
-		"while [ -e %[6]s ]; do sleep 0.02; done\n[ \"$w\" != %[5]q ]\n", r.mounts[0], r.mounts[1], pid, file, bad, filepath.Join(r.dir, "gate"))
+		"while [ -e %[6]s/gate ]; do sleep 0.02; done\n[ ! -e %[6]s/sticks ] || mv %[6]s/sticks %[6]s/stuck\n[ \"$w\" != %[5]q ]\n", r.mounts[0], r.mounts[1], pid, file, bad, r.dir)
 	r.hooked(fmt.Sprintf("  hook \"pre_unmounts\" { command = [%q] }\n  hook \"post_mounts\" { command = [%q] }\n",
-		r.script("end", fmt.Sprintf("echo stop $(cat %s/word) >>%s\n%s\n", r.mounts[0], file, cmp.Or(stop, end))), r.script("serve", start)))
+		r.script("end", fmt.Sprintf("[ ! -e %s ] || exit 7\necho stop $(cat %s/word) >>%s\n%s\n", filepath.Join(r.dir, "stuck"), r.mounts[0], file, end)), r.script("serve", start)))
 	return func() string {
 		b, _ := os.ReadFile(file)
 		_ = os.Remove(file)
@@ -381,7 +385,7 @@ func TestARollbackOfARestoreStopsWhatItStarted(t *testing.T) {
 	restored := func(t *testing.T, bad string) (r *rig, one string, log func() string) {
 		t.Parallel()
 		r = newRig(t, 2, "ext4")
-		log = r.hooksThatServe(bad, "")
+		log = r.hooksThatServe(bad)
 		r.must("run", "mount", "db")
 		r.says("one")
 		one = r.takeSet()
@@ -391,7 +395,13 @@ func TestARollbackOfARestoreStopsWhatItStarted(t *testing.T) {
 	}
 	t.Run("it fails", func(t *testing.T) {
 		r, one, log := restored(t, "one")
-		r.wants(exitFailed, "post_mounts", "run", "restore", "db", "--set", one)
+		out := r.wants(exitFailed, "post_mounts", "run", "restore", "db", "--set", one)
+		for _, m := range r.mounts {
+			if want := fmt.Sprintf("  %s on %s\n", r.attachedAt(m), m); !strings.Contains(out, want) {
+				t.Errorf("it does not say %q:\n%s", want, out)
+			}
+		}
+		r.wants(exitFailed, "run `snaptastic run restore db", "rollback", r.lastOf("restore"))
 		r.reads("two")
 		r.leaves(0, 2)
 		if got := log(); got != "stop two start one stop one start two" {
@@ -416,6 +426,24 @@ func TestARollbackOfARestoreStopsWhatItStarted(t *testing.T) {
 			t.Errorf("the hooks said %q", got)
 		}
 	})
+	t.Run("it cannot be stopped", func(t *testing.T) {
+		r, one, log := restored(t, "one")
+		stick := filepath.Join(r.dir, "sticks")
+		if err := os.WriteFile(stick, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.wants(exitFailed, "cannot stop what uses the restored volumes", "run", "restore", "db", "--set", one)
+		r.reads("one")
+		if err := os.Remove(filepath.Join(r.dir, "stuck")); err != nil {
+			t.Fatal(err)
+		}
+		_ = log()
+		r.must("rollback", r.only())
+		r.reads("two")
+		if got := log(); got != "stop one start two" {
+			t.Errorf("the hooks said %q", got)
+		}
+	})
 	t.Run("it is finished", func(t *testing.T) {
 		r, one, log := restored(t, "never")
 		r.must("run", "restore", "db", "--set", one)
@@ -431,4 +459,19 @@ func TestARollbackOfARestoreStopsWhatItStarted(t *testing.T) {
 func (r *rig) peek(name string) string {
 	b, _ := os.ReadFile(filepath.Join(r.dir, name))
 	return string(b)
+}
+
+// attachedAt is the attached volume of a mount point.
+func (r *rig) attachedAt(mountPoint string) string {
+	r.t.Helper()
+	vs, err := r.client.VolumesByTag(context.Background(), map[string]string{"role": "db", "mount_point": mountPoint})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, v := range vs {
+		if v.State == "in-use" {
+			return v.ID
+		}
+	}
+	return ""
 }

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 )
 
@@ -80,17 +82,71 @@ func (e *Engine) goBack(ctx context.Context, store *journal.Store, m journal.Met
 	}
 	end, err := e.execute(ctx, store, run, act)
 	if err == nil && end.Result.Outcome == journal.RunDone {
-		err = e.markRolledBack(store, m.Run)
+		err = e.markRolledBack(store, m.Run, end.Run)
 	}
 	return end, err
 }
 
-// markRolledBack ends a finished run as rolled back.
-func (e *Engine) markRolledBack(store *journal.Store, id plan.RunID) error {
+// markRolledBack ends a finished run as rolled back by another.
+func (e *Engine) markRolledBack(store *journal.Store, id, by plan.RunID) error {
 	run, err := store.Resume(id)
 	if err != nil {
 		return liveIsBusy(id, err)
 	}
 	defer run.Close()
-	return endAs(run.Journal, journal.RolledBack)
+	m := run.Meta()
+	m.Outcome, m.Ended, m.UndoneBy = journal.RolledBack, time.Now(), by
+	return run.SetMeta(m)
+}
+
+// rolledBackHint says what can be done about a run that is rolled back: undo the finished run that rolled it back, or start over.
+func rolledBackHint(store *journal.Store, m journal.Meta, p *plan.Plan) string {
+	for seen := 0; m.UndoneBy != "" && seen < keepRuns; seen++ { // it may have been undone in turn
+		j, err := store.Read(m.UndoneBy)
+		if err != nil {
+			break
+		}
+		m = j.Meta()
+		_ = j.Close()
+		if m.Outcome == journal.RunDone {
+			return fmt.Sprintf("run %s rolled it back: to undo that, run `snaptastic rollback %s`", m.Run, m.Run)
+		}
+	}
+	if op, known := recipe.Named(p.Operation); known && p.Snapshotter != "" && op.Cleans == nil {
+		return fmt.Sprintf("run `snaptastic run %s %s` to start over", op.Name, p.Snapshotter)
+	}
+	return ""
+}
+
+// A MountedAgain is a volume that was mounted before a run, and is mounted again since the run was undone.
+type MountedAgain struct {
+	VolumeID   string `json:"volume_id"`
+	MountPoint string `json:"mount_point"`
+}
+
+// BackInPlace returns the volumes that an undone run had taken off and has mounted again, or that a run mounted in the place of those
+// that had replaced them, in the order of the plan's lanes.
+func BackInPlace(p *plan.Plan, records map[plan.StepID]journal.Record) (out []MountedAgain) {
+	for _, l := range p.Lanes {
+		var found, former, again string
+		for i := range p.Steps {
+			s := &p.Steps[i]
+			r := records[s.ID]
+			switch {
+			case s.Lane != l.ID:
+			case s.Kind == steps.FindVolume.Kind && r.Facts != nil:
+				found = r.Facts.VolumeID
+			case s.Kind == steps.FindReplaced.Kind && r.Facts != nil:
+				former = r.Facts.VolumeID
+			case s.Kind == steps.Unmount.Kind && r.Began() && r.Undo == journal.Undone:
+				again = found
+			case s.Kind == steps.Mount.Kind && r.State == journal.Done && r.Undo == "":
+				again = former
+			}
+		}
+		if again != "" {
+			out = append(out, MountedAgain{again, l.Facts.MountPoint})
+		}
+	}
+	return out
 }

@@ -224,6 +224,9 @@ func (e *Engine) openRun(ctx context.Context, store *journal.Store, id plan.RunI
 		if op, _ := recipe.Named(run.Plan().Operation); m.Outcome == journal.RunDone && op.UndoneBy != "" {
 			hint = fmt.Sprintf("a finished %s is undone by `snaptastic run %s %s`", op.Name, op.UndoneBy, run.Plan().Snapshotter)
 		}
+		if m.Outcome == journal.RolledBack {
+			hint = rolledBackHint(store, m, run.Plan())
+		}
 		return nil, hinted(hint, "run %s has already ended (%s)", id, m.Outcome)
 	}
 	if m.InstanceID == "" { // a clean-up that was begun elsewhere than on an instance

@@ -30,6 +30,7 @@ var objects = []struct {
 }{
 	{"event", engine.Event{}},
 	{"result", endView{}},
+	{"mounted again", engine.MountedAgain{}},
 	{"lane", laneView{}},
 	{"step time", timeView{}},
 	{"facts", plan.Facts{}},

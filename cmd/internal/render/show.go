@@ -56,6 +56,9 @@ func (p *page) head(s Details, now time.Time) {
 	for _, c := range s.Claims {
 		field("claims", c, plain)
 	}
+	for _, m := range engine.BackInPlace(s.Plan, s.Records) {
+		field("mounted", m.VolumeID+" on "+m.MountPoint+" again", plain)
+	}
 	for _, k := range s.Kept {
 		field("kept", k, yellow)
 	}
@@ -167,13 +170,14 @@ func stepTook(r journal.Record, now time.Time) string {
 
 type detailsView struct {
 	journal.Summary
-	State    string         `json:"state"`
-	Instance string         `json:"instance"`
-	Lanes    []laneView     `json:"lanes"`
-	Freezes  []freezeView   `json:"freezes,omitempty"`
-	Steps    []stepDetails  `json:"steps"`
-	Sections []plan.Section `json:"sections"`
-	Next     []nextCommand  `json:"next"`
+	State    string                `json:"state"`
+	Instance string                `json:"instance"`
+	Lanes    []laneView            `json:"lanes"`
+	Freezes  []freezeView          `json:"freezes,omitempty"`
+	Again    []engine.MountedAgain `json:"mounted_again,omitempty"`
+	Steps    []stepDetails         `json:"steps"`
+	Sections []plan.Section        `json:"sections"`
+	Next     []nextCommand         `json:"next"`
 }
 
 type stepDetails struct {
@@ -208,7 +212,7 @@ func (s Details) lanes(now time.Time) []laneView {
 
 func (s Details) view(now time.Time) detailsView {
 	v := detailsView{Summary: inUTC(s.Summary), State: runState(s.Summary).text, Instance: s.Plan.Instance,
-		Lanes: list(s.lanes(now)), Freezes: freezesOf(s.Plan, s.Records), Sections: list(s.Plan.Sections), Steps: []stepDetails{}, Next: []nextCommand{}}
+		Lanes: list(s.lanes(now)), Freezes: freezesOf(s.Plan, s.Records), Again: engine.BackInPlace(s.Plan, s.Records), Sections: list(s.Plan.Sections), Steps: []stepDetails{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
 		v.Next = list(commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack, s.Flags))

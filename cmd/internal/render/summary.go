@@ -66,6 +66,12 @@ func Summary(w io.Writer, e RunResult, o Style) error {
 	p.remarks(e, views)
 	p.drill(engine.DrillOf(e.records()))
 	p.failures(e)
+	if again := engine.BackInPlace(e.Plan, e.records()); len(again) > 0 {
+		p.lines("", "\nThe previous volumes are mounted again:")
+		for _, m := range again {
+			p.lines("  ", clean(m.VolumeID+" on "+m.MountPoint))
+		}
+	}
 	if kept := e.kept(); len(kept) > 0 {
 		p.lines("", "\nThese remain and are billed:")
 		for _, k := range kept {
@@ -243,21 +249,22 @@ func commandsFor(run plan.RunID, p *plan.Plan, outcome journal.Outcome, rollingB
 }
 
 type endView struct {
-	Run         plan.RunID      `json:"run"`
-	Operation   string          `json:"operation"`
-	Snapshotter string          `json:"snapshotter"`
-	Instance    string          `json:"instance"`
-	Outcome     journal.Outcome `json:"outcome"`
-	Rollback    bool            `json:"rollback,omitempty"`
-	Error       string          `json:"error,omitempty"`
-	Seconds     float64         `json:"seconds"`
-	Lanes       []laneView      `json:"lanes"`
-	Freezes     []freezeView    `json:"freezes,omitempty"`
-	Failures    []failureView   `json:"failures"`
-	Drill       *plan.Drill     `json:"drill,omitempty"`
-	Kept        []string        `json:"kept"`
-	Notes       []string        `json:"notes,omitempty"`
-	Next        []nextCommand   `json:"next"`
+	Run         plan.RunID            `json:"run"`
+	Operation   string                `json:"operation"`
+	Snapshotter string                `json:"snapshotter"`
+	Instance    string                `json:"instance"`
+	Outcome     journal.Outcome       `json:"outcome"`
+	Rollback    bool                  `json:"rollback,omitempty"`
+	Error       string                `json:"error,omitempty"`
+	Seconds     float64               `json:"seconds"`
+	Lanes       []laneView            `json:"lanes"`
+	Freezes     []freezeView          `json:"freezes,omitempty"`
+	Failures    []failureView         `json:"failures"`
+	Drill       *plan.Drill           `json:"drill,omitempty"`
+	Kept        []string              `json:"kept"`
+	Again       []engine.MountedAgain `json:"mounted_again,omitempty"`
+	Notes       []string              `json:"notes,omitempty"`
+	Next        []nextCommand         `json:"next"`
 }
 
 type failureView struct {
@@ -284,7 +291,7 @@ func (e RunResult) view() endView {
 	v := endView{
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
 		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
-		Lanes: list(atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))), Freezes: freezesOf(e.Plan, e.records()), Kept: list(e.kept()), Notes: e.Notes, Next: list(e.commands()),
+		Lanes: list(atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))), Freezes: freezesOf(e.Plan, e.records()), Kept: list(e.kept()), Again: engine.BackInPlace(e.Plan, e.records()), Notes: e.Notes, Next: list(e.commands()),
 		Failures: []failureView{}, Drill: engine.DrillOf(e.records()),
 	}
 	if e.Result.Err != nil {
