@@ -1,64 +1,173 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"html"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// chromium is a browser without a window; the test is skipped where there is none.
-func chromium(t *testing.T) string {
-	t.Helper()
+// chromiumName is the program of a browser that needs no screen; "" where there is none.
+func chromiumName() string {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
+		if _, err := exec.LookPath(name); err == nil {
+			return name
 		}
 	}
-	t.Skip("needs Chromium (Debian package chromium)")
 	return ""
 }
 
-// look opens a page in the browser and returns what a script that runs in it hands to done(value).
-func look[T any](t *testing.T, page []byte, script string, flags ...string) (found T) {
+// chromium skips the test where there is no browser.
+func chromium(t *testing.T) {
 	t.Helper()
-	const probe = `<script>"use strict";function done(v){var o=document.createElement("textarea");o.id="probed";o.textContent=JSON.stringify(v);document.body.appendChild(o)}
-addEventListener("load",function(){%s});</script>`
-	policy := regexp.MustCompile(`<meta http-equiv="Content-Security-Policy"[^>]*>`)
-	bare := policy.ReplaceAll(page, nil) // it would keep the probe out as well
-	if len(bare) == len(page) {
-		t.Fatal("the page has no content security policy")
+	if chromiumName() == "" {
+		t.Skip("needs Chromium (Debian package chromium)")
 	}
-	probed := bytes.Replace(bare, []byte("</body>"), fmt.Appendf(nil, probe, script), 1)
-	dom := browse(t, map[string][]byte{"/": probed}, flags...)
-	_, rest, ok := strings.Cut(dom, `<textarea id="probed">`)
-	value, _, closed := strings.Cut(rest, "</textarea>")
-	if !ok || !closed {
-		t.Fatalf("the probe said nothing; the page ends with %q", dom[max(0, len(dom)-300):])
-	}
-	if err := json.Unmarshal([]byte(html.UnescapeString(value)), &found); err != nil {
-		t.Fatalf("%v in %.300s", err, value)
-	}
-	return found
 }
 
-// browse opens "/" of a server with these files, and returns the document as it is then. What is asked for beyond them fails
-// the test: a report needs nothing else.
-func browse(t *testing.T, files map[string][]byte, flags ...string) string {
+// browser is a Chromium that all tests share, spoken to over two pipes: https://chromedevtools.github.io/devtools-protocol/
+type browser struct {
+	cmd     *exec.Cmd
+	in      *os.File
+	profile string
+
+	mu      sync.Mutex
+	last    int
+	answers map[int]chan answer
+	over    error
+}
+
+type answer struct {
+	ID     int
+	Result json.RawMessage
+	Error  *struct{ Message string }
+}
+
+// startBrowser starts it at the first page; endBrowser ends it.
+var (
+	startBrowser = sync.OnceValues(newBrowser)
+	endBrowser   = func() {}
+)
+
+func newBrowser() (*browser, error) {
+	path, err := exec.LookPath(chromiumName())
+	if err != nil {
+		return nil, err
+	}
+	theirIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	out, theirOut, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	b := &browser{in: in, profile: filepath.Join(scratch, "chromium"), answers: map[int]chan answer{}}
+	b.cmd = exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir="+b.profile, "--window-size=1400,1000",
+		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-background-networking", "--disable-component-update", "--no-first-run",
+		"--remote-debugging-pipe")
+	b.cmd.ExtraFiles = []*os.File{theirIn, theirOut} // 3 and 4
+	err = b.cmd.Start()
+	_, _ = theirIn.Close(), theirOut.Close()
+	if err != nil {
+		return nil, err
+	}
+	endBrowser = func() {
+		_ = in.Close() // which it takes for its end
+		stop := time.AfterFunc(10*time.Second, func() { _ = b.cmd.Process.Kill() })
+		defer stop.Stop()
+		_ = b.cmd.Wait()
+	}
+	go b.listen(out)
+	return b, nil
+}
+
+// listen hands each answer to whoever waits for it.
+func (b *browser) listen(out *os.File) {
+	r := bufio.NewReader(out)
+	for {
+		line, err := r.ReadBytes(0)
+		b.mu.Lock()
+		if err != nil {
+			b.over = fmt.Errorf("the browser is gone: %w", err)
+			for _, c := range b.answers {
+				close(c)
+			}
+			clear(b.answers)
+			b.mu.Unlock()
+			return
+		}
+		var a answer
+		if json.Unmarshal(bytes.TrimRight(line, "\x00"), &a) == nil && b.answers[a.ID] != nil {
+			b.answers[a.ID] <- a
+			delete(b.answers, a.ID)
+		}
+		b.mu.Unlock()
+	}
+}
+
+// call asks the browser, or one of its pages when session is not empty.
+func (b *browser) call(t *testing.T, session, method string, params map[string]any, result any) {
 	t.Helper()
-	browser := chromium(t)
+	c := make(chan answer, 1)
+	b.mu.Lock()
+	b.last++
+	request := map[string]any{"id": b.last, "method": method, "params": params}
+	if session != "" {
+		request["sessionId"] = session
+	}
+	body, err := json.Marshal(request)
+	if err = errors.Join(err, b.over); err == nil {
+		b.answers[b.last] = c
+		_, err = b.in.Write(append(body, 0))
+	}
+	b.mu.Unlock()
+	if err != nil {
+		t.Fatalf("%s: %v", method, err)
+	}
+	select {
+	case a, ok := <-c:
+		if !ok {
+			t.Fatalf("%s: the browser ended", method)
+		}
+		if a.Error != nil {
+			t.Fatalf("%s: %s", method, a.Error.Message)
+		}
+		if result != nil {
+			if err := json.Unmarshal(a.Result, result); err != nil {
+				t.Fatalf("%s: %v in %.300s", method, err, a.Result)
+			}
+		}
+	case <-time.After(5 * time.Minute):
+		t.Fatalf("%s: no answer in five minutes", method)
+	}
+}
+
+// tab is a page that is open, in a window of its own: what is behind another one is not painted.
+type tab struct {
+	t       *testing.T
+	b       *browser
+	session string
+}
+
+// openTab shows what a server has at "/". What is asked for beyond its files fails the test: a report needs nothing else.
+// A page that is probed does not keep scripts of the test out.
+func openTab(t *testing.T, files map[string][]byte, scheme string, probed bool) *tab {
+	t.Helper()
+	chromium(t)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, ok := files[r.URL.Path]
 		if !ok {
@@ -70,50 +179,84 @@ func browse(t *testing.T, files map[string][]byte, flags ...string) string {
 		}
 		_, _ = w.Write(body)
 	}))
-	defer server.Close()
-	return open(t, browser, server.URL, append([]string{"--virtual-time-budget=20000"}, flags...)...)
+	t.Cleanup(server.Close)
+	b, err := startBrowser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var target struct{ TargetID string }
+	b.call(t, "", "Target.createTarget", map[string]any{"url": "about:blank", "newWindow": true, "width": 1400, "height": 1000}, &target)
+	t.Cleanup(func() { b.call(t, "", "Target.closeTarget", map[string]any{"targetId": target.TargetID}, nil) })
+	var attached struct{ SessionID string }
+	b.call(t, "", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	p := &tab{t, b, attached.SessionID}
+	b.call(t, p.session, "Page.enable", nil, nil)
+	b.call(t, p.session, "Page.setBypassCSP", map[string]any{"enabled": probed}, nil)
+	b.call(t, p.session, "Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+	b.call(t, p.session, "Page.navigate", map[string]any{"url": server.URL + "/"}, nil)
+	p.until(`document.readyState=="complete"&&location.href!="about:blank"`)
+	return p
+}
+
+// eval is the value of an expression in the page, or what a promise comes to.
+func (p *tab) eval(expression string, value any) {
+	p.t.Helper()
+	var got struct {
+		Result           struct{ Value json.RawMessage }
+		ExceptionDetails *struct {
+			Text      string
+			Exception struct{ Description string }
+		}
+	}
+	p.b.call(p.t, p.session, "Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true}, &got)
+	if e := got.ExceptionDetails; e != nil {
+		p.t.Fatalf("the script failed: %s %s", e.Text, e.Exception.Description)
+	}
+	if value == nil {
+		return
+	}
+	if err := json.Unmarshal(got.Result.Value, value); err != nil {
+		p.t.Fatalf("%v in %.300s", err, got.Result.Value)
+	}
+}
+
+// until waits for a condition in the page.
+func (p *tab) until(condition string) {
+	p.t.Helper()
+	is := false
+	for deadline := time.Now().Add(5 * time.Minute); !is; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("the page never came to %s", condition)
+		}
+		p.eval(condition, &is)
+	}
+}
+
+// look opens a page in the browser and returns what a script that runs in it hands to done(value).
+func look[T any](t *testing.T, page []byte, script string) (found T) {
+	t.Helper()
+	if !strings.Contains(string(page), `<meta http-equiv="Content-Security-Policy"`) {
+		t.Fatal("the page has no content security policy")
+	}
+	openTab(t, map[string][]byte{"/": page}, "light", true).eval("new Promise(function(done){"+script+"})", &found)
+	return found
+}
+
+// browse opens "/" of a server with these files, and returns the document as it is then, with the page's own policy.
+func browse(t *testing.T, files map[string][]byte) (document string) {
+	t.Helper()
+	openTab(t, files, "light", false).eval("document.documentElement.outerHTML", &document)
+	return document
 }
 
 // firstPaint is how many milliseconds after the page was asked for something of it was seen.
-func firstPaint(t *testing.T, page []byte) (ms int) {
+func firstPaint(t *testing.T, page []byte) (ms float64) {
 	t.Helper()
-	browser := chromium(t)
-	policy := regexp.MustCompile(`<meta http-equiv="Content-Security-Policy"[^>]*>`)
-	const probe = `<img src="/later" alt=""><script>addEventListener("load",function(){var p=performance.getEntriesByName("first-contentful-paint")[0];document.title="painted "+(p?Math.round(p.startTime):-1)})</script></body>`
-	page = bytes.Replace(policy.ReplaceAll(page, nil), []byte("</body>"), []byte(probe), 1)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/later" { // the load event, at which the document is written out, waits for it
-			time.Sleep(4 * time.Second)
-			http.NotFound(w, r)
-			return
-		}
-		_, _ = w.Write(page)
-	}))
-	defer server.Close()
-	dom := open(t, browser, server.URL)
-	if _, err := fmt.Sscanf(dom[strings.Index(dom, "<title>")+len("<title>"):], "painted %d", &ms); err != nil {
-		t.Fatalf("the page does not tell when it was painted: %.300s", dom)
-	}
+	p := openTab(t, map[string][]byte{"/": page}, "light", true)
+	const painted = `performance.getEntriesByName("first-contentful-paint")`
+	p.until(painted + ".length>0")
+	p.eval(painted+"[0].startTime", &ms)
 	return ms
-}
-
-// open returns the document at a URL as the browser has it.
-func open(t *testing.T, browser, url string, flags ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	args := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir=" + t.TempDir(), "--window-size=1400,1000",
-		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-background-networking", "--disable-component-update", "--no-first-run",
-		"--dump-dom"}, flags...)
-	cmd := exec.CommandContext(ctx, browser, append(args, url+"/")...)
-	cmd.WaitDelay = 10 * time.Second
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v: %s", err, stderr.String())
-	}
-	return string(out)
 }
 
 // axeVersion is of axe-core, which checks a page for what keeps people out: https://github.com/dequelabs/axe-core
@@ -162,12 +305,13 @@ func accessible(t *testing.T, page []byte) {
 		ID, Help string
 		Nodes    []string
 	}
-	for _, scheme := range []string{"1", "0"} { // light, dark: blink::mojom::PreferredColorScheme
-		found := look[[]violation](t, page, script+`
-document.querySelectorAll("details").forEach(function(d){d.open=true});
-axe.run(document,{resultTypes:["violations"]}).then(function(r){done(r.violations.map(function(v){
-return {ID:v.id,Help:v.help,Nodes:v.nodes.slice(0,3).map(function(n){return n.html.slice(0,160)+" "+(n.failureSummary||"").slice(0,200)})}}))},function(e){done([{ID:"error",Help:String(e)}])});`,
-			"--blink-settings=preferredColorScheme="+scheme)
+	for _, scheme := range []string{"light", "dark"} {
+		p := openTab(t, map[string][]byte{"/": page}, scheme, true)
+		p.eval(script+";0", nil)
+		var found []violation
+		p.eval(`document.querySelectorAll("details").forEach(function(d){d.open=true});
+axe.run(document,{resultTypes:["violations"]}).then(function(r){return r.violations.map(function(v){
+return {ID:v.id,Help:v.help,Nodes:v.nodes.slice(0,3).map(function(n){return n.html.slice(0,160)+" "+(n.failureSummary||"").slice(0,200)})}})})`, &found)
 		for _, v := range found {
 			t.Errorf("axe-core, colour scheme %s: %s: %s: %s", scheme, v.ID, v.Help, strings.Join(v.Nodes, " | "))
 		}

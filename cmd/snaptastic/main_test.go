@@ -42,6 +42,7 @@ func (s swept) Run() int {
 		panic(err)
 	}
 	defer os.RemoveAll(scratch)
+	defer func() { endBrowser() }()
 	return s.M.Run()
 }
 

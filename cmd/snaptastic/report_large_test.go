@@ -19,6 +19,7 @@ import (
 
 // Forty volumes of one instance, mounted and snapshotted one by one.
 func TestTheReportOfFortyVolumes(t *testing.T) {
+	t.Parallel()
 	chromium(t)
 	u := newSimulation(t, 0)
 	u.spec.Consistency = "volume"
@@ -62,6 +63,7 @@ var nothing = plan.Def[int, int]{Kind: "nothing", ObserveBy: plan.ByState, Scope
 
 // A run of ten thousand steps is one page that can still be sent by mail.
 func TestTheReportOfTenThousandSteps(t *testing.T) {
+	t.Parallel()
 	chromium(t)
 	const lanes, chain, most = 1000, 10, 3_000_000
 	head := plan.Plan{Operation: "mount", Snapshotter: "many", Instance: "i-0123456789abcdef0", ResumePolicy: plan.ResumeAnyBoot}
@@ -114,6 +116,6 @@ func TestTheReportOfTenThousandSteps(t *testing.T) {
 	if page.Len() > most {
 		t.Errorf("the page has %d bytes, at most %d are wanted", page.Len(), most)
 	}
-	t.Logf("first contentful paint after %d ms", firstPaint(t, page.Bytes()))
+	t.Logf("first contentful paint after %.0f ms", firstPaint(t, page.Bytes()))
 	showsJournal(t, page.Bytes(), told)
 }

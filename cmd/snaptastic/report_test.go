@@ -155,6 +155,7 @@ func positions(t *testing.T, told engine.Report, got drawn) func(part int, at ti
 }
 
 func TestTheReportOfAMountASnapshotAndADrill(t *testing.T) {
+	t.Parallel()
 	chromium(t)
 	r := newRig(t, 8, "ext4")
 	r.must("run", "mount", "db")
@@ -200,6 +201,7 @@ func TestTheReportOfAMountASnapshotAndADrill(t *testing.T) {
 
 // A lane that fails, throttled calls, a process that is killed, a resume and a rollback.
 func TestTheReportOfARunThatWentWrong(t *testing.T) {
+	t.Parallel()
 	chromium(t)
 	r := newRig(t, 3, "ext4")
 	r.setFaults(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"Device": "/dev/sdg"}, Error: "UnauthorizedOperation"},
@@ -251,6 +253,7 @@ func TestTheReportOfARunThatWentWrong(t *testing.T) {
 }
 
 func TestTheReportOfARollback(t *testing.T) {
+	t.Parallel()
 	chromium(t)
 	r := newRig(t, 2, "ext4")
 	run := r.interrupted()
@@ -271,6 +274,7 @@ func TestTheReportOfARollback(t *testing.T) {
 
 // What the world wrote into names and errors is text in the page, and the page's own script is the only one that runs.
 func TestAReportRunsNothingThatItQuotes(t *testing.T) {
+	t.Parallel()
 	chromium(t)
 	r := newRig(t, 1, "ext4")
 	const evil = `</script><script>document.title="owned"</script><img src=x onerror='document.title="owned"'>" onmouseover="document.title='owned'`
