@@ -142,8 +142,32 @@ type Meta struct {
 	UndoLanes []string `json:"undo_lanes,omitempty"`
 	// Processes are those that worked on the run, oldest first; none in journals of earlier versions.
 	Processes []Process `json:"processes,omitempty"`
+	// Key is the caller's name for what the run does, and Asked the command line that it stands for; "" for none.
+	Key   string `json:"key,omitempty"`
+	Asked string `json:"asked,omitempty"`
+	// LeftOut says why a run works on fewer volumes than were asked for; "" where it does not.
+	LeftOut string `json:"left_out,omitempty"`
+	// Ending is what its last process came to, of a run with a key.
+	Ending *Ending `json:"ending,omitempty"`
 	// CloudConfig is how the run came to its EC2; nil in runs that did not record it.
 	CloudConfig *CloudConfig `json:"reach,omitempty"`
+}
+
+// An Ending is what a process came to, as far as the records of the steps do not say: enough to print the result again.
+type Ending struct {
+	Rollback bool      `json:"rollback,omitempty"` // it undid the run
+	Failures []Failure `json:"failures,omitempty"`
+	Done     []string  `json:"done,omitempty"`   // lanes all of whose steps are done
+	Failed   []string  `json:"failed,omitempty"` // lanes with a failed or skipped step
+}
+
+// A Failure is a step that failed.
+type Failure struct {
+	Step          plan.StepID `json:"step"`
+	Lane          string      `json:"lane,omitempty"`
+	Error         string      `json:"error"`
+	Hint          string      `json:"hint,omitempty"`
+	NeedsOperator bool        `json:"needs_operator,omitempty"`
 }
 
 // A Process is one process's part of a run.

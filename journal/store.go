@@ -25,6 +25,7 @@ import (
 //	STATE/runs/RUN.sock    where a live run answers `status`
 //	STATE/runs/.reserve    room for a journal on a full disk
 //	STATE/claims/NAME      a lock file per claim; holds the id of the run that holds it
+//	STATE/keys/HASH        the run of a key
 //	STATE/damaged/         journals that could not be read, or of another instance
 type Store struct{ dir string }
 
@@ -350,6 +351,7 @@ func (s *Store) SetAside(run plan.RunID) (string, error) {
 // only where its id is old: the id is made of the time.
 func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
 	s.sweep()
+	defer s.forgetKeys()
 	journals, files, err := s.names()
 	if err != nil {
 		return err

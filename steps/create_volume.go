@@ -74,7 +74,7 @@ func (w *Env) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 			if c.SnapshotID == "" && !c.Create {
 				return Volume{}, fmt.Errorf("internal error: %s has neither a snapshot nor is it to be created empty", in.MountPoint)
 			}
-			v, err := w.Cloud.CreateVolume(ctx, in.request(a, c))
+			v, err := w.Cloud.CreateVolume(ctx, w.volumeRequest(a, in, c))
 			if err != nil {
 				return Volume{}, errorAction(err)
 			}
@@ -102,9 +102,12 @@ func (w *Env) createVolume() plan.Funcs[CreateVolumeIn, Volume] {
 	}
 }
 
-// request is the same for every try of an attempt, or EC2 would refuse the second: it compares all parameters.
-func (in CreateVolumeIn) request(a plan.Attempt, c Choice) ec2.CreateVolumeRequest {
+// volumeRequest is the same for every try of an attempt, or EC2 would refuse the second: it compares all parameters.
+func (w *Env) volumeRequest(a plan.Attempt, in CreateVolumeIn, c Choice) ec2.CreateVolumeRequest {
 	tags := merged(in.Tags, map[string]string{TagToken: a.Token, TagRun: string(a.Run)})
+	if !in.Scratch {
+		tags = w.underKey(tags)
+	}
 	if t, ok := runTime(a.Run); ok && !in.Scratch {
 		tags[TagCreated] = stamp(t)
 	}

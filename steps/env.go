@@ -131,6 +131,8 @@ type Env struct {
 	Instance Instance
 
 	Version string // of this program, for hooks
+	// Key is what the caller names the run by; what the run makes is tagged with it. "" for none.
+	Key string
 	// Protected are files that must never stand on a frozen file system: the journal, the log.
 	Protected []linux.NamedPath
 	// Environ is added to the environment of every hook, as NAME=value.

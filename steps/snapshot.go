@@ -118,7 +118,7 @@ func (w *Env) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *wind
 		case <-done:
 		}
 	}()
-	tags := in.tags(a, w.Cloud.Now())
+	tags := w.underKey(in.tags(a, w.Cloud.Now()))
 	var made []ec2.Snapshot
 	var err error
 	if len(in.Members) == 1 {

@@ -19,6 +19,7 @@ const (
 	TagExpires    = snapset.TagExpires
 	TagToken      = snapset.TagToken
 	TagRun        = snapset.TagRun
+	TagKey        = snapset.TagKey
 	TagDetached   = snapset.TagDetached // when a volume was detached
 	TagReplaced   = snapset.TagReplaced
 	TagMembers    = snapset.TagMembers
@@ -61,6 +62,14 @@ func merged(sets ...map[string]string) map[string]string {
 		maps.Copy(all, s)
 	}
 	return all
+}
+
+// underKey adds the key of the run, where it has one.
+func (w *Env) underKey(tags map[string]string) map[string]string {
+	if w.Key != "" {
+		tags[TagKey] = w.Key
+	}
+	return tags
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -57,6 +57,7 @@ func operationCommand(a *app, op *engine.Operation) *cobra.Command {
 	if op.ChangesMounts() {
 		privateMountsFlag(c, a)
 	}
+	c.Flags().StringVar(&r.Key, "key", "", "run it once, however often it is called with this `key`: wait for the run with the key, go on with it, or print its result again")
 	c.Flags().StringVar(&onFailure, "on-failure", "stop", "what to do when it fails: `stop` (resumable), or rollback")
 	return c
 }

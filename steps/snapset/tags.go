@@ -26,6 +26,7 @@ const (
 const (
 	TagToken    = "snaptastic:token"    // of the attempt that made it
 	TagRun      = "snaptastic:run"      // that made it
+	TagKey      = "snaptastic:key"      // that the caller gave to that run
 	TagDetached = "snaptastic:detached" // when a volume was detached; on volumes only
 	TagReplaced = "snaptastic:replaced" // when a restore took its place, a slash, and the restore's run; on volumes only
 )

@@ -75,7 +75,7 @@ func (e *Engine) goBack(ctx context.Context, store *journal.Store, m journal.Met
 	}
 	run, act, err := e.resumeUnfinished(ctx, store, p)
 	if err == nil && run == nil {
-		run, err = e.beginRun(ctx, store, p)
+		run, err = e.beginRun(ctx, store, p, nil)
 	}
 	if err != nil {
 		return RunResult{}, err

@@ -188,7 +188,7 @@ func (e *Engine) Clean(ctx context.Context, c CleanPlan) (RunResult, error) {
 	if err := e.confirm(ctx, c.op.Name, c.op.Question(r)); err != nil {
 		return RunResult{}, err
 	}
-	run, err := e.beginRun(ctx, store, p)
+	run, err := e.beginRun(ctx, store, p, nil)
 	if err != nil {
 		return RunResult{}, err
 	}
@@ -202,7 +202,7 @@ func (e *Engine) Clean(ctx context.Context, c CleanPlan) (RunResult, error) {
 // supersede ends older runs of the same command that were interrupted or failed in part: what they still had to do, the
 // new plan has too, by a newer look.
 func (e *Engine) supersede(store *journal.Store, by *journal.Run) error {
-	runs, err := met(store, by.Plan())
+	runs, err := met(store, by.Plan(), false)
 	if err != nil {
 		return err
 	}

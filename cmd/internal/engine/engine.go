@@ -97,6 +97,8 @@ type RunResult struct {
 	Result   runner.Result
 	Took     time.Duration // at work on it, by this process and earlier ones
 	Rollback bool          // a rollback ended, not the operation itself
+	Key      string        // that the caller named it by; "" for none
+	Repeated bool          // the run had ended before; this command did nothing
 	Undoing  bool          // a rollback follows by itself, so there is nothing to advise
 	Notes    []string      // sentences about the whole run that an operator should read
 }
@@ -112,6 +114,7 @@ type Engine struct {
 	client   *ec2.Client
 	ident    *ec2.Identity
 	avoided  map[string]bool // device names that another run claimed meanwhile; see spares
+	keyed    *keyed          // the key of the run that is to begin; nil without one
 	attached *[]ec2.Volume   // what EC2 showed when this command asked whether it answers
 }
 

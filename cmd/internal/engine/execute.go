@@ -61,7 +61,7 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 	conf.Observe, conf.Window = stream.event, stream.window
 	began, before := time.Now(), journal.Active(maps.Values(conf.Records), time.Time{})
 	before = max(before, time.Duration(meta.ActiveSeconds*float64(time.Second)))
-	end := RunResult{Run: meta.Run, Plan: p, Rollback: act.rollback}
+	end := RunResult{Run: meta.Run, Plan: p, Key: meta.Key, Rollback: act.rollback}
 	if act.rollback {
 		end.Result = runner.Rollback(ctx, conf)
 	} else {
@@ -107,7 +107,7 @@ func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal
 	if err := e.endHooks(ctx, store, id); err != nil {
 		return conf, err
 	}
-	handlers, err := e.handlers(ctx, store, p, act.deleteKept)
+	handlers, err := e.handlers(ctx, store, p, run.Meta().Key, act.deleteKept)
 	if err != nil {
 		return conf, err
 	}
@@ -190,6 +190,9 @@ func recordOutcome(run *journal.Run, res runner.Result, act action, took time.Du
 	}
 	if d := DrillOf(res.Records); d != nil && !d.OK && m.Error == "" {
 		m.Error = "the set failed the drill: " + d.Reason
+	}
+	if m.Key != "" {
+		m.Ending = ending(res, act.rollback)
 	}
 	if act.rollback && res.Outcome == journal.RolledBack && act.lanes != nil {
 		m.Outcome = journal.Abandoned // its other lanes stay as they are, in use

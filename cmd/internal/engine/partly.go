@@ -17,7 +17,7 @@ import (
 // one moment for all, so it is refused.
 func (e *Engine) beginWithout(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, r recipe.Request) (run *journal.Run, left, err error) {
 	if op.LeaveOut == nil {
-		run, err = e.beginRun(ctx, store, p)
+		run, err = e.beginRun(ctx, store, p, nil)
 		return run, nil, err
 	}
 	held, err := store.HeldLanes(p)
@@ -28,7 +28,7 @@ func (e *Engine) beginWithout(ctx context.Context, store *journal.Store, op *rec
 	allowed, hint := op.LeaveOut(r.Spec)
 	switch {
 	case len(names) == 0:
-		run, err = e.beginRun(ctx, store, p)
+		run, err = e.beginRun(ctx, store, p, nil)
 		return run, nil, err
 	case !allowed:
 		return nil, nil, &Error{Code: Busy, Err: plan.WithHint("finish or undo that run; or "+hint,
@@ -36,7 +36,7 @@ func (e *Engine) beginWithout(ctx context.Context, store *journal.Store, op *rec
 	}
 	r.Spec.Volumes = slices.DeleteFunc(slices.Clone(r.Spec.Volumes), func(v recipe.Volume) bool { return held[v.MountPoint] != nil })
 	if len(r.Spec.Volumes) == 0 || len(r.Spec.Volumes)+len(names) != len(p.Lanes) {
-		run, err = e.beginRun(ctx, store, p) // says who is in the way
+		run, err = e.beginRun(ctx, store, p, nil) // says who is in the way
 		return run, nil, err
 	}
 	rest, err := op.Plan(r)
@@ -46,6 +46,7 @@ func (e *Engine) beginWithout(ctx context.Context, store *journal.Store, op *rec
 	for _, name := range names {
 		e.log.Warn("a volume is skipped", "mount_point", name, "because", held[name])
 	}
-	run, err = e.beginRun(ctx, store, rest)
-	return run, &Error{Code: SomeLanes, Err: fmt.Errorf("no %s of %s: %w", op.Name, strings.Join(names, ", "), held[names[0]])}, err
+	left = &Error{Code: SomeLanes, Err: fmt.Errorf("no %s of %s: %w", op.Name, strings.Join(names, ", "), held[names[0]])}
+	run, err = e.beginRun(ctx, store, rest, left)
+	return run, left, err
 }

@@ -37,7 +37,7 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (PlanResult, error) {
 	if err := e.retry(ctx, e.client.Ready); err != nil {
 		return PlanResult{}, err
 	}
-	h, err := e.handlers(ctx, nil, p, nil)
+	h, err := e.handlers(ctx, nil, p, "", nil)
 	if err != nil {
 		return PlanResult{}, err
 	}
@@ -71,7 +71,7 @@ func (e *Engine) unfinished(p *plan.Plan) []RunState {
 	if err != nil {
 		return nil // `run` will say it
 	}
-	runs, _ := met(store, p) // likewise
+	runs, _ := met(store, p, false) // likewise
 	return runs
 }
 

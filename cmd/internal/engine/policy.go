@@ -75,6 +75,7 @@ type Situation struct {
 	Instance string     // "" where that is not known
 	Boot     string     // the kernel's boot id
 	Plan     *plan.Plan // of the new run; nil for a resume
+	Keyed    bool       // the new run has a key, which no unfinished one has
 }
 
 // Decide says what a command does with a run. It is the one place that knows: `run` and `resume` do what it says, `plan` and
@@ -92,14 +93,15 @@ func Decide(c Command, r journal.Summary, h Situation) Decision {
 	case h.Instance != "" && r.InstanceID != "" && r.InstanceID != h.Instance:
 		return Decision{SetAside, ReasonOtherInstance}
 	case c == ToRun:
-		return decideForRun(r, h.Plan)
+		return decideForRun(r, h)
 	}
 	return decideForResume(r, h.Boot)
 }
 
 // decideForRun: the same plan goes on where it was, and a different one takes the place of the old.
-func decideForRun(r journal.Summary, p *plan.Plan) Decision {
-	same := r.Digest == p.Digest() && !r.RollingBack
+func decideForRun(r journal.Summary, h Situation) Decision {
+	p := h.Plan
+	same := r.Digest == p.Digest() && !r.RollingBack && !h.Keyed
 	switch {
 	case r.Operation != p.Operation || r.Snapshotter != p.Snapshotter:
 		return Decision{Leave, ReasonUnrelated}

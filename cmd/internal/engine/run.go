@@ -20,7 +20,8 @@ import (
 type RunRequest struct {
 	Operation, Name string
 	Options         recipe.Options
-	RollBack        bool // when it fails
+	RollBack        bool   // when it fails
+	Key             string // by which the same run is meant, however often it is asked for; "" for a run of its own
 }
 
 // Run compiles an operation, journals and executes it; or goes on with an unfinished run of it.
@@ -32,6 +33,13 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	name, rollback := r.Name, r.RollBack
 	if os.Geteuid() != 0 {
 		return RunResult{}, hinted("run it as root (sudo)", "cannot %s %s: mounting and freezing needs root", op.Name, name)
+	}
+	if r.Key != "" {
+		end, done, release, err := e.runKeyed(ctx, op, r)
+		if done {
+			return end, err
+		}
+		defer release()
 	}
 	adopted := op.AdoptsOffline() && e.adoptOffline(ctx, name)
 	if adopted && e.patience.asked == nil { // all is mounted: nobody has to wait for what EC2 says of it
@@ -112,8 +120,8 @@ func (e *Engine) begin(ctx context.Context, store *journal.Store, op *recipe.Ope
 	return run, left, err
 }
 
-// beginRun makes the journal of a new run.
-func (e *Engine) beginRun(ctx context.Context, store *journal.Store, p *plan.Plan) (*journal.Run, error) {
+// beginRun makes the journal of a new run. left says which volumes it leaves out; nil for none.
+func (e *Engine) beginRun(ctx context.Context, store *journal.Store, p *plan.Plan, left error) (*journal.Run, error) {
 	boot, err := e.bootID()
 	if err != nil {
 		return nil, err
@@ -121,18 +129,24 @@ func (e *Engine) beginRun(ctx context.Context, store *journal.Store, p *plan.Pla
 	now := time.Now()
 	m := journal.Meta{Run: journal.NewRunID(now), Version: e.Version, InstanceID: p.Instance, BootID: boot, Created: now, CloudConfig: e.recordCloudConfig(ctx),
 		Processes: []journal.Process{e.process(boot, false)}}
+	if left != nil {
+		m.LeftOut = left.Error()
+	}
+	if err := e.keyBegins(&m); err != nil {
+		return nil, err
+	}
 	return store.Begin(m, p)
 }
 
 // met lists the unfinished runs that a new run of the plan comes upon, and what becomes of each, up to one that it goes on
-// with in the place of a new one.
-func met(store *journal.Store, p *plan.Plan) (runs []RunState, err error) {
+// with in the place of a new one. A new run with a key never goes on with another one.
+func met(store *journal.Store, p *plan.Plan, keyed bool) (runs []RunState, err error) {
 	all, err := store.Unfinished()
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range all {
-		d := Decide(ToRun, r, Situation{Instance: p.Instance, Plan: p})
+		d := Decide(ToRun, r, Situation{Instance: p.Instance, Plan: p, Keyed: keyed})
 		if d.Action != Leave {
 			runs = append(runs, RunState{r, d})
 		}
@@ -146,7 +160,7 @@ func met(store *journal.Store, p *plan.Plan) (runs []RunState, err error) {
 // resumeUnfinished does with the unfinished runs what is decided about them, and returns the one that is gone on with. Nothing of a
 // live run is touched: beginning the new one will say that it is busy.
 func (e *Engine) resumeUnfinished(ctx context.Context, store *journal.Store, p *plan.Plan) (*journal.Run, action, error) {
-	runs, err := met(store, p)
+	runs, err := met(store, p, e.keyed != nil)
 	if err != nil {
 		return nil, action{}, err
 	}

@@ -40,6 +40,8 @@ var objects = []struct {
 	{"failure", failureView{}},
 	{"command", nextCommand{}},
 	{"run", runView{}},
+	{"ending", journal.Ending{}},
+	{"recorded failure", journal.Failure{}},
 	{"decision", engine.Decision{}},
 	{"reach", journal.CloudConfig{}},
 	{"details", detailsView{}},

@@ -159,6 +159,9 @@ func (p *page) failures(e RunResult) {
 // outcome is how it ended and what the operator can type next.
 func (p *page) outcome(e RunResult) {
 	sentence, c := e.sentence()
+	if e.Repeated {
+		sentence += "; it has the key " + clean(e.Key) + ", so nothing was done now"
+	}
 	p.full(span{"run " + clean(string(e.Run)), bold}, span{text: " "}, span{sentence, c}, span{", took " + Took(e.Took), dim})
 	for _, cmd := range e.commands() {
 		p.full(span{text: "  " + pad(cmd.What+":", 12)}, span{cmd.Command, cyan})
@@ -254,6 +257,8 @@ type endView struct {
 	Snapshotter string                `json:"snapshotter"`
 	Instance    string                `json:"instance"`
 	Outcome     journal.Outcome       `json:"outcome"`
+	Key         string                `json:"key,omitempty"`
+	Repeated    bool                  `json:"repeated,omitempty"` // it had ended before
 	Rollback    bool                  `json:"rollback,omitempty"`
 	Error       string                `json:"error,omitempty"`
 	Seconds     float64               `json:"seconds"`
@@ -290,7 +295,7 @@ func SummariesJSON(w io.Writer, ends []RunResult) error {
 func (e RunResult) view() endView {
 	v := endView{
 		Run: e.Run, Operation: e.Plan.Operation, Snapshotter: e.Plan.Snapshotter, Instance: e.Plan.Instance,
-		Outcome: e.Result.Outcome, Rollback: e.Rollback, Seconds: seconds(e.Took),
+		Outcome: e.Result.Outcome, Key: e.Key, Repeated: e.Repeated, Rollback: e.Rollback, Seconds: seconds(e.Took),
 		Lanes: list(atRest(lanesOf(e.Plan, e.records(), e.Now, e.back()))), Freezes: freezesOf(e.Plan, e.records()), Kept: list(e.kept()), Again: engine.BackInPlace(e.Plan, e.records()), Notes: e.Notes, Next: list(e.commands()),
 		Failures: []failureView{}, Drill: engine.DrillOf(e.records()),
 	}
