@@ -19,10 +19,10 @@ import (
 )
 
 func sandboxCommand(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "sandbox serve|log|reboot|reset|delete-volume", Short: "Run the local EC2 sandbox (directory: --sandbox=DIR, default STATE/sandbox)",
+	c := &cobra.Command{Use: "sandbox serve|log|reboot|lose|reset|delete-volume", Short: "Run the local EC2 sandbox (directory: --sandbox=DIR, default STATE/sandbox)",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError("sandbox: unknown command %q: must be serve, log, reboot, reset or delete-volume", args[0])
+				return usageError("sandbox: unknown command %q: must be serve, log, reboot, lose, reset or delete-volume", args[0])
 			}
 			return nil
 		},
@@ -30,6 +30,10 @@ func sandboxCommand(a *app) *cobra.Command {
 	c.AddCommand(sandboxServe(a), sandboxLog(a), sandboxDelete(a),
 		&cobra.Command{Use: "reboot", Short: "Simulate a reboot: drop the mounts and change the boot id; attachments are kept", Args: exactly(),
 			RunE: func(*cobra.Command, []string) error { return stillUsed(sandbox.Reboot(a.sandboxOrDefault())) }},
+		&cobra.Command{Use: "lose REGION", Short: "Simulate the loss of a region: everything that any account has there is gone", Args: exactly("REGION"),
+			RunE: func(_ *cobra.Command, args []string) error {
+				return stillUsed(sandbox.Lose(a.sandboxOrDefault(), args[0]))
+			}},
 		&cobra.Command{Use: "reset", Short: "Unmount, detach and remove everything in the sandbox", Args: exactly(),
 			RunE: func(*cobra.Command, []string) error { return stillUsed(sandbox.Reset(a.sandboxOrDefault())) }},
 	)

@@ -89,8 +89,9 @@ func (a *app) connect(ctx context.Context, way journal.CloudConfig, patientUntil
 		} else if conf.MetadataURL == "" && os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT") == "" {
 			conf.MetadataURL = conf.EndpointURL // a sandbox serves both
 		}
-		conf.Region = sandbox.Region
-		conf.Credentials = ec2.Credentials{ID: "sandbox", Secret: "sandbox"}
+		_, world := sandbox.SplitDir(dir)
+		conf.Region = world.Region
+		conf.Credentials = ec2.Credentials{ID: world.AccessKey(), Secret: "sandbox"}
 		conf.PollMin = fromEnvironment("SNAPTASTIC_POLL", fastPoll)
 	}
 	return ec2.New(ctx, conf)

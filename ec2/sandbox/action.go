@@ -44,6 +44,7 @@ func init() { // not a literal: the functions' use of the table would be a cycle
 		"DescribeInstances":            {"InstanceId.N IncludeManagedResources:bool " + pageParams, describeInstances},
 		"DescribeLockedSnapshots":      {"SnapshotId.N " + pageParams, describeLockedSnapshots},
 		"DescribeRegions":              {"RegionName.N AllRegions:bool " + filterParams, describeRegions},
+		"DescribeSnapshotAttribute":    {"SnapshotId! Attribute!", describeSnapshotAttribute},
 		"DescribeSnapshots":            {"SnapshotId.N Owner.N RestorableBy.N " + pageParams, describeSnapshots},
 		"DescribeTags":                 {pageParams, describeTags},
 		"DescribeVolumes":              {"VolumeId.N IncludeManagedResources:bool " + pageParams, describeVolumes},
@@ -51,12 +52,14 @@ func init() { // not a literal: the functions' use of the table would be a cycle
 		"DetachVolume":                 {"VolumeId! InstanceId Device Force:bool", detachVolume},
 		"LockSnapshot":                 {"SnapshotId! LockMode! LockDuration:int ExpirationDate:time CoolOffPeriod:int", lockSnapshot},
 		"ModifyInstanceAttribute":      {"InstanceId! Attribute Value BlockDeviceMapping.N.DeviceName BlockDeviceMapping.N.Ebs.DeleteOnTermination:bool BlockDeviceMapping.N.Ebs.VolumeId DisableApiTermination.Value:bool UserData.Value", modifyInstanceAttribute},
-		"ModifySnapshotTier":           {"SnapshotId! StorageTier", modifySnapshotTier},
-		"ModifyVolume":                 {"VolumeId! Size:int VolumeType Iops:int Throughput:int MultiAttachEnabled:bool", modifyVolume},
-		"RestoreSnapshotTier":          {"SnapshotId! PermanentRestore:bool TemporaryRestoreDays:int", restoreSnapshotTier},
-		"RunInstances":                 {"ImageId! MinCount!:int MaxCount!:int InstanceType ClientToken Placement.* UserData SubnetId KeyName SecurityGroupId.N SecurityGroup.N IamInstanceProfile.* BlockDeviceMapping.* NetworkInterface.* MetadataOptions.* EbsOptimized:bool Monitoring.* " + tagParams, runInstances},
-		"TerminateInstances":           {"InstanceId.N! Force:bool SkipOsShutdown:bool", terminateInstances},
-		"UnlockSnapshot":               {"SnapshotId!", unlockSnapshot},
+		"ModifySnapshotAttribute": {"SnapshotId! Attribute OperationType UserId.N UserGroup.N CreateVolumePermission.Add.N.UserId CreateVolumePermission.Add.N.Group " +
+			"CreateVolumePermission.Remove.N.UserId CreateVolumePermission.Remove.N.Group", modifySnapshotAttribute},
+		"ModifySnapshotTier":  {"SnapshotId! StorageTier", modifySnapshotTier},
+		"ModifyVolume":        {"VolumeId! Size:int VolumeType Iops:int Throughput:int MultiAttachEnabled:bool", modifyVolume},
+		"RestoreSnapshotTier": {"SnapshotId! PermanentRestore:bool TemporaryRestoreDays:int", restoreSnapshotTier},
+		"RunInstances":        {"ImageId! MinCount!:int MaxCount!:int InstanceType ClientToken Placement.* UserData SubnetId KeyName SecurityGroupId.N SecurityGroup.N IamInstanceProfile.* BlockDeviceMapping.* NetworkInterface.* MetadataOptions.* EbsOptimized:bool Monitoring.* " + tagParams, runInstances},
+		"TerminateInstances":  {"InstanceId.N! Force:bool SkipOsShutdown:bool", terminateInstances},
+		"UnlockSnapshot":      {"SnapshotId!", unlockSnapshot},
 	}
 }
 
@@ -72,16 +75,22 @@ var errConnectionReset = errors.New("connection reset by the sandbox")
 // api answers one request of the Query protocol and logs it. Its error is
 // errConnectionReset, or that the caller gave up waiting.
 func (w *Sandbox) api(ctx context.Context, form url.Values, authorization string) (*answer, error) {
+	in, scopeErr := w.worldFor(authorization)
 	q := newQuery(form)
 	q.request = rand.Text()
-	call := Call{Time: time.Now(), Service: "ec2", Action: q.action, Params: q.logged(), RequestID: q.request, Process: processID}
+	call := Call{Time: time.Now(), Service: "ec2", Action: q.action, Params: q.logged(), RequestID: q.request, Process: processID, World: in.key()}
 	switch q.action {
 	case "GetCallerIdentity":
 		call.Service = "sts"
 	case "GetMetricStatistics":
 		call.Service = "cloudwatch"
 	}
-	reply, err := w.withFaults(ctx, q, &call, func() (*answer, error) { return w.execute(q, authorization) })
+	reply, err := w.withFaults(ctx, q, &call, func() (*answer, error) {
+		if err := errors.Join(scopeErr, w.refuseLost(in)); err != nil {
+			return nil, err
+		}
+		return w.execute(in, q, authorization)
+	})
 	call.Millis = float64(time.Since(call.Time).Microseconds()) / 1000
 	w.log.add(call)
 	return reply, err
@@ -104,13 +113,17 @@ func (w *Sandbox) withFaults(ctx context.Context, q *query, call *Call, effect f
 		}
 		return ec2Refusal(r, q.request), nil
 	}
-	hit, err := w.matchFaults(call.faultName(), q.values)
+	in := worldOf(call.World)
+	if regions[in.Region] == "" {
+		return finish(effect()) // there is no such region
+	}
+	hit, err := w.matchFaults(in, call.faultName(), q.values)
 	if err != nil {
 		return finish(nil, err)
 	}
 	q.faults = hit
 	call.Faults = names(hit)
-	wait := w.latency().Request
+	wait := w.latency(in).Request
 	for _, f := range hit {
 		wait += f.Latency
 		if f.When != "after" {
@@ -126,7 +139,7 @@ func (w *Sandbox) withFaults(ctx context.Context, q *query, call *Call, effect f
 			call.Result = "reset"
 			return nil, errConnectionReset
 		}
-		if err := f.refusal(q.action); err != nil {
+		if err := f.refusal(q.action, in); err != nil {
 			return finish(nil, err)
 		}
 	}
@@ -153,20 +166,20 @@ func (w *Sandbox) withFaults(ctx context.Context, q *query, call *Call, effect f
 }
 
 // execute carries the action out in one transaction.
-func (w *Sandbox) execute(q *query, authorization string) (*answer, error) {
+func (w *Sandbox) execute(in World, q *query, authorization string) (*answer, error) {
 	if authorization == "" {
 		return nil, refuse("AuthFailure", "AWS was not able to validate the provided access credentials")
 	}
 	if q.action == "GetCallerIdentity" {
-		return callerIdentity(q.request), nil
+		return callerIdentity(in, q.request), nil
 	}
 	if q.action == "GetMetricStatistics" {
-		if policy := w.policy(); policy != nil {
-			if err := policy.check(access{action: "cloudwatch:" + q.action, arn: "*", context: requestContext(nil)}); err != nil {
+		if policy := w.policy(in); policy != nil {
+			if err := policy.check(access{action: "cloudwatch:" + q.action, arn: "*", context: requestContext(in, nil)}, in); err != nil {
 				return nil, err
 			}
 		}
-		return w.metricStatistics(q)
+		return w.metricStatistics(in, q)
 	}
 	row, ok := actions[q.action]
 	if !ok {
@@ -176,7 +189,7 @@ func (w *Sandbox) execute(q *query, authorization string) (*answer, error) {
 		return nil, err
 	}
 	var out document
-	err := w.transact(func(t *tx) error {
+	err := w.transactIn(in, func(t *tx) error {
 		if err := t.authorize(q); err != nil {
 			return err
 		}
@@ -199,16 +212,16 @@ func (w *Sandbox) execute(q *query, authorization string) (*answer, error) {
 	return ec2Answer(q.action, q.request, out.Bytes()), nil
 }
 
-func (w *Sandbox) latency() Latency {
+func (w *Sandbox) latency(in World) Latency {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.faults.current.Latency
+	return w.behaviour(in.key()).Latency
 }
 
-func (w *Sandbox) policy() *Policy {
+func (w *Sandbox) policy(in World) *Policy {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.faults.current.Policy
+	return w.behaviour(in.key()).Policy
 }
 
 // stsRefusal is an error answer in the usual form of the Query protocol, which is not EC2's.
@@ -226,13 +239,13 @@ func stsRefusal(r *refusal, requestID string) *answer {
 }
 
 // callerIdentity answers STS GetCallerIdentity.
-func callerIdentity(requestID string) *answer {
+func callerIdentity(in World, requestID string) *answer {
 	var d document
 	d.WriteString(`<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">`)
 	d.in("GetCallerIdentityResult", func() {
-		d.text("Arn", fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/sandbox", Account, roleName))
+		d.text("Arn", fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/sandbox", in.Account, roleName))
 		d.text("UserId", "AROASANDBOX:sandbox")
-		d.text("Account", Account)
+		d.text("Account", in.Account)
 	})
 	d.in("ResponseMetadata", func() { d.text("RequestId", requestID) })
 	d.WriteString(`</GetCallerIdentityResponse>`)

@@ -27,7 +27,7 @@ func attachVolume(t *tx, q *query, out *document) error {
 	}
 	v = t.editVolume(v.ID)
 	v.Attachment = &Attachment{
-		InstanceID: i.ID, Device: device, AttachTime: t.now, AttachedAt: t.now.Add(t.w.faults.current.Latency.Attach),
+		InstanceID: i.ID, Device: device, AttachTime: t.now, AttachedAt: t.now.Add(t.behaviour().Latency.Attach),
 		NVMe: t.freeNVMe(), Bare: i.ID != t.settings().InstanceID,
 	}
 	for _, f := range q.faults {
@@ -52,7 +52,8 @@ func (w *Sandbox) exposeOrRevert(id string) error {
 	if failed == nil {
 		return nil
 	}
-	if err := w.apply(func(t *tx) error { t.editVolume(id).Attachment = nil; return nil }); err != nil {
+	in := worldOf(w.store.rows.Volumes[id].In)
+	if err := w.apply(in, func(t *tx) error { t.editVolume(id).Attachment = nil; return nil }); err != nil {
 		return err
 	}
 	return failed
@@ -149,7 +150,7 @@ func (t *tx) detach(id string) {
 	v := t.editVolume(id)
 	v.Attachment.Detaching, v.Attachment.Forced = true, ""
 	if v.Attachment.Bare {
-		v.Attachment.DetachedAt = t.now.Add(t.w.faults.current.Latency.Detach)
+		v.Attachment.DetachedAt = t.now.Add(t.behaviour().Latency.Detach)
 		return
 	}
 	t.after = append(t.after, func() error { return t.w.release(id) })

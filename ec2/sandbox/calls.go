@@ -23,6 +23,7 @@ type Call struct {
 	RequestID string            `json:"request_id,omitempty"`
 	Millis    float64           `json:"ms"`
 	Process   int               `json:"pid"`
+	World     string            `json:"world,omitempty"` // ACCOUNT/REGION, unless it is the default one
 }
 
 // faultName is the name by which faults know the call.
@@ -74,7 +75,10 @@ func (l *callLog) close() error {
 }
 
 // Log returns the calls that the sandbox in dir has answered, oldest first.
+//
+// Of a world's folder it returns the calls for that world.
 func Log(dir string) ([]Call, error) {
+	dir, world := SplitDir(dir)
 	content, err := os.ReadFile(filepath.Join(dir, "log.jsonl"))
 	if errors.Is(err, os.ErrNotExist) {
 		if !exists(filepath.Join(dir, "world.jsonl")) {
@@ -88,7 +92,7 @@ func Log(dir string) ([]Call, error) {
 	var calls []Call
 	for line := range bytes.Lines(content) {
 		var call Call
-		if json.Unmarshal(line, &call) == nil { // a line torn by a kill is no call
+		if json.Unmarshal(line, &call) == nil && (world == defaultWorld || call.World == world.key()) { // a line torn by a kill is no call
 			calls = append(calls, call)
 		}
 	}

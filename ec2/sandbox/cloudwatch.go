@@ -63,7 +63,7 @@ func cloudWatchAnswer(status int, content cbor.Map) *answer {
 
 // metricStatistics answers CloudWatch's GetMetricStatistics for the CPU utilisation of an instance: one point at the
 // beginning of the time, as from an instance with basic monitoring (a sample each five minutes).
-func (w *Sandbox) metricStatistics(q *query) (*answer, error) {
+func (w *Sandbox) metricStatistics(in World, q *query) (*answer, error) {
 	const known = "Namespace! MetricName! StartTime!:time EndTime!:time Period!:int Dimensions.member.N.Name Dimensions.member.N.Value Statistics.member.N"
 	if err := q.check(known); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (w *Sandbox) metricStatistics(q *query) (*answer, error) {
 		return nil, refuse("InvalidParameterValue", "The parameters StartTime, EndTime and Period do not go together.")
 	}
 	points := cbor.List{}
-	err := w.transact(func(t *tx) error {
+	err := w.transactIn(in, func(t *tx) error {
 		// CloudWatch does not know which instances exist: of one that does not there are no data.
 		if i := t.instance(q.str("Dimensions.member.1.Value")); i != nil && i.CPU != nil {
 			samples := min(until.Sub(from), until.Sub(i.Launched)) / (5 * time.Minute)

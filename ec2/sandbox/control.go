@@ -24,7 +24,7 @@ func (w *Sandbox) SetUserData(text string) error {
 	return w.edit(func(t *tx) error {
 		facts := t.settings()
 		facts.UserData = text
-		t.change.Settings = &facts
+		t.change.setSettings(t.in, &facts)
 		return nil
 	})
 }
@@ -75,7 +75,7 @@ func (w *Sandbox) AddSnapshots(given ...Snapshot) ([]string, error) {
 	for i := range added {
 		s := &added[i]
 		s.ID = cmp.Or(s.ID, newID("snap"))
-		s.OwnerID = cmp.Or(s.OwnerID, Account)
+		s.OwnerID = cmp.Or(s.OwnerID, w.here.Account)
 		s.VolumeID = cmp.Or(s.VolumeID, newID("vol"))
 		s.Size = cmp.Or(s.Size, 1)
 		if s.Started.IsZero() {
@@ -88,7 +88,7 @@ func (w *Sandbox) AddSnapshots(given ...Snapshot) ([]string, error) {
 	}
 	err := w.edit(func(t *tx) error {
 		for i := range added {
-			t.change.Snapshots[added[i].ID] = &added[i]
+			put(t.in, t.change.Snapshots, &added[i])
 			if err := w.pool.create(added[i].ID, added[i].Size); err != nil {
 				return err
 			}
@@ -101,7 +101,7 @@ func (w *Sandbox) AddSnapshots(given ...Snapshot) ([]string, error) {
 // AddVolume attaches a new empty volume of size GiB to the instance at device, as another tool would, and returns its
 // id.
 func (w *Sandbox) AddVolume(device string, size int, tags map[string]string) (string, error) {
-	v := &Volume{ID: newID("vol"), Zone: Zone, Type: "gp3", Size: size, IOPS: 3000, Throughput: 125, Tags: asTags(tags)}
+	v := &Volume{ID: newID("vol"), Zone: w.here.zone(), Type: "gp3", Size: size, IOPS: 3000, Throughput: 125, Tags: asTags(tags)}
 	err := w.edit(func(t *tx) error {
 		i := t.instance(t.settings().InstanceID)
 		if err := t.checkAttach(v, i, device); err != nil {
@@ -109,7 +109,7 @@ func (w *Sandbox) AddVolume(device string, size int, tags map[string]string) (st
 		}
 		v.Created = t.now
 		v.Attachment = &Attachment{InstanceID: i.ID, Device: device, AttachTime: t.now, AttachedAt: t.now, NVMe: t.freeNVMe()}
-		t.change.Volumes[v.ID] = v
+		put(t.in, t.change.Volumes, v)
 		t.after = append(t.after, func() error { return w.exposeOrRevert(v.ID) })
 		return w.pool.create(v.ID, size)
 	})
@@ -130,6 +130,11 @@ func SetFaults(dir string, latency Latency, faults ...Fault) error {
 	})
 }
 
+// DisableKeys writes into DIR/faults.json which KMS keys cannot be used in that world, as requests name them, with wildcards.
+func DisableKeys(dir string, keys ...string) error {
+	return rewrite(dir, func(j *behaviourJSON) { j.DisabledKeys = keys })
+}
+
 // Restrict writes strict mode and the IAM policy to enforce into DIR/faults.json; a nil policy allows everything.
 func Restrict(dir string, strict bool, policy *Policy) error {
 	return rewrite(dir, func(j *behaviourJSON) { j.Strict, j.Policy = strict, policy })
@@ -137,6 +142,11 @@ func Restrict(dir string, strict bool, policy *Policy) error {
 
 func rewrite(dir string, edit func(*behaviourJSON)) error {
 	path := filepath.Join(dir, "faults.json")
+	if _, in := SplitDir(dir); in != defaultWorld { // which nobody may have used yet
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("cannot write the sandbox's faults: %w", err)
+		}
+	}
 	var j behaviourJSON
 	if content, err := os.ReadFile(path); err == nil {
 		_ = decodeStrict(content, &j) // one that cannot be read is replaced
@@ -155,21 +165,21 @@ func rewrite(dir string, edit func(*behaviourJSON)) error {
 // AddImage adds an image of the account with the given fields and EC2's defaults for the others, and returns its id.
 func (w *Sandbox) AddImage(i Image) (string, error) {
 	i.ID = cmp.Or(i.ID, newID("ami"))
-	i.OwnerID = cmp.Or(i.OwnerID, Account)
+	i.OwnerID = cmp.Or(i.OwnerID, w.here.Account)
 	i.Name = cmp.Or(i.Name, i.ID)
 	i.RootDevice = cmp.Or(i.RootDevice, "/dev/xvda")
 	if i.Created.IsZero() {
 		i.Created = time.Now()
 	}
-	return i.ID, w.edit(func(t *tx) error { t.change.Images[i.ID] = &i; return nil })
+	return i.ID, w.edit(func(t *tx) error { put(t.in, t.change.Images, &i); return nil })
 }
 
 // AddInstance adds another instance with the given fields and returns its id. Nothing runs on it.
 func (w *Sandbox) AddInstance(i Instance) (string, error) {
 	i.ID = cmp.Or(i.ID, newID("i"))
-	i.Type, i.Zone, i.RootDevice = cmp.Or(i.Type, "m5.large"), cmp.Or(i.Zone, Zone), cmp.Or(i.RootDevice, "/dev/xvda")
+	i.Type, i.Zone, i.RootDevice = cmp.Or(i.Type, "m5.large"), cmp.Or(i.Zone, w.here.zone()), cmp.Or(i.RootDevice, "/dev/xvda")
 	if i.Launched.IsZero() {
 		i.Launched = time.Now()
 	}
-	return i.ID, w.edit(func(t *tx) error { t.change.Instances[i.ID] = &i; return nil })
+	return i.ID, w.edit(func(t *tx) error { put(t.in, t.change.Instances, &i); return nil })
 }

@@ -26,7 +26,7 @@ func RootsOf(dir string) Roots {
 }
 
 // Roots returns the roots of this sandbox.
-func (w *Sandbox) Roots() Roots { return RootsOf(w.dir) }
+func (w *Sandbox) Roots() Roots { return w.rootsOf(w.here.key()) }
 
 // nvmeName is the kernel's name for the n-th NVMe device; 0 is the root volume.
 func nvmeName(n int) string { return fmt.Sprintf("nvme%dn1", n) }
@@ -161,10 +161,10 @@ func (w *Sandbox) expose(id string) error {
 	if err != nil {
 		return err
 	}
-	return w.apply(func(t *tx) error {
+	return w.apply(worldOf(w.store.rows.Volumes[id].In), func(t *tx) error {
 		v := t.editVolume(id)
 		v.Attachment.Published = true
-		return publish(w.Roots(), v, device)
+		return publish(w.rootsOf(v.In), v, device)
 	})
 }
 
@@ -187,11 +187,11 @@ func (w *Sandbox) release(id string) error {
 			}
 		}
 	}
-	return w.apply(func(t *tx) error {
+	return w.apply(worldOf(w.store.rows.Volumes[id].In), func(t *tx) error {
 		v := t.editVolume(id)
-		v.Attachment.DetachedAt = t.now.Add(w.faults.current.Latency.Detach)
+		v.Attachment.DetachedAt = t.now.Add(t.behaviour().Latency.Detach)
 		v.Attachment.Published = false
-		return unpublish(w.Roots(), v)
+		return unpublish(w.rootsOf(v.In), v)
 	})
 }
 
@@ -203,16 +203,19 @@ func (w *Sandbox) reconcile() error {
 			return err
 		}
 	}
-	if err := makeRoots(w.Roots()); err != nil {
-		return err
+	names := map[string]map[string]bool{} // by world
+	for _, key := range w.store.rows.worldKeys() {
+		names[key] = map[string]bool{nvmeName(0): true}
+		if err := makeRoots(w.rootsOf(key)); err != nil {
+			return err
+		}
 	}
-	names := map[string]bool{nvmeName(0): true}
 	for _, v := range w.store.rows.Volumes {
 		a := v.Attachment
 		if a == nil || a.Bare || v.Deleted || !a.DetachedAt.IsZero() {
 			continue
 		}
-		names[nvmeName(a.NVMe)] = true
+		names[v.In][nvmeName(a.NVMe)] = true
 		if !a.Published || a.Detaching {
 			continue
 		}
@@ -220,8 +223,10 @@ func (w *Sandbox) reconcile() error {
 			return err
 		}
 	}
-	if err := w.dropStrayNames(names); err != nil {
-		return err
+	for key, keep := range names {
+		if err := dropStrayNames(w.rootsOf(key), keep); err != nil {
+			return err
+		}
 	}
 	if err := w.dropStrayFiles(); err != nil {
 		return err
@@ -231,7 +236,7 @@ func (w *Sandbox) reconcile() error {
 
 // dropStrayDevices detaches devices of this sandbox that have no record.
 func (w *Sandbox) dropStrayDevices() error {
-	devices, err := sandboxDevices(w.dir)
+	devices, err := sandboxDevices(w.root, nil)
 	if err != nil {
 		return err
 	}
@@ -247,19 +252,18 @@ func (w *Sandbox) dropStrayDevices() error {
 	return nil
 }
 
-// sandboxDevices lists the loop devices that are backed by volumes of the sandbox in dir.
-func sandboxDevices(dir string) ([]loopDevice, error) {
+// sandboxDevices lists the loop devices that are backed by volumes of the sandbox in dir, or by some of them.
+func sandboxDevices(dir string, some func(volumeID string) bool) ([]loopDevice, error) {
 	devices, err := loopList()
 	if err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(devices, func(d loopDevice) bool {
-		return filepath.Dir(d.Backing) != filepath.Join(dir, "vol")
+		return filepath.Dir(d.Backing) != filepath.Join(dir, "vol") || some != nil && !some(filepath.Base(d.Backing))
 	}), nil
 }
 
-func (w *Sandbox) dropStrayNames(keep map[string]bool) error {
-	roots := w.Roots()
+func dropStrayNames(roots Roots, keep map[string]bool) error {
 	entries, err := os.ReadDir(filepath.Join(roots.Sys, "block"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -22,6 +22,7 @@ type Latency struct {
 	Attach   time.Duration // an attachment from attaching to attached
 	Detach   time.Duration // from the end of the last use of the device to available
 	Snapshot time.Duration // a snapshot from pending to completed
+	Copy     time.Duration // a snapshot that CopySnapshot makes; as Snapshot when 0
 	Modify   time.Duration // a volume's modification
 	Image    time.Duration // an image from pending to available
 	Run      time.Duration // an instance from pending to running
@@ -153,7 +154,7 @@ func (f *Fault) hit(h *hits, now time.Time) bool {
 }
 
 // refusal is the error answer of the fault to the action, or nil.
-func (f *Fault) refusal(action string) error {
+func (f *Fault) refusal(action string, in World) error {
 	code := f.Error
 	if code == "" && f.Rate > 0 {
 		code = "RequestLimitExceeded"
@@ -164,16 +165,16 @@ func (f *Fault) refusal(action string) error {
 	if code == "" {
 		return nil
 	}
-	return &refusal{Code: code, Message: cmp.Or(f.Message, messageOf(code, action)), Status: cmp.Or(f.Status, statusOf(code))}
+	return &refusal{Code: code, Message: cmp.Or(f.Message, messageOf(code, action, in)), Status: cmp.Or(f.Status, statusOf(code))}
 }
 
-func messageOf(code, action string) string {
+func messageOf(code, action string, in World) string {
 	switch code {
 	case "RequestLimitExceeded":
 		return "Request limit exceeded."
 	case "UnauthorizedOperation":
 		return fmt.Sprintf("You are not authorized to perform this operation. User: arn:aws:sts::%s:assumed-role/%s/sandbox is not authorized to perform: ec2:%s on resource: arn:aws:ec2:%s:%s:instance/* because no identity-based policy allows the ec2:%s action",
-			Account, roleName, action, Region, Account, action)
+			in.Account, roleName, action, in.Region, in.Account, action)
 	case "SnapshotCreationPerVolumeRateExceeded":
 		return "The maximum per volume CreateSnapshot request rate has been exceeded. Use an increasing or variable sleep interval between requests."
 	case "InternalError":
@@ -201,8 +202,8 @@ func (f *Fault) word() string {
 		return "reset-" + f.Reset
 	case f.Hang > 0:
 		return "hang-" + cmp.Or(f.When, "before")
-	case f.refusal("") != nil:
-		return asRefusal(f.refusal("")).Code
+	case f.refusal("", defaultWorld) != nil:
+		return asRefusal(f.refusal("", defaultWorld)).Code
 	case f.Effect != "":
 		return f.Effect
 	case f.Skew != 0:
@@ -214,9 +215,9 @@ func (f *Fault) word() string {
 }
 
 // matchFaults returns the faults that apply to this call.
-func (w *Sandbox) matchFaults(action string, params map[string]string) ([]Fault, error) {
+func (w *Sandbox) matchFaults(in World, action string, params map[string]string) ([]Fault, error) {
 	w.mu.Lock()
-	behaviour, err := w.faults.read(w.config)
+	behaviour, err := w.faultsOf(in.key()).read(w.config)
 	w.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -239,16 +240,16 @@ func (w *Sandbox) matchFaults(action string, params map[string]string) ([]Fault,
 	if len(counting) == 0 {
 		return hit, nil
 	}
-	err = w.transact(func(t *tx) error {
+	err = w.transactIn(in, func(t *tx) error {
 		for _, f := range counting {
 			var h hits
-			if before := t.rows.Hits[f.key()]; before != nil {
+			if before := t.rows.Hits[t.in+f.key()]; before != nil {
 				h = *before
 			}
 			if f.hit(&h, t.now) {
 				hit = append(hit, f)
 			}
-			t.change.Hits[f.key()] = &h
+			t.change.Hits[t.in+f.key()] = &h
 		}
 		return nil
 	})
@@ -270,6 +271,8 @@ type behaviour struct {
 	PageSize int
 	Strict   bool
 	Policy   *Policy
+
+	DisabledKeys []string // KMS keys that cannot be used, by id, alias or ARN as requests name them, with wildcards
 }
 
 // keepsHistory reports whether describes may show older data.
@@ -284,7 +287,7 @@ var strictFault = Fault{Action: "Describe*", Every: 5, Effect: "stale", After: 2
 
 // faultFile is DIR/faults.json as last read:
 //
-//	{"latency": {"create": "2s", "lag": "500ms"}, "page_size": 5, "strict": true,
+//	{"latency": {"create": "2s", "lag": "500ms"}, "page_size": 5, "strict": true, "disabled_keys": ["*key/1234*"],
 //	 "faults": [{"action": "CreateSnapshots", "nth": 2, "reset": "after"}]}
 type faultFile struct {
 	path    string
@@ -298,6 +301,8 @@ type behaviourJSON struct {
 	PageSize int               `json:"page_size,omitempty"`
 	Strict   bool              `json:"strict,omitempty"`
 	Policy   *Policy           `json:"policy,omitempty"`
+
+	DisabledKeys []string `json:"disabled_keys,omitempty"`
 }
 
 // read returns the behaviour of the file if it has changed; it overrides config.
@@ -361,6 +366,7 @@ func (b *behaviour) add(content []byte) error {
 	b.PageSize = cmp.Or(j.PageSize, b.PageSize)
 	b.Strict = b.Strict || j.Strict
 	b.Policy = cmp.Or(j.Policy, b.Policy)
+	b.DisabledKeys = append(b.DisabledKeys[:len(b.DisabledKeys):len(b.DisabledKeys)], j.DisabledKeys...)
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 // fields names the fields as JSON does.
 func (l *Latency) fields() map[string]*time.Duration {
 	return map[string]*time.Duration{
-		"request": &l.Request, "create": &l.Create, "attach": &l.Attach, "detach": &l.Detach, "snapshot": &l.Snapshot,
+		"request": &l.Request, "create": &l.Create, "attach": &l.Attach, "detach": &l.Detach, "snapshot": &l.Snapshot, "copy": &l.Copy,
 		"modify": &l.Modify, "image": &l.Image, "run": &l.Run, "lag": &l.Lag,
 	}
 }

@@ -199,7 +199,7 @@ func named[R resource[R]](ids []string, find func(string) (R, error)) (func(time
 
 // pageSize is how many resources a page has; 0: all of them.
 func (t *tx) pageSize(q *query, smallest int) (int, error) {
-	most := t.w.faults.current.PageSize
+	most := t.behaviour().PageSize
 	if !q.has("MaxResults") && !q.has("NextToken") {
 		return most, nil // EC2 pages only when asked to
 	}

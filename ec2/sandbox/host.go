@@ -21,6 +21,9 @@ func Reset(dir string) error {
 	if !exists(dir) {
 		return nil
 	}
+	if root, here := SplitDir(dir); here != defaultWorld {
+		return fmt.Errorf("cannot reset the sandbox: %s is one account's region in the sandbox in %s; reset that one", dir, root)
+	}
 	dir, unlock, err := lockSandbox(dir)
 	if err != nil {
 		return fmt.Errorf("cannot reset the sandbox: %w", err)
@@ -50,10 +53,10 @@ func lockSandbox(dir string) (string, func(), error) {
 }
 
 func reset(dir string) error {
-	if err := unmountSandbox(dir); err != nil {
+	if err := unmountSandbox(dir, nil); err != nil {
 		return err
 	}
-	devices, err := sandboxDevices(dir)
+	devices, err := sandboxDevices(dir, nil)
 	if err != nil {
 		return err
 	}
@@ -65,7 +68,7 @@ func reset(dir string) error {
 	if err := closePool(dir); err != nil {
 		return err
 	}
-	for _, name := range []string{"dev", "sys", "vol", "pool.xfs", "pool.xfs.tmp", "boot_id", "log.jsonl", "world.jsonl.tmp", "world.jsonl", "lock"} {
+	for _, name := range []string{"dev", "sys", "worlds", "lost", "vol", "pool.xfs", "pool.xfs.tmp", "boot_id", "log.jsonl", "world.jsonl.tmp", "world.jsonl", "lock"} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
 		}
@@ -115,9 +118,9 @@ func retryBusy(try func() error) error {
 	}
 }
 
-// unmountSandbox unmounts the sandbox's devices and everything mounted below them.
-func unmountSandbox(dir string) error {
-	devices, err := sandboxDevices(dir)
+// unmountSandbox unmounts the sandbox's devices, or those of some volumes, and everything mounted below them.
+func unmountSandbox(dir string, some func(volumeID string) bool) error {
+	devices, err := sandboxDevices(dir, some)
 	if err != nil || len(devices) == 0 {
 		return err
 	}

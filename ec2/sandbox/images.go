@@ -49,8 +49,8 @@ func createImage(t *tx, q *query, out *document) error {
 		return err
 	}
 	i := &Image{
-		ID: newID("ami"), OwnerID: Account, Name: q.str("Name"), Description: q.str("Description"), InstanceID: source.ID, Created: t.now,
-		AvailableAt: t.now.Add(t.w.faults.current.Latency.Image), RootDevice: source.RootDevice, Tags: asTags(tags),
+		ID: newID("ami"), OwnerID: t.here.Account, Name: q.str("Name"), Description: q.str("Description"), InstanceID: source.ID, Created: t.now,
+		AvailableAt: t.now.Add(t.behaviour().Latency.Image), RootDevice: source.RootDevice, Tags: asTags(tags),
 	}
 	for _, v := range t.volumesOf(source.ID) {
 		s, err := t.takeSnapshot(v, q, snapshotTags)
@@ -62,7 +62,7 @@ func createImage(t *tx, q *query, out *document) error {
 			Device: v.Attachment.Device, SnapshotID: s.ID, Size: v.Size, Type: v.Type, DeleteOnTermination: v.Attachment.DeleteOnTermination,
 		})
 	}
-	t.change.Images[i.ID] = i
+	put(t.in, t.change.Images, i)
 	out.text("imageId", i.ID)
 	return nil
 }
@@ -72,7 +72,7 @@ func deregisterImage(t *tx, q *query, out *document) error {
 	if err != nil {
 		return err
 	}
-	if i.OwnerID != Account {
+	if i.OwnerID != t.here.Account {
 		return refuse("AuthFailure", "Not authorized for image:%s", i.ID)
 	}
 	t.change.Images[i.ID] = nil
@@ -98,7 +98,7 @@ func describeImages(t *tx, q *query, out *document) error {
 	for i, owner := range owners {
 		switch owner {
 		case "self":
-			owners[i] = Account
+			owners[i] = t.here.Account
 		case "amazon":
 			owners[i] = amazonAccount
 		}
@@ -107,7 +107,7 @@ func describeImages(t *tx, q *query, out *document) error {
 		ids: "ImageId", fields: imageFields, after: behind(t.everyImage()), smallest: 1,
 		also: func(i *Image) bool { return len(owners) == 0 || slices.Contains(owners, i.OwnerID) },
 		find: func(id string) (*Image, error) {
-			return need("ami", id, visible(t, lookUp(t.change.Images, t.rows.Images, id)))
+			return need("ami", id, visible(t, own(t, lookUp(t.change.Images, t.rows.Images, id))))
 		},
 	})
 	if err != nil {
@@ -123,7 +123,7 @@ func (t *tx) writeImage(out *document, i *Image) {
 	out.text("imageLocation", i.OwnerID+"/"+i.Name)
 	out.text("imageState", i.status(t.now))
 	out.text("imageOwnerId", i.OwnerID)
-	out.flag("isPublic", i.OwnerID != Account)
+	out.flag("isPublic", i.OwnerID != t.here.Account)
 	out.text("architecture", "x86_64")
 	out.text("imageType", "machine")
 	out.text("name", i.Name)

@@ -72,7 +72,7 @@ func (t *tx) metadataAt(path string) (string, bool) {
 	i := t.instance(t.settings().InstanceID)
 	switch path {
 	case "dynamic/instance-identity/document":
-		return identityDocument(i), true
+		return identityDocument(t.here, i), true
 	case "user-data":
 		text := t.settings().UserData
 		return text, text != ""
@@ -88,11 +88,11 @@ func (t *tx) metadataAt(path string) (string, bool) {
 		"local-ipv4":                           i.PrivateIP,
 		"placement/availability-zone":          i.Zone,
 		"placement/availability-zone-id":       zoneID(i.Zone),
-		"placement/region":                     Region,
+		"placement/region":                     t.here.Region,
 		"services/domain":                      "amazonaws.com",
 		"services/partition":                   "aws",
-		"iam/info":                             `{"Code": "Success", "InstanceProfileArn": "arn:aws:iam::` + Account + `:instance-profile/` + roleName + `"}`,
-		"iam/security-credentials/" + roleName: credentials(t.now),
+		"iam/info":                             `{"Code": "Success", "InstanceProfileArn": "arn:aws:iam::` + t.here.Account + `:instance-profile/` + roleName + `"}`,
+		"iam/security-credentials/" + roleName: credentials(t.here, t.now),
 	}
 	for key, tag := range i.Tags {
 		leaves["tags/instance/"+key] = tag.Value
@@ -128,20 +128,20 @@ func listFolder(leaves map[string]string, folder string) (string, bool) {
 	return strings.Join(names, "\n"), len(names) > 0
 }
 
-func identityDocument(i *Instance) string {
+func identityDocument(in World, i *Instance) string {
 	document, _ := json.MarshalIndent(map[string]any{ // strings only: cannot fail
-		"accountId": Account, "architecture": "x86_64", "availabilityZone": i.Zone, "imageId": i.ImageID, "instanceId": i.ID,
+		"accountId": in.Account, "architecture": "x86_64", "availabilityZone": i.Zone, "imageId": i.ImageID, "instanceId": i.ID,
 		"instanceType": i.Type, "pendingTime": i.Launched.UTC().Format(time.RFC3339), "privateIp": i.PrivateIP,
-		"region": Region, "version": "2017-09-30",
+		"region": in.Region, "version": "2017-09-30",
 	}, "", "  ")
 	return string(document)
 }
 
 // credentials are worth nothing and last six hours, as an instance role's do.
-func credentials(now time.Time) string {
+func credentials(in World, now time.Time) string {
 	document, _ := json.MarshalIndent(map[string]any{ // strings only: cannot fail
 		"Code": "Success", "LastUpdated": now.UTC().Format(time.RFC3339), "Type": "AWS-HMAC",
-		"AccessKeyId": accessKey, "SecretAccessKey": secretKey, "Token": "sandbox",
+		"AccessKeyId": in.AccessKey(), "SecretAccessKey": secretKey, "Token": "sandbox",
 		"Expiration": now.Add(6 * time.Hour).UTC().Format(time.RFC3339),
 	}, "", "  ")
 	return string(document)

@@ -28,7 +28,7 @@ var instanceFields = fields[*Instance]{
 	"instance-state-name":  single(func(i *Instance, now time.Time) string { _, name := i.status(now); return name }),
 	"instance-type":        single(func(i *Instance, _ time.Time) string { return i.Type }),
 	"launch-time":          single(func(i *Instance, _ time.Time) string { return stamp(i.Launched) }),
-	"owner-id":             single(func(*Instance, time.Time) string { return Account }),
+	"owner-id":             single(func(i *Instance, _ time.Time) string { return worldOf(i.In).Account }),
 	"root-device-name":     single(func(i *Instance, _ time.Time) string { return i.RootDevice }),
 }
 
@@ -46,7 +46,7 @@ func describeInstances(t *tx, q *query, out *document) error {
 
 func (t *tx) writeReservation(out *document, instances []*Instance) {
 	out.text("reservationId", "r"+instances[0].ID[1:])
-	out.text("ownerId", Account)
+	out.text("ownerId", t.here.Account)
 	set(out, "groupSet", []string{}, func(string) {})
 	set(out, "instancesSet", instances, func(i *Instance) { t.writeInstance(out, i) })
 }
@@ -163,8 +163,8 @@ func runInstances(t *tx, q *query, out *document) error {
 	if err != nil {
 		return err
 	}
-	zone := cmp.Or(q.str("Placement.AvailabilityZone"), Zone)
-	if !isZone(zone) {
+	zone := cmp.Or(q.str("Placement.AvailabilityZone"), t.here.zone())
+	if !t.isZone(zone) {
 		return refuse("InvalidParameterValue", "Invalid availability zone: [%s]", zone)
 	}
 	tags, err := q.tagsFor("instance", "instance", "volume", "network-interface", "spot-instances-request")
@@ -181,10 +181,10 @@ func runInstances(t *tx, q *query, out *document) error {
 	for n := len(instances); n < most && (client == "" || len(instances) < most); n++ {
 		i := &Instance{
 			ID: newID("i"), Type: cmp.Or(q.str("InstanceType"), "m1.small"), Zone: zone, ImageID: image.ID, RootDevice: image.RootDevice,
-			Launched: t.now, RunningAt: t.now.Add(t.w.faults.current.Latency.Run), Token: client, Tags: asTags(tags),
+			Launched: t.now, RunningAt: t.now.Add(t.behaviour().Latency.Run), Token: client, Tags: asTags(tags),
 			PrivateIP: fmt.Sprintf("10.0.%d.%d", len(t.rows.Instances)/200, 11+len(t.rows.Instances)%200+n),
 		}
-		t.change.Instances[i.ID] = i
+		put(t.in, t.change.Instances, i)
 		if err := t.bootVolumes(i, image); err != nil {
 			return err
 		}
@@ -198,7 +198,7 @@ func runInstances(t *tx, q *query, out *document) error {
 func (t *tx) bootVolumes(i *Instance, image *Image) error {
 	if len(image.Disks) == 0 {
 		root := rootVolume(i, 8, t.now)
-		t.change.Volumes[root.ID] = root
+		put(t.in, t.change.Volumes, root)
 		return nil
 	}
 	for _, disk := range image.Disks {
@@ -209,7 +209,7 @@ func (t *tx) bootVolumes(i *Instance, image *Image) error {
 		if err := t.w.pool.clone(v.ID, disk.SnapshotID, disk.Size); err != nil {
 			return err
 		}
-		t.change.Volumes[v.ID] = v
+		put(t.in, t.change.Volumes, v)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func modifyVolume(t *tx, q *query, out *document) error {
 		return err
 	}
 	v.Modification = &Modification{
-		Started: t.now, DoneAt: t.now.Add(t.w.faults.current.Latency.Modify),
+		Started: t.now, DoneAt: t.now.Add(t.behaviour().Latency.Modify),
 		FromType: old.Type, FromSize: old.Size, FromIOPS: old.IOPS, FromThroughput: old.Throughput,
 		ToType: v.Type, ToSize: v.Size, ToIOPS: v.IOPS, ToThroughput: v.Throughput,
 	}
@@ -90,7 +90,7 @@ func (w *Sandbox) growDevice(v *Volume) error {
 			return err
 		}
 	}
-	return publish(w.Roots(), v, device)
+	return publish(w.rootsOf(v.In), v, device)
 }
 
 func writeModification(out *document, v *Volume, now time.Time, status string) {

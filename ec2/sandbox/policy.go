@@ -83,38 +83,38 @@ type access struct {
 
 // authorize refuses a request that the policy does not allow.
 func (t *tx) authorize(q *query) error {
-	policy := t.w.faults.current.Policy
+	policy := t.behaviour().Policy
 	if policy == nil {
 		return nil
 	}
 	for _, a := range t.accesses(q) {
-		if err := policy.check(a); err != nil {
+		if err := policy.check(a, t.here); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *Policy) check(a access) error {
+func (p *Policy) check(a access, in World) error {
 	allowed := false
 	for _, s := range p.Statement {
 		if !s.covers(a) {
 			continue
 		}
 		if s.Effect == "Deny" {
-			return forbidden(a, "with an explicit deny in an identity-based policy")
+			return forbidden(in, a, "with an explicit deny in an identity-based policy")
 		}
 		allowed = true
 	}
 	if !allowed {
-		return forbidden(a, "because no identity-based policy allows the "+a.action+" action")
+		return forbidden(in, a, "because no identity-based policy allows the "+a.action+" action")
 	}
 	return nil
 }
 
-func forbidden(a access, why string) error {
+func forbidden(in World, a access, why string) error {
 	return refuse("UnauthorizedOperation", "You are not authorized to perform this operation. User: arn:aws:sts::%s:assumed-role/%s/sandbox is not authorized to perform: %s on resource: %s %s",
-		Account, roleName, a.action, a.arn, why)
+		in.Account, roleName, a.action, a.arn, why)
 }
 
 func (s *Statement) covers(a access) bool {
@@ -182,18 +182,18 @@ var made = map[string]string{
 func (t *tx) accesses(q *query) []access {
 	action := "ec2:" + q.action
 	if strings.HasPrefix(q.action, "Describe") {
-		return []access{{action: action, arn: "*", context: requestContext(nil)}}
+		return []access{{action: action, arn: "*", context: requestContext(t.here, nil)}}
 	}
 	var needed []access
 	if q.action == "CreateTags" || q.action == "DeleteTags" {
 		tags := q.tagsGiven("Tag")
 		for _, id := range q.list("ResourceId") {
-			needed = append(needed, access{action, arnOf(id), t.contextOf(id, tags)})
+			needed = append(needed, access{action, t.here.arnOf(id), t.contextOf(id, tags)})
 		}
 		return needed
 	}
 	for _, id := range t.subjects(q) {
-		needed = append(needed, access{action, arnOf(id), t.contextOf(id, nil)})
+		needed = append(needed, access{action, t.here.arnOf(id), t.contextOf(id, nil)})
 	}
 	if kind := made[q.action]; kind != "" {
 		for _, spec := range append([]string{""}, q.each("TagSpecification")...) {
@@ -204,11 +204,11 @@ func (t *tx) accesses(q *query) []access {
 			if spec == "" && len(q.each("TagSpecification")) > 0 {
 				continue
 			}
-			needed = append(needed, access{action, newARN(kind), requestContext(tags)})
+			needed = append(needed, access{action, t.here.arn(kind, "*"), requestContext(t.here, tags)})
 			if len(tags) > 0 {
-				tagging := requestContext(tags)
+				tagging := requestContext(t.here, tags)
 				tagging["ec2:createaction"] = []string{q.action}
-				needed = append(needed, access{"ec2:CreateTags", newARN(kind), tagging})
+				needed = append(needed, access{"ec2:CreateTags", t.here.arn(kind, "*"), tagging})
 			}
 		}
 	}
@@ -251,8 +251,8 @@ func (q *query) tagsGiven(prefix string) map[string]string {
 }
 
 // requestContext returns the condition keys of a request with tags.
-func requestContext(tags map[string]string) map[string][]string {
-	context := map[string][]string{"aws:requestedregion": {Region}, "ec2:region": {Region}}
+func requestContext(in World, tags map[string]string) map[string][]string {
+	context := map[string][]string{"aws:requestedregion": {in.Region}, "ec2:region": {in.Region}}
 	for key, value := range tags {
 		context["aws:requesttag/"+strings.ToLower(key)] = []string{value}
 		context["aws:tagkeys"] = append(context["aws:tagkeys"], key)
@@ -262,7 +262,7 @@ func requestContext(tags map[string]string) map[string][]string {
 
 // contextOf adds those of an existing resource.
 func (t *tx) contextOf(id string, given map[string]string) map[string][]string {
-	context := requestContext(given)
+	context := requestContext(t.here, given)
 	var tags Tags
 	switch prefix, _, _ := strings.Cut(id, "-"); prefix {
 	case "vol":
@@ -297,17 +297,15 @@ func (t *tx) contextOf(id string, given map[string]string) map[string][]string {
 var kinds = map[string]string{"vol": "volume", "snap": "snapshot", "i": "instance", "ami": "image"}
 
 // arnOf is the name of a resource. Those of snapshots and images have no account.
-func arnOf(id string) string {
+func (w World) arnOf(id string) string {
 	prefix, _, _ := strings.Cut(id, "-")
-	return arn(kinds[prefix], id)
+	return w.arn(kinds[prefix], id)
 }
 
-func newARN(kind string) string { return arn(kind, "*") }
-
-func arn(kind, id string) string {
-	account := Account
+func (w World) arn(kind, id string) string {
+	account := w.Account
 	if kind == "snapshot" || kind == "image" {
 		account = ""
 	}
-	return "arn:aws:ec2:" + Region + ":" + account + ":" + kind + "/" + id
+	return "arn:aws:ec2:" + w.Region + ":" + account + ":" + kind + "/" + id
 }

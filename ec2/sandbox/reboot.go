@@ -23,17 +23,19 @@ func Reboot(dir string) error {
 }
 
 func reboot(dir string) error {
-	dir, unlock, err := lockSandbox(dir)
+	root, here := SplitDir(dir)
+	root, unlock, err := lockSandbox(root)
 	if err != nil {
 		return err
 	}
-	records := store{path: filepath.Join(dir, "world.jsonl")}
+	records := store{path: filepath.Join(root, "world.jsonl")}
 	_, err = records.catchUp()
 	if err == nil {
-		err = errors.Join(records.close(), unmountSandbox(dir))
+		err = errors.Join(records.close(), unmountSandbox(root, func(id string) bool { v := records.rows.Volumes[id]; return v == nil || v.In == here.key() }))
 	}
 	if err == nil {
-		err = renewBootID(dir)
+		dir = WorldDir(root, here)
+		err = errors.Join(os.MkdirAll(dir, 0o700), renewBootID(dir))
 	}
 	unlock()
 	if err != nil || records.rows.Settings == nil {
@@ -56,7 +58,7 @@ func renumber(t *tx) error {
 	}
 	slices.SortFunc(attached, func(a, b *Volume) int { return b.Attachment.NVMe - a.Attachment.NVMe })
 	for n, v := range attached {
-		if err := unpublish(t.w.Roots(), v); err != nil {
+		if err := unpublish(t.w.rootsOf(v.In), v); err != nil {
 			return err
 		}
 		v = t.editVolume(v.ID)

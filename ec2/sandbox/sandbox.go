@@ -13,7 +13,7 @@ import (
 
 // Config is the folder and the behaviour of a sandbox. DIR/faults.json overrides Latency, Faults and PageSize.
 type Config struct {
-	Dir       string   // holds everything; made when absent
+	Dir       string   // holds everything; made when absent. A [WorldDir] is that world of the sandbox above it
 	FilesOnly bool     // no loop devices: the API only, attachments publish plain files
 	UserData  string   // the instance's user data; "" keeps what Dir has
 	Latency   Latency  // how long things take
@@ -27,13 +27,14 @@ type Config struct {
 // Sandbox is an open sandbox. Its methods may be called concurrently, and other
 // processes may have the same folder open.
 type Sandbox struct {
-	dir    string
+	root   string // the folder of all worlds
+	here   World  // whose instance and metadata these are
 	config Config
 	pool   *pool
 
 	mu     sync.Mutex // held for the length of a transaction, with the folder's lock
 	store  store
-	faults faultFile
+	faults map[string]*faultFile // by world
 
 	log callLog
 }
@@ -70,17 +71,19 @@ func open(cfg Config) (*Sandbox, error) {
 			return nil, err
 		}
 	}
+	dir, here := SplitDir(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	if dir, err = filepath.EvalSymlinks(dir); err != nil { // the kernel names backing files so
 		return nil, err
 	}
-	w := &Sandbox{dir: dir, config: cfg, log: callLog{path: filepath.Join(dir, "log.jsonl")}}
+	if err := os.MkdirAll(WorldDir(dir, here), 0o700); err != nil {
+		return nil, err
+	}
+	w := &Sandbox{root: dir, here: here, faults: map[string]*faultFile{}, config: cfg, log: callLog{path: filepath.Join(dir, "log.jsonl")}}
 	w.store.path = filepath.Join(dir, "world.jsonl")
-	w.faults = faultFile{path: filepath.Join(dir, "faults.json")}
-
-	if _, err := w.faults.read(cfg); err != nil {
+	if _, err := w.faultsOf(here.key()).read(cfg); err != nil {
 		return nil, err
 	}
 	unlock, err := lockDir(dir, os.O_CREATE)
@@ -102,7 +105,7 @@ func (w *Sandbox) load() (err error) {
 	if err := w.initialize(); err != nil {
 		return err
 	}
-	if w.pool, err = openPool(w.dir, w.config.FilesOnly); err != nil {
+	if w.pool, err = openPool(w.root, w.config.FilesOnly); err != nil {
 		return err
 	}
 	return w.reconcile()
@@ -115,44 +118,40 @@ func (w *Sandbox) Close() error {
 	return errors.Join(w.store.close(), w.log.close())
 }
 
-// initialize creates the first instance with its root volume and stores the settings.
+// initialize founds the default world and the own one, and stores the settings of the own one.
 func (w *Sandbox) initialize() error {
-	now := time.Now()
+	now, key, dir := time.Now(), w.here.key(), WorldDir(w.root, w.here)
 	next := newChange()
-	facts := settings{FilesOnly: w.config.FilesOnly}
-	if current := w.store.rows.Settings; current != nil {
-		facts = *current
-		if facts.FilesOnly != w.config.FilesOnly {
-			return fmt.Errorf("it was made %s, and is to be opened %s: reset it first", kindOf(facts.FilesOnly), kindOf(w.config.FilesOnly))
-		}
-	} else {
-		instance := &Instance{
-			ID: newID("i"), Type: "m5.large", Zone: Zone, ImageID: newID("ami"), RootDevice: "/dev/xvda",
-			Launched: now, PrivateIP: "10.0.0.10", Tags: Tags{"Name": {Value: "sandbox"}},
-		}
-		root := rootVolume(instance, 8, now)
-		next.Images[instance.ImageID] = &Image{
-			ID: instance.ImageID, OwnerID: amazonAccount, Name: "sandbox-base", Created: now, RootDevice: instance.RootDevice,
-		}
-		facts.InstanceID = instance.ID
-		next.Instances[instance.ID] = instance
-		next.Volumes[root.ID] = root
+	if current := w.store.rows.Settings; current == nil {
+		next.found(defaultWorld, w.config.FilesOnly, now)
+	} else if current.FilesOnly != w.config.FilesOnly {
+		return fmt.Errorf("it was made %s, and is to be opened %s: reset it first", kindOf(current.FilesOnly), kindOf(w.config.FilesOnly))
 	}
+	current := w.store.rows.settingsOf(key)
+	if current == nil {
+		if next.settingsOf(key) == nil {
+			next.found(w.here, w.config.FilesOnly, now)
+		}
+		current = next.settingsOf(key)
+	}
+	facts := *current
 	if w.config.UserData != "" {
 		facts.UserData = w.config.UserData
 	}
 	// A real reboot of the host is a reboot of the instance.
-	if host := hostBootID(); facts.HostBootID != host || !exists(filepath.Join(w.dir, "boot_id")) {
+	if host := hostBootID(); facts.HostBootID != host || !exists(filepath.Join(dir, "boot_id")) {
 		facts.HostBootID = host
-		if err := renewBootID(w.dir); err != nil {
+		if err := renewBootID(dir); err != nil {
 			return err
 		}
 	}
-	if current := w.store.rows.Settings; current == nil || *current != facts {
-		next.Settings = &facts
-		return w.store.commit(&next)
+	if *current != facts {
+		next.setSettings(key, &facts)
 	}
-	return nil
+	if next.empty() {
+		return nil
+	}
+	return w.store.commit(&next)
 }
 
 func kindOf(filesOnly bool) string {

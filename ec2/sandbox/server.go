@@ -45,7 +45,9 @@ func (w *Sandbox) respond(r *http.Request) (*answer, error) {
 	}
 	authorization := r.Header.Get("Authorization")
 	if authorization == "" {
-		authorization = form.Get("X-Amz-Signature") // a presigned URL
+		if authorization = form.Get("X-Amz-Credential"); authorization != "" { // a presigned URL
+			authorization = "Credential=" + authorization
+		}
 	}
 	return w.api(r.Context(), form, authorization)
 }
@@ -73,7 +75,7 @@ func readForm(r *http.Request) (url.Values, error) {
 }
 
 func (w *Sandbox) loggedMetadata(r *http.Request) (*answer, error) {
-	call := Call{Time: time.Now(), Service: "imds", Action: r.Method + " " + r.URL.Path, Process: processID}
+	call := Call{Time: time.Now(), Service: "imds", Action: r.Method + " " + r.URL.Path, Process: processID, World: w.here.key()}
 	reply, err := w.withFaults(r.Context(), &query{values: map[string]string{"Path": r.URL.Path}}, &call, func() (*answer, error) { return w.metadata(r) })
 	if reply != nil && reply.status != http.StatusOK {
 		call.Result = fmt.Sprint(reply.status)
@@ -189,16 +191,19 @@ func Serve(ctx context.Context, cfg Config, addr string) (*Server, error) {
 func (s *Server) URL() string { return s.url }
 
 // Environment points any AWS client at the sandbox.
-func (s *Server) Environment() []string { return Environment(s.url) }
+func (s *Server) Environment() []string { return EnvironmentIn(s.url, s.Sandbox.here) }
 
 // Environment points any AWS client at the sandbox served at endpoint.
-func Environment(endpoint string) []string {
+func Environment(endpoint string) []string { return EnvironmentIn(endpoint, defaultWorld) }
+
+// EnvironmentIn is Environment for an account and region of its own.
+func EnvironmentIn(endpoint string, in World) []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + endpoint,
 		"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + endpoint,
-		"AWS_REGION=" + Region,
-		"AWS_DEFAULT_REGION=" + Region,
-		"AWS_ACCESS_KEY_ID=" + accessKey,
+		"AWS_REGION=" + in.Region,
+		"AWS_DEFAULT_REGION=" + in.Region,
+		"AWS_ACCESS_KEY_ID=" + in.AccessKey(),
 		"AWS_SECRET_ACCESS_KEY=" + secretKey,
 	}
 }

@@ -102,8 +102,8 @@ func (t *tx) snapshotSet(i *Instance, q *query) ([]*Volume, error) {
 
 // maySnapshot enforces the limit on pending snapshots of a volume and, in strict mode, the minimum interval.
 func (t *tx) maySnapshot(v *Volume) error {
-	if pause := ebs.SnapshotSeconds * time.Second; t.w.faults.current.Strict && t.now.Sub(v.Snapshotted) < pause {
-		return refuse("SnapshotCreationPerVolumeRateExceeded", "%s", messageOf("SnapshotCreationPerVolumeRateExceeded", ""))
+	if pause := ebs.SnapshotSeconds * time.Second; t.behaviour().Strict && t.now.Sub(v.Snapshotted) < pause {
+		return refuse("SnapshotCreationPerVolumeRateExceeded", "%s", messageOf("SnapshotCreationPerVolumeRateExceeded", "", t.here))
 	}
 	pending := 0
 	for _, until := range v.Copying {
@@ -139,11 +139,11 @@ func (t *tx) takeSnapshot(v *Volume, q *query, tags map[string]string) (*Snapsho
 	}
 	t.editVolume(v.ID).Snapshotted = t.now
 	s := &Snapshot{
-		ID: newID("snap"), VolumeID: v.ID, OwnerID: Account, Size: v.Size, Description: q.str("Description"), Encrypted: v.Encrypted, KMSKey: v.KMSKey,
-		Started: t.now, CompletedAt: t.now.Add(t.w.faults.current.Latency.Snapshot), Tags: asTags(tags),
+		ID: newID("snap"), VolumeID: v.ID, OwnerID: t.here.Account, Size: v.Size, Description: q.str("Description"), Encrypted: v.Encrypted, KMSKey: v.KMSKey,
+		Started: t.now, CompletedAt: t.now.Add(t.behaviour().Latency.Snapshot), Tags: asTags(tags),
 	}
 	s.applyFaults(q.faults)
-	t.change.Snapshots[s.ID] = s
+	put(t.in, t.change.Snapshots, s)
 	if q.bool("DryRun") {
 		return s, nil
 	}
@@ -198,8 +198,8 @@ func deleteSnapshot(t *tx, q *query, out *document) error {
 }
 
 func (t *tx) checkDelete(s *Snapshot) error {
-	if s.OwnerID != Account {
-		return refuse("UnauthorizedOperation", "You are not authorized to perform this operation.")
+	if s.OwnerID != t.here.Account {
+		return notOwner()
 	}
 	if state := s.lockState(t.now); state != "" && state != "expired" {
 		return refuse("SnapshotLocked", "The snapshot '%s' is locked (%s) and cannot be deleted.", s.ID, state)
@@ -226,60 +226,12 @@ func (t *tx) stillCopying(s *Snapshot) {
 
 // dropSnapshot deletes the record, and then the file.
 func (t *tx) dropSnapshot(id string) {
+	t.failCopiesOf(id)
 	t.change.Snapshots[id] = nil
 	t.after = append(t.after, func() error { return t.w.pool.remove(id) })
 }
 
-func copySnapshot(t *tx, q *query, out *document) error {
-	if from := q.str("SourceRegion"); from != Region {
-		return refuse("InvalidParameterValue", "The sandbox knows the region %s only, not '%s'.", Region, from)
-	}
-	source, err := t.needSnapshot(q.str("SourceSnapshotId"))
-	if err != nil {
-		return err
-	}
-	if state := source.status(t.now); state != "completed" {
-		return refuse("IncorrectState", "Snapshot is in invalid state - %s", state)
-	}
-	tags, err := q.tagsFor("snapshot", "snapshot")
-	if err != nil {
-		return err
-	}
-	if err := checkDescription(q); err != nil {
-		return err
-	}
-	c := &Snapshot{
-		ID: newID("snap"), VolumeID: "vol-ffffffff", // what EC2 shows for copies
-		OwnerID: Account, Size: source.Size, Description: q.str("Description"), Encrypted: source.Encrypted || q.bool("Encrypted"),
-		KMSKey: cmp.Or(q.str("KmsKeyId"), source.KMSKey), Started: t.now,
-		CompletedAt: t.now.Add(t.w.faults.current.Latency.Snapshot), Tags: asTags(tags),
-	}
-	c.applyFaults(q.faults)
-	t.change.Snapshots[c.ID] = c
-	t.onAbort = append(t.onAbort, func() { t.w.pool.remove(c.ID) })
-	if err := t.w.pool.clone(c.ID, source.ID, 0); err != nil {
-		return err
-	}
-	out.text("snapshotId", c.ID)
-	out.tagSet(c.Tags)
-	return nil
-}
-
 func (s *Snapshot) key() (time.Time, string) { return s.Started, s.ID }
-
-// tags are the tags that this account sees: its own tags, also on snapshots that another account shares with it
-// (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html).
-func (s *Snapshot) tags() Tags {
-	if s.OwnerID != Account {
-		return s.OurTags
-	}
-	return s.Tags
-}
-
-func (s *Snapshot) shown(now time.Time) (*Snapshot, bool) {
-	shown := versionAt(s, now)
-	return shown, shown != nil
-}
 
 var snapshotFields = fields[*Snapshot]{
 	"description":   single(func(s *Snapshot, _ time.Time) string { return s.Description }),
@@ -291,7 +243,7 @@ var snapshotFields = fields[*Snapshot]{
 	"start-time":    single(func(s *Snapshot, _ time.Time) string { return stamp(s.Started) }),
 	"status":        single(func(s *Snapshot, now time.Time) string { return s.status(now) }),
 	"storage-tier":  single(func(s *Snapshot, _ time.Time) string { return s.tier() }),
-	"transfer-type": single(func(*Snapshot, time.Time) string { return "standard" }),
+	"transfer-type": single(func(s *Snapshot, _ time.Time) string { return s.transferType() }),
 	"volume-id":     single(func(s *Snapshot, _ time.Time) string { return s.VolumeID }),
 	"volume-size":   single(func(s *Snapshot, _ time.Time) string { return strconv.Itoa(s.Size) }),
 }
@@ -300,12 +252,15 @@ func describeSnapshots(t *tx, q *query, out *document) error {
 	owners := q.list("Owner")
 	for i, owner := range owners {
 		if owner == "self" {
-			owners[i] = Account
+			owners[i] = t.here.Account
 		}
 	}
+	restorable := q.list("RestorableBy")
 	snapshots, next, err := describe(t, q, listing[*Snapshot]{
 		ids: "SnapshotId", fields: snapshotFields, after: t.snapshotsAfter, smallest: 5, find: t.findSnapshot,
-		also: func(s *Snapshot) bool { return len(owners) == 0 || slices.Contains(owners, s.OwnerID) },
+		also: func(s *Snapshot) bool {
+			return (len(owners) == 0 || slices.Contains(owners, s.OwnerID)) && (len(restorable) == 0 || t.restorable(s, restorable))
+		},
 	})
 	if err != nil {
 		return err
@@ -322,7 +277,7 @@ func (t *tx) writeSnapshot(out *document, s *Snapshot, statusName, status string
 	out.text("volumeId", s.VolumeID)
 	out.text(statusName, status)
 	if status == "error" {
-		out.text("statusMessage", "The sandbox was told to fail this snapshot.")
+		out.text("statusMessage", cmp.Or(s.Why, "The sandbox was told to fail this snapshot."))
 	}
 	out.instant("startTime", s.Started)
 	out.text("progress", fmt.Sprint(s.progress(t.now), "%"))
@@ -334,6 +289,12 @@ func (t *tx) writeSnapshot(out *document, s *Snapshot, statusName, status string
 	out.optional("kmsKeyId", s.KMSKey)
 	if statusName == "status" {
 		out.text("storageTier", s.tier())
+		if s.Source != nil {
+			out.text("transferType", s.transferType())
+			if s.Source.Minutes > 0 {
+				out.number("completionDurationMinutes", s.Source.Minutes)
+			}
+		}
 		if status == "completed" {
 			out.instant("completionTime", s.CompletedAt)
 			if s.FullSize > 0 {

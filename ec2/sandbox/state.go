@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The only account and region, and the default zone, of every sandbox.
+// The default account and region of every sandbox, and the first zone there. See [World] for others.
 const (
 	Account = "123456789012"
 	Region  = "eu-west-1"
@@ -99,6 +99,7 @@ type Snapshot struct {
 	Started     time.Time `json:"started"`
 	CompletedAt time.Time `json:"completed_at,omitzero"`
 	ErrorAt     int       `json:"error_at,omitempty"` // percent at which it fails
+	Why         string    `json:"why,omitempty"`      // it fails: its StateMessage
 	Forced      string    `json:"forced,omitempty"`   // pending, completed, error, recoverable, recovering
 	Tier        string    `json:"tier,omitempty"`     // "" is standard; archive
 	Restored    time.Time `json:"restored,omitzero"`  // until when an archived snapshot is restored for a while
@@ -106,13 +107,27 @@ type Snapshot struct {
 	FullSize    int64     `json:"full_size,omitempty"` // bytes of its blocks; 0: not told, as of an old snapshot
 	Tags        Tags      `json:"tags,omitempty"`      // its owner's
 	OurTags     Tags      `json:"our_tags,omitempty"`  // those that this account gave to a snapshot that another one shares with it
+	Source      *Source   `json:"source,omitempty"`    // of a copy
+	Shared      []string  `json:"shared,omitempty"`    // accounts that may create volumes from it; "all"
+
+	// The tags that other accounts gave to it: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
+	GuestTags map[string]*Tags `json:"guest_tags,omitempty"`
+	guest     string           // the account that looks at it, where it is not its owner
 	version[Snapshot]
+}
+
+// Source is what a snapshot is a copy of.
+type Source struct {
+	ID      string `json:"id"`
+	Region  string `json:"region"`            // of the source
+	Minutes int    `json:"minutes,omitempty"` // CompletionDurationMinutes, of a time-based copy
 }
 
 // Lock is a snapshot lock (EBS snapshot lock).
 type Lock struct {
 	Mode         string    `json:"mode"` // governance, compliance
 	Created      time.Time `json:"created"`
+	Starts       time.Time `json:"starts,omitzero"` // its duration: when the snapshot was completed, where that is later
 	Expires      time.Time `json:"expires"`
 	CoolOffUntil time.Time `json:"cool_off_until,omitzero"`
 }
@@ -191,7 +206,11 @@ func (v *Volume) clone() *Volume {
 
 func (s *Snapshot) clone() *Snapshot {
 	c := *s
-	c.Tags, c.OurTags = maps.Clone(s.Tags), maps.Clone(s.OurTags)
+	c.Tags, c.OurTags, c.Shared, c.GuestTags = maps.Clone(s.Tags), maps.Clone(s.OurTags), slices.Clone(s.Shared), maps.Clone(s.GuestTags)
+	for account, tags := range c.GuestTags {
+		own := maps.Clone(*tags)
+		c.GuestTags[account] = &own
+	}
 	if s.Lock != nil {
 		l := *s.Lock
 		c.Lock = &l

@@ -14,7 +14,8 @@ import (
 // change is one committed transaction: the records that it writes, and null for those that it deletes. It is one JSON
 // line of world.jsonl; the state is all lines applied in order.
 type change struct {
-	Settings  *settings            `json:"settings,omitempty"`
+	Settings  *settings            `json:"settings,omitempty"` // of the default world
+	Worlds    map[string]*settings `json:"worlds,omitempty"`
 	Volumes   map[string]*Volume   `json:"volumes,omitempty"`
 	Snapshots map[string]*Snapshot `json:"snapshots,omitempty"`
 	Instances map[string]*Instance `json:"instances,omitempty"`
@@ -25,13 +26,13 @@ type change struct {
 
 func newChange() change {
 	return change{
-		Volumes: map[string]*Volume{}, Snapshots: map[string]*Snapshot{}, Instances: map[string]*Instance{},
+		Worlds: map[string]*settings{}, Volumes: map[string]*Volume{}, Snapshots: map[string]*Snapshot{}, Instances: map[string]*Instance{},
 		Images: map[string]*Image{}, Tokens: map[string]*token{}, Hits: map[string]*hits{},
 	}
 }
 
 func (c *change) empty() bool {
-	return c.Settings == nil && len(c.Volumes)+len(c.Snapshots)+len(c.Instances)+len(c.Images)+len(c.Tokens)+len(c.Hits) == 0
+	return c.Settings == nil && len(c.Worlds)+len(c.Volumes)+len(c.Snapshots)+len(c.Instances)+len(c.Images)+len(c.Tokens)+len(c.Hits) == 0
 }
 
 // fold applies next on top of c.
@@ -39,6 +40,7 @@ func (c *change) fold(next *change) {
 	if next.Settings != nil {
 		c.Settings = next.Settings
 	}
+	foldRows(c.Worlds, next.Worlds)
 	foldRows(c.Volumes, next.Volumes)
 	foldRows(c.Snapshots, next.Snapshots)
 	foldRows(c.Instances, next.Instances)
@@ -70,6 +72,7 @@ type store struct {
 
 	volumes   ordered[Volume, *Volume]
 	snapshots ordered[Snapshot, *Snapshot]
+	copies    map[string]*Snapshot // those of CopySnapshot that may be under way
 }
 
 // fold applies a committed change.
@@ -77,6 +80,13 @@ func (s *store) fold(next *change) {
 	s.volumes.note(s.rows.Volumes, next.Volumes)
 	s.snapshots.note(s.rows.Snapshots, next.Snapshots)
 	s.rows.fold(next)
+	for id, c := range next.Snapshots {
+		if c != nil && c.Source != nil && !c.Deleted {
+			s.copies[id] = c
+		} else {
+			delete(s.copies, id)
+		}
+	}
 }
 
 // errReset is what requests get after Reset removed the folder below them.
@@ -131,6 +141,7 @@ func (s *store) open() error {
 	}
 	s.file, s.read, s.lines, s.rows = file, 0, 0, newChange()
 	s.volumes, s.snapshots = ordered[Volume, *Volume]{}, ordered[Snapshot, *Snapshot]{}
+	s.copies = map[string]*Snapshot{}
 	return nil
 }
 

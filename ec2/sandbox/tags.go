@@ -45,10 +45,7 @@ func (t *tx) editTags(id string) (*Tags, error) {
 		if _, err := t.needSnapshot(id); err != nil {
 			return nil, err
 		}
-		if s := t.editSnapshot(id); s.OwnerID != Account {
-			return &s.OurTags, nil
-		}
-		return &t.editSnapshot(id).Tags, nil
+		return t.tagsOfSnapshot(t.editSnapshot(id)), nil
 	case "i":
 		if _, err := t.needInstance(id); err != nil {
 			return nil, err

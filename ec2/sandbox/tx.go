@@ -12,6 +12,8 @@ import (
 // only what an edit method returned.
 type tx struct {
 	w       *Sandbox
+	here    World
+	in      string    // here's key
 	now     time.Time // as a describe that goes back sees it, before the real one
 	began   time.Time // the real one
 	rows    *change   // committed
@@ -29,11 +31,15 @@ func (w *Sandbox) edit(fn func(*tx) error) error {
 	})
 }
 
-// transact runs fn under the locks and commits its changes. If fn returns an error, nothing changes.
-func (w *Sandbox) transact(fn func(*tx) error) error {
+// transact is transactIn for the sandbox's own world.
+func (w *Sandbox) transact(fn func(*tx) error) error { return w.transactIn(w.here, fn) }
+
+// transactIn runs fn under the locks and commits its changes. If fn returns an error, nothing changes. A world begins
+// with the first request for it.
+func (w *Sandbox) transactIn(in World, fn func(*tx) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	unlock, err := lockDir(w.dir, 0)
+	unlock, err := lockDir(w.root, 0)
 	if err != nil {
 		return err
 	}
@@ -44,16 +50,23 @@ func (w *Sandbox) transact(fn func(*tx) error) error {
 	if w.store.rows.Settings == nil {
 		return errReset
 	}
+	if w.store.rows.settingsOf(in.key()) == nil {
+		next := newChange()
+		next.found(in, w.store.rows.Settings.FilesOnly, time.Now())
+		if err := errors.Join(makeRoots(w.rootsOf(in.key())), w.store.commit(&next)); err != nil {
+			return err
+		}
+	}
 	if err := w.settle(); err != nil {
 		return err
 	}
-	return w.apply(fn)
+	return w.apply(in, fn)
 }
 
 // apply is transact for a caller that holds the locks.
-func (w *Sandbox) apply(fn func(*tx) error) error {
+func (w *Sandbox) apply(in World, fn func(*tx) error) error {
 	now := time.Now()
-	t := &tx{w: w, now: now, began: now, rows: &w.store.rows, change: newChange()}
+	t := &tx{w: w, here: in, in: in.key(), now: now, began: now, rows: &w.store.rows, change: newChange()}
 	err := fn(t)
 	if err == nil && !t.change.empty() {
 		t.keepVersions()
@@ -72,7 +85,28 @@ func (w *Sandbox) apply(fn func(*tx) error) error {
 	return errors.Join(failed...)
 }
 
-func (t *tx) settings() settings { return *t.rows.Settings }
+func (t *tx) settings() settings { return *t.rows.settingsOf(t.in) }
+
+func (t *tx) behaviour() *behaviour { return t.w.behaviour(t.in) }
+
+// own is a row of the transaction's world, or nil.
+func own[T any, P row[T]](t *tx, r *T) *T {
+	if r == nil || P(r).history().In != t.in {
+		return nil
+	}
+	return r
+}
+
+// ownOf yields the rows of the transaction's world.
+func ownOf[T any, P row[T]](t *tx, every iter.Seq[*T]) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for r := range every {
+			if P(r).history().In == t.in && !yield(r) {
+				return
+			}
+		}
+	}
+}
 
 func lookUp[T any](changed, rows map[string]*T, id string) *T {
 	if row, ok := changed[id]; ok {
@@ -119,7 +153,7 @@ func editable[T any, P interface {
 
 // volume returns nil for one that does not exist or that EC2 dropped.
 func (t *tx) volume(id string) *Volume {
-	v := unlessDeleted(lookUp(t.change.Volumes, t.rows.Volumes, id))
+	v := own(t, unlessDeleted(lookUp(t.change.Volumes, t.rows.Volumes, id)))
 	if v == nil || v.gone(t.now) {
 		return nil
 	}
@@ -138,24 +172,31 @@ func (t *tx) volumes() iter.Seq[*Volume] {
 
 // volumesAfter yields the rows after a position, including tombstones of deleted ones.
 func (t *tx) volumesAfter(created time.Time, id string) iter.Seq[*Volume] {
-	return rowsAfter(t.change.Volumes, t.rows.Volumes, &t.w.store.volumes, created, id)
+	return ownOf(t, rowsAfter(t.change.Volumes, t.rows.Volumes, &t.w.store.volumes, created, id))
 }
 
 func (t *tx) snapshot(id string) *Snapshot {
-	return unlessDeleted(lookUp(t.change.Snapshots, t.rows.Snapshots, id))
+	return t.seen(unlessDeleted(lookUp(t.change.Snapshots, t.rows.Snapshots, id)))
 }
 
 // snapshotsAfter yields the rows after a position, including tombstones of deleted ones.
 func (t *tx) snapshotsAfter(started time.Time, id string) iter.Seq[*Snapshot] {
-	return rowsAfter(t.change.Snapshots, t.rows.Snapshots, &t.w.store.snapshots, started, id)
+	every := rowsAfter(t.change.Snapshots, t.rows.Snapshots, &t.w.store.snapshots, started, id)
+	return func(yield func(*Snapshot) bool) {
+		for s := range every {
+			if s = t.seen(s); s != nil && !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 func (t *tx) instance(id string) *Instance {
-	return lookUp(t.change.Instances, t.rows.Instances, id)
+	return own(t, lookUp(t.change.Instances, t.rows.Instances, id))
 }
 
 func (t *tx) image(id string) *Image {
-	return unlessDeleted(lookUp(t.change.Images, t.rows.Images, id))
+	return own(t, unlessDeleted(lookUp(t.change.Images, t.rows.Images, id)))
 }
 
 func (t *tx) editVolume(id string) *Volume { return editable(t.change.Volumes, t.rows.Volumes, id) }
@@ -171,11 +212,13 @@ func (t *tx) editInstance(id string) *Instance {
 func (t *tx) editImage(id string) *Image { return editable(t.change.Images, t.rows.Images, id) }
 
 func (t *tx) snapshots() iter.Seq[*Snapshot] { return existing(t.snapshotsAfter(time.Time{}, "")) }
-func (t *tx) instances() iter.Seq[*Instance] { return all(t.change.Instances, t.rows.Instances) }
-func (t *tx) images() iter.Seq[*Image]       { return existing(t.everyImage()) }
+func (t *tx) instances() iter.Seq[*Instance] {
+	return ownOf(t, all(t.change.Instances, t.rows.Instances))
+}
+func (t *tx) images() iter.Seq[*Image] { return existing(t.everyImage()) }
 
 // everyImage is images including tombstones of deregistered ones.
-func (t *tx) everyImage() iter.Seq[*Image] { return all(t.change.Images, t.rows.Images) }
+func (t *tx) everyImage() iter.Seq[*Image] { return ownOf(t, all(t.change.Images, t.rows.Images)) }
 
 // An absence is what EC2 says about an id that is malformed, and about one that does not exist.
 type absence struct{ malformed, malformedText, notFound, notFoundText string }
@@ -209,6 +252,9 @@ func visible[T any, P interface {
 	*T
 	shown(time.Time) (*T, bool)
 }](t *tx, row *T) *T {
+	if row == nil {
+		return nil
+	}
 	if _, ok := P(row).shown(t.now); !ok {
 		return nil
 	}
@@ -216,9 +262,9 @@ func visible[T any, P interface {
 }
 
 func (t *tx) findVolume(id string) (*Volume, error) {
-	return need("vol", id, visible(t, lookUp(t.change.Volumes, t.rows.Volumes, id)))
+	return need("vol", id, visible(t, own(t, lookUp(t.change.Volumes, t.rows.Volumes, id))))
 }
 
 func (t *tx) findSnapshot(id string) (*Snapshot, error) {
-	return need("snap", id, visible(t, lookUp(t.change.Snapshots, t.rows.Snapshots, id)))
+	return need("snap", id, visible(t, t.seen(lookUp(t.change.Snapshots, t.rows.Snapshots, id))))
 }

@@ -6,6 +6,7 @@ import "time"
 // the one before (https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html). With a lag, or a stale
 // fault, a row keeps its earlier state, and a deleted row stays as a tombstone.
 type version[T any] struct {
+	In        string    `json:"in,omitempty"`        // the world: "" for the default one, ACCOUNT/REGION for others
 	VisibleAt time.Time `json:"visible_at,omitzero"` // from when describes show it
 	Deleted   bool      `json:"deleted,omitempty"`
 	Before    *T        `json:"before,omitempty"` // what they show until then; nil: nothing
@@ -44,7 +45,7 @@ func unlessDeleted[T any, P row[T]](r *T) *T {
 
 // keepVersions decides when describes see the transaction's changes.
 func (t *tx) keepVersions() {
-	behaviour := t.w.faults.current
+	behaviour := t.behaviour()
 	lag, keep := behaviour.Latency.Lag, behaviour.keepsHistory() && !t.atOnce
 	keepVersions(t.change.Volumes, t.rows.Volumes, t.began, lag, keep, t.atOnce)
 	keepVersions(t.change.Snapshots, t.rows.Snapshots, t.began, lag, keep, t.atOnce)
@@ -59,7 +60,7 @@ func keepVersions[T any, P row[T]](changed, rows map[string]*T, now time.Time, l
 				continue
 			}
 			if k := P(r).history(); atOnce || !k.VisibleAt.After(now) {
-				*k = version[T]{}
+				*k = version[T]{In: k.In}
 			}
 		}
 		return

@@ -33,9 +33,9 @@ func createVolume(t *tx, q *query, out *document) error {
 	if err != nil {
 		return err
 	}
-	t.change.Volumes[v.ID] = v
+	put(t.in, t.change.Volumes, v)
 	if client := q.str("ClientToken"); client != "" {
-		t.change.Tokens[client] = &token{ID: v.ID, Digest: q.digest()}
+		t.change.Tokens[t.in+client] = &token{ID: v.ID, Digest: q.digest()}
 	}
 	t.writeVolume(out, v, "creating")
 	return nil
@@ -45,7 +45,7 @@ func createVolume(t *tx, q *query, out *document) error {
 // made.
 func (t *tx) repeated(q *query) (*Volume, error) {
 	client := q.str("ClientToken")
-	earlier := lookUp(t.change.Tokens, t.rows.Tokens, client)
+	earlier := lookUp(t.change.Tokens, t.rows.Tokens, t.in+client)
 	if client == "" || earlier == nil {
 		return nil, nil
 	}
@@ -62,12 +62,12 @@ func (t *tx) repeated(q *query) (*Volume, error) {
 func (t *tx) newVolume(q *query) (*Volume, error) {
 	zone := q.str("AvailabilityZone")
 	if id := q.str("AvailabilityZoneId"); zone == "" {
-		zone = zoneByID(id)
+		zone = t.zoneByID(id)
 	}
 	if zone == "" {
 		return nil, refuse("MissingParameter", "The request must contain the parameter AvailabilityZone")
 	}
-	if !isZone(zone) {
+	if !t.isZone(zone) {
 		return nil, refuse("InvalidZone.NotFound", "The zone '%s' does not exist.", zone)
 	}
 	if q.bool("MultiAttachEnabled") {
@@ -79,7 +79,7 @@ func (t *tx) newVolume(q *query) (*Volume, error) {
 	v := &Volume{
 		ID: newID("vol"), Zone: zone, Type: cmp.Or(q.str("VolumeType"), "gp2"), Size: q.int("Size"), IOPS: q.int("Iops"), Throughput: q.int("Throughput"),
 		Encrypted: q.bool("Encrypted"), KMSKey: q.str("KmsKeyId"), SnapshotID: q.str("SnapshotId"), InitializationRate: q.int("VolumeInitializationRate"),
-		Created: t.now, AvailableAt: t.now.Add(t.w.faults.current.Latency.Create),
+		Created: t.now, AvailableAt: t.now.Add(t.behaviour().Latency.Create),
 	}
 	if err := t.fromSnapshot(v, q.has("Size")); err != nil {
 		return nil, err
@@ -88,10 +88,14 @@ func (t *tx) newVolume(q *query) (*Volume, error) {
 		return nil, refuse("InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set.")
 	}
 	if v.Encrypted && v.KMSKey == "" {
-		v.KMSKey = "arn:aws:kms:" + Region + ":" + Account + ":key/aws-ebs"
+		v.KMSKey = t.here.defaultKey()
 	}
 	if err := checkPerformance(v, q.has("Iops"), q.has("Throughput")); err != nil {
 		return nil, err
+	}
+	if v.Encrypted && t.keyRefused(v.KMSKey) { // as with an invalid key: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
+		v.VanishAt = t.now.Add(max(t.behaviour().Latency.Create, time.Nanosecond))
+		v.AvailableAt = v.VanishAt.Add(time.Hour)
 	}
 	tags, err := q.tagsFor("volume", "volume")
 	if err != nil {
