@@ -63,11 +63,13 @@ type Client struct {
 	limiters rateLimiters
 	clock    clock
 	cache    volumeCache
-	observer atomic.Pointer[func(Call)]
+	observer *atomic.Pointer[func(Call)] // shared with the clients of other regions
 
 	mu        sync.Mutex
 	connected *sdk.Client
 	region    string
+	abroad    bool // another client made it for a region of its own
+	elsewhere regional
 
 	volumeQueries   coalescer[Volume]
 	snapshotQueries coalescer[Snapshot]
@@ -85,7 +87,11 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the AWS configuration: %w", err)
 	}
-	c := &Client{config: cfg, loaded: loaded, metadata: metadata, region: cfg.Region}
+	return newClient(cfg, loaded, metadata), nil
+}
+
+func newClient(cfg Config, loaded aws.Config, metadata *Metadata) *Client {
+	c := &Client{config: cfg, loaded: loaded, metadata: metadata, region: cfg.Region, observer: &atomic.Pointer[func(Call)]{}}
 	if c.region == "" {
 		c.region = loaded.Region
 	}
@@ -108,7 +114,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		name: func(s Snapshot) string { return s.ID }, phase: func(s Snapshot) string { return string(s.State) },
 		min: cfg.PollMin, max: cfg.PollMax, log: cfg.Log,
 	}
-	return c, nil
+	return c
 }
 
 func withDefaults(cfg Config) Config {
@@ -186,6 +192,7 @@ func (c *Client) connect(ctx context.Context) (*sdk.Client, error) {
 		if c.config.EndpointURL != "" {
 			o.BaseEndpoint = aws.String(c.config.EndpointURL)
 		}
+		c.leaveEndpoint(o)
 		if c.config.UserAgent != "" {
 			o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey(c.config.UserAgent))
 		}

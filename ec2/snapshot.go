@@ -121,7 +121,7 @@ func (c *Client) visitSnapshots(ctx context.Context, query SnapshotQuery, visit 
 			if len(volumes) > 0 {
 				all = append(all, filterOf("volume-id", volumes...))
 			}
-			if err := c.visitSnapshotPages(ctx, all, visit); err != nil {
+			if err := c.visitSnapshotPages(ctx, &sdk.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: all}, visit); err != nil {
 				return err
 			}
 		}
@@ -129,8 +129,8 @@ func (c *Client) visitSnapshots(ctx context.Context, query SnapshotQuery, visit 
 	return nil
 }
 
-func (c *Client) visitSnapshotPages(ctx context.Context, filters []types.Filter, visit func(Snapshot)) error {
-	in := &sdk.DescribeSnapshotsInput{OwnerIds: []string{"self"}, MaxResults: aws.Int32(c.config.PageSize), Filters: filters}
+func (c *Client) visitSnapshotPages(ctx context.Context, in *sdk.DescribeSnapshotsInput, visit func(Snapshot)) error {
+	in.MaxResults = aws.Int32(c.config.PageSize)
 	return eachPage(func() (*string, error) {
 		out, err := call(ctx, c, "DescribeSnapshots", "describe snapshots", (*sdk.Client).DescribeSnapshots, in)
 		if err != nil {

@@ -178,8 +178,7 @@ func (t *tx) failCopiesOf(id string) {
 
 // fail makes a pending snapshot one that fails now.
 func (s *Snapshot) fail(now time.Time, why string) {
-	s.ErrorAt, s.Why = max(1, s.progress(now)), why
-	s.Forced = ""
+	s.ErrorAt, s.Why, s.Forced = max(1, s.progress(now)), why, "error"
 }
 
 func (s *Snapshot) transferType() string {

@@ -6,6 +6,8 @@
 // A Sandbox lives in a folder:
 //
 //	world.jsonl   every record, appended change by change (store.go)
+//	worlds/       the folders of other accounts and regions (worlds.go)
+//	lost/         a file for each region that was lost
 //	lock          held for the length of each request (lock.go)
 //	log.jsonl     one line per call (calls.go)
 //	faults.json   optional: how to misbehave; reread when it changes (fault.go)

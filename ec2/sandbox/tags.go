@@ -112,23 +112,23 @@ func deleteTags(t *tx, q *query, out *document) error {
 // tagRow is one tag of one resource, as DescribeTags lists them.
 type tagRow struct{ resource, kind, name, value string }
 
-func (r tagRow) key() (time.Time, string)       { return time.Unix(0, 0), r.resource + "\x00" + r.name }
-func (r tagRow) shown(time.Time) (tagRow, bool) { return r, true }
-func (r tagRow) tags() Tags                     { return Tags{r.name: {Value: r.value}} }
+func (r *tagRow) key() (time.Time, string)        { return time.Unix(0, 0), r.resource + "\x00" + r.name }
+func (r *tagRow) shown(time.Time) (*tagRow, bool) { return r, true }
+func (r *tagRow) tags() Tags                      { return Tags{r.name: {Value: r.value}} }
 
-var tagFields = fields[tagRow]{
-	"key":           single(func(r tagRow, _ time.Time) string { return r.name }),
-	"resource-id":   single(func(r tagRow, _ time.Time) string { return r.resource }),
-	"resource-type": single(func(r tagRow, _ time.Time) string { return r.kind }),
-	"value":         single(func(r tagRow, _ time.Time) string { return r.value }),
+var tagFields = fields[*tagRow]{
+	"key":           single(func(r *tagRow, _ time.Time) string { return r.name }),
+	"resource-id":   single(func(r *tagRow, _ time.Time) string { return r.resource }),
+	"resource-type": single(func(r *tagRow, _ time.Time) string { return r.kind }),
+	"value":         single(func(r *tagRow, _ time.Time) string { return r.value }),
 }
 
 func describeTags(t *tx, q *query, out *document) error {
-	rows, next, err := describe(t, q, listing[tagRow]{ids: "-", fields: tagFields, after: behind(t.tagRows), smallest: 5})
+	rows, next, err := describe(t, q, listing[*tagRow]{ids: "-", fields: tagFields, after: behind(t.tagRows), smallest: 5})
 	if err != nil {
 		return err
 	}
-	set(out, "tagSet", rows, func(r tagRow) {
+	set(out, "tagSet", rows, func(r *tagRow) {
 		out.text("resourceId", r.resource)
 		out.text("resourceType", r.kind)
 		out.text("key", r.name)
@@ -139,11 +139,11 @@ func describeTags(t *tx, q *query, out *document) error {
 }
 
 // tagRows yields every visible tag, sorted by resource and key.
-func (t *tx) tagRows(yield func(tagRow) bool) {
-	var rows []tagRow
+func (t *tx) tagRows(yield func(*tagRow) bool) {
+	var rows []*tagRow
 	add := func(id, kind string, tags Tags) {
 		for _, key := range sortedKeys(tags) {
-			rows = append(rows, tagRow{id, kind, key, tags[key].Value})
+			rows = append(rows, &tagRow{id, kind, key, tags[key].Value})
 		}
 	}
 	for i := range t.everyImage() {
@@ -167,7 +167,7 @@ func (t *tx) tagRows(yield func(tagRow) bool) {
 		}
 	}
 	sort.Slice(rows, func(i, j int) bool {
-		a, b := &rows[i], &rows[j]
+		a, b := rows[i], rows[j]
 		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.name, b.name)) < 0
 	})
 	for _, row := range rows {

@@ -17,36 +17,36 @@ var regions = map[string]string{
 	"sa-east-1": "sae1", "us-east-1": "use1", "us-east-2": "use2", "us-west-1": "usw1", "us-west-2": "usw2",
 }
 
+// zone is one of a region's. Listings hold pointers: the compiler makes their code once for all.
 type zone struct{ region, name, id string }
 
-func (z zone) key() (time.Time, string)     { return time.Unix(0, 0), z.name }
-func (z zone) shown(time.Time) (zone, bool) { return z, true }
-func (z zone) tags() Tags                   { return nil }
+func (z *zone) key() (time.Time, string)      { return time.Unix(0, 0), z.name }
+func (z *zone) shown(time.Time) (*zone, bool) { return z, true }
+func (z *zone) tags() Tags                    { return nil }
 
 // zones yields those of the region.
-func (t *tx) zones() iter.Seq[zone] {
+func (t *tx) zones() iter.Seq[*zone] {
 	region := t.here.Region
-	return func(yield func(zone) bool) {
+	return func(yield func(*zone) bool) {
 		for n, letter := range []string{"a", "b", "c"} {
-			if !yield(zone{region, region + letter, regions[region] + "-az" + string(rune('1'+n))}) {
+			if !yield(&zone{region, region + letter, regions[region] + "-az" + string(rune('1'+n))}) {
 				return
 			}
 		}
 	}
 }
 
-func (t *tx) zone(named func(zone) bool) (zone, bool) {
+func (t *tx) zone(named func(*zone) bool) *zone {
 	for z := range t.zones() {
 		if named(z) {
-			return z, true
+			return z
 		}
 	}
-	return zone{}, false
+	return nil
 }
 
 func (t *tx) isZone(name string) bool {
-	_, ok := t.zone(func(z zone) bool { return z.name == name })
-	return ok
+	return t.zone(func(z *zone) bool { return z.name == name }) != nil
 }
 
 // zoneID is the id of a zone of any region, "" for none.
@@ -63,27 +63,29 @@ func zoneID(name string) string {
 }
 
 func (t *tx) zoneByID(id string) string {
-	z, _ := t.zone(func(z zone) bool { return z.id == id })
-	return z.name
+	if z := t.zone(func(z *zone) bool { return z.id == id }); z != nil {
+		return z.name
+	}
+	return ""
 }
 
-var zoneFields = fields[zone]{
-	"region-name": single(func(z zone, _ time.Time) string { return z.region }),
-	"state":       single(func(zone, time.Time) string { return "available" }),
-	"zone-id":     single(func(z zone, _ time.Time) string { return z.id }),
-	"zone-name":   single(func(z zone, _ time.Time) string { return z.name }),
-	"zone-type":   single(func(zone, time.Time) string { return "availability-zone" }),
+var zoneFields = fields[*zone]{
+	"region-name": single(func(z *zone, _ time.Time) string { return z.region }),
+	"state":       single(func(*zone, time.Time) string { return "available" }),
+	"zone-id":     single(func(z *zone, _ time.Time) string { return z.id }),
+	"zone-name":   single(func(z *zone, _ time.Time) string { return z.name }),
+	"zone-type":   single(func(*zone, time.Time) string { return "availability-zone" }),
 }
 
 func describeAvailabilityZones(t *tx, q *query, out *document) error {
 	ids := q.list("ZoneId")
-	found, _, err := describe(t, q, listing[zone]{
+	found, _, err := describe(t, q, listing[*zone]{
 		ids: "ZoneName", fields: zoneFields, after: behind(t.zones()),
-		also: func(z zone) bool { return len(ids) == 0 || slices.Contains(ids, z.id) },
-		find: func(name string) (zone, error) {
-			z, ok := t.zone(func(z zone) bool { return z.name == name })
-			if !ok {
-				return z, refuse("InvalidParameterValue", "Invalid availability zone: [%s]", name)
+		also: func(z *zone) bool { return len(ids) == 0 || slices.Contains(ids, z.id) },
+		find: func(name string) (*zone, error) {
+			z := t.zone(func(z *zone) bool { return z.name == name })
+			if z == nil {
+				return nil, refuse("InvalidParameterValue", "Invalid availability zone: [%s]", name)
 			}
 			return z, nil
 		},
@@ -91,7 +93,7 @@ func describeAvailabilityZones(t *tx, q *query, out *document) error {
 	if err != nil {
 		return err
 	}
-	set(out, "availabilityZoneInfo", found, func(z zone) {
+	set(out, "availabilityZoneInfo", found, func(z *zone) {
 		out.text("optInStatus", "opt-in-not-required")
 		out.text("regionName", z.region)
 		out.text("zoneName", z.name)
