@@ -314,7 +314,7 @@ func (f *faultFile) read(config Config) (behaviour, error) {
 	if stamp == f.stamp {
 		return f.current, nil
 	}
-	next := behaviour{Latency: config.Latency, Faults: config.Faults, PageSize: config.PageSize, Strict: config.Strict, Policy: config.Policy}
+	next := behaviour{Latency: config.Latency, Faults: config.Faults, PageSize: config.PageSize, Strict: config.Strict, Policy: config.Policy, DisabledKeys: config.Keys}
 	if stamp != "none" {
 		content, err := os.ReadFile(f.path)
 		if err != nil {
@@ -372,10 +372,10 @@ func (b *behaviour) add(content []byte) error {
 
 // ReadFaults adds a fault file to the config: JSON like that of DIR/faults.json, or a list of faults alone.
 func (c *Config) ReadFaults(content []byte) error {
-	b := behaviour{Latency: c.Latency, Faults: c.Faults, PageSize: c.PageSize, Strict: c.Strict, Policy: c.Policy}
+	b := behaviour{Latency: c.Latency, Faults: c.Faults, PageSize: c.PageSize, Strict: c.Strict, Policy: c.Policy, DisabledKeys: c.Keys}
 	if err := b.add(content); err != nil {
 		return err
 	}
-	c.Latency, c.Faults, c.PageSize, c.Strict, c.Policy = b.Latency, b.Faults, b.PageSize, b.Strict, b.Policy
+	c.Latency, c.Faults, c.PageSize, c.Strict, c.Policy, c.Keys = b.Latency, b.Faults, b.PageSize, b.Strict, b.Policy, b.DisabledKeys
 	return nil
 }

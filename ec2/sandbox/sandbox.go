@@ -21,6 +21,7 @@ type Config struct {
 	PageSize  int      // most results a describe returns at once; 0: EC2's 1000
 	Strict    bool     // the limits of EC2 that cost time, and describes that lag and go back now and then
 	Policy    *Policy  // what the caller is allowed; nil: everything
+	Keys      []string // KMS keys that cannot be used, as requests name them, with wildcards
 	Hosts     []string // names and addresses besides loopback's by which clients may call it
 }
 
