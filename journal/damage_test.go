@@ -182,7 +182,7 @@ func values(t testing.TB, paths []string) (at map[string][]pageRef, all [][]byte
 // one, or an older one, replaces. 10,000 times.
 func TestADamagedJournalIsRefusedOrHarmless(t *testing.T) {
 	t.Parallel()
-	s := testStore(t)
+	s := memoryStore(t)
 	scratch := filepath.Join(s.Dir(), "scratch.db")
 	rng := rand.New(rand.NewPCG(1, 2))
 	good := map[plan.RunID]string{}
@@ -346,7 +346,7 @@ func TestAJournalUnderAnotherRunsNameIsRefused(t *testing.T) {
 // A summary is a cache: whatever is wrong with it, the run is listed as ended,
 // under its name, and holds nothing.
 func TestADamagedSummaryIsHarmless(t *testing.T) {
-	s := testStore(t)
+	s := memoryStore(t)
 	end(t, begin(t, s, "run-1", testPlan(t, "v")), RunDone)
 	path := s.path("run-1", ".json")
 	good, err := os.ReadFile(path)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"snaptastic/plan"
 )
@@ -41,6 +42,26 @@ func testPlan(t testing.TB, lanes ...string) *plan.Plan {
 func testStore(t testing.TB) *Store {
 	t.Helper()
 	s, err := OpenStore(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// memoryStore is a store whose fsync costs nothing where /dev/shm is memory: for thousands of journals, and not for what is
+// about disks.
+func memoryStore(t testing.TB) *Store {
+	t.Helper()
+	var fs unix.Statfs_t
+	if unix.Statfs("/dev/shm", &fs) != nil || fs.Type != unix.TMPFS_MAGIC || fs.Bavail*uint64(fs.Bsize) < 1<<28 {
+		return testStore(t)
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "snaptastic-test-")
+	if err != nil {
+		return testStore(t)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	s, err := OpenStore(filepath.Join(dir, "state"))
 	if err != nil {
 		t.Fatal(err)
 	}
