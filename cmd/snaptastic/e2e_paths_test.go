@@ -450,7 +450,7 @@ func TestAVolumeThatCarriesNoFileSystemIsRefusedWithWhatToDo(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 1, "ext4")
 			id := r.carries(func(node string) { tt.put(r, node) })
-			before := sum(t, r.node(id))
+			before := edgeSum(t, r.node(id))
 			out := r.wants(1, "cannot use "+id, "run", "mount", "db")
 			for _, words := range tt.message {
 				if !strings.Contains(out, words) {
@@ -460,7 +460,7 @@ func TestAVolumeThatCarriesNoFileSystemIsRefusedWithWhatToDo(t *testing.T) {
 			if strings.Contains(out, "cannot make ext4") {
 				t.Errorf("it says that it would make a file system:\n%s", out)
 			}
-			if sum(t, r.node(id)) != before {
+			if edgeSum(t, r.node(id)) != before {
 				t.Error("something was written to it")
 			}
 		})

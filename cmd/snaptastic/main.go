@@ -20,9 +20,10 @@ func main() {
 }
 
 // garbagePercent bounds how much garbage may be on the heap before it is collected, in percent of what is in use. Pages of
-// thousands of snapshots are read and dropped, on machines whose memory is meant for others; half of Go's default costs a
-// tenth of the time.
-const garbagePercent = 50
+// thousands of snapshots are read and dropped, on machines whose memory is meant for others. With 50,000 snapshots and 50 %
+// the largest resident set is 60 MiB, and up to 73 MiB where the collector has to wait for a processor; with 30 % it is 57 MiB
+// and takes a seventh more time.
+const garbagePercent = 40
 
 // collectEarly sets garbagePercent once the heap needed a first collection, at 4 MiB. Set at the start it makes Go collect
 // at 2 MiB already, which costs each small command a millisecond and gains nothing.
