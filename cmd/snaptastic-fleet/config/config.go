@@ -1,0 +1,251 @@
+// Package config reads fleet.hcl: the server, what this host's worker may do,
+// and the clusters.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsimple"
+)
+
+// Default is where fleet.hcl is looked for.
+const Default = "/etc/snaptastic/fleet.hcl"
+
+// File is fleet.hcl.
+type File struct {
+	Server   Server    `hcl:"server,block"`
+	Worker   *Worker   `hcl:"worker,block"`
+	Control  *Control  `hcl:"control,block"`
+	Clusters []Cluster `hcl:"cluster,block"`
+}
+
+// Server says where Temporal is, and how payloads are protected.
+type Server struct {
+	Address   string `hcl:"address"`
+	Namespace string `hcl:"namespace"`
+	TLS       *TLS   `hcl:"tls,block"`
+	// KeyFile holds 32 random bytes in base64. With it, everything that this program
+	// stores at the server is encrypted with AES-256-GCM.
+	KeyFile string `hcl:"key_file,optional"`
+}
+
+// TLS is mutual: the server proves itself to us, and we prove ourselves to it.
+type TLS struct {
+	CA         string `hcl:"ca"`
+	Cert       string `hcl:"cert"`
+	Key        string `hcl:"key"`
+	ServerName string `hcl:"server_name,optional"`
+}
+
+// Program is how snaptastic is called on this machine.
+type Program struct {
+	Path string   // default: snaptastic beside this program, or in PATH
+	Args []string // global flags, such as --settings=/etc/snaptastic.hcl
+}
+
+// Worker is what the server may ask of this host. Names only: commands, paths
+// and settings are this host's own.
+type Worker struct {
+	Host    string   `hcl:"host,optional"`    // default: the host's name
+	Program string   `hcl:"program,optional"` // default: snaptastic beside this program
+	Args    []string `hcl:"args,optional"`    // global flags of snaptastic
+	// Allow lists what may be run: "snapshot db", "restore db", "verify db".
+	Allow []string `hcl:"allow"`
+	// Probes are health checks by name, as programs with arguments. No shell.
+	Probes []Probe `hcl:"probe,block"`
+	// TrustClock lets a snapshot be taken at an instant although the kernel does not say that the clock is synchronized. For tests.
+	TrustClock bool `hcl:"trust_clock,optional"`
+}
+
+// Probe is a health check of this host.
+type Probe struct {
+	Name    string   `hcl:"name,label"`
+	Command []string `hcl:"command"`
+	Timeout string   `hcl:"timeout,optional"` // default 1m
+}
+
+// Control is the side that calls no host's root: it labels, undoes and cleans in the account.
+type Control struct {
+	Program string   `hcl:"program,optional"`
+	Args    []string `hcl:"args,optional"`
+}
+
+// Cluster is a group of hosts that are snapshotted and restored together.
+type Cluster struct {
+	Name        string `hcl:"name,label"`
+	Snapshotter string `hcl:"snapshotter"`
+	Hosts       []Host `hcl:"host,block"`
+	Lead        string `hcl:"lead,optional"`       // time between the order to freeze and the instant; default 10s
+	Hold        string `hcl:"hold,optional"`       // how long all stay frozen after the instant; default 2s
+	AtOnce      int    `hcl:"at_once,optional"`    // hosts that are restored, verified or warmed at a time; default 1
+	StopAfter   int    `hcl:"stop_after,optional"` // failures after which no further host is begun; default 1
+	Probe       string `hcl:"probe,optional"`      // a probe of the worker, after each restored host
+	Drill       []Host `hcl:"spare,block"`         // hosts on which drills run; default: the hosts themselves
+}
+
+// Host is one machine of a cluster. Hosts with the same shard replace one another over time.
+type Host struct {
+	Name  string `hcl:"name,label"`
+	Shard string `hcl:"shard,optional"` // default: its name
+}
+
+// Read reads the file and checks it. A file that others may write is refused:
+// its programs are run as root.
+func Read(name string) (*File, error) {
+	if err := trusted(name); err != nil {
+		return nil, err
+	}
+	var f File
+	if err := hclsimple.DecodeFile(name, nil, &f); err != nil {
+		return nil, diagnostics(name, err)
+	}
+	if err := f.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &f, nil
+}
+
+func diagnostics(name string, err error) error {
+	var all hcl.Diagnostics
+	if !errors.As(err, &all) {
+		return fmt.Errorf("cannot read %s: %w", name, err)
+	}
+	lines := make([]string, 0, len(all))
+	for _, d := range all {
+		lines = append(lines, d.Error())
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+func (f *File) check() error {
+	if f.Server.Address == "" || f.Server.Namespace == "" {
+		return errors.New("server: address and namespace are needed")
+	}
+	if w := f.Worker; w != nil {
+		for _, a := range w.Allow {
+			if op, name, ok := strings.Cut(a, " "); !ok || !word.MatchString(op) || !word.MatchString(name) {
+				return fmt.Errorf(`worker: allow %q is not an operation and a snapshotter, such as "snapshot db"`, a)
+			}
+		}
+		for _, p := range w.Probes {
+			if len(p.Command) == 0 || !filepath.IsAbs(p.Command[0]) {
+				return fmt.Errorf("worker: probe %q needs a command with an absolute path", p.Name)
+			}
+			if _, err := duration(p.Timeout, time.Minute); err != nil {
+				return fmt.Errorf("worker: probe %q: %w", p.Name, err)
+			}
+		}
+	}
+	seen := map[string]bool{}
+	for i := range f.Clusters {
+		c := &f.Clusters[i]
+		if seen[c.Name] {
+			return fmt.Errorf("cluster %q is there twice", c.Name)
+		}
+		seen[c.Name] = true
+		if err := c.check(); err != nil {
+			return fmt.Errorf("cluster %q: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) check() error {
+	if !word.MatchString(c.Name) || !word.MatchString(c.Snapshotter) {
+		return errors.New("its name and its snapshotter have letters, digits, dots, dashes and underscores only")
+	}
+	if len(c.Hosts) == 0 {
+		return errors.New("it has no host")
+	}
+	names, shards := map[string]bool{}, map[string]bool{}
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		if h.Shard == "" {
+			h.Shard = h.Name
+		}
+		if !word.MatchString(h.Name) || !word.MatchString(h.Shard) {
+			return fmt.Errorf("host %q: names and shards have letters, digits, dots, dashes and underscores only", h.Name)
+		}
+		if names[h.Name] || shards[h.Shard] {
+			return fmt.Errorf("host %q or its shard %q is there twice", h.Name, h.Shard)
+		}
+		names[h.Name], shards[h.Shard] = true, true
+	}
+	for _, d := range []struct{ name, value string }{{"lead", c.Lead}, {"hold", c.Hold}} {
+		if _, err := duration(d.value, time.Second); err != nil {
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
+	if c.LeadTime() < 2*time.Second || c.LeadTime() > 10*time.Minute {
+		return errors.New("lead: from 2s to 10m")
+	}
+	if c.AtOnce < 0 || c.StopAfter < 0 {
+		return errors.New("at_once and stop_after are not negative")
+	}
+	return nil
+}
+
+// LeadTime is the time between the order to freeze and the instant.
+func (c *Cluster) LeadTime() time.Duration { d, _ := duration(c.Lead, 10*time.Second); return d }
+
+// HoldTime is how long all hosts stay frozen after the instant.
+func (c *Cluster) HoldTime() time.Duration { d, _ := duration(c.Hold, 2*time.Second); return d }
+
+// Limit is how long the probe may take.
+func (p *Probe) Limit() time.Duration { d, _ := duration(p.Timeout, time.Minute); return d }
+
+func duration(s string, otherwise time.Duration) (time.Duration, error) {
+	if s == "" {
+		return otherwise, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf(`%q is not a duration such as "10s"`, s)
+	}
+	return d, nil
+}
+
+// Cluster returns the cluster of that name.
+func (f *File) Cluster(name string) (*Cluster, error) {
+	known := make([]string, 0, len(f.Clusters))
+	for i := range f.Clusters {
+		if f.Clusters[i].Name == name {
+			return &f.Clusters[i], nil
+		}
+		known = append(known, f.Clusters[i].Name)
+	}
+	return nil, fmt.Errorf("there is no cluster %q; declared are: %s", name, strings.Join(known, ", "))
+}
+
+// trusted refuses a file, or a folder above it, that others than root and its reader may write.
+func trusted(name string) error {
+	p, err := filepath.Abs(name)
+	if err != nil {
+		return err
+	}
+	for first := true; ; first = false {
+		info, err := os.Stat(p)
+		if err != nil {
+			return fmt.Errorf("cannot read the fleet's settings: %w. Write %s (docs/fleet.md shows one), or name another file with --config", err, Default)
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		sticky := info.IsDir() && info.Mode()&os.ModeSticky != 0 && !first
+		if int(st.Uid) != 0 && int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 && !sticky {
+			return fmt.Errorf("%s may be written by others than its owner, and what it names is run: chown root %s && chmod go-w %s", p, p, p)
+		}
+		if p == "/" {
+			return nil
+		}
+		p = filepath.Dir(p)
+	}
+}

@@ -1,0 +1,140 @@
+package flow
+
+import (
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// HostsRequest runs one operation on many hosts, some at a time.
+type HostsRequest struct {
+	Cluster     string `json:"cluster"`
+	Snapshotter string `json:"snapshotter"`
+	Operation   string `json:"operation"` // restore, mount, verify, warm, copy
+	Set         string `json:"set,omitempty"`
+	// Key is the same whenever this is asked for again: a host that has it done tells so, and does nothing.
+	Key       string `json:"key"`
+	Hosts     []Host `json:"hosts"`
+	AtOnce    int    `json:"at_once"`
+	StopAfter int    `json:"stop_after"`
+	Probe     string `json:"probe,omitempty"`
+}
+
+// HostsResult is what became of each.
+type HostsResult struct {
+	Set    string      `json:"set,omitempty"`
+	Done   int         `json:"done"`
+	Failed int         `json:"failed"`
+	Hosts  []HostState `json:"hosts"`
+	Runs   []RunResult `json:"runs"`
+}
+
+// longest is how long one host may take: a large restore, a drill with a full check, or a warm-up.
+const longest = 24 * time.Hour
+
+// Hosts runs the operation on every host, AtOnce at a time, with a probe after
+// each, and begins no further host once StopAfter have failed.
+func Hosts(ctx workflow.Context, req HostsRequest) (HostsResult, error) {
+	if len(req.Hosts) == 0 {
+		return HostsResult{}, refused("the cluster has no host")
+	}
+	if req.Key == "" { // begun by a schedule
+		req.Key = identity(ctx, req.Cluster)
+	}
+	h := &hosts{req: req, states: newStates(req.Hosts), runs: make([]RunResult, len(req.Hosts))}
+	if err := workflow.SetQueryHandler(ctx, "progress", func() (Progress, error) {
+		return Progress{Phase: req.Operation, Set: req.Set, Hosts: h.states.list()}, nil
+	}); err != nil {
+		return HostsResult{}, err
+	}
+	slots := workflow.NewSemaphore(ctx, int64(max(1, req.AtOnce)))
+	wg := workflow.NewWaitGroup(ctx)
+	for i := range req.Hosts {
+		if err := slots.Acquire(ctx, 1); err != nil || h.stopped() {
+			break
+		}
+		wg.Add(1)
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			defer wg.Done()
+			defer slots.Release(1)
+			h.one(ctx, i)
+		})
+	}
+	wg.Wait(ctx)
+	return h.result(ctx)
+}
+
+type hosts struct {
+	req    HostsRequest
+	states *states
+	runs   []RunResult
+	done   int
+	failed int
+}
+
+func (h *hosts) stopped() bool { return h.failed >= max(1, h.req.StopAfter) }
+
+func (h *hosts) one(ctx workflow.Context, i int) {
+	name := h.req.Hosts[i].Name
+	h.states.set(name, "running", nil)
+	err := workflow.ExecuteActivity(onHost(ctx, name), ActRun, RunRequest{
+		Operation: h.req.Operation, Snapshotter: h.req.Snapshotter, Set: h.req.Set,
+		Key: h.req.Key + "/" + name + "/" + h.req.Operation,
+	}).Get(ctx, &h.runs[i])
+	h.runs[i].Host = name
+	h.states.ran(name, h.runs[i].Run)
+	if err == nil && h.req.Probe != "" {
+		h.states.set(name, "probing", nil)
+		err = workflow.ExecuteActivity(onHost(ctx, name), ActProbe, ProbeRequest{Name: h.req.Probe}).Get(ctx, nil)
+	}
+	h.states.set(name, "done", err)
+	if err != nil {
+		h.failed++
+		return
+	}
+	h.done++
+}
+
+// onHost is for long work on a host: it says every few seconds that it is alive, and is asked again when its worker was lost.
+func onHost(ctx workflow.Context, host string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              HostQueue(host),
+		ScheduleToStartTimeout: 10 * time.Minute,
+		StartToCloseTimeout:    longest,
+		HeartbeatTimeout:       30 * time.Second,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute, MaximumAttempts: 100},
+	})
+}
+
+func (h *hosts) result(ctx workflow.Context) (HostsResult, error) {
+	r := HostsResult{Set: h.req.Set, Done: h.done, Failed: h.failed, Hosts: h.states.list(), Runs: h.runs}
+	for i := range r.Hosts {
+		if r.Hosts[i].State == "waiting" {
+			r.Hosts[i].State = "not begun"
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return r, err
+	}
+	if h.failed > 0 {
+		why := ""
+		for _, l := range r.Hosts {
+			if l.State == "failed" {
+				why += fmt.Sprintf("; %s: %s", l.Host, l.Error)
+			}
+		}
+		return r, failed(r, "%s: %d of %d hosts done, %d failed, %d not begun%s. Run the same command again: hosts that are done are left as they are",
+			h.req.Operation, h.done, len(r.Hosts), h.failed, len(r.Hosts)-h.done-h.failed, why)
+	}
+	return r, nil
+}
+
+// Clean deletes what the retention rules let go, once for the whole cluster.
+func Clean(ctx workflow.Context, req SetRequest) (SetResult, error) {
+	ctx = onControl(ctx, time.Hour)
+	var r SetResult
+	err := workflow.ExecuteActivity(ctx, ActClean, req).Get(ctx, &r)
+	return r, err
+}

@@ -1,0 +1,315 @@
+package flow
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+)
+
+// A world is what the hosts and the account do in these tests, in virtual time.
+type world struct {
+	mu       sync.Mutex
+	prepare  func(host string) (Ready, error)
+	window   func(host string, r WindowRequest) (WindowResult, error)
+	run      func(host string, r RunRequest) (RunResult, error)
+	label    func() error
+	labelled []string
+	undone   []string
+	begun    []string
+	armed    int
+	now      func() time.Time
+	undoneAt time.Time
+	until    time.Time
+}
+
+func (w *world) env(t *testing.T) *testsuite.TestWorkflowEnvironment {
+	t.Helper()
+	var s testsuite.WorkflowTestSuite
+	e := s.NewTestWorkflowEnvironment()
+	e.SetTestTimeout(time.Minute)
+	w.now = e.Now
+	register := func(name string, f any) { e.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
+	e.RegisterWorkflow(Snapshot)
+	register(ActPrepare, func(ctx context.Context, r PrepareRequest) (Ready, error) {
+		if w.prepare == nil {
+			return Ready{Members: 2}, nil
+		}
+		return w.prepare(hostOf(ctx))
+	})
+	register(ActWindow, func(ctx context.Context, r WindowRequest) (WindowResult, error) {
+		w.mu.Lock()
+		w.armed++
+		w.until = r.HoldUntil
+		w.mu.Unlock()
+		if w.window == nil {
+			return w.good(hostOf(ctx), r), nil
+		}
+		return w.window(hostOf(ctx), r)
+	})
+	register(ActRun, func(ctx context.Context, r RunRequest) (RunResult, error) {
+		w.mu.Lock()
+		w.begun = append(w.begun, hostOf(ctx))
+		w.mu.Unlock()
+		if w.run == nil {
+			return RunResult{Outcome: "done"}, nil
+		}
+		return w.run(hostOf(ctx), r)
+	})
+	register(ActProbe, func(context.Context, ProbeRequest) error { return nil })
+	register(ActLabel, func(_ context.Context, r SetRequest) (SetResult, error) {
+		if w.label != nil {
+			if err := w.label(); err != nil {
+				return SetResult{}, err
+			}
+		}
+		w.labelled = append(w.labelled, r.Set)
+		return SetResult{}, nil
+	})
+	register(ActUndo, func(_ context.Context, r SetRequest) (SetResult, error) {
+		w.undone, w.undoneAt = append(w.undone, r.Set), w.now()
+		return SetResult{Deleted: []string{"snap-1"}}, nil
+	})
+	return e
+}
+
+func hostOf(ctx context.Context) string {
+	return strings.TrimPrefix(activity.GetInfo(ctx).TaskQueue, "snaptastic-host-")
+}
+
+func (w *world) good(host string, r WindowRequest) WindowResult {
+	return WindowResult{
+		Host: host, Snapshots: []string{host + "-a", host + "-b"}, ClockErrorSeconds: 0.01,
+		FrozenAt: r.At.Add(5 * time.Millisecond), ThawedAt: r.HoldUntil,
+	}
+}
+
+func request(n int) SnapshotRequest {
+	r := SnapshotRequest{Cluster: "c", Snapshotter: "db", Set: "s", Lead: 10 * time.Second, Hold: 2 * time.Second}
+	for i := range n {
+		r.Hosts = append(r.Hosts, Host{Name: fmt.Sprintf("h%d", i+1), Shard: fmt.Sprint(i + 1)})
+	}
+	return r
+}
+
+func snapshotResult(t *testing.T, e *testsuite.TestWorkflowEnvironment) (SnapshotResult, error) {
+	t.Helper()
+	if !e.IsWorkflowCompleted() {
+		t.Fatal("the workflow has not ended")
+	}
+	var r SnapshotResult
+	err := e.GetWorkflowError()
+	if err == nil {
+		err = e.GetWorkflowResult(&r)
+	}
+	return r, err
+}
+
+func TestASetIsLabelledWhenAllStoodStillTogether(t *testing.T) {
+	w := &world{}
+	e := w.env(t)
+	e.ExecuteWorkflow(Snapshot, request(3))
+	r, err := snapshotResult(t, e)
+	if err != nil || !r.Labelled || r.Snapshots != 6 || len(w.labelled) != 1 || len(w.undone) != 0 {
+		t.Fatalf("%+v %v, labelled %v, undone %v", r, err, w.labelled, w.undone)
+	}
+	// 2 s of hold, less 5 ms of freezing and the error of two clocks
+	if got := r.Instant.OverlapSeconds; got < 1.974 || got > 1.976 {
+		t.Errorf("overlap %v", got)
+	}
+}
+
+func TestNothingIsArmedUnlessAllAreReady(t *testing.T) {
+	w := &world{prepare: func(h string) (Ready, error) {
+		if h == "h2" {
+			return Ready{}, temporal.NewNonRetryableApplicationError("/mnt/data is not mounted", "NotReady", nil)
+		}
+		return Ready{Members: 2}, nil
+	}}
+	e := w.env(t)
+	e.ExecuteWorkflow(Snapshot, request(3))
+	_, err := snapshotResult(t, e)
+	if err == nil || !strings.Contains(err.Error(), "nothing was frozen: h2: /mnt/data is not mounted") {
+		t.Errorf("%v", err)
+	}
+	if w.armed != 0 || len(w.undone)+len(w.labelled) != 0 {
+		t.Errorf("%d armed, undone %v, labelled %v", w.armed, w.undone, w.labelled)
+	}
+}
+
+// Whatever goes wrong from the window on, the set is undone, and only when no host can be in its window any more.
+func TestAnUnprovenSetIsUndone(t *testing.T) {
+	for name, change := range map[string]func(*world){
+		"a host is late": func(w *world) {
+			w.window = func(h string, r WindowRequest) (WindowResult, error) {
+				if h == "h1" {
+					return WindowResult{}, temporal.NewNonRetryableApplicationError("251 ms late", "Failed", nil)
+				}
+				return w.good(h, r), nil
+			}
+		},
+		"a clock is two seconds off": func(w *world) {
+			w.window = func(h string, r WindowRequest) (WindowResult, error) {
+				g := w.good(h, r)
+				if h == "h1" {
+					g.FrozenAt, g.ThawedAt = g.FrozenAt.Add(2*time.Second), g.ThawedAt.Add(2*time.Second)
+				}
+				return g, nil
+			}
+		},
+		"a clock may be wrong by more than the hold": func(w *world) {
+			w.window = func(h string, r WindowRequest) (WindowResult, error) {
+				g := w.good(h, r)
+				if h == "h3" {
+					g.ClockErrorSeconds = 2
+				}
+				return g, nil
+			}
+		},
+		"a snapshot is missing": func(w *world) {
+			w.window = func(h string, r WindowRequest) (WindowResult, error) {
+				g := w.good(h, r)
+				if h == "h3" {
+					g.Snapshots = g.Snapshots[:1]
+				}
+				return g, nil
+			}
+		},
+		"a host does not say when it froze": func(w *world) {
+			w.window = func(h string, r WindowRequest) (WindowResult, error) {
+				return WindowResult{Host: h, Snapshots: []string{"a", "b"}}, nil
+			}
+		},
+		"the set cannot be labelled": func(w *world) {
+			w.label = func() error {
+				return temporal.NewNonRetryableApplicationError("snap-7 has failed", "Failed", nil)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{}
+			change(w)
+			e := w.env(t)
+			e.ExecuteWorkflow(Snapshot, request(3))
+			_, err := snapshotResult(t, e)
+			if err == nil || len(w.undone) != 1 || len(w.labelled) != 0 {
+				t.Fatalf("%v, labelled %v, undone %v", err, w.labelled, w.undone)
+			}
+			if name == "a host is late" && w.undoneAt.Before(w.until.Add(afterWindow)) {
+				t.Errorf("undone at %s, and until %s a host that is not heard may be in its window", w.undoneAt, w.until.Add(afterWindow))
+			}
+		})
+	}
+}
+
+func TestACancelledSnapshotIsUndone(t *testing.T) {
+	w := &world{}
+	e := w.env(t)
+	w.window = func(h string, r WindowRequest) (WindowResult, error) {
+		e.CancelWorkflow()
+		return w.good(h, r), nil
+	}
+	e.ExecuteWorkflow(Snapshot, request(2))
+	if _, err := snapshotResult(t, e); err == nil || !strings.Contains(err.Error(), "cancelled") || len(w.undone) != 1 || len(w.labelled) != 0 {
+		t.Errorf("%v, undone %v, labelled %v", err, w.undone, w.labelled)
+	}
+}
+
+func TestTooManyHostsAreRefused(t *testing.T) {
+	w := &world{}
+	e := w.env(t)
+	e.ExecuteWorkflow(Snapshot, request(81))
+	if _, err := snapshotResult(t, e); err == nil || !strings.Contains(err.Error(), "--rolling 80") || w.armed != 0 {
+		t.Errorf("%v, %d armed", err, w.armed)
+	}
+}
+
+func TestACellThatFailsDoesNotStopTheNext(t *testing.T) {
+	w := &world{}
+	w.window = func(h string, r WindowRequest) (WindowResult, error) {
+		if h == "h3" {
+			return WindowResult{}, temporal.NewNonRetryableApplicationError("no", "Failed", nil)
+		}
+		return w.good(h, r), nil
+	}
+	e := w.env(t)
+	req := request(5)
+	req.Cell = 2
+	e.ExecuteWorkflow(Snapshot, req)
+	_, err := snapshotResult(t, e)
+	if err == nil || !strings.Contains(err.Error(), "1 of 3 cells failed: s.2") {
+		t.Errorf("%v", err)
+	}
+	if got := strings.Join(w.labelled, " "); got != "s.1 s.3" {
+		t.Errorf("labelled %s", got)
+	}
+	if got := strings.Join(w.undone, " "); got != "s.2" {
+		t.Errorf("undone %s", got)
+	}
+}
+
+func TestNoFurtherHostIsBegunAfterFailures(t *testing.T) {
+	w := &world{}
+	w.run = func(h string, r RunRequest) (RunResult, error) {
+		if h == "h2" || h == "h3" {
+			return RunResult{}, temporal.NewNonRetryableApplicationError("no space", "Failed", nil)
+		}
+		return RunResult{Run: "r-" + h}, nil
+	}
+	for stop, want := range map[int]string{1: "h1 h2", 2: "h1 h2 h3", 3: "h1 h2 h3 h4 h5"} {
+		w.begun = nil
+		e := w.env(t)
+		e.RegisterWorkflow(Hosts)
+		e.ExecuteWorkflow(Hosts, HostsRequest{Operation: "restore", Key: "k", Hosts: request(5).Hosts, AtOnce: 1, StopAfter: stop})
+		if err := e.GetWorkflowError(); err == nil || !strings.Contains(err.Error(), "h2: no space") {
+			t.Errorf("%v", err)
+		}
+		if got := strings.Join(w.begun, " "); got != want {
+			t.Errorf("stop after %d: begun %s, want %s", stop, got, want)
+		}
+	}
+}
+
+// There is proof exactly when one moment lies inside every host's freeze, whatever the clocks' errors are.
+func TestJudgeAgreesWithTrueTime(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	t0 := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	proven := 0
+	for range 2000 {
+		var all []WindowResult
+		var from, until time.Time // in true time
+		for h := range 1 + r.IntN(6) {
+			bound := r.IntN(60)
+			off := r.IntN(2*bound+1) - bound // the clock's true error, within its bound
+			frozen := t0.Add(ms(r.IntN(150)))
+			thawed := frozen.Add(ms(r.IntN(400)))
+			if h == 0 || frozen.After(from) {
+				from = frozen
+			}
+			if h == 0 || thawed.Before(until) {
+				until = thawed
+			}
+			all = append(all, WindowResult{
+				Host: fmt.Sprint(h), FrozenAt: frozen.Add(ms(off)), ThawedAt: thawed.Add(ms(off)), ClockErrorSeconds: float64(bound) / 1000,
+			})
+		}
+		in, err := Judge(all)
+		if err == nil && !until.After(from) {
+			t.Fatalf("proven, and there was no such instant: %+v %+v", in, all)
+		}
+		if err == nil {
+			proven++
+		}
+	}
+	if proven < 100 {
+		t.Errorf("only %d cases were proven: this test proves nothing", proven)
+	}
+}

@@ -1,0 +1,98 @@
+package flow
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// states is what the query tells: one line for each host.
+type states struct{ lines []HostState }
+
+func newStates(hosts []Host) *states {
+	s := &states{}
+	for _, h := range hosts {
+		s.lines = append(s.lines, HostState{Host: h.Name, Shard: h.Shard, State: "waiting"})
+	}
+	return s
+}
+
+func (s *states) line(host string) *HostState {
+	for i := range s.lines {
+		if s.lines[i].Host == host {
+			return &s.lines[i]
+		}
+	}
+	return &HostState{}
+}
+
+func (s *states) set(host, state string, err error) {
+	l := s.line(host)
+	l.State, l.Error = state, ""
+	if err != nil {
+		l.State, l.Error = "failed", cause(err)
+	}
+}
+
+func (s *states) ran(host, run string) { s.line(host).Run = run }
+
+func (s *states) list() []HostState { return append([]HostState(nil), s.lines...) }
+
+// each calls do for 0 to n-1, all at once, and returns their errors when all have returned.
+func each(ctx workflow.Context, n int, do func(workflow.Context, int) error) []error {
+	errs := make([]error, n)
+	wg := workflow.NewWaitGroup(ctx)
+	for i := range n {
+		wg.Add(1)
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			defer wg.Done()
+			errs[i] = do(ctx, i)
+		})
+	}
+	wg.Wait(ctx)
+	return errs
+}
+
+// joined is one error over those of all hosts, each with the host's name in front; nil for none.
+func joined(hosts []Host, errs []error) error {
+	var all []string
+	for i, err := range errs {
+		if err != nil {
+			all = append(all, hosts[i].Name+": "+cause(err))
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	sort.Strings(all)
+	const most = 5
+	if more := len(all) - most; more > 0 {
+		all = append(all[:most], fmt.Sprintf("and %d more hosts", more))
+	}
+	return errors.New(strings.Join(all, "; "))
+}
+
+// cause is what went wrong, in our own words, without the engine's wrapping.
+func cause(err error) string {
+	var app *temporal.ApplicationError
+	var timeout *temporal.TimeoutError
+	switch {
+	case errors.As(err, &app):
+		return app.Message()
+	case errors.As(err, &timeout):
+		switch timeout.TimeoutType().String() {
+		case "ScheduleToStart":
+			return "no worker took the order in time. Is snaptastic-fleet-worker running there?"
+		case "Heartbeat":
+			return "its worker was heard no more"
+		}
+		return "it took too long (" + timeout.TimeoutType().String() + ")"
+	case temporal.IsCanceledError(err):
+		return "cancelled"
+	}
+	return err.Error()
+}

@@ -1,0 +1,44 @@
+package flow
+
+import (
+	"fmt"
+	"time"
+)
+
+// Instant is the proof that all hosts stood still together: from From to Until, by every host's clock and whatever its error.
+type Instant struct {
+	From  time.Time `json:"from"`  // the latest freeze, plus that clock's error
+	Until time.Time `json:"until"` // the earliest thaw, minus that clock's error
+	// OverlapSeconds is Until minus From. At zero or less there is no proof.
+	OverlapSeconds float64 `json:"overlap_seconds"`
+	Last           string  `json:"last"`  // host that froze last
+	First          string  `json:"first"` // host that thawed first
+}
+
+// Judge finds the time in which all hosts were frozen. It is not ok when there
+// was none, or when a host did not say when it froze.
+func Judge(results []WindowResult) (Instant, error) {
+	var in Instant
+	for i, r := range results {
+		if r.FrozenAt.IsZero() || r.ThawedAt.IsZero() {
+			return in, fmt.Errorf("%s did not say when it froze", r.Host)
+		}
+		e := time.Duration(r.ClockErrorSeconds * float64(time.Second))
+		if e < 0 {
+			return in, fmt.Errorf("%s says that its clock's error is negative", r.Host)
+		}
+		frozen, thawed := r.FrozenAt.Add(e), r.ThawedAt.Add(-e)
+		if i == 0 || frozen.After(in.From) {
+			in.From, in.Last = frozen, r.Host
+		}
+		if i == 0 || thawed.Before(in.Until) {
+			in.Until, in.First = thawed, r.Host
+		}
+	}
+	overlap := in.Until.Sub(in.From)
+	in.OverlapSeconds = overlap.Seconds()
+	if len(results) == 0 || overlap <= 0 {
+		return in, fmt.Errorf("there was no instant at which all hosts were frozen: %s froze last, %s thawed first, and %.1f ms are missing", in.Last, in.First, -overlap.Seconds()*1000)
+	}
+	return in, nil
+}

@@ -1,0 +1,282 @@
+package flow
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// SnapshotRequest begins the snapshot of a cluster.
+type SnapshotRequest struct {
+	Cluster     string        `json:"cluster"`
+	Snapshotter string        `json:"snapshotter"`
+	Set         string        `json:"set"`
+	Hosts       []Host        `json:"hosts"`
+	Lead        time.Duration `json:"lead"` // nanoseconds, as Go has it
+	Hold        time.Duration `json:"hold"`
+	// Cell is the number of hosts that freeze at one instant. 0: all of them.
+	// With fewer, each cell is a set of its own.
+	Cell int `json:"cell,omitempty"`
+}
+
+// SnapshotResult is the verdict over one set, or over those of all cells.
+type SnapshotResult struct {
+	Set       string           `json:"set"`
+	Labelled  bool             `json:"labelled"`
+	Instant   *Instant         `json:"instant,omitempty"`
+	Snapshots int              `json:"snapshots"`
+	Hosts     []HostState      `json:"hosts"`
+	Cells     []SnapshotResult `json:"cells,omitempty"`
+	Error     string           `json:"error,omitempty"`
+	// Undone are the snapshots that were deleted because there is no whole set.
+	Undone []string `json:"undone,omitempty"`
+}
+
+// afterWindow is how long after the last thaw a host that cannot be reached could still have called EC2: max_hold's own limit and a margin.
+const afterWindow = time.Minute
+
+// Snapshot is the coordinated snapshot: prepare everywhere, one instant a lead
+// ahead, judge what the hosts measured, and label the whole set or undo all of it.
+func Snapshot(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error) {
+	if len(req.Hosts) == 0 {
+		return SnapshotResult{}, refused("the cluster has no host")
+	}
+	if req.Set == "" { // begun by a schedule
+		req.Set = identity(ctx, req.Cluster)
+	}
+	if req.Cell <= 0 && len(req.Hosts) > MostInOneWindow {
+		return SnapshotResult{}, refused(fmt.Sprintf("%d hosts cannot freeze at one instant: EC2 allows about %d. Use --rolling %d: cells of that many hosts, each a set of its own",
+			len(req.Hosts), MostInOneWindow, MostInOneWindow))
+	}
+	if req.Cell > MostInOneWindow {
+		return SnapshotResult{}, refused(fmt.Sprintf("a cell has at most %d hosts", MostInOneWindow))
+	}
+	if req.Cell > 0 {
+		return rolling(ctx, req)
+	}
+	s := &snapshot{req: req, states: newStates(req.Hosts)}
+	s.phase = "preparing"
+	if err := workflow.SetQueryHandler(ctx, "progress", s.progress); err != nil {
+		return SnapshotResult{}, err
+	}
+	return s.run(ctx)
+}
+
+// identity names a set by its cluster and the time at which it was begun.
+func identity(ctx workflow.Context, cluster string) string {
+	return cluster + "-" + workflow.Now(ctx).UTC().Format("20060102T150405.000Z")
+}
+
+func refused(why string) error {
+	return temporal.NewNonRetryableApplicationError(why, "Refused", nil)
+}
+
+type snapshot struct {
+	req    SnapshotRequest
+	phase  string
+	states *states
+}
+
+func (s *snapshot) progress() (Progress, error) {
+	return Progress{Phase: s.phase, Set: s.req.Set, Hosts: s.states.list()}, nil
+}
+
+func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
+	ready, err := s.prepare(ctx)
+	if err != nil {
+		s.phase = "not begun"
+		r := SnapshotResult{Set: s.req.Set, Hosts: s.states.list(), Error: err.Error()}
+		return r, failed(r, "nothing was frozen: %v", err)
+	}
+	members := 0
+	for _, r := range ready {
+		members += r.Members
+	}
+	if members > 1000 {
+		return SnapshotResult{}, refused(fmt.Sprintf("the set would have %d snapshots, and one call labels at most 1,000. Use --rolling", members))
+	}
+	if err := ctx.Err(); err != nil {
+		return SnapshotResult{}, err // cancelled: nothing was frozen
+	}
+	// From here on a cancelled workflow still judges, and labels or undoes: what is armed freezes whether we listen or not.
+	done, _ := workflow.NewDisconnectedContext(ctx)
+	windows, failure := s.window(done, members)
+	result := SnapshotResult{Set: s.req.Set, Hosts: s.states.list()}
+	for _, w := range windows {
+		result.Snapshots += len(w.Snapshots)
+	}
+	if failure == nil && result.Snapshots != members {
+		failure = fmt.Errorf("%d snapshots were made of %d", result.Snapshots, members)
+	}
+	if failure == nil {
+		var in Instant
+		in, failure = Judge(windows)
+		result.Instant = &in
+	}
+	if failure == nil && ctx.Err() != nil {
+		failure = errors.New("the snapshot was cancelled")
+	}
+	if failure == nil {
+		failure = s.label(done, members)
+	}
+	if failure == nil {
+		s.phase, result.Labelled = "labelled", true
+		return result, nil
+	}
+	result.Error = failure.Error()
+	deleted, err := s.undo(done)
+	result.Undone = deleted
+	if err != nil {
+		return result, failed(result, "%v. The unlabelled snapshots could not be deleted: %v. Run: snaptastic undo --set %s", failure, err, s.req.Set)
+	}
+	s.phase = "undone"
+	return result, failed(result, "%v. All %d snapshots of the set were deleted", failure, len(deleted))
+}
+
+// failed ends the workflow as failed, with the result in the error: a workflow returns the one or the other.
+func failed(result any, format string, args ...any) error {
+	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), "Failed", nil, result)
+}
+
+// prepare asks every host whether it could. One that cannot ends it: nothing was frozen anywhere.
+func (s *snapshot) prepare(ctx workflow.Context) ([]Ready, error) {
+	ready := make([]Ready, len(s.req.Hosts))
+	errs := each(ctx, len(s.req.Hosts), func(ctx workflow.Context, i int) error {
+		h := s.req.Hosts[i]
+		s.states.set(h.Name, "preparing", nil)
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+			TaskQueue:              HostQueue(h.Name),
+			ScheduleToStartTimeout: time.Minute,
+			StartToCloseTimeout:    5 * time.Minute,
+			HeartbeatTimeout:       10 * time.Second,
+			RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
+		})
+		err := workflow.ExecuteActivity(ctx, ActPrepare, PrepareRequest{Snapshotter: s.req.Snapshotter}).Get(ctx, &ready[i])
+		if err == nil && ready[i].Members < 1 {
+			err = errors.New("it has no volume to snapshot")
+		}
+		s.states.set(h.Name, "ready", err)
+		return err
+	})
+	return ready, joined(s.req.Hosts, errs)
+}
+
+// window arms all hosts for one instant, a lead ahead of now, and waits for what they say.
+func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, error) {
+	s.phase = "armed"
+	at := workflow.Now(ctx).Add(s.req.Lead).Truncate(time.Millisecond)
+	until := at.Add(s.req.Hold)
+	results := make([]WindowResult, len(s.req.Hosts))
+	errs := each(ctx, len(s.req.Hosts), func(ctx workflow.Context, i int) error {
+		h := s.req.Hosts[i]
+		s.states.set(h.Name, "armed", nil)
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+			TaskQueue: HostQueue(h.Name),
+			// A host that has not taken it by then would be late: it must not begin.
+			ScheduleToStartTimeout: s.req.Lead,
+			StartToCloseTimeout:    s.req.Lead + s.req.Hold + 10*time.Minute,
+			HeartbeatTimeout:       30 * time.Second,
+			// Asked again, the host joins what it began under this key, or tells its result again.
+			RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: 10 * time.Second, MaximumAttempts: 20},
+		})
+		err := workflow.ExecuteActivity(ctx, ActWindow, WindowRequest{
+			Snapshotter: s.req.Snapshotter, Set: s.req.Set, Key: key(s.req.Set, h.Name, "snapshot", 1),
+			Members: members, At: at, HoldUntil: until,
+		}).Get(ctx, &results[i])
+		results[i].Host = h.Name
+		s.states.ran(h.Name, results[i].Run)
+		s.states.set(h.Name, "done", err)
+		return err
+	})
+	err := joined(s.req.Hosts, errs)
+	if err != nil {
+		// A host that cannot be reached may still be in its window. What it makes there must be there when all is undone.
+		if wait := until.Add(afterWindow).Sub(workflow.Now(ctx)); wait > 0 {
+			s.phase = "waiting for the window's end"
+			_ = workflow.Sleep(ctx, wait)
+		}
+	}
+	return results, err
+}
+
+func key(set, host, operation string, generation int) string {
+	return fmt.Sprintf("%s/%s/%s/%d", set, host, operation, generation)
+}
+
+func (s *snapshot) label(ctx workflow.Context, members int) error {
+	s.phase = "labelling"
+	ctx = onControl(ctx, 10*time.Minute)
+	var r SetResult
+	if err := workflow.ExecuteActivity(ctx, ActLabel, SetRequest{Set: s.req.Set, Members: members}).Get(ctx, &r); err != nil {
+		return fmt.Errorf("the set could not be labelled: %s", cause(err))
+	}
+	return nil
+}
+
+func (s *snapshot) undo(ctx workflow.Context) ([]string, error) {
+	s.phase = "undoing"
+	ctx = onControl(ctx, 24*time.Hour)
+	var r SetResult
+	err := workflow.ExecuteActivity(ctx, ActUndo, SetRequest{Set: s.req.Set}).Get(ctx, &r)
+	return r.Deleted, err
+}
+
+// onControl is for what touches only the account. It is tried again until it is done, or its time is over.
+func onControl(ctx workflow.Context, limit time.Duration) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              ControlQueue,
+		ScheduleToCloseTimeout: limit,
+		StartToCloseTimeout:    10 * time.Minute,
+		HeartbeatTimeout:       30 * time.Second,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute},
+	})
+}
+
+// rolling snapshots cell after cell, each a set of its own. One that fails does not stop the next: the others' data is no worse for it.
+func rolling(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error) {
+	all := SnapshotResult{Set: req.Set, Labelled: true}
+	done := 0
+	if err := workflow.SetQueryHandler(ctx, "progress", func() (Progress, error) {
+		return Progress{Phase: fmt.Sprintf("%d of %d hosts", done, len(req.Hosts)), Set: req.Set, Hosts: all.Hosts}, nil
+	}); err != nil {
+		return all, err
+	}
+	var failures []string
+	for n := 0; done < len(req.Hosts); n++ {
+		cell := req
+		cell.Hosts = req.Hosts[done:min(done+req.Cell, len(req.Hosts))]
+		cell.Cell, cell.Set = 0, fmt.Sprintf("%s.%d", req.Set, n+1)
+		child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+			WorkflowID: workflow.GetInfo(ctx).WorkflowExecution.ID + "/" + cell.Set,
+		})
+		var r SnapshotResult
+		if err := workflow.ExecuteChildWorkflow(child, Snapshot, cell).Get(child, &r); err != nil {
+			if ctx.Err() != nil {
+				return all, ctx.Err()
+			}
+			r = SnapshotResult{Set: cell.Set, Error: cause(err), Hosts: failedHosts(cell.Hosts, cause(err))}
+			failures = append(failures, fmt.Sprintf("%s: %s", cell.Set, r.Error))
+			all.Labelled = false
+		}
+		done += len(cell.Hosts)
+		all.Cells, all.Hosts = append(all.Cells, r), append(all.Hosts, r.Hosts...)
+		all.Snapshots += r.Snapshots
+	}
+	if len(failures) > 0 {
+		all.Error = strings.Join(failures, "; ")
+		return all, failed(all, "%d of %d cells failed: %s", len(failures), len(all.Cells), all.Error)
+	}
+	return all, nil
+}
+
+func failedHosts(hosts []Host, why string) []HostState {
+	list := make([]HostState, 0, len(hosts))
+	for _, h := range hosts {
+		list = append(list, HostState{Host: h.Name, Shard: h.Shard, State: "failed", Error: why})
+	}
+	return list
+}

@@ -1,0 +1,122 @@
+// Package flow has the fleet's workflows: what runs where, when, and whether all
+// of it succeeded. They are deterministic: no clock but the workflow's, no I/O.
+// What happens on a host is told as ids, times and counts; never a command, a
+// path or a secret.
+package flow
+
+import "time"
+
+// MostInOneWindow is how many hosts may freeze at one instant. EC2's bucket for
+// CreateSnapshots holds about a hundred requests; 80 leave room for retries.
+const MostInOneWindow = 80
+
+// Host is a machine of a cluster, and the part of the data that it has.
+type Host struct {
+	Name  string `json:"name"`
+	Shard string `json:"shard"`
+}
+
+// HostQueue is the task queue of a host. Its worker is the only one that reads it.
+func HostQueue(host string) string { return "snaptastic-host-" + host }
+
+// ControlQueue is the task queue of workflows and of what touches only the account.
+const ControlQueue = "snaptastic-control"
+
+// Names of the activities, as the workers register them.
+const (
+	ActPrepare = "prepare"
+	ActWindow  = "window"
+	ActRun     = "run"
+	ActProbe   = "probe"
+	ActLabel   = "label"
+	ActUndo    = "undo"
+	ActClean   = "clean"
+)
+
+// PrepareRequest asks a host whether it could snapshot now. Nothing is changed.
+type PrepareRequest struct {
+	Snapshotter string `json:"snapshotter"`
+}
+
+// Ready is a host's answer.
+type Ready struct {
+	Members           int     `json:"members"` // snapshots that it will make
+	ClockErrorSeconds float64 `json:"clock_error_seconds"`
+	Version           string  `json:"version"`
+}
+
+// WindowRequest arms a host: freeze at At, thaw at HoldUntil. Key makes it happen once.
+type WindowRequest struct {
+	Snapshotter string    `json:"snapshotter"`
+	Set         string    `json:"set"`
+	Key         string    `json:"key"`
+	Members     int       `json:"members"` // of the whole set, over all hosts
+	At          time.Time `json:"at"`
+	HoldUntil   time.Time `json:"hold_until"`
+}
+
+// WindowResult is what the host did. FrozenAt is the latest of its file systems, ThawedAt the earliest.
+type WindowResult struct {
+	Host              string    `json:"host"`
+	Run               string    `json:"run"`
+	Snapshots         []string  `json:"snapshots"`
+	FrozenAt          time.Time `json:"frozen_at"`
+	ThawedAt          time.Time `json:"thawed_at"`
+	ClockErrorSeconds float64   `json:"clock_error_seconds"`
+}
+
+// RunRequest runs an operation on a host, once for its key and generation.
+type RunRequest struct {
+	Operation   string `json:"operation"`
+	Snapshotter string `json:"snapshotter"`
+	Set         string `json:"set,omitempty"`
+	Key         string `json:"key"`
+}
+
+// RunResult is what became of it.
+type RunResult struct {
+	Host     string   `json:"host"`
+	Run      string   `json:"run"`
+	Outcome  string   `json:"outcome"`
+	Seconds  float64  `json:"seconds"`
+	Volumes  int      `json:"volumes"`
+	Repeated bool     `json:"repeated,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+}
+
+// ProbeRequest runs a health check of the host, by its name in the host's own settings.
+type ProbeRequest struct {
+	Name string `json:"name"`
+}
+
+// SetRequest labels, undoes or cleans in the account.
+type SetRequest struct {
+	Snapshotter string `json:"snapshotter,omitempty"`
+	Set         string `json:"set,omitempty"`
+	Members     int    `json:"members,omitempty"`
+}
+
+// SetResult is what it came to.
+type SetResult struct {
+	Snapshots []string `json:"snapshots,omitempty"`
+	Deleted   []string `json:"deleted,omitempty"`
+	Already   bool     `json:"already,omitempty"`
+}
+
+// HostState is one line of `fleet status`.
+type HostState struct {
+	Host    string  `json:"host"`
+	Shard   string  `json:"shard,omitempty"`
+	State   string  `json:"state"` // waiting, preparing, ready, armed, running, probing, done, failed, not begun
+	Step    string  `json:"step,omitempty"`
+	Run     string  `json:"run,omitempty"`
+	Error   string  `json:"error,omitempty"`
+	Seconds float64 `json:"seconds,omitempty"`
+}
+
+// Progress is what the query "progress" answers.
+type Progress struct {
+	Phase string      `json:"phase"`
+	Set   string      `json:"set,omitempty"`
+	Hosts []HostState `json:"hosts"`
+}

@@ -1,0 +1,325 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+
+	"snaptastic-fleet/config"
+	"snaptastic-fleet/flow"
+)
+
+// A Worker does on its host what the server asks, as far as the host's own settings allow it.
+type Worker struct {
+	Name    string
+	Program Program
+	Config  config.Worker
+	one     sync.Mutex // one window at a time
+}
+
+// result is of `snaptastic run … -o json` what is used here; docs/json.md has all of it.
+type result struct {
+	Run      string  `json:"run"`
+	Outcome  string  `json:"outcome"`
+	Repeated bool    `json:"repeated"`
+	Seconds  float64 `json:"seconds"`
+	Lanes    []struct {
+		Lane       string `json:"lane"`
+		SnapshotID string `json:"snapshot_id"`
+		VolumeID   string `json:"volume_id"`
+		State      string `json:"state"`
+	} `json:"lanes"`
+	Freezes []struct {
+		Mounts []struct {
+			FrozenAt time.Time `json:"frozen_at"`
+			ThawedAt time.Time `json:"thawed_at"`
+		} `json:"mounts"`
+	} `json:"freezes"`
+	Clock struct {
+		Synchronized bool    `json:"synchronized"`
+		ErrorSeconds float64 `json:"error_seconds"`
+	} `json:"clock"`
+	Failures []struct {
+		Error string `json:"error"`
+		Hint  string `json:"hint"`
+	} `json:"failures"`
+	Notes []string `json:"notes"`
+}
+
+// Prepare says whether this host could snapshot now. It changes nothing.
+func (w *Worker) Prepare(ctx context.Context, req flow.PrepareRequest) (flow.Ready, error) {
+	if err := w.allowed("snapshot", req.Snapshotter); err != nil {
+		return flow.Ready{}, err
+	}
+	clock, err := w.clock()
+	if err != nil {
+		return flow.Ready{}, err
+	}
+	stop := beating(ctx, nil)
+	defer stop()
+	var plan struct {
+		Lanes []struct {
+			ID string `json:"id"`
+		} `json:"lanes"`
+		Steps []struct {
+			Problem string `json:"problem"`
+		} `json:"steps"`
+	}
+	err = w.Program.run(ctx, &plan, nil, "plan", "snapshot", req.Snapshotter)
+	for _, s := range plan.Steps {
+		if s.Problem != "" {
+			return flow.Ready{}, temporal.NewNonRetryableApplicationError(cut(s.Problem), "NotReady", nil)
+		}
+	}
+	if err != nil {
+		return flow.Ready{}, verdict(err)
+	}
+	var version struct {
+		Version string `json:"version"`
+	}
+	if err := w.Program.run(ctx, &version, nil, "version"); err != nil {
+		return flow.Ready{}, verdict(err)
+	}
+	return flow.Ready{Members: len(plan.Lanes), ClockErrorSeconds: clock, Version: version.Version}, nil
+}
+
+// Window freezes at the instant, snapshots, holds and thaws: `run snapshot
+// --at --hold-until`. It does not end when the server is lost, or when it is
+// cancelled: what is armed happens, and is told when the server is back.
+func (w *Worker) Window(ctx context.Context, req flow.WindowRequest) (flow.WindowResult, error) {
+	if err := w.allowed("snapshot", req.Snapshotter); err != nil {
+		return flow.WindowResult{}, err
+	}
+	if err := identities(req.Set, req.Key); err != nil {
+		return flow.WindowResult{}, err
+	}
+	w.one.Lock()
+	defer w.one.Unlock()
+	news := &news{}
+	stop := beating(ctx, news)
+	defer stop()
+	args := []string{"run", "snapshot", req.Snapshotter, "--yes", "--key", req.Key, "--set", req.Set, "--members", fmt.Sprint(req.Members), "--defer-label",
+		"--at", req.At.UTC().Format(time.RFC3339Nano), "--hold-until", req.HoldUntil.UTC().Format(time.RFC3339Nano)}
+	if w.Config.TrustClock {
+		args = append(args, "--trust-clock")
+	}
+	var r result
+	if err := w.Program.run(context.WithoutCancel(ctx), &r, news.take, args...); err != nil {
+		return flow.WindowResult{Host: w.Name, Run: r.Run}, verdict(because(err, r))
+	}
+	out := flow.WindowResult{Host: w.Name, Run: r.Run, ClockErrorSeconds: r.Clock.ErrorSeconds}
+	for _, l := range r.Lanes {
+		if l.SnapshotID != "" {
+			out.Snapshots = append(out.Snapshots, l.SnapshotID)
+		}
+	}
+	for _, f := range r.Freezes {
+		for _, m := range f.Mounts {
+			if m.FrozenAt.After(out.FrozenAt) {
+				out.FrozenAt = m.FrozenAt
+			}
+			if out.ThawedAt.IsZero() || m.ThawedAt.Before(out.ThawedAt) {
+				out.ThawedAt = m.ThawedAt
+			}
+		}
+	}
+	return out, nil
+}
+
+// most generations of one key are tried. A run that was rolled back has used its key.
+const most = 100
+
+// Run runs an operation once for its key. When what the key stands for has failed and was rolled back, a next
+// generation of the key begins it again: that is what whoever asks again wants.
+func (w *Worker) Run(ctx context.Context, req flow.RunRequest) (flow.RunResult, error) {
+	if err := w.allowed(req.Operation, req.Snapshotter); err != nil {
+		return flow.RunResult{}, err
+	}
+	if err := identities(req.Set, req.Key); err != nil {
+		return flow.RunResult{}, err
+	}
+	news := &news{}
+	stop := beating(ctx, news)
+	defer stop()
+	for generation := 1; generation <= most; generation++ {
+		args := []string{"run", req.Operation, req.Snapshotter, "--yes", "--key", fmt.Sprintf("%s/%d", req.Key, generation)}
+		if req.Set != "" {
+			args = append(args, "--set", req.Set)
+		}
+		var r result
+		err := w.Program.run(stoppable(ctx), &r, news.take, args...)
+		if err != nil && r.Repeated && r.Outcome != "done" {
+			continue
+		}
+		out := flow.RunResult{Host: w.Name, Run: r.Run, Outcome: r.Outcome, Seconds: r.Seconds, Repeated: r.Repeated, Notes: r.Notes}
+		for _, l := range r.Lanes {
+			if l.VolumeID != "" {
+				out.Volumes++
+			}
+		}
+		if err != nil {
+			return out, verdict(because(err, r))
+		}
+		return out, nil
+	}
+	return flow.RunResult{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("%d runs with the key %s have failed on this host", most, req.Key), "Failed", nil)
+}
+
+// stoppable ends when the workflow is cancelled, and not when the server is
+// lost or the worker stops: the program is asked to stop only by somebody who meant it.
+func stoppable(ctx context.Context) context.Context {
+	out, stop := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		if temporal.IsCanceledError(context.Cause(ctx)) {
+			stop()
+		}
+	})
+	return out
+}
+
+// Probe runs one of this host's own health checks.
+func (w *Worker) Probe(ctx context.Context, req flow.ProbeRequest) error {
+	i := slices.IndexFunc(w.Config.Probes, func(p config.Probe) bool { return p.Name == req.Name })
+	if i < 0 {
+		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("this host has no probe %q: declare it in the worker block of its fleet.hcl", req.Name), "Refused", nil)
+	}
+	p := w.Config.Probes[i]
+	stop := beating(ctx, nil)
+	defer stop()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Limit())
+	defer cancel()
+	c := exec.CommandContext(limited, p.Command[0], p.Command[1:]...)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	c.WaitDelay = time.Second
+	out, err := c.CombinedOutput()
+	switch {
+	case limited.Err() != nil:
+		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("probe %q took longer than %s", req.Name, p.Limit()), "Failed", nil)
+	case err != nil:
+		return temporal.NewNonRetryableApplicationError(cut(fmt.Sprintf("probe %q: %v: %s", req.Name, err, lastError(string(out)))), "Failed", nil)
+	}
+	return nil
+}
+
+func (w *Worker) allowed(operation, snapshotter string) error {
+	if !slices.Contains(w.Config.Allow, operation+" "+snapshotter) {
+		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("this host does not allow %q: its fleet.hcl allows %s", operation+" "+snapshotter, strings.Join(w.Config.Allow, ", ")), "Refused", nil)
+	}
+	return nil
+}
+
+var identity = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,199}$`)
+
+// identities refuses what could be taken for a flag or has characters that no identity has.
+func identities(ids ...string) error {
+	for _, id := range ids {
+		if id != "" && !identity.MatchString(id) {
+			return temporal.NewNonRetryableApplicationError("a set or key has characters that are not allowed", "Refused", nil)
+		}
+	}
+	return nil
+}
+
+// because prefers the failures of the result over the last line on stderr.
+func because(err error, r result) error {
+	var exit *Exit
+	if !errors.As(err, &exit) || len(r.Failures) == 0 {
+		return err
+	}
+	f := r.Failures[0]
+	text := f.Error
+	if f.Hint != "" {
+		text += ". " + f.Hint
+	}
+	return &Exit{Code: exit.Code, Stderr: cut(text)}
+}
+
+// verdict tells the engine whether to ask again: a program that was killed or interrupted, and one that another run
+// stood in the way of, is asked again, with the same key. What failed has failed.
+func verdict(err error) error {
+	var exit *Exit
+	if !errors.As(err, &exit) {
+		return err
+	}
+	switch exit.Code {
+	case -1, 5, 130:
+		return temporal.NewApplicationError(exit.Error(), "Again")
+	}
+	return temporal.NewNonRetryableApplicationError(exit.Error(), "Failed", nil)
+}
+
+// news is the newest step of a run, for the heartbeat.
+type news struct {
+	mu   sync.Mutex
+	line string
+	run  string
+}
+
+func (n *news) take(line []byte) {
+	var e struct {
+		Event, Run, Title, Lane, Text string
+		Percent                       int
+	}
+	if json.Unmarshal(line, &e) != nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.run = e.Run
+	switch e.Event {
+	case "started", "progress", "retry", "undoing":
+		n.line = strings.TrimSpace(e.Lane + " " + e.Title)
+		if e.Text != "" {
+			n.line += ": " + e.Text
+		}
+	}
+}
+
+func (n *news) get() Beat {
+	if n == nil {
+		return Beat{}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return Beat{Step: n.line, Run: n.run}
+}
+
+// Beat is what a heartbeat carries.
+type Beat struct {
+	Step string `json:"step,omitempty"`
+	Run  string `json:"run,omitempty"`
+}
+
+const beat = 3 * time.Second
+
+// beating sends heartbeats until the returned function is called.
+func beating(ctx context.Context, n *news) (stop func()) {
+	done := make(chan struct{})
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		t := time.NewTicker(beat)
+		defer t.Stop()
+		for {
+			activity.RecordHeartbeat(ctx, n.get())
+			select {
+			case <-t.C:
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-gone }
+}

@@ -1,0 +1,69 @@
+package host
+
+import (
+	"context"
+	"fmt"
+
+	"snaptastic-fleet/flow"
+)
+
+// Control does what touches only the account: it labels sets, undoes them, and cleans up. It needs no root.
+type Control struct{ Program Program }
+
+type setAnswer struct {
+	Snapshots []string `json:"snapshots"`
+	Deleted   []string `json:"deleted"`
+	Already   bool     `json:"already"`
+	Kept      []struct {
+		SnapshotID string `json:"snapshot_id"`
+		Reason     string `json:"reason"`
+	} `json:"kept"`
+}
+
+// Label labels a whole set in one call. It fails when a member is missing or has failed.
+func (c *Control) Label(ctx context.Context, req flow.SetRequest) (flow.SetResult, error) {
+	return c.onSet(ctx, req, "label", "--set", req.Set)
+}
+
+// Undo deletes all unlabelled snapshots of a set, of hosts that are lost as well.
+func (c *Control) Undo(ctx context.Context, req flow.SetRequest) (flow.SetResult, error) {
+	return c.onSet(ctx, req, "undo", "--set", req.Set, "--yes")
+}
+
+func (c *Control) onSet(ctx context.Context, req flow.SetRequest, args ...string) (flow.SetResult, error) {
+	if err := identities(req.Set); err != nil {
+		return flow.SetResult{}, err
+	}
+	if req.Set == "" {
+		return flow.SetResult{}, fmt.Errorf("%s: no set is named", args[0])
+	}
+	stop := beating(ctx, nil)
+	defer stop()
+	var a setAnswer
+	err := c.Program.run(context.WithoutCancel(ctx), &a, nil, args...)
+	r := flow.SetResult{Snapshots: a.Snapshots, Deleted: a.Deleted, Already: a.Already}
+	if len(a.Kept) > 0 && err != nil {
+		return r, fmt.Errorf("%s was kept: %s", a.Kept[0].SnapshotID, a.Kept[0].Reason)
+	}
+	return r, err // tried again by the workflow, as long as it allows
+}
+
+// Clean deletes what the retention rules of the control side's settings let go.
+func (c *Control) Clean(ctx context.Context, req flow.SetRequest) (flow.SetResult, error) {
+	if err := identities(req.Snapshotter); err != nil {
+		return flow.SetResult{}, err
+	}
+	stop := beating(ctx, nil)
+	defer stop()
+	var r result
+	if err := c.Program.run(context.WithoutCancel(ctx), &r, nil, "clean", "snapshots", req.Snapshotter, "--yes"); err != nil {
+		return flow.SetResult{}, verdict(because(err, r))
+	}
+	var out flow.SetResult
+	for _, l := range r.Lanes {
+		if l.SnapshotID != "" {
+			out.Deleted = append(out.Deleted, l.SnapshotID)
+		}
+	}
+	return out, nil
+}

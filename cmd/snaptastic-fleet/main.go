@@ -1,0 +1,113 @@
+// Command snaptastic-fleet runs snaptastic on many hosts, by Temporal: one
+// instant, one set, one verdict. `snaptastic fleet …` calls it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+
+	"snaptastic-fleet/config"
+	"snaptastic-fleet/link"
+)
+
+// stamp is the version; the build sets it.
+var stamp = "0.0.0-dev"
+
+type app struct {
+	config string
+	output string
+	log    *slog.Logger
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:]))
+}
+
+// usage is a mistake in the command line or the settings: exit code 2, as snaptastic has it.
+type usage struct{ error }
+
+func (u usage) Unwrap() error { return u.error }
+
+func run(ctx context.Context, args []string) int {
+	a := &app{log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	root := &cobra.Command{
+		Use:   "snaptastic-fleet",
+		Short: "Snapshot, restore and prove the volumes of many hosts together",
+		Long: "Snapshot, restore and prove the volumes of many hosts together, by a Temporal server.\n" +
+			"Every host runs a worker, one machine runs control; the other commands may run anywhere with fleet.hcl.",
+		SilenceUsage: true, SilenceErrors: true, Version: stamp,
+	}
+	root.PersistentFlags().StringVar(&a.config, "config", config.Default, "the fleet's settings")
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "text or json")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
+	root.AddCommand(a.workerCommand(), a.controlCommand(), a.snapshotCommand(), a.restoreCommand(), a.verifyCommand(),
+		a.cleanCommand(), a.scheduleCommand(), a.statusCommand(), a.cancelCommand(), keyCommand(), a.eachCommand("warm"), a.eachCommand("copy"))
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var u usage
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errInterrupted):
+		fmt.Fprintln(os.Stderr, err)
+		return 130
+	case errors.As(err, &u):
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 2
+	}
+	fmt.Fprintln(os.Stderr, "error:", err)
+	return 1
+}
+
+func (a *app) file() (*config.File, error) {
+	if a.output != "text" && a.output != "json" {
+		return nil, usage{fmt.Errorf("--output is text or json, not %q", a.output)}
+	}
+	f, err := config.Read(a.config)
+	if err != nil {
+		return nil, usage{err}
+	}
+	return f, nil
+}
+
+// dial reads the settings and connects.
+func (a *app) dial() (*config.File, client.Client, error) {
+	f, err := a.file()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := link.Dial(f.Server, a.log)
+	return f, c, err
+}
+
+// cluster is dial for a command about one cluster.
+func (a *app) cluster(name string) (*config.Cluster, client.Client, error) {
+	f, err := a.file()
+	if err != nil {
+		return nil, nil, err
+	}
+	cl, err := f.Cluster(name)
+	if err != nil {
+		return nil, nil, usage{err}
+	}
+	c, err := link.Dial(f.Server, a.log)
+	return cl, c, err
+}
+
+func keyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "key", Short: "Print a new key for server.key_file", Args: cobra.NoArgs,
+		Example: "  (umask 077; snaptastic-fleet key > /etc/snaptastic/fleet.key)",
+		Run:     func(c *cobra.Command, _ []string) { fmt.Fprint(c.OutOrStdout(), link.NewKey()) },
+	}
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"time"
+
+	"github.com/spf13/cobra"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"snaptastic-fleet/config"
+	"snaptastic-fleet/flow"
+)
+
+var errInterrupted = errors.New("no longer waiting; the work goes on. See: snaptastic fleet status")
+
+func flowHosts(list []config.Host) []flow.Host {
+	out := make([]flow.Host, 0, len(list))
+	for _, h := range list {
+		out = append(out, flow.Host{Name: h.Name, Shard: h.Shard})
+	}
+	return out
+}
+
+// flowID is the same for the same work: whoever asks for it while it is under way joins it.
+func flowID(operation, cluster string) string { return operation + "/" + cluster }
+
+// start begins a workflow or joins the one under way, and waits for its end.
+func start(ctx context.Context, c client.Client, id, name string, out any, args ...any) error {
+	run, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: id, TaskQueue: flow.ControlQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+	}, name, args...)
+	if err != nil {
+		return fmt.Errorf("cannot begin: %w", err)
+	}
+	return wait(ctx, run, out)
+}
+
+// wait returns the workflow's failure in our own words, and its result in out either way.
+func wait(ctx context.Context, run client.WorkflowRun, out any) error {
+	err := run.Get(ctx, out)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		if app.HasDetails() {
+			_ = app.Details(out)
+		}
+		return errors.New(app.Message())
+	}
+	if temporal.IsCanceledError(err) {
+		return errors.New("it was cancelled")
+	}
+	return err
+}
+
+var setName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,99}$`)
+
+func (a *app) snapshotCommand() *cobra.Command {
+	var set string
+	var cell int
+	c := &cobra.Command{
+		Use: "snapshot CLUSTER", Short: "Snapshot all hosts of a cluster at one instant, as one set", Args: cobra.ExactArgs(1),
+		Example: "  snaptastic fleet snapshot shards\n  snaptastic fleet snapshot shards --rolling 20",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, conn, err := a.cluster(args[0])
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			if set == "" {
+				set = cl.Name + "-" + time.Now().UTC().Format("20060102T150405.000Z")
+			}
+			if !setName.MatchString(set) {
+				return usage{fmt.Errorf("--set %q: 1 to 100 letters, digits and . _ : @ + = -", set)}
+			}
+			var r flow.SnapshotResult
+			err = start(cmd.Context(), conn, flowID("snapshot", cl.Name), "Snapshot", &r, snapshotRequest(cl, set, cell))
+			if !errors.Is(err, errInterrupted) {
+				a.print(cmd.OutOrStdout(), r, func(w io.Writer) { printSnapshot(w, r) })
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&set, "set", "", "identity of the set (default: the cluster's name and the time)")
+	c.Flags().IntVar(&cell, "rolling", 0, "snapshot this many hosts at an instant, one group after the other, each group a set of its own")
+	return c
+}
+
+func snapshotRequest(cl *config.Cluster, set string, cell int) flow.SnapshotRequest {
+	return flow.SnapshotRequest{
+		Cluster: cl.Name, Snapshotter: cl.Snapshotter, Set: set, Hosts: flowHosts(cl.Hosts),
+		Lead: cl.LeadTime(), Hold: cl.HoldTime(), Cell: cell,
+	}
+}
+
+func printSnapshot(w io.Writer, r flow.SnapshotResult) {
+	for _, cell := range r.Cells {
+		printSnapshot(w, cell)
+	}
+	if len(r.Cells) > 0 || r.Set == "" {
+		return
+	}
+	if r.Instant != nil && r.Labelled {
+		fmt.Fprintf(w, "set %s: %d snapshots on %d hosts, labelled. All stood still together for %.1f ms, from %s on (%s froze last, %s thawed first; clock errors taken off).\n",
+			r.Set, r.Snapshots, len(r.Hosts), r.Instant.OverlapSeconds*1000, r.Instant.From.UTC().Format("15:04:05.000Z"), r.Instant.Last, r.Instant.First)
+		return
+	}
+	fmt.Fprintf(w, "set %s: not labelled\n", r.Set)
+	printHosts(w, r.Hosts)
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	c := a.hostsCommand("restore", "Mount one whole set on the hosts of a cluster, by shard, a few hosts at a time",
+		"  snaptastic fleet restore shards --set shards-20261128T030000.000Z\n  snaptastic fleet restore shards --set SET --fresh")
+	return c
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	return a.hostsCommand("verify", "Prove a set by a drill on each host (or on the cluster's spare hosts)", "  snaptastic fleet verify shards")
+}
+
+func (a *app) eachCommand(operation string) *cobra.Command {
+	return a.hostsCommand(operation, "Run "+operation+" on each host, a few at a time", "  snaptastic fleet "+operation+" shards")
+}
+
+// hostsCommand is an operation on each host of a cluster.
+func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
+	var set, again string
+	var fresh bool
+	var atOnce, stopAfter int
+	c := &cobra.Command{
+		Use: operation + " CLUSTER", Short: short, Args: cobra.ExactArgs(1), Example: example,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, conn, err := a.cluster(args[0])
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			req := hostsRequest(cl, operation, set)
+			if operation == "restore" {
+				if set == "" {
+					return usage{errors.New("--set is missing: snaptastic snapshots NAME on any host lists the sets")}
+				}
+				if fresh {
+					req.Operation = "mount"
+				}
+				req.Probe = cl.Probe
+			}
+			if set != "" && !setName.MatchString(set) {
+				return usage{fmt.Errorf("--set %q is not a set's identity", set)}
+			}
+			if again != "" {
+				req.Key += "@" + again
+			}
+			if atOnce > 0 {
+				req.AtOnce = atOnce
+			}
+			if stopAfter > 0 {
+				req.StopAfter = stopAfter
+			}
+			var r flow.HostsResult
+			err = start(cmd.Context(), conn, flowID(operation, cl.Name), "Hosts", &r, req)
+			if !errors.Is(err, errInterrupted) {
+				a.print(cmd.OutOrStdout(), r, func(w io.Writer) { printHosts(w, r.Hosts) })
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&set, "set", "", "identity of the set")
+	c.Flags().IntVar(&atOnce, "at-once", 0, "hosts at a time (default: at_once of the cluster)")
+	c.Flags().IntVar(&stopAfter, "stop-after", 0, "failures after which no further host is begun (default: stop_after of the cluster)")
+	c.Flags().StringVar(&again, "again", "", "any word: do it again on hosts that have it done under another word, or none")
+	if operation == "restore" {
+		c.Flags().BoolVar(&fresh, "fresh", false, "the hosts are new and have nothing mounted: mount the set rather than put it in the place of what is there")
+	}
+	return c
+}
+
+func hostsRequest(cl *config.Cluster, operation, set string) flow.HostsRequest {
+	hosts := cl.Hosts
+	if operation == "verify" && len(cl.Drill) > 0 {
+		hosts = cl.Drill
+	}
+	key := set
+	if key == "" {
+		key = cl.Name + "-" + time.Now().UTC().Format("20060102T150405.000Z")
+	}
+	return flow.HostsRequest{
+		Cluster: cl.Name, Snapshotter: cl.Snapshotter, Operation: operation, Set: set, Key: key,
+		Hosts: flowHosts(hosts), AtOnce: max(1, cl.AtOnce), StopAfter: max(1, cl.StopAfter),
+	}
+}
+
+func (a *app) cleanCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "clean CLUSTER", Short: "Delete the snapshots that the retention rules let go, once for the whole cluster", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, conn, err := a.cluster(args[0])
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			var r flow.SetResult
+			if err := start(cmd.Context(), conn, flowID("clean", cl.Name), "Clean", &r, flow.SetRequest{Snapshotter: cl.Snapshotter}); err != nil {
+				return err
+			}
+			a.print(cmd.OutOrStdout(), r, func(w io.Writer) { fmt.Fprintf(w, "%d snapshots deleted\n", len(r.Deleted)) })
+			return nil
+		},
+	}
+}
+
+func (a *app) print(w io.Writer, v any, text func(io.Writer)) {
+	if a.output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		_ = e.Encode(v)
+		return
+	}
+	text(w)
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"snaptastic-fleet/config"
+	"snaptastic-fleet/flow"
+	"snaptastic-fleet/host"
+	"snaptastic-fleet/link"
+)
+
+func (a *app) workerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "worker", Short: "Do on this host what the fleet asks, as far as fleet.hcl allows it (as root)", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			f, err := a.file()
+			if err != nil {
+				return err
+			}
+			if f.Worker == nil {
+				return usage{fmt.Errorf("%s has no worker block: it says which operations this host allows", a.config)}
+			}
+			name := f.Worker.Host
+			if name == "" {
+				if name, err = os.Hostname(); err != nil {
+					return err
+				}
+			}
+			p, err := host.Find(f.Worker.Program, f.Worker.Args)
+			if err != nil {
+				return usage{err}
+			}
+			w := &host.Worker{Name: name, Program: p, Config: *f.Worker}
+			return a.serve(c.Context(), f, flow.HostQueue(name), worker.Options{
+				Identity:              "host " + name,
+				DisableWorkflowWorker: true,
+				// One poller a host: two of each of a thousand hosts reach the frontend's limit.
+				MaxConcurrentActivityTaskPollers: 1,
+				// A window may be armed while a long operation is under way.
+				MaxConcurrentActivityExecutionSize: 4,
+			}, func(r worker.Worker) {
+				named(r, flow.ActPrepare, w.Prepare)
+				named(r, flow.ActWindow, w.Window)
+				named(r, flow.ActRun, w.Run)
+				named(r, flow.ActProbe, w.Probe)
+			})
+		},
+	}
+}
+
+func (a *app) controlCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "control", Short: "Decide and judge, and label, undo and clean in the account (needs no root)", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			f, err := a.file()
+			if err != nil {
+				return err
+			}
+			var conf config.Control
+			if f.Control != nil {
+				conf = *f.Control
+			}
+			p, err := host.Find(conf.Program, conf.Args)
+			if err != nil {
+				return usage{err}
+			}
+			control := &host.Control{Program: p}
+			name, _ := os.Hostname()
+			return a.serve(c.Context(), f, flow.ControlQueue, worker.Options{Identity: "control " + name}, func(r worker.Worker) {
+				registerFlows(r)
+				named(r, flow.ActLabel, control.Label)
+				named(r, flow.ActUndo, control.Undo)
+				named(r, flow.ActClean, control.Clean)
+			})
+		},
+	}
+}
+
+func registerFlows(r worker.WorkflowRegistry) {
+	r.RegisterWorkflowWithOptions(flow.Snapshot, workflow.RegisterOptions{Name: "Snapshot"})
+	r.RegisterWorkflowWithOptions(flow.Hosts, workflow.RegisterOptions{Name: "Hosts"})
+	r.RegisterWorkflowWithOptions(flow.Clean, workflow.RegisterOptions{Name: "Clean"})
+}
+
+func named(r worker.Worker, name string, f any) {
+	r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+}
+
+// serve works on a queue until the context ends. It waits for a server that is not there yet: a host that boots must not give up.
+func (a *app) serve(ctx context.Context, f *config.File, queue string, o worker.Options, register func(worker.Worker)) error {
+	opts, err := link.Options(f.Server, a.log)
+	if err != nil {
+		return usage{err}
+	}
+	opts.Identity = o.Identity
+	c, err := patiently(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	o.MaxHeartbeatThrottleInterval = 5 * time.Second // so that `fleet status` is no older
+	o.WorkerStopTimeout = 5 * time.Second
+	fatal := make(chan error, 1)
+	o.OnFatalError = func(err error) { fatal <- err }
+	w := worker.New(c, queue, o)
+	register(w)
+	if err := w.Start(); err != nil {
+		return fmt.Errorf("cannot work on queue %s: %w", queue, err)
+	}
+	defer w.Stop()
+	fmt.Fprintf(os.Stderr, "snaptastic-fleet %s: working on queue %s of namespace %s at %s\n", stamp, queue, f.Server.Namespace, f.Server.Address)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-fatal:
+		return fmt.Errorf("the server ended this worker: %w", err)
+	}
+}
+
+func patiently(ctx context.Context, o client.Options) (client.Client, error) {
+	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+		c, err := client.DialContext(ctx, o)
+		if err == nil {
+			return c, nil
+		}
+		if ctx.Err() != nil {
+			return nil, errors.New("stopped before the server answered")
+		}
+		fmt.Fprintf(os.Stderr, "cannot reach Temporal at %s: %v. Next try in %s\n", o.HostPort, err, wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, errors.New("stopped before the server answered")
+		}
+	}
+}
