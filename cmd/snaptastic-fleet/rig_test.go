@@ -310,7 +310,7 @@ func (r *rig) addHost(name, shard string) *testHost {
 }
 
 func (h *testHost) flags(r *rig) []string {
-	return []string{"--sandbox=" + r.dir + "/sandbox/hosts/" + h.name, "--settings=" + h.dir + "/snaptastic.hcl", "--state-dir=" + h.dir + "/state"}
+	return []string{"--sandbox=" + r.dir + "/sandbox/worlds/123456789012/eu-west-1/" + h.name, "--settings=" + h.dir + "/snaptastic.hcl", "--state-dir=" + h.dir + "/state"}
 }
 
 func quoted(list []string) string {

@@ -25,10 +25,11 @@ func attachVolume(t *tx, q *query, out *document) error {
 	if q.bool("DryRun") {
 		return nil
 	}
+	machine, isMachine := t.machineOf(i.ID)
 	v = t.editVolume(v.ID)
 	v.Attachment = &Attachment{
 		InstanceID: i.ID, Device: device, AttachTime: t.now, AttachedAt: t.now.Add(t.behaviour().Latency.Attach),
-		NVMe: t.freeNVMe(), Bare: i.ID != t.settings().InstanceID,
+		NVMe: t.freeNVMe(machine), Bare: !isMachine, Machine: machine,
 	}
 	for _, f := range q.faults {
 		if f.Effect == "stuck" {
@@ -95,12 +96,12 @@ func (t *tx) checkAttach(v *Volume, i *Instance, device string) error {
 // between volumes and one network interface.
 const attachmentLimit = 27
 
-// freeNVMe returns the lowest NVMe number that no volume of the first instance
+// freeNVMe returns the lowest NVMe number that no volume of the machine
 // has; 0 is its root volume.
-func (t *tx) freeNVMe() int {
+func (t *tx) freeNVMe(machine string) int {
 	taken := map[int]bool{0: true}
 	for v := range t.volumes() {
-		if a := v.Attachment; a != nil && !a.Bare && a.DetachedAt.IsZero() {
+		if a := v.Attachment; a != nil && !a.Bare && a.Machine == machine && a.DetachedAt.IsZero() {
 			taken[a.NVMe] = true
 		}
 	}

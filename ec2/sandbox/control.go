@@ -108,7 +108,7 @@ func (w *Sandbox) AddVolume(device string, size int, tags map[string]string) (st
 			return err
 		}
 		v.Created = t.now
-		v.Attachment = &Attachment{InstanceID: i.ID, Device: device, AttachTime: t.now, AttachedAt: t.now, NVMe: t.freeNVMe()}
+		v.Attachment = &Attachment{InstanceID: i.ID, Device: device, AttachTime: t.now, AttachedAt: t.now, NVMe: t.freeNVMe(w.machine), Machine: w.machine}
 		put(t.in, t.change.Volumes, v)
 		t.after = append(t.after, func() error { return w.exposeOrRevert(v.ID) })
 		return w.pool.create(v.ID, size)

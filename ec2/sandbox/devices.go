@@ -26,7 +26,7 @@ func RootsOf(dir string) Roots {
 }
 
 // Roots returns the roots of this sandbox.
-func (w *Sandbox) Roots() Roots { return w.rootsOf(w.here.key()) }
+func (w *Sandbox) Roots() Roots { return RootsOf(machineDir(w.root, w.here.key(), w.machine)) }
 
 // nvmeName is the kernel's name for the n-th NVMe device; 0 is the root volume.
 func nvmeName(n int) string { return fmt.Sprintf("nvme%dn1", n) }
@@ -164,7 +164,7 @@ func (w *Sandbox) expose(id string) error {
 	return w.apply(worldOf(w.store.rows.Volumes[id].In), func(t *tx) error {
 		v := t.editVolume(id)
 		v.Attachment.Published = true
-		return publish(w.rootsOf(v.In), v, device)
+		return publish(w.rootsAt(v), v, device)
 	})
 }
 
@@ -191,7 +191,7 @@ func (w *Sandbox) release(id string) error {
 		v := t.editVolume(id)
 		v.Attachment.DetachedAt = t.now.Add(t.behaviour().Latency.Detach)
 		v.Attachment.Published = false
-		return unpublish(w.rootsOf(v.In), v)
+		return unpublish(w.rootsAt(v), v)
 	})
 }
 
@@ -203,10 +203,11 @@ func (w *Sandbox) reconcile() error {
 			return err
 		}
 	}
-	names := map[string]map[string]bool{} // by world
-	for _, key := range w.store.rows.worldKeys() {
-		names[key] = map[string]bool{nvmeName(0): true}
-		if err := makeRoots(w.rootsOf(key)); err != nil {
+	names := map[Roots]map[string]bool{}
+	for _, dir := range w.store.rows.machineDirs(w.root) {
+		roots := RootsOf(dir)
+		names[roots] = map[string]bool{nvmeName(0): true}
+		if err := makeRoots(roots); err != nil {
 			return err
 		}
 	}
@@ -215,7 +216,7 @@ func (w *Sandbox) reconcile() error {
 		if a == nil || a.Bare || v.Deleted || !a.DetachedAt.IsZero() {
 			continue
 		}
-		names[v.In][nvmeName(a.NVMe)] = true
+		names[w.rootsAt(v)][nvmeName(a.NVMe)] = true
 		if !a.Published || a.Detaching {
 			continue
 		}
@@ -223,8 +224,8 @@ func (w *Sandbox) reconcile() error {
 			return err
 		}
 	}
-	for key, keep := range names {
-		if err := dropStrayNames(w.rootsOf(key), keep); err != nil {
+	for roots, keep := range names {
+		if err := dropStrayNames(roots, keep); err != nil {
 			return err
 		}
 	}

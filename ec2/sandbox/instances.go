@@ -139,8 +139,8 @@ func describeInstanceAttribute(t *tx, q *query, out *document) error {
 		value(attribute, i.RootDevice)
 	case "userData":
 		var encoded string
-		if i.ID == t.settings().InstanceID {
-			encoded = base64.StdEncoding.EncodeToString([]byte(t.settings().UserData))
+		if name, is := t.machineOf(i.ID); is {
+			encoded = base64.StdEncoding.EncodeToString([]byte(t.rows.factsOf(t.in, name).UserData))
 		}
 		value(attribute, encoded)
 	case "disableApiTermination", "disableApiStop":
@@ -221,7 +221,7 @@ func terminateInstances(t *tx, q *query, out *document) error {
 		if err != nil {
 			return err
 		}
-		if i.ID == t.settings().InstanceID {
+		if _, is := t.machineOf(i.ID); is {
 			return refuse("OperationNotPermitted", "The instance '%s' may not be terminated: it is the one that the sandbox stands for.", id)
 		}
 		i = t.editInstance(id)

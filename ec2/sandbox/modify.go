@@ -90,7 +90,7 @@ func (w *Sandbox) growDevice(v *Volume) error {
 			return err
 		}
 	}
-	return publish(w.rootsOf(v.In), v, device)
+	return publish(w.rootsAt(v), v, device)
 }
 
 func writeModification(out *document, v *Volume, now time.Time, status string) {

@@ -23,7 +23,7 @@ func Reboot(dir string) error {
 }
 
 func reboot(dir string) error {
-	root, here := SplitDir(dir)
+	root, here, name := splitMachine(dir)
 	root, unlock, err := lockSandbox(root)
 	if err != nil {
 		return err
@@ -31,10 +31,10 @@ func reboot(dir string) error {
 	records := store{path: filepath.Join(root, "world.jsonl")}
 	_, err = records.catchUp()
 	if err == nil {
-		err = errors.Join(records.close(), unmountSandbox(root, func(id string) bool { v := records.rows.Volumes[id]; return v == nil || v.In == here.key() }))
+		err = errors.Join(records.close(), unmountSandbox(root, func(id string) bool { return isOn(records.rows.Volumes[id], here, name) }))
 	}
 	if err == nil {
-		dir = WorldDir(root, here)
+		dir = machineDir(root, here.key(), name)
 		err = errors.Join(os.MkdirAll(dir, 0o700), renewBootID(dir))
 	}
 	unlock()
@@ -48,17 +48,22 @@ func reboot(dir string) error {
 	return errors.Join(w.transact(renumber), w.Close())
 }
 
+// isOn says whether a volume's device is the machine's. One without a record is nobody's else.
+func isOn(v *Volume, in World, name string) bool {
+	return v == nil || v.In == in.key() && v.Attachment != nil && v.Attachment.Machine == name
+}
+
 // renumber turns the order of the attached volumes' NVMe numbers around.
 func renumber(t *tx) error {
 	var attached []*Volume
 	for v := range t.volumes() {
-		if a := v.Attachment; a != nil && a.Published {
+		if a := v.Attachment; a != nil && a.Published && a.Machine == t.w.machine {
 			attached = append(attached, v)
 		}
 	}
 	slices.SortFunc(attached, func(a, b *Volume) int { return b.Attachment.NVMe - a.Attachment.NVMe })
 	for n, v := range attached {
-		if err := unpublish(t.w.rootsOf(v.In), v); err != nil {
+		if err := unpublish(t.w.rootsAt(v), v); err != nil {
 			return err
 		}
 		v = t.editVolume(v.ID)

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -28,10 +29,11 @@ type Config struct {
 // Sandbox is an open sandbox. Its methods may be called concurrently, and other
 // processes may have the same folder open.
 type Sandbox struct {
-	root   string // the folder of all worlds
-	here   World  // whose instance and metadata these are
-	config Config
-	pool   *pool
+	root    string // the folder of all worlds
+	here    World  // whose instance and metadata these are
+	machine string // name of that instance; empty for the world's own
+	config  Config
+	pool    *pool
 
 	mu     sync.Mutex // held for the length of a transaction, with the folder's lock
 	store  store
@@ -72,17 +74,17 @@ func open(cfg Config) (*Sandbox, error) {
 			return nil, err
 		}
 	}
-	dir, here := SplitDir(dir)
+	dir, here, name := splitMachine(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	if dir, err = filepath.EvalSymlinks(dir); err != nil { // the kernel names backing files so
 		return nil, err
 	}
-	if err := os.MkdirAll(WorldDir(dir, here), 0o700); err != nil {
+	if err := os.MkdirAll(machineDir(dir, here.key(), name), 0o700); err != nil {
 		return nil, err
 	}
-	w := &Sandbox{root: dir, here: here, faults: map[string]*faultFile{}, config: cfg, log: callLog{path: filepath.Join(dir, "log.jsonl")}}
+	w := &Sandbox{root: dir, here: here, machine: name, faults: map[string]*faultFile{}, config: cfg, log: callLog{path: filepath.Join(dir, "log.jsonl")}}
 	w.store.path = filepath.Join(dir, "world.jsonl")
 	if _, err := w.faultsOf(here.key()).read(cfg); err != nil {
 		return nil, err
@@ -121,20 +123,20 @@ func (w *Sandbox) Close() error {
 
 // initialize founds the default world and the own one, and stores the settings of the own one.
 func (w *Sandbox) initialize() error {
-	now, key, dir := time.Now(), w.here.key(), WorldDir(w.root, w.here)
+	now, key, dir := time.Now(), w.here.key(), machineDir(w.root, w.here.key(), w.machine)
 	next := newChange()
 	if current := w.store.rows.Settings; current == nil {
 		next.found(defaultWorld, w.config.FilesOnly, now)
 	} else if current.FilesOnly != w.config.FilesOnly {
 		return fmt.Errorf("it was made %s, and is to be opened %s: reset it first", kindOf(current.FilesOnly), kindOf(w.config.FilesOnly))
 	}
-	current := w.store.rows.settingsOf(key)
-	if current == nil {
-		if next.settingsOf(key) == nil {
-			next.found(w.here, w.config.FilesOnly, now)
-		}
-		current = next.settingsOf(key)
+	if w.store.rows.settingsOf(key) == nil && next.settingsOf(key) == nil {
+		next.found(w.here, w.config.FilesOnly, now)
 	}
+	if w.machine != "" && w.store.rows.factsOf(key, w.machine) == nil {
+		next.foundMachine(w.here, w.machine, now)
+	}
+	current := cmp.Or(next.factsOf(key, w.machine), w.store.rows.factsOf(key, w.machine))
 	facts := *current
 	if w.config.UserData != "" {
 		facts.UserData = w.config.UserData
@@ -147,7 +149,7 @@ func (w *Sandbox) initialize() error {
 		}
 	}
 	if *current != facts {
-		next.setSettings(key, &facts)
+		next.setFacts(key, w.machine, &facts)
 	}
 	if next.empty() {
 		return nil

@@ -65,9 +65,10 @@ type Attachment struct {
 	AttachTime          time.Time `json:"attach_time"`
 	AttachedAt          time.Time `json:"attached_at"`
 	Forced              string    `json:"forced,omitempty"`
-	Bare                bool      `json:"bare,omitempty"` // only a record, no device: the root volume, another instance's
-	NVMe                int       `json:"nvme,omitempty"` // n of /dev/nvme<n>n1
-	Xen                 string    `json:"xen,omitempty"`  // its name on a kernel that tells no serials, such as xvdf; no NVMe device then
+	Bare                bool      `json:"bare,omitempty"`    // only a record, no device: the root volume, another instance's
+	Machine             string    `json:"machine,omitempty"` // name of the machine that has its device; empty for the world's own
+	NVMe                int       `json:"nvme,omitempty"`    // n of /dev/nvme<n>n1
+	Xen                 string    `json:"xen,omitempty"`     // its name on a kernel that tells no serials, such as xvdf; no NVMe device then
 	Published           bool      `json:"published,omitempty"`
 	Detaching           bool      `json:"detaching,omitempty"`
 	DetachedAt          time.Time `json:"detached_at,omitzero"` // set once the device is gone

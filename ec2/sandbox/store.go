@@ -16,6 +16,7 @@ import (
 type change struct {
 	Settings  *settings            `json:"settings,omitempty"` // of the default world
 	Worlds    map[string]*settings `json:"worlds,omitempty"`
+	Machines  map[string]*settings `json:"machines,omitempty"` // those that have names
 	Volumes   map[string]*Volume   `json:"volumes,omitempty"`
 	Snapshots map[string]*Snapshot `json:"snapshots,omitempty"`
 	Instances map[string]*Instance `json:"instances,omitempty"`
@@ -26,13 +27,13 @@ type change struct {
 
 func newChange() change {
 	return change{
-		Worlds: map[string]*settings{}, Volumes: map[string]*Volume{}, Snapshots: map[string]*Snapshot{}, Instances: map[string]*Instance{},
+		Worlds: map[string]*settings{}, Machines: map[string]*settings{}, Volumes: map[string]*Volume{}, Snapshots: map[string]*Snapshot{}, Instances: map[string]*Instance{},
 		Images: map[string]*Image{}, Tokens: map[string]*token{}, Hits: map[string]*hits{},
 	}
 }
 
 func (c *change) empty() bool {
-	return c.Settings == nil && len(c.Worlds)+len(c.Volumes)+len(c.Snapshots)+len(c.Instances)+len(c.Images)+len(c.Tokens)+len(c.Hits) == 0
+	return c.Settings == nil && len(c.Worlds)+len(c.Machines)+len(c.Volumes)+len(c.Snapshots)+len(c.Instances)+len(c.Images)+len(c.Tokens)+len(c.Hits) == 0
 }
 
 // fold applies next on top of c.
@@ -41,6 +42,7 @@ func (c *change) fold(next *change) {
 		c.Settings = next.Settings
 	}
 	foldRows(c.Worlds, next.Worlds)
+	foldRows(c.Machines, next.Machines)
 	foldRows(c.Volumes, next.Volumes)
 	foldRows(c.Snapshots, next.Snapshots)
 	foldRows(c.Instances, next.Instances)

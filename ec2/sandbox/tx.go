@@ -85,7 +85,13 @@ func (w *Sandbox) apply(in World, fn func(*tx) error) error {
 	return errors.Join(failed...)
 }
 
-func (t *tx) settings() settings { return *t.rows.settingsOf(t.in) }
+// settings are those of the machine that this process stands for, or of another world's own.
+func (t *tx) settings() settings {
+	if t.in == t.w.here.key() {
+		return *t.rows.factsOf(t.in, t.w.machine)
+	}
+	return *t.rows.settingsOf(t.in)
+}
 
 func (t *tx) behaviour() *behaviour { return t.w.behaviour(t.in) }
 

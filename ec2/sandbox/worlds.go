@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -92,16 +93,29 @@ func WorldDir(dir string, w World) string {
 	return filepath.Join(dir, "worlds", w.Account, w.Region)
 }
 
-// SplitDir is the opposite of WorldDir: the folder of the whole sandbox, and the world.
+// SplitDir is the opposite of WorldDir: the folder of the whole sandbox, and the world. That of a machine's folder, too.
 func SplitDir(dir string) (string, World) {
+	if root, in, ok := splitWorld(dir); ok {
+		return root, in
+	}
+	if world, name := filepath.Split(filepath.Clean(dir)); machineName.MatchString(name) {
+		if root, in, ok := splitWorld(world); ok {
+			return root, in
+		}
+	}
+	return dir, defaultWorld
+}
+
+// splitWorld reads DIR/worlds/ACCOUNT/REGION.
+func splitWorld(dir string) (root string, in World, ok bool) {
 	clean := filepath.Clean(dir)
 	accountDir, region := filepath.Split(clean)
 	worldsDir, account := filepath.Split(filepath.Clean(accountDir))
 	root, folder := filepath.Split(filepath.Clean(worldsDir))
 	if folder != "worlds" || !accountID.MatchString(account) || regions[region] == "" {
-		return dir, defaultWorld
+		return "", World{}, false
 	}
-	return filepath.Clean(cmp.Or(root, ".")), World{account, region}
+	return filepath.Clean(cmp.Or(root, ".")), World{account, region}, true
 }
 
 // settingsOf returns the stored facts of a world, or nil for one that nobody has used yet.
@@ -241,6 +255,12 @@ func loseRecords(records *store, root, region string) error {
 		if lost(key) {
 			next.found(worldOf(key), records.rows.Settings.FilesOnly, now)
 			dirs = append(dirs, WorldDir(root, worldOf(key)))
+		}
+	}
+	for key := range records.rows.Machines {
+		if world, name := path.Split(key); worldOf(path.Clean(world)).Region == region {
+			next.Machines[key] = nil
+			dirs = append(dirs, MachineDir(root, worldOf(path.Clean(world)), name))
 		}
 	}
 	if err := records.commit(&next); err != nil {
