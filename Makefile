@@ -3,13 +3,19 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help build demo clean-demo test test-restic test-databases lint fuzz torture bench deps clean package release try-package
+.PHONY: help build build-fleet fleet-server demo clean-demo test test-fleet test-restic test-databases lint fuzz torture bench deps clean package release try-package
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/snaptastic, a static binary
 	packaging/compile bin/snaptastic '$(VERSION)'
+
+build-fleet: build ## bin/snaptastic-fleet, for many hosts
+	packaging/compile bin/snaptastic-fleet '$(VERSION)' snaptastic-fleet
+
+fleet-server: ## bin/temporal-server, a Temporal server on one SQLite file for a first try (takes minutes to build)
+	cd cmd/snaptastic-fleet/testdata/server && go build -o "$(CURDIR)/bin/temporal-server" .
 
 package: ## dist/: static binaries, .deb, .rpm and SBOM for amd64 and arm64
 	packaging/build
@@ -42,6 +48,9 @@ test-restic: deps ## compare what keep keeps with `restic forget` over 1,000 ran
 test-databases: deps ## PostgreSQL, MariaDB, Redis and SQLite under load: snapshot, drill, kill -9, restore (Debian, as root)
 	@$(SUDO) packaging/deps-databases
 	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_DATABASES=1 go test -count=1 -timeout 25m -v -run '^(TestDatabase(PostgreSQL|MariaDB|Redis|SQLite)|TestProbe|TestTheMySQLExample|TestALockThat)' ./cmd/snaptastic
+
+test-fleet: deps ## many hosts: workflows in virtual time, then a real Temporal server, real freezes, real kills (as root; builds the server once)
+	cd cmd/snaptastic-fleet && go vet ./... && $(SUDO) env "PATH=$$PATH" SNAPTASTIC_FLEET=1 go test -count=1 -timeout 40m ./...
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"snaptastic-fleet/flow"
+)
+
+// A load writes 1, 2, 3 … one after the other to the shards in turn, each synced
+// before the next one is begun. At every instant the shards together hold all
+// numbers up to one of them; two instants mixed have a gap.
+type load struct {
+	files []*os.File
+	stop  chan struct{}
+	done  sync.WaitGroup
+	last  int
+}
+
+func startLoad(t *testing.T, hosts ...*testHost) *load {
+	t.Helper()
+	l := &load{stop: make(chan struct{})}
+	for _, h := range hosts {
+		f, err := os.OpenFile(filepath.Join(h.mount, "numbers"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.files = append(l.files, f)
+	}
+	l.done.Add(1)
+	go func() {
+		defer l.done.Done()
+		for n := 1; ; n++ {
+			select {
+			case <-l.stop:
+				return
+			default:
+			}
+			f := l.files[n%len(l.files)]
+			if _, err := fmt.Fprintf(f, "%d\n", n); err != nil {
+				return
+			}
+			if f.Sync() != nil {
+				return
+			}
+			l.last = n
+		}
+	}()
+	return l
+}
+
+// end stops the load and returns the last number that was written.
+func (l *load) end() int {
+	close(l.stop)
+	l.done.Wait() // a frozen file system would hold it: its guard thaws
+	for _, f := range l.files {
+		f.Close()
+	}
+	return l.last
+}
+
+// numbers reads what the shards hold: the largest number, and the first that is missing below it.
+func numbers(t *testing.T, hosts ...*testHost) (largest, missing int) {
+	t.Helper()
+	there := map[int]bool{}
+	for _, h := range hosts {
+		f, err := os.Open(filepath.Join(h.mount, "numbers"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for s := bufio.NewScanner(f); s.Scan(); {
+			n, err := strconv.Atoi(s.Text())
+			if err != nil {
+				continue // the line that was being written
+			}
+			there[n] = true
+			largest = max(largest, n)
+		}
+		f.Close()
+	}
+	for n := 1; n < largest; n++ {
+		if !there[n] {
+			return largest, n
+		}
+	}
+	return largest, 0
+}
+
+// Three shards hold one counter. They are snapshotted together, all hosts are lost, and three new ones restore them: the shards agree.
+func TestAllHostsAreLostAndRestored(t *testing.T) {
+	r := newRig(t, 3)
+	h1, h2, h3 := r.hosts["h1"], r.hosts["h2"], r.hosts["h3"]
+	for _, h := range []*testHost{h1, h2, h3} {
+		r.must(h, "run", "mount", "db")
+	}
+	l := startLoad(t, h1, h2, h3)
+	var got flow.SnapshotResult
+	err := r.fleet(&got, "snapshot", "shards")
+	written := l.end()
+	if err != nil || !got.Labelled || got.Snapshots != 3 || got.Instant == nil || got.Instant.OverlapSeconds <= 0 {
+		t.Fatalf("%v: %+v", err, got)
+	}
+	t.Logf("all stood still together for %.1f ms; %d numbers written", got.Instant.OverlapSeconds*1000, written)
+
+	for _, h := range []*testHost{h1, h2, h3} { // lost: no worker, no volume
+		h.worker.kill()
+		if err := unix.Unmount(h.mount, 0); err != nil {
+			t.Fatal(err)
+		}
+		delete(r.hosts, h.name)
+	}
+	fresh := []*testHost{r.addHost("h4", "1"), r.addHost("h5", "2"), r.addHost("h6", "3")}
+	r.write("fleet.hcl", r.settings(""))
+	var restored flow.HostsResult
+	if err := r.fleet(&restored, "restore", "shards", "--set", got.Set, "--fresh", "--at-once", "2"); err != nil || restored.Done != 3 {
+		t.Fatalf("%v: %+v", err, restored)
+	}
+	largest, missing := numbers(t, fresh...)
+	if missing != 0 || largest == 0 || largest > written {
+		t.Errorf("the shards hold numbers up to %d of %d, and %d is missing", largest, written, missing)
+	}
+	t.Logf("restored: all numbers up to %d of %d", largest, written)
+
+	// Asked again, nothing is done again.
+	before := r.must(fresh[0], "runs", "-o", "json")
+	if err := r.fleet(&restored, "restore", "shards", "--set", got.Set, "--fresh"); err != nil || restored.Done != 3 {
+		t.Fatalf("again: %v: %+v", err, restored)
+	}
+	if after := r.must(fresh[0], "runs", "-o", "json"); strings.Count(after, `"operation"`) != strings.Count(before, `"operation"`) {
+		t.Error("a second restore of the same set began another run")
+	}
+}
+
+// unlabelled and labelled count the snapshots of the account.
+func (r *rig) snapshotStates() (unlabelled, labelled int) {
+	r.t.Helper()
+	out, err := os.ReadFile(r.dir + "/sandbox/world.jsonl")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	states := map[string]string{}
+	for _, line := range strings.Split(string(out), "\n") {
+		snapshotRows(line, states)
+	}
+	for _, s := range states {
+		switch s {
+		case "unverified":
+			unlabelled++
+		case "consistent":
+			labelled++
+		}
+	}
+	return unlabelled, labelled
+}
+
+func (r *rig) frozen(hosts ...*testHost) bool {
+	for _, h := range hosts {
+		done := make(chan struct{})
+		go func() {
+			_ = os.WriteFile(filepath.Join(h.mount, ".probe"), []byte(time.Now().String()), 0o600)
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(15 * time.Second):
+			return true
+		}
+	}
+	return false
+}
