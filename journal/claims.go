@@ -166,8 +166,11 @@ func claimsOf(j *Journal) []string {
 
 // idle says that a run was cut off before its first intent, and that only an
 // operator goes on with it: nothing is to be found again, so it is in nobody's
-// way.
+// way. Neither is one that only reads and is left to the next run.
 func idle(j *Journal) bool {
+	if j.plan.ResumePolicy == plan.ResumeNextRun {
+		return true
+	}
 	if j.meta.Outcome == RunFailed || j.meta.RollingBack || j.plan.ResumePolicy != plan.ResumeManually {
 		return false
 	}

@@ -24,7 +24,7 @@ func encode(entries []Entry) ([]encoded, error) {
 			continue
 		}
 		r := e.Record
-		for _, raw := range []json.RawMessage{r.Input, r.Before, r.Output} {
+		for _, raw := range []json.RawMessage{r.Input, r.Before, r.Output, r.Mark} {
 			if len(raw) > 0 && !json.Valid(raw) {
 				return nil, fmt.Errorf("internal error: record of step %s is not JSON: %q", e.Step, raw)
 			}
@@ -85,6 +85,7 @@ func (r *Record) append(b []byte) []byte {
 		b = append(b, `,"ever_done":true`...)
 	}
 	text(`,"undo":`, string(r.Undo))
+	raw(`,"mark":`, r.Mark)
 	text(`,"discarded":`, r.Discarded)
 	when(`,"recorded_at":`, r.RecordedAt)
 	if len(r.Retries) > 0 {

@@ -55,6 +55,7 @@ type Record struct {
 	EndedAt    time.Time          `json:"ended_at,omitzero"`
 	EverDone   bool               `json:"ever_done,omitempty"` // in any generation
 	Undo       Undo               `json:"undo,omitempty"`
+	Mark       json.RawMessage    `json:"mark,omitempty"` // how far a long step has come: plan.Attempt.Mark
 	// Discarded says why the effect of an earlier generation was of no use and undone.
 	Discarded string `json:"discarded,omitempty"`
 	// RecordedAt is when the record was handed to the journal; zero in journals of earlier versions.

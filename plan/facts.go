@@ -28,8 +28,21 @@ type Facts struct {
 	Remains  string    `json:"remains,omitempty"`  // what is left and billed, in words
 	// Drill is what a drill of a set of snapshots came to.
 	Drill *Drill `json:"drill,omitempty"`
+	// Warming is what reading a volume once came to.
+	Warming *Warming `json:"warming,omitempty"`
 	// Each has the facts of the single volumes, told apart by mount point, where the step is about several.
 	Each []Facts `json:"each,omitempty"`
+}
+
+// A Warming is what reading what is in use of a volume came to.
+type Warming struct {
+	InUseBytes     int64   `json:"in_use_bytes,omitempty"` // what files have on the volume
+	ReadBytes      int64   `json:"read_bytes,omitempty"`   // what was read twice after a crash included
+	Seconds        float64 `json:"seconds,omitempty"`      // the time that it was not running not included
+	BytesPerSecond float64 `json:"bytes_per_second,omitempty"`
+	Percent        int     `json:"percent"`           // 100 when all is read
+	Skipped        string  `json:"skipped,omitempty"` // why the volume is at full speed without
+	Stopped        string  `json:"stopped,omitempty"` // why it stopped before all was read
 }
 
 // A Drill is what restoring a set of snapshots to scratch volumes came to.
@@ -62,7 +75,7 @@ func (f *Facts) Add(o Facts) {
 	}
 	f.VolumeID, f.SnapshotID = cmp.Or(o.VolumeID, f.VolumeID), cmp.Or(o.SnapshotID, f.SnapshotID)
 	f.Device, f.Path, f.MountPoint = cmp.Or(o.Device, f.Device), cmp.Or(o.Path, f.Path), cmp.Or(o.MountPoint, f.MountPoint)
-	f.Drill = cmp.Or(o.Drill, f.Drill)
+	f.Drill, f.Warming = cmp.Or(o.Drill, f.Drill), cmp.Or(o.Warming, f.Warming)
 	f.Remains = cmp.Or(o.Remains, f.Remains)
 	f.SizeGiB, f.SizeBytes = cmp.Or(o.SizeGiB, f.SizeGiB), cmp.Or(o.SizeBytes, f.SizeBytes)
 	f.FrozenSeconds = cmp.Or(o.FrozenSeconds, f.FrozenSeconds)

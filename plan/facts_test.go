@@ -24,6 +24,8 @@ func every() map[string]Facts {
 			v.Set(reflect.ValueOf(time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)))
 		case *Drill:
 			v.Set(reflect.ValueOf(&Drill{Set: "x"}))
+		case *Warming:
+			v.Set(reflect.ValueOf(&Warming{ReadBytes: 7}))
 		case []string:
 			v.Set(reflect.ValueOf([]string{"x"}))
 		case []Facts:

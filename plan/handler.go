@@ -65,6 +65,11 @@ type Attempt struct {
 	// UndoneBefore: an undo of it began before, and was cut off or failed.
 	UndoneBefore bool
 	Report       func(Progress) // never nil
+	// Mark is what an earlier try of the step left with Checkpoint, in this process or in one before; null for none.
+	Mark json.RawMessage
+	// Checkpoint keeps a mark in the journal, so that a step that takes hours goes on there after a crash. The step does not wait
+	// until it is durable: the newest one may be lost. Each costs the journal a record, so a step leaves a hundred or so. Nil for undos.
+	Checkpoint func(mark json.RawMessage)
 }
 
 // A Handler knows one step kind. Observe changes nothing. Do twice equals Do

@@ -71,6 +71,9 @@ const (
 	// ResumeUndoes never continues: what was interrupted is closed and undone. A drill measures how long
 	// a restore takes, and works on volumes that nobody else has a use for.
 	ResumeUndoes ResumePolicy = "undo"
+	// ResumeNextRun leaves it to the next run of the same operation, which continues where the plan is the same. No boot waits for
+	// it, and it claims nothing while nobody is at it: warming.
+	ResumeNextRun ResumePolicy = "next-run"
 )
 
 // A Plan is what a recipe makes and a run executes.

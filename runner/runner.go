@@ -345,7 +345,7 @@ func (r *run) result() Result {
 	case !r.graph.allSettled():
 		res.Outcome = journal.Interrupted
 		res.Err = errors.New("internal error: the run stopped before every step settled")
-	case r.graph.failed() && !r.graph.changedAnything() && !needsOperator(res):
+	case r.graph.failed() && !r.graph.changedAnything() && !needsOperator(res) && r.Plan.ResumePolicy != plan.ResumeNextRun:
 		res.Outcome = journal.Aborted
 	case r.graph.failed():
 		res.Outcome = journal.RunFailed

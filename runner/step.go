@@ -94,6 +94,9 @@ func (r *run) newRecord(n *node, in json.RawMessage) journal.Record {
 	rec := n.rec
 	if n.fresh {
 		rec = journal.Record{Generation: rec.Generation + 1, EverDone: rec.EverDone, Attempts: rec.Attempts, Discarded: rec.Discarded}
+		if n.step.ReadOnly { // there are no generations of it to be told apart
+			rec.Mark = n.rec.Mark
+		}
 		rec.Token = Token(r.Run, n.step.ID, rec.Generation)
 		rec.Input = in
 		n.fresh = n.step.ReadOnly // reads again from its present input
@@ -107,7 +110,7 @@ func (r *run) newRecord(n *node, in json.RawMessage) journal.Record {
 
 func (r *run) attempt(n *node) plan.Attempt {
 	a := plan.Attempt{Run: r.Run, Step: n.step.ID, Generation: n.rec.Generation, Token: n.rec.Token,
-		Before: n.rec.Before, Resumed: n.resumed || n.tries > 0}
+		Before: n.rec.Before, Resumed: n.resumed || n.tries > 0, Mark: n.rec.Mark}
 	if n.fresh { // a first look uses the token that the intent will have
 		a.Generation++
 		a.Token = Token(r.Run, n.step.ID, a.Generation)
@@ -119,6 +122,15 @@ func (r *run) attempt(n *node) plan.Attempt {
 		r.inbox.put(func() {
 			if n.phase != settled { // a shared call may tell of it late
 				r.emit(n, Progressing, withProgress(p))
+			}
+		})
+	}
+	a.Checkpoint = func(mark json.RawMessage) {
+		r.inbox.put(func() {
+			if n.phase == running && n.atomic == nil {
+				rec := n.rec
+				rec.Mark = mark
+				r.record(n, rec, nil)
 			}
 		})
 	}

@@ -69,6 +69,7 @@ type Host interface {
 	RunHook(ctx context.Context, q linux.HookRequest) (linux.HookResult, error)
 	CheckFileSystem(ctx context.Context, q linux.CheckRequest) (linux.CheckResult, error)
 	NewFileSystemID(ctx context.Context, device string, partition int) error
+	Warm(ctx context.Context, q linux.WarmRequest) (linux.Warmed, error)
 	TakeDown(ctx context.Context, folder string) ([]linux.Holder, error)
 	StartHeldHook(ctx context.Context, q linux.HookRequest) (*linux.HeldHook, error)
 }
@@ -154,6 +155,8 @@ type Env struct {
 	PreviewOnly bool
 	// DeleteKept are volumes that a rollback would keep, since they were in use once, and that an operator said to delete.
 	DeleteKept map[string]bool
+	// GiveWay is closed when another run is about to unmount volumes of this one, so that nobody reads them any more; nil: never.
+	GiveWay <-chan struct{}
 	// Fstab finds the line of fstab for a mount point; nil finds none.
 	Fstab func(mountPoint string) (linux.FstabLine, bool)
 	Log   *slog.Logger // nil drops everything
@@ -199,6 +202,7 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, MarkReplaced, w.markReplaced())
 	plan.Bind(h, FindReplaced, w.findReplaced())
 	plan.Bind(h, Grow, w.grow())
+	plan.Bind(h, Warm, w.warm())
 	plan.Bind(h, Sync, w.sync())
 	plan.Bind(h, Freeze, w.freeze())
 	plan.Bind(h, Snapshot, w.snapshot())

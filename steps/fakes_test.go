@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"snaptastic/ec2"
 	"snaptastic/linux"
@@ -30,6 +31,8 @@ func (c *fakeCloud) AttachedVolumes(context.Context, string) ([]ec2.Volume, erro
 }
 
 func (c *fakeCloud) Volume(_ context.Context, id string) (ec2.Volume, error) { return c.volume(id) }
+
+func (c *fakeCloud) Now() time.Time { return time.Now() }
 
 func (c *fakeCloud) AttachVolume(_ context.Context, id, _, device string) (ec2.Attachment, error) {
 	c.calls = append(c.calls, "AttachVolume")
@@ -77,6 +80,7 @@ type fakeHost struct {
 	probe  func(path string) (linux.Signature, error)
 	format func(linux.FormatRequest) error
 	hook   func(linux.HookRequest) (linux.HookResult, error)
+	warm   func(context.Context, linux.WarmRequest) (linux.Warmed, error)
 	risks  func(target string, extra []linux.NamedPath) []linux.FreezeRisk
 }
 
@@ -133,6 +137,9 @@ func (h *fakeHost) FindDevice(_ context.Context, q linux.DeviceQuery) (linux.Dev
 
 func (h *fakeHost) Probe(_ context.Context, path string) (linux.Signature, error) {
 	return h.probe(path)
+}
+func (h *fakeHost) Warm(ctx context.Context, q linux.WarmRequest) (linux.Warmed, error) {
+	return h.warm(ctx, q)
 }
 func (h *fakeHost) Format(_ context.Context, q linux.FormatRequest) error { return h.format(q) }
 func (h *fakeHost) RunHook(_ context.Context, q linux.HookRequest) (linux.HookResult, error) {

@@ -23,6 +23,7 @@ const (
 	ToMount    Purpose = "mount"    // adopt what is attached, if its tags match
 	ToSnapshot Purpose = "snapshot" // it must be the volume that is mounted
 	ToUnmount  Purpose = "unmount"  // the same, or nothing
+	ToWarm     Purpose = "warm"     // it must be the volume that is mounted
 )
 
 // FindVolumeIn says where to look, and what for.

@@ -296,6 +296,9 @@ func (h host) Growable(context.Context, linux.Device, linux.Mount) (bool, error)
 func (h host) Grow(context.Context, linux.Device, linux.Mount) (linux.GrowResult, error) {
 	return linux.GrowResult{}, nil
 }
+func (h host) Warm(context.Context, linux.WarmRequest) (linux.Warmed, error) {
+	return linux.Warmed{}, nil
+}
 func (h host) SyncFS(context.Context, string) (time.Duration, error) { return 0, nil }
 func (h host) FreezeRisks(string, []linux.NamedPath) ([]linux.FreezeRisk, error) {
 	return nil, nil

@@ -23,7 +23,7 @@ var Mount = Register(Operation{
 		{Action: "AttachVolume", Try: ToCreate}, {Action: "ModifyInstanceAttribute", Try: ToCreate}, {Action: "CreateTags"}, {Action: "DeleteTags"},
 		{Action: "DetachVolume"}, {Action: "DeleteVolume", OwnOnly: true}, // the last two to undo it
 	},
-	Flags:   []Flag{AllowOlder, MixSets, IgnoreMounted, Set, Before, Snap},
+	Flags:   []Flag{AllowOlder, MixSets, IgnoreMounted, Set, Before, Snap, WaitWarm},
 	Compile: compiledBy((*compiler).mount),
 })
 
@@ -31,6 +31,7 @@ var Mount = Register(Operation{
 var (
 	AllowOlder    = Flag{"allow-older", false, "skip a newest snapshot that is archived or in the recycle bin"}
 	MixSets       = Flag{"mix-sets", false, "restore the newest snapshot of each mount point, even from different sets"}
+	WaitWarm      = Flag{"wait", false, "read the volumes that have `warm` set before the mount is done and its post hooks run: see `run warm`"}
 	IgnoreMounted = Flag{"ignore-mounted", false, "skip a device name that is used by an unexpected volume, and mount the others"}
 )
 
@@ -118,6 +119,9 @@ func (c *compiler) mountLane(v Volume, all bracket, found plan.Value[steps.Found
 
 	changed := c.spec.Hooks["post_mount"].When == Changed
 	ends := []plan.StepID{id("grow", v), id("delete-on-termination", v)}
+	if v.Warm != nil && c.Options.Bool(WaitWarm) {
+		ends = append(ends, c.warmStep(v, steps.VolumeRef{Mounted: mounted}, lane, plan.After(id("grow", v))))
+	}
 	post := c.close(one, &v, c.hookVolumes(func(o Volume, h *steps.HookVolume) {
 		if o.MountPoint == v.MountPoint {
 			h.Volume, h.Mounted = volume, mounted

@@ -30,6 +30,10 @@ type Operation struct {
 	// allows it. Nil: such a run is refused.
 	LeaveOut func(Spec) (allowed bool, hint string)
 
+	// Volumes are those that it works on; nil: all. Claims are what keeps others from one of them; nil: mount point and device.
+	Volumes func(Spec) []Volume
+	Claims  func(Volume) []string
+
 	Leaves            Leaves // where the volumes are after a finished run
 	Offline           bool   // what a finished run recorded is enough to repeat it without EC2
 	StrictMountPoints bool   // symlinks on the way to a mount point must be root's
@@ -125,6 +129,20 @@ func CleanUps() []*Operation {
 	return slices.DeleteFunc(slices.Clone(operations), func(o *Operation) bool { return o.Cleans == nil })
 }
 
+// claims are what no other unfinished run may touch. What takes volumes away also keeps others from reading them.
+func (o *Operation) claims(v Volume) []string {
+	switch {
+	case o.Claims != nil:
+		return o.Claims(v)
+	case o.TakesAway():
+		return append(claims(v), warmClaim(v))
+	}
+	return claims(v)
+}
+
+// TakesAway: it unmounts volumes.
+func (o *Operation) TakesAway() bool { return o.Leaves == Unmounted || o.Replaces }
+
 // ChangesMounts: it leaves the volumes mounted or unmounted.
 func (o *Operation) ChangesMounts() bool { return o.Leaves != AsTheyAre }
 
@@ -175,6 +193,9 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 			return fail(err)
 		}
 	}
+	if o.Volumes != nil {
+		r.Spec.Volumes = o.Volumes(r.Spec)
+	}
 	head := plan.Plan{Operation: o.Name, Snapshotter: r.Spec.Name, Instance: r.Target.InstanceID, ResumePolicy: o.Resume,
 		UndoOnFailure: o.UndoOnFailure != nil && o.UndoOnFailure(r.Spec), Irreversible: o.Irreversible}
 	if o.Scratch {
@@ -187,7 +208,7 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 			head.Lanes = append(head.Lanes, scratchLane(r, v))
 			continue
 		}
-		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: claims(v), Facts: plan.Facts{MountPoint: v.MountPoint, Device: v.Device}})
+		head.Lanes = append(head.Lanes, plan.Lane{ID: v.MountPoint, Claims: o.claims(v), Facts: plan.Facts{MountPoint: v.MountPoint, Device: v.Device}})
 	}
 	for _, d := range snapset.Deleted(r.Decisions) {
 		head.Lanes = append(head.Lanes, plan.Lane{ID: d.ID, Facts: factsOf(d)})

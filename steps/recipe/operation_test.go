@@ -35,7 +35,7 @@ func TestOnlyItsOwnOptionsAreTaken(t *testing.T) {
 		want    string
 	}{
 		{Mount, Options{"allow-older": true, "mix-sets": false}, ""},
-		{Mount, Options{"wait": true}, `mount has no option "wait"`},
+		{Unmount, Options{"wait": true}, `unmount has no option "wait"`},
 		{Snapshot, Options{"wait": true}, ""},
 		{Snapshot, Options{"wait": "yes"}, `option "wait" is a string; expected a bool`},
 		{Unmount, Options{"force": true}, `unmount has no option "force"`},

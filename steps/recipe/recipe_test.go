@@ -23,7 +23,7 @@ var target = Target{InstanceID: "i-0123456789abcdef0", Region: "eu-west-1", Zone
 
 func volume(letter, mountPoint string) Volume {
 	return Volume{Device: "/dev/sd" + letter, MountPoint: mountPoint, Size: 20, FileSystem: "xfs", VolumeType: "gp3",
-		DeleteOnTermination: true, Description: "main snapshot of " + mountPoint}
+		DeleteOnTermination: true, Description: "main snapshot of " + mountPoint, Warm: &Warm{}}
 }
 
 func spec(mountPoints ...string) Spec {
@@ -115,6 +115,11 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 		{"verify-1", "verify", spec("/mnt/solr"), Options{}},
 		{"verify-3", "verify", with(spec("/mnt/a/b", "/mnt/a", "/mnt/other"), func(s *Spec) {
 			s.Drill = Drill{Probe: []string{"/etc/probe"}, Timeout: time.Hour, Check: CheckMount}
+		}), Options{}},
+		{"mount-2-wait", "mount", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) { s.Volumes[1].Warm = nil }), Options{"wait": true}},
+		{"warm-1", "warm", spec("/mnt/solr"), Options{}},
+		{"warm-3", "warm", with(hooked(spec("/mnt/a/b", "/mnt/a", "/mnt/other")), func(s *Spec) {
+			s.Volumes[0].Warm, s.Volumes[1].Warm = &Warm{First: []string{"pg_wal/**", "base/**"}, Rate: 100}, nil
 		}), Options{}},
 		{"unmount-nested", "unmount", spec("/mnt/a", "/mnt/a/b", "/mnt/a/b/c"), Options{}},
 	}

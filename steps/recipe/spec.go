@@ -79,9 +79,16 @@ type Volume struct {
 	KMSKeyID            string   `json:"kms_key_id,omitempty"`
 	InitializationRate  int32    `json:"initialization_rate,omitempty"` // MiB/s
 	DeleteOnTermination bool     `json:"delete_on_termination"`
+	Warm                *Warm    `json:"warm,omitempty"` // nil: it is not warmed
 	DeviceNameOffset    int      `json:"device_name_offset,omitempty"`
 	Unshifted           bool     `json:"unshifted,omitempty"` // the settings say that the offset is 0
 	Description         string   `json:"description"`         // of its snapshots
+}
+
+// Warm says how a volume is read once after it was restored.
+type Warm struct {
+	First []string `json:"first,omitempty"` // globs below the mount point, most important first; the rest follows
+	Rate  int32    `json:"rate,omitempty"`  // MiB/s; 0 for no limit
 }
 
 // Place is the folder that the volume is mounted on: two volumes are at one place, or one inside the other, by this.

@@ -43,11 +43,15 @@ type action struct {
 // execute takes a run as far as it goes and records how it ended.
 func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal.Run, act action) (RunResult, error) {
 	defer run.Close()
-	conf, err := e.prepare(ctx, store, run, act)
+	meta, p := run.Meta(), run.Plan()
+	e.askForVolumes(ctx, store, p, act.rollback)
+	way := e.serveWay(store, meta.Run, p)
+	defer way.close() // when the journal and the claims are free
+	conf, err := e.prepare(ctx, store, run, act, way)
 	if err != nil {
 		return RunResult{}, err
 	}
-	meta, p := run.Meta(), run.Plan()
+	meta = run.Meta()
 	if e.client != nil {
 		e.client.OnCall(func(c ec2.Call) {
 			run.AddCall(journal.Call{At: c.Sent, Seconds: c.Took.Seconds(), Action: c.Action, Code: c.Code, Throttled: c.Throttled})
@@ -95,7 +99,7 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 }
 
 // prepare refuses what cannot be gone on with, ends what a killed process left, and says how to execute the run.
-func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal.Run, act action) (conf runner.Config, err error) {
+func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal.Run, act action, way *wayGiver) (conf runner.Config, err error) {
 	id, p := run.Meta().Run, run.Plan()
 	if err := e.requireSharedMounts(p); err != nil {
 		return conf, err
@@ -107,7 +111,7 @@ func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal
 	if err := e.endHooks(ctx, store, id); err != nil {
 		return conf, err
 	}
-	handlers, err := e.handlers(ctx, store, p, run.Meta().Key, act.deleteKept)
+	handlers, err := e.handlers(ctx, store, p, run.Meta().Key, act.deleteKept, way.channel())
 	if err != nil {
 		return conf, err
 	}

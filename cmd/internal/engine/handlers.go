@@ -16,7 +16,7 @@ import (
 
 // handlers binds the step kinds to EC2 and to this machine. store is nil when
 // a plan is only shown. key is that of the run, "" for none.
-func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, key string, deleteKept map[string]bool) (plan.Handlers, error) {
+func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Plan, key string, deleteKept map[string]bool, way <-chan struct{}) (plan.Handlers, error) {
 	cloud, err := e.cloud(ctx)
 	if err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 	}
 	host := linux.New(e.Roots)
 	w := &steps.Env{
-		Cloud: cloud, Host: host, Fstab: host.FstabLine, Version: e.Version, Key: key, PreviewOnly: store == nil, DeleteKept: deleteKept,
+		Cloud: cloud, Host: host, Fstab: host.FstabLine, Version: e.Version, Key: key, PreviewOnly: store == nil, DeleteKept: deleteKept, GiveWay: way,
 		Instance: steps.Instance{ID: id.InstanceID, Zone: id.Zone, Region: id.Region, Account: id.AccountID},
 		Log:      e.log,
 		HookOutput: func(step plan.StepID, line string) {

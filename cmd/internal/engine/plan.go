@@ -37,7 +37,7 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (PlanResult, error) {
 	if err := e.retry(ctx, e.client.Ready); err != nil {
 		return PlanResult{}, err
 	}
-	h, err := e.handlers(ctx, nil, p, "", nil)
+	h, err := e.handlers(ctx, nil, p, "", nil, nil)
 	if err != nil {
 		return PlanResult{}, err
 	}

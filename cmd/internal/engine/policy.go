@@ -47,6 +47,7 @@ const (
 	ReasonOtherPlan     Reason = "the plan has changed"
 	ReasonSuperseded    Reason = "the new run does what it still had to do"
 	ReasonScratch       Reason = "it only used scratch volumes"
+	ReasonNextRun       Reason = "the next run of the operation continues it"
 	ReasonNewSnapshot   Reason = "a snapshot run starts over"
 )
 
@@ -105,7 +106,7 @@ func decideForRun(r journal.Summary, h Situation) Decision {
 	switch {
 	case r.Operation != p.Operation || r.Snapshotter != p.Snapshotter:
 		return Decision{Leave, ReasonUnrelated}
-	case p.Irreversible:
+	case p.Irreversible, p.ResumePolicy == plan.ResumeNextRun && !same && r.InstanceID == p.Instance:
 		return Decision{EndAsIs, ReasonSuperseded}
 	case r.InstanceID != p.Instance:
 		return Decision{Leave, ReasonUnrelated}
@@ -134,6 +135,8 @@ func decideForRun(r journal.Summary, h Situation) Decision {
 // decideForResume: a mount goes on at any boot, a snapshot only under its own.
 func decideForResume(r journal.Summary, boot string) Decision {
 	switch {
+	case r.ResumePolicy == plan.ResumeNextRun:
+		return Decision{Leave, ReasonNextRun}
 	case r.Outcome == journal.RunFailed && !r.RollingBack:
 		return Decision{Wait, ReasonFailed}
 	case r.ResumePolicy == plan.ResumeManually && r.Idle:

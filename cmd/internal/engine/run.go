@@ -113,6 +113,7 @@ func (e *Engine) begin(ctx context.Context, store *journal.Store, op *recipe.Ope
 		}
 		return nil, nil, err
 	}
+	e.askForVolumes(ctx, store, p, false)
 	run, left, err = e.beginWithout(ctx, store, op, p, r)
 	if op.AdoptsOffline() && journal.IsDiskFull(err) {
 		return nil, nil, e.withoutJournal(ctx, r.Spec.Name, err)
@@ -182,6 +183,14 @@ func (e *Engine) resumeUnfinished(ctx context.Context, store *journal.Store, p *
 				return nil, action{}, err
 			}
 			act.hooksOwed = act.hooksOwed || owed
+		case EndAsIs:
+			run, err := store.Resume(r.Run)
+			if err == nil {
+				err = e.endIdle(run)
+			}
+			if err != nil {
+				return nil, action{}, liveIsBusy(r.Run, err)
+			}
 		case Wait: // beginning says who is in the way and what to do
 		}
 	}

@@ -35,6 +35,7 @@ var objects = []struct {
 	{"step time", timeView{}},
 	{"facts", plan.Facts{}},
 	{"drill", plan.Drill{}},
+	{"warming", plan.Warming{}},
 	{"phase", plan.Phase{}},
 	{"freeze", freezeView{}},
 	{"failure", failureView{}},

@@ -245,7 +245,7 @@ func commandsFor(run plan.RunID, p *plan.Plan, outcome journal.Outcome, rollingB
 	case p != nil && p.ResumePolicy == plan.ResumeUndoes:
 		undo.What = "take down"
 		return []nextCommand{undo}
-	case p != nil && p.Irreversible:
+	case p != nil && (p.Irreversible || p.ResumePolicy == plan.ResumeNextRun):
 		return []nextCommand{resume, command("abandon it", "abandon")}
 	}
 	return []nextCommand{resume, undo}

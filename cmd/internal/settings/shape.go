@@ -26,7 +26,7 @@ var (
 	volumeShape   = &shape{
 		label: "device", dynamic: true,
 		attrs: []argument{mountPointAttr, sizeAttr, fileSystemAttr, mountOptionsAttr, mkfsOptionsAttr, volumeTypeAttr, iopsAttr, throughputAttr,
-			encryptedAttr, kmsKeyIDAttr, initializationRateAttr, deleteOnTerminationAttr, deviceNameOffsetAttr, ownerAttr, groupAttr, modeAttr},
+			encryptedAttr, kmsKeyIDAttr, initializationRateAttr, warmAttr, warmRateAttr, deleteOnTerminationAttr, deviceNameOffsetAttr, ownerAttr, groupAttr, modeAttr},
 	}
 	hookShape = &shape{
 		label: "name", dynamic: true,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 
 	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
@@ -111,6 +112,10 @@ func (r *reader) volume(block *hcl.Block) recipe.Volume {
 		MountOptions: mountOptionsAttr.value(r, attrs), MkfsOptions: mkfsOptionsAttr.value(r, attrs),
 		Owner: ownerAttr.value(r, attrs), Group: groupAttr.value(r, attrs), Mode: modeAttr.value(r, attrs),
 		InitializationRate: int32(initializationRateAttr.value(r, attrs)), DeleteOnTermination: deleteOnTerminationAttr.value(r, attrs),
+	}
+	v.Warm = warmAttr.value(r, attrs)
+	if rate, ok := warmRateAttr.given(r, attrs); ok && v.Warm != nil {
+		v.Warm.Rate = int32(rate)
 	}
 	v.LeadsTo = r.follow(mountPointAttr.in(attrs), v.MountPoint)
 	r.capacity(attrs, block.DefRange, &v)
@@ -218,6 +223,31 @@ func (r *reader) mountOptions(attr *hcl.Attribute) []string {
 		}
 	}
 	return options
+}
+
+// warm reads true, false, or globs.
+func (r *reader) warm(attr *hcl.Attribute) *recipe.Warm {
+	const want = "true, false, or globs such as [\"pg_wal/**\", \"base/**\"]"
+	value, ok := r.value(attr)
+	if !ok {
+		return nil
+	}
+	if value.Type() == cty.Bool {
+		if value.True() {
+			return &recipe.Warm{}
+		}
+		return nil
+	}
+	globs, ok := r.words(attr, nil, want)
+	if !ok {
+		return nil
+	}
+	for _, glob := range globs {
+		if err := linux.CheckGlob(glob); err != nil {
+			r.invalid(attr, "%q is not a pattern: %v.", glob, err)
+		}
+	}
+	return &recipe.Warm{First: globs}
 }
 
 // userName is what useradd(8) takes, or a number; octalMode what chmod(1) takes in octal.
