@@ -96,7 +96,7 @@ func TestSystemdFindsNoFaultWithTheUnits(t *testing.T) {
 // could leave file systems frozen, or mounts where nobody sees them.
 func TestUnitsKeepWhatTheFreezeRestsOn(t *testing.T) {
 	services, err := filepath.Glob(filepath.Join(unitsDir, "*.service"))
-	if err != nil || len(services) != 4 {
+	if err != nil || len(services) != 5 {
 		t.Fatalf("found %v, %v", services, err)
 	}
 	for _, path := range services {
@@ -115,6 +115,13 @@ func TestUnitsKeepWhatTheFreezeRestsOn(t *testing.T) {
 		drill := strings.Contains(path, "verify") // it freezes nothing, and a set that failed stays failed
 		if drill {
 			wanted["Restart"], wanted["ExecStopPost"] = "", ""
+		}
+		warms := strings.Contains(path, "warm")
+		if warms { // it has no children and freezes nothing; as a oneshot it would keep the boot from being finished
+			wanted = map[string]string{"Type": "exec", "Restart": "on-failure", "WantedBy": "snaptastic-mount@%i.service", "SuccessExitStatus": "130"}
+			if !strings.Contains(settings["After"], "snaptastic-mount@%i.service") {
+				t.Errorf("%s does not start after the mount: After=%s", path, settings["After"])
+			}
 		}
 		for key, want := range wanted {
 			if settings[key] != want {
