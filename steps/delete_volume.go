@@ -20,8 +20,9 @@ var DeleteVolume = plan.Def[DeleteVolumeIn, Deleted]{Kind: "delete-volume", Obse
 type DeleteVolumeIn struct {
 	Made       plan.Value[Volume] `json:"made,omitzero"`
 	VolumeID   string             `json:"volume_id,omitempty"`
-	Tags       string             `json:"tags,omitempty"`   // TagDigest of the tags it had
-	ReplacedBy []string           `json:"stands,omitempty"` // snapshots that have what is on it
+	Tags       string             `json:"tags,omitempty"`     // TagDigest of the tags it had
+	Detached   bool               `json:"detached,omitempty"` // by this run, a moment ago: EC2 may not show it yet
+	ReplacedBy []string           `json:"stands,omitempty"`   // snapshots that have what is on it
 }
 
 // decided says that a clean-up decided on the volume.
@@ -44,6 +45,8 @@ func (w *Env) deleteOneVolume() plan.Funcs[DeleteVolumeIn, Deleted] {
 				return plan.Observed[Deleted]{}, errorAction(err)
 			case v.State.Gone():
 				return gone, nil
+			case v.State == ebs.VolumeInUse && in.Detached:
+				return plan.Observed[Deleted]{}, plan.Retry(time.Second, fmt.Errorf("EC2 still shows %s as %s", v.ID, v.State))
 			case v.State != ebs.VolumeAvailable:
 				return plan.Observed[Deleted]{}, changed("it is %s", v.State)
 			case snapset.TagDigest(v.Tags) != in.Tags:

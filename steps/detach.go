@@ -8,6 +8,7 @@ import (
 
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/steps/snapset"
 )
 
 // Detach begins to take a volume off this instance. The volume remains, and says so by a tag, unless it is deleted next.
@@ -20,6 +21,7 @@ type DetachIn struct {
 	Device      string        `json:"device,omitempty"`
 	NameOffset  int           `json:"name_offset,omitempty"`
 	ThenDeleted bool          `json:"then_deleted,omitempty"`
+	Tags        string        `json:"tags,omitempty"`     // where a clean-up decided on the volume: TagDigest of the tags it had
 	Replaced    bool          `json:"replaced,omitempty"` // by the volume that is attached next; MarkReplaced has tagged it
 	Patience    plan.Duration `json:"patience"`           // of an undo that attaches again
 }
@@ -54,6 +56,9 @@ func (w *Env) detach() plan.Funcs[DetachIn, Detached] {
 			}
 			if err != nil {
 				return plan.Observed[Detached]{}, errorAction(err)
+			}
+			if in.Tags != "" && snapset.TagDigest(v.Tags) != in.Tags {
+				return plan.Observed[Detached]{}, changed("its tags were changed after the plan was made")
 			}
 			at, on := v.On(w.Instance.ID)
 			if !on || at.State.Leaving() {

@@ -50,9 +50,9 @@ func trial(find func() (bad string, err error)) (t Trial, err error) {
 	return t, err
 }
 
-// takeDown unmounts what a drill has mounted, and removes its folder.
-func (w *Env) takeDownScratch(ctx context.Context, a plan.Attempt) error {
-	ended, err := w.Host.TakeDown(ctx, w.scratchFolder(a.Run))
+// takeDownScratch unmounts what a drill has mounted, and removes its folder.
+func (w *Env) takeDownScratch(ctx context.Context, a plan.Attempt, drill plan.RunID) error {
+	ended, err := w.Host.TakeDown(ctx, w.scratchFolder(drill))
 	for _, who := range ended {
 		w.log().Warn("a process still used the scratch volumes and was terminated", "step", a.Step, "process", who.String())
 	}

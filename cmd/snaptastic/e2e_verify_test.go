@@ -375,3 +375,46 @@ func TestADrillFindsAMissingMember(t *testing.T) {
 	r.calm()
 	state(runs[1], snapset.Verified)
 }
+
+// A drill that is abandoned leaves its volumes attached and mounted, and says so. A clean-up on this instance takes them off, and
+// nothing but them: not those of a drill that may go on, nor a volume that only has the tags.
+func TestAnAbandonedDrillIsCleanedUp(t *testing.T) {
+	t.Parallel()
+	r := drillRig(t)
+	ctx := context.Background()
+	r.drill("touch " + filepath.Join(r.dir, "in") + "\nsleep 1000")
+	r.killWhen("probe", func() bool { _, err := os.Stat(filepath.Join(r.dir, "in")); return err == nil }, "run", "verify", "db")
+	id := r.only()
+	scratch, err := r.client.VolumesByTag(ctx, map[string]string{snapset.TagPurpose: snapset.PurposeVerify})
+	if err != nil || len(scratch) != len(r.mounts) {
+		t.Fatalf("the drill made %+v, %v", scratch, err)
+	}
+	if out := r.must("clean", "volumes", "--dry-run"); !strings.Contains(out, "unfinished on this machine") || strings.Contains(out, "unmounted and detached first") {
+		t.Errorf("while the drill may be taken down, a clean-up says\n%s", out)
+	}
+	out := r.must("abandon", id)
+	listed, _, _ := strings.Cut(out, "\n\n")
+	for _, v := range scratch {
+		if want := v.ID + ", a scratch volume of "; !strings.Contains(listed, want) || !strings.Contains(listed, ", attached as "+v.Attachments[0].Device+", mounted") {
+			t.Errorf("abandon lists\n%s\nwant %s", listed, v.ID)
+		}
+	}
+	// A backup tool has copied the tags onto a volume of somebody.
+	stranger, err := r.openSandbox().AddVolume("/dev/sdz", 1, scratch[0].Tags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dry := r.must("clean", "volumes", "--dry-run")
+	for _, v := range scratch {
+		if !strings.Contains(dry, v.ID) || !strings.Contains(dry, "left attached as "+v.Attachments[0].Device) {
+			t.Errorf("a clean-up would\n%s", dry)
+		}
+	}
+	r.wants(0, "3 deleted", "clean", "volumes")
+	if vs, err := r.client.VolumesByTag(ctx, map[string]string{snapset.TagPurpose: snapset.PurposeVerify}); err != nil || len(vs) != 1 || vs[0].ID != stranger || vs[0].State != "in-use" {
+		t.Errorf("there are %+v (%v), want only %s, attached", vs, err, stranger)
+	} else if err := r.client.DeleteTags(ctx, []string{stranger}, []string{snapset.TagPurpose}); err != nil {
+		t.Fatal(err)
+	}
+	r.nothingLeft()
+}

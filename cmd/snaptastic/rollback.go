@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,16 +30,20 @@ func abandonCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !a.json() {
-				fmt.Fprintf(a.stdout, "run %s is abandoned. It leaves behind:\n", s.Run)
+			if a.json() {
+				return a.show(s)
 			}
-			return a.show(s)
+			return render.Abandoned(a.stdout, a.details(s), time.Now(), a.style(a.stdoutFile))
 		}}
+}
+
+func (a *app) details(s engine.RunDetails) render.Details {
+	return render.Details{RunDetails: s, Flags: a.repeated}
 }
 
 // show prints one run.
 func (a *app) show(s engine.RunDetails) error {
-	story := render.Details{RunDetails: s, Flags: a.repeated}
+	story := a.details(s)
 	if a.json() {
 		return render.ShowJSON(a.stdout, story, time.Now())
 	}

@@ -48,13 +48,21 @@ func registerClean(word, short string, resources ...snapset.Resource) *Operation
 		for _, action := range append(readActions[r], removedBy[r]) {
 			o.Permissions = append(o.Permissions, Permission{Action: action})
 		}
+		if r == snapset.VolumeResource {
+			o.Permissions = append(o.Permissions, Permission{Action: "DetachVolume"}) // of scratch volumes that a drill left attached
+		}
 	}
 	return Register(o)
 }
 
 // compileClean makes one lane for each resource, so that EC2's refusal of one does not keep the others.
 func compileClean(b *plan.Builder, r Request) {
+	taken := map[string]bool{} // down: the drills whose volumes are attached here
 	for _, d := range snapset.Deleted(r.Decisions) {
+		if d.Drill != "" && !taken[d.Drill] {
+			taken[d.Drill] = true
+			plan.Add(b, steps.TakeDown, takeDownOf(d.Drill), steps.TakeDownIn{Drill: plan.RunID(d.Drill)}, plan.Within(removal), plan.Title("unmount what the drill %s left mounted", d.Drill))
+		}
 		addRemoval(b, d)
 	}
 }
@@ -80,8 +88,9 @@ func addRemoval(b *plan.Builder, d snapset.Decision) {
 	case snapset.SnapshotResource:
 		deleteSnapshot(b, steps.DeleteSnapshotIn{SnapshotID: d.ID, Tags: d.Tags, ReplacedBy: d.ReplacedBy}, lane, plan.Title("delete it: %s", d.Why))
 	case snapset.VolumeResource:
-		plan.Add(b, steps.DeleteVolume, plan.StepID("delete-volume:"+d.ID), steps.DeleteVolumeIn{VolumeID: d.ID, Tags: d.Tags, ReplacedBy: d.ReplacedBy},
-			lane, plan.Title("delete it: %s", d.Why))
+		detached := takeOff(b, d, lane)
+		plan.Add(b, steps.DeleteVolume, plan.StepID("delete-volume:"+d.ID), steps.DeleteVolumeIn{VolumeID: d.ID, Tags: d.Tags, ReplacedBy: d.ReplacedBy, Detached: detached != ""},
+			lane, plan.Title("delete it: %s", d.Why), plan.After(detached))
 	case snapset.ImageResource:
 		image := plan.StepID("deregister-image:" + d.ID)
 		plan.Add(b, steps.DeregisterImage, image, steps.DeregisterImageIn{ImageID: d.ID, Tags: d.Tags}, lane, plan.Title("deregister it: %s", d.Why))
@@ -90,6 +99,22 @@ func addRemoval(b *plan.Builder, d snapset.Decision) {
 		}
 	}
 }
+
+// takeOff adds what detaches a scratch volume that a drill left attached here, and returns the step after which it is detached: ""
+// where it is not attached.
+func takeOff(b *plan.Builder, d snapset.Decision, lane plan.Option) plan.StepID {
+	if d.Drill == "" {
+		return ""
+	}
+	at := plan.Literal(steps.Attached{VolumeID: d.ID, Device: d.Device, Size: d.Size})
+	detached := plan.Add(b, steps.Detach, plan.StepID("detach:"+d.ID), steps.DetachIn{VolumeRef: steps.VolumeRef{Attached: at}, ThenDeleted: true, Tags: d.Tags},
+		lane, plan.After(takeDownOf(d.Drill)), plan.Title("detach it"))
+	wait := plan.StepID("wait-detached:" + d.ID)
+	plan.Add(b, steps.WaitDetached, wait, steps.WaitDetachedIn{Detached: detached}, lane, plan.Title("wait until it is detached"))
+	return wait
+}
+
+func takeDownOf(drill string) plan.StepID { return plan.StepID("take-down:" + drill) }
 
 func deleteSnapshot(b *plan.Builder, in steps.DeleteSnapshotIn, options ...plan.Option) {
 	plan.Add(b, steps.DeleteSnapshot, plan.StepID("delete-snapshot:"+in.SnapshotID), in, options...)

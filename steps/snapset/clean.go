@@ -49,6 +49,8 @@ type Decision struct {
 	Tags       string   `json:"-"` // TagDigest of the tags that it was judged by
 	ReplacedBy []string `json:"-"` // snapshots without any one of which it is kept
 	Dependents []string `json:"-"` // TagDigests of Snapshots, in the same order
+	Drill      string   `json:"-"` // of a scratch volume that is attached to this instance: the run that left it, to be taken down first
+	Device     string   `json:"-"` // and what it is attached as
 }
 
 // An Inventory is what the rules go by.
@@ -56,6 +58,8 @@ type Inventory struct {
 	Now        time.Time         // EC2's
 	Filter     map[string]string // only what has these tags; nil for everything of ours
 	Unfinished map[string]bool   // runs of this machine that can still go on
+	Left       map[string]string // scratch volumes that drills of this machine have made which ended without deleting them, and which drill
+	Here       string            // this instance, where there are such volumes
 	Claimed    map[string]string // mount points of such runs, and which run it is
 	Snapshots  []ec2.Snapshot    // all that may be ours, and those of Volumes and Images
 	Volumes    []ec2.Volume      // that have TagToken

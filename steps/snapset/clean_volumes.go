@@ -91,12 +91,17 @@ func (inv Inventory) decideScratch(d *Decision, v ec2.Volume) {
 		d.keep("not created by Snaptastic", "it was not created by Snaptastic, although it has its tags")
 	case inv.Unfinished[run]:
 		d.keepDue("its run %s is unfinished on this machine: resume it or roll it back", run)
+	case inv.Left[v.ID] == run && !LeftAttached(v):
+		d.Delete, d.Why = true, "it is a scratch volume, left by the drill "+run
+	case inv.Left[v.ID] == run && len(v.Attachments) == 1 && v.Attachments[0].InstanceID == inv.Here:
+		d.Delete, d.Drill, d.Device = true, run, v.Attachments[0].Device
+		d.Why = "it is a scratch volume, left attached as " + d.Device + " by the drill " + run + ": unmounted and detached first"
 	case inv.Now.Sub(v.Created) <= settledAge && LeftAttached(v):
 		d.keepDue("the drill %s, of less than a day ago, has it attached to %s", run, v.Attachments[0].InstanceID)
 	case inv.Now.Sub(v.Created) <= settledAge:
 		d.keep("younger than a day", "it is a scratch volume of a drill, and younger than a day")
 	case LeftAttached(v):
-		d.keepDue("the drill %s left it attached to %s: unmount it there and detach it", run, v.Attachments[0].InstanceID)
+		d.keepDue("the drill %s left it attached to %s: clean up there, with the state directory of that run", run, v.Attachments[0].InstanceID)
 		d.Hint = "`findmnt` on that instance shows where it is mounted; `aws ec2 detach-volume --volume-id " + v.ID + "` detaches it, and the next cleanup deletes it"
 	default:
 		d.Delete, d.Why = true, "it is a scratch volume, left by the drill "+run

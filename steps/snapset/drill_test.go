@@ -111,6 +111,14 @@ func TestScratchVolumesThatADrillLeftGo(t *testing.T) {
 	}
 	attached := scratch(48 * time.Hour)
 	attached.State, attached.Attachments = "in-use", []ec2.Attachment{{InstanceID: "i-1"}}
+	left := func(id, on string) ec2.Volume {
+		v := scratch(time.Minute, TagRun, "R1")
+		v.ID = id
+		if on != "" {
+			v.State, v.Attachments = "in-use", []ec2.Attachment{{InstanceID: on, Device: "/dev/sdp", State: "attached"}}
+		}
+		return v
+	}
 	for name, c := range map[string]struct {
 		volume ec2.Volume
 		want   string
@@ -120,8 +128,13 @@ func TestScratchVolumesThatADrillLeftGo(t *testing.T) {
 		"of a run that can go": {scratch(48*time.Hour, TagRun, "here"), "stays"},
 		"without a run":        {scratch(48*time.Hour, TagRun, ""), "stays"},
 		"left attached":        {attached, "stays"}, // and is shown: nothing else does
+
+		"left attached here by a drill that has ended":    {left("vol-2", "i-1"), "goes"},
+		"left attached elsewhere":                         {left("vol-2", "i-2"), "stays"},
+		"only the tags are those of a drill of this host": {left("vol-3", "i-1"), "stays"},
+		"left here a moment ago, detached":                {left("vol-2", ""), "goes"},
 	} {
-		inv := Inventory{Now: noon, Filter: map[string]string{"role": "db"}, Unfinished: map[string]bool{"here": true}, Volumes: []ec2.Volume{c.volume}}
+		inv := Inventory{Now: noon, Here: "i-1", Left: map[string]string{"vol-2": "R1"}, Filter: map[string]string{"role": "db"}, Unfinished: map[string]bool{"here": true}, Volumes: []ec2.Volume{c.volume}}
 		got := "unseen"
 		for _, d := range decideOn(VolumeResource, inv) {
 			if got = "stays"; d.Delete {

@@ -12,6 +12,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 	"snaptastic/steps/snapset"
 )
@@ -165,16 +166,16 @@ func (e *Engine) Clean(ctx context.Context, c CleanPlan) (RunResult, error) {
 	if c.Later {
 		return RunResult{}, usageError("--at only shows what would be deleted: use it with --dry-run")
 	}
-	cloud, err := e.cloud(ctx)
-	if err == nil {
-		err = permitted(ctx, cloud, c.Decisions)
-	}
-	if err != nil {
-		return RunResult{}, err
-	}
 	target := recipe.Target{}
 	if id, err := e.identityNow(ctx); err == nil { // it can be done from elsewhere than an instance
 		target.InstanceID = id.InstanceID
+	}
+	cloud, err := e.cloud(ctx)
+	if err == nil {
+		err = permitted(ctx, cloud, c.Decisions, target.InstanceID)
+	}
+	if err != nil {
+		return RunResult{}, err
 	}
 	r := recipe.Request{Spec: recipe.Spec{Name: c.Name}, Target: target, Decisions: c.Decisions}
 	p, err := c.op.Plan(r)
@@ -222,8 +223,13 @@ func (e *Engine) supersede(store *journal.Store, by *journal.Run) error {
 	return nil
 }
 
+// Deletes says whether a step of a clean-up deletes something, and does not merely prepare that.
+func Deletes(s *plan.Step) bool {
+	return slices.Contains([]plan.Kind{steps.DeleteSets.Kind, steps.DeleteSnapshot.Kind, steps.DeleteVolume.Kind, steps.DeregisterImage.Kind}, s.Kind)
+}
+
 // permitted asks EC2 whether the credentials may delete each kind of resource, before anything is deleted.
-func permitted(ctx context.Context, cloud *ec2.Client, decisions []snapset.Decision) error {
+func permitted(ctx context.Context, cloud *ec2.Client, decisions []snapset.Decision, instance string) error {
 	denied, allowed := map[snapset.Resource]error{}, map[snapset.Resource]bool{}
 	try := func(d snapset.Decision) {
 		on := ec2.DryRunRequest{SnapshotID: d.ID, VolumeID: d.ID, ImageID: d.ID}
@@ -231,6 +237,11 @@ func permitted(ctx context.Context, cloud *ec2.Client, decisions []snapset.Decis
 			on.SnapshotID = d.Snapshots[0]
 		}
 		err := cloud.DryRun(ctx, recipe.DeleteAction(d.Resource), on)
+		if err == nil || ec2.ClassOf(err) != ec2.Denied {
+			if d.Drill != "" {
+				err = cloud.DryRun(ctx, "DetachVolume", ec2.DryRunRequest{VolumeID: d.ID, InstanceID: instance, Device: d.Device})
+			}
+		}
 		if ec2.ClassOf(err) == ec2.Denied { // anything else says nothing about the permission
 			denied[d.Resource] = err
 		} else {

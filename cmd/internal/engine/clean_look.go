@@ -43,6 +43,11 @@ func (e *Engine) inventory(ctx context.Context, cloud *ec2.Client, c snapset.Cle
 			return inv, err
 		}
 		inv.Volumes = slices.DeleteFunc(inv.Volumes, func(v ec2.Volume) bool { return v.State != ebs.VolumeAvailable && !snapset.LeftAttached(v) })
+		if inv.Left = e.leftByDrills(inv.Volumes); len(inv.Left) > 0 {
+			if self, err := e.identityNow(ctx); err == nil { // a clean-up that runs elsewhere leaves attached ones alone
+				inv.Here = self.InstanceID
+			}
+		}
 		if ids := idsOf(inv.Volumes, func(v ec2.Volume) []string { return []string{v.ID} }); len(ids) > 0 {
 			queries = append(queries, ec2.SnapshotQuery{VolumeIDs: ids})
 		}

@@ -5,9 +5,11 @@ import (
 	"strings"
 	"time"
 
+	"snaptastic/ec2"
 	"snaptastic/journal"
 	"snaptastic/plan"
 	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 // runsHere is what the unfinished runs of this state directory are about.
@@ -86,4 +88,35 @@ func (h *runsHere) uses(run plan.RunID, records map[plan.StepID]journal.Record) 
 			}
 		}
 	}
+}
+
+// leftByDrills tells which of some scratch volumes ended drills of this state directory have made, by their journals: tags alone may
+// have been copied. A volume whose id was never recorded, since the drill was killed as it made it, is known by its token.
+func (e *Engine) leftByDrills(volumes []ec2.Volume) map[string]string {
+	left := map[string]string{}
+	store, err := e.readState()
+	if err != nil {
+		return left
+	}
+	for _, v := range volumes {
+		if v.Tags[snapset.TagPurpose] != snapset.PurposeVerify {
+			continue
+		}
+		j, err := store.Read(plan.RunID(v.Tags[snapset.TagRun]))
+		if err != nil { // live, unreadable, or another's
+			continue
+		}
+		records := j.Records()
+		for _, s := range j.Plan().Steps {
+			r := records[s.ID]
+			if s.Kind != steps.CreateVolume.Kind || !j.Meta().Outcome.Ended() {
+				continue
+			}
+			if r.Facts != nil && r.Facts.VolumeID == v.ID || (r.Facts == nil || r.Facts.VolumeID == "") && r.Token != "" && r.Token == v.Tags[snapset.TagToken] {
+				left[v.ID] = string(j.Meta().Run)
+			}
+		}
+		_ = j.Close()
+	}
+	return left
 }

@@ -3,6 +3,7 @@ package render
 import (
 	"strings"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 )
 
@@ -13,6 +14,9 @@ func (p *page) removals(e RunResult) {
 	left := [][]string{}
 	for i := range e.Plan.Steps {
 		s := &e.Plan.Steps[i]
+		if !engine.Deletes(s) {
+			continue
+		}
 		switch r := e.records()[s.ID]; {
 		case r.State == journal.Done && r.Adopted():
 			gone++

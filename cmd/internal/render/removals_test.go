@@ -20,7 +20,7 @@ func TestACleanUpIsSummedUpNotListed(t *testing.T) {
 		"d": {State: journal.Skipped, Note: "not deleted: its tags were changed after the plan was made"}, "e": {State: journal.Failed, Error: "locked"}, "f": {},
 	} {
 		p.Lanes = append(p.Lanes, plan.Lane{ID: id})
-		p.Steps = append(p.Steps, plan.Step{ID: plan.StepID("delete-snapshot:" + id), Lane: id})
+		p.Steps = append(p.Steps, plan.Step{ID: plan.StepID("delete-snapshot:" + id), Lane: id, Kind: "delete-snapshot"})
 		if r.State != "" {
 			records[plan.StepID("delete-snapshot:"+id)] = r
 		}

@@ -16,6 +16,33 @@ type Details struct {
 	Flags Flags // to be repeated in the commands that go on with it
 }
 
+// left is what an abandoned run leaves behind.
+func (s Details) left() []string {
+	if s.Outcome != journal.Abandoned {
+		return nil
+	}
+	return engine.LeftBehind(s.Plan, s.Records)
+}
+
+// Abandoned prints what a run that was just abandoned leaves behind, and then everything about it.
+func Abandoned(w io.Writer, s Details, now time.Time, o Style) error {
+	p := page{style: o}
+	left := s.left()
+	if len(left) == 0 {
+		p.lines("", fmt.Sprintf("run %s is abandoned. As far as its journal knows, it leaves nothing behind.", clean(string(s.Run))))
+	} else {
+		p.lines("", fmt.Sprintf("run %s is abandoned. It leaves behind:", clean(string(s.Run))))
+	}
+	for _, l := range left {
+		p.lines("  ", p.style.Flags.Repeat(cleanLines(l)))
+	}
+	p.text("")
+	if err := p.writeTo(w); err != nil {
+		return err
+	}
+	return Show(w, s, now, o)
+}
+
 // Show prints everything about one run: its head, its volumes, and each step
 // with state, tries, time, ids, token and error.
 func Show(w io.Writer, s Details, now time.Time, o Style) error {
@@ -58,6 +85,9 @@ func (p *page) head(s Details, now time.Time) {
 	}
 	for _, m := range engine.BackInPlace(s.Plan, s.Records) {
 		field("mounted", m.VolumeID+" on "+m.MountPoint+" again", plain)
+	}
+	for _, l := range s.left() {
+		field("left", p.style.Flags.Repeat(l), yellow)
 	}
 	for _, k := range s.Kept {
 		field("kept", k, yellow)
@@ -175,6 +205,7 @@ type detailsView struct {
 	Lanes    []laneView            `json:"lanes"`
 	Freezes  []freezeView          `json:"freezes,omitempty"`
 	Again    []engine.MountedAgain `json:"mounted_again,omitempty"`
+	Left     []string              `json:"left,omitempty"` // by a run that was abandoned
 	Steps    []stepDetails         `json:"steps"`
 	Sections []plan.Section        `json:"sections"`
 	Next     []nextCommand         `json:"next"`
@@ -212,7 +243,7 @@ func (s Details) lanes(now time.Time) []laneView {
 
 func (s Details) view(now time.Time) detailsView {
 	v := detailsView{Summary: inUTC(s.Summary), State: runState(s.Summary).text, Instance: s.Plan.Instance,
-		Lanes: list(s.lanes(now)), Freezes: freezesOf(s.Plan, s.Records), Again: engine.BackInPlace(s.Plan, s.Records), Sections: list(s.Plan.Sections), Steps: []stepDetails{}, Next: []nextCommand{}}
+		Lanes: list(s.lanes(now)), Freezes: freezesOf(s.Plan, s.Records), Again: engine.BackInPlace(s.Plan, s.Records), Left: s.left(), Sections: list(s.Plan.Sections), Steps: []stepDetails{}, Next: []nextCommand{}}
 	v.Operation, v.Snapshotter = s.Plan.Operation, s.Plan.Snapshotter
 	if !s.Live && !s.Damaged {
 		v.Next = list(commandsFor(s.Run, s.Plan, s.Outcome, s.RollingBack, s.Flags))
