@@ -105,7 +105,10 @@ func (w *Env) replay(ctx context.Context, a plan.Attempt, in ReplayLogIn, of Rep
 // judgeMount tells a file system that cannot be mounted from a machine that cannot mount it.
 func judgeMount(mountPoint string, err error) (bad string, _ error) {
 	if linux.Damaged(err) && !errors.Is(err, linux.ErrDuplicateUUID) {
-		return fmt.Sprintf("the file system of %s cannot be mounted: %v", mountPoint, err), nil
+		if cause := errors.Unwrap(err); cause != nil { // without the device and the folder, which are gone when somebody reads it
+			err = cause
+		}
+		return fmt.Sprintf("%s cannot be mounted: %v", mountPoint, err), nil
 	}
 	return "", err
 }

@@ -58,3 +58,18 @@ func (w *Env) takeDownScratch(ctx context.Context, a plan.Attempt, drill plan.Ru
 	}
 	return err
 }
+
+// withoutScratch gives the paths in a text as they are in life: the drill's folder is gone when somebody reads it.
+func (w *Env) withoutScratch(run plan.RunID, text string) string {
+	folders := []string{w.scratchFolder(run)}
+	if real, err := filepath.EvalSymlinks(w.ScratchDir); err == nil && real != w.ScratchDir { // as a probe may have it from getcwd
+		folders = append(folders, filepath.Join(real, string(run)))
+	}
+	for _, folder := range folders {
+		text = strings.ReplaceAll(text, filepath.Join(folder, "root")+"/", "/")
+		text = strings.ReplaceAll(text, filepath.Join(folder, "root"), "/")
+		text = strings.ReplaceAll(text, filepath.Join(folder, "scratch"), "$SNAPTASTIC_VERIFY_SCRATCH")
+		text = strings.ReplaceAll(text, folder, "the drill's directory")
+	}
+	return text
+}

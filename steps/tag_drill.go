@@ -45,6 +45,7 @@ func (w *Env) tagDrill() plan.Funcs[TagDrillIn, DrillResult] {
 				return w.tagBroken(ctx, b)
 			}
 			r := in.result(a)
+			r.Reason = w.withoutScratch(a.Run, r.Reason)
 			at := in.Probed.Must().At
 			if r.Reason != "" {
 				return r, eventualErrorAction(w.Cloud.CreateTags(ctx, r.SnapshotIDs, snapset.FailedTags(at, r.Reason)))

@@ -135,6 +135,11 @@ func TestADrillFindsWhatASetIsWorth(t *testing.T) {
 	}
 	r.drill("echo 'the index is rotten' >&2; echo done; exit 1")
 	fail("the index is rotten")
+	r.drill("echo \"cannot read $PWD/a/file: $(seq -s ' ' 200): it is torn\" >&2; exit 1")
+	fail("cannot read " + r.mounts[0] + "/file: 1 2 3 ") // as it is in life, and with both ends
+	if reason := r.drilled().Reason(); strings.Contains(reason, "verify") || !strings.HasSuffix(reason, "it is torn") {
+		t.Errorf("the tag says %q", reason)
+	}
 	// What a probe leaves behind keeps nothing, however it hides: in a session of its own, deaf, and with a mount.
 	r.drill("mkdir $SNAPTASTIC_VERIFY_SCRATCH/m; mount -t tmpfs none $SNAPTASTIC_VERIFY_SCRATCH/m\n"+
 		"setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' <c/file >/dev/null 2>&1 &\nsleep 1000 </dev/null >/dev/null 2>&1", "    timeout = \"2s\"\n")

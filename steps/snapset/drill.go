@@ -144,12 +144,19 @@ func VerifiedTags(at time.Time, took time.Duration) map[string]string {
 
 // FailedTags are those of a set whose drill failed.
 func FailedTags(at time.Time, reason string) map[string]string {
-	text := at.UTC().Format(time.RFC3339) + ": " + OneLine(reason)
-	for utf8.RuneCountInString(text) > maxTagValue {
-		_, size := utf8.DecodeLastRuneInString(text)
-		text = text[:len(text)-size]
+	return map[string]string{TagVerifyFailed: cutInTheMiddle(at.UTC().Format(time.RFC3339)+": "+OneLine(reason), maxTagValue)}
+}
+
+// cutInTheMiddle shortens a text to so many characters. What happened stands at its beginning, and what the innermost program said at its end.
+func cutInTheMiddle(text string, most int) string {
+	all := []rune(text)
+	if len(all) <= most {
+		return text
 	}
-	return map[string]string{TagVerifyFailed: text}
+	const gap = " … "
+	tail := most / 3
+	head := most - tail - utf8.RuneCountInString(gap)
+	return strings.TrimRight(string(all[:head]), " ") + gap + strings.TrimLeft(string(all[len(all)-tail:]), " ")
 }
 
 // OneLine puts a text of whatever origin on one line: runs of white space and control characters become one space.

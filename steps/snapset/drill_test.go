@@ -50,6 +50,10 @@ func TestWhatADrillWritesItReads(t *testing.T) {
 	if n := utf8.RuneCountInString(tags[TagVerifyFailed]); n > 255 || n < 250 || strings.ContainsAny(tags[TagVerifyFailed], "\x1b\n") {
 		t.Errorf("%d characters: %q", n, tags)
 	}
+	if cut := FailedTags(noon, "the log is torn: "+strings.Repeat("at frame of somebody ", 30)+"no such page")[TagVerifyFailed]; utf8.RuneCountInString(cut) > 255 || !strings.Contains(cut, ": the log is torn: at") ||
+		!strings.Contains(cut, " … ") || !strings.HasSuffix(cut, "no such page") {
+		t.Errorf("cut to %q", cut)
+	}
 	if d := DrillOf(tags, noon); d.State() != DrillFailed || d.FailedAt() != noon.Add(time.Minute) || !strings.HasPrefix(d.Reason(), "ä [31m ä") {
 		t.Errorf("%+v", d)
 	}
