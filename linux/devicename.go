@@ -16,6 +16,9 @@ var numberedNames = regexp.MustCompile(`^(/dev/(?:sd|xvd)[b-z])([1-9]|1[0-5])$`)
 
 var rootNames = regexp.MustCompile(`^/dev/(sda|xvda|hda)[0-9]*$`)
 
+// IsRootName says whether EC2 attaches the root volume under the name.
+func IsRootName(name string) bool { return rootNames.MatchString(name) }
+
 // CanonicalDeviceName returns the EC2 device name to ask for. Numbered names such as /dev/sdf1, which HVM instances refuse,
 // become /dev/sdf, and a missing /dev/ is added; translated says so. Names of the root device are refused: a volume
 // attached there would be taken for the system.

@@ -109,7 +109,7 @@ func (a *app) begin(c *cobra.Command) error {
 	}
 	a.Engine = engine.New(a.config())
 	switch top(c).Name() {
-	case "doctor", "version", "man", "help", "completion", c.Root().Name(): // doctor says it itself
+	case "doctor", "validate", "version", "man", "help", "completion", c.Root().Name(): // doctor says it itself
 		return nil
 	}
 	return a.Trusted()

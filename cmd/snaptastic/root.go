@@ -60,7 +60,7 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 		runCommand(a), planCommand(a), resumeCommand(a), rollbackCommand(a), abandonCommand(a),
 		statusCommand(a), runsCommand(a), showCommand(a), traceCommand(a), reportCommand(a), thawCommand(a),
 		volumesCommand(a), snapshotsCommand(a), checkCommand(a),
-		sandboxCommand(a), cleanCommand(a), versionCommand(a), doctorCommand(a), fleetCommand(),
+		sandboxCommand(a), cleanCommand(a), versionCommand(a), doctorCommand(a), initCommand(a), validateCommand(a), fleetCommand(),
 	)
 	root.AddCommand(aliases(a)...)
 	completions(a, root)
@@ -68,7 +68,7 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 }
 
 // readOnlyCommands are the commands that change nothing.
-var readOnlyCommands = []string{"plan", "status", "runs", "show", "report", "volumes", "snapshots", "check", "doctor", "version", "help", "log"}
+var readOnlyCommands = []string{"plan", "status", "runs", "show", "report", "volumes", "snapshots", "check", "doctor", "validate", "version", "help", "log"}
 
 // readOnlyCommand says whether a command may be cut off at any instant: nobody's data hangs on it.
 func readOnlyCommand(c *cobra.Command) bool {

@@ -1,4 +1,4 @@
-// Package engine holds the use cases: plan, run, resume, rollback, abandon, status, show, thaw, check, clean, doctor,
+// Package engine holds the use cases: plan, run, resume, rollback, abandon, status, show, thaw, check, clean, doctor, draft,
 // volumes, snapshots. Each takes a context and a request and returns a result, or an error with a code and a hint. Here it
 // is decided what becomes of volumes and runs.
 //

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"snaptastic/cmd/internal/engine"
+	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2/sandbox"
 	"snaptastic/journal"
 	"snaptastic/plan"
@@ -75,6 +76,10 @@ var objects = []struct {
 	{"idle instance", engine.IdleInstance{}},
 	{"thawed", engine.Thawed{}},
 	{"doctor finding", engine.Finding{}},
+	{"draft", engine.Draft{}},
+	{"volume left out", engine.LeftOutVolume{}},
+	{"validation", settings.ValidationView{}},
+	{"diagnostic", settings.DiagnosticView{}},
 	{"version", VersionView{}},
 	{"sandbox call", sandbox.Call{}},
 }

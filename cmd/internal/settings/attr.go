@@ -20,7 +20,13 @@ type reader struct {
 	leadsTo func(mountPoint string) (string, error) // see Context; may be nil
 	who     string                                  // inside a dynamic block: which turn of it, since all share their lines
 	diags   hcl.Diagnostics
+
+	lenient  bool // values that are not known are no mistakes; see Context.Lenient
+	unknowns int  // how many there were
 }
+
+// noted counts what was said and what was passed over.
+func (r *reader) noted() int { return len(r.diags) + r.unknowns }
 
 func (r *reader) mistake(at hcl.Range, summary, detail string, args ...any) {
 	diag := mistake(at, summary, detail, args...)
@@ -60,6 +66,10 @@ func (r *reader) value(attr *hcl.Attribute) (cty.Value, bool) {
 		return cty.NilVal, false
 	}
 	value, _ = value.UnmarkDeep()
+	if !value.IsWhollyKnown() && r.lenient {
+		r.unknowns++
+		return cty.NilVal, false
+	}
 	if !value.IsWhollyKnown() {
 		r.invalid(attr, "The value is not known.")
 		return cty.NilVal, false

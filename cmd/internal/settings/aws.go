@@ -17,7 +17,7 @@ var regionName = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
 func decodeAWS(block *hcl.Block, environ []string) (AWS, hcl.Diagnostics) {
 	r := envReader(environ)
 	var aws AWS
-	diags := within(r.scope, func() hcl.Diagnostics { aws = r.aws(block); return r.diags })
+	diags := within(r.scope, false, func() hcl.Diagnostics { aws = r.aws(block); return r.diags })
 	return aws, diags
 }
 

@@ -32,10 +32,11 @@ const (
 
 // A budget is what one evaluation may still take. One goroutine spends it.
 type budget struct {
-	start  time.Duration // of the thread's processor time
-	texts  int
-	visits int
-	at     atomic.Pointer[hcl.Range] // what is being evaluated
+	start   time.Duration // of the thread's processor time
+	lenient bool          // see Context.Lenient
+	texts   int
+	visits  int
+	at      atomic.Pointer[hcl.Range] // what is being evaluated
 }
 
 // exhausted unwinds an evaluation that took too much.
@@ -135,8 +136,8 @@ func cpuTime() time.Duration {
 // within evaluates with a budget in scope. What cannot be interrupted, which
 // should be nothing, is left behind after some seconds, or when it takes the
 // machine's memory; the program ends soon after its mistake is said.
-func within(scope *hcl.EvalContext, evaluate func() hcl.Diagnostics) hcl.Diagnostics {
-	b := &budget{}
+func within(scope *hcl.EvalContext, lenient bool, evaluate func() hcl.Diagnostics) hcl.Diagnostics {
+	b := &budget{lenient: lenient}
 	scope.Variables[budgetName] = cty.CapsuleVal(budgetType, b)
 	done := make(chan hcl.Diagnostics, 1)
 	panicked := make(chan any, 1)

@@ -41,6 +41,9 @@ type Context struct {
 	// lead to one folder are a mistake, and volumes are ordered by where they lead to.
 	LeadsTo func(mountPoint string) (string, error)
 
+	// Lenient takes what is not given, userdata and instance, as unknown. A value that depends on it is not checked.
+	Lenient bool
+
 	// Warn, when set, is told once what was accepted but should be corrected.
 	Warn func(*Error)
 }
@@ -57,7 +60,7 @@ func (c Context) scope(used map[string]hcl.Range) (*hcl.EvalContext, userdata, h
 	if c.UserDataFrom != "" {
 		data.name += " (from " + c.UserDataFrom + ")"
 	}
-	if at, ok := used["userdata"]; ok {
+	if at, ok := used["userdata"]; ok && (!c.Lenient || c.UserData != nil) {
 		raw, err := c.rawUserdata()
 		if err != nil {
 			return nil, data, nil, fmt.Errorf("cannot get userdata, which %s asks for: %w", place(at), err)
@@ -69,7 +72,9 @@ func (c Context) scope(used map[string]hcl.Range) (*hcl.EvalContext, userdata, h
 		data.value = value
 		scope.Variables["userdata"] = value
 	}
-	if at, ok := used["instance"]; ok {
+	if c.Lenient && c.Instance == nil {
+		scope.Variables["instance"] = unknownInstance()
+	} else if at, ok := used["instance"]; ok {
 		if c.Instance == nil {
 			return nil, data, hcl.Diagnostics{mistake(at, "No instance", "instance is asked for here, and this command does not know the instance.")}, nil
 		}
@@ -146,6 +151,15 @@ func (i Instance) value() cty.Value {
 		"account_id":        cty.StringVal(i.AccountID),
 		"tags":              tags,
 	})
+}
+
+// unknownInstance has the attributes of an instance, and no values.
+func unknownInstance() cty.Value {
+	attrs := Instance{}.value().AsValueMap()
+	for name, value := range attrs {
+		attrs[name] = cty.UnknownVal(value.Type())
+	}
+	return cty.ObjectVal(attrs)
 }
 
 func environValue(environ []string) cty.Value {

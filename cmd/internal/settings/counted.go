@@ -11,7 +11,12 @@ type counted struct {
 	hclsyntax.Expression
 	fresh bool // it makes values, and does not only name them
 	most  int  // elements that its value may have; 0 for any number
+
+	forEach, label bool // of a dynamic block
 }
+
+// unknownLabel stands for the label of a dynamic block that is not known.
+const unknownLabel = " unknown"
 
 func (c *counted) Value(scope *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	b := budgetOf(scope)
@@ -24,6 +29,14 @@ func (c *counted) Value(scope *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	b.spend(at, value, c.fresh)
 	if c.most > 0 && value.IsKnown() && !value.IsNull() && !value.IsMarked() && value.CanIterateElements() && value.LengthInt() > c.most {
 		b.fail(at, "Expected at most %d elements; got %d.", c.most, value.LengthInt())
+	}
+	if b.lenient && !diags.HasErrors() && !value.IsKnown() { // what is in the block is looked at all the same, once
+		switch {
+		case c.forEach:
+			return cty.TupleVal([]cty.Value{cty.DynamicVal}), diags
+		case c.label:
+			return cty.StringVal(unknownLabel), diags
+		}
 	}
 	return value, diags
 }
@@ -38,8 +51,18 @@ func countBody(body *hclsyntax.Body) {
 	}
 	for _, block := range body.Blocks {
 		countBody(block.Body)
-		if attr := block.Body.Attributes["for_each"]; attr != nil && block.Type == "dynamic" {
-			attr.Expr = &counted{Expression: attr.Expr, most: maxBlocks}
+		if block.Type != "dynamic" {
+			continue
+		}
+		if attr := block.Body.Attributes["for_each"]; attr != nil {
+			attr.Expr = &counted{Expression: attr.Expr, most: maxBlocks, forEach: true}
+		}
+		if attr := block.Body.Attributes["labels"]; attr != nil {
+			if labels, is := hcl.UnwrapExpression(attr.Expr).(*hclsyntax.TupleConsExpr); is {
+				for i := range labels.Exprs {
+					labels.Exprs[i] = &counted{Expression: labels.Exprs[i], label: true}
+				}
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path"
@@ -79,13 +80,16 @@ func FuzzSpec(f *testing.F) {
 		if err != nil {
 			return
 		}
+		env := []string{"HOME=/root"}
+		good := true
 		for _, name := range file.Names() {
 			spec, err := file.Spec(name, Context{
 				UserData: userdata,
 				Instance: func() (Instance, error) { return Instance{ID: "i-1", Tags: map[string]string{"Name": "n"}}, nil },
-				Environ:  []string{"HOME=/root"},
+				Environ:  env,
 				Warn:     func(w *Error) { _ = w.Error() },
 			})
+			good = good && err == nil
 			var mistake *Error
 			switch {
 			case errors.As(err, &mistake):
@@ -97,6 +101,12 @@ func FuzzSpec(f *testing.F) {
 			default:
 				checkSpec(t, spec)
 			}
+		}
+		// What can be used somewhere is no mistake where less is known. An operation may refuse it all the same, and with a
+		// list that is not known what a dynamic block would hold is looked at.
+		v := file.Validate(Context{Environ: env})
+		if good && v.Failed && !strings.Contains(v.Report.Error(), "cannot be used for") && !bytes.Contains(src, []byte("dynamic")) {
+			t.Errorf("it is good with userdata %s, and not without:\n%v", userdata, v.Report)
 		}
 	})
 }

@@ -18,6 +18,10 @@ func (r *reader) hooks(blocks hcl.Blocks, spec *recipe.Spec) {
 	first := map[string]hcl.Range{}
 	for _, block := range blocks {
 		name, at := block.Labels[0], block.LabelRanges[0]
+		if name == unknownLabel {
+			r.hook(block)
+			continue
+		}
 		r.who = turn(block, fmt.Sprintf("the hook %q", name))
 		switch known := slices.Contains(recipe.HookNames, name); {
 		case !known && r.who != "":
@@ -96,10 +100,10 @@ func (r *reader) command(attr *hcl.Attribute) []string {
 	if attr == nil {
 		return nil // the shape's own diagnostic says that it is missing
 	}
-	before := len(r.diags)
+	before := r.noted()
 	words, ok := r.words(attr, nil, want)
 	switch {
-	case !ok && len(r.diags) == before:
+	case !ok && r.noted() == before:
 		r.invalid(attr, "Expected %s; got null.", want)
 	case !ok:
 	case len(words) == 0:

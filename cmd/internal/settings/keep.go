@@ -78,7 +78,7 @@ func (r *reader) keep(blocks hcl.Blocks, expire *hcl.Attribute, spec *recipe.Spe
 	for _, block := range blocks {
 		content, diags := block.Body.Content(keepShape.schema())
 		r.diags = append(r.diags, diags...)
-		before, k := len(r.diags), snapset.Keep{}
+		before, k := r.noted(), snapset.Keep{}
 		for _, c := range keepCounts {
 			*c.target(&k) = c.value(r, content.Attributes)
 		}
@@ -92,7 +92,7 @@ func (r *reader) keep(blocks hcl.Blocks, expire *hcl.Attribute, spec *recipe.Spe
 				r.caution(attr.Expr.Range(), "No time zones", "%v. Until then nothing is cleaned up.", err)
 			}
 		}
-		if len(r.diags) == before && k.IsZero() {
+		if r.noted() == before && k.IsZero() {
 			r.mistake(block.DefRange, "Nothing to keep", "At least one of %s must be set to more than 0: without any rule all sets but the newest would be deleted.",
 				list(keepShape.names()[:len(keepCounts)+1], "and"))
 		}

@@ -37,6 +37,22 @@ func (f *File) Spec(name string, ctx Context) (recipe.Spec, error) {
 	if err != nil {
 		return recipe.Spec{}, err
 	}
+	spec, diags, _, err := f.evaluate(block, ctx)
+	if err == nil {
+		err = f.fail(diags)
+	}
+	if err != nil {
+		return recipe.Spec{}, err
+	}
+	if ctx.Warn != nil && len(diags) > 0 {
+		ctx.Warn(f.report(diags))
+	}
+	return spec, nil
+}
+
+// evaluate reads one snapshotter. unknowns counts the values that were passed over because they are not known. An error is
+// the caller's own functions'.
+func (f *File) evaluate(block *hcl.Block, ctx Context) (spec recipe.Spec, diags hcl.Diagnostics, unknowns int, err error) {
 	used := map[string]hcl.Range{}
 	f.engine.mentioned(used)
 	mentionedIn(block.Body, used)
@@ -44,30 +60,19 @@ func (f *File) Spec(name string, ctx Context) (recipe.Spec, error) {
 		used["userdata"] = block.DefRange
 	}
 	scope, data, diags, err := ctx.scope(used)
-	if err == nil {
-		err = f.fail(diags)
+	if err != nil || diags.HasErrors() {
+		return spec, diags, 0, err
 	}
-	if err != nil {
-		return recipe.Spec{}, err
-	}
-
-	spec := recipe.Spec{Name: name}
-	diags = within(scope, func() hcl.Diagnostics {
-		r := &reader{scope: scope, leadsTo: ctx.LeadsTo}
+	spec.Name = block.Labels[0]
+	r := &reader{scope: scope, leadsTo: ctx.LeadsTo, lenient: ctx.Lenient}
+	diags = within(scope, ctx.Lenient, func() hcl.Diagnostics {
 		f.engine.read(r, &spec)
 		content, diags := dynblock.Expand(block.Body, scope).Content(snapshotterShape.schema())
 		r.diags = append(r.diags, diags...)
 		r.snapshotter(block, content, data, &spec)
 		return r.diags
 	})
-
-	if err := f.fail(diags); err != nil {
-		return recipe.Spec{}, err
-	}
-	if ctx.Warn != nil && len(diags) > 0 {
-		ctx.Warn(f.report(diags))
-	}
-	return spec, nil
+	return spec, diags, r.unknowns, nil
 }
 
 // snapshotter reads what a snapshotter's block says.
@@ -97,10 +102,10 @@ func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data us
 // filterTags reads the map of tags that identify a snapshotter's snapshots.
 func (r *reader) filterTags(attr *hcl.Attribute) map[string]string {
 	const want = "a map of tags, such as { role = userdata.role }"
-	before := len(r.diags)
+	before := r.noted()
 	value, ok := r.value(attr)
 	if !ok {
-		if len(r.diags) == before {
+		if r.noted() == before {
 			r.invalid(attr, "Expected %s; got null.", want)
 		}
 		return nil

@@ -25,7 +25,7 @@ type Telemetry struct {
 func decodeTelemetry(block *hcl.Block, environ []string) (Telemetry, hcl.Diagnostics) {
 	r := envReader(environ)
 	var t Telemetry
-	diags := within(r.scope, func() hcl.Diagnostics {
+	diags := within(r.scope, false, func() hcl.Diagnostics {
 		content, diags := block.Body.Content(telemetryShape.schema())
 		r.diags = append(r.diags, diags...)
 		attrs := content.Attributes

@@ -132,6 +132,9 @@ func (r *reader) volume(block *hcl.Block) recipe.Volume {
 // device reads the label; "" when it is none that EC2 takes.
 func (r *reader) device(block *hcl.Block) string {
 	label, at := block.Labels[0], block.LabelRanges[0]
+	if label == unknownLabel {
+		return ""
+	}
 	canonical, translated, err := linux.CanonicalDeviceName(label)
 	switch {
 	case err != nil && r.who != "":
@@ -171,11 +174,11 @@ func (r *reader) mountPoint(attr *hcl.Attribute) string {
 	if attr == nil {
 		return "" // the shape's own diagnostic says that it is missing
 	}
-	before := len(r.diags)
+	before := r.noted()
 	text, ok := r.text(attr, want)
 	clean := path.Clean(text)
 	switch {
-	case !ok && len(r.diags) == before:
+	case !ok && r.noted() == before:
 		r.invalid(attr, "Expected %s; got null.", want)
 	case !ok:
 	case !strings.HasPrefix(text, "/"):
@@ -287,6 +290,7 @@ func (r *reader) mkfsOptions(attr *hcl.Attribute) []string {
 
 // capacity reads size, type and rates, and holds them against each other.
 func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) {
+	unknowns := r.unknowns
 	name := volumeTypeAttr.value(r, attrs)
 	limits := ebs.Types[name]
 	size, sized := sizeAttr.given(r, attrs)
@@ -294,6 +298,10 @@ func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) 
 		size = sizeAttr.otherwise
 	}
 	v.VolumeType, v.Size = name, int32(size)
+	iops, asked := r.integer(iopsAttr.in(attrs), "a whole number")
+	if r.unknowns > unknowns { // each is held against the others
+		return
+	}
 	if size < limits.MinSize || size > limits.MaxSize {
 		problem := fmt.Sprintf("A volume of type %s has %d to %d GiB; got %d.", name, limits.MinSize, limits.MaxSize, size)
 		if sized {
@@ -303,7 +311,6 @@ func (r *reader) capacity(attrs hcl.Attributes, at hcl.Range, v *recipe.Volume) 
 		}
 		return
 	}
-	iops, asked := r.integer(iopsAttr.in(attrs), "a whole number")
 	switch {
 	case asked:
 		if problem := iopsProblem(limits, name, iops, size); problem != "" {
