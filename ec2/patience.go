@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"snaptastic/plan/units"
 	"sync"
 	"time"
 
@@ -110,7 +111,7 @@ func stopped(ctx context.Context, last *Fault, err error) error {
 func timedOut(last *Fault, asked time.Duration) error {
 	fault := *last
 	if asked >= time.Second {
-		fault.Message += fmt.Sprintf("; retried for %s", asked.Round(time.Second))
+		fault.Message += fmt.Sprintf("; retried for %s", units.Took(asked))
 	}
 	return &fault
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"snaptastic/plan/units"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -75,7 +76,7 @@ func (t *retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
 	wait := min(maxRetryDelay, baseRetryDelay<<min(t.attempts, 10))
 	wait = wait/2 + rand.N(wait/2)
 	t.notify(RetryNotice{Action: t.op, In: wait, Throttled: fault.Class == Throttled, Message: fault.Message})
-	t.log.Debug("retrying the EC2 call", "action", t.op, "attempt", t.attempts+1, "in", wait, "because", fault.Message, "code", fault.Code)
+	t.log.Debug("retrying the EC2 call", "action", t.op, "attempt", t.attempts+1, "in", units.Logged(wait), "because", fault.Message, "code", fault.Code)
 	return wait, nil
 }
 

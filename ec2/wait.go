@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"snaptastic/ec2/ebs"
+	"snaptastic/plan/units"
 )
 
 // WaitVolume polls a volume until done returns true or an error, which is returned unchanged. Each result before that
@@ -100,7 +101,7 @@ func passing(class Class) bool {
 
 // standing describes how far a wait had come when its time was over.
 func standing[T any](watch watch[T], last T, shown bool, failure error, waited time.Duration) string {
-	text := fmt.Sprintf(" after %s", waited.Round(100*time.Millisecond))
+	text := fmt.Sprintf(" after %s", units.Took(waited))
 	if shown {
 		text += ": it is still " + watch.phase(last)
 	} else {
@@ -115,9 +116,9 @@ func standing[T any](watch watch[T], last T, shown bool, failure error, waited t
 func lost[T any](watch watch[T], doing string, shown bool, gone time.Duration) *Fault {
 	fault := watch.lost
 	fault.Op, fault.Doing, fault.Class = watch.op, doing, NotFound
-	fault.Message = fmt.Sprintf("EC2 does not show it after %s", gone.Round(100*time.Millisecond))
+	fault.Message = fmt.Sprintf("EC2 does not show it after %s", units.Took(gone))
 	if shown {
-		fault.Message = fmt.Sprintf("it disappeared: EC2 does not show it for the last %s", gone.Round(100*time.Millisecond))
+		fault.Message = fmt.Sprintf("it disappeared: EC2 does not show it for the last %s", units.Took(gone))
 	}
 	return &fault
 }

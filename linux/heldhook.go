@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"snaptastic/plan/units"
 	"syscall"
 	"time"
 
@@ -82,7 +83,7 @@ func (held *HeldHook) awaitReady(ctx context.Context, q HookRequest, ready <-cha
 	case <-held.process.exited:
 		return errors.New("it exited")
 	case <-timeout:
-		return fmt.Errorf("%w after %s", ErrHookTimedOut, q.Timeout)
+		return fmt.Errorf("%w after %s", ErrHookTimedOut, units.Took(q.Timeout))
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -134,7 +135,7 @@ func (held *HeldHook) Close(timeout time.Duration) (HookResult, error) {
 	select {
 	case <-held.process.exited:
 	case <-t.C:
-		stopped = fmt.Errorf("%w: it did not exit within %s of its release", ErrHookTimedOut, timeout)
+		stopped = fmt.Errorf("%w: it did not exit within %s of its release", ErrHookTimedOut, units.Took(timeout))
 	}
 	result, err := held.process.finish(stopped)
 	result.Duration = time.Since(held.started)

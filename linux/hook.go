@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"snaptastic/plan/units"
 	"strings"
 	"sync"
 	"time"
@@ -81,7 +82,7 @@ func (h *Host) RunHook(ctx context.Context, q HookRequest) (HookResult, error) {
 	select {
 	case <-p.exited:
 	case <-timeout:
-		stopped = fmt.Errorf("%w after %s", ErrHookTimedOut, q.Timeout)
+		stopped = fmt.Errorf("%w after %s", ErrHookTimedOut, units.Took(q.Timeout))
 	case <-ctx.Done():
 		stopped = context.Cause(ctx)
 	}

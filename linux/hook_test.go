@@ -65,7 +65,7 @@ func TestAHangingHookIsKilledWithItsGrandchildren(t *testing.T) {
 	if !errors.Is(err, ErrHookTimedOut) || time.Since(start) > termGrace {
 		t.Errorf("RunHook = %v after %s", err, time.Since(start))
 	}
-	wantError(t, err, "timed out after 2s")
+	wantError(t, err, "timed out after 2 s")
 	if len(pids) != 2 || alive(pids[0]) || alive(pids[1]) {
 		t.Errorf("still alive, or never seen: %v", pids)
 	}

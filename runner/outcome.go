@@ -9,6 +9,7 @@ import (
 
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // timedOut tells a step's own time-out from the end of the run.
@@ -38,7 +39,7 @@ func (r *run) handleError(n *node, err error) {
 	case plan.ActRetry, plan.ActRestart:
 		wait := max(v.After, r.backoff(n.tries))
 		if time.Since(n.began)+wait > r.timeout(n) {
-			r.fail(n, plan.Terminal(cmp.Or(plan.HintOf(err), timeoutHint), fmt.Errorf("gave up after %s and %d attempts: %w", time.Since(n.began).Round(time.Second), n.tries, err)))
+			r.fail(n, plan.Terminal(cmp.Or(plan.HintOf(err), timeoutHint), fmt.Errorf("gave up after %s and %d attempts: %w", units.Took(time.Since(n.began)), n.tries, err)))
 			return
 		}
 		n.noteRetry(err, wait)

@@ -10,6 +10,7 @@ import (
 
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // startAtomic begins an atomic section at its open step. Body and close become
@@ -289,7 +290,7 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 			wait, again := r.restart(sec, v)
 			if !again {
 				if v.Within > 0 && !r.stopped {
-					worst = fmt.Errorf("gave up after %s: %w", time.Since(sec.opened).Round(time.Second), worst)
+					worst = fmt.Errorf("gave up after %s: %w", units.Took(time.Since(sec.opened)), worst)
 				}
 				r.sectionFailed(sec, worst)
 				return

@@ -9,6 +9,7 @@ import (
 	"snaptastic/ec2/ebs"
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // Attach attaches a volume to this instance.
@@ -146,7 +147,7 @@ func (w *Env) awaitAttached(ctx context.Context, a plan.Attempt, id, device stri
 			taken = "and detaching failed too: " + err.Error()
 		}
 		return Attached{}, plan.Terminal("the device name can stay blocked until the instance is stopped and started; declare another device name, or stop and start the instance",
-			fmt.Errorf("cannot attach %s as %s: it was still in state attaching after %s; %s", id, device, patience, taken))
+			fmt.Errorf("cannot attach %s as %s: it was still in state attaching after %s; %s", id, device, units.Took(patience), taken))
 	}
 	if err != nil {
 		return Attached{}, eventualErrorAction(err)

@@ -65,7 +65,7 @@ func TestAVolumeThatStaysAttachingIsTakenOffAgain(t *testing.T) {
 		w := &Env{Cloud: cloud, Instance: Instance{ID: "i-1"}}
 		began := time.Now()
 		_, err := w.attach().Do(t.Context(), attempt("attach"), AttachIn{Volume: plan.Literal(Volume{VolumeID: "vol-1"}), Device: "/dev/sdf", Patience: plan.Duration(90 * time.Second)})
-		if v := plan.ActionOf(err); v.Action != plan.ActTerminal || plan.HintOf(err) == "" || !strings.Contains(err.Error(), "still in state attaching after 1m30s; it is being detached") {
+		if v := plan.ActionOf(err); v.Action != plan.ActTerminal || plan.HintOf(err) == "" || !strings.Contains(err.Error(), "still in state attaching after 1 min 30 s; it is being detached") {
 			t.Errorf("%v", err)
 		}
 		if took := time.Since(began); took != 90*time.Second || !slices.Contains(cloud.calls, "DetachVolume vol-1") {

@@ -11,6 +11,7 @@ import (
 
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/steps/snapset"
 )
 
@@ -77,7 +78,7 @@ func (w *Env) runProbe(ctx context.Context, a plan.Attempt, in ProbeIn) (bad str
 	case err == nil:
 		return "", nil
 	case errors.Is(err, linux.ErrHookTimedOut):
-		bad = fmt.Sprintf("the probe timed out after %s", time.Duration(in.Timeout))
+		bad = fmt.Sprintf("the probe timed out after %s", units.Took(time.Duration(in.Timeout)))
 		if said != "" {
 			bad += ": " + said
 		}

@@ -9,6 +9,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // TagSnapshots gives each snapshot of a set its tags, and then labels the whole set consistent with one call: only then
@@ -67,7 +68,7 @@ func (w *Env) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 		// A labelled snapshot is never taken back, and what was not labelled is deleted by the snapshot's own undo.
 		Preview: func(in TagSnapshotsIn) plan.Preview {
 			if in.ExpireAfter > 0 {
-				return plan.PreviewOf(plan.PreviewChange, "label it %s, expiring after %s", Consistent, time.Duration(in.ExpireAfter))
+				return plan.PreviewOf(plan.PreviewChange, "label it %s, expiring after %s", Consistent, units.Limit(time.Duration(in.ExpireAfter)))
 			}
 			return plan.PreviewOf(plan.PreviewChange, "label it %s", Consistent)
 		},

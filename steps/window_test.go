@@ -298,7 +298,7 @@ func TestAHeldHookThatLostItsHoldMakesTheSnapshotsWorthless(t *testing.T) {
 		{"it dies of a signal under the freeze", "echo ready; read context; kill -9 $$", true, "signal: killed"},
 		{"it ends well, but early", "echo ready; read context; exit 0", true, "it ended before (exit code 0)"},
 		{"it closes its input", "read context; exec <&-; echo ready; sleep 0.2", false, "it closed its stdin"},
-		{"it does not end in time", "echo ready; cat >/dev/null; exec sleep 1000", false, "did not exit within 300ms of its release"},
+		{"it does not end in time", "echo ready; cat >/dev/null; exec sleep 1000", false, "did not exit within 300 ms of its release"},
 	}
 	for _, c := range cases {
 		for _, tolerated := range []bool{false, true} {

@@ -75,12 +75,10 @@ func (o checkFlags) tags() map[string]string {
 }
 
 func (a *app) check(ctx context.Context, name string, o checkFlags) error {
-	maxAge, err := settings.ParseDuration(o.maxAge)
+	maxAge, err := durationFlag("max-age", o.maxAge, time.Second)
 	switch {
 	case err != nil:
-		return usageError("--max-age %q: %w", o.maxAge, err)
-	case maxAge == 0:
-		return usageError("--max-age %s: must be greater than 0", o.maxAge)
+		return err
 	case o.format != "text" && o.format != "nagios" && o.format != "prometheus":
 		return usageError("--format %q: must be text, nagios or prometheus", o.format)
 	case o.format != "text" && a.json():
@@ -88,8 +86,8 @@ func (a *app) check(ctx context.Context, name string, o checkFlags) error {
 	}
 	var maxVerifyAge time.Duration
 	if o.maxVerifyAge != "" {
-		if maxVerifyAge, err = settings.ParseDuration(o.maxVerifyAge); err != nil {
-			return usageError("--max-verify-age %q: %w", o.maxVerifyAge, err)
+		if maxVerifyAge, err = durationFlag("max-verify-age", o.maxVerifyAge, 0); err != nil {
+			return err
 		}
 	}
 	result, err := a.Check(ctx, engine.CheckRequest{Name: name, Tags: o.tags(), MaxAge: maxAge, MaxVerifyAge: maxVerifyAge})

@@ -205,13 +205,3 @@ func TestAgesAreExact(t *testing.T) {
 		})
 	}
 }
-
-func TestToTheSecond(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		26 * hour: "26h", 26*hour + 1: "26h0m1s", 90 * time.Minute: "1h30m", 30 * time.Second: "30s", 168 * hour: "168h", 0: "0s", 20 * time.Minute: "20m",
-	} {
-		if got := snapset.ToTheSecond(d); got != want {
-			t.Errorf("snapset.ToTheSecond(%d) = %s, want %s", d, got, want)
-		}
-	}
-}

@@ -13,7 +13,7 @@ import (
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
-	"snaptastic/cmd/internal/settings"
+	"snaptastic/plan/units"
 )
 
 func cleanCommand(a *app) *cobra.Command {
@@ -61,16 +61,16 @@ func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			r.Name, r.Unsaved = strings.Join(args, ""), unsaved != ""
 			if r.Unsaved && unsaved != unsavedAny {
-				if r.Gap, err = settings.ParseDuration(unsaved); err != nil || r.Gap <= 0 {
-					return usageError("--unsaved %q: invalid duration; expected something like 30m, 12h or 2d", unsaved)
+				if r.Gap, err = durationFlag("unsaved", unsaved, time.Second); err != nil {
+					return err
 				}
 			}
 			if at != "" {
 				if !dryRun {
 					return usageError("--at needs --dry-run: it shows what would be deleted at a later time")
 				}
-				if r.At, err = laterTime(at, time.Now()); err != nil {
-					return err
+				if r.At, err = units.ParseFuture(at, time.Now()); err != nil {
+					return usageError("--at: %w", err)
 				}
 			}
 			return a.clean(c.Context(), r, dryRun)
@@ -91,18 +91,6 @@ func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 		cpuFlag(c, &r.CPUBelow)
 	}
 	return c
-}
-
-// laterTime reads a time to come.
-func laterTime(text string, now time.Time) (time.Time, error) {
-	if at, ok := engine.ReadTime(text); ok {
-		return at, nil
-	}
-	ahead, err := settings.ParseDuration(text)
-	if err != nil {
-		return time.Time{}, usageError("--at %q: invalid time; expected something like 2027-01-31, 2027-01-31T03:00:00Z or 30d", text)
-	}
-	return now.Add(ahead), nil
 }
 
 // clean shows what a clean-up deletes and keeps, and then lets the engine ask and delete it.
@@ -168,7 +156,7 @@ func (a *app) showClean(p engine.CleanPlan) error {
 		return cmp.Or(cmp.Compare(a.resource, b.resource), cmp.Compare(a.class, b.class))
 	}
 	for _, c := range slices.SortedFunc(maps.Keys(courses), byName) {
-		fmt.Fprintf(a.stdout, "%s kept: %s\n", number(courses[c], c.resource), c.class)
+		fmt.Fprintf(a.stdout, "%s kept: %s\n", units.Count(courses[c], c.resource, c.resource+"s"), c.class)
 	}
 	for _, hint := range hints {
 		var of []string
@@ -216,21 +204,7 @@ func made(at, now time.Time) string {
 	if at.IsZero() {
 		return "-"
 	}
-	switch d := now.Sub(at); {
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0f min", max(d, 0).Minutes())
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%.0f h", d.Hours())
-	default:
-		return fmt.Sprintf("%.0f days", d.Hours()/24)
-	}
-}
-
-func number(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return units.Age(now.Sub(at))
 }
 
 // someOf names a few, and counts the others.

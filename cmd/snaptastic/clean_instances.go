@@ -8,6 +8,7 @@ import (
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
+	"snaptastic/plan/units"
 )
 
 func cpuFlag(c *cobra.Command, below *float64) {
@@ -34,7 +35,7 @@ func cleanInstances(a *app) *cobra.Command {
 }
 
 func (a *app) showInstances(r engine.Instances) error {
-	running := number(r.Running, "running instance")
+	running := units.Count(r.Running, "running instance", "running instances")
 	if len(r.Idle) == 0 {
 		_, err := fmt.Fprintf(a.stdout, "none of %s used less than %g %% CPU over the last day\n", running, r.CPUBelow)
 		return err

@@ -304,7 +304,7 @@ func TestAWrongClockStopsACleanUp(t *testing.T) {
 			want = 0
 		}
 		out := a.run(want, "clean", "all", "--yes")
-		if stopped := a.deletions() == 0; stopped != (want == 1) || stopped && !strings.Contains(out, "clock is 4m") {
+		if stopped := a.deletions() == 0; stopped != (want == 1) || stopped && !strings.Contains(out, "clock is 4 min") {
 			t.Errorf("at %s: %s", skew, out)
 		}
 	}

@@ -5,11 +5,12 @@ import (
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
+	"snaptastic/plan/units"
 )
 
 // holding is such as "12 sets (24 snapshots of 480 GiB), 120.5 GiB of data".
 func holding(h engine.Holding) string {
-	text := fmt.Sprintf("%s (%s of %d GiB)", number(h.Sets, "set"), number(h.Snapshots, "snapshot"), h.Volumes)
+	text := fmt.Sprintf("%s (%s of %d GiB)", units.Count(h.Sets, "set", "sets"), units.Count(h.Snapshots, "snapshot", "snapshots"), h.Volumes)
 	switch {
 	case h.Unsized == h.Snapshots:
 		return text

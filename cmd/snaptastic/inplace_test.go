@@ -117,6 +117,8 @@ func TestRestoreInPlaceAndBack(t *testing.T) {
 			r.wants(exitFailed, `no set or snapshot "2019" has these filter tags`, "run", "restore", "db", "--set", "2019")
 			r.wants(exitUsage, "cannot be used together", "run", "restore", "db", "--set", one, "--before", "3d")
 			r.wants(exitUsage, "expected a time such as", "run", "mount", "db", "--before", "soon")
+			r.wants(exitUsage, "--before: 2120-01-01 is in the future", "run", "mount", "db", "--before", "2120-01-01")
+			r.wants(exitUsage, "--before: 2120-01-01 is in the future", "plan", "restore", "db", "--before", "2120-01-01")
 			r.reads("three")
 			if got := log(); got != "" {
 				t.Errorf("the hooks ran: %q", got)

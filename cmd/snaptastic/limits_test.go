@@ -301,7 +301,7 @@ func TestEveryWaitIsBounded(t *testing.T) {
 		message       string
 	}{
 		{name: "volume", timeout: "volume = \"1s\"", lat: sandbox.Latency{Create: time.Minute}, op: "mount", message: "wait-available"},
-		{name: "attach", timeout: "attach = \"1s\"", lat: sandbox.Latency{Attach: time.Minute}, op: "mount", message: "still in state attaching after 1s"},
+		{name: "attach", timeout: "attach = \"1s\"", lat: sandbox.Latency{Attach: time.Minute}, op: "mount", message: "still in state attaching after 1"},
 		{name: "detach", timeout: "detach = \"1s\"", lat: sandbox.Latency{Detach: time.Minute}, op: "unmount", message: "timed out"},
 		{name: "complete", timeout: "complete = \"1s\"", lat: sandbox.Latency{Snapshot: time.Minute}, op: "snapshot --wait", message: "timed out"},
 		{name: "throttled for ever", timeout: "volume = \"1s\"", fault: sandbox.Fault{Action: "CreateVolume", Error: "RequestLimitExceeded"}, op: "mount", message: "timed out"},

@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"snaptastic/plan/units"
+	"time"
 
 	"github.com/spf13/cobra"
-
-	"snaptastic/cmd/internal/settings"
 )
 
 const (
@@ -26,9 +26,9 @@ func (a *app) patienceFlag(c *cobra.Command) {
 			a.Unattended(nil)
 			return run(c, args)
 		}
-		bound, err := settings.ParseDuration(text)
+		bound, err := durationFlag("patience", text, 0)
 		if err != nil {
-			return usageError("--patience %q: %w", text, err)
+			return err
 		}
 		a.Unattended(&bound)
 		return run(c, args)
@@ -41,16 +41,25 @@ func (a *app) timeoutFlag(c *cobra.Command, standard string) {
 	c.Flags().StringVar(&text, "timeout", standard, "give up after this `time`, such as 30s or 5m")
 	run := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
-		bound, err := settings.ParseDuration(text)
-		if err == nil && bound <= 0 {
-			err = errors.New("must be greater than 0")
-		}
+		bound, err := durationFlag("timeout", text, time.Second)
 		if err != nil {
-			return usageError("--timeout %q: %w", text, err)
+			return err
 		}
 		return a.Within(c.Context(), bound, c.Flags().Changed("timeout"), func(ctx context.Context) error {
 			c.SetContext(ctx)
 			return run(c, args)
 		})
 	}
+}
+
+// durationFlag reads the duration that a flag was given.
+func durationFlag(name, text string, least time.Duration) (time.Duration, error) {
+	d, err := units.ParseDuration(text)
+	if err == nil && d < least {
+		err = errors.New("must be greater than 0")
+	}
+	if err != nil {
+		return 0, usageError("--%s %q: %w", name, text, err)
+	}
+	return d, nil
 }

@@ -10,7 +10,7 @@ import (
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
-	"snaptastic/cmd/internal/settings"
+	"snaptastic/plan/units"
 )
 
 func runsCommand(a *app) *cobra.Command {
@@ -21,8 +21,10 @@ func runsCommand(a *app) *cobra.Command {
 			if f.State, err = phase(state); err != nil {
 				return err
 			}
-			if f.Since, err = sinceTime(since, time.Now()); err != nil {
-				return err
+			if since != "" {
+				if f.Since, err = units.ParsePast(since, time.Now()); err != nil {
+					return usageError("--since: %w", err)
+				}
 			}
 			if names := operationNames(); f.Operation != "" && !slices.Contains(names, f.Operation) {
 				return usageError("--operation %q: must be one of %s", f.Operation, strings.Join(names, ", "))
@@ -41,7 +43,7 @@ func runsCommand(a *app) *cobra.Command {
 	set.StringVar(&f.Operation, "operation", "", "only runs of this `operation`, such as mount, snapshot or \"clean volumes\"")
 	set.StringVar(&f.Snapshotter, "snapshotter", "", "only runs of the snapshotter with this `name`")
 	set.StringVar(&state, "state", "", "only runs in this `state`: "+listOf(engine.Phases))
-	set.StringVar(&since, "since", "", "only runs begun since this `time`: 36h, 7d, 2026-11-27, or 2026-11-27T08:00:00Z")
+	set.StringVar(&since, "since", "", "only runs begun since this `time`: 36h, 7d, 2026-11-27 (UTC), or 2026-11-27T08:00:00Z")
 	set.IntVar(&f.Limit, "limit", 0, "only the newest `n` of them")
 	return c
 }
@@ -60,24 +62,6 @@ func phase(word string) (engine.Phase, error) {
 		return "", usageError("--state %q: must be one of %s", word, listOf(engine.Phases))
 	}
 	return engine.Phase(word), nil
-}
-
-// sinceTime reads a point in time: an age before now, a day in the zone of this machine, or a time. The zero time for nothing.
-func sinceTime(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if age, err := settings.ParseDuration(text); err == nil {
-		return now.Add(-age), nil
-	}
-	if day, err := time.ParseInLocation(time.DateOnly, text, time.Local); err == nil {
-		return day, nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return at, usageError("--since %q: must be an age such as 36h or 7d, a day such as 2026-11-27, or a time such as 2026-11-27T08:00:00Z", text)
-	}
-	return at, nil
 }
 
 // operationNames are those that a run can have.

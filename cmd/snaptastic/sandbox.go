@@ -16,6 +16,7 @@ import (
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
 	"snaptastic/ec2/sandbox"
+	"snaptastic/plan/units"
 )
 
 func sandboxCommand(a *app) *cobra.Command {
@@ -148,7 +149,7 @@ func sandboxLog(a *app) *cobra.Command {
 			}
 			var rows [][]string
 			for _, c := range calls {
-				rows = append(rows, []string{c.Time.Format(time.TimeOnly + ".000"), c.Service, c.Action, c.Result, fmt.Sprintf("%.1f ms", c.Millis), brief(c.Params)})
+				rows = append(rows, []string{c.Time.Format(time.TimeOnly + ".000"), c.Service, c.Action, c.Result, units.Took(time.Duration(c.Millis * 1e6)), brief(c.Params)})
 			}
 			return render.Table(a.stdout, []string{"TIME", "SERVICE", "ACTION", "RESULT", "TOOK", "PARAMETERS"}, rows, a.style(a.stdoutFile))
 		}}

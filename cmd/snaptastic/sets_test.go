@@ -16,6 +16,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
+	"snaptastic/plan/units"
 	"snaptastic/steps/snapset"
 )
 
@@ -69,7 +70,7 @@ func TestACopyOfAnOldSnapshotIsNotRestoredAsTheNewest(t *testing.T) {
 	r.mark("new")
 	newer := r.taken()
 	for _, s := range append(older, newer...) {
-		at, naive, ok := snapset.ReadTime(s.Tags[snapset.TagDataTime])
+		at, naive, ok := units.ParseTime(s.Tags[snapset.TagDataTime])
 		if !ok || naive || at.After(s.Started.Add(time.Second)) || s.Started.Sub(at) > time.Minute || s.Tags[snapset.TagSet] == "" || s.Tags[snapset.TagFilterKeys] != "role" {
 			t.Errorf("%s, begun %s, has the tags %v", s.ID, s.Started, s.Tags)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
+	"snaptastic/plan/units"
 )
 
 func snapshotsCommand(a *app) *cobra.Command {
@@ -89,9 +90,9 @@ func stockRow(v engine.StockView, last string) []string {
 	age := time.Duration(v.AgeSeconds) * time.Second
 	if v.Expires != nil {
 		left := v.ExpiresIn()
-		expires = "in " + render.Age(max(0, left))
+		expires = "in " + units.Age(left)
 		if v.Overdue {
-			expires = "overdue " + render.Age(max(0, -left))
+			expires = "overdue " + units.Age(-left)
 		}
 	}
 	if v.Members > 0 && !v.Consistency.Copied() {
@@ -113,7 +114,7 @@ func stockRow(v engine.StockView, last string) []string {
 	}
 	old, consistency := "unknown", string(v.Consistency)
 	if v.DataTime != nil {
-		old = render.Age(max(0, age))
+		old = units.Age(age)
 	}
 	if v.Copy && v.Consistency.Restorable() {
 		consistency += ", a copy"
@@ -127,7 +128,7 @@ func drillCell(v engine.StockView) string {
 		if at == nil {
 			return ""
 		}
-		return render.Age(max(0, v.Since(*at)))
+		return units.Age(v.Since(*at))
 	}
 	switch {
 	case v.Drill.Good():

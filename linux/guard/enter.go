@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"snaptastic/plan/units"
 	"strconv"
 	"strings"
 	"syscall"
@@ -93,7 +94,7 @@ func receiveConfig() (config, error) {
 		return cfg, fmt.Errorf("internal error: the guard's request is not JSON: %w", err)
 	}
 	if len(cfg.Paths) == 0 || cfg.MaxHold <= 0 {
-		return cfg, fmt.Errorf("internal error: a guard of %d mounts for %s", len(cfg.Paths), cfg.MaxHold)
+		return cfg, fmt.Errorf("internal error: a guard of %d mounts for %s", len(cfg.Paths), units.Took(cfg.MaxHold))
 	}
 	return cfg, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"snaptastic/plan/units"
 	"strings"
 	"syscall"
 	"time"
@@ -102,11 +103,11 @@ func (g *Guard) failure() error {
 	case g.exitError != "":
 		return fmt.Errorf("cannot freeze: the guard died: %s", g.exitError)
 	case g.ending == causeExpired && len(late) > 0:
-		return fmt.Errorf("cannot freeze %s within %s", strings.Join(late, ", "), g.o.MaxHold)
+		return fmt.Errorf("cannot freeze %s within %s", strings.Join(late, ", "), units.Took(g.o.MaxHold))
 	case g.ending == causeAsked:
 		return errors.New("cannot freeze: thawed before all were frozen")
 	}
-	return fmt.Errorf("cannot freeze within %s", g.o.MaxHold)
+	return fmt.Errorf("cannot freeze within %s", units.Took(g.o.MaxHold))
 }
 
 // Thaw thaws all file systems at once and returns when none of ours is frozen. It may be called at any time after
@@ -217,7 +218,7 @@ func (g *Guard) endReason() string {
 	case g.exitError != "":
 		return "the guard died: " + g.exitError
 	case g.ending == causeExpired:
-		return fmt.Sprintf("it lasted longer than %s", g.o.MaxHold)
+		return fmt.Sprintf("it lasted longer than %s", units.Took(g.o.MaxHold))
 	case g.ending == causeRefused:
 		return "a freeze failed"
 	}

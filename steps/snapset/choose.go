@@ -10,6 +10,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/ebs"
+	"snaptastic/plan/units"
 )
 
 // A Choice is the snapshot that a mount point's volume is made from, or that it is made empty, or why it cannot be made.
@@ -56,7 +57,7 @@ func (c Choice) age() string {
 	}
 	text := Ago(c.Created) + " (" + day(c.Created) + " UTC"
 	if !c.Verified.IsZero() {
-		text += ", verified " + Rough(time.Since(c.Verified)) + " ago"
+		text += ", verified " + units.Age(time.Since(c.Verified)) + " ago"
 	}
 	return text + ")"
 }
@@ -408,18 +409,5 @@ func Ago(t time.Time) string {
 	if t.IsZero() {
 		return "of unknown age"
 	}
-	return Rough(time.Since(t)) + " old"
-}
-
-// Rough writes a duration in the one unit that matters.
-func Rough(d time.Duration) string {
-	switch d = max(d, 0); {
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0f s", d.Seconds())
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0f min", d.Minutes())
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%.0f h", d.Hours())
-	}
-	return fmt.Sprintf("%.0f days", d.Hours()/24)
+	return units.Age(time.Since(t)) + " old"
 }

@@ -6,6 +6,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/ebs"
+	"snaptastic/plan/units"
 )
 
 // snapshots decides on each snapshot. One is deleted when its date has passed, or when a run that is gone left it unverified;
@@ -102,7 +103,7 @@ func (inv Inventory) expired(d *Decision, s ec2.Snapshot) bool {
 		d.keep("without an expiry date", "it does not expire")
 		return false
 	}
-	at, naive, ok := ReadTime(text)
+	at, naive, ok := units.ParseTime(text)
 	if !ok {
 		d.keepDue("its %s tag %q is not a date", TagExpires, text)
 		return false

@@ -7,6 +7,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/ebs"
+	"snaptastic/plan/units"
 )
 
 // volumes decides on each volume that a run of ours made and that is attached nowhere.
@@ -33,7 +34,7 @@ func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted 
 		return
 	}
 	text, letGo := v.Tags[TagDetached]
-	detached, naive, readable := ReadTime(text)
+	detached, naive, readable := units.ParseTime(text)
 	_, stated := v.Tags[TagState]
 	switch {
 	case v.Tags[TagRun] == "" || stated: // a volume of ours has a run and no state: somebody copied tags onto this one
@@ -67,7 +68,7 @@ func (inv Inventory) decideVolume(d *Decision, v ec2.Volume, c Cleanup, deleted 
 		d.Delete, d.ReplacedBy, d.Why = true, []string{newest.ID}, "it was detached before "+newest.ID+" was started, which contains all its data"
 		return
 	default:
-		d.Why = fmt.Sprintf("its newest labelled snapshot %s was started %s before it was detached", newest.ID, Rough(detached.Sub(newest.Started)))
+		d.Why = fmt.Sprintf("its newest labelled snapshot %s was started %s before it was detached", newest.ID, units.Age(detached.Sub(newest.Started)))
 	}
 	if by := ReplacedBy(v.Tags); by != "" {
 		d.Why += "; run " + by + " replaced it, and cannot be rolled back without it"

@@ -11,6 +11,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/ebs"
+	"snaptastic/plan/units"
 )
 
 // A Scope is what is judged together: the volumes and snapshots with the same filter tags.
@@ -201,7 +202,7 @@ func (f *Finding) proven(c *coverage, of []*Row) {
 	case c.now.Sub(*f.Verified) < -clockSlack:
 		problem = "its last drill is in the future: a clock is wrong"
 	case c.now.Sub(*f.Verified) > limit:
-		problem = fmt.Sprintf("its last successful drill was %s ago (limit %s)", ToTheSecond(c.now.Sub(*f.Verified)), ToTheSecond(limit))
+		problem = fmt.Sprintf("its last successful drill was %s ago (limit %s)", units.Limit(c.now.Sub(*f.Verified)), units.Limit(limit))
 	}
 	if problem != "" {
 		f.OK = false
@@ -255,9 +256,9 @@ func (f *Finding) decide(c *coverage, of []*Row, best int) {
 	f.DataTime, f.AgeSeconds = &at, &seconds
 	switch {
 	case age < -clockSlack:
-		f.Problem = fmt.Sprintf("%s started %s in the future: a clock is wrong", s.ID, ToTheSecond(-age))
+		f.Problem = fmt.Sprintf("%s started %s in the future: a clock is wrong", s.ID, units.Limit(-age))
 	case age > c.maxAge:
-		f.Problem = fmt.Sprintf("its newest snapshot %s is %s old (limit %s)", s.ID, ToTheSecond(age), ToTheSecond(c.maxAge))
+		f.Problem = fmt.Sprintf("its newest snapshot %s is %s old (limit %s)", s.ID, units.Limit(age), units.Limit(c.maxAge))
 		newer := slices.DeleteFunc(slices.Clone(of[:best]), func(r *Row) bool { return r.data <= s.data }) // a copy is as old
 		if len(newer) > 0 {
 			f.Problem += "; newer: " + c.passedOver(newer)
@@ -278,19 +279,4 @@ func (c *coverage) passedOver(of []*Row) string {
 		words = append(words, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(words, ", ")
-}
-
-// ToTheSecond writes a duration to the second, rounded up so that what is over a limit also reads so: 26h, 26h1s, 90m.
-func ToTheSecond(d time.Duration) string {
-	if rest := d % time.Second; rest > 0 {
-		d += time.Second - rest
-	}
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"snaptastic/plan/units"
 	"strconv"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ const sinceAlways = moment(math.MaxInt64)
 // a drill of that one does not prove that the copy restores. That the data is bad is true of the copy as well.
 func DrillOf(tags map[string]string, begun time.Time) Drill {
 	d := noDrill
-	if at, naive, ok := ReadTime(tags[TagVerified]); ok && !naive && !at.Before(begun.Truncate(time.Second)) {
+	if at, naive, ok := units.ParseTime(tags[TagVerified]); ok && !naive && !at.Before(begun.Truncate(time.Second)) {
 		d.verified = momentOf(at)
 		if n, err := strconv.Atoi(tags[TagRestoreSeconds]); err == nil {
 			d.seconds = max(n, 0)
@@ -70,7 +71,7 @@ func DrillOf(tags map[string]string, begun time.Time) Drill {
 	if text, is := tags[TagVerifyFailed]; is {
 		d.failed, d.reason = sinceAlways, text
 		stamp, reason, _ := strings.Cut(text, " ")
-		if at, naive, ok := ReadTime(strings.TrimSuffix(stamp, ":")); ok && !naive {
+		if at, naive, ok := units.ParseTime(strings.TrimSuffix(stamp, ":")); ok && !naive {
 			d.failed, d.reason = momentOf(at), reason
 		}
 	}

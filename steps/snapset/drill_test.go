@@ -163,7 +163,7 @@ func TestASetThatIsNotProvenIsAGap(t *testing.T) {
 		"it failed, and nobody asks":        {[]map[string]string{FailedTags(recent, "torn"), nil}, 0, "its newest drilled set failed: torn"},
 		"never":                             {[]map[string]string{nil, nil}, 8 * 24 * time.Hour, "no set was ever verified"},
 		"an older set, recently":            {[]map[string]string{nil, VerifiedTags(recent, time.Minute)}, 8 * 24 * time.Hour, ""},
-		"long ago":                          {[]map[string]string{nil, VerifiedTags(old, time.Minute)}, 8 * 24 * time.Hour, "its last successful drill was 216h ago (limit 192h)"},
+		"long ago":                          {[]map[string]string{nil, VerifiedTags(old, time.Minute)}, 8 * 24 * time.Hour, "its last successful drill was 9d ago (limit 8d)"},
 		"the newest one failed":             {[]map[string]string{FailedTags(recent, "torn"), VerifiedTags(recent, time.Minute)}, 8 * 24 * time.Hour, "its newest drilled set failed: torn"},
 		"an older one failed":               {[]map[string]string{VerifiedTags(recent, time.Minute), FailedTags(recent, "torn")}, 8 * 24 * time.Hour, ""},
 		"a clock is wrong":                  {[]map[string]string{VerifiedTags(now.Add(time.Hour), time.Minute), nil}, 8 * 24 * time.Hour, "its last drill is in the future: a clock is wrong"},

@@ -10,6 +10,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/ebs"
+	"snaptastic/plan/units"
 )
 
 // fleet is n volumes in use and n snapshots of them.
@@ -110,7 +111,7 @@ func TestAnIndexKeepsWhatChoosingNeeds(t *testing.T) {
 			s.Tags[TagExpires] = pick("", "2026-05-31T12:00:00Z", "2026-06-01 15:00:00", "next week")
 			all = append(all, s)
 			kept := IndexOf([]ec2.Snapshot{s}).rows[0]
-			expires, _, _ := ReadTime(s.Tags[TagExpires])
+			expires, _, _ := units.ParseTime(s.Tags[TagExpires])
 			if kept.ID != s.ID || kept.Run() != RunOf(s.Tags) || kept.SetTag() != s.Tags[TagSet] || kept.SetID != IDOf(s) || kept.Origin != OriginOf(s) ||
 				kept.Copy != IsCopy(s) || !kept.DataTime().Equal(DataTime(s)) || !kept.Started().Equal(s.Started) || !kept.Expires().Equal(expires) ||
 				kept.Unready() != Unready(s) || kept.dormant() != Dormant(s) || kept.because() != reasons(s) || sizeOf(kept.Members) != membersOf(s) {

@@ -1,6 +1,7 @@
 package snapset
 
 import (
+	"snaptastic/plan/units"
 	"strings"
 	"testing"
 	"time"
@@ -9,7 +10,7 @@ import (
 func TestReasonsAreThoseOfRestic(t *testing.T) {
 	times := func(lines ...string) (all []time.Time) {
 		for _, l := range lines {
-			at, _, ok := ReadTime(l)
+			at, _, ok := units.ParseTime(l)
 			if !ok {
 				t.Fatal(l)
 			}

@@ -9,6 +9,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/ebs"
+	"snaptastic/plan/units"
 )
 
 // Origin is who made a snapshot, and how it came out.
@@ -70,7 +71,7 @@ func OriginOf(s ec2.Snapshot) Origin {
 		}
 		return OriginOriginal // made by hand with the tags to find it by
 	}
-	at, naive, ok := ReadTime(text)
+	at, naive, ok := units.ParseTime(text)
 	latest := slowest
 	if naive {
 		latest += furthestZone
@@ -100,14 +101,14 @@ func ofAnotherTool(tags map[string]string) bool {
 // DataTime is when the data of a snapshot was so; zero when that is not known, which counts as older than everything. It
 // is never later than the snapshot's start by EC2's clock, and never the start of a copy.
 func DataTime(s ec2.Snapshot) time.Time {
-	if at, naive, ok := ReadTime(s.Tags[TagDataTime]); ok && !naive {
+	if at, naive, ok := units.ParseTime(s.Tags[TagDataTime]); ok && !naive {
 		return notAfterStart(s, at)
 	}
 	begun := s.Started
 	if IsCopy(s) {
 		begun = time.Time{}
 	}
-	at, naive, ok := ReadTime(s.Tags[TagCreated])
+	at, naive, ok := units.ParseTime(s.Tags[TagCreated])
 	switch origin := OriginOf(s); {
 	case !ok || !origin.Restorable():
 		return begun

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/plan/units"
 )
 
 // begunAt is when the snapshots of these tables were begun by EC2's clock.
@@ -79,7 +80,7 @@ func TestASnapshotIsWhoseItSaysOnlyWhereEverythingAgrees(t *testing.T) {
 			}
 			var want time.Time
 			if c.data != "" {
-				want, _, _ = ReadTime(c.data)
+				want, _, _ = units.ParseTime(c.data)
 			}
 			if got := DataTime(c.s); !got.Equal(want) {
 				t.Errorf("its data is of %s, want %s", got, want)

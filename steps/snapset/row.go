@@ -8,6 +8,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/ebs"
+	"snaptastic/plan/units"
 )
 
 // A Row is what is kept of a snapshot: all that choosing, judging and listing need. An account may have many thousand
@@ -157,7 +158,7 @@ func (k *shared) fill(r *Row, s ec2.Snapshot) {
 	*r = Row{ID: s.ID, VolumeID: s.VolumeID, SetID: k.setOf(s), traits: k.traitsOf(s),
 		started: momentOf(s.Started), data: momentOf(DataTime(s)), expires: noTime,
 		FullSize: s.FullSize, drill: k.drillOf(s.Tags, s.Started)}
-	if at, _, ok := ReadTime(s.Tags[TagExpires]); ok {
+	if at, _, ok := units.ParseTime(s.Tags[TagExpires]); ok {
 		r.expires = momentOf(at)
 	}
 }

@@ -91,20 +91,6 @@ func InOrder(tags map[string]string) string {
 	return b.String()
 }
 
-// ReadTime reads a tag's time. The original wrote local time without a zone; which zone is not known, so naive times
-// are read as UTC and said to be naive.
-func ReadTime(text string) (t time.Time, naive, ok bool) {
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, false, true
-	}
-	for _, layout := range []string{time.DateTime, "2006-01-02T15:04:05", time.DateOnly} { // fractions of a second are read, too
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, true, true
-		}
-	}
-	return time.Time{}, false, false
-}
-
 // DataStamp writes a time for TagDataTime. It has milliseconds: two sets may be of one second, and when only copies of
 // them are left nothing else tells which is the newer one.
 func DataStamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }

@@ -13,6 +13,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
+	"snaptastic/plan/units"
 )
 
 // freeze measures how long writers are blocked while eight volumes are
@@ -61,7 +62,7 @@ func (m *machine) freezes(ctx context.Context, expedite bool) error {
 				limits = append(limits, w.trip+w.bare)
 			}
 		}
-		name, basis := fmt.Sprintf("8 volumes, API %s", latency), fmt.Sprintf("1.10 × (%s ms the call + %s ms bare freeze and thaw)", number(median(trips)), number(median(bares)))
+		name, basis := fmt.Sprintf("8 volumes, API %s", units.Took(latency)), fmt.Sprintf("1.10 × (%s ms the call + %s ms bare freeze and thaw)", number(median(trips)), number(median(bares)))
 		if expedite {
 			name, basis = name+", expedited", fmt.Sprintf("1.10 × (%s ms the call + 5 ms; a bare freeze takes %s ms)", number(median(trips)), number(median(bares)))
 		}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"snaptastic/plan/units"
 	"syscall"
 	"time"
 )
@@ -84,7 +85,7 @@ func measure(ctx context.Context, o options, out string) error {
 		if err := g.run(ctx, b); err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
-		fmt.Fprintf(os.Stderr, "%s took %s\n", g.name, time.Since(began).Round(time.Second))
+		fmt.Fprintf(os.Stderr, "%s took %s\n", g.name, units.Took(time.Since(began)))
 	}
 	fmt.Print(table(b.figures))
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
+	"snaptastic/plan/units"
 	"snaptastic/steps"
 	"snaptastic/steps/snapset"
 )
@@ -64,7 +65,7 @@ func (e *Engine) Check(ctx context.Context, r CheckRequest) (CheckResult, error)
 		return CheckResult{}, err
 	}
 	if off := time.Until(now); off.Abs() > clockOff/2 {
-		e.log.Warn("this machine's clock differs from EC2's; using EC2's", "by", off.Round(time.Second))
+		e.log.Warn("this machine's clock differs from EC2's; using EC2's", "by", units.Logged(off))
 	}
 	out.At = now.UTC()
 	if n := len(out.Gaps()); n > 0 {

@@ -2,11 +2,10 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
+	"snaptastic/plan/units"
 	"snaptastic/steps/recipe"
 	"snaptastic/steps/snapset"
 )
@@ -15,7 +14,7 @@ import (
 // named snapshot is of.
 func (e *Engine) chosenVolumes(ctx context.Context, op *recipe.Operation, r recipe.Request) (recipe.Request, error) {
 	var err error
-	if r.Options, err = r.Options.Asked(op, func(text string) (time.Time, error) { return readTime(text, time.Now()) }); err != nil {
+	if r.Options, err = r.Options.Asked(op, func(text string) (time.Time, error) { return units.ParsePast(text, time.Now()) }); err != nil {
 		return r, &Error{Code: Usage, Err: err}
 	}
 	id, named := r.Options[recipe.Snap.Name].(string)
@@ -48,15 +47,4 @@ func (e *Engine) chosenVolumes(ctx context.Context, op *recipe.Operation, r reci
 	}
 	r.Spec = r.Spec.Only(point)
 	return r, nil
-}
-
-// readTime reads a time, a date (both in UTC where they name no zone), or an age, which is counted back from now.
-func readTime(text string, now time.Time) (time.Time, error) {
-	if at, _, ok := snapset.ReadTime(text); ok {
-		return at, nil
-	}
-	if age, err := settings.ParseDuration(text); err == nil {
-		return now.Add(-age).Truncate(time.Second), nil
-	}
-	return time.Time{}, fmt.Errorf("invalid time %q; expected a time such as 2026-11-20T04:00:00Z, a date such as 2026-11-20 (UTC), or an age such as 3d, 12h or 90m", text)
 }

@@ -55,12 +55,6 @@ func (p CleanPlan) Kept() snapset.Holding { return snapset.KeptOf(p.Decisions) }
 // Tally counts what is deleted.
 func (p CleanPlan) Tally() string { return recipe.Tally(p.Decisions) }
 
-// ReadTime reads a point in time: RFC 3339, or a date or a time in UTC.
-func ReadTime(text string) (at time.Time, ok bool) {
-	at, _, ok = snapset.ReadTime(text)
-	return at, ok
-}
-
 // PlanClean decides what a clean-up deletes. It changes nothing.
 func (e *Engine) PlanClean(ctx context.Context, r CleanRequest) (CleanPlan, error) {
 	op, known := recipe.Named(r.Operation)

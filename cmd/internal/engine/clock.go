@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/plan/units"
 )
 
 // How wrong this machine's clock may be. EC2 itself refuses a request that is signed more than five minutes off.
@@ -39,7 +40,7 @@ func believedTime(ctx context.Context, cloud *ec2.Client) (time.Time, error) {
 	}
 	if skew.Abs() > mostSkew {
 		return time.Time{}, hinted("set the clock (chronyc makestep, or systemctl restart systemd-timesyncd) and try again",
-			"cannot clean up by date: this machine's clock is %s %s EC2's", skew.Abs().Round(time.Second), behind(skew))
+			"cannot clean up by date: this machine's clock is %s %s EC2's", units.Took(skew.Abs().Round(time.Second)), behind(skew))
 	}
 	return time.Now().Add(skew), nil
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"snaptastic/ec2"
+	"snaptastic/plan/units"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 )
@@ -181,7 +182,7 @@ func (d *doctor) clock(ctx context.Context) {
 	case err != nil:
 		d.warn("clock", "", "not checked: %s", oneLine(err.Error()))
 	case skew.Abs() > clockMayBeOff:
-		d.fail("clock", "set it (chronyd or timesyncd)", "%s %s EC2's", skew.Abs().Round(time.Second), behind(skew))
+		d.fail("clock", "set it (chronyd or timesyncd)", "%s %s EC2's", units.Took(skew.Abs().Round(time.Second)), behind(skew))
 	default:
 		d.ok("clock", "matches EC2's")
 	}

@@ -283,9 +283,6 @@ func Operations() []*Operation { return recipe.Operations() }
 // CleanUps returns what PlanClean can be asked for.
 func CleanUps() []*Operation { return recipe.CleanUps() }
 
-// ToTheSecond writes a duration to the second, rounded up.
-func ToTheSecond(d time.Duration) string { return snapset.ToTheSecond(d) }
-
 // WithHint adds what an operator can do about err.
 func WithHint(hint string, err error) error { return plan.WithHint(hint, err) }
 

@@ -14,6 +14,7 @@ import (
 	"snaptastic/journal"
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/runner"
 	"snaptastic/steps"
 )
@@ -74,7 +75,7 @@ func (e *Engine) execute(ctx context.Context, store *journal.Store, run *journal
 	stopped := e.takeDownStopped(ctx, run, conf, act, &end)
 	stream.shown.Close()
 	res := &end.Result
-	log.Info("run ends", "outcome", res.Outcome, "duration", time.Since(began).Round(time.Millisecond).String())
+	log.Info("run ends", "outcome", res.Outcome, "duration", units.Logged(time.Since(began)))
 	end.Took = before + time.Since(began)
 	end.Undoing = act.undoNext && end.failed()
 	stream.end(end)

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 const (
@@ -70,9 +70,9 @@ func (e *Engine) TimeUp(ctx context.Context, err error) error {
 	case errors.Is(err, errTimeUp) && ce != nil:
 		return err // it was said
 	case errors.Is(cause, errSilent):
-		return hinted("check the region, the endpoint URL and the network path, or use a longer --timeout", "no response from EC2 within %s: %w", silentFor, timeUpError{err})
+		return hinted("check the region, the endpoint URL and the network path, or use a longer --timeout", "no response from EC2 within %s: %w", units.Took(silentFor), timeUpError{err})
 	case errors.Is(cause, errTimeUp):
-		return hinted(cmp.Or(plan.HintOf(err), "use a longer --timeout"), "gave up after %s: %w", formatDuration(e.patience.bound), timeUpError{err})
+		return hinted(cmp.Or(plan.HintOf(err), "use a longer --timeout"), "gave up after %s: %w", units.Limit(e.patience.bound), timeUpError{err})
 	}
 	return err
 }
@@ -82,14 +82,6 @@ type timeUpError struct{ err error }
 
 func (c timeUpError) Error() string        { return c.err.Error() }
 func (c timeUpError) Is(target error) bool { return target == errTimeUp }
-
-// formatDuration writes a duration as settings and flags take it.
-func formatDuration(d time.Duration) string {
-	if d >= time.Minute && d%time.Minute == 0 {
-		return fmt.Sprintf("%dm", d/time.Minute)
-	}
-	return fmt.Sprintf("%ds", d/time.Second)
-}
 
 // patientUntil is until when this command asks on. It is settled at the first question, once the settings are known.
 func (e *Engine) patientUntil() time.Time {
@@ -122,11 +114,11 @@ func (e *Engine) retry(ctx context.Context, question func(context.Context) error
 // notifyWaiting is told at the first failure, and every 15 s.
 func (e *Engine) notifyWaiting(waiting *ec2.Fault, left time.Duration) {
 	if !e.patience.unattended {
-		e.log.Debug("waiting", "for", waiting.Error(), "left", left.Round(time.Second))
+		e.log.Debug("waiting", "for", waiting.Error(), "left", units.Logged(left.Round(time.Second)))
 		return
 	}
 	e.patience.budget.begin(time.Now().Add(left))
-	e.log.Warn("waiting: "+waiting.Error(), "still_for", left.Round(time.Second))
+	e.log.Warn("waiting: "+waiting.Error(), "still_for", units.Logged(left.Round(time.Second)))
 }
 
 // endWait ends the budget of this boot: EC2 is there, and whoever waits next time waits for something new.

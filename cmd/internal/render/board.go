@@ -6,6 +6,7 @@ import (
 
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/runner"
 )
 
@@ -230,7 +231,7 @@ func (l *boardLine) text(look lineStyle, now time.Time) string {
 	switch look {
 	case lineRunning:
 		if len(l.running) == 0 {
-			return fmt.Sprintf("%d of %s", l.settled, count(l.total, "step", "steps"))
+			return fmt.Sprintf("%d of %s", l.settled, units.Count(l.total, "step", "steps"))
 		}
 		return progress(l.settled, l.total) + l.doing(now) + l.remark(now)
 	case lineFailed:
@@ -240,7 +241,7 @@ func (l *boardLine) text(look lineStyle, now time.Time) string {
 	case lineKept:
 		return l.kept
 	case lineStopped:
-		return fmt.Sprintf("stopped, %d of %s ended", l.settled, count(l.total, "step", "steps"))
+		return fmt.Sprintf("stopped, %d of %s ended", l.settled, units.Count(l.total, "step", "steps"))
 	case lineDone:
 		return "done"
 	case lineUndone:
@@ -286,7 +287,7 @@ func (l *boardLine) elapsed(look lineStyle, now time.Time) string {
 	case l.begun.IsZero() || look == lineWaiting:
 		return ""
 	case look == lineRunning:
-		return Took(now.Sub(l.begun))
+		return units.Took(now.Sub(l.begun).Truncate(time.Second)) // a clock that counts
 	}
-	return Took(l.ended.Sub(l.begun))
+	return units.Took(l.ended.Sub(l.begun))
 }

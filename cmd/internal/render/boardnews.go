@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"snaptastic/plan/units"
 	"snaptastic/runner"
 )
 
@@ -36,7 +37,7 @@ func (n *boardNews) apply(e runner.Event) {
 		n.windows[ofLane(e.Step)] = e.At
 	case runner.WindowClosed:
 		delete(n.windows, ofLane(e.Step))
-		n.closed = fmt.Sprintf("freeze window closed: %s, open for %s", ofLane(e.Step), millis(e.Wait))
+		n.closed = fmt.Sprintf("freeze window closed: %s, open for %s", ofLane(e.Step), units.Took(e.Wait))
 	}
 }
 
@@ -68,15 +69,7 @@ func stoppingLine(e runner.Event) string {
 	if len(e.Finishing) == 0 {
 		return finishing(e)
 	}
-	return fmt.Sprintf("%s (up to %s)", finishing(e), Age(e.Wait))
-}
-
-// millis is a short time: "57 ms", or as Took has it.
-func millis(d time.Duration) string {
-	if d < time.Second {
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	}
-	return Took(d)
+	return fmt.Sprintf("%s (up to %s)", finishing(e), units.Age(e.Wait))
 }
 
 // news are the lines below the board: what the run is doing as a whole, and what comes next.
@@ -85,7 +78,7 @@ func (b *board) news(now time.Time) (lines []newsLine) {
 		since := b.windows[what]
 		text := "freeze window open: " + what
 		if open := now.Sub(since); open >= time.Second {
-			text += ", for " + Took(open)
+			text += ", for " + units.Took(open)
 		}
 		lines = append(lines, newsLine{spans: []span{{text: "  "}, {text, yellow}}})
 	}
@@ -95,7 +88,7 @@ func (b *board) news(now time.Time) (lines []newsLine) {
 	if b.stopping != "" {
 		text := b.stopping
 		if left := b.stopBy.Sub(now); text != "stopping" && left > 0 {
-			text += fmt.Sprintf(" (up to %s)", Age(left+time.Second-1))
+			text += fmt.Sprintf(" (up to %s)", units.Age(left+time.Second-1))
 		}
 		lines = append(lines, newsLine{spans: []span{{text: "  "}, {text, yellow}}})
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/runner"
 )
 
@@ -33,7 +34,7 @@ func (s *boardStep) tryAgain(at time.Time, throttled bool, why string) {
 
 // again says when the next try is, and why the last one failed.
 func (s *boardStep) again(now time.Time) string {
-	in := Age(max(s.retryAt.Sub(now), 0))
+	in := units.Age(s.retryAt.Sub(now))
 	if s.throttled {
 		return ": EC2 throttled, next try in " + in
 	}
@@ -78,10 +79,10 @@ func (l *boardLine) remark(now time.Time) string {
 		return ""
 	}
 	if left, ok := l.left(lineRunning, now); ok && left < soon {
-		return ", time-out in " + Age(left)
+		return ", time-out in " + units.Age(left)
 	}
 	if eta, ok := s.eta(now); ok && !s.retry {
-		return ", about " + Age(eta) + " left"
+		return ", about " + units.Age(eta) + " left"
 	}
 	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"snaptastic/cmd/internal/engine"
+	"snaptastic/plan/units"
 )
 
 // inUse counts the volumes and the mount points that were judged.
@@ -27,10 +28,10 @@ func inUse(c engine.CheckResult) (volumes, mountPoints int) {
 func summaryOf(c engine.CheckResult) string {
 	gaps := c.Gaps()
 	if len(gaps) > 0 {
-		return count(len(gaps), "gap", "gaps") + " in " + engine.ToTheSecond(c.MaxAge)
+		return units.Count(len(gaps), "gap", "gaps") + " in " + units.Limit(c.MaxAge)
 	}
 	volumes, points := inUse(c)
-	return fmt.Sprintf("%s in use on %s, each with a restorable snapshot of the last %s", count(volumes, "volume", "volumes"), count(points, "mount point", "mount points"), engine.ToTheSecond(c.MaxAge))
+	return fmt.Sprintf("%s in use on %s, each with a restorable snapshot of the last %s", units.Count(volumes, "volume", "volumes"), units.Count(points, "mount point", "mount points"), units.Limit(c.MaxAge))
 }
 
 // subjectOf says what a finding is about.
@@ -58,7 +59,7 @@ func CheckText(w io.Writer, c engine.CheckResult, o Style) error {
 			gaps = append(gaps, subjectOf(v)+": "+v.Problem)
 		}
 		if v.DataTime != nil {
-			age = Age(max(0, c.At.Sub(*v.DataTime)))
+			age = units.Age(c.At.Sub(*v.DataTime))
 		}
 		rows = append(rows, []string{state, age, cmp.Or(v.MountPoint, "-"), cmp.Or(v.SnapshotID, "-"), cmp.Or(v.VolumeID, "any"), cmp.Or(v.InstanceID, "-"), v.Subject})
 	}
@@ -79,7 +80,7 @@ func CheckNagios(w io.Writer, c engine.CheckResult) error {
 	gaps := c.Gaps()
 	word, says := "OK", summaryOf(c)
 	if len(gaps) > 0 {
-		word, says = "CRITICAL", fmt.Sprintf("%s: %s: %s", count(len(gaps), "gap", "gaps"), subjectOf(gaps[0]), gaps[0].Problem)
+		word, says = "CRITICAL", fmt.Sprintf("%s: %s: %s", units.Count(len(gaps), "gap", "gaps"), subjectOf(gaps[0]), gaps[0].Problem)
 	}
 	data := []string{fmt.Sprintf("gaps=%d;;0;0", len(gaps))}
 	for _, v := range c.Findings {

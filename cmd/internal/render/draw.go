@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"slices"
+	"snaptastic/plan/units"
 	"time"
 )
 
@@ -112,7 +113,7 @@ func (b *board) rows(now time.Time, over bool) []rowView {
 	case !over && !all.begun.IsZero() && unsettled:
 		look = lineRunning
 	case looks[lineFailed] > 0:
-		look, all.failed = lineFailed, fmt.Sprintf("%d of %s failed", looks[lineFailed], count(len(b.lines), "volume", "volumes"))
+		look, all.failed = lineFailed, fmt.Sprintf("%d of %s failed", looks[lineFailed], units.Count(len(b.lines), "volume", "volumes"))
 	}
 	return append([]rowView{all.row(look, now)}, rows...)
 }
@@ -120,7 +121,7 @@ func (b *board) rows(now time.Time, over bool) []rowView {
 func (l *boardLine) row(look lineStyle, now time.Time) rowView {
 	r := rowView{style: look, label: l.label, text: l.text(look, now), percent: l.percent(look), elapsed: l.elapsed(look, now)}
 	if left, ok := l.left(look, now); ok {
-		r.left = Age(left) + " left"
+		r.left = units.Age(left) + " left"
 	}
 	return r
 }

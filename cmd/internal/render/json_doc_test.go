@@ -182,8 +182,8 @@ func kindOf(t *testing.T, of reflect.Type) string {
 
 var (
 	docRow = regexp.MustCompile("^\\| `([^`]+)` \\| (.*?) \\| (.*) \\|$")
-	// units: a number says its unit in its name or in the page.
-	units = regexp.MustCompile(`_(seconds|gib|bytes|percent)\b|\b(seconds|GiB|bytes|percent|MiB/s|IOPS|milliseconds|number|from 1|count|how many|status)\b`)
+	// unitNamed: a number says its unit in its name or in the page.
+	unitNamed = regexp.MustCompile(`_(seconds|gib|bytes|percent)\b|\b(seconds|GiB|bytes|percent|MiB/s|IOPS|milliseconds|number|from 1|count|how many|status)\b`)
 )
 
 // TestTheJSONDocument holds docs/json.md against the code: every key of every object is in it with its type, and nothing else.
@@ -224,7 +224,7 @@ func TestTheJSONDocument(t *testing.T) {
 			if meaning == "TODO" && !*update {
 				t.Errorf("docs/json.md does not say what %q of %q means", k.name, o.name)
 			}
-			if (k.kind == "integer" || k.kind == "number") && !units.MatchString(k.name+" "+meaning) {
+			if (k.kind == "integer" || k.kind == "number") && !unitNamed.MatchString(k.name+" "+meaning) {
 				t.Errorf("docs/json.md does not give the unit of %q of %q", k.name, o.name)
 			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k.name, k.kind, meaning)

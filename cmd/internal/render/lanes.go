@@ -10,6 +10,7 @@ import (
 
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // A laneView is how one lane of a run stands. The lane "" holds the steps that
@@ -154,7 +155,7 @@ func (v laneView) notable() string {
 		if len(out) == 3 || s.Seconds < 0.1 || s.Seconds < v.Seconds/20 {
 			break
 		}
-		out = append(out, s.name+" "+Took(duration(s.Seconds)))
+		out = append(out, s.name+" "+units.Took(duration(s.Seconds)))
 	}
 	return strings.Join(out, ", ")
 }
@@ -194,7 +195,7 @@ func (p *page) volumeTable(views []laneView) {
 		}
 		state := v.state()
 		colours = append(colours, state.c)
-		rows = append(rows, []string{cmp.Or(v.MountPoint, v.Lane), state.text, Took(v.took()), v.VolumeID, v.SnapshotID, device, v.notable()})
+		rows = append(rows, []string{cmp.Or(v.MountPoint, v.Lane), state.text, units.Took(v.took()), v.VolumeID, v.SnapshotID, device, v.notable()})
 	}
 	header, rows = withoutEmpty(header, rows)
 	if len(rows) == 0 {

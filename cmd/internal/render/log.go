@@ -6,6 +6,7 @@ import (
 
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/runner"
 )
 
@@ -70,7 +71,7 @@ func (l *logProgress) Event(e runner.Event) {
 			add("text", clean(e.Progress.Text))
 		}
 		if e.Progress.Retry > 0 {
-			add("wait", e.Progress.Retry.Round(time.Millisecond).String())
+			add("wait", units.Logged(e.Progress.Retry))
 			add("throttled", e.Progress.Throttled)
 		}
 		if l.watch && e.Progress.Retry >= time.Second {
@@ -79,7 +80,7 @@ func (l *logProgress) Event(e runner.Event) {
 		}
 		l.log.Debug("progress", args...)
 	case runner.Retrying:
-		add("wait", e.Wait.Round(time.Millisecond).String())
+		add("wait", units.Logged(e.Wait))
 		l.log.Warn("retry", args...)
 	case runner.WindowOpening:
 		if l.watch {
@@ -88,7 +89,7 @@ func (l *logProgress) Event(e runner.Event) {
 		}
 		l.log.Debug("freeze window opens", args...)
 	case runner.WindowClosed:
-		add("open_for", e.Wait.Round(time.Millisecond).String())
+		add("open_for", units.Logged(e.Wait))
 		l.log.Info("freeze window closed", args...)
 	case runner.Undoing:
 		l.log.Info("undoing", args...)
@@ -103,7 +104,7 @@ func (l *logProgress) settled(e runner.Event, args []any) {
 	took := e.At.Sub(l.began[e.Step.ID]).Round(time.Millisecond)
 	delete(l.began, e.Step.ID)
 	if took > 0 {
-		add("duration", took.String())
+		add("duration", units.Logged(took))
 	}
 	if e.Record.Note != "" {
 		add("note", clean(e.Record.Note))

@@ -5,6 +5,7 @@ import (
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
+	"snaptastic/plan/units"
 )
 
 // removals says what a clean-up came to. It is counted, not listed: there may be thousands, and the plan that was shown
@@ -36,7 +37,7 @@ func (p *page) removals(e RunResult) {
 		what  string
 	}{{deleted, "deleted"}, {gone, "already deleted"}, {len(left), "skipped"}, {refused, "refused"}, {open, "not reached"}} {
 		if n.count > 0 {
-			words = append(words, count(n.count, n.what, n.what))
+			words = append(words, units.Count(n.count, n.what, n.what))
 		}
 	}
 	p.text(strings.Join(words, ", "))

@@ -8,6 +8,7 @@ import (
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
+	"snaptastic/plan/units"
 )
 
 // runState is a run's state in a word. A run without an outcome whose journal
@@ -45,9 +46,9 @@ func runTook(m journal.Meta) string {
 	case m.Ended.IsZero() || m.Created.IsZero():
 		return "-"
 	case m.ActiveSeconds > 0:
-		return Took(duration(m.ActiveSeconds))
+		return units.Took(duration(m.ActiveSeconds))
 	}
-	return Took(m.Ended.Sub(m.Created)) // of a build that did not write it down
+	return units.Took(m.Ended.Sub(m.Created)) // of a build that did not write it down
 }
 
 // nextByResume says in a word what the next `resume`, such as that of a boot, does with an unfinished run.
@@ -70,7 +71,9 @@ func Runs(w io.Writer, runs []engine.RunState, now time.Time, o Style) error {
 	for _, s := range runs {
 		age, note := "-", s.Error
 		if !s.Created.IsZero() {
-			age = Age(now.Sub(s.Created))
+			if age = units.Age(now.Sub(s.Created)); s.Created.After(now) {
+				age = "in the future" // a clock was wrong
+			}
 		}
 		if s.Problem != "" && !s.Live {
 			note = s.Problem

@@ -8,6 +8,7 @@ import (
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // Details are a run with all that its journal knows, and what it takes to print it.
@@ -71,7 +72,7 @@ func (p *page) head(s Details, now time.Time) {
 	field("operation", s.Plan.Operation+" "+s.Plan.Snapshotter, plain)
 	field("state", state.text, state.c)
 	if !s.Created.IsZero() {
-		field("began", s.Created.UTC().Format(time.RFC3339)+" ("+Age(now.Sub(s.Created))+" ago)", plain)
+		field("began", s.Created.UTC().Format(time.RFC3339)+" ("+units.Age(now.Sub(s.Created))+" ago)", plain)
 	}
 	if !s.Ended.IsZero() {
 		field("ended", s.Ended.UTC().Format(time.RFC3339)+" (took "+runTook(s.Meta)+")", plain)
@@ -195,7 +196,7 @@ func stepTook(r journal.Record, now time.Time) string {
 	if r.StartedAt.IsZero() || r.EndedAt.IsZero() && now.IsZero() { // cut off: nobody knows when
 		return ""
 	}
-	return Took(active(r, now))
+	return units.Took(active(r, now))
 }
 
 type detailsView struct {

@@ -12,6 +12,7 @@ import (
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // RunResult is a run that came to rest, with what it takes to print it.
@@ -124,7 +125,7 @@ func (p *page) remarks(e RunResult, views []laneView) {
 		}
 		if f := r.Facts; r.State == journal.Done && f != nil {
 			if f.FrozenSeconds > 0 {
-				remark("frozen", cmp.Or(s.Lane, "all file systems"), fmt.Sprintf("%d ms", duration(f.FrozenSeconds).Milliseconds()))
+				remark("frozen", cmp.Or(s.Lane, "all file systems"), units.Took(duration(f.FrozenSeconds)))
 			}
 			if s.Lane == "" {
 				remark("note", string(s.ID), strings.Join(f.Remarks, "; "))
@@ -162,7 +163,7 @@ func (p *page) outcome(e RunResult) {
 	if e.Repeated {
 		sentence += "; it has the key " + clean(e.Key) + ", so nothing was done now"
 	}
-	p.full(span{"run " + clean(string(e.Run)), bold}, span{text: " "}, span{sentence, c}, span{", took " + Took(e.Took), dim})
+	p.full(span{"run " + clean(string(e.Run)), bold}, span{text: " "}, span{sentence, c}, span{", took " + units.Took(e.Took), dim})
 	for _, cmd := range e.commands() {
 		p.full(span{text: "  " + pad(cmd.What+":", 12)}, span{cmd.Command, cyan})
 	}
@@ -211,7 +212,7 @@ func (e RunResult) howMuchFailed() string {
 	if well == 0 {
 		return "failed"
 	}
-	what := count(len(e.Plan.Lanes), "volume", "volumes")
+	what := units.Count(len(e.Plan.Lanes), "volume", "volumes")
 	if e.Plan.Irreversible {
 		what = fmt.Sprint(len(e.Plan.Lanes))
 	}

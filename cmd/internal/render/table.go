@@ -2,6 +2,7 @@ package render
 
 import (
 	"io"
+	"snaptastic/plan/units"
 	"strings"
 )
 
@@ -27,7 +28,7 @@ func CheckTable(w io.Writer, header []string, rows [][]string, problems []string
 		return red
 	})
 	if len(problems) > 0 {
-		p.lines("", "\n"+o.paint(red, count(len(problems), what, what+"s"))+":")
+		p.lines("", "\n"+o.paint(red, units.Count(len(problems), what, what+"s"))+":")
 		for _, one := range problems {
 			p.lines("  ", clean(one))
 		}

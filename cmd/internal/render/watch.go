@@ -9,6 +9,7 @@ import (
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/runner"
 )
 
@@ -221,7 +222,7 @@ func nextWords(r engine.RunState) string {
 
 // head is the line above a run's board.
 func (r *watchedRun) head(o Style, now time.Time) drawn {
-	text := fmt.Sprintf("  process %d, for %s", r.PID, Took(now.Sub(r.Since)))
+	text := fmt.Sprintf("  process %d, for %s", r.PID, units.Age(now.Sub(r.Since)))
 	if r.Rollback {
 		text = "  rolling back," + strings.TrimPrefix(text, " ")
 	}
@@ -245,7 +246,7 @@ func (r *watchedRun) end(o Style, s *engine.RunState) []drawn {
 	case e != nil:
 		outcome = e.Outcome
 		state := runState(journal.Summary{Meta: journal.Meta{Outcome: e.Outcome, RollingBack: e.Rollback}})
-		spans = []span{{text: "ended: "}, state, {", took " + Took(duration(e.Seconds)), dim}}
+		spans = []span{{text: "ended: "}, state, {", took " + units.Took(duration(e.Seconds)), dim}}
 		if e.Error != "" {
 			spans = append(spans, span{": " + clean(e.Error), red})
 		}

@@ -136,7 +136,7 @@ func TestAWatchOnATerminal(t *testing.T) {
 	w.term.redraw(false)
 	w.Close()
 	got := stop()
-	for _, want := range []string{"run R1  process 42, for ", "✗ /srv        attach: unexpected EOF", "ended: failed, took 3.0 s: unexpected EOF",
+	for _, want := range []string{"run R1  process 42, for ", "✗ /srv        attach: unexpected EOF", "ended: failed, took 3 s: unexpected EOF",
 		"  finish it:  snaptastic resume R1 --state-dir /srv/state", "its process 42 is gone: the run is interrupted; next resume: continue",
 		"  undo it:    snaptastic rollback R2 --state-dir /srv/state"} {
 		if n := strings.Count(got, want); n != 1 {

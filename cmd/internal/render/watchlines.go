@@ -9,6 +9,7 @@ import (
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/runner"
 )
 
@@ -71,7 +72,7 @@ func (w *WatchLines) Left(id plan.RunID, s *engine.RunState) {
 	switch {
 	case r.ended != nil:
 		outcome = r.ended.Outcome
-		args = append(args, "outcome", string(outcome), "duration", duration(r.ended.Seconds).Round(time.Millisecond).String())
+		args = append(args, "outcome", string(outcome), "duration", units.Logged(duration(r.ended.Seconds)))
 		if r.ended.Error != "" {
 			args = append(args, "error", clean(r.ended.Error))
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"snaptastic/plan/units"
 	"strings"
 	"time"
 
@@ -174,25 +175,16 @@ func (r *reader) span(attr *hcl.Attribute, low, high time.Duration) (time.Durati
 	if !ok {
 		return 0, false
 	}
-	span, err := ParseDuration(text)
+	span, err := units.ParseDuration(text)
 	switch {
 	case err != nil:
 		r.invalid(attr, "Cannot read %q as a duration: %v.", text, err)
 		return 0, false
 	case span < low || span > high:
-		r.invalid(attr, "Expected a duration from %s to %s; got %q.", spanText(low), spanText(high), text)
+		r.invalid(attr, "Expected a duration from %s to %s; got %q.", units.Limit(low), units.Limit(high), text)
 		return 0, false
 	}
 	return span, true
-}
-
-func spanText(span time.Duration) string {
-	for _, unit := range []byte{'w', 'd', 'h', 'm'} {
-		if span >= units[unit] && span%units[unit] == 0 {
-			return fmt.Sprintf("%d%c", span/units[unit], unit)
-		}
-	}
-	return fmt.Sprintf("%ds", span/time.Second)
 }
 
 // words reads a list of strings, or a single string that split cuts up.

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"snaptastic/ec2/ebs"
+	"snaptastic/plan/units"
 	"snaptastic/steps/recipe"
 )
 
@@ -52,7 +53,7 @@ func (a attribute[T]) shownAs(def string) attribute[T] {
 const isRequired = "required" // as a default
 
 func span(name string, low, high, otherwise time.Duration, meaning string) attribute[time.Duration] {
-	return attribute[time.Duration]{row{name, "duration", quote(spanText(otherwise)), meaning}, otherwise,
+	return attribute[time.Duration]{row{name, "duration", quote(units.Limit(otherwise)), meaning}, otherwise,
 		func(r *reader, attr *hcl.Attribute) (time.Duration, bool) { return r.span(attr, low, high) }}
 }
 

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/metrics"
+	"snaptastic/plan/units"
 	"sync/atomic"
 	"time"
 
@@ -67,7 +68,7 @@ func (b *budget) fail(at hcl.Range, format string, args ...any) {
 // whole; what a variable holds was when it was made.
 func (b *budget) spend(at hcl.Range, value cty.Value, fresh bool) {
 	if used := cpuTime() - b.start; used > maxCPUTime {
-		b.fail(at, "Evaluating the settings takes more than %s, and this was not done by then.", maxCPUTime)
+		b.fail(at, "Evaluating the settings takes more than %s, and this was not done by then.", units.Took(maxCPUTime))
 	}
 	if !fresh {
 		b.text(at, value)
@@ -171,7 +172,7 @@ func within(scope *hcl.EvalContext, lenient bool, evaluate func() hcl.Diagnostic
 		if grown := heapBytes() - heap; grown > maxHeap {
 			why = fmt.Sprintf("Evaluating it takes more than %d MiB of memory.", maxHeap>>20)
 		} else if time.Now().After(deadline) {
-			why = fmt.Sprintf("Evaluating it takes more than %s.", maxWaiting)
+			why = fmt.Sprintf("Evaluating it takes more than %s.", units.Took(maxWaiting))
 		}
 		if at := b.at.Load(); why != "" && at != nil {
 			return hcl.Diagnostics{mistake(*at, "Expression too expensive", "%s", why)}

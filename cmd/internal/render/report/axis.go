@@ -1,10 +1,10 @@
 package report
 
 import (
-	"fmt"
 	"time"
 
 	"snaptastic/cmd/internal/engine"
+	"snaptastic/plan/units"
 )
 
 // An axis maps times to percents of its width. Each process has a stretch of it, in proportion to the time that it was at work;
@@ -91,7 +91,7 @@ func (a axis) ticks() (all []tick) {
 			if t > 0 && s.x1-x < 2 {
 				break
 			}
-			all = append(all, tick{x, "+" + duration(t)})
+			all = append(all, tick{x, "+" + units.Took(t)})
 		}
 	}
 	return all
@@ -115,33 +115,6 @@ func niceStep(least time.Duration) time.Duration {
 		}
 	}
 	return (least/(24*time.Hour) + 1) * 24 * time.Hour
-}
-
-// duration is a time with as much precision as a reader of the report needs: "57 ms", "2.35 s", "1 min 05 s", "2 h 03 min".
-func duration(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0 s"
-	case d == 0:
-		return "0 s"
-	case d < time.Millisecond:
-		return number(float64(d.Round(time.Microsecond))/1e6) + " ms"
-	case d < 10*time.Millisecond:
-		return number(float64(d.Round(100*time.Microsecond))/1e6) + " ms"
-	case d < time.Second:
-		return number(float64(d.Round(time.Millisecond))/1e6) + " ms"
-	case d < 10*time.Second:
-		return number(d.Round(10*time.Millisecond).Seconds()) + " s"
-	case d < time.Minute:
-		return number(d.Round(100*time.Millisecond).Seconds()) + " s"
-	case d < time.Hour:
-		d = d.Round(time.Second)
-		return fmt.Sprintf("%d min %02d s", d/time.Minute, d%time.Minute/time.Second)
-	case d < 48*time.Hour:
-		d = d.Round(time.Minute)
-		return fmt.Sprintf("%d h %02d min", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
 
 func ofSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -9,6 +9,7 @@ import (
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // A graph is a plan as a drawing from left to right: lanes are rows, what must come first stands further to the left, and a
@@ -62,7 +63,7 @@ func runGraph(r engine.Report) *graph {
 			return "p", "pending"
 		}
 		last := s.Spans[len(s.Spans)-1]
-		return barClass(s, last), spanState(s, last) + " after " + duration(last.To.Sub(last.From))
+		return barClass(s, last), spanState(s, last) + " after " + units.Took(last.To.Sub(last.From))
 	})
 }
 

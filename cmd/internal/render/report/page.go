@@ -17,6 +17,7 @@ import (
 	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 var (
@@ -143,9 +144,9 @@ func (p *page) tiles() {
 	}
 	note := ""
 	if n := len(p.Parts); n > 1 {
-		note = fmt.Sprintf("by %d processes; %s from start to end", n, duration(p.Parts[n-1].To.Sub(p.Parts[0].From)))
+		note = fmt.Sprintf("by %d processes; %s from start to end", n, units.Took(p.Parts[n-1].To.Sub(p.Parts[0].From)))
 	}
-	p.tile("at work", duration(worked), note)
+	p.tile("at work", units.Took(worked), note)
 	if n := len(p.Windows); n > 0 {
 		longest := 0.0
 		for _, w := range p.Windows {
@@ -155,9 +156,9 @@ func (p *page) tiles() {
 		case longest == 0:
 			p.tile("frozen", "not measured", "")
 		case n == 1:
-			p.tile("frozen", duration(ofSeconds(longest)), countOf(len(p.Windows[0].Lanes), "file system", "file systems together"))
+			p.tile("frozen", units.Took(ofSeconds(longest)), units.Count(len(p.Windows[0].Lanes), "file system", "file systems together"))
 		default:
-			p.tile("longest freeze", duration(ofSeconds(longest)), countOf(n, "freeze", "freezes"))
+			p.tile("longest freeze", units.Took(ofSeconds(longest)), units.Count(n, "freeze", "freezes"))
 		}
 	}
 	retries := 0
@@ -176,25 +177,18 @@ func (p *page) tiles() {
 				throttled++
 			}
 		}
-		p.tile("EC2 calls", fmt.Sprint(len(p.Calls)+p.Dropped), countOf(throttled, "throttled", "throttled"))
+		p.tile("EC2 calls", fmt.Sprint(len(p.Calls)+p.Dropped), units.Count(throttled, "throttled", "throttled"))
 	}
 	if d := p.Drill; d != nil {
 		name, note := "recovery time (RTO)", "start of the run until the result was known"
 		if !d.OK {
 			name, note = "time until it failed", ""
 		}
-		p.tile(name, duration(ofSeconds(d.RestoreSeconds)), note)
+		p.tile(name, units.Took(ofSeconds(d.RestoreSeconds)), note)
 		if d.DataTime != nil {
-			p.tile("data age (RPO)", duration(ofSeconds(d.DataAgeSeconds)), "data of "+d.DataTime.UTC().Format("2006-01-02 15:04:05")+" UTC")
+			p.tile("data age (RPO)", units.Took(ofSeconds(d.DataAgeSeconds)), "data of "+d.DataTime.UTC().Format("2006-01-02 15:04:05")+" UTC")
 		}
 	}
-}
-
-func countOf(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 // failures say what went wrong, why, and what to type.
@@ -264,7 +258,7 @@ func (p *page) drill() {
 	}
 	p.table("Phases of the drill", "Phase", "Took")
 	for _, ph := range d.Phases {
-		p.f(`<tr><th scope="row">{}</th><td class="num">{}</td></tr>`, ph.Name, duration(ofSeconds(ph.Seconds)))
+		p.f(`<tr><th scope="row">{}</th><td class="num">{}</td></tr>`, ph.Name, units.Took(ofSeconds(ph.Seconds)))
 	}
 	p.f(`</tbody></table></div></section>`)
 }
@@ -287,7 +281,7 @@ func (p *page) volumes() {
 		}
 		p.f(`<tr><th scope="row">{}</th><td>`, title)
 		p.chip(l.State)
-		p.f(`</td><td class="num">{}</td><td>`, duration(ofSeconds(l.Seconds)))
+		p.f(`</td><td class="num">{}</td><td>`, units.Took(ofSeconds(l.Seconds)))
 		p.optionalID(l.VolumeID)
 		p.f(`</td><td>`)
 		p.optionalID(l.SnapshotID)

@@ -11,6 +11,7 @@ import (
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
+	"snaptastic/plan/units"
 )
 
 // freezes shows each freeze enlarged, on an axis of its own: beside minutes, milliseconds cannot be seen.
@@ -23,7 +24,7 @@ func (p *page) freezes() {
 		longest = max(longest, w.To.Sub(w.From))
 	}
 	p.f(`<section id="freezes"><h2>Freeze {}</h2>`, lit(map[bool]lit{true: "window", false: "windows"}[len(p.Windows) == 1]))
-	p.f(`<p class="note">Enlarged: the full width is {}. Frozen is what writers notice, from the first freeze issued to the last thaw.</p>`, duration(longest))
+	p.f(`<p class="note">Enlarged: the full width is {}. Frozen is what writers notice, from the first freeze issued to the last thaw.</p>`, units.Took(longest))
 	p.f(`<div class="scroll" tabindex="0" role="region" aria-label="Freeze windows, enlarged"><div class="tl fzl">`)
 	for i, w := range p.Windows {
 		p.window(i, w, longest)
@@ -41,7 +42,7 @@ func (p *page) window(i int, w engine.Window, longest time.Duration) {
 	p.f(`<div class="row" data-window="{}"><div class="lab"><span>{}</span><small>`, i, w.Section)
 	switch {
 	case w.FrozenSeconds > 0:
-		p.f(`frozen {}`, duration(ofSeconds(w.FrozenSeconds)))
+		p.f(`frozen {}`, units.Took(ofSeconds(w.FrozenSeconds)))
 	case w.Error != "":
 		p.f(`failed`)
 	default:
@@ -50,7 +51,7 @@ func (p *page) window(i int, w engine.Window, longest time.Duration) {
 	p.f(`</small></div><div class="track" style="height:48px" aria-hidden="true">`)
 	if !w.FrozenFrom.IsZero() {
 		left, right := at(w.FrozenFrom), at(w.FrozenTo)
-		p.f(`<i class="fz" style="left:{}%;width:{}%"></i><span class="fzt" style="left:calc({}% + 4px)">❄ {}</span>`, left, right-left, left, duration(ofSeconds(w.FrozenSeconds)))
+		p.f(`<i class="fz" style="left:{}%;width:{}%"></i><span class="fzt" style="left:calc({}% + 4px)">❄ {}</span>`, left, right-left, left, units.Took(ofSeconds(w.FrozenSeconds)))
 	}
 	for n := range p.Steps {
 		s := &p.Steps[n]
@@ -67,7 +68,7 @@ func (p *page) window(i int, w engine.Window, longest time.Duration) {
 				label = kind
 			}
 			p.f(`<i class="b {}" data-s="{}" data-n="{}" style="left:{}%;width:{}%;top:24px" title="{}">{}</i>`, barClass(s, span), n, k, left, right-left,
-				name+", "+duration(span.To.Sub(span.From)), label)
+				name+", "+units.Took(span.To.Sub(span.From)), label)
 		}
 	}
 	p.f(`</div></div>`)
@@ -97,7 +98,7 @@ func (p *page) stepTables() {
 		groups[n].steps = append(groups[n].steps, i)
 	}
 	if p.large { // one table: a thousand would weigh more than what is in them
-		p.f(`<details><summary>All steps <small>{}</small></summary>`, countOf(len(p.Steps), "step", "steps"))
+		p.f(`<details><summary>All steps <small>{}</small></summary>`, units.Count(len(p.Steps), "step", "steps"))
 		p.table("All steps", stepHeader...)
 	}
 	for _, g := range groups {
@@ -116,7 +117,7 @@ func (p *page) stepTables() {
 		if c := stateClass(state); (c == "bad" || len(groups) <= 3) && !p.large {
 			open = " open"
 		}
-		p.f(`<details{}><summary>{} <small>{}</small> `, open, g.title, countOf(len(g.steps), "step", "steps"))
+		p.f(`<details{}><summary>{} <small>{}</small> `, open, g.title, units.Count(len(g.steps), "step", "steps"))
 		if state != "" {
 			p.chip(state)
 		}
@@ -151,7 +152,7 @@ func (p *page) stepRow(i int) {
 	if began == "" {
 		p.f(`<td><td>`)
 	} else {
-		p.f(`<td>{}<td>{}`, began, duration(took))
+		p.f(`<td>{}<td>{}`, began, units.Took(took))
 	}
 	p.f(`<td>`)
 	if tries := max(s.Record.Attempts, min(len(s.Spans), 1)) + retriesBeyond(s.Record, retries); tries > 0 {
@@ -180,7 +181,7 @@ func retriesBeyond(r journal.Record, retries int) int {
 }
 
 func (p *page) since(span engine.Span) string {
-	offset := "+" + duration(span.From.Sub(p.Parts[span.Part].From))
+	offset := "+" + units.Took(span.From.Sub(p.Parts[span.Part].From))
 	if len(p.Parts) > 1 {
 		return fmt.Sprintf("%d: %s", span.Part+1, offset)
 	}
@@ -201,7 +202,7 @@ func (p *page) stepNotes(s *engine.StepTimes) {
 	}
 	for _, span := range s.Spans {
 		for _, t := range span.Retries {
-			lines = append(lines, fmt.Sprintf("failed try at +%s, waited %s: %s", duration(t.At.Sub(p.Parts[span.Part].From)), duration(ofSeconds(t.WaitSeconds)), t.Error))
+			lines = append(lines, fmt.Sprintf("failed try at +%s, waited %s: %s", units.Took(t.At.Sub(p.Parts[span.Part].From)), units.Took(ofSeconds(t.WaitSeconds)), t.Error))
 		}
 		if span.Error != "" && span.Error != r.Error {
 			lines = append(lines, "earlier: "+span.Error)
@@ -256,7 +257,7 @@ func (p *page) callTable() {
 			codes = append(codes, fmt.Sprintf("%s × %d", c, s.codes[c]))
 		}
 		p.f(`<tr><th scope="row">{}</th><td class="num">{}</td><td class="num">{}</td><td class="num">{}</td><td class="num">{}</td><td class="num">{}</td><td>{}</td></tr>`,
-			a, len(s.seconds), duration(ofSeconds(s.seconds[len(s.seconds)/2])), duration(ofSeconds(s.seconds[len(s.seconds)-1])), s.throttled, s.failed, strings.Join(codes, ", "))
+			a, len(s.seconds), units.Took(ofSeconds(s.seconds[len(s.seconds)/2])), units.Took(ofSeconds(s.seconds[len(s.seconds)-1])), s.throttled, s.failed, strings.Join(codes, ", "))
 	}
 	p.f(`</tbody></table></div></section>`)
 }

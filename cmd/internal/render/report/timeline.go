@@ -13,6 +13,7 @@ import (
 	"snaptastic/cmd/internal/render"
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // A row is one lane of the timeline: bars that overlap stand below each other.
@@ -107,7 +108,7 @@ func (p *page) barOf(i, n int, s *engine.StepTimes, span engine.Span) bar {
 	case "f", "x":
 		name = "✕ " + name
 	}
-	b.title = name + ", " + duration(span.To.Sub(span.From)) + ", " + spanState(s, span)
+	b.title = name + ", " + units.Took(span.To.Sub(span.From)) + ", " + spanState(s, span)
 	if n := len(span.Retries); n > 0 {
 		b.title += fmt.Sprintf(", %d failed tries", n)
 	}
@@ -217,7 +218,7 @@ func (p *page) timeline() {
 	p.f(`</div></div>`)
 	for i, s := range p.axis.stretches[1:] {
 		before := p.axis.stretches[i]
-		p.f(`<p class="note">Between process {} and process {} nobody worked on the run for <b>{}</b>; the hatched gap is not to scale.</p>`, i+1, i+2, duration(s.from.Sub(before.to)))
+		p.f(`<p class="note">Between process {} and process {} nobody worked on the run for <b>{}</b>; the hatched gap is not to scale.</p>`, i+1, i+2, units.Took(s.from.Sub(before.to)))
 	}
 	p.f(`</section>`)
 }
@@ -269,7 +270,7 @@ func (p *page) freezeRow() {
 		if left < end {
 			continue // its label would cover the one before; the section below has all
 		}
-		text := duration(ofSeconds(w.FrozenSeconds))
+		text := units.Took(ofSeconds(w.FrozenSeconds))
 		side := lit("left")
 		at := left + width
 		if at > 85 {
@@ -360,7 +361,7 @@ func (p *page) callRow() {
 func reads(c journal.Call) bool { return strings.HasPrefix(c.Action, "Describe") }
 
 func callText(c journal.Call) string {
-	text := c.Action + ", " + duration(ofSeconds(c.Seconds))
+	text := c.Action + ", " + units.Took(ofSeconds(c.Seconds))
 	if c.Code != "" {
 		text += ", " + c.Code
 	}
