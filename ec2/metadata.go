@@ -160,7 +160,7 @@ func (m *Metadata) ask(ctx context.Context, op, doing string, request func(conte
 	case status == http.StatusForbidden || status == http.StatusUnauthorized || status == http.StatusMethodNotAllowed:
 		fault.Class = Denied
 		fault.Message = fmt.Sprintf("the metadata service at %s denies access (HTTP %d)", m.url, status)
-		fault.hint = "enable it for the instance: aws ec2 modify-instance-metadata-options --http-endpoint enabled"
+		fault.hint = "enable it for the instance: `aws ec2 modify-instance-metadata-options --http-endpoint enabled`"
 	case status >= 300:
 		fault.Class = Transient
 		fault.Message = fmt.Sprintf("the metadata service at %s answers HTTP %d", m.url, status)

@@ -121,7 +121,7 @@ func TestARetryEndsAtItsDeadlineWithTheLastError(t *testing.T) {
 				p := Patience{Until: begun.Add(5 * time.Minute), Notify: func(f *Fault, left time.Duration) { told++ }}
 				err := p.Retry(t.Context(), func(ctx context.Context) error { _, err := m.Identity(ctx); return err })
 				took := time.Since(begun)
-				if err == nil || !strings.Contains(err.Error(), "retried for 5m") || took < 5*time.Minute || took > 5*time.Minute+2*time.Second {
+				if err == nil || !strings.Contains(err.Error(), "retried for 5 min") || took < 5*time.Minute || took > 5*time.Minute+2*time.Second {
 					t.Errorf("after %s: %v", took, err)
 				}
 				if told < 19 || told > 21 {

@@ -228,7 +228,7 @@ func TestAWaitOutlivesADeadEndpointUntilItsTimeIsUp(t *testing.T) {
 		defer cancel()
 		_, err := cloud.client(t).WaitVolume(ctx, "vol-1", available, nil)
 		wantFault(t, err, Canceled)
-		for _, part := range []string{"timed out after 1m0s: it is still creating", "connection reset"} {
+		for _, part := range []string{"timed out after 1 min: it is still creating", "connection reset"} {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%q lacks %q", err, part)
 			}

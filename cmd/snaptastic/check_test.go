@@ -145,7 +145,7 @@ func TestCheckOverTheWire(t *testing.T) {
 	v := r.volume("/dev/sdf", dbTags("/mnt/a"))
 	r.wants(1, []string{"check", "db"}, `^GAP +- +/mnt/a +- +`+v, `db /mnt/a `+v+` on i-[0-9a-f]+: no snapshot exists`)
 	s := r.snapshot(v, time.Hour, dbTags("/mnt/a", labelled...))
-	r.wants(0, []string{"check", "db"}, `^ok +1 h +/mnt/a +`+s+` +`+v+` .* db$`, `1 volume in use on 1 mount point, each with a restorable snapshot of the last 26h$`, "!gap")
+	r.wants(0, []string{"check", "db"}, `^ok +60 min +/mnt/a +`+s+` +`+v+` .* db$`, `1 volume in use on 1 mount point, each with a restorable snapshot of the last 26h$`, "!gap")
 	r.wants(0, []string{"check-backups", "db", "--max-age", "61m"})
 	r.wants(1, []string{"check-backups", "db", "--max-age", "59m"}, s+` is 1h0m\d+s old .limit 59m.`)
 

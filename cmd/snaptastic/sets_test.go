@@ -109,7 +109,7 @@ func TestTheAgeOfACopyIsThatOfItsData(t *testing.T) {
 	day := 30 * time.Hour
 	s := r.snapshot(v, day, dbTags("/mnt/a", append(labelled, snapset.TagCreated, time.Now().Add(-day).UTC().Format(time.RFC3339))...))
 	copied := r.snapshot("vol-ffffffff", time.Minute, dbTags("/mnt/a", append(labelled, snapset.TagCreated, time.Now().Add(-day).UTC().Format(time.RFC3339))...))
-	r.wants(1, []string{"check", "db"}, s+` is 30h0m\d*s? old .limit 26h.`, "!"+copied+" is")
+	r.wants(1, []string{"check", "db"}, s+` is 30h(\d+s)? old .limit 26h.`, "!"+copied+" is")
 	r.wants(1, []string{"check", "db", "--format", "prometheus"}, fmt.Sprintf(`^snaptastic_mount_point_newest_snapshot_timestamp_seconds\{.*\} %d\d{5}$`, time.Now().Add(-day).Unix()/100000))
 	r.wants(0, []string{"snapshots", "db"}, `^  /mnt/a: `+s+`, 30 h old`, `^ +/mnt/a +`+copied+` +R1 +30 h .*consistent, a copy`)
 }

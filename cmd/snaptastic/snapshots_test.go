@@ -36,13 +36,13 @@ func TestStock(t *testing.T) {
 	}
 	want := []string{
 		`|/mnt/a|snap-7|R9|30 min|20 GiB|-|completed|standard|-|unverified|-|-`,
-		`*|/mnt/a|snap-2|R3|1 h|20 GiB|-|completed|standard|in 7 d|consistent|-|of 2`,
-		`*|/mnt/b|snap-6|"|1 h|20 GiB|-|pending 42 %|standard|-|consistent|-|of 2`,
+		`*|/mnt/a|snap-2|R3|60 min|20 GiB|-|completed|standard|in 7 days|consistent|-|of 2`,
+		`*|/mnt/b|snap-6|"|60 min|20 GiB|-|pending 42 %|standard|-|consistent|-|of 2`,
 		`|/mnt/a|snap-4|R2|26 h|20 GiB|-|completed|standard|-|consistent|3 h ago|of 2`,
 		`|/mnt/b|snap-5|"|26 h|20 GiB|-|completed|standard|-|consistent|3 h ago|of 2`,
-		`|/mnt/a|snap-1|R1|2 d|20 GiB|-|completed|standard|overdue 24 h|consistent|FAILED 2 d|of 2`,
-		`|/mnt/b|snap-3|"|2 d|20 GiB|-|completed|standard|-|consistent|-|of 2`,
-		`|/mnt/old (not declared)|snap-8|-|3 d|20 GiB|-|completed|standard|in 3 h|original|-|-`,
+		`|/mnt/a|snap-1|R1|2 days|20 GiB|-|completed|standard|overdue 24 h|consistent|FAILED 2 days|of 2`,
+		`|/mnt/b|snap-3|"|2 days|20 GiB|-|completed|standard|-|consistent|-|of 2`,
+		`|/mnt/old (not declared)|snap-8|-|3 days|20 GiB|-|completed|standard|in 3 h|original|-|-`,
 	}
 	if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))

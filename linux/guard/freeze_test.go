@@ -168,7 +168,7 @@ func TestMaxHoldThawsThoughTheParentHangs(t *testing.T) {
 		t.Errorf("the writer was held up for %s with a MaxHold of 1s", stall)
 	}
 	h, err := g.Thaw(t.Context())
-	if err != nil || h.Unbroken || !strings.Contains(h.Reason, "1s") {
+	if err != nil || h.Unbroken || !strings.Contains(h.Reason, "longer than 1 s") {
 		t.Errorf("hold %+v, %v", h, err)
 	}
 }
