@@ -229,7 +229,7 @@ func TestEqualSnapshotQueriesShareACall(t *testing.T) {
 		for i := range 8 {
 			query := SnapshotQuery{Tags: map[string][]string{"role": {"db"}, "cluster": {"main"}}}
 			if i == 7 {
-				query.States = []string{"completed"}
+				query.States = []ebs.SnapshotState{"completed"}
 			}
 			lanes.Go(func() {
 				found, err := client.Snapshots(t.Context(), query)

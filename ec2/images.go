@@ -3,6 +3,7 @@ package ec2
 import (
 	"cmp"
 	"context"
+	"snaptastic/ec2/ebs"
 	"sort"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 type Image struct {
 	ID          string
 	Name        string
-	State       string // available, pending, disabled, failed, …
+	State       ebs.ImageState
 	Public      bool
 	Created     time.Time // zero where EC2 does not say
 	SnapshotIDs []string  // of its block device mapping
@@ -68,7 +69,7 @@ func (c *Client) describeImages(ctx context.Context, filter string, ids []string
 }
 
 func imageFrom(i types.Image) Image {
-	image := Image{ID: aws.ToString(i.ImageId), Name: aws.ToString(i.Name), State: string(i.State), Public: aws.ToBool(i.Public), Tags: tagsFrom(i.Tags)}
+	image := Image{ID: aws.ToString(i.ImageId), Name: aws.ToString(i.Name), State: ebs.ImageState(i.State), Public: aws.ToBool(i.Public), Tags: tagsFrom(i.Tags)}
 	// An unreadable time stays zero, which means unknown.
 	image.Created, _ = time.Parse(time.RFC3339, aws.ToString(i.CreationDate))
 	for _, disk := range i.BlockDeviceMappings {
@@ -89,7 +90,7 @@ func (c *Client) DeregisterImage(ctx context.Context, id string) error {
 type Instance struct {
 	ID       string
 	ImageID  string
-	State    string // pending, running, shutting-down, terminated, stopping, stopped
+	State    ebs.InstanceState
 	Type     string
 	Launched time.Time
 	Tags     map[string]string
@@ -112,7 +113,7 @@ func (c *Client) Instances(ctx context.Context, imageID string) ([]Instance, err
 				one := Instance{ID: aws.ToString(i.InstanceId), ImageID: aws.ToString(i.ImageId), Type: string(i.InstanceType),
 					Launched: aws.ToTime(i.LaunchTime), Tags: tagsFrom(i.Tags)}
 				if i.State != nil {
-					one.State = string(i.State.Name)
+					one.State = ebs.InstanceState(i.State.Name)
 				}
 				found = append(found, one)
 			}

@@ -11,8 +11,12 @@ import (
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
 const maxFilterValues = 150
 
-func filterOf(name string, values ...string) types.Filter {
-	return types.Filter{Name: aws.String(name), Values: values}
+func filterOf[T ~string](name string, values ...T) types.Filter {
+	words := make([]string, len(values))
+	for i, v := range values {
+		words[i] = string(v)
+	}
+	return types.Filter{Name: aws.String(name), Values: words}
 }
 
 // optional omits a parameter that has its zero value.

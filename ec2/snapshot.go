@@ -31,7 +31,7 @@ type Snapshot struct {
 	StateMessage string // why it is in error, where EC2 says
 	OwnerID      string
 	Description  string
-	StorageTier  string // standard or archive
+	StorageTier  ebs.StorageTier
 	KMSKeyID     string
 	VolumeSize   int32 // GiB, of the volume it was taken of
 	Progress     int   // percent
@@ -47,7 +47,7 @@ type Snapshot struct {
 type SnapshotQuery struct {
 	IDs       []string
 	VolumeIDs []string
-	States    []string
+	States    []ebs.SnapshotState
 	TagKeys   []string // at least one of these tags, whatever its value
 	Tags      map[string][]string
 }
@@ -202,7 +202,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, r CreateSnapshotRequest) (S
 	return Snapshot{
 		ID: aws.ToString(out.SnapshotId), VolumeID: aws.ToString(out.VolumeId), State: ebs.SnapshotState(out.State),
 		StateMessage: aws.ToString(out.StateMessage), OwnerID: aws.ToString(out.OwnerId), Description: aws.ToString(out.Description),
-		StorageTier: string(out.StorageTier), KMSKeyID: aws.ToString(out.KmsKeyId), VolumeSize: aws.ToInt32(out.VolumeSize),
+		StorageTier: ebs.StorageTier(out.StorageTier), KMSKeyID: aws.ToString(out.KmsKeyId), VolumeSize: aws.ToInt32(out.VolumeSize),
 		Progress: percent(out.Progress), Started: aws.ToTime(out.StartTime), Completed: aws.ToTime(out.CompletionTime),
 		Encrypted: aws.ToBool(out.Encrypted), FullSize: aws.ToInt64(out.FullSnapshotSizeInBytes), Tags: tagsFrom(out.Tags),
 	}, nil
@@ -218,7 +218,7 @@ func snapshotFrom(s types.Snapshot) Snapshot {
 	return Snapshot{
 		ID: aws.ToString(s.SnapshotId), VolumeID: aws.ToString(s.VolumeId), State: ebs.SnapshotState(s.State),
 		StateMessage: aws.ToString(s.StateMessage), OwnerID: aws.ToString(s.OwnerId), Description: aws.ToString(s.Description),
-		StorageTier: string(s.StorageTier), KMSKeyID: aws.ToString(s.KmsKeyId), VolumeSize: aws.ToInt32(s.VolumeSize),
+		StorageTier: ebs.StorageTier(s.StorageTier), KMSKeyID: aws.ToString(s.KmsKeyId), VolumeSize: aws.ToInt32(s.VolumeSize),
 		Progress: percent(s.Progress), Started: aws.ToTime(s.StartTime), Completed: aws.ToTime(s.CompletionTime),
 		Encrypted: aws.ToBool(s.Encrypted), FullSize: aws.ToInt64(s.FullSnapshotSizeInBytes), Tags: tagsFrom(s.Tags),
 	}

@@ -50,8 +50,8 @@ func (h *Host) format(ctx context.Context, q FormatRequest) error {
 	if err := runTool(ctx, "mkfs."+q.FileSystem, args...); err != nil {
 		return err
 	}
-	if q.FileSystem == "jfs" && q.UUID != "" { // its mkfs cannot be told the UUID
-		if err := runTool(ctx, "jfs_tune", "-U", q.UUID, q.Device); err != nil {
+	if f, _ := fileSystemOf(q.FileSystem); f.setUUID != nil && q.UUID != "" {
+		if err := runTool(ctx, f.setUUID[0], append(f.setUUID[1:len(f.setUUID):len(f.setUUID)], q.UUID, q.Device)...); err != nil {
 			return err
 		}
 	}
@@ -177,11 +177,12 @@ func markUnfinished(f *os.File, q FormatRequest, old Signature) error {
 			return fmt.Errorf("cannot write to the device: %w", err)
 		}
 	}
-	if err := f.Sync(); err != nil || old.Type != "btrfs" || old.Class != ClassFileSystem {
+	known, _ := fileSystemOf(old.Type)
+	if err := f.Sync(); err != nil || known.newUUID.Command == "" || old.Class != ClassFileSystem {
 		return err
 	}
 	for _, p := range probes {
-		if p.name != "btrfs" {
+		if p.name != old.Type {
 			continue
 		}
 		for _, at := range p.places(size) {

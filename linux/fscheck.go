@@ -36,24 +36,23 @@ type checker struct {
 
 // The exit codes: e2fsck(8) has 4 for errors left uncorrected and 8 for what it cannot even read; 16, 32 and 128 are about
 // the call. xfs_repair(8) -n has 1 for corruption, and 2 for a log that is to be replayed. btrfs-check(8) has 1 for errors.
-var checkers = map[string]checker{
-	"ext2":  {Tool{"e2fsck", "e2fsprogs"}, []string{"-f", "-n"}, func(code int) bool { return code&(4|8) != 0 && code < 16 }},
-	"ext3":  {Tool{"e2fsck", "e2fsprogs"}, []string{"-f", "-n"}, func(code int) bool { return code&(4|8) != 0 && code < 16 }},
-	"ext4":  {Tool{"e2fsck", "e2fsprogs"}, []string{"-f", "-n"}, func(code int) bool { return code&(4|8) != 0 && code < 16 }},
-	"xfs":   {Tool{"xfs_repair", "xfsprogs"}, []string{"-n"}, func(code int) bool { return code == 1 || code == 2 }},
-	"btrfs": {Tool{"btrfs", "btrfs-progs"}, []string{"check", "--readonly"}, func(code int) bool { return code == 1 }},
-}
+var (
+	extCheck   = checker{Tool{"e2fsck", "e2fsprogs"}, []string{"-f", "-n"}, func(code int) bool { return code&(4|8) != 0 && code < 16 }}
+	xfsCheck   = checker{Tool{"xfs_repair", "xfsprogs"}, []string{"-n"}, func(code int) bool { return code == 1 || code == 2 }}
+	btrfsCheck = checker{Tool{"btrfs", "btrfs-progs"}, []string{"check", "--readonly"}, func(code int) bool { return code == 1 }}
+)
 
 // MissingScratchTools lists the programs that checking a copy of the file system needs, or using it beside the original, and that are not found.
 func MissingScratchTools(fileSystem string, check bool) (missing []Tool) {
 	var need []Tool
-	if c, known := checkers[fileSystem]; known && check {
-		need = append(need, c.tool)
+	f, _ := fileSystemOf(fileSystem)
+	if check {
+		need = append(need, f.check.tool)
 	}
-	if fileSystem == "btrfs" {
-		need = append(need, newUUIDTool)
-	}
-	for _, t := range need {
+	for _, t := range append(need, f.newUUID) {
+		if t.Command == "" {
+			continue
+		}
 		if _, err := findTool(t.Command); err != nil {
 			missing = append(missing, t)
 		}
@@ -64,8 +63,9 @@ func MissingScratchTools(fileSystem string, check bool) (missing []Tool) {
 // CheckFileSystem runs the file system's own check, which writes nothing: e2fsck -f -n, xfs_repair -n, btrfs check --readonly. It
 // runs at idle I/O priority, and ends with this process. The error is that it could not be done; what it found is in the result.
 func (h *Host) CheckFileSystem(ctx context.Context, q CheckRequest) (CheckResult, error) {
-	c, known := checkers[q.FileSystem]
-	if !known {
+	f, _ := fileSystemOf(q.FileSystem)
+	c := f.check
+	if c.damaged == nil {
 		return CheckResult{}, nil
 	}
 	device := q.Device
@@ -108,8 +108,6 @@ var progress = regexp.MustCompile(`^(\s*$|e2fsck \d|Pass \d|Phase \d|\s+- |\[\d+
 
 func tellsProblem(line string) bool { return !progress.MatchString(line) }
 
-var newUUIDTool = Tool{"btrfstune", "btrfs-progs"}
-
 // NewFileSystemID gives the btrfs on a device that is not mounted a new UUID (its metadata_uuid feature, Linux 5.0): the kernel
 // takes two devices with the same one for one file system. It writes superblocks only. Other file systems are left as they are.
 func (h *Host) NewFileSystemID(ctx context.Context, device string, partition int) error {
@@ -121,12 +119,13 @@ func (h *Host) NewFileSystemID(ctx context.Context, device string, partition int
 		device = p.Path
 	}
 	fileSystem, _, err := mountedSignature(device)
-	if err != nil || fileSystem != "btrfs" {
+	f, _ := fileSystemOf(fileSystem)
+	if err != nil || f.newUUID.Command == "" {
 		return err
 	}
-	program, err := findTool(newUUIDTool.Command)
+	program, err := findTool(f.newUUID.Command)
 	if err != nil {
-		return fmt.Errorf("cannot give the btrfs on %s a new UUID: %w; install %s", device, err, newUUIDTool.Package)
+		return fmt.Errorf("cannot give the btrfs on %s a new UUID: %w; install %s", device, err, f.newUUID.Package)
 	}
 	if _, err := h.RunHook(ctx, HookRequest{Command: []string{program, "-m", device}, Env: []string{"LC_ALL=C"}, Timeout: time.Minute}); err != nil {
 		return fmt.Errorf("cannot give the btrfs on %s a new UUID: %w", device, err)

@@ -167,12 +167,15 @@ func (h *Host) mountOnce(q MountRequest, target string, flags uintptr, data []st
 	if err != nil {
 		return err
 	}
-	if twin != nil && q.FileSystem == "btrfs" {
-		return fmt.Errorf("its UUID is that of %s on %s: %w", twin.Source, twin.Target, ErrDuplicateUUID)
-	}
-	if twin != nil && q.FileSystem == "xfs" && !slices.Contains(data, "nouuid") {
-		data = append(data, "nouuid")
-		done.Notes = append(done.Notes, fmt.Sprintf("mounted with nouuid: its UUID is that of %s on %s", twin.Source, twin.Target))
+	if twin != nil {
+		f, _ := fileSystemOf(q.FileSystem)
+		if f.newUUID.Command != "" {
+			return fmt.Errorf("its UUID is that of %s on %s: %w", twin.Source, twin.Target, ErrDuplicateUUID)
+		}
+		if f.copyOption != "" && !slices.Contains(data, f.copyOption) {
+			data = append(data, f.copyOption)
+			done.Notes = append(done.Notes, fmt.Sprintf("mounted with %s: its UUID is that of %s on %s", f.copyOption, twin.Source, twin.Target))
+		}
 	}
 	if err := unix.Mount(q.Source, target, q.FileSystem, flags, strings.Join(data, ",")); err != nil {
 		return h.explainMount(q, data, err)

@@ -55,8 +55,8 @@ func KernelSupports(fileSystem string) bool {
 	}
 	modules := filepath.Join("/lib/modules", unix.ByteSliceToString(uts.Release[:]))
 	module := fileSystem
-	if module == "ext2" || module == "ext3" { // ext4 mounts them (fs/ext4/super.c)
-		module = "ext4"
+	if f, _ := fileSystemOf(fileSystem); f.module != "" {
+		module = f.module
 	}
 	for _, list := range []string{"modules.dep", "modules.builtin"} {
 		b, err := os.ReadFile(filepath.Join(modules, list))

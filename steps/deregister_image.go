@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/plan"
 	"snaptastic/steps/snapset"
 )
@@ -35,7 +36,7 @@ func (w *Env) deregisterImage() plan.Funcs[DeregisterImageIn, Deleted] {
 			if err != nil {
 				return plan.Observed[Deleted]{}, errorAction(err)
 			}
-			if i := slices.IndexFunc(users, func(i ec2.Instance) bool { return i.State != "terminated" }); i >= 0 {
+			if i := slices.IndexFunc(users, func(i ec2.Instance) bool { return i.State != ebs.InstanceTerminated }); i >= 0 {
 				return plan.Observed[Deleted]{}, changed("%s was made from it", users[i].ID)
 			}
 			return plan.Observed[Deleted]{State: plan.Absent}, nil

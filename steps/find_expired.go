@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/plan"
 	"snaptastic/steps/snapset"
 )
@@ -76,7 +77,7 @@ func SnapshotInventory(ctx context.Context, c SnapshotCloud, filter map[string]s
 	if inv.Locked, err = c.LockedSnapshots(ctx); err != nil {
 		return inv, err
 	}
-	if inv.Pending, err = c.Snapshots(ctx, ec2.SnapshotQuery{States: []string{"pending"}}); err != nil {
+	if inv.Pending, err = c.Snapshots(ctx, ec2.SnapshotQuery{States: []ebs.SnapshotState{ebs.SnapshotPending}}); err != nil {
 		return inv, err
 	}
 	q := ec2.SnapshotQuery{TagKeys: []string{TagMountPoint, TagState}}

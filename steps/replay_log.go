@@ -116,11 +116,7 @@ func judgeMount(mountPoint string, err error) (bad string, _ error) {
 // scratchOptions are those of life but for how it is written to. XFS is never entered among the UUIDs that the kernel knows, so that the
 // original can be mounted meanwhile.
 func scratchOptions(options []string, fileSystem, how string) []string {
-	out := append(slices.Clone(options), how, "nodev", "nosuid")
-	if fileSystem == "xfs" {
-		out = append(out, "nouuid")
-	}
-	return out
+	return append(append(slices.Clone(options), how, "nodev", "nosuid"), linux.CopyOptions(fileSystem)...)
 }
 
 // makeScratchFolders makes the drill's folders. A probe may run a server as another user, which has to come through to them; it

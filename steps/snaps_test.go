@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // snaps reads labelled snapshots from lines such as "5 a R1/3 archive": minutes after noon, mount point /mnt/a, run R1 whose
@@ -19,7 +20,7 @@ func snaps(lines ...string) (all []ec2.Snapshot) {
 			panic(err)
 		}
 		run, members, _ := strings.Cut(words[2], "/")
-		all = append(all, ec2.Snapshot{ID: fmt.Sprintf("snap-%d", i+1), VolumeSize: 20, Started: noon.Add(minutes), State: "completed", StorageTier: words[3],
+		all = append(all, ec2.Snapshot{ID: fmt.Sprintf("snap-%d", i+1), VolumeSize: 20, Started: noon.Add(minutes), State: "completed", StorageTier: ebs.StorageTier(words[3]),
 			Tags: map[string]string{TagMountPoint: "/mnt/" + words[1], TagRun: run, TagToken: "token-" + run, TagMembers: members, TagState: Consistent}})
 	}
 	return all

@@ -119,7 +119,7 @@ func stockRow(v engine.StockView, last string) []string {
 	if v.Copy && v.Consistency.Restorable() {
 		consistency += ", a copy"
 	}
-	return []string{mark, mountPoint, v.SnapshotID, run, old, fmt.Sprintf("%d GiB", v.Size), full, state, cmp.Or(v.Tier, "-"), expires, consistency, drillCell(v), set}
+	return []string{mark, mountPoint, v.SnapshotID, run, old, fmt.Sprintf("%d GiB", v.Size), full, state, cmp.Or(string(v.Tier), "-"), expires, consistency, drillCell(v), set}
 }
 
 // drillCell says what the last drill of a snapshot's set came to, and how long ago that was.

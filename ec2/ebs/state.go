@@ -45,3 +45,33 @@ const (
 	SnapshotRecoverable SnapshotState = "recoverable"
 	SnapshotRecovering  SnapshotState = "recovering"
 )
+
+// InstanceState is the state of an instance.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
+type InstanceState string
+
+// States of an instance that matter here; the others are pending, shutting-down, stopping and stopped.
+const (
+	InstanceRunning    InstanceState = "running"
+	InstanceTerminated InstanceState = "terminated"
+)
+
+// ImageState is the state of an AMI.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html
+type ImageState string
+
+// States of an image that matter here; the others are available, disabled, failed and more.
+const (
+	ImagePending   ImageState = "pending"
+	ImageTransient ImageState = "transient"
+)
+
+// Unfinished reports whether the image is still being made.
+func (s ImageState) Unfinished() bool { return s == ImagePending || s == ImageTransient }
+
+// StorageTier is where EBS keeps a snapshot; it is standard or archive.
+// https://docs.aws.amazon.com/ebs/latest/userguide/snapshot-archive.html
+type StorageTier string
+
+// TierArchive has to be left before a volume can be created from the snapshot; that takes up to 72 hours.
+const TierArchive StorageTier = "archive"

@@ -140,9 +140,6 @@ var HookNames = []string{
 	"pre_snapshots", "pre_snapshot", "post_snapshot", "post_snapshots",
 }
 
-// FileSystems are the file systems a volume may ask for, the default first.
-var FileSystems = []string{"xfs", "ext2", "ext3", "ext4", "btrfs", "jfs", "reiserfs", "f2fs"}
-
 // A Target is the instance a plan is compiled for.
 type Target struct {
 	InstanceID string `json:"instance_id"`

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 )
 
 // images decides on each of the account's images that has the filter's tags. One is deleted when no instance in any state was
@@ -13,7 +14,7 @@ import (
 func (inv Inventory) images() (decisions []Decision) {
 	users := map[string]ec2.Instance{}
 	for _, i := range inv.Instances {
-		if i.State != "terminated" {
+		if i.State != ebs.InstanceTerminated {
 			users[i.ImageID] = i
 		}
 	}
@@ -28,7 +29,7 @@ func (inv Inventory) images() (decisions []Decision) {
 			d.keep("used by an instance", "%s (%s) was made from it", user.ID, user.State)
 		case i.Public:
 			d.keepDue("no instance uses it, but it is public, so other accounts may use it")
-		case i.State == "pending" || i.State == "transient":
+		case i.State.Unfinished():
 			d.keep("not finished yet", "it is %s", i.State)
 		case i.Created.IsZero() || inv.Now.Sub(i.Created) <= settledAge:
 			d.keep("younger than a day", "it is younger than a day")

@@ -97,7 +97,7 @@ func TestAnIndexKeepsWhatChoosingNeeds(t *testing.T) {
 			run := random.IntN(4)
 			at := noon.Add(time.Duration(run) * time.Hour)
 			s := ec2.Snapshot{ID: fmt.Sprintf("snap-%d", i), VolumeID: pick("vol-1", "vol-1", "vol-ffffffff"), VolumeSize: 20, Started: at, Progress: 42,
-				State: ebs.SnapshotState(pick("completed", "completed", "completed", "pending", "error", "recoverable")), StorageTier: pick("standard", "standard", "archive"),
+				State: ebs.SnapshotState(pick("completed", "completed", "completed", "pending", "error", "recoverable")), StorageTier: ebs.StorageTier(pick("standard", "standard", "archive")),
 				StateMessage: pick("", "why"), Tags: map[string]string{TagMountPoint: pick("/mnt/a", "/mnt/a/", "/mnt/b", "/mnt/c")}}
 			switch random.IntN(5) {
 			case 0:

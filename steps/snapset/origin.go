@@ -165,7 +165,7 @@ func Unready(s ec2.Snapshot) string {
 // Dormant says why a snapshot that exists cannot be used at once; "" when it can, or will without anybody's doing.
 func Dormant(s ec2.Snapshot) string {
 	switch {
-	case s.StorageTier == "archive":
+	case s.StorageTier == ebs.TierArchive:
 		return "archived"
 	case s.State == ebs.SnapshotRecoverable || s.State == ebs.SnapshotRecovering:
 		return "in the recycle bin (" + string(s.State) + ")"

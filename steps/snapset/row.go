@@ -31,7 +31,7 @@ type traits struct {
 	Instance     string // that it was taken on, by its tag
 	State        ebs.SnapshotState
 	StateMessage string
-	Tier         string
+	Tier         ebs.StorageTier
 	Members      string // how many snapshots its set has, as it is tagged
 	Origin       Origin
 	Size         int32 // GiB

@@ -41,7 +41,7 @@ type StockView struct {
 	FullSize    int64             `json:"full_size_bytes,omitempty"` // of all its blocks; missing where EC2 does not say
 	State       ebs.SnapshotState `json:"state"`
 	Progress    int               `json:"progress_percent"`
-	Tier        string            `json:"tier"`
+	Tier        ebs.StorageTier   `json:"tier"`
 	Expires     *time.Time        `json:"expires,omitempty"`
 	Overdue     bool              `json:"overdue,omitempty"`
 	Consistency Origin            `json:"consistency"`

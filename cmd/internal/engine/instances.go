@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
 	"snaptastic/steps/snapset"
 )
 
@@ -45,7 +46,7 @@ func idleInstances(ctx context.Context, cloud *ec2.Client, now time.Time, filter
 		return out, err
 	}
 	for _, i := range all {
-		if i.State != "running" || !snapset.HasTags(i.Tags, filter) {
+		if i.State != ebs.InstanceRunning || !snapset.HasTags(i.Tags, filter) {
 			continue
 		}
 		out.Running++

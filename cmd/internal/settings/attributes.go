@@ -3,11 +3,13 @@ package settings
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"snaptastic/ec2/ebs"
+	"snaptastic/linux"
 	"snaptastic/plan/units"
 	"snaptastic/steps/recipe"
 )
@@ -152,7 +154,7 @@ var (
 var (
 	mountPointAttr          = required("mount_point", `text`, "an absolute path, unique per volume. A path inside another volume is mounted after it. [Symlinks are resolved](#symlinks-in-mount-points). Not `/` or a part of the running system (`/proc`, `/sys`, `/dev`, `/run`, `/etc`, `/usr`, `/bin`, `/sbin`, `/lib`, `/lib64`, `/boot`); no comma, no control characters, at most 256 characters")
 	sizeAttr                = number("size", "GiB", " of GiB", 1, 65536, 5, `size of a new volume; at least the size of the snapshot. The file system is grown to fill the volume`)
-	fileSystemAttr          = oneOf("file_system", recipe.FileSystems, "file system for an empty volume: `xfs`, `ext2`, `ext3`, `ext4`, `btrfs`, `jfs`, `reiserfs`, `f2fs`")
+	fileSystemAttr          = oneOf("file_system", linux.FileSystems(), "file system for an empty volume: `"+strings.Join(linux.FileSystems(), "`, `")+"`")
 	mountOptionsAttr        = custom("mount_options", `text or list`, "`\"defaults\"`", (*reader).mountOptions, "options for `mount -o`: `\"noatime,discard\"` or `[\"noatime\", \"discard\"]`. `bind`, `rbind`, `remount`, `move` and `loop` are refused")
 	mkfsOptionsAttr         = custom("mkfs_options", `text or list`, `none`, (*reader).mkfsOptions, "arguments for `mkfs`, quoted as in a shell: `\"-L 'my data'\"` or `[\"-L\", \"my data\"]`. Snaptastic adds the device and the UUID: other devices and `-U` or `uuid=` are refused")
 	volumeTypeAttr          = oneOf("volume_type", ebs.TypeNames, `see the table below`)

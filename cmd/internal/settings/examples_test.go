@@ -157,7 +157,7 @@ func TestTheReferenceIsWhatIsDeclared(t *testing.T) {
 	for _, s := range sections {
 		names = append(names, slices.Collect(maps.Keys(s.blocks))...)
 	}
-	names = slices.Concat(names, recipe.HookNames, recipe.FileSystems, ebs.TypeNames, slices.Collect(maps.Keys(functions)), linux.SystemPaths(), foreignMounts)
+	names = slices.Concat(names, recipe.HookNames, linux.FileSystems(), ebs.TypeNames, slices.Collect(maps.Keys(functions)), linux.SystemPaths(), foreignMounts)
 	for _, name := range names {
 		if !strings.Contains(string(text), "`"+name+"`") {
 			t.Errorf("docs/settings.md does not name `%s`", name)

@@ -137,7 +137,7 @@ func checkSpec(t *testing.T, spec recipe.Spec) {
 		devices[deviceKey(v.Device)], mounts[v.MountPoint] = true, true
 		must(path.IsAbs(v.MountPoint) && path.Clean(v.MountPoint) == v.MountPoint && v.MountPoint != "/", "mount point %q", v.MountPoint)
 		must(!strings.ContainsFunc(v.MountPoint, isControl) && !strings.Contains(v.MountPoint, ","), "mount point %q", v.MountPoint)
-		must(slices.Contains(recipe.FileSystems, v.FileSystem), "file system %q", v.FileSystem)
+		must(slices.Contains(linux.FileSystems(), v.FileSystem), "file system %q", v.FileSystem)
 		limits, known := ebs.Types[v.VolumeType]
 		must(known && int64(v.Size) >= limits.MinSize && int64(v.Size) <= limits.MaxSize, "%d GiB of %q", v.Size, v.VolumeType)
 		must(v.IOPS == 0 && !limits.NeedsIOPS || iopsProblem(limits, v.VolumeType, int64(v.IOPS), int64(v.Size)) == "", "%d IOPS of %+v", v.IOPS, v)
