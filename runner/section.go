@@ -2,15 +2,12 @@ package runner
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"snaptastic/journal"
 	"snaptastic/plan"
-	"snaptastic/plan/units"
 )
 
 // startAtomic begins an atomic section at its open step. Body and close become
@@ -63,79 +60,6 @@ func (r *run) skipSection(sec *section, why string) {
 		r.emit(n, Skipping)
 		r.settle(n, journal.Skipped)
 	}
-}
-
-// recover closes a section that an earlier process, or an earlier try, left
-// open, undoes its body by token, and raises the generation.
-func (r *run) recover(sec *section, then func()) {
-	attempts := r.sectionAttempts(sec)
-	r.work(func() func() {
-		err := r.closeAndUndo(sec, attempts)
-		return func() {
-			if err != nil {
-				r.sectionFailed(sec, err)
-				return
-			}
-			r.cleanedUp(sec)
-			then()
-		}
-	})
-}
-
-// cleanedUp records that nothing of the section's attempt is left.
-func (r *run) cleanedUp(sec *section) {
-	for _, n := range sec.members() {
-		rec := n.rec
-		rec.Undo = journal.Undone
-		r.record(n, rec, nil)
-	}
-}
-
-type memberAttempt struct {
-	n  *node
-	a  plan.Attempt
-	in json.RawMessage
-}
-
-func (r *run) sectionAttempts(sec *section) []memberAttempt {
-	var out []memberAttempt
-	for _, n := range sec.members() {
-		a := r.attempt(n)
-		a.Resumed = true
-		out = append(out, memberAttempt{n, a, n.rec.Input})
-	}
-	return out
-}
-
-// closeAndUndo runs on a worker: close, whatever happens, then find the body's
-// effects by their tokens and undo them.
-func (r *run) closeAndUndo(sec *section, members []memberAttempt) error {
-	if err := r.closeNow(members[len(members)-len(sec.close):]); err != nil {
-		return err
-	}
-	for _, m := range slices.Backward(members[1 : len(members)-len(sec.close)]) {
-		if m.a.Token == "" {
-			continue
-		}
-		if _, err := undoIfOurs(r.effects, r.Config, m.n.step, m.a, m.in, undoState{}); err != nil {
-			return fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err)
-		}
-	}
-	return nil
-}
-
-// closeNow runs the closing steps of an atomic section, each whatever became of the one before. The error is that it could
-// not be closed.
-func (r *run) closeNow(closers []memberAttempt) (open error) {
-	for _, m := range closers {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.CloseTime)
-		_, err := r.Handlers[m.n.step.Kind].Do(ctx, m.a, m.in)
-		cancel()
-		if err != nil && plan.ActionOf(err).Action == plan.ActOperator {
-			open = errors.Join(open, err)
-		}
-	}
-	return open
 }
 
 // openSection makes the intents of all members durable in one transaction and
@@ -262,52 +186,6 @@ func (r *run) windowClosed(sec *section, results []memberResult) {
 	r.undoWindow(sec, results, worst)
 }
 
-func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
-	attempts := r.sectionAttempts(sec)
-	v := plan.ActionOf(worst)
-	r.work(func() func() {
-		var undo error
-		closing := len(attempts) - len(sec.close)
-		for i, m := range slices.Backward(attempts[:closing]) {
-			if m.n != sec.open && results[i].ran {
-				if _, err := undoIfOurs(r.effects, r.Config, m.n.step, m.a, m.in, undoState{}); err != nil {
-					undo = errors.Join(undo, fmt.Errorf("cannot undo %s: %w", m.n.step.ID, err))
-				}
-			}
-		}
-		return func() {
-			if undo != nil {
-				r.sectionFailed(sec, plan.Terminal("", errors.Join(worst, undo)))
-				return
-			}
-			if slices.ContainsFunc(results[closing:], func(res memberResult) bool {
-				return res.err != nil && plan.ActionOf(res.err).Action == plan.ActOperator
-			}) {
-				r.sectionFailed(sec, worst) // still open: whoever goes on closes it first
-				return
-			}
-			r.cleanedUp(sec)
-			wait, again := r.restart(sec, v)
-			if !again {
-				if v.Within > 0 && !r.stopped {
-					worst = fmt.Errorf("gave up after %s: %w", units.Took(time.Since(sec.opened)), worst)
-				}
-				r.sectionFailed(sec, worst)
-				return
-			}
-			sec.open.noteRetry(worst, wait)
-			r.emit(sec.open, Retrying, withErr(worst), withWait(wait))
-			r.after(wait, func() {
-				if r.stopped {
-					r.sectionFailed(sec, worst)
-					return
-				}
-				r.openSection(sec)
-			})
-		}
-	})
-}
-
 // restart says whether the section is opened again, and after which wait: a few times, or for as long as the verdict
 // says that it is worth it. Waits of the second kind do not use up the tries of the first.
 func (r *run) restart(sec *section, v *plan.ActionError) (wait time.Duration, again bool) {
@@ -358,54 +236,5 @@ func (r *run) sectionFailed(sec *section, err error) {
 			s = journal.Failed
 		}
 		r.settle(n, s)
-	}
-}
-
-// undoState says what is known of a step that is to be undone. again: an undo was cut off before. unsure: its effect may be there
-// though a look does not show it yet.
-type undoState struct{ again, uncertain bool }
-
-// undoIfOurs finds a step's effect and undoes it when it is ours. An absent
-// one counts only after the settle window. After an undo that was cut off, what
-// it undid first may be all that a look can see, so it is called whatever is
-// seen. adopted says that what is there was not made by this run.
-func undoIfOurs(ctx context.Context, c Config, s *plan.Step, a plan.Attempt, in json.RawMessage, u undoState) (adopted bool, _ error) {
-	timeout := c.Timeout
-	if s.Timeout > 0 {
-		timeout = max(time.Duration(s.Timeout), c.Settle*2)
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
-	defer cancel()
-	h := c.Handlers[s.Kind]
-	began, tries := time.Now(), 0
-	for {
-		o, err := h.Observe(ctx, a, in)
-		present := err == nil && (o.State == plan.Ours || (o.State == plan.Satisfied && s.ObserveBy == plan.ByState))
-		if present || u.again && err == nil && s.ObserveBy == plan.ByState && o.State == plan.Absent {
-			if err = h.Undo(ctx, a, in, o.Output.Value); err == nil {
-				return false, nil
-			}
-		}
-		wait := c.Settle/5 + time.Millisecond
-		switch {
-		case err != nil:
-			v := plan.ActionOf(err)
-			if v.Action != plan.ActRetry && v.Action != plan.ActRestart {
-				return false, err
-			}
-			tries++
-			wait = max(v.After, min(c.RetryMin<<min(tries-1, 10), c.RetryMax))
-		case s.ObserveBy == plan.ByToken && o.State == plan.Satisfied:
-			return true, nil
-		case o.State == plan.Conflict || time.Since(began) >= c.Settle || s.ObserveBy != plan.ByToken && !u.uncertain:
-			return false, nil
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return false, errors.Join(context.Cause(ctx), err)
-		}
 	}
 }
