@@ -63,36 +63,7 @@ func (w *Env) mount() plan.Funcs[MountIn, Mounted] {
 			}
 			return plan.Observed[Mounted]{State: plan.Conflict, Note: fmt.Sprintf("%s is mounted on %s, and %s should be", at, in.MountPoint, d.VolumeID)}, nil
 		},
-		Do: func(ctx context.Context, a plan.Attempt, in MountIn) (Mounted, error) {
-			d, f := in.Device.Must(), in.FileSystem.Must()
-			out := Mounted{VolumeID: d.VolumeID, Source: d.Path, MountPoint: in.MountPoint, FileSystem: f.FileSystem, New: true}
-			if at, err := w.occupantOf(in.MountPoint); err == nil && at.device != nil && d.is(*at.device) {
-				return out, nil
-			}
-			if err := w.refuseFrozenElsewhere(ctx, a, d.Path); err != nil {
-				return Mounted{}, err
-			}
-			m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Partition: f.Partition, Target: in.MountPoint, LeadsTo: in.LeadsTo, FileSystem: f.FileSystem, Options: in.Options})
-			if errors.Is(err, linux.ErrDuplicateUUID) {
-				return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with the same UUID on one host corrupt each other", err)
-			}
-			if errors.Is(err, linux.ErrNotMountPoint) {
-				return Mounted{}, cmp.Or(w.stillMounted(ctx, out, 0), err)
-			}
-			if errors.Is(err, linux.ErrUntrustedLink) {
-				return Mounted{}, plan.Terminal("replace the symlink with a directory, or declare the directory it should point to", err)
-			}
-			if err != nil {
-				return Mounted{}, err
-			}
-			w.noteMount(in.MountPoint)
-			out.FileSystem = m.Mount.FileSystem // another program may have mounted it
-			for _, note := range m.Notes {
-				w.log().Warn(note, "step", a.Step)
-			}
-			out.Notes = m.Notes
-			return out, nil
-		},
+		Do: w.mountVolume,
 		Undo: func(ctx context.Context, a plan.Attempt, in MountIn, _ Mounted) error {
 			at, err := w.occupantOf(in.MountPoint)
 			if err != nil {
@@ -138,4 +109,36 @@ func missingFolders(mountPoint string) (missing []string) {
 	}
 	slices.Reverse(missing)
 	return missing
+}
+
+// mountVolume mounts, unless the volume is mounted there meanwhile.
+func (w *Env) mountVolume(ctx context.Context, a plan.Attempt, in MountIn) (Mounted, error) {
+	d, f := in.Device.Must(), in.FileSystem.Must()
+	out := Mounted{VolumeID: d.VolumeID, Source: d.Path, MountPoint: in.MountPoint, FileSystem: f.FileSystem, New: true}
+	if at, err := w.occupantOf(in.MountPoint); err == nil && at.device != nil && d.is(*at.device) {
+		return out, nil
+	}
+	if err := w.refuseFrozenElsewhere(ctx, a, d.Path); err != nil {
+		return Mounted{}, err
+	}
+	m, err := w.Host.Mount(ctx, linux.MountRequest{Source: d.Path, Partition: f.Partition, Target: in.MountPoint, LeadsTo: in.LeadsTo, FileSystem: f.FileSystem, Options: in.Options})
+	if errors.Is(err, linux.ErrDuplicateUUID) {
+		return Mounted{}, plan.Terminal("unmount the other one first: two btrfs with the same UUID on one host corrupt each other", err)
+	}
+	if errors.Is(err, linux.ErrNotMountPoint) {
+		return Mounted{}, cmp.Or(w.stillMounted(ctx, out, 0), err)
+	}
+	if errors.Is(err, linux.ErrUntrustedLink) {
+		return Mounted{}, plan.Terminal("replace the symlink with a directory, or declare the directory it should point to", err)
+	}
+	if err != nil {
+		return Mounted{}, err
+	}
+	w.noteMount(in.MountPoint)
+	out.FileSystem = m.Mount.FileSystem // another program may have mounted it
+	for _, note := range m.Notes {
+		w.log().Warn(note, "step", a.Step)
+	}
+	out.Notes = m.Notes
+	return out, nil
 }

@@ -79,14 +79,8 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 			return RunResult{}, err
 		}
 	}
-	for tries := 0; run == nil; tries++ {
-		if run, left, err = e.begin(ctx, store, op, p, req, adopted); run != nil {
-			break
-		}
-		if !op.Scratch || tries == maxSpareTries || !e.avoid(err) {
-			return RunResult{}, err
-		}
-		if p, req, err = e.compile(ctx, op, name, r.Options); err != nil {
+	if run == nil {
+		if run, left, err = e.beginElsewhere(ctx, store, op, p, req, adopted); err != nil {
 			return RunResult{}, err
 		}
 	}
@@ -99,6 +93,21 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 		err = left
 	}
 	return end, err
+}
+
+// beginElsewhere begins a run. One that takes spare device names is compiled again with others where another run was faster.
+func (e *Engine) beginElsewhere(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, req recipe.Request, adopted bool) (run *journal.Run, left, err error) {
+	for tries := 0; ; tries++ {
+		if run, left, err = e.begin(ctx, store, op, p, req, adopted); run != nil {
+			return run, left, nil
+		}
+		if !op.Scratch || tries == maxSpareTries || !e.avoid(err) {
+			return nil, nil, err
+		}
+		if p, req, err = e.compile(ctx, op, req.Spec.Name, req.Options); err != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // begin begins a new run, if EC2 allows what it is about to do. No run and no error: all is mounted, without a journal or
