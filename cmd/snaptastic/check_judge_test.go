@@ -113,7 +113,7 @@ func TestWhichSnapshotsCover(t *testing.T) {
 
 		{"two instances, one of them without", []ec2.Volume{a, usedAs("vol-x", "a", "attached")}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a ok, vol-a ok, vol-x gap", "no snapshot"},
 		{"restored from a recent one", []ec2.Volume{from}, "a", false, []string{"2h vol-gone a R1/1"}, "/mnt/a ok, vol-new ok", ""},
-		{"restored from an old one", []ec2.Volume{from}, "a", false, []string{"48h vol-gone a R1/1"}, "/mnt/a gap, vol-new gap", "48h"},
+		{"restored from an old one", []ec2.Volume{from}, "a", false, []string{"48h vol-gone a R1/1"}, "/mnt/a gap, vol-new gap", "2d old"},
 		{"declared, and not in use", nil, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a gap", "no volume is in use"},
 		{"available", []ec2.Volume{usedAs("vol-a", "a", "")}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a gap", "no volume is in use"},
 		{"attaching", []ec2.Volume{usedAs("vol-a", "a", "attaching")}, "a", false, []string{"1h vol-a a R1/1"}, "/mnt/a gap", "no volume is in use"},
