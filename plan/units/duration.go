@@ -37,18 +37,18 @@ func Took(d time.Duration) string {
 	return days(d.Round(time.Minute))
 }
 
-// Age is how old something is, or how far ahead, in one unit and rounded down: "90 s", "90 min", "36 h", "3 days". A negative
+// Age is how old something is, or how far ahead, in one unit, rounded: "90 s", "90 min", "36 h", "3 days". A negative
 // age is "0 s".
 func Age(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < 2*time.Minute:
-		return whole(d, time.Second) + " s"
+		return whole(d.Round(time.Second), time.Second) + " s"
 	case d < 2*time.Hour:
-		return whole(d, time.Minute) + " min"
+		return whole(d.Round(time.Minute), time.Minute) + " min"
 	case d < 2*day:
-		return whole(d, time.Hour) + " h"
+		return whole(d.Round(time.Hour), time.Hour) + " h"
 	}
-	return days(d)
+	return days(d.Round(day))
 }
 
 // Limit is a duration as flags and settings take it, rounded up to the second, so that what is over a limit also reads so:
