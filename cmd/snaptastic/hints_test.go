@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -153,6 +154,9 @@ func textsOf(t *testing.T) map[token.Position]string {
 			return err
 		}
 		rel, _ := filepath.Rel(repository, path)
+		if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && rel != "." {
+			return fs.SkipDir // a program with commands of its own
+		}
 		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && rel != "." || rel == "docs" || rel == "packaging" || rel == "cmd/internal/bench" || d.Name() == "testdata") {
 			return fs.SkipDir
 		}

@@ -42,7 +42,7 @@ func TestStock(t *testing.T) {
 		`|/mnt/b|snap-5|"|26 h|20 GiB|-|completed|standard|-|consistent|3 h ago|of 2`,
 		`|/mnt/a|snap-1|R1|2 days|20 GiB|-|completed|standard|overdue 24 h|consistent|FAILED 2 days|of 2`,
 		`|/mnt/b|snap-3|"|2 days|20 GiB|-|completed|standard|-|consistent|-|of 2`,
-		`|/mnt/old (not declared)|snap-8|-|3 days|20 GiB|-|completed|standard|in 3 h|original|-|-`,
+		`|/mnt/old (not declared)|snap-8|-|4 days|20 GiB|-|completed|standard|in 3 h|original|-|-`,
 	}
 	if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
