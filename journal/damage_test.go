@@ -233,6 +233,9 @@ func TestADamagedJournalIsRefusedOrHarmless(t *testing.T) {
 		}},
 	}
 	for _, k := range kinds {
+		if testing.Short() {
+			k.times /= 10
+		}
 		refused := 0
 		for range k.times {
 			run := runs[rng.IntN(len(runs))]
