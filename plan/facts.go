@@ -19,6 +19,8 @@ type Facts struct {
 	MountPoint string `json:"mount_point,omitempty"` // absolute
 	SizeGiB    int32  `json:"size_gib,omitempty"`    // of the volume
 	SizeBytes  int64  `json:"size_bytes,omitempty"`  // of the file system
+	// FrozenAt is when the file system stood still, by the machine's clock.
+	FrozenAt time.Time `json:"frozen_at,omitzero"`
 	// FrozenSeconds is how long a file system was frozen.
 	FrozenSeconds float64 `json:"frozen_seconds,omitempty"`
 	// ThawedAt is when that was over, by the machine's clock.
@@ -26,6 +28,8 @@ type Facts struct {
 	Remarks  []string  `json:"remarks,omitempty"`  // what was chosen, and why
 	Warnings []string  `json:"warnings,omitempty"` // what an operator should check
 	Remains  string    `json:"remains,omitempty"`  // what is left and billed, in words
+	// Clock is how right the machine's clock was.
+	Clock *Clock `json:"clock,omitempty"`
 	// Drill is what a drill of a set of snapshots came to.
 	Drill *Drill `json:"drill,omitempty"`
 	// Warming is what reading a volume once came to.
@@ -62,6 +66,13 @@ type Phase struct {
 	Seconds float64 `json:"seconds"`
 }
 
+// A Clock is how right the machine's clock was, as its kernel knows (adjtimex).
+type Clock struct {
+	Synchronized   bool    `json:"synchronized"`
+	ErrorSeconds   float64 `json:"error_seconds"`           // a bound
+	EstimatedError float64 `json:"estimated_error_seconds"` // an estimate
+}
+
 // Empty reports whether nothing is known.
 func (f *Facts) Empty() bool {
 	return f == nil || reflect.ValueOf(*f).IsZero()
@@ -79,7 +90,7 @@ func (f *Facts) Add(o Facts) {
 	f.Remains = cmp.Or(o.Remains, f.Remains)
 	f.SizeGiB, f.SizeBytes = cmp.Or(o.SizeGiB, f.SizeGiB), cmp.Or(o.SizeBytes, f.SizeBytes)
 	f.FrozenSeconds = cmp.Or(o.FrozenSeconds, f.FrozenSeconds)
-	f.ThawedAt = cmp.Or(o.ThawedAt, f.ThawedAt)
+	f.FrozenAt, f.ThawedAt = cmp.Or(o.FrozenAt, f.FrozenAt), cmp.Or(o.ThawedAt, f.ThawedAt)
 	f.Remarks, f.Warnings = union(f.Remarks, o.Remarks), union(f.Warnings, o.Warnings)
 }
 

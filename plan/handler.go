@@ -70,7 +70,14 @@ type Attempt struct {
 	// Checkpoint keeps a mark in the journal, so that a step that takes hours goes on there after a crash. The step does not wait
 	// until it is durable: the newest one may be lost. Each costs the journal a record, so a step leaves a hundred or so. Nil for undos.
 	Checkpoint func(mark json.RawMessage)
+	// Stopping is closed when the run is asked to stop, for steps of an atomic section, whose context does not end then. What has
+	// not had an effect yet may give up. Nil for others.
+	Stopping <-chan struct{}
 }
+
+// ErrStopping says that a step of an atomic section gave up, because the run was asked to stop, before it had any effect. The
+// section is closed, and may be opened again by a resume.
+var ErrStopping = errors.New("the run was asked to stop")
 
 // A Handler knows one step kind. Observe changes nothing. Do twice equals Do
 // once, given the same attempt. Undo removes the effect, and may be called after

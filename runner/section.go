@@ -110,7 +110,7 @@ func (r *run) window(sec *section) {
 	r.emit(sec.open, Starting)
 	members := r.sectionAttempts(sec)
 	for i := range members {
-		members[i].a.Resumed = false
+		members[i].a.Resumed, members[i].a.Stopping = false, r.ctx.Done()
 	}
 	r.emit(sec.open, WindowOpening)
 	r.openWindow()

@@ -111,6 +111,13 @@ func (r *run) undoWindow(sec *section, results []memberResult, worst error) {
 				return
 			}
 			r.cleanedUp(sec)
+			if errors.Is(worst, plan.ErrStopping) && r.ctx.Err() != nil { // nothing failed: a resume opens it again
+				for _, n := range sec.members() {
+					n.phase = waiting
+					r.graph.inFlight--
+				}
+				return
+			}
 			wait, again := r.restart(sec, v)
 			if !again {
 				if v.Within > 0 && !r.stopped {

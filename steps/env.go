@@ -71,6 +71,8 @@ type Host interface {
 	NewFileSystemID(ctx context.Context, device string, partition int) error
 	Warm(ctx context.Context, q linux.WarmRequest) (linux.Warmed, error)
 	TakeDown(ctx context.Context, folder string) ([]linux.Holder, error)
+	Clock() (linux.Clock, error)
+	AwaitInstant(ctx context.Context, at time.Time) (stepped int, err error)
 	StartHeldHook(ctx context.Context, q linux.HookRequest) (*linux.HeldHook, error)
 }
 
@@ -86,6 +88,7 @@ type Freezer interface {
 type FreezeOptions struct {
 	MaxHold  time.Duration // from the first freeze on; 0 for the guard's default
 	Expedite bool
+	NotAfter time.Time // by the machine's clock: later than this nothing is frozen; zero: whenever
 }
 
 // Frozen is a freeze: *guard.Guard.
@@ -105,7 +108,7 @@ type Guards struct {
 
 // Start starts a guard.
 func (g Guards) Start(ctx context.Context, run plan.RunID, section string, mounts []guard.Mount, how FreezeOptions) (Frozen, error) {
-	live, err := guard.Start(ctx, mounts, guard.Options{Executable: g.Executable, MaxHold: how.MaxHold, OwnedDir: g.OwnedDir,
+	live, err := guard.Start(ctx, mounts, guard.Options{Executable: g.Executable, MaxHold: how.MaxHold, OwnedDir: g.OwnedDir, NotAfter: how.NotAfter,
 		Run: string(run), Section: section, Expedite: how.Expedite})
 	if err != nil {
 		return nil, err // not a nil *guard.Guard in an interface
@@ -204,6 +207,7 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, Grow, w.grow())
 	plan.Bind(h, Warm, w.warm())
 	plan.Bind(h, Sync, w.sync())
+	plan.Bind(h, Arm, w.arm())
 	plan.Bind(h, Freeze, w.freeze())
 	plan.Bind(h, Snapshot, w.snapshot())
 	plan.Bind(h, Thaw, w.thaw())

@@ -2,10 +2,8 @@ package steps
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 	"time"
 
 	"snaptastic/linux/guard"
@@ -21,6 +19,9 @@ type FreezeIn struct {
 	MaxHold  plan.Duration `json:"max_hold,omitempty"` // 0 for the guard's default
 	Expedite bool          `json:"expedite,omitempty"`
 	Held     []HookIn      `json:"held,omitempty"`
+	// At and HoldUntil are the instants of an armed freeze, by the machine's clock; zero: at once, and until the snapshots are taken.
+	At        time.Time `json:"at,omitzero"`
+	HoldUntil time.Time `json:"hold_until,omitzero"`
 }
 
 // A Member is one volume of a section.
@@ -50,16 +51,27 @@ func (w *Env) freeze() plan.Funcs[FreezeIn, FrozenMounts] {
 			return out, err
 		},
 		Preview: func(in FreezeIn) plan.Preview {
-			if len(in.Mounts) == 1 {
-				return plan.PreviewOf(plan.PreviewRun, "freeze %s", in.Mounts[0].MountPoint)
+			when := ""
+			if !in.At.IsZero() {
+				when = fmt.Sprintf(" at %s, until %s", instant(in.At), instant(in.HoldUntil))
 			}
-			return plan.PreviewOf(plan.PreviewRun, "freeze %d file systems at once", len(in.Mounts))
+			if len(in.Mounts) == 1 {
+				return plan.PreviewOf(plan.PreviewRun, "freeze %s%s", in.Mounts[0].MountPoint, when)
+			}
+			return plan.PreviewOf(plan.PreviewRun, "freeze %d file systems at once%s", len(in.Mounts), when)
 		},
 	}
 }
 
 // openWindow does everything that takes time before the first file system is frozen.
 func (w *Env) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win *window) (out FrozenMounts, err error) {
+	how := FreezeOptions{MaxHold: time.Duration(in.MaxHold), Expedite: in.Expedite}
+	if !in.At.IsZero() {
+		if err := tooLate(in.At, time.Now()); err != nil { // before hooks are started for nothing
+			return out, err
+		}
+		how.NotAfter = in.At.Add(MaxLate)
+	}
 	if win.exclude, err = w.excluded(ctx, in.Mounts); err != nil {
 		return out, err
 	}
@@ -71,7 +83,7 @@ func (w *Env) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win *
 	if err := w.startHeldHooks(ctx, a, in.Held, win); err != nil {
 		return out, err
 	}
-	if win.guard, err = w.Freezer.Start(ctx, a.Run, a.Section, mounts, FreezeOptions{MaxHold: time.Duration(in.MaxHold), Expedite: in.Expedite}); err != nil {
+	if win.guard, err = w.Freezer.Start(ctx, a.Run, a.Section, mounts, how); err != nil {
 		return out, err
 	}
 	if err := w.Cloud.Warm(ctx); err != nil {
@@ -80,17 +92,22 @@ func (w *Env) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win *
 	if err := w.syncAll(ctx, mounts); err != nil { // the last thing: writers go on dirtying
 		return out, err
 	}
+	if !in.At.IsZero() {
+		if err := w.awaitInstant(ctx, a, in.At, mounts); err != nil {
+			return out, err
+		}
+	}
 	if err := win.checkHeld(); err != nil {
 		return out, err
 	}
 	if err := win.guard.Freeze(ctx); err != nil {
-		hint := ""
-		if errors.Is(err, syscall.EBUSY) {
-			hint = "another program has frozen it. Wait until it is thawed, or run `snaptastic thaw MOUNT` (or `fsfreeze -u MOUNT`)"
-		}
-		return out, plan.Terminal(hint, err)
+		return out, freezeError(in, err)
 	}
 	win.frozen = true
+	if !in.HoldUntil.IsZero() { // counted from here, whatever becomes of the clock
+		now := time.Now()
+		win.holdUntil = now.Add(in.HoldUntil.Sub(now.Round(0)))
+	}
 	return out, nil
 }
 

@@ -132,7 +132,10 @@ func (w *Env) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *wind
 		return nil, plan.Terminal("EC2 may be slow: try again later, or raise max_hold, the maximum freeze time",
 			fmt.Errorf("the freeze ended before EC2 answered: %w", err))
 	}
-	return made, sectionErrorAction(err)
+	if err = sectionErrorAction(err); err != nil && !win.holdUntil.IsZero() { // its instant does not come again
+		err = plan.Terminal(plan.HintOf(err), err)
+	}
+	return made, err
 }
 
 // set tells the snapshots of members from others: EC2 also takes those of volumes that were attached meanwhile.

@@ -24,11 +24,25 @@ type Thawed struct {
 	Reason string        `json:"reason,omitempty"`
 	// ThawedAt is when the last file system was thawed; zero where nothing was, and in journals of earlier versions.
 	ThawedAt time.Time `json:"thawed_at,omitzero"`
+	// Mounts are the single file systems, and Clock is how right the times are; none where nothing was frozen.
+	Mounts []ThawedMount `json:"mounts,omitempty"`
+	Clock  *plan.Clock   `json:"clock,omitempty"`
+}
+
+// ThawedMount is when one file system stood still: from the return of FIFREEZE to the call of FITHAW.
+type ThawedMount struct {
+	MountPoint string    `json:"mount_point"`
+	FrozenAt   time.Time `json:"frozen_at"`
+	ThawedAt   time.Time `json:"thawed_at"`
 }
 
 // Facts are how long it was frozen.
 func (t Thawed) Facts() plan.Facts {
-	return plan.Facts{FrozenSeconds: time.Duration(t.Frozen).Seconds(), ThawedAt: t.ThawedAt, Remarks: remark(t.Reason)}
+	f := plan.Facts{FrozenSeconds: time.Duration(t.Frozen).Seconds(), ThawedAt: t.ThawedAt, Remarks: remark(t.Reason), Clock: t.Clock}
+	for _, m := range t.Mounts {
+		f.Each = append(f.Each, plan.Facts{MountPoint: m.MountPoint, FrozenAt: m.FrozenAt, ThawedAt: m.ThawedAt})
+	}
+	return f
 }
 
 func (w *Env) thaw() plan.Funcs[ThawIn, Thawed] {
@@ -38,9 +52,13 @@ func (w *Env) thaw() plan.Funcs[ThawIn, Thawed] {
 			if win == nil {
 				return w.thawOwned(ctx, a)
 			}
+			win.hold(ctx)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime) // the wait may have used up all of it
+			defer cancel()
 			hold, lost, cleanupErr := win.close(ctx)
 			w.dropWindow(a)
 			out := Thawed{Held: hold.Unbroken, Frozen: plan.Duration(hold.Frozen), Reason: hold.Reason, ThawedAt: win.thawedAt}
+			w.addTimes(&out, win, hold)
 			if cleanupErr != nil { // the snapshots are as good as before
 				out.Reason = cleanupErr.Error()
 				w.log().Error("closing the freeze", "section", a.Section, "error", cleanupErr)
@@ -67,6 +85,28 @@ func (w *Env) thaw() plan.Funcs[ThawIn, Thawed] {
 			return out, lost
 		},
 	}
+}
+
+// closeTime is for thawing, once a hold has ended.
+const closeTime = time.Minute
+
+// addTimes says when each file system stood still.
+func (w *Env) addTimes(out *Thawed, win *window, hold guard.Result) {
+	if !win.frozen {
+		return
+	}
+	for _, m := range hold.Mounts {
+		if !m.FrozenAt.IsZero() && !m.ThawedAt.IsZero() {
+			out.Mounts = append(out.Mounts, ThawedMount{m.Path, m.FrozenAt, m.ThawedAt})
+		}
+	}
+	clock, err := w.Host.Clock()
+	if err != nil {
+		w.log().Warn("the error of the frozen times is not known", "error", err)
+		return
+	}
+	moved := hold.ClockMoved.Abs()
+	out.Clock = &plan.Clock{Synchronized: clock.Synchronized, ErrorSeconds: (clock.MaxError + moved).Seconds(), EstimatedError: (clock.Error + moved).Seconds()}
 }
 
 // thawOwned thaws what this run froze in a process that is dead. Nothing to thaw is success.

@@ -23,6 +23,8 @@ type window struct {
 	frozen   bool
 	taken    bool // snapshots were made
 	thawedAt time.Time
+	// holdUntil is when an armed freeze ends, on the monotonic clock; zero: as soon as the snapshots are taken.
+	holdUntil time.Time
 }
 
 // heldHook is a program that holds something from before the freeze until after the thaw.
@@ -75,6 +77,20 @@ func (win *window) close(ctx context.Context) (hold guard.Result, lost, cleanupE
 			`use on_failure = "continue" to keep such snapshots`, notHeld)
 	}
 	return hold, lost, errors.Join(cleanupErr, tolerated)
+}
+
+// hold waits for the end of an armed freeze.
+func (win *window) hold(ctx context.Context) {
+	if !win.taken || win.holdUntil.IsZero() {
+		return
+	}
+	t := time.NewTimer(time.Until(win.holdUntil))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-win.guard.Broken():
+	case <-ctx.Done():
+	}
 }
 
 // release ends the held hooks, the last one first. Each says only now whether it held: a lock that was lost shows in how its

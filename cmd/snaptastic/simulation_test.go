@@ -353,6 +353,24 @@ func (h host) TakeDown(ctx context.Context, folder string) ([]linux.Holder, erro
 	return nil, h.fuse.between("remove "+folder, func() error { return os.RemoveAll(folder) })
 }
 
+func (h host) Clock() (linux.Clock, error) {
+	return linux.Clock{Synchronized: true, MaxError: time.Millisecond}, nil
+}
+
+func (h host) AwaitInstant(ctx context.Context, at time.Time) (int, error) {
+	if err := h.fuse.reach("armed"); err != nil {
+		return 0, err
+	}
+	t := time.NewTimer(time.Until(at))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return 0, nil
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
 func (h host) StartHeldHook(context.Context, linux.HookRequest) (*linux.HeldHook, error) {
 	return nil, errors.New("no held hooks here")
 }

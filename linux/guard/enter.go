@@ -71,6 +71,9 @@ func serve() int {
 		beforeFreeze:   cfg.Expedite.begin,
 		afterThaw:      cfg.Expedite.end,
 	}
+	if cfg.NotAfter != 0 {
+		h.late = func() bool { return realtime() > cfg.NotAfter }
+	}
 	h.prepare()
 	go listen(commands)
 	tell(message{kind: isReady, text: strings.Join(harden(), "; ")})

@@ -27,6 +27,8 @@ type Result struct {
 	Reason         string        // why Held is false
 	FrozenByOthers bool          // another program's thaw is why
 	Mounts         []MountResult
+	// ClockMoved is by how much CLOCK_REALTIME was set or slewed while they were frozen.
+	ClockMoved time.Duration
 }
 
 // MountResult is the part of a Result for one file system.
@@ -35,6 +37,10 @@ type MountResult struct {
 	Freezing time.Duration // FIFREEZE issued to returned
 	Frozen   time.Duration // FIFREEZE issued to FITHAW returned; 0 when it never froze
 	Thawing  time.Duration // FITHAW issued to returned
+
+	// FrozenAt is when FIFREEZE returned and ThawedAt when FITHAW was issued, by CLOCK_REALTIME as it was when the freeze began.
+	// Zero where that did not come about, or is not known because the guard died.
+	FrozenAt, ThawedAt time.Time
 }
 
 // Freeze freezes all file systems at once and returns when every one is frozen. On the first failure, or when ctx
@@ -60,7 +66,7 @@ func (g *Guard) Freeze(ctx context.Context) error {
 		}
 	}
 	g.started = true
-	g.orderAt = monotonic()
+	g.orderAt, g.epoch = monotonic(), sinceEpoch()
 	for i := range g.state {
 		g.state[i].phase = freezing
 	}
@@ -154,7 +160,7 @@ func (g *Guard) wake(why string) {
 
 // result builds the Result; mu is held.
 func (g *Guard) result() Result {
-	h := Result{Unbroken: true}
+	h := Result{Unbroken: true, ClockMoved: time.Duration(sinceEpoch() - g.epoch)}
 	var from, to int64
 	for i, s := range g.state {
 		m := MountResult{Path: g.mounts[i].path}
@@ -164,7 +170,11 @@ func (g *Guard) result() Result {
 				from = s.issued
 			}
 		}
+		if s.frozen != 0 && s.phase != refused {
+			m.FrozenAt = time.Unix(0, s.frozen+g.epoch).UTC()
+		}
 		if s.phase == thawed {
+			m.ThawedAt = time.Unix(0, s.thawing+g.epoch).UTC()
 			m.Thawing = time.Duration(s.thawed - s.thawing)
 			if s.issued != 0 {
 				m.Frozen = time.Duration(s.thawed - s.issued)

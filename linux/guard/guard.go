@@ -25,6 +25,7 @@ type Options struct {
 	OwnedDir   string        // folder for the owned file; "" = none, and then nothing helps when both are killed
 	Run        string        // written into the owned file
 	Section    string        // written into the owned file
+	NotAfter   time.Time     // by CLOCK_REALTIME: the guard freezes nothing that it is told to freeze later; zero: whenever
 	Expedite   bool          // /sys/kernel/rcu_expedited = 1 for the window: a freeze of 3 ms instead of 30 ms
 }
 
@@ -60,6 +61,7 @@ type Guard struct {
 	exitError string // why the guard exited, "" while it runs
 	thawCall  int64  // monotonic moment of the first Thaw, 0 before
 	orderAt   int64  // monotonic moment of the order to freeze
+	epoch     int64  // CLOCK_REALTIME minus CLOCK_MONOTONIC at that moment
 	released  bool
 }
 
@@ -130,6 +132,9 @@ func (g *Guard) launch() error {
 	g.conn = ours
 
 	cfg := config{MaxHold: g.o.MaxHold, Expedite: g.claim}
+	if !g.o.NotAfter.IsZero() {
+		cfg.NotAfter = g.o.NotAfter.UnixNano()
+	}
 	g.cmd = &exec.Cmd{
 		Path:        g.o.Executable,
 		Args:        []string{argv0},

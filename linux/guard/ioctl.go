@@ -37,6 +37,30 @@ func monotonic() int64 {
 	return ts.Nano()
 }
 
+// realtime returns CLOCK_REALTIME in nanoseconds.
+func realtime() int64 {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_REALTIME, &ts) != nil {
+		return 0 // cannot happen
+	}
+	return ts.Nano()
+}
+
+// sinceEpoch returns CLOCK_REALTIME minus CLOCK_MONOTONIC: the tightest of some tries, as the process may be held up between
+// two readings.
+func sinceEpoch() (offset int64) {
+	within := int64(-1)
+	for range 5 {
+		before := monotonic()
+		wall := realtime()
+		after := monotonic()
+		if within < 0 || after-before < within {
+			within, offset = after-before, wall-(before+after)/2
+		}
+	}
+	return offset
+}
+
 // sinceBoot returns CLOCK_BOOTTIME in nanoseconds: the same for all processes, monotonic, and it includes suspended
 // time.
 func sinceBoot() int64 {

@@ -177,6 +177,8 @@ func explain(errno syscall.Errno, k kind) error {
 		return &explainedError{"another program has frozen it", errno}
 	case errno == syscall.EOPNOTSUPP && freeze:
 		return &explainedError{"this kind of file system cannot be frozen", errno}
+	case errno == syscall.ETIME && freeze:
+		return &explainedError{"the time for it had passed", errno}
 	case errno == syscall.EINVAL && !freeze:
 		return &explainedError{"it is not frozen", errno}
 	case errno == syscall.EPERM:

@@ -22,8 +22,9 @@ type stateMachine struct {
 	sectorsWritten func(index int) int64 // sectors written while it was frozen; nil is none
 	now            func() int64
 	tell           func(message)
-	beforeFreeze   func() // before the first freeze
-	afterThaw      func() // once, when nothing is frozen any more
+	late           func() bool // too late to freeze; nil: never
+	beforeFreeze   func()      // before the first freeze
+	afterThaw      func()      // once, when nothing is frozen any more
 
 	phase         []phase
 	workers       []chan kind
@@ -146,6 +147,10 @@ func (h *stateMachine) start() {
 		return
 	}
 	h.started = true
+	if h.late != nil && h.late() {
+		h.refuse()
+		return
+	}
 	h.beforeFreeze()
 	timer := time.NewTimer(h.maxHold)
 	h.expiry = timer.C
@@ -153,6 +158,16 @@ func (h *stateMachine) start() {
 		h.phase[i] = freezing
 		w <- doFreeze
 	}
+}
+
+// refuse freezes nothing, since it is too late.
+func (h *stateMachine) refuse() {
+	now := h.now()
+	for i := range h.phase {
+		h.phase[i] = refused
+		h.tell(message{kind: isRefused, index: i, errno: syscall.ETIME, issued: now, returned: now})
+	}
+	h.end(causeRefused)
 }
 
 // end thaws everything that is frozen. settle thaws freezes that return later.

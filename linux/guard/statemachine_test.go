@@ -32,6 +32,7 @@ type scenario struct {
 	words   []order
 	want    []string
 	orphan  bool
+	late    bool
 }
 
 type ioctlAnswer struct {
@@ -84,6 +85,12 @@ func TestStateMachine(t *testing.T) {
 			freezes: []ioctlAnswer{{}},
 			words:   []order{{0, doThaw}, {s(1), doFreeze}, {s(2), doRelease}},
 			want:    []string{"2 left"},
+		}, {
+			name:    "an order that comes too late freezes nothing",
+			freezes: []ioctlAnswer{{takes: s(1)}, {takes: s(1)}},
+			words:   []order{{s(1), doFreeze}, {s(2), doThaw}, {s(3), doRelease}},
+			want:    []string{"1 shut", "3 left"},
+			late:    true,
 		}, {
 			name:    "a second order to freeze is nothing",
 			freezes: []ioctlAnswer{{takes: s(1)}},
@@ -143,6 +150,7 @@ func (c scenario) run(t *testing.T) {
 		},
 		now:          func() int64 { return int64(time.Since(w.begin)) },
 		tell:         func(message) {},
+		late:         func() bool { return c.late },
 		beforeFreeze: func() { w.note("open") },
 		afterThaw:    func() { w.note("shut") },
 	}

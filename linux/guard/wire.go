@@ -79,6 +79,7 @@ type config struct {
 	Paths    []string
 	Counters []string // of each path: the kernel's count of what is written to its device; "" without one
 	MaxHold  time.Duration
+	NotAfter int64     // CLOCK_REALTIME in nanoseconds, after which it does not freeze; 0: whenever
 	Owned    string    // path of the owned file; "" without one
 	Expedite *expedite // nil: leave rcu_expedited alone
 }

@@ -46,6 +46,8 @@ type Operation struct {
 	Cleans            []snapset.Resource // of `clean`: what it deletes. It is compiled from decisions, not from settings
 	ReportsInstances  bool               // of `clean`: it also lists instances that do little
 
+	CheckOptions func(Spec, Options) error // which options it refuses; nil: none
+
 	Check   func(Spec) error // why it cannot be compiled; nil: it always can
 	Compile func(*plan.Builder, Request)
 }
@@ -103,6 +105,12 @@ type Request struct {
 
 	operation string
 }
+
+// An OptionError is about what was asked for, and not about the settings.
+type OptionError struct{ Err error }
+
+func (e *OptionError) Error() string { return e.Err.Error() }
+func (e *OptionError) Unwrap() error { return e.Err }
 
 var operations []*Operation
 
@@ -195,6 +203,11 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 	}
 	if o.Volumes != nil {
 		r.Spec.Volumes = o.Volumes(r.Spec)
+	}
+	if o.CheckOptions != nil {
+		if err := o.CheckOptions(r.Spec, r.Options); err != nil {
+			return fail(&OptionError{err})
+		}
 	}
 	head := plan.Plan{Operation: o.Name, Snapshotter: r.Spec.Name, Instance: r.Target.InstanceID, ResumePolicy: o.Resume,
 		UndoOnFailure: o.UndoOnFailure != nil && o.UndoOnFailure(r.Spec), Irreversible: o.Irreversible}

@@ -1,10 +1,12 @@
 package recipe
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"snaptastic/plan"
@@ -34,8 +36,9 @@ var Snapshot = Register(Operation{
 		}
 		return nil
 	},
-	Flags:   []Flag{Wait, Clean},
-	Compile: compiledBy((*compiler).snapshot),
+	Flags:        []Flag{Wait, Clean, At, HoldUntil, TrustClock},
+	CheckOptions: checkArmed,
+	Compile:      compiledBy((*compiler).snapshot),
 })
 
 // Wait makes a snapshot run wait for EC2.
@@ -150,13 +153,17 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 			h.Found = s.found[v.MountPoint]
 		}
 	})
-	hold := c.spec.MaxHold
-	if hold == 0 {
-		hold = maxHold
+	hold := cmp.Or(c.spec.MaxHold, maxHold)
+	ready := ids(volumes, func(v Volume) plan.StepID { return id("sync", v) })
+	at, until, armed := instants(c.Options)
+	title := "freeze " + strings.Join(mounts, ", ")
+	if armed {
+		plan.Add(c.b, steps.Arm, name("arm"), steps.ArmIn{At: at, TrustClock: c.Options.Bool(TrustClock)}, inside, plan.After(ready...),
+			plan.Title("wait until %s", c.Options.Text(At)), plan.Within(steps.MaxArm+time.Minute))
+		ready, title = append(ready, name("arm")), title+" at "+c.Options.Text(At)+", until "+c.Options.Text(HoldUntil)
 	}
-	synced := ids(volumes, func(v Volume) plan.StepID { return id("sync", v) })
-	plan.Add(c.b, steps.Freeze, name("freeze"), steps.FreezeIn{Mounts: members, MaxHold: plan.Duration(c.spec.MaxHold), Expedite: c.spec.Expedite, Held: held},
-		plan.Opens(section), plan.Holding(shownHeld(held)...), inside, plan.After(synced...), plan.Title("freeze %s", strings.Join(mounts, ", ")), plan.Within(describeTimeout+patience))
+	plan.Add(c.b, steps.Freeze, name("freeze"), steps.FreezeIn{Mounts: members, MaxHold: plan.Duration(c.spec.MaxHold), Expedite: c.spec.Expedite, Held: held, At: at, HoldUntil: until},
+		plan.Opens(section), plan.Holding(shownHeld(held)...), inside, plan.After(ready...), plan.Title("%s", title), plan.Within(describeTimeout+patience))
 	set := plan.Add(c.b, steps.Snapshot, name("snapshot"), steps.SnapshotIn{Members: members, Description: describe(volumes), FilterKeys: slices.Sorted(maps.Keys(c.spec.FilterTags))},
 		plan.In(section), inside, plan.Title("snapshot while all are frozen"), plan.Within(hold+attachMore), plan.KeptBy(name("tag-snapshots")))
 	plan.Add(c.b, steps.Thaw, name("thaw"), steps.ThawIn{Mounts: mounts},

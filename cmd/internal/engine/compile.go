@@ -3,11 +3,13 @@ package engine
 import (
 	"context"
 	"errors"
+	"time"
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/ec2"
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 )
 
@@ -18,8 +20,40 @@ func (e *Engine) compile(ctx context.Context, op *recipe.Operation, name string,
 	if err != nil {
 		return nil, r, err
 	}
+	if err := checkInstant(o, time.Now()); err != nil {
+		return nil, r, err
+	}
 	p, err := op.Plan(r)
+	if _, asked := errors.AsType[*recipe.OptionError](err); asked {
+		err = &Error{Code: Usage, Err: err}
+	}
 	return p, r, err
+}
+
+// checkInstant refuses a freeze at an instant that is over, or far ahead. What is no time is the recipe's to refuse.
+func checkInstant(o recipe.Options, now time.Time) error {
+	at, err := time.Parse(time.RFC3339Nano, o.Text(recipe.At))
+	switch {
+	case err != nil:
+		return nil
+	case !at.After(now):
+		return usageError("--at %s is over, it is %s", o.Text(recipe.At), now.UTC().Format(time.RFC3339Nano))
+	case at.Sub(now) > steps.MaxArm:
+		return usageError("--at %s is more than %s ahead: begin nearer to it, for example with a timer", o.Text(recipe.At), steps.MaxArm)
+	}
+	return nil
+}
+
+// checkClock refuses to arm a freeze on a clock that may be wrong, before there is a run.
+func (e *Engine) checkClock(o recipe.Options) error {
+	if o.Text(recipe.At) == "" || o.Bool(recipe.TrustClock) {
+		return nil
+	}
+	clock, err := linux.New(e.Roots).Clock()
+	if err != nil || clock.Synchronized {
+		return err
+	}
+	return hinted(steps.ClockHint, "not ready: %w", steps.ErrClock)
 }
 
 // request is what an operation on a snapshotter is compiled from.

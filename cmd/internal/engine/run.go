@@ -50,6 +50,9 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 		err = e.requireSharedMounts(p)
 	}
 	if err == nil {
+		err = e.checkClock(r.Options)
+	}
+	if err == nil {
 		err = e.retry(ctx, e.client.Ready) // before there is a run to be resumed
 	}
 	if err != nil && e.adoptedAfterAll(ctx, op, name, adopted) {

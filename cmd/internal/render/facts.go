@@ -3,6 +3,7 @@ package render
 import (
 	"path"
 	"strings"
+	"time"
 
 	"snaptastic/journal"
 	"snaptastic/plan"
@@ -61,6 +62,15 @@ type freezeView struct {
 	Step    plan.StepID `json:"step"` // that thawed
 	Lane    string      `json:"lane,omitempty"`
 	Seconds float64     `json:"frozen_seconds"`
+	Mounts  []stillView `json:"mounts,omitempty"`
+	Clock   *plan.Clock `json:"clock,omitempty"`
+}
+
+// A stillView is when one file system stood still.
+type stillView struct {
+	MountPoint string    `json:"mount_point"`
+	FrozenAt   time.Time `json:"frozen_at"`
+	ThawedAt   time.Time `json:"thawed_at"`
 }
 
 // freezesOf are the freezes of a run that are over.
@@ -69,7 +79,11 @@ func freezesOf(p *plan.Plan, records map[plan.StepID]journal.Record) []freezeVie
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		if f := records[s.ID].Facts; f != nil && f.FrozenSeconds > 0 {
-			out = append(out, freezeView{s.ID, s.Lane, f.FrozenSeconds})
+			one := freezeView{Step: s.ID, Lane: s.Lane, Seconds: f.FrozenSeconds, Clock: f.Clock}
+			for _, m := range f.Each {
+				one.Mounts = append(one.Mounts, stillView{m.MountPoint, m.FrozenAt, m.ThawedAt})
+			}
+			out = append(out, one)
 		}
 	}
 	return out

@@ -8,7 +8,7 @@ import (
 
 // durations are the fields of step inputs and outputs that a journal keeps as "1m30s". Programs get them in seconds, with
 // the unit in the name.
-var durations = map[string]bool{"timeout": true, "patience": true, "max_hold": true, "expire_after": true, "took": true, "frozen": true, "last": true}
+var durations = map[string]bool{"timeout": true, "patience": true, "max_hold": true, "expire_after": true, "took": true, "frozen": true, "last": true, "clock_error": true}
 
 // userMaps hold names that users chose.
 var userMaps = map[string]bool{"tags": true, "filter_tags": true}

@@ -39,6 +39,8 @@ var objects = []struct {
 	{"warming", plan.Warming{}},
 	{"phase", plan.Phase{}},
 	{"freeze", freezeView{}},
+	{"frozen file system", stillView{}},
+	{"clock", plan.Clock{}},
 	{"failure", failureView{}},
 	{"command", nextCommand{}},
 	{"run", runView{}},
