@@ -72,7 +72,7 @@ const (
 	// a restore takes, and works on volumes that nobody else has a use for.
 	ResumeUndoes ResumePolicy = "undo"
 	// ResumeNextRun leaves it to the next run of the same operation, which continues where the plan is the same. No boot waits for
-	// it, and it claims nothing while nobody is at it: warming.
+	// it, and it claims nothing while no process runs it: warming.
 	ResumeNextRun ResumePolicy = "next-run"
 )
 

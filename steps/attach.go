@@ -127,7 +127,7 @@ func (w *Env) explainInUse(ctx context.Context, id, device string, err error) er
 	return err
 }
 
-// awaitAttached waits until EC2 says attached. A volume that stays attaching hangs for good, so it is taken off again.
+// awaitAttached waits until EC2 says attached. A volume that stays attaching never becomes attached, so it is detached again.
 // https://docs.aws.amazon.com/ebs/latest/userguide/ebs-attaching-volume.html
 func (w *Env) awaitAttached(ctx context.Context, a plan.Attempt, id, device string, patience time.Duration) (Attached, error) {
 	waiting, cancel := context.WithTimeout(ctx, patience)

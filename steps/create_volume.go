@@ -29,7 +29,7 @@ type CreateVolumeIn struct {
 	KMSKeyID           string                  `json:"kms_key_id,omitempty"`
 	InitializationRate int32                   `json:"initialization_rate,omitempty"` // MiB/s
 	Tags               map[string]string       `json:"tags"`
-	Scratch            bool                    `json:"scratch,omitempty"` // for a drill: it bears no tag by which anybody could take it for real
+	Scratch            bool                    `json:"scratch,omitempty"` // for a drill: it has no tag by which it could be taken for a volume in use
 }
 
 // Volume is a lane's volume. Only one that is Created and Empty may ever be formatted.

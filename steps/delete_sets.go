@@ -22,7 +22,7 @@ type DeleteSetsIn struct {
 	Expired plan.Value[ExpiredSets] `json:"expired"`
 }
 
-// DeletedSets is what is no more, and what was not deleted after all.
+// DeletedSets is what was deleted, and what was not deleted after all.
 type DeletedSets struct {
 	Sets      int       `json:"sets"`
 	Snapshots []string  `json:"snapshots"`

@@ -33,7 +33,7 @@ type ExpiredSet struct {
 	Why        string          `json:"why"`
 	Members    []ExpiredMember `json:"members"`
 	Size       int32           `json:"size_gib"`              // of all its volumes
-	ReplacedBy []string        `json:"replaced_by,omitempty"` // snapshots that can be restored in its stead
+	ReplacedBy []string        `json:"replaced_by,omitempty"` // snapshots that can be restored instead
 }
 
 // An ExpiredMember is one snapshot and the tags that the decision went by.

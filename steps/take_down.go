@@ -10,7 +10,7 @@ import (
 // it, so its scope is the cloud.
 var TakeDown = plan.Def[TakeDownIn, TakenDown]{Kind: "take-down", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
-// TakeDownIn names the drill where it is not this run itself: one that has ended, and left its volumes. The folder goes by the run.
+// TakeDownIn names the drill where it is not this run itself: one that has ended, and left its volumes. The folder is named after the run.
 type TakeDownIn struct {
 	Drill plan.RunID `json:"drill,omitempty"`
 }

@@ -11,7 +11,7 @@ import (
 // hook that stops what the run's last hooks started, so that the volumes can be unmounted.
 var UndoHook = plan.Def[UndoHookIn, UndoHooked]{Kind: "undo-hook", ObserveBy: plan.ByState, Scope: plan.Boot}
 
-// UndoHookIn is the program, and what it is told. Its volumes name the mounts that it has to let go of.
+// UndoHookIn is the program and its context. Its volumes name the mounts that it must release.
 type UndoHookIn struct {
 	HookIn
 	Once bool `json:"once,omitempty"` // it is not run again after an undo that was cut off in it, or in which it failed

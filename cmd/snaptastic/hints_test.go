@@ -72,8 +72,9 @@ func TestATextWithAMistakeIsFound(t *testing.T) {
 
 var (
 	quotedCommand = regexp.MustCompile("[`\"]snaptastic( [^`\"]*)[`\"]")
-	plainCommand  = regexp.MustCompile(`\bsnaptastic ([a-z][a-z-]*)`)
+	plainCommand  = regexp.MustCompile(`(?:^|[\s("])snaptastic ([a-z][a-z-]*)`)
 	flagWord      = regexp.MustCompile(`(?:^|[\s"'(\[=/])--([a-z][a-z0-9-]+)`)
+	foreign       = regexp.MustCompile(`(?m)^aws .*`) // lines to paste
 	word          = regexp.MustCompile(`^[a-z][a-z-]*$`)
 )
 
@@ -97,7 +98,7 @@ func flagsIn(text string) (all []string) {
 
 // withoutForeign leaves out the quoted commands, ours as well: their flags are looked at with the command.
 func withoutForeign(text string) string {
-	parts := strings.Split(text, "`")
+	parts := strings.Split(foreign.ReplaceAllString(text, ""), "`")
 	for i := 1; i < len(parts)-1; i += 2 {
 		if !strings.HasPrefix(parts[i], "--") {
 			parts[i] = ""

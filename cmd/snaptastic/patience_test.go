@@ -175,7 +175,7 @@ func TestReadOnlyCommandsEndAtTheirTimeout(t *testing.T) {
 		{"metadata", imds("", hang), 1, "does not answer", []string{"volumes", "db", "--timeout", "3s"}},
 		{"EC2", sandbox.Fault{Action: "Describe*", Hang: time.Hour}, 1, "gave up after 3s", []string{"plan", "mount", "db", "--timeout", "3s"}},
 		{"EC2", sandbox.Fault{Action: "Describe*", Hang: time.Hour}, 1, "gave up after 3s", []string{"snapshots", "db", "--timeout", "3s"}},
-		{"EC2", sandbox.Fault{Action: "Describe*", Hang: time.Hour}, 1, "no response from EC2 within 15s", []string{"snapshots", "db"}},
+		{"EC2", sandbox.Fault{Action: "Describe*", Hang: time.Hour}, 1, "no response from EC2 within 15 s", []string{"snapshots", "db"}},
 		{"EC2", sandbox.Fault{Action: "*", Hang: time.Hour}, 1, "time", []string{"doctor", "--timeout", "3s"}},
 		{"throttling", sandbox.Fault{Action: "DescribeSnapshots", Error: "RequestLimitExceeded"}, 3, "SNAPTASTIC UNKNOWN - gave up after 3s", []string{"check", "--format", "nagios", "--timeout", "3s"}},
 		{"EC2", sandbox.Fault{Action: "DescribeVolumes", Hang: time.Hour}, 3, "SNAPTASTIC UNKNOWN - ", []string{"check", "--format", "nagios", "--timeout", "3s"}},

@@ -193,10 +193,7 @@ func (s *Server) URL() string { return s.url }
 // Environment points any AWS client at the sandbox.
 func (s *Server) Environment() []string { return EnvironmentIn(s.url, s.Sandbox.here) }
 
-// Environment points any AWS client at the sandbox served at endpoint.
-func Environment(endpoint string) []string { return EnvironmentIn(endpoint, defaultWorld) }
-
-// EnvironmentIn is Environment for an account and region of its own.
+// EnvironmentIn points any AWS client at an account and region of the sandbox served at endpoint.
 func EnvironmentIn(endpoint string, in World) []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + endpoint,

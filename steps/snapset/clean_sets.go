@@ -72,7 +72,7 @@ func (inv Inventory) sets(k keeping) (decisions []Decision, judged map[string]bo
 
 // Judge says of each set which rules keep it; none of one that may go. Sets are in the order of their data, newest first.
 //
-// A set is judged among those that could be restored in its stead: they have all of its mount points, and are no less
+// A set is judged among those that could be restored instead: they have all of its mount points, and are no less
 // whole than it is. So a set that lost a member, or that is in the archive, never takes the place of a whole one, and nor
 // does one of fewer mount points. Sets that are not ours to delete do not count at all.
 func (k Keep) judge(sets []*Set, now time.Time) (map[*Set][]Reason, error) {
@@ -141,8 +141,8 @@ func (s *Set) has(points []string) bool {
 	return !slices.ContainsFunc(points, func(p string) bool { return s.Of(p) == nil })
 }
 
-// wholeness is 0 for a set that can be restored, or will without anybody's doing; 1 for one that somebody has to
-// bring back from the archive; 2 for one that lacks something for good.
+// wholeness is 0 for a set that can be restored, or will be without an operator; 1 for one that has to be restored
+// from the archive first; 2 for one that has lost a member.
 func (s *Set) wholeness() int {
 	switch {
 	case s.Complete(func(r *Row) bool {

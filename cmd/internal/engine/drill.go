@@ -18,7 +18,7 @@ import (
 	"snaptastic/steps/recipe"
 )
 
-// maxSpareTries is how often device names are chosen anew because another run was quicker.
+// maxSpareTries is how often other device names are chosen because another run took the first ones.
 const maxSpareTries = 20
 
 // sparePool are the device names that scratch volumes may have, in this order: AWS recommends f to p, and settings use those from f

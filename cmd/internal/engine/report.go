@@ -55,7 +55,7 @@ type Span struct {
 type Window struct {
 	Section       string
 	Steps         []plan.StepID // in the order in which they run
-	Lanes         []string      // that stand still
+	Lanes         []string      // that are frozen
 	From, To      time.Time     // of the section: getting ready, frozen, cleaning up
 	FrozenFrom    time.Time     // zero where the journal does not tell
 	FrozenTo      time.Time

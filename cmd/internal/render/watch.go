@@ -150,7 +150,7 @@ func (w *Watch) Unfinished(rest []engine.RunState) {
 	w.rest, w.known = rest, true
 }
 
-// hold says that the screen is to stay as it is for now: a redraw would take time from a machine that stands still.
+// hold reports whether the screen is left as it is: a redraw would take time from a freeze window.
 func (w *Watch) hold(now time.Time) bool {
 	for _, r := range w.runs {
 		for _, since := range r.board.windows {
