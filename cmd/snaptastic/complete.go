@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"snaptastic/cmd/internal/engine"
 )
@@ -21,9 +22,70 @@ func completions(a *app, c *cobra.Command) {
 			c.ValidArgsFunction = first(a.snapshotterNames)
 		}
 	}
+	completeFlags(a, c)
 	for _, sub := range c.Commands() {
 		completions(a, sub)
 	}
+}
+
+// flagWords are the values that a flag can have, by its name.
+var flagWords = map[string][]string{
+	"output": {"text", "json", "jsonl"}, "log-format": {"text", "json"}, "log-level": {"trace", "debug", "info", "warn", "error", "off"},
+	"on-failure": {"stop", "rollback"},
+}
+
+// formatWords are those of --format, which differ, by the word in its help that tells the commands apart.
+var formatWords = [][]string{{"tree", "dot", "mermaid"}, {"text", "nagios", "prometheus"}, {"text", "prometheus"}}
+
+func completeFlags(a *app, c *cobra.Command) {
+	complete := func(f *pflag.Flag, words func(args []string) []string) {
+		_ = c.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return words(args), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+		})
+	}
+	each := func(f *pflag.Flag) {
+		words := flagWords[f.Name]
+		switch f.Name {
+		case "format":
+			for _, all := range formatWords {
+				if words == nil && strings.Contains(f.Usage, all[0]) && strings.Contains(f.Usage, all[1]) {
+					words = all
+				}
+			}
+		case "state":
+			for _, p := range engine.Phases {
+				words = append(words, string(p))
+			}
+		case "operation":
+			words = operationNames()
+		case "snapshotter":
+			complete(f, func([]string) []string { return a.snapshotterNames() })
+		case "set":
+			complete(f, a.setWords)
+		}
+		if words != nil {
+			complete(f, func([]string) []string { return words })
+		}
+	}
+	c.LocalFlags().VisitAll(each)
+}
+
+// setWords are the sets that --set takes: the runs on this machine that made snapshots of the snapshotter, the newest first.
+func (a *app) setWords(args []string) (words []string) {
+	f := engine.RunFilter{State: engine.PhaseDone}
+	if len(args) > 0 {
+		f.Snapshotter = args[0]
+	}
+	runs, err := engine.New(a.config()).Runs(f)
+	if err != nil {
+		return nil
+	}
+	for _, r := range slices.Backward(runs) {
+		if engine.MakesSets(r.Operation) {
+			words = append(words, string(r.Run))
+		}
+	}
+	return words
 }
 
 // first completes the first argument.

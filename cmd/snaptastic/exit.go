@@ -19,6 +19,7 @@ const (
 	exitSomeLanes   = 3
 	exitOperator    = 4
 	exitBusy        = 5
+	exitChanges     = 6 // of plan --detailed-exitcode
 	exitInterrupted = 130
 )
 

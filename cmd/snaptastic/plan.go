@@ -19,10 +19,14 @@ func planCommand(a *app) *cobra.Command {
 func planOperation(a *app, op *engine.Operation) *cobra.Command {
 	r := engine.PlanRequest{Operation: op.Name}
 	var format, page string
+	var detailed bool
 	c := &cobra.Command{Use: op.Name + " NAME", Short: "Show what `run " + op.Name + "` would do", Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if format != "tree" && format != "dot" && format != "mermaid" {
 				return usageError("--format %q: must be tree, dot or mermaid", format)
+			}
+			if detailed && format != "tree" {
+				return usageError("--detailed-exitcode and --format %s cannot be combined: nothing is looked at", format)
 			}
 			r.Name, r.SkipPreview = args[0], format != "tree"
 			f, err := a.Plan(c.Context(), r)
@@ -30,12 +34,18 @@ func planOperation(a *app, op *engine.Operation) *cobra.Command {
 				return err
 			}
 			if page != "" {
-				return errors.Join(a.writePage(page, func(w io.Writer) error { return report.Plan(w, f.Plan, f.Previews) }), err)
+				err = errors.Join(a.writePage(page, func(w io.Writer) error { return report.Plan(w, f.Plan, f.Previews) }), err)
+			} else {
+				err = errors.Join(a.showPlan(f, format), err)
 			}
-			return errors.Join(a.showPlan(f, format), err)
+			if detailed && err == nil && f.Changes() {
+				return exitCode(exitChanges)
+			}
+			return err
 		}}
 	a.timeoutFlag(c, readTimeout)
 	r.Options = optionFlags(c, op)
+	c.Flags().BoolVar(&detailed, "detailed-exitcode", false, fmt.Sprintf("exit with %d if the operation would change something, and with 0 if not", exitChanges))
 	c.Flags().StringVar(&format, "format", "tree", "`format`: tree, dot or mermaid (dot and mermaid do not query EC2)")
 	c.Flags().StringVar(&page, "html", "", "write the plan as an HTML page with its graph to `FILE`; - is stdout")
 	return c

@@ -63,6 +63,7 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 		sandboxCommand(a), cleanCommand(a), versionCommand(a), doctorCommand(a), initCommand(a), validateCommand(a), fleetCommand(),
 	)
 	root.AddCommand(aliases(a)...)
+	arrange(root)
 	completions(a, root)
 	return root
 }

@@ -15,7 +15,7 @@ import (
 
 func runsCommand(a *app) *cobra.Command {
 	var f engine.RunFilter
-	var since, state string
+	var since, state, format string
 	c := &cobra.Command{Use: "runs", Short: "List all runs, oldest first", Args: exactly(),
 		RunE: func(*cobra.Command, []string) (err error) {
 			if f.State, err = phase(state); err != nil {
@@ -32,7 +32,13 @@ func runsCommand(a *app) *cobra.Command {
 			if f.Limit < 0 {
 				return usageError("--limit %d: must be 1 or more; leave it out to list all", f.Limit)
 			}
+			if format != "text" && format != "prometheus" {
+				return usageError("--format %q: must be text or prometheus", format)
+			}
 			runs, err := a.Runs(f)
+			if format == "prometheus" {
+				return a.runMetrics(runs, err)
+			}
 			none := "no runs yet"
 			if f != (engine.RunFilter{}) {
 				none = "no such runs"
@@ -45,7 +51,20 @@ func runsCommand(a *app) *cobra.Command {
 	set.StringVar(&state, "state", "", "only runs in this `state`: "+listOf(engine.Phases))
 	set.StringVar(&since, "since", "", "only runs begun since this `time`: 36h, 7d, 2026-11-27 (UTC), or 2026-11-27T08:00:00Z")
 	set.IntVar(&f.Limit, "limit", 0, "only the newest `n` of them")
+	set.StringVar(&format, "format", "text", "`format`: text or prometheus (for the textfile collector)")
 	return c
+}
+
+// runMetrics prints how the last runs ended, for node_exporter.
+func (a *app) runMetrics(runs []engine.RunState, err error) error {
+	switch {
+	case a.json():
+		return usageError("--format prometheus and --output json cannot be combined")
+	case err != nil && !engine.NoState(err): // where nothing has run yet, there is nothing to tell
+		return err
+	}
+	metrics, unfinished := a.MetricsOf(runs)
+	return render.RunsPrometheus(a.stdout, metrics, unfinished)
 }
 
 // listOf joins words for a help text.

@@ -54,6 +54,18 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (PlanResult, error) {
 	return PlanResult{Plan: p, Previews: seen, Unfinished: e.unfinished(p)}, wouldFail(p, seen)
 }
 
+// Changes says whether the operation would change something, or first go on with an unfinished run. A step that depends on
+// another one's output counts as a change.
+func (r PlanResult) Changes() bool {
+	for _, p := range r.Previews {
+		switch p.Action {
+		case plan.PreviewCreate, plan.PreviewChange, plan.PreviewDelete, plan.PreviewRun, plan.PreviewUnknown:
+			return true
+		}
+	}
+	return len(r.Unfinished) > 0
+}
+
 // wouldFail is the error of a plan of which a step would fail as things are now.
 func wouldFail(p *plan.Plan, seen map[plan.StepID]runner.Preview) error {
 	for i := range p.Steps {

@@ -8,6 +8,7 @@ import (
 
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/steps/recipe"
 )
 
 // A Phase is how a run is, in one word that a filter takes.
@@ -75,6 +76,12 @@ func (e *Engine) RunIDs() ([]plan.RunID, error) {
 		return nil, err
 	}
 	return store.IDs()
+}
+
+// MakesSets says whether a finished run of the operation has labelled snapshots, which a mount can take as a set.
+func MakesSets(operation string) bool {
+	op, _ := recipe.Named(operation)
+	return op.LabelsSnapshots
 }
 
 // LastRun is what is typed for the newest run.

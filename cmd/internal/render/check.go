@@ -163,12 +163,9 @@ func CheckPrometheus(w io.Writer, c engine.CheckResult) error {
 }
 
 func labels(v engine.CheckFinding) string {
-	// The format's escapes are those three.
-	replace := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace
-	escape := func(s string) string { return replace(Clean(s)) }
-	text := fmt.Sprintf(`snapshotter="%s",mount_point="%s"`, escape(v.Subject), escape(v.MountPoint))
+	text := fmt.Sprintf(`snapshotter="%s",mount_point="%s"`, promLabel(v.Subject), promLabel(v.MountPoint))
 	if v.VolumeID != "" {
-		text += fmt.Sprintf(`,volume_id="%s",instance_id="%s"`, escape(v.VolumeID), escape(v.InstanceID))
+		text += fmt.Sprintf(`,volume_id="%s",instance_id="%s"`, promLabel(v.VolumeID), promLabel(v.InstanceID))
 	}
 	return text
 }

@@ -13,7 +13,7 @@ type Validation struct {
 	Unknowns int    // values that were not checked, because they depend on userdata or the instance
 }
 
-// Validate evaluates all snapshotters as far as that is possible, and holds them against what every operation asks for. Without
+// Validate evaluates all snapshotters as far as that is possible, and checks that snapshots can be made. Without
 // userdata in ctx, and without an instance, what depends on them is not checked. It asks nobody.
 func (f *File) Validate(ctx Context) Validation {
 	ctx.Lenient, ctx.Instance, ctx.UserDataFunc = true, nil, nil
@@ -29,7 +29,7 @@ func (f *File) Validate(ctx Context) Validation {
 			continue
 		}
 		for _, op := range recipe.Operations() {
-			if op.Check == nil {
+			if op.Check == nil || !op.LabelsSnapshots { // other operations may be of no use to a snapshotter; this is what it is for
 				continue
 			}
 			if err := op.Check(spec); err != nil {
