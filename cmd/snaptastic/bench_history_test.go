@@ -28,19 +28,21 @@ func TestFiftyThousandSnapshotsFitInto64MiB(t *testing.T) {
 	r.must("run", "snapshot", "db")
 	r.bin = bin
 	addHistory(t, r.openSandbox(), 50_000, r.mounts[0])
+	r.eventually("answer of a sandbox that has read them", func() bool { _, err := r.client.Metadata().Identity(t.Context()); return err == nil })
+	const patient = "--timeout=20m"
 	for _, c := range []struct {
 		code  int
 		wants string
 		args  []string
 	}{
 		{0, "done", []string{"run", "mount", "db"}},
-		{0, "each with a restorable snapshot", []string{"check", "db"}},
-		{0, "a mount of all volumes would restore", []string{"snapshots", "db"}},
-		{0, `"choices": [`, []string{"snapshots", "db", "-o", "json"}},
+		{0, "each with a restorable snapshot", []string{"check", "db", patient}},
+		{0, "a mount of all volumes would restore", []string{"snapshots", "db", patient}},
+		{0, `"choices": [`, []string{"snapshots", "db", "-o", "json", patient}},
 		{0, "done", []string{"run", "unmount", "db"}},
-		{0, "snap-", []string{"plan", "mount", "db"}},
+		{0, "snap-", []string{"plan", "mount", "db", patient}},
 		{0, "done", []string{"run", "mount", "db"}},
-		{0, "new empty volume", []string{"snapshots", "other"}}, // looks for what it perhaps means
+		{0, "new empty volume", []string{"snapshots", "other", patient}}, // looks for what it perhaps means
 	} {
 		if c.args[1] == "other" {
 			r.declare(fmt.Sprintf("snapshotter \"other\" {\n  filter_tags = { role = \"other\" }\n%s}\n", r.volume(0, "ext4")))

@@ -119,7 +119,7 @@ func lockedRig(t *testing.T) (*rig, *mariadb) {
 func TestTheMySQLExampleHoldsItsLockOnARealServer(t *testing.T) {
 	t.Parallel()
 	r, m := lockedRig(t)
-	r.hang("CreateSnapshot", 2*time.Second, "before")
+	r.hang("CreateSnapshot", 10*time.Second, "before")
 	s := r.start("run", "snapshot", "db")
 	r.frozen()
 	r.eventually("lock", func() bool { return m.locker() != "" })
@@ -148,8 +148,9 @@ func TestALockThatTheServerTookAwayMakesNoSnapshot(t *testing.T) {
 		{"the client is killed", func(m *mariadb) { m.signalClient(syscall.SIGKILL) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r, m := lockedRig(t)
-			r.hang("CreateSnapshot", 2*time.Second, "before")
+			r.hang("CreateSnapshot", 15*time.Second, "before") // long enough for all that is typed to the server
 			s := r.start("run", "snapshot", "db")
 			r.frozen()
 			r.eventually("lock", func() bool { return m.locker() != "" })

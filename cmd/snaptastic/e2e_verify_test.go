@@ -142,8 +142,8 @@ func TestADrillFindsWhatASetIsWorth(t *testing.T) {
 	}
 	// What a probe leaves behind keeps nothing, however it hides: in a session of its own, deaf, and with a mount.
 	r.drill("mkdir $SNAPTASTIC_VERIFY_SCRATCH/m; mount -t tmpfs none $SNAPTASTIC_VERIFY_SCRATCH/m\n"+
-		"setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' <c/file >/dev/null 2>&1 &\nsleep 1000 </dev/null >/dev/null 2>&1", "    timeout = \"2s\"\n")
-	fail("the probe timed out after 2 s")
+		"setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' <c/file >/dev/null 2>&1 &\nsleep 1000 </dev/null >/dev/null 2>&1", "    timeout = \"15s\"\n") // the checks of the file systems have the same
+	fail("the probe timed out after 15 s")
 	r.drill("exit 0")
 	r.must("run", "verify", "db")
 	r.wantDrill(snapset.Verified, "")

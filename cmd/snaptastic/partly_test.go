@@ -14,7 +14,7 @@ func TestOneFailedVolumeDoesNotKeepTheOthersFromTheirSnapshots(t *testing.T) {
 	for _, consistency := range []string{"volume", "group"} {
 		t.Run(consistency, func(t *testing.T) {
 			r := newRig(t, 3, "ext4")
-			r.declare(fmt.Sprintf("timeouts {\n  attach = \"1s\"\n}\nsnapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n  consistency = %q\n%s%s%s}\n",
+			r.declare(fmt.Sprintf("snapshotter \"db\" {\n  filter_tags = { role = \"db\" }\n  consistency = %q\n%s%s%s}\n",
 				consistency, r.volume(0, "ext4"), r.volume(1, "ext4"), r.volume(2, "ext4")))
 			r.setFaults(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"Device": "/dev/sdg"}, Error: "UnauthorizedOperation"})
 			r.wants(exitSomeLanes, "failed", "run", "mount", "db")
