@@ -3,10 +3,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"snaptastic/cmd/internal/settings"
 )
 
 // manPreface is what the program's own page says besides its help, in Markdown.
@@ -20,7 +25,7 @@ const manPreface = `
 
 # FILES
 
-**./snaptastic.hcl, /etc/snaptastic.hcl, /etc/snaptastic/\*.hcl**: settings; see /usr/share/doc/snaptastic/settings.md.
+**./snaptastic.hcl, /etc/snaptastic.hcl, /etc/snaptastic/\*.hcl**: settings; see snaptastic.hcl(5).
 
 **/var/lib/snaptastic**: the journals of all runs.
 
@@ -40,5 +45,19 @@ func init() {
 		fmt.Fprintln(os.Stderr, "cannot write the manual:", err)
 		os.Exit(1)
 	}
+	settingsPage(filepath.Join(os.Args[1], "snaptastic.hcl.5"))
 	os.Exit(0)
+}
+
+// settingsPage writes snaptastic.hcl(5), with what makes the pages of commands.
+func settingsPage(path string) {
+	page := &cobra.Command{Use: "snaptastic.hcl", Short: "settings of snaptastic", Long: settings.Manual(), DisableFlagsInUseLine: true, DisableAutoGenTag: true}
+	f, err := os.Create(path)
+	if err == nil {
+		err = errors.Join(doc.GenMan(page, &doc.GenManHeader{Title: "SNAPTASTIC.HCL", Section: "5", Source: "snaptastic " + version(), Manual: "Snaptastic"}, f), f.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cannot write the manual:", err)
+		os.Exit(1)
+	}
 }

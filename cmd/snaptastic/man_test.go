@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -47,6 +48,30 @@ func TestTheManual(t *testing.T) {
 		}
 	}
 	each(rootCommand(newApp(os.Stdin, os.Stdout, os.Stderr)))
+	page := filepath.Join(dir, "snaptastic.hcl.5")
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if groff != "" {
+		if out, err := exec.Command(groff, "-man", "-ww", "-z", "-Tutf8", "-K", "utf8", page).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("the page of the settings: %v\n%s", err, out)
+		}
+	}
+	told := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ").FindAllStringSubmatch(document(t, "docs/settings.md"), -1)
+	for _, m := range told { // which another test holds against the declarations
+		if !strings.Contains(string(text), m[1]) {
+			t.Errorf("snaptastic.hcl.5 does not tell of %s", m[1])
+		}
+	}
+	for _, want := range []string{`.TH "SNAPTASTIC.HCL" "5"`, `\fBmount_point\fP (text; required)`, ".SH TOP LEVEL", `.SH volume "DEVICE"`, `mount_point = "/mnt/solr"`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("snaptastic.hcl.5 does not have %s", want)
+		}
+	}
+	if len(told) < 50 {
+		t.Errorf("only %d settings are compared", len(told))
+	}
 	main := read("snaptastic")
 	for _, want := range []string{`\fB--state-dir\fP`, `\fB-o\fP, \fB--output\fP`, `\fB130\fP`, "/var/lib/snaptastic", `\fBsnaptastic-run(1)\fP`} {
 		if !strings.Contains(main, want) {
