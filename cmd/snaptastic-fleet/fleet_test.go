@@ -119,7 +119,7 @@ func TestAllHostsAreLostAndRestored(t *testing.T) {
 		delete(r.hosts, h.name)
 	}
 	fresh := []*testHost{r.addHost("h4", "1"), r.addHost("h5", "2"), r.addHost("h6", "3")}
-	r.write("fleet.hcl", r.settings(""))
+	r.write("fleet.hcl", r.settings(r.onControl))
 	var restored flow.HostsResult
 	if err := r.fleet(&restored, "restore", "shards", "--set", got.Set, "--fresh", "--at-once", "2"); err != nil || restored.Done != 3 {
 		t.Fatalf("%v: %+v", err, restored)

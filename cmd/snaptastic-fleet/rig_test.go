@@ -101,13 +101,13 @@ func command(name string, args ...string) error {
 
 // A rig is a server, a control, and hosts: instances of one sandbox, each with a worker.
 type rig struct {
-	t       *testing.T
-	dir     string
-	port    int
-	server  *process
-	control *process
-	hosts   map[string]*testHost
-	holds   string
+	t         *testing.T
+	dir       string
+	port      int
+	server    *process
+	control   *process
+	hosts     map[string]*testHost
+	onControl string // control's block of fleet.hcl
 }
 
 type testHost struct {
@@ -191,8 +191,8 @@ func newRig(t *testing.T, shards int) *rig {
 	for i := range shards {
 		r.addHost(fmt.Sprintf("h%d", i+1), fmt.Sprint(i+1))
 	}
-	r.write("fleet.hcl", r.settings(`control { program = "`+bin.snaptastic+`"
-  args = ["--sandbox=`+r.dir+`/sandbox", "--state-dir=`+r.dir+`/control"] }`))
+	r.onControl = fmt.Sprintf("control {\n  program = %q\n  args    = [\"--sandbox=%s/sandbox\", \"--state-dir=%s/control\"]\n}", bin.snaptastic, r.dir, r.dir)
+	r.write("fleet.hcl", r.settings(r.onControl))
 	r.startControl()
 	return r
 }

@@ -13,7 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsimple"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclparse"
 )
 
 // Default is where fleet.hcl is looked for.
@@ -103,9 +104,14 @@ func Read(name string) (*File, error) {
 	if err := trusted(name); err != nil {
 		return nil, err
 	}
+	parser := hclparse.NewParser()
+	parsed, bad := parser.ParseHCLFile(name)
 	var f File
-	if err := hclsimple.DecodeFile(name, nil, &f); err != nil {
-		return nil, diagnostics(name, err)
+	if !bad.HasErrors() {
+		bad = append(bad, gohcl.DecodeBody(parsed.Body, nil, &f)...)
+	}
+	if bad.HasErrors() {
+		return nil, diagnostics(parser, bad)
 	}
 	if err := f.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -113,16 +119,13 @@ func Read(name string) (*File, error) {
 	return &f, nil
 }
 
-func diagnostics(name string, err error) error {
-	var all hcl.Diagnostics
-	if !errors.As(err, &all) {
-		return fmt.Errorf("cannot read %s: %w", name, err)
+// diagnostics shows mistakes as HCL does: file, line, the source line, what was expected.
+func diagnostics(parser *hclparse.Parser, bad hcl.Diagnostics) error {
+	var text strings.Builder
+	if err := hcl.NewDiagnosticTextWriter(&text, parser.Files(), 100, false).WriteDiagnostics(bad); err != nil {
+		return bad
 	}
-	lines := make([]string, 0, len(all))
-	for _, d := range all {
-		lines = append(lines, d.Error())
-	}
-	return errors.New(strings.Join(lines, "\n"))
+	return errors.New(strings.TrimSpace(text.String()))
 }
 
 var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)

@@ -1,0 +1,80 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func write(t *testing.T, text string, mode os.FileMode) string {
+	t.Helper()
+	dir := t.TempDir()
+	_ = os.Chmod(dir, 0o700)
+	p := filepath.Join(dir, "fleet.hcl")
+	if err := os.WriteFile(p, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(p, mode); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+const server = "server {\n  address = \"a:1\"\n  namespace = \"n\"\n}\n"
+
+func TestTheExampleIsRead(t *testing.T) {
+	text, err := os.ReadFile("../../../examples/fleet.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Read(write(t, string(text), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.Cluster("shards")
+	if err != nil || len(c.Hosts) != 3 || c.LeadTime() != 10*time.Second || c.HoldTime() != 2*time.Second || f.Worker.Probes[0].Limit() != 30*time.Second {
+		t.Errorf("%v %+v", err, c)
+	}
+	if _, err := f.Cluster("shard"); err == nil || !strings.Contains(err.Error(), "shards") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestMistakesAreSaid(t *testing.T) {
+	for text, want := range map[string]string{
+		"server {": "fleet.hcl line 1",
+		"cluster \"c\" {\n  snapshotter = \"db\"\n}":                                                                  "server",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n}":                                                         "no host",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a b\" {}\n}":                                      "letters",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a\" {}\n  host \"a\" {}\n}":                       "twice",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  lead = \"1s\"\n  host \"a\" {}\n}":                       "lead",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  hold = \"long\"\n  host \"a\" {}\n}":                     "hold",
+		server + "cluster \"c\" {\n  snapshoter = \"db\"\n  host \"a\" {}\n}":                                         "snapshoter",
+		server + "worker {\n  allow = [\"snapshot\"]\n}":                                                              "snapshot db",
+		server + "worker {\n  allow = [\"snapshot --yes\"]\n}":                                                        "snapshot db",
+		server + "worker {\n  allow = []\n  probe \"p\" {\n    command = [\"ls\"]\n  }\n}":                            "absolute path",
+		server + "worker {\n  allow = []\n  probe \"p\" {\n    command = [\"/bin/ls\"]\n    timeout = \"0s\"\n  }\n}": "duration",
+	} {
+		if _, err := Read(write(t, text, 0o600)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q in it", text, err, want)
+		}
+	}
+}
+
+func TestAFileThatOthersMayWriteIsRefused(t *testing.T) {
+	if _, err := Read(write(t, server, 0o666)); err == nil || !strings.Contains(err.Error(), "chmod go-w") {
+		t.Errorf("%v", err)
+	}
+	p := write(t, server, 0o600)
+	if err := os.Chmod(filepath.Dir(p), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(p); err == nil || !strings.Contains(err.Error(), "chmod go-w") {
+		t.Errorf("its folder: %v", err)
+	}
+	if _, err := Read("/nonexistent/fleet.hcl"); err == nil || !strings.Contains(err.Error(), "docs/fleet.md") {
+		t.Errorf("%v", err)
+	}
+}
