@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -138,42 +137,4 @@ func TestAllHostsAreLostAndRestored(t *testing.T) {
 	if after := r.must(fresh[0], "runs", "-o", "json"); strings.Count(after, `"operation"`) != strings.Count(before, `"operation"`) {
 		t.Error("a second restore of the same set began another run")
 	}
-}
-
-// unlabelled and labelled count the snapshots of the account.
-func (r *rig) snapshotStates() (unlabelled, labelled int) {
-	r.t.Helper()
-	out, err := os.ReadFile(r.dir + "/sandbox/world.jsonl")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	states := map[string]string{}
-	for _, line := range strings.Split(string(out), "\n") {
-		snapshotRows(line, states)
-	}
-	for _, s := range states {
-		switch s {
-		case "unverified":
-			unlabelled++
-		case "consistent":
-			labelled++
-		}
-	}
-	return unlabelled, labelled
-}
-
-func (r *rig) frozen(hosts ...*testHost) bool {
-	for _, h := range hosts {
-		done := make(chan struct{})
-		go func() {
-			_ = os.WriteFile(filepath.Join(h.mount, ".probe"), []byte(time.Now().String()), 0o600)
-			close(done)
-		}()
-		select {
-		case <-done:
-		case <-time.After(15 * time.Second):
-			return true
-		}
-	}
-	return false
 }

@@ -107,7 +107,8 @@ type rig struct {
 	server    *process
 	control   *process
 	hosts     map[string]*testHost
-	onControl string // control's block of fleet.hcl
+	wires     map[string]*wire // what each worker reaches the server through
+	onControl string           // control's block of fleet.hcl
 }
 
 type testHost struct {
@@ -185,7 +186,7 @@ func newRig(t *testing.T, shards int) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, dir: dir, port: freePorts(t), hosts: map[string]*testHost{}}
+	r := &rig{t: t, dir: dir, port: freePorts(t), hosts: map[string]*testHost{}, wires: map[string]*wire{}}
 	t.Cleanup(func() { r.clear(bin.snaptastic) })
 	r.startServer()
 	for i := range shards {
@@ -248,7 +249,9 @@ func (quiet) Error(string, ...any) {}
 
 func (r *rig) address() string { return fmt.Sprintf("127.0.0.1:%d", r.port) }
 
-func (r *rig) settings(more string) string {
+func (r *rig) settings(more string) string { return r.settingsVia(r.address(), more) }
+
+func (r *rig) settingsVia(address, more string) string {
 	var cluster strings.Builder
 	for _, n := range sortedNames(r.hosts) {
 		h := r.hosts[n]
@@ -264,7 +267,7 @@ cluster "shards" {
   lead        = "8s"
   hold        = "1s"
 %s}
-`, r.address(), more, cluster.String())
+`, address, more, cluster.String())
 }
 
 func (r *rig) write(name, text string) string {
@@ -297,7 +300,9 @@ func (r *rig) addHost(name, shard string) *testHost {
   }
 }
 `, shard, h.mount))
-	r.write(name+"/fleet.hcl", r.settings(fmt.Sprintf(`worker {
+	wire, via := newWire(r.t, r.address())
+	r.wires[name] = wire
+	r.write(name+"/fleet.hcl", r.settingsVia(via, fmt.Sprintf(`worker {
   host        = %q
   program     = %q
   args        = [%s]
