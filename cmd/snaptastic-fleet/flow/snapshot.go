@@ -21,6 +21,8 @@ type SnapshotRequest struct {
 	// Cell is the number of hosts that freeze at one instant. 0: all of them.
 	// With fewer, each cell is a set of its own.
 	Cell int `json:"cell,omitempty"`
+	// NotBefore is the earliest instant: a cell waits until EC2 allows as many calls again as the one before has made.
+	NotBefore time.Time `json:"not_before,omitzero"`
 }
 
 // SnapshotResult is the verdict over one set, or over those of all cells.
@@ -32,6 +34,7 @@ type SnapshotResult struct {
 	Hosts     []HostState      `json:"hosts"`
 	Cells     []SnapshotResult `json:"cells,omitempty"`
 	Error     string           `json:"error,omitempty"`
+	At        time.Time        `json:"at,omitzero"` // the instant that was ordered
 	// Undone are the snapshots that were deleted because there is no whole set.
 	Undone []string `json:"undone,omitempty"`
 }
@@ -79,6 +82,7 @@ type snapshot struct {
 	req    SnapshotRequest
 	phase  string
 	states *states
+	at     time.Time // the instant, once there is one
 }
 
 func (s *snapshot) progress() (Progress, error) {
@@ -105,7 +109,7 @@ func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 	// From here on a cancelled workflow still judges, and labels or undoes: what is armed freezes whether we listen or not.
 	done, _ := workflow.NewDisconnectedContext(ctx)
 	windows, failure := s.window(done, members)
-	result := SnapshotResult{Set: s.req.Set, Hosts: s.states.list()}
+	result := SnapshotResult{Set: s.req.Set, At: s.at, Hosts: s.states.list()}
 	for _, w := range windows {
 		result.Snapshots += len(w.Snapshots)
 	}
@@ -167,8 +171,15 @@ func (s *snapshot) prepare(ctx workflow.Context) ([]Ready, error) {
 
 // window arms all hosts for one instant, a lead ahead of now, and waits for what they say.
 func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, error) {
+	s.at = s.instant(ctx)
+	if early := s.at.Add(-s.req.Lead).Sub(workflow.Now(ctx)); early > 0 {
+		s.phase = "waiting for EC2's limit of requests"
+		if err := workflow.Sleep(ctx, early); err != nil {
+			return nil, err
+		}
+	}
 	s.phase = "armed"
-	at := workflow.Now(ctx).Add(s.req.Lead).Truncate(time.Millisecond)
+	at := s.at
 	until := at.Add(s.req.Hold)
 	results := make([]WindowResult, len(s.req.Hosts))
 	errs := each(ctx, len(s.req.Hosts), func(ctx workflow.Context, i int) error {
@@ -201,6 +212,15 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, er
 		}
 	}
 	return results, err
+}
+
+// instant is a lead ahead of now, or later if it must be.
+func (s *snapshot) instant(ctx workflow.Context) time.Time {
+	at := workflow.Now(ctx).Add(s.req.Lead).Truncate(time.Millisecond)
+	if at.Before(s.req.NotBefore) {
+		at = s.req.NotBefore.Truncate(time.Millisecond)
+	}
+	return at
 }
 
 func key(set, host, operation string, generation int) string {
@@ -258,11 +278,18 @@ func rolling(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error) 
 			if ctx.Err() != nil {
 				return all, ctx.Err()
 			}
-			r = SnapshotResult{Set: cell.Set, Error: cause(err), Hosts: failedHosts(cell.Hosts, cause(err))}
+			r = resultIn(err)
+			r.Set, r.Error = cell.Set, cause(err)
+			if len(r.Hosts) == 0 {
+				r.Hosts = failedHosts(cell.Hosts, cause(err))
+			}
 			failures = append(failures, fmt.Sprintf("%s: %s", cell.Set, r.Error))
 			all.Labelled = false
 		}
 		done += len(cell.Hosts)
+		if !r.At.IsZero() {
+			req.NotBefore = r.At.Add(time.Duration(len(cell.Hosts)) * time.Second / refill)
+		}
 		all.Cells, all.Hosts = append(all.Cells, r), append(all.Hosts, r.Hosts...)
 		all.Snapshots += r.Snapshots
 	}
@@ -271,6 +298,15 @@ func rolling(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error) 
 		return all, failed(all, "%d of %d cells failed: %s", len(failures), len(all.Cells), all.Error)
 	}
 	return all, nil
+}
+
+// resultIn is the result that a failed workflow put into its error.
+func resultIn(err error) (r SnapshotResult) {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) && app.HasDetails() {
+		_ = app.Details(&r)
+	}
+	return r
 }
 
 func failedHosts(hosts []Host, why string) []HostState {

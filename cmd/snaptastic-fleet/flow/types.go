@@ -6,9 +6,13 @@ package flow
 
 import "time"
 
-// MostInOneWindow is how many hosts may freeze at one instant. EC2's bucket for
-// CreateSnapshots holds about a hundred requests; 80 leave room for retries.
-const MostInOneWindow = 80
+// EC2 allows 100 requests of CreateSnapshots at once, and 5 more each second, in an account and region
+// (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html).
+const (
+	// MostInOneWindow is how many hosts may freeze at one instant: it leaves some requests to others.
+	MostInOneWindow = 80
+	refill          = 5 // a second
+)
 
 // Host is a machine of a cluster, and the part of the data that it has.
 type Host struct {
