@@ -108,6 +108,7 @@ type rig struct {
 	control   *process
 	hosts     map[string]*testHost
 	wires     map[string]*wire // what each worker reaches the server through
+	tls, more string           // the server's certificates, and more lines for the server block
 	onControl string           // control's block of fleet.hcl
 }
 
@@ -175,7 +176,7 @@ func (p *process) kill() {
 
 func (p *process) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
 
-func newRig(t *testing.T, shards int) *rig {
+func newRig(t *testing.T, shards int, edits ...func(*rig)) *rig {
 	t.Helper()
 	needFleet(t)
 	bin, err := programs()
@@ -188,6 +189,9 @@ func newRig(t *testing.T, shards int) *rig {
 	}
 	r := &rig{t: t, dir: dir, port: freePorts(t), hosts: map[string]*testHost{}, wires: map[string]*wire{}}
 	t.Cleanup(func() { r.clear(bin.snaptastic) })
+	for _, edit := range edits {
+		edit(r)
+	}
 	r.startServer()
 	for i := range shards {
 		r.addHost(fmt.Sprintf("h%d", i+1), fmt.Sprint(i+1))
@@ -228,7 +232,14 @@ func freePorts(t *testing.T) int {
 func (r *rig) startServer() {
 	r.t.Helper()
 	bin, _ := programs()
-	r.server = r.spawn(bin.server, "-file", r.dir+"/temporal.db", "-port", fmt.Sprint(r.port), "-namespaces", "fleet")
+	args := []string{"-file", r.dir + "/temporal.db", "-port", fmt.Sprint(r.port), "-namespaces", "fleet"}
+	if r.tls != "" {
+		args = append(args, "-tls", r.tls)
+	}
+	r.server = r.spawn(bin.server, args...)
+	if r.tls != "" { // whether it answers is seen when the first worker works
+		return
+	}
 	r.eventually("the server answers", func() bool {
 		c, err := client.Dial(client.Options{HostPort: r.address(), Namespace: "fleet", Logger: quiet{}})
 		if err != nil {
@@ -260,14 +271,14 @@ func (r *rig) settingsVia(address, more string) string {
 	return fmt.Sprintf(`server {
   address   = %q
   namespace = "fleet"
-}
+%s}
 %s
 cluster "shards" {
   snapshotter = "db"
   lead        = "8s"
   hold        = "1s"
 %s}
-`, address, more, cluster.String())
+`, address, r.more, more, cluster.String())
 }
 
 func (r *rig) write(name, text string) string {

@@ -54,6 +54,9 @@ func wait(ctx context.Context, run client.WorkflowRun, out any) error {
 		if app.HasDetails() {
 			_ = app.Details(out)
 		}
+		if app.Message() == "Encoded failure" { // as the SDK writes it
+			return errors.New("the answer is encrypted, and cannot be read without server.key_file: set it in fleet.hcl as on the hosts")
+		}
 		return errors.New(app.Message())
 	}
 	if temporal.IsCanceledError(err) {
