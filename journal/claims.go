@@ -16,7 +16,7 @@ import (
 	"snaptastic/plan"
 )
 
-// A BusyError says which run holds what another one wants.
+// A BusyError names the run that holds a claim that another run needs.
 type BusyError struct {
 	Claim string
 	Run   plan.RunID
@@ -37,12 +37,12 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("%s is claimed by run %s, which was interrupted; run `snaptastic resume %s` to finish it or `snaptastic rollback %s` to undo it", what, e.Run, e.Run, e.Run)
 }
 
-// claims are lock files. The lock belongs to the open file and so to the
-// process: it is gone with it, however it ends.
+// claims are lock files. The lock belongs to the open file, so the kernel
+// releases it when the process ends, however it ends.
 type claims struct{ files []*os.File }
 
-// claim locks every name in sorted order, so that two runs that want
-// overlapping sets never wait for each other; it does not wait at all.
+// claim locks every name in sorted order, so that two runs with
+// overlapping sets cannot deadlock; it never waits.
 func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 	names = slices.Clone(names)
 	slices.Sort(names)
@@ -67,7 +67,7 @@ func (s *Store) claim(run plan.RunID, names []string) (*claims, error) {
 	return c, nil
 }
 
-// LockClaims takes claims without a journal, for what needs none; the caller releases them. An unfinished run keeps its own.
+// LockClaims locks claims without a journal; the caller releases them. An unfinished run keeps its own.
 func (s *Store) LockClaims(run plan.RunID, names []string) (release func(), err error) {
 	c, err := s.claim(run, names)
 	if err != nil {
@@ -80,8 +80,7 @@ func (s *Store) LockClaims(run plan.RunID, names []string) (release func(), err 
 	return c.release, nil
 }
 
-// openClaim opens a claim's file, and makes it where it is missing. For the lock alone a file is enough that cannot be
-// written: the state folder may be read-only.
+// openClaim opens a claim's file, and creates it if it is missing. A read-only file is enough for the lock: the state directory may be read-only.
 func openClaim(path string) (*os.File, error) {
 	f, err := openOwn(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if IsDiskFull(err) {
@@ -92,16 +91,16 @@ func openClaim(path string) (*os.File, error) {
 	return f, err
 }
 
-// writeHolder says in a claim's file who has it. The lock is the claim; the words only help whoever it keeps out, and so
-// a disk without room for them stops nothing. The file keeps its block, which is there the next time.
+// writeHolder records in a claim's file which run holds it. The lock is the claim; the text only serves the error message of
+// other runs, so a full disk is not an error. The file keeps its block for the next time.
 func writeHolder(f *os.File, words string) {
 	if _, err := f.WriteAt([]byte(words), 0); err == nil {
 		_ = f.Truncate(int64(len(words)))
 	}
 }
 
-// holder is the run that has the claim's lock; "" for one that does not come to
-// say so.
+// holder is the run that holds the claim's lock; "" if it has not
+// recorded itself.
 func (s *Store) holder(name string) plan.RunID {
 	for try := 0; ; try++ {
 		body, _ := readOwn(s.claimPath(name))
@@ -122,7 +121,7 @@ func (s *Store) claimPath(name string) string {
 
 func (c *claims) release() {
 	for _, f := range c.files {
-		writeHolder(f, "\n") // nobody is to be told of a holder that is none
+		writeHolder(f, "\n") // released: there is no holder to report
 		_ = f.Close()
 	}
 	c.files = nil
@@ -130,7 +129,7 @@ func (c *claims) release() {
 
 // conflict scans unfinished runs for one that still holds a claim: an
 // interrupted one holds all of its own, a failed one those of its unfinished
-// lanes. The caller holds the lock files, so no new run can slip in between.
+// lanes. The caller holds the lock files, so no new run can start in between.
 func (s *Store) conflict(self plan.RunID, names []string) error {
 	runs, err := s.Unfinished()
 	if err != nil {
@@ -153,7 +152,7 @@ func (s *Store) conflict(self plan.RunID, names []string) error {
 	return nil
 }
 
-// claimsOf lists what a run still holds, and whoever goes on with it takes.
+// claimsOf lists the claims that a run still holds, and that a resume locks again.
 func claimsOf(j *Journal) []string {
 	switch {
 	case j.meta.Outcome.Ended():
@@ -164,9 +163,9 @@ func claimsOf(j *Journal) []string {
 	return j.plan.Claims()
 }
 
-// idle says that a run was cut off before its first intent, and that only an
-// operator goes on with it: nothing is to be found again, so it is in nobody's
-// way. Neither is one that only reads and is left to the next run.
+// idle reports that a run was cut off before its first intent, and that only an
+// operator can resume it: it had no effect yet, so it blocks no other run.
+// Neither does one that only reads and is left to the next run.
 func idle(j *Journal) bool {
 	if j.plan.ResumePolicy == plan.ResumeNextRun {
 		return true
@@ -182,7 +181,7 @@ func idle(j *Journal) bool {
 	return true
 }
 
-// Idle says that the run was cut off before its first intent, and that only an
+// Idle reports that the run was cut off before its first intent, and that only an
 // operator would go on with it.
 func (j *Journal) Idle() bool { return idle(j) }
 
@@ -211,8 +210,8 @@ func unfinishedLanes(j *Journal) []string {
 // it when it was opened; never empty: ["-"] names no lane.
 func (j *Journal) UnfinishedLanes() []string { return unfinishedLanes(j) }
 
-// HeldLanes tells, by lane, which unfinished run keeps lanes of a plan from being worked on. What a live run holds only
-// beginning finds out.
+// HeldLanes returns, by lane, the unfinished run that holds claims of that lane. It does not see what a live run holds;
+// Begin does.
 func (s *Store) HeldLanes(p *plan.Plan) (map[string]*BusyError, error) {
 	runs, err := s.Unfinished()
 	if err != nil {

@@ -116,8 +116,8 @@ func (j *Journal) SetMeta(m Meta) error {
 }
 
 // writer owns all writing. What is queued together shares a transaction; it
-// never waits for company (bbolt's own Batch does). After a write that failed
-// it writes nothing more: a later record may stand on the one that is missing.
+// never waits for more entries (bbolt's own Batch does). After a failed write
+// it writes nothing more: a later record may depend on the one that is missing.
 func (j *Journal) writer() {
 	defer close(j.done)
 	var err error
@@ -146,7 +146,7 @@ func (j *Journal) writer() {
 
 func (j *Journal) update(all []batch) error {
 	if !slices.ContainsFunc(all, func(b batch) bool { return b.err != nil || len(b.entries) > 0 }) {
-		return nil // every transaction has an event, by which it is known
+		return nil // every transaction has an event, which identifies it
 	}
 	calls := j.calls.take()
 	err := j.db.Update(func(tx *bolt.Tx) error {

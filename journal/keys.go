@@ -116,7 +116,7 @@ func readKey(path string) (run plan.RunID, key string) {
 	return plan.RunID(id), key
 }
 
-// IsDamaged says that the journal of a run was set aside.
+// IsDamaged reports that the journal of a run was set aside.
 func (s *Store) IsDamaged(run plan.RunID) bool {
 	_, err := os.Lstat(filepath.Join(s.dir, "damaged", string(run)+".db"))
 	return err == nil
@@ -141,13 +141,13 @@ func (s *Store) forgetKeys() {
 	}
 }
 
-// keptOf says whether the run of a key is known.
+// keptOf reports whether the run of a key is known.
 func (s *Store) keptOf(path string) bool {
 	run, _ := readKey(path)
 	return run != "" && (s.Exists(run) || s.IsDamaged(run))
 }
 
-// Exists says that a run has a journal here.
+// Exists reports that a run has a journal here.
 func (s *Store) Exists(run plan.RunID) bool {
 	_, err := os.Lstat(s.path(run, ".db"))
 	return err == nil

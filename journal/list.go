@@ -22,7 +22,7 @@ type Summary struct {
 	Claims       []string          `json:"claims,omitempty"` // still held
 	Problem      string            `json:"problem,omitempty"`
 	Damaged      bool              `json:"damaged,omitempty"`
-	Idle         bool              `json:"-"` // cut off before its first intent: its claims keep nobody out
+	Idle         bool              `json:"-"` // cut off before its first intent: its claims block no other run
 	ResumePolicy plan.ResumePolicy `json:"-"` // of its plan; empty where that is not read: of a run that is live or has ended
 }
 
@@ -53,7 +53,7 @@ func writeNew(path string, body []byte) error {
 // why the journal could not be read.
 func (s *Store) List() ([]Summary, error) { return s.list(true) }
 
-// Newest goes through the runs from the newest on, and reads of them no more than it is asked for: a machine has thousands.
+// Newest iterates over the runs, newest first, and reads only as many as are asked for: a machine has thousands.
 func (s *Store) Newest() iter.Seq[Summary] {
 	return func(yield func(Summary) bool) {
 		journals, files, err := s.names()
@@ -88,8 +88,8 @@ func (s *Store) Sockets() (ids []plan.RunID, err error) {
 	return ids, err
 }
 
-// Unfinished is List without the runs that ended, at a cost that does not grow
-// with their number: only an ended run has a summary beside its journal.
+// Unfinished is List without the runs that ended, at a cost that does not depend on
+// their number: only an ended run has a summary beside its journal.
 func (s *Store) Unfinished() ([]Summary, error) { return s.list(false) }
 
 func (s *Store) list(ended bool) ([]Summary, error) {
@@ -113,7 +113,7 @@ func (s *Store) list(ended bool) ([]Summary, error) {
 	return out, nil
 }
 
-// names returns the ids of all runs, oldest first, and what else is in their folder.
+// names returns the ids of all runs, oldest first, and what else is in their directory.
 func (s *Store) names() (journals []string, files map[string]bool, err error) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, "runs"))
 	if err != nil {
@@ -130,7 +130,7 @@ func (s *Store) names() (journals []string, files map[string]bool, err error) {
 	return journals, files, nil
 }
 
-// summary is one row; there is none when the file has gone meanwhile.
+// summary is one row; there is none if the file was deleted meanwhile.
 func (s *Store) summary(run plan.RunID, cached bool) (sum Summary, there bool) {
 	if cached {
 		if body, err := readOwn(s.path(run, ".json")); err == nil && json.Unmarshal(body, &sum) == nil && sum.Outcome.Ended() && sum.Run == run {

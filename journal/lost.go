@@ -9,14 +9,14 @@ import (
 )
 
 // A LostError says that a run's journal file was deleted, moved or replaced while the run was writing it: what it writes
-// is on no path any more, and nobody can resume from it.
+// is at no path any more, so it cannot be resumed.
 type LostError struct{ Path string }
 
 func (e *LostError) Error() string {
 	return fmt.Sprintf("journal %s was deleted or replaced while its run was in progress", e.Path)
 }
 
-// A handle is the file that bbolt opened, so that it can be compared with what its path leads to.
+// A handle is the file that bbolt opened, to compare it with the file at its path.
 type handle struct {
 	fileOptions fileOpener
 	file        *os.File
@@ -52,7 +52,7 @@ func (h *handle) open(name string, flag int, mode os.FileMode) (*os.File, error)
 	return f, nil
 }
 
-// lost says whether path no longer leads to the open file. A link count alone would miss a folder that was renamed, and
+// lost reports whether path no longer leads to the open file. A link count alone would miss a directory that was renamed, and
 // another file put in its place.
 func (h *handle) lost(path string) error {
 	if h.file == nil {

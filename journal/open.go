@@ -27,12 +27,12 @@ type DamagedError struct {
 func (e *DamagedError) Error() string { return fmt.Sprintf("journal damaged: %s: %v", e.Path, e.Err) }
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// Hint says what an operator does about it.
+// Hint is what an operator can do about it.
 func (e *DamagedError) Hint() string {
 	return "`snaptastic resume` moves it to the directory damaged/ in the state directory and continues with the other runs. " + Traces(runOf(e.Path))
 }
 
-// Traces says how to find what a run left whose journal cannot tell.
+// Traces is how to find the resources of a run whose journal cannot be read.
 func Traces(run plan.RunID) string {
 	return "Volumes and snapshots created by the run have the tag snaptastic:run = " + string(run) + "; check EC2 for them, and check what is mounted"
 }
@@ -41,15 +41,15 @@ func Traces(run plan.RunID) string {
 // it is rebuilt at open, which for these small files takes microseconds.
 func options(readOnly bool) *bolt.Options {
 	return &bolt.Options{
-		Timeout:        openTimeout, // never needed: the file comes locked, or is new
+		Timeout:        openTimeout, // never used: the file is already locked, or new
 		NoFreelistSync: true,
 		FreelistType:   bolt.FreelistMapType,
 		ReadOnly:       readOnly,
 	}
 }
 
-// openTimeout is how long a lock for writing is waited for: there may be a reader,
-// who goes soon. Whoever reads is only kept out by a live run, and does not wait.
+// openTimeout is how long a writer waits for the lock: a reader may hold it
+// briefly. Readers never wait, since only a live run locks them out.
 const openTimeout = 2 * time.Second
 
 // create makes the file under a temporary name and renames it, so that a run
@@ -98,13 +98,13 @@ func create(path string, m Meta, p *plan.Plan, how fileOpener) (*Journal, error)
 	return start(&Journal{db: db, file: file, path: path, schema: Schema, meta: m, plan: p, records: map[plan.StepID]Record{}}), nil
 }
 
-// open locks an existing file and checks it whole, before bbolt trusts it.
+// open locks an existing file and checks all of it before bbolt reads it.
 func open(path string, readOnly bool) (*Journal, error) { return reopen(path, readOnly, nil) }
 
-// reopen is open for a file that was open before: a plan that has the same bytes is not decoded again. It takes a quarter of
+// reopen is open for a file that was open before: an unchanged plan is not decoded again, which takes a quarter of
 // the time.
 func reopen(path string, readOnly bool, before *Journal) (j *Journal, err error) {
-	// The check should leave bbolt nothing to stumble over. Where it does not, a
+	// The check should find everything on which bbolt panics. If it does not, a
 	// panic, or a memory fault beyond the mapped file, is damage as well.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -124,7 +124,7 @@ func reopen(path string, readOnly bool, before *Journal) (j *Journal, err error)
 	case errors.As(err, &cause):
 		return nil, &DamagedError{path, cause}
 	case err != nil:
-		var system syscall.Errno // says nothing of what is in the file
+		var system syscall.Errno // an I/O error, not damage
 		if errors.As(err, &system) {
 			return nil, fmt.Errorf("cannot read journal %s: %w", path, err)
 		}

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openOwn opens a file of the state folder. Whoever opens the store has made
-// sure that nobody else may write the folder; a link, a pipe or a file with a
-// second name in it is refused all the same, for what is behind it would be
-// written or believed.
+// openOwn opens a file of the state directory. Opening the store has checked
+// that no other user may write the directory; a symlink, a pipe or a hard link
+// in it is refused all the same, because its target would be written or
+// trusted.
 func openOwn(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
 	if errors.Is(err, unix.ELOOP) {
@@ -46,7 +46,7 @@ func refusef(path, what string) error {
 	return errRefused(fmt.Sprintf("refusing %s: it is %s; remove it", path, what))
 }
 
-// readOwn is openOwn and all there is to read.
+// readOwn reads a whole file that openOwn accepts.
 func readOwn(path string) ([]byte, error) {
 	f, err := openOwn(path, os.O_RDONLY, 0)
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 )
 
 // What follows reads a bbolt file before bbolt does. bbolt trusts its pages: a
-// damaged one panics in a goroutine of its own, where nobody can catch it, and
-// a damaged head page makes it go back to the transaction before without a
-// word, which loses the last intent. The format is that of bbolt's
+// damaged one panics in a goroutine of its own, where the panic cannot be
+// recovered, and a damaged meta page makes it fall back to the previous
+// transaction silently, which loses the last intent. The format is that of bbolt's
 // internal/common (page.go, meta.go, bucket.go), in the machine's byte order,
 // which is little-endian wherever EC2 runs Linux.
 const (

@@ -14,8 +14,8 @@ import (
 	"snaptastic/plan"
 )
 
-// SetAside moves a journal that must not be used out of the way, and says
-// where to. Nothing is deleted.
+// SetAside moves a journal that must not be used to damaged/, and returns its
+// new path. Nothing is deleted.
 func (s *Store) SetAside(run plan.RunID) (string, error) {
 	if err := checkID(run); err != nil {
 		return "", err
@@ -72,8 +72,8 @@ func createdAt(id string) (time.Time, bool) {
 	return made, err == nil
 }
 
-// sweep removes what killed processes left: journals that they had not made yet, and sockets without a journal. Who is
-// making a journal has it locked, but for the moment between opening and locking it; a journal lost then is created again.
+// sweep removes what killed processes left: journals that were not complete, and sockets without a journal. A process that
+// creates a journal has it locked, except between opening and locking it; a journal removed then is created again.
 func (s *Store) sweep() {
 	unborn, _ := filepath.Glob(filepath.Join(s.dir, "runs", "*.db.new"))
 	for _, p := range unborn {

@@ -8,7 +8,7 @@ import (
 	"snaptastic/plan"
 )
 
-// A State is where a step stands. A step without a record is pending.
+// A State is the state of a step. A step without a record is pending.
 //
 //	          ┌────────────── next generation ──────────────┐
 //	          ▼                                              │
@@ -27,7 +27,7 @@ const (
 	Uncertain State = "uncertain" // a crash inside an unrepeatable hook
 )
 
-// An Undo is where the rollback of a step stands.
+// An Undo is the state of the rollback of a step.
 type Undo string
 
 const (
@@ -86,9 +86,9 @@ func AddRetry(list []Retry, r Retry) []Retry {
 // undone.
 func (r Record) Adopted() bool { return r.Seen == plan.Satisfied }
 
-// Effect says whether the step may have changed anything that a rollback would
+// Effect reports whether the step may have changed anything that a rollback would
 // have to undo or an operator to decide on. A hook that ran to its end has not:
-// nobody undoes it, and its closing hook has run.
+// hooks are not undone, and its closing hook has run.
 func (r Record) Effect(s *plan.Step, atomic bool) bool {
 	switch {
 	case s.ReadOnly:
@@ -99,10 +99,10 @@ func (r Record) Effect(s *plan.Step, atomic bool) bool {
 	return r.Began() || r.EverDone && !r.Adopted()
 }
 
-// Began says whether the step's effect may exist because of this run.
+// Began reports whether the step's effect may exist because of this run.
 func (r Record) Began() bool { return r.Token != "" && r.Seen != plan.Satisfied }
 
-// An Outcome is how a run stands.
+// An Outcome is the state of a run.
 type Outcome string
 
 const (
@@ -115,7 +115,7 @@ const (
 	Aborted     Outcome = "aborted" // failed, or was stopped, before it changed anything
 )
 
-// Ended says that nothing will ever be done for the run again.
+// Ended reports that the run is final: nothing continues or undoes it.
 func (o Outcome) Ended() bool {
 	return o == RunDone || o == RolledBack || o == Abandoned || o == Aborted
 }
@@ -135,7 +135,7 @@ type Meta struct {
 	ActiveSeconds float64 `json:"active_seconds,omitempty"`
 	// Kept is what a rollback left, in sentences: volumes that were in use, snapshots that were labelled.
 	Kept []string `json:"kept,omitempty"`
-	// RollingBack: a rollback began; only a rollback may go on with the run.
+	// RollingBack: a rollback began; only a rollback may continue the run.
 	RollingBack bool `json:"rolling_back,omitempty"`
 	// UndoneBy is the run that put back what this one, finished, had replaced.
 	UndoneBy plan.RunID `json:"undone_by,omitempty"`
@@ -150,7 +150,7 @@ type Meta struct {
 	LeftOut string `json:"left_out,omitempty"`
 	// Ending is what its last process came to, of a run with a key.
 	Ending *Ending `json:"ending,omitempty"`
-	// CloudConfig is how the run came to its EC2; nil in runs that did not record it.
+	// CloudConfig is how the run connected to EC2; nil in runs that did not record it.
 	CloudConfig *CloudConfig `json:"reach,omitempty"`
 }
 
@@ -181,11 +181,11 @@ type Process struct {
 	Ended    time.Time `json:"ended,omitzero"` // zero: it was killed, or is at work
 }
 
-// maxProcesses is how many processes of a run are recorded: the first one, and the last ones. A boot that fails time and again
-// adds one each.
+// maxProcesses is how many processes of a run are recorded: the first one, and the last ones. Each boot that fails
+// adds one.
 const maxProcesses = 100
 
-// AddProcess notes that a process takes the run up.
+// AddProcess records a process that starts or continues the run.
 func (m *Meta) AddProcess(p Process) {
 	list := slices.Clone(m.Processes)
 	if len(list) == maxProcesses {
@@ -194,7 +194,7 @@ func (m *Meta) AddProcess(p Process) {
 	m.Processes = append(list, p)
 }
 
-// EndProcess notes that the newest process is done with the run.
+// EndProcess records that the newest process has finished its part.
 func (m *Meta) EndProcess(at time.Time) {
 	m.Processes = slices.Clone(m.Processes)
 	if n := len(m.Processes); n > 0 {
@@ -202,7 +202,7 @@ func (m *Meta) EndProcess(at time.Time) {
 	}
 }
 
-// A CloudConfig is what it takes to come to an EC2. There are no credentials in it.
+// A CloudConfig is how to connect to EC2. It contains no credentials.
 type CloudConfig struct {
 	Region      string            `json:"region,omitempty"`
 	EndpointURL string            `json:"endpoint_url,omitempty"`
@@ -211,7 +211,7 @@ type CloudConfig struct {
 	Environ     map[string]string `json:"environ,omitempty"` // of the SDK's variables, those that were set
 }
 
-// An Entry is one thing to write down: a step's new record, or the run's new
+// An Entry is one journal entry: a step's new record, or the run's new
 // meta (when Step is empty).
 type Entry struct {
 	Step   plan.StepID `json:"step,omitempty"`

@@ -14,12 +14,12 @@ import (
 // reserveSize holds the journal of a mount of some forty volumes.
 const reserveSize = 2 << 20
 
-// The reserve is an empty journal file whose blocks are written already. On a full disk a run takes it for its journal,
-// since what is attached must be mounted at boot all the same. It lies in the folder of the runs: renaming it needs
+// The reserve is an empty journal file whose blocks are already allocated. On a full disk a run uses it as its journal,
+// because attached volumes must be mounted at boot all the same. It is in the directory of the runs, so renaming it needs
 // neither a block nor an inode.
 func (s *Store) reserve() string { return filepath.Join(s.dir, "runs", ".reserve") }
 
-// KeepReserve makes the reserve where there is none. It is made when a run ended: a boot does not wait for it.
+// KeepReserve creates the reserve if it is missing. It is called after a run, so that a boot does not wait for it.
 func (s *Store) KeepReserve() error {
 	if _, err := os.Lstat(s.reserve()); err == nil {
 		return nil
@@ -30,7 +30,7 @@ func (s *Store) KeepReserve() error {
 		err = os.Rename(tmp, s.reserve())
 	}
 	if err != nil {
-		_ = os.Remove(tmp) // what little room there is others need
+		_ = os.Remove(tmp) // leave the remaining space to others
 		return err
 	}
 	return syncDir(s.reserve())
@@ -61,12 +61,12 @@ func writeReserve(path string) error {
 	return f.Sync()
 }
 
-// createAnyway makes a run's journal, from the reserve where the disk has no room.
+// createAnyway creates a run's journal, from the reserve if the disk is full.
 func (s *Store) createAnyway(m Meta, p *plan.Plan) (*Journal, error) {
 	path := s.path(m.Run, ".db")
 	_ = os.Remove(path + ".new")
 	j, err := create(path, m, p, createNew)
-	if errors.Is(err, os.ErrNotExist) { // somebody swept the file before it was locked
+	if errors.Is(err, os.ErrNotExist) { // another process removed the file before it was locked
 		j, err = create(path, m, p, createNew)
 	}
 	if !IsDiskFull(err) || os.Rename(s.reserve(), path+".new") != nil {
@@ -75,7 +75,7 @@ func (s *Store) createAnyway(m Meta, p *plan.Plan) (*Journal, error) {
 	return create(path, m, p, openReserved)
 }
 
-// IsDiskFull: the disk of the state folder is full, out of inodes, over a quota, or read-only.
+// IsDiskFull: the disk of the state directory is full, out of inodes, over a quota, or read-only.
 func IsDiskFull(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
 }

@@ -15,12 +15,12 @@ import (
 
 // An event ends with the transaction that wrote it and a checksum, eight bytes
 // each. The checksum also covers the run, the event's number and the schema, so
-// that an event that was copied from elsewhere is noticed. It is there for
-// accidents: whoever can write the file can write a checksum.
+// that an event copied from elsewhere is detected. It detects
+// accidents, not attacks: who can write the file can write a checksum.
 //
 // Events alone are sealed. The records of steps and the run's meta are written
 // with them and must equal the newest one of their own; an older value that
-// comes back is noticed that way, and so is one that is lost.
+// reappears is detected that way, and so is a lost one.
 const sealSize = 16
 
 // seal appends to the event, for which encode leaves room.

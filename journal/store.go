@@ -14,7 +14,7 @@ import (
 	"snaptastic/plan"
 )
 
-// A Store is the state folder of one machine.
+// A Store is the state directory of one machine.
 //
 //	STATE/runs/RUN.db      the journal of a run
 //	STATE/runs/RUN.json    its summary once it ended: a cache for listings, never the truth
@@ -25,7 +25,7 @@ import (
 //	STATE/damaged/         journals that could not be read, or of another instance
 type Store struct{ dir string }
 
-// OpenStore makes the state folder where it is missing.
+// OpenStore opens the state directory, and creates it if it is missing.
 func OpenStore(dir string) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -40,10 +40,10 @@ func OpenStore(dir string) (*Store, error) {
 	return s, nil
 }
 
-// ErrNoState: there is no state folder, so no run was ever made with it.
+// ErrNoState: there is no state directory, so no run was ever made with it.
 var ErrNoState = errors.New("no state found")
 
-// FindStore opens a state folder for looking, and makes nothing. The error wraps
+// FindStore opens a state directory for reading, and creates nothing. The error wraps
 // ErrNoState where there is none.
 func FindStore(dir string) (*Store, error) {
 	abs, err := filepath.Abs(dir)
@@ -58,10 +58,10 @@ func FindStore(dir string) (*Store, error) {
 	return &Store{abs}, nil
 }
 
-// Dir is the state folder.
+// Dir is the state directory.
 func (s *Store) Dir() string { return s.dir }
 
-// NewRunID makes an id that sorts by time, to the millisecond.
+// NewRunID returns an id that sorts by time, to the millisecond.
 func NewRunID(now time.Time) plan.RunID {
 	var r [2]byte
 	_, _ = rand.Read(r[:]) // never fails, says its documentation
@@ -76,7 +76,7 @@ func (s *Store) path(run plan.RunID, ext string) string {
 // Socket is where a live run answers.
 func (s *Store) Socket(run plan.RunID) string { return s.path(run, ".sock") }
 
-// checkID keeps a run id typed by a person inside the folder.
+// checkID refuses a run id that would lead out of the directory.
 func checkID(run plan.RunID) error {
 	if run == "" || strings.ContainsAny(string(run), "/\x00") || strings.HasPrefix(string(run), ".") {
 		return fmt.Errorf("%q is not a run id; `snaptastic runs` lists all runs", run)
@@ -84,8 +84,8 @@ func checkID(run plan.RunID) error {
 	return nil
 }
 
-// Begin claims what the plan touches and makes the run's journal. A
-// *BusyError names the run that is in the way. Claims outlive a reboot: they
+// Begin locks the claims of the plan and creates the run's journal. A
+// *BusyError names the run that holds one of them. Claims outlive a reboot: they
 // last as long as the run is unfinished.
 func (s *Store) Begin(m Meta, p *plan.Plan) (*Run, error) {
 	c, err := s.claim(m.Run, p.Claims())
@@ -105,8 +105,8 @@ func (s *Store) Begin(m Meta, p *plan.Plan) (*Run, error) {
 	return &Run{Journal: j, store: s, claims: c}, nil
 }
 
-// Resume opens an unfinished run for going on with it, and takes its claims
-// again. ErrLive when another process has it.
+// Resume opens an unfinished run to continue it, and locks its claims
+// again. ErrLive if another process has it open.
 func (s *Store) Resume(run plan.RunID) (*Run, error) {
 	for {
 		look, err := s.Read(run)
@@ -123,8 +123,8 @@ func (s *Store) Resume(run plan.RunID) (*Run, error) {
 }
 
 // resume locks the claims first and the journal after them. The other way round
-// Begin could meet a locked journal, take its run for one that has its claims,
-// and begin beside it. It returns nothing when the run has gone on meanwhile and
+// Begin could find the journal locked, assume that its run holds its claims,
+// and start next to it. It returns nothing if the run was continued meanwhile and
 // holds other claims.
 func (s *Store) resume(run plan.RunID, claims []string, look *Journal) (*Run, error) {
 	c, err := s.claim(run, claims)
@@ -148,7 +148,7 @@ func (s *Store) resume(run plan.RunID, claims []string, look *Journal) (*Run, er
 		c.release()
 		return nil, err
 	}
-	// A run that is gone on with is not one that ended, whatever it was.
+	// A run that is continued has not ended, whatever it was before.
 	_ = os.Remove(s.path(run, ".json"))
 	return &Run{Journal: j, store: s, claims: c}, nil
 }
@@ -165,14 +165,14 @@ type Run struct {
 func (r *Run) Close() error {
 	if m := r.Meta(); m.Outcome.Ended() {
 		r.store.writeSummary(summarize(r.Journal))
-		_ = os.Remove(r.store.Socket(m.Run)) // of a process that was killed
+		_ = os.Remove(r.store.Socket(m.Run)) // left by a process that was killed
 	}
 	err := r.Journal.Close()
 	r.claims.release()
 	return err
 }
 
-// Read opens a run that is not live, for looking only.
+// Read opens a run that is not live, read-only.
 func (s *Store) Read(run plan.RunID) (*Journal, error) {
 	if err := checkID(run); err != nil {
 		return nil, err

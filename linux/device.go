@@ -44,7 +44,7 @@ type Device struct {
 	Mounted *Partition
 }
 
-// Same says whether both are one device of the kernel.
+// Same reports whether both are one device of the kernel.
 func (d Device) Same(o Device) bool { return d.Major == o.Major && d.Minor == o.Minor }
 
 // openDevice looks a device node up, follows symlinks and asks its size.

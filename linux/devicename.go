@@ -16,7 +16,7 @@ var numberedNames = regexp.MustCompile(`^(/dev/(?:sd|xvd)[b-z])([1-9]|1[0-5])$`)
 
 var rootNames = regexp.MustCompile(`^/dev/(sda|xvda|hda)[0-9]*$`)
 
-// IsRootName says whether EC2 attaches the root volume under the name.
+// IsRootName reports whether EC2 attaches the root volume under the name.
 func IsRootName(name string) bool { return rootNames.MatchString(name) }
 
 // CanonicalDeviceName returns the EC2 device name to ask for. Numbered names such as /dev/sdf1, which HVM instances refuse,
@@ -41,7 +41,7 @@ func CanonicalDeviceName(name string) (canonical string, translated bool, err er
 	return "", false, fmt.Errorf("device name %q is not valid for EC2: use /dev/sdf to /dev/sdp", name)
 }
 
-// SameKernelName says whether a kernel that tells no serials may show both devices under one name, each moved by its offset.
+// SameKernelName reports whether a kernel that tells no serials may show both devices under one name, each moved by its offset.
 func SameKernelName(a string, offsetA int, b string, offsetB int) bool {
 	of, errA := shownNames(a, offsetA)
 	with, errB := shownNames(b, offsetB)

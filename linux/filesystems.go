@@ -45,7 +45,7 @@ var extFlags = []string{"-F", "-q", "-E", "nodiscard"}
 // have; for all others FIFREEZE answers EOPNOTSUPP (fs/ioctl.c, ioctl_fsfreeze).
 var freezable = []string{"nilfs2", "gfs2", "bcachefs"}
 
-// canFreeze says whether the kernel can freeze file systems of the type.
+// canFreeze reports whether the kernel can freeze file systems of the type.
 func canFreeze(name string) bool {
 	_, known := fileSystemOf(name)
 	return known || slices.Contains(freezable, name)

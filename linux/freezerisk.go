@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// NamedPath is a file or folder, and what it is for, in words that fit "it holds …": "the journal".
+// NamedPath is a file or directory, and what it is for, in words that fit "it holds …": "the journal".
 type NamedPath struct{ Path, What string }
 
 // FreezeRisk is one reason why a mount must not be frozen.
@@ -27,7 +27,7 @@ func (r FreezeRisk) String() string {
 // extra: the journal, the log, hook programs, and the mount points of the other volumes of
 // the set (not target's own: it is on itself). Each path is followed
 // down: from a loop device to the file under it, from device mapper and RAID to their parts, from an overlay to its upper
-// folder. So a volume whose image file lies on another volume of the set is found too.
+// directory. So a volume whose image file lies on another volume of the set is found too.
 func (h *Host) FreezeRisks(target string, extra []NamedPath) ([]FreezeRisk, error) {
 	m, ok, err := h.MountAt(target)
 	if err != nil {
@@ -66,7 +66,7 @@ func (h *Host) FreezeRisks(target string, extra []NamedPath) ([]FreezeRisk, erro
 // maxDepth bounds how far devices under devices are followed.
 const maxDepth = 8
 
-// restsOn says whether what is written to path ends up, through whatever layers, on the file system m.
+// restsOn reports whether what is written to path ends up, through whatever layers, on the file system m.
 func (h *Host) restsOn(mounts []Mount, path string, m Mount, depth int) bool {
 	on, ok := mountOf(mounts, existing(path))
 	if !ok || depth > maxDepth {
@@ -87,7 +87,7 @@ func (h *Host) restsOn(mounts []Mount, path string, m Mount, depth int) bool {
 	return major != 0 && h.deviceRestsOn(mounts, filepath.Join(h.kernelSys, "dev/block", fmt.Sprintf("%d:%d", major, minor)), m, depth+1)
 }
 
-// deviceRestsOn follows a device, given by its folder in sysfs, to the files and devices under it.
+// deviceRestsOn follows a device, given by its directory in sysfs, to the files and devices under it.
 func (h *Host) deviceRestsOn(mounts []Mount, sysfs string, m Mount, depth int) bool {
 	if depth > maxDepth {
 		return false

@@ -13,7 +13,7 @@ type FstabLine struct {
 	Text  string
 }
 
-// FstabLine returns the line of fstab that is for the same folder as target. systemd makes a unit of each line, whatever its
+// FstabLine returns the line of fstab that is for the same directory as target. systemd makes a unit of each line, whatever its
 // options, and mounts and unmounts by that (systemd-fstab-generator(8)).
 func (h *Host) FstabLine(target string) (FstabLine, bool) {
 	f, err := os.Open(h.fstab)

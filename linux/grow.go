@@ -21,7 +21,7 @@ type GrowResult struct {
 // sizes differ by a GiB at least.
 const growSlack = 16 << 20
 
-// Growable says whether the device is larger than the file system on it. It only looks. ErrCannotGrow when it is, and the
+// Growable reports whether the device is larger than the file system on it. It only looks. ErrCannotGrow when it is, and the
 // file system is of a type that the kernel cannot grow while mounted.
 func (h *Host) Growable(ctx context.Context, dev Device, m Mount) (bool, error) {
 	if err := ctx.Err(); err != nil {

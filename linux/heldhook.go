@@ -108,7 +108,7 @@ func (held *HeldHook) exitedEarly() error {
 	return nil
 }
 
-// readersClosed says whether every reader of a pipe has closed it: poll(2) reports that as POLLERR on the writing end.
+// readersClosed reports whether every reader of a pipe has closed it: poll(2) reports that as POLLERR on the writing end.
 func readersClosed(pipe *os.File) bool {
 	raw, err := pipe.SyscallConn()
 	if err != nil {

@@ -27,7 +27,7 @@ type HookRequest struct {
 	Dir     string            // working directory; "" is /
 
 	Run       string // the run it belongs to, for its record
-	RecordDir string // folder for the record of a running hook, which EndHooks reads; "" for none
+	RecordDir string // directory for the record of a running hook, which EndHooks reads; "" for none
 
 	Idle   bool // at idle I/O priority, and nice
 	Errors bool // keep the last line of stderr apart: see HookResult.LastError

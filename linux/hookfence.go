@@ -55,7 +55,7 @@ func init() {
 	}
 }
 
-// execHook becomes the hook once it is told to: args are its program, its folder and its argv.
+// execHook becomes the hook once it is told to: args are its program, its directory and its argv.
 func execHook(args []string) int {
 	runtime.LockOSThread()
 	unix.CloseOnExec(fenceFD)
@@ -154,7 +154,7 @@ func launchHook(cmd *exec.Cmd, q HookRequest) (_ *hookFence, err error) {
 	path := cmd.Path
 	dir := q.Dir
 	if dir == "" {
-		dir = "/" // never a folder that keeps a volume from being unmounted
+		dir = "/" // never a directory that keeps a volume from being unmounted
 	}
 	cmd.Args = append([]string{launcherName, path, dir}, q.Command...)
 	cmd.Path, cmd.Dir = "/proc/self/exe", "/"

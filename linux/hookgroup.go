@@ -59,7 +59,7 @@ func (g hookGroup) write(dir string) (string, error) {
 	return "", err
 }
 
-// leaderAlive says whether the group's first process lives, so that the group is the one that was meant.
+// leaderAlive reports whether the group's first process lives, so that the group is the one that was meant.
 func (g hookGroup) leaderAlive() bool {
 	p, err := processOf(g.Group)
 	return err == nil && p.start == g.Start && !p.dead()

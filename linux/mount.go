@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MountRequest asks for a device's file system at a folder.
+// MountRequest asks for a device's file system at a directory.
 type MountRequest struct {
 	Source, Target, FileSystem string
 	Options                    []string // words of mount(8); "defaults" is none
@@ -26,17 +26,17 @@ type MountRequest struct {
 // Mounted says what Mount did.
 type Mounted struct {
 	Mount         Mount    // as the kernel's table has it now
-	CreatedTarget bool     // the mount point folder was not there
-	Created       []string // all folders made for it, outermost first: RemoveCreated takes them away again
+	CreatedTarget bool     // the mount point directory was not there
+	Created       []string // all directories made for it, outermost first: RemoveCreated takes them away again
 	Already       bool     // another program had mounted this very device there a moment before
-	CoversFiles   bool     // the folder was not empty: its files are hidden while mounted
+	CoversFiles   bool     // the directory was not empty: its files are hidden while mounted
 	Notes         []string // what an operator should know: nouuid added, files covered
 }
 
-// Mount mounts a device with mount(2), making the folder where it is missing (mode 0755). The options are those of mount(8);
-// what is only for fstab is dropped. It refuses a folder on which, or below which, something is mounted already, unless that
+// Mount mounts a device with mount(2), making the directory where it is missing (mode 0755). The options are those of mount(8);
+// what is only for fstab is dropped. It refuses a directory on which, or below which, something is mounted already, unless that
 // is the very device (Already). Symlinks that another user may have placed are refused (ErrUntrustedLink), and so is what
-// leads to a part of the system (ErrSystemPath); the folder is opened once, and mounted on through that. XFS whose UUID is mounted
+// leads to a part of the system (ErrSystemPath); the directory is opened once, and mounted on through that. XFS whose UUID is mounted
 // on this host gets nouuid; btrfs then is ErrDuplicateUUID, since the kernel would mix the two devices up. Once begun it cannot be interrupted: recovering a log can take a while.
 func (h *Host) Mount(ctx context.Context, q MountRequest) (Mounted, error) {
 	m, err := h.mount(ctx, q)
@@ -130,7 +130,7 @@ func openMountPoint(q MountRequest) (*walked, error) {
 	return w, nil
 }
 
-// fdPath is a path to the folder that was opened, whatever has become of its name.
+// fdPath is a path to the directory that was opened, whatever has become of its name.
 func (w *walked) fdPath() string { return fmt.Sprintf("/proc/self/fd/%d", w.last().fd) }
 
 // mountedMeanwhile judges what is mounted at the mount point already: where it is the very device, somebody else was
@@ -143,7 +143,7 @@ func (h *Host) mountedMeanwhile(q MountRequest, m Mount, done Mounted) (Mounted,
 	return Mounted{Mount: m, Already: true, Notes: []string{fmt.Sprintf("%s was mounted on %s by another program in the meantime (%s)", m.Source, m.Target, strings.Join(m.Options, ","))}}, nil
 }
 
-// mountedBelow finds a mount inside a folder. What another mount hides is not inside.
+// mountedBelow finds a mount inside a directory. What another mount hides is not inside.
 func mountedBelow(mounts []Mount, target string) (Mount, bool) {
 	on, ok := mountOf(mounts, target)
 	for _, m := range mounts {
@@ -183,12 +183,12 @@ func (h *Host) mountOnce(q MountRequest, target string, flags uintptr, data []st
 	return nil
 }
 
-// onlyLostFound: the folder that mkfs makes covers nothing of anybody's.
+// onlyLostFound: the directory that mkfs makes covers nothing of anybody's.
 func onlyLostFound(entries []fs.DirEntry) bool {
 	return len(entries) == 1 && entries[0].Name() == "lost+found"
 }
 
-// RemoveCreated removes folders that Mount made, innermost first, as far as they are empty.
+// RemoveCreated removes directories that Mount made, innermost first, as far as they are empty.
 func (h *Host) RemoveCreated(created []string) {
 	for _, p := range slices.Backward(created) {
 		if unix.Rmdir(p) != nil {

@@ -19,10 +19,10 @@ import (
 // belongs to the kernel as well.
 var systemPaths = []string{"/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot"}
 
-// SystemPaths are the folders on which no volume may be mounted.
+// SystemPaths are the directories on which no volume may be mounted.
 func SystemPaths() []string { return slices.Clone(systemPaths) }
 
-// IsSystemPath says whether a volume mounted at the path, which must be clean, would hide a part of the running system.
+// IsSystemPath reports whether a volume mounted at the path, which must be clean, would hide a part of the running system.
 // Where /bin is a symlink to /usr/bin, both are.
 func IsSystemPath(clean string) bool {
 	for i, p := range systemPaths {
@@ -42,7 +42,7 @@ var ErrUntrustedLink = errors.New("symlink that another user may have created")
 // ErrSystemPath: a volume mounted there would hide part of the running system.
 var ErrSystemPath = errors.New("a volume mounted there would hide part of the running system")
 
-// ResolveMountPoint says which folder a mount point leads to: every symlink is followed, and what does not exist yet is
+// ResolveMountPoint says which directory a mount point leads to: every symlink is followed, and what does not exist yet is
 // kept as it is written. ErrUntrustedLink and ErrSystemPath for one at which nothing must be mounted.
 func ResolveMountPoint(mountPoint string) (string, error) {
 	w, err := walk(mountPoint, walkOptions{distrust: true})
@@ -79,7 +79,7 @@ const maxMountLinks = 40
 // walkOptions say how to follow a path.
 type walkOptions struct {
 	distrust bool // refuse symlinks that another user may have placed
-	create   bool // make folders that are missing, with mode 0755 whatever the umask is
+	create   bool // make directories that are missing, with mode 0755 whatever the umask is
 }
 
 // walked is a path that was followed one component after the other, each opened below the one before it, so that nobody
@@ -89,7 +89,7 @@ type walked struct {
 	folders []folder // from the root on; the last is where the path leads to, as far as it exists
 	missing []string // components below it that do not exist, or that could not be looked at
 	absent  error    // why: fs.ErrNotExist, or the error of a file system whose device is gone
-	made    []string // folders that the walk made, outermost first
+	made    []string // directories that the walk made, outermost first
 	links   int
 }
 
@@ -106,7 +106,7 @@ func (w *walked) close() {
 	}
 }
 
-// last is the innermost folder that exists.
+// last is the innermost directory that exists.
 func (w *walked) last() folder { return w.folders[len(w.folders)-1] }
 
 // existing is its path.
@@ -232,7 +232,7 @@ func (w *walked) open(in folder, name, whole string, o walkOptions) (int, error)
 	return fd, pathError("open", whole, err)
 }
 
-// chmodFolder gives a folder the mode that the umask took bits of, through a descriptor: whatever has its name by then, no
+// chmodFolder gives a directory the mode that the umask took bits of, through a descriptor: whatever has its name by then, no
 // symlink is followed.
 func chmodFolder(in int, name string, mode uint32) error {
 	fd, err := unix.Openat(in, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -243,7 +243,7 @@ func chmodFolder(in int, name string, mode uint32) error {
 	return unix.Fchmod(fd, mode)
 }
 
-// newFolderMode is that of every folder made for a mount point.
+// newFolderMode is that of every directory made for a mount point.
 const newFolderMode = 0o755
 
 // follow reads a symlink that was opened.
@@ -282,7 +282,7 @@ func pathError(op, whole string, err error) error {
 // trusted: what root and the running user do here is the operator's own doing.
 func trusted(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
 
-// othersMayChange says who else may put a symlink into a folder, or swap one for another. In a sticky folder such as /tmp
+// othersMayChange says who else may put a symlink into a directory, or swap one for another. In a sticky directory such as /tmp
 // each entry is its owner's.
 func othersMayChange(whole string, st *unix.Stat_t) string {
 	switch {

@@ -24,7 +24,7 @@ type Mount struct {
 	shared, master             int    // peer group, and the one that it receives from; 0 for none (mount_namespaces(7))
 }
 
-// HasOption says whether the mount has the option, such as ro.
+// HasOption reports whether the mount has the option, such as ro.
 func (m Mount) HasOption(o string) bool { return slices.Contains(m.Options, o) }
 
 // Mounts returns this process's mount table, in the kernel's order.
@@ -88,7 +88,7 @@ func (h *Host) MountAt(target string) (Mount, bool, error) {
 	return m, ok, nil
 }
 
-// MountedBelow returns a mount inside the folder that target leads to, which a mount on target would hide.
+// MountedBelow returns a mount inside the directory that target leads to, which a mount on target would hide.
 func (h *Host) MountedBelow(target string) (Mount, bool, error) {
 	mounts, err := h.Mounts()
 	if err != nil {
@@ -112,7 +112,7 @@ func resolve(path string) (string, error) {
 	return w.path(), nil
 }
 
-// topmostAt: of mounts stacked on one folder the topmost is the one that is nobody's parent there.
+// topmostAt: of mounts stacked on one directory the topmost is the one that is nobody's parent there.
 func topmostAt(mounts []Mount, target string) (top Mount, ok bool) {
 	for _, m := range mounts {
 		if m.Target != target {
@@ -139,7 +139,7 @@ func mountOf(mounts []Mount, path string) (best Mount, ok bool) {
 	return best, ok
 }
 
-// isUnder says whether path is folder or lies below it.
+// isUnder reports whether path is directory or lies below it.
 func isUnder(path, folder string) bool {
 	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
 }

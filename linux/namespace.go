@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// MountsShared says whether what this process mounts is seen by the rest of the machine: whether its mount namespace is
+// MountsShared reports whether what this process mounts is seen by the rest of the machine: whether its mount namespace is
 // that of PID 1. known is false where /proc tells neither the namespace nor the mounts of PID 1 (hidepid, a container).
 //
 // Without the permission to look at another's namespace (ptrace(2), PTRACE_MODE_READ) the mount ids decide: the kernel gives

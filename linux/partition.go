@@ -29,7 +29,7 @@ func (h *Host) partitionsOf(major, minor uint32) (found []Partition) {
 	return found
 }
 
-// readPartition reads a partition's folder in sysfs.
+// readPartition reads a partition's directory in sysfs.
 func readPartition(folder string) (p Partition, ok bool) {
 	number, err := os.ReadFile(filepath.Join(folder, "partition"))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RootAttributes are the owner, group and mode of the root folder of a new file system; "" leaves what mkfs makes: root,
+// RootAttributes are the owner, group and mode of the root directory of a new file system; "" leaves what mkfs makes: root,
 // root, 0755.
 type RootAttributes struct{ Owner, Group, Mode string } // names or numbers; octal
 
@@ -63,7 +63,7 @@ func idOf(name string, lookup func(string) (string, error)) (int, error) {
 	return int(n), err
 }
 
-// setRoot gives the root folder of a file system that is not mounted its attributes. The mount is attached nowhere (Linux
+// setRoot gives the root directory of a file system that is not mounted its attributes. The mount is attached nowhere (Linux
 // 5.2, fsmount(2)): nobody sees it, and it is gone with this process, however that ends.
 func setRoot(device, fileSystem string, ids rootIDs) error {
 	if ids == (rootIDs{-1, -1, -1}) {

@@ -23,12 +23,12 @@ func Damaged(err error) bool {
 // takeDownPatience is how long TakeDown tries.
 const takeDownPatience = 40 * time.Second
 
-// TakeDown unmounts all that is mounted in a folder, the innermost first, and removes the folder with what was in it. Whoever
-// uses one of the mounts is ended, with SIGTERM and five seconds later with SIGKILL: a folder of scratch volumes is nobody's
+// TakeDown unmounts all that is mounted in a directory, the innermost first, and removes the directory with what was in it. Whoever
+// uses one of the mounts is ended, with SIGTERM and five seconds later with SIGKILL: a directory of scratch volumes is nobody's
 // workplace, and what a probe left running there must not keep them from being taken off. It returns who was ended. Processes of
 // another mount namespace are left alone, and then it fails with a *BusyError: they may be anybody's. It never unmounts lazily,
 // since the device would stay in use without anything to show for it, and EC2 would detach a volume that is mounted.
-// Nothing on another file system is removed. A folder that is not there is taken down.
+// Nothing on another file system is removed. A directory that is not there is taken down.
 func (h *Host) TakeDown(ctx context.Context, folder string) (ended []Holder, err error) {
 	fail := func(err error) ([]Holder, error) { return ended, fmt.Errorf("cannot take down %s: %w", folder, err) }
 	real, err := filepath.EvalSymlinks(folder)
@@ -67,7 +67,7 @@ func (h *Host) TakeDown(ctx context.Context, folder string) (ended []Holder, err
 	return ended, nil
 }
 
-// unmountIn makes one round over what is mounted in a folder or on it, and returns what is in use.
+// unmountIn makes one round over what is mounted in a directory or on it, and returns what is in use.
 func (h *Host) unmountIn(folder string) (busy []string, err error) {
 	mounts, err := h.Mounts()
 	if err != nil {
@@ -114,7 +114,7 @@ func (h *Host) endUsers(all []Holder, told map[int]time.Time) (met []Holder) {
 	return met
 }
 
-// removeOwnTree removes a folder with what is in it, and refuses at the border of another file system.
+// removeOwnTree removes a directory with what is in it, and refuses at the border of another file system.
 func removeOwnTree(folder string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(folder, &st); err != nil {

@@ -38,7 +38,7 @@ func findTool(name string) (string, error) {
 	return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound)
 }
 
-// KernelSupports says whether the running kernel can mount the file system: it knows it already or has a module for it.
+// KernelSupports reports whether the running kernel can mount the file system: it knows it already or has a module for it.
 func KernelSupports(fileSystem string) bool {
 	known, err := os.ReadFile("/proc/filesystems")
 	if err != nil {

@@ -15,16 +15,16 @@ import (
 // An UntrustedPath path is one that others than root and the running user may
 // change: what it holds must not be run, and nothing be written through it.
 type UntrustedPath struct {
-	Path   string // what they may change: the path asked about, or a folder on the way to it
+	Path   string // what they may change: the path asked about, or a directory on the way to it
 	Reason string // ends a sentence that began with what was asked about
 	Fix    string // the command that helps
 }
 
 func (e *UntrustedPath) Error() string { return e.Reason + "; run: " + e.Fix }
 
-// CheckFolder refuses a folder that others may write, or may put another one in
+// CheckFolder refuses a directory that others may write, or may put another one in
 // the place of: it must be root's or the running user's and closed to the
-// writing of others, and each folder on the way to it likewise, or sticky. What
+// writing of others, and each directory on the way to it likewise, or sticky. What
 // is not there yet is no obstacle. The error is an *Untrusted, or says what
 // cannot be looked at.
 func CheckFolder(path string) error { return walkTo(path, checkFolder) }
@@ -74,7 +74,7 @@ func checkOwner(path string, fi fs.FileInfo) error {
 // maxLinks is how many symbolic links are followed, as the kernel has it.
 const maxLinks = 40
 
-// walkTo looks at every folder from / to path, through symbolic links; at path
+// walkTo looks at every directory from / to path, through symbolic links; at path
 // itself with last, unless that is nil.
 func walkTo(path string, last func(string, fs.FileInfo) error) error {
 	abs, err := filepath.Abs(path)
@@ -124,7 +124,7 @@ func walkTo(path string, last func(string, fs.FileInfo) error) error {
 	}
 }
 
-// checkParent: in a sticky folder only its owner and the owner of a file may
+// checkParent: in a sticky directory only its owner and the owner of a file may
 // replace the file.
 func checkParent(path string, fi fs.FileInfo) error {
 	if uid, ok := foreignOwner(fi); ok {
@@ -148,7 +148,7 @@ func checkFolder(path string, fi fs.FileInfo) error {
 	return nil
 }
 
-// othersMayWrite says how others come to write the file or folder; "" if they do not.
+// othersMayWrite says how others come to write the file or directory; "" if they do not.
 func othersMayWrite(fi fs.FileInfo) (reason, fix string) {
 	if uid, ok := foreignOwner(fi); ok {
 		return fmt.Sprintf("it is owned by uid %d", uid), "chown " + currentUser()

@@ -91,7 +91,7 @@ func (h *Host) Unmount(ctx context.Context, target string) error {
 	return nil
 }
 
-// DeviceFree says whether nobody has the device in use: it can be opened exclusively. Otherwise a *BusyError that is
+// DeviceFree reports whether nobody has the device in use: it can be opened exclusively. Otherwise a *BusyError that is
 // ErrDeviceBusy and names who; a mount in another mount namespace (a container) is the usual surprise.
 func (h *Host) DeviceFree(ctx context.Context, path string) error {
 	if err := ctx.Err(); err != nil {

@@ -134,7 +134,7 @@ func (s *userSearch) peerGroups(m Mount) map[int]bool {
 	return groups
 }
 
-// unmountedWith says whether m, in its table, is a copy of the target that goes away with it: on a mount that receives what
+// unmountedWith reports whether m, in its table, is a copy of the target that goes away with it: on a mount that receives what
 // happens on the target's parent, at the same place of it (mount_namespaces(7)).
 func unmountedWith(m Mount, table []Mount, target Mount, own []Mount, groups map[int]bool) bool {
 	parent, ok := parentMount(table, m)
@@ -182,7 +182,7 @@ func (s *userSearch) files() {
 	}
 }
 
-// process lists what one process uses: the mount of each descriptor, whatever namespace it was opened in; and its folder,
+// process lists what one process uses: the mount of each descriptor, whatever namespace it was opened in; and its directory,
 // program and mapped files, whose paths are those of its own namespace.
 func (s *userSearch) process(pid int) {
 	dir := filepath.Join(s.h.proc, strconv.Itoa(pid))

@@ -49,7 +49,7 @@ func (h *Host) WaitDevice(ctx context.Context, q DeviceQuery) (Device, error) {
 	}
 }
 
-// watch sends whenever something is made, moved or changed in one of the folders. Where inotify is not to be had
+// watch sends whenever something is made, moved or changed in one of the directories. Where inotify is not to be had
 // the channel stays silent and polling alone does the work. stop waits for the reading goroutine.
 func watch(folders ...string) (events <-chan struct{}, stop func()) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -57,7 +57,7 @@ func watch(folders ...string) (events <-chan struct{}, stop func()) {
 		return nil, func() {}
 	}
 	for _, folder := range folders {
-		// A folder that does not exist (no by-id on this host) simply gives no events.
+		// A directory that does not exist (no by-id on this host) simply gives no events.
 		_, _ = unix.InotifyAddWatch(fd, folder, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB|unix.IN_DELETE)
 	}
 	f := os.NewFile(uintptr(fd), "inotify")

@@ -20,7 +20,7 @@ func (e dataExtent) from(offset int64) dataExtent {
 	return e
 }
 
-// followedBy says whether o goes on where e ends, so that one read takes both.
+// followedBy reports whether o goes on where e ends, so that one read takes both.
 func (e dataExtent) followedBy(o dataExtent) bool {
 	return e.end() == o.start && e.file == o.file && (e.file == "" || e.at+e.length == o.at)
 }

@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// walkers is how many folders are read at once: on a cold volume each is a wait for the device.
+// walkers is how many directories are read at once: on a cold volume each is a wait for the device.
 const walkers = 32
 
 // A fileWalk finds the extents of the files below a mount point. It stays on that mount, follows no symlink and leaves access times
-// alone. Reading folders and inodes brings them into the page cache, as any use of the file system would.
+// alone. Reading directories and inodes brings them into the page cache, as any use of the file system would.
 type fileWalk struct {
 	root  int // descriptor of the mount point
 	path  string
@@ -29,7 +29,7 @@ type fileWalk struct {
 	mu    sync.Mutex
 	more  *sync.Cond
 	dirs  []string // still to be read, below the root
-	busy  int      // folders under way
+	busy  int      // directories under way
 	err   error
 	found []dataExtent
 }
@@ -96,7 +96,7 @@ func (w *fileWalk) fail(err error) {
 	w.more.Broadcast()
 }
 
-// read reads one folder: the extents of its files, and the folders in it.
+// read reads one directory: the extents of its files, and the directories in it.
 func (w *fileWalk) read(dir string, b *fiemapBatch) (found []dataExtent, dirs []string, err error) {
 	fd, err := openBeneath(w.root, dir, unix.O_DIRECTORY)
 	if err != nil {
@@ -181,8 +181,8 @@ func openOnDevice(root int, name string, flags uint64) (int, error) {
 	return unix.Openat(root, name, int(flags), 0)
 }
 
-// CheckGlob refuses a pattern that cannot match: it is relative to the mount point, `*` and `?` stay within a folder, and `**` is any
-// number of folders.
+// CheckGlob refuses a pattern that cannot match: it is relative to the mount point, `*` and `?` stay within a directory, and `**` is any
+// number of directories.
 func CheckGlob(pattern string) error {
 	if pattern == "" || strings.HasPrefix(pattern, "/") || path.Clean(pattern) != pattern || pattern == ".." || strings.HasPrefix(pattern, "../") {
 		return errors.New("it must be relative to the mount point, without `.` and `..`")
@@ -195,7 +195,7 @@ func CheckGlob(pattern string) error {
 	return nil
 }
 
-// matchesGlob says whether a path matches a pattern; both are split at their slashes.
+// matchesGlob reports whether a path matches a pattern; both are split at their slashes.
 func matchesGlob(glob, name []string) bool {
 	for len(glob) > 0 {
 		if glob[0] == "**" {
@@ -220,7 +220,7 @@ func matchesGlob(glob, name []string) bool {
 	return len(name) == 0
 }
 
-// matchesBelow says whether a folder may have something below it that matches.
+// matchesBelow reports whether a directory may have something below it that matches.
 func matchesBelow(glob, dir []string) bool {
 	for i, word := range dir {
 		if glob == nil {

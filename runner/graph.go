@@ -134,7 +134,7 @@ func (s *section) takenDown() bool {
 
 func (n *node) takesAway() bool { return n.step.ObserveBy != plan.Blind && !n.step.ReadOnly }
 
-// began says whether a bracket's close is owed: its open step, or without one
+// began reports whether a bracket's close is owed: its open step, or without one
 // any of its body, has started or is done.
 func (s *section) began() bool {
 	started := func(n *node) bool {
@@ -181,7 +181,7 @@ func (g *graph) records() map[plan.StepID]journal.Record {
 	return m
 }
 
-// changedAnything says whether the run has, or may have, changed anything that somebody
+// changedAnything reports whether the run has, or may have, changed anything that somebody
 // has to undo, to finish or to decide on.
 func (g *graph) changedAnything() bool {
 	for _, n := range g.nodes {
@@ -192,7 +192,7 @@ func (g *graph) changedAnything() bool {
 	return false
 }
 
-// hasIntent says whether any step ever meant to change anything, hooks too.
+// hasIntent reports whether any step ever meant to change anything, hooks too.
 func (g *graph) hasIntent() bool {
 	for _, n := range g.nodes {
 		if n.rec.Token != "" {

@@ -186,7 +186,7 @@ func (r *run) windowClosed(sec *section, results []memberResult) {
 	r.undoWindow(sec, results, worst)
 }
 
-// restart says whether the section is opened again, and after which wait: a few times, or for as long as the verdict
+// restart reports whether the section is opened again, and after which wait: a few times, or for as long as the verdict
 // says that it is worth it. Waits of the second kind do not use up the tries of the first.
 func (r *run) restart(sec *section, v *plan.ActionError) (wait time.Duration, again bool) {
 	if r.stopped || v.Action != plan.ActRestart && v.Action != plan.ActRetry {

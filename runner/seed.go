@@ -90,7 +90,7 @@ func (r *run) toRecheck() map[*node]bool {
 	return out
 }
 
-// InDoubt says whether only an operator knows if the step took effect: it must
+// InDoubt reports whether only an operator knows if the step took effect: it must
 // not be repeated, and a run was cut off inside it.
 func InDoubt(s *plan.Step, rec journal.Record) bool {
 	return s.Once && s.ObserveBy == plan.Blind && (rec.State == journal.Started || rec.State == journal.Uncertain)

@@ -96,7 +96,7 @@ func tooLate(at, now time.Time) error {
 		fmt.Errorf("too late to freeze at %s: it was %s late, and %s are allowed", instant(at), late.Round(time.Millisecond), MaxLate))
 }
 
-// errStopped says that the run was asked to stop before the instant.
+// errStopped reports that the run was asked to stop before the instant.
 var errStopped = fmt.Errorf("stopped before the freeze: %w", plan.ErrStopping)
 
 // awaitInstant waits, inside the section, until it is time to freeze. What was written meanwhile is written out once more if

@@ -156,7 +156,7 @@ func (w *Env) awaitAttached(ctx context.Context, a plan.Attempt, id, device stri
 	return Attached{VolumeID: id, Device: at.Device, State: at.State, Size: v.Size, New: true}, nil
 }
 
-// checkNotInUse says whether nobody on this machine has the volume's device in use, in whatever mount namespace. A volume
+// checkNotInUse reports whether nobody on this machine has the volume's device in use, in whatever mount namespace. A volume
 // that shows no device has nobody who uses it.
 func (w *Env) checkNotInUse(ctx context.Context, q linux.DeviceQuery) error {
 	d, there, err := w.Host.FindDevice(ctx, q)

@@ -57,7 +57,7 @@ func (w *Env) noteMount(mountPoint string) {
 	w.mountedAt[mountPoint] = time.Now()
 }
 
-// stillMounted says whether a volume is mounted where this run has mounted or found it, once the mount has been there for a
+// stillMounted reports whether a volume is mounted where this run has mounted or found it, once the mount has been there for a
 // while.
 func (w *Env) stillMounted(ctx context.Context, m Mounted, age time.Duration) error {
 	var line linux.FstabLine
@@ -97,7 +97,7 @@ func (w *Env) stillMounted(ctx context.Context, m Mounted, age time.Duration) er
 	return plan.Terminal(noLongerMounted, fmt.Errorf("%s is no longer mounted on %s: %s", m.VolumeID, m.MountPoint, why))
 }
 
-// isMounted says whether what is at a mount point is what was mounted there.
+// isMounted reports whether what is at a mount point is what was mounted there.
 func (w *Env) isMounted(m Mounted, now occupant) bool {
 	if now.device != nil && now.device.VolumeID != "" {
 		return now.device.VolumeID == m.VolumeID

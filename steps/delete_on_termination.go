@@ -7,7 +7,7 @@ import (
 	"snaptastic/plan"
 )
 
-// DeleteOnTermination says whether a volume goes when its instance goes.
+// DeleteOnTermination reports whether a volume goes when its instance goes.
 var DeleteOnTermination = plan.Def[DeleteOnTerminationIn, DeletedOnTermination]{Kind: "delete-on-termination", ObserveBy: plan.ByState, Scope: plan.Cloud}
 
 // DeleteOnTerminationIn says what is wanted of which attachment.

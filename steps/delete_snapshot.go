@@ -75,7 +75,7 @@ func (w *Env) deleteCleanedSnapshot() plan.Funcs[DeleteSnapshotIn, Deleted] {
 	}
 }
 
-// checkReplacements says whether what was to be restored instead still can be.
+// checkReplacements reports whether what was to be restored instead still can be.
 func checkReplacements(there map[string]ec2.Snapshot, stands []string) error {
 	for _, id := range stands {
 		s, exists := there[id]

@@ -7,7 +7,7 @@ import (
 	"snaptastic/linux"
 )
 
-// SameDeviceName says whether two EC2 device names take the same place: /dev/sdf, /dev/xvdf and the numbered /dev/sdf1
+// SameDeviceName reports whether two EC2 device names take the same place: /dev/sdf, /dev/xvdf and the numbered /dev/sdf1
 // do, since the kernel shows them under one name.
 func SameDeviceName(a, b string) bool { return letters(a) == letters(b) }
 

@@ -125,7 +125,7 @@ func (w *Env) notBack(in HookIn) (string, error) {
 	return "", nil
 }
 
-// changes says whether the mount that the hook belongs to mounts anything. A pre hook depends on what was found, and by what is
+// changes reports whether the mount that the hook belongs to mounts anything. A pre hook depends on what was found, and by what is
 // mounted now: a reboot may lie between. A post hook runs where its fellow ran, and where a volume was mounted that had been
 // there when the pre hook looked. A volume whose lane failed or is left alone is no change.
 func (w *Env) changes(in HookIn) (bool, error) {

@@ -9,7 +9,7 @@ func AttachedAs(attached []ec2.Volume, instance, device string) (ec2.Volume, boo
 	return attachedAt(attached, instance, device)
 }
 
-// HasTags says whether a volume or snapshot has the filter tags and the mount point.
+// HasTags reports whether a volume or snapshot has the filter tags and the mount point.
 func HasTags(have, filter map[string]string, mountPoint string) bool {
 	return hasTags(have, filter, mountPoint)
 }

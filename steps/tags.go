@@ -29,7 +29,7 @@ const (
 	Consistent    = snapset.Consistent
 )
 
-// hasTags says whether a volume or snapshot has the filter tags and the mount point.
+// hasTags reports whether a volume or snapshot has the filter tags and the mount point.
 func hasTags(have, filter map[string]string, mountPoint string) bool {
 	return snapset.HasTags(have, filter) && snapset.SameMountPoint(have[TagMountPoint], mountPoint)
 }

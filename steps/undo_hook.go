@@ -56,7 +56,7 @@ func (w *Env) undoHook() plan.Funcs[UndoHookIn, UndoHooked] {
 	}
 }
 
-// mountedOf says whether a volume of the hook is still mounted where the run has mounted it.
+// mountedOf reports whether a volume of the hook is still mounted where the run has mounted it.
 func (w *Env) mountedOf(in HookIn) (bool, error) {
 	for _, v := range in.Volumes {
 		m, known := v.Mounted.Get()

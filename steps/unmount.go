@@ -79,7 +79,7 @@ func (in UnmountIn) out() Unmounted {
 	return Unmounted{MountPoint: in.where(), VolumeID: in.id()}
 }
 
-// isVolume says whether the volume is what is mounted; where the kernel tells no serial, by the device's name.
+// isVolume reports whether the volume is what is mounted; where the kernel tells no serial, by the device's name.
 func (w *Env) isVolume(at occupant, q linux.DeviceQuery) bool {
 	if at.device == nil {
 		return false

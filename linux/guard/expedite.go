@@ -22,7 +22,7 @@ const expeditedKnob = "/sys/kernel/rcu_expedited"
 // expedite is a claim to expeditedKnob. Several guards may want it at the same time, so each has a claim file that is
 // locked while its parent or guard lives, and the last one to leave restores the original value.
 type expedite struct {
-	Dir      string // folder of the claims
+	Dir      string // directory of the claims
 	Path     string // this claim
 	Original string // value to put back
 	lock     *os.File

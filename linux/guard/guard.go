@@ -22,7 +22,7 @@ const DefaultMaxHold = 10 * time.Second
 type Options struct {
 	Executable string        // program whose main calls Enter first; "" = /proc/self/exe
 	MaxHold    time.Duration // from the first FIFREEZE issued; 0 = DefaultMaxHold
-	OwnedDir   string        // folder for the owned file; "" = none, and then nothing helps when both are killed
+	OwnedDir   string        // directory for the owned file; "" = none, and then nothing helps when both are killed
 	Run        string        // written into the owned file
 	Section    string        // written into the owned file
 	NotAfter   time.Time     // by CLOCK_REALTIME: the guard freezes nothing that it is told to freeze later; zero: whenever

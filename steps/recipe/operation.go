@@ -26,7 +26,7 @@ type Operation struct {
 	Question      func(Request) string // asked before a run begins; nil: it does not ask
 	Irreversible  bool                 // a rollback is refused
 
-	// LeaveOut says whether volumes that another unfinished run holds may be left out of a run, and if not, which setting
+	// LeaveOut reports whether volumes that another unfinished run holds may be left out of a run, and if not, which setting
 	// allows it. Nil: such a run is refused.
 	LeaveOut func(Spec) (allowed bool, hint string)
 

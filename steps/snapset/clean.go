@@ -27,7 +27,7 @@ const (
 // Resources are all kinds, in the order of a report.
 var Resources = []Resource{SetResource, SnapshotResource, VolumeResource, ImageResource}
 
-// A Decision says whether a clean-up deletes one resource, and why.
+// A Decision reports whether a clean-up deletes one resource, and why.
 type Decision struct {
 	Resource   Resource          `json:"resource"`
 	ID         string            `json:"id"`
@@ -81,7 +81,7 @@ type Cleanup struct {
 	Gap     time.Duration
 }
 
-// Has says whether such resources are to be cleaned up.
+// Has reports whether such resources are to be cleaned up.
 func (c Cleanup) Has(r Resource) bool { return slices.Contains(c.Resources, r) }
 
 const (
@@ -152,7 +152,7 @@ func (d *Decision) keepDue(format string, args ...any) {
 	d.Due = true
 }
 
-// isOurs says whether a resource has the tags that the clean-up is limited to.
+// isOurs reports whether a resource has the tags that the clean-up is limited to.
 func (inv Inventory) isOurs(tags map[string]string) bool { return HasTags(tags, inv.Filter) }
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }

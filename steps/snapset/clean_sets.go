@@ -136,7 +136,7 @@ func (s *Set) points() []string {
 	return points
 }
 
-// has says whether the set has all of these.
+// has reports whether the set has all of these.
 func (s *Set) has(points []string) bool {
 	return !slices.ContainsFunc(points, func(p string) bool { return s.Of(p) == nil })
 }

@@ -96,7 +96,7 @@ func (inv Inventory) decideSnapshot(d *Decision, s ec2.Snapshot, k keeping) {
 	}
 }
 
-// expired says whether the snapshot's own date has passed.
+// expired reports whether the snapshot's own date has passed.
 func (inv Inventory) expired(d *Decision, s ec2.Snapshot) bool {
 	text, dated := s.Tags[TagExpires]
 	if !dated {
@@ -124,7 +124,7 @@ func (inv Inventory) expired(d *Decision, s ec2.Snapshot) bool {
 	return true
 }
 
-// leftUnverified says whether the run that made the snapshot is gone.
+// leftUnverified reports whether the run that made the snapshot is gone.
 func (inv Inventory) leftUnverified(d *Decision, s ec2.Snapshot) bool {
 	run := RunOf(s.Tags)
 	switch {
@@ -146,7 +146,7 @@ func (inv Inventory) leftUnverified(d *Decision, s ec2.Snapshot) bool {
 	return false
 }
 
-// maker says whether the snapshot is ours or the original's to delete; if not, what it is instead.
+// maker reports whether the snapshot is ours or the original's to delete; if not, what it is instead.
 func maker(s ec2.Snapshot) (other string, ours bool) {
 	if IsCopy(s) {
 		return "copies made by CopySnapshot", false // CopySnapshot takes tags along

@@ -83,7 +83,7 @@ type usedVolume struct {
 	of []*Row // what may cover it, newest first
 }
 
-// InUse says whether the volume is attached to an instance; one on its way there or off is not.
+// InUse reports whether the volume is attached to an instance; one on its way there or off is not.
 func InUse(v ec2.Volume) (ec2.Attachment, bool) {
 	i := slices.IndexFunc(v.Attachments, func(a ec2.Attachment) bool { return a.State == ebs.Attached || a.State == ebs.Busy })
 	if i < 0 {
@@ -143,7 +143,7 @@ func (u *usedVolume) add(r *Row) {
 	}
 }
 
-// copyOf says whether a copy is of a snapshot of the volume: EC2 does not say which volume that was of, but its tags say
+// copyOf reports whether a copy is of a snapshot of the volume: EC2 does not say which volume that was of, but its tags say
 // of which instance, and when.
 func copyOf(r *Row, u *usedVolume) bool {
 	return r.Copy && r.Instance == u.at.InstanceID && !u.Created.IsZero() && r.DataTime().After(u.Created)

@@ -82,7 +82,7 @@ func (s *Set) tag() string {
 	return cmp.Or(best.SetTag(), best.ID)
 }
 
-// isCalled says whether the row is called so: by the tag of its set, by the run that made it or by its own id. Of tag and run
+// isCalled reports whether the row is called so: by the tag of its set, by the run that made it or by its own id. Of tag and run
 // the beginning is enough, and is half a match.
 func (r *Row) isCalled(name string) (exactly, partly bool) {
 	tag, run := r.SetTag(), r.Run()

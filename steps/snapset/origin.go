@@ -23,10 +23,10 @@ const (
 	OriginCopied     Origin = "copied"     // another tool's, with a volume's tags copied
 )
 
-// Restorable says whether a mount may take it.
+// Restorable reports whether a mount may take it.
 func (o Origin) Restorable() bool { return o == OriginConsistent || o == OriginOriginal }
 
-// Copied says whether another tool copied our tags onto it.
+// Copied reports whether another tool copied our tags onto it.
 func (o Origin) Copied() bool { return o == OriginCopied }
 
 const (
@@ -43,7 +43,7 @@ const (
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopySnapshot.html
 var copiedVolume = regexp.MustCompile(`^vol-f+$`)
 
-// IsCopy says whether EC2 shows that the snapshot is a copy of another one.
+// IsCopy reports whether EC2 shows that the snapshot is a copy of another one.
 func IsCopy(s ec2.Snapshot) bool {
 	return copiedVolume.MatchString(s.VolumeID) || strings.HasPrefix(s.Description, "[Copied snap-")
 }
@@ -83,7 +83,7 @@ func OriginOf(s ec2.Snapshot) Origin {
 	return OriginOriginal
 }
 
-// ofAnotherTool says whether the tags are those of a volume of ours, or whether a service of AWS says that it made it.
+// ofAnotherTool reports whether the tags are those of a volume of ours, or whether a service of AWS says that it made it.
 func ofAnotherTool(tags map[string]string) bool {
 	for key := range tags {
 		if ofDrill(key) {

@@ -144,7 +144,7 @@ func (s *Set) String() string {
 	return s.Members[0].Best().ID
 }
 
-// Complete says whether of each of its members there is a usable snapshot.
+// Complete reports whether of each of its members there is a usable snapshot.
 func (s *Set) Complete(usable func(*Row) bool) bool {
 	there := 0
 	for _, m := range s.Members {

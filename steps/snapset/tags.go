@@ -72,7 +72,7 @@ func SameMountPoint(tag, mountPoint string) bool {
 	return tag != "" && path.Clean(tag) == path.Clean(mountPoint)
 }
 
-// HasTags says whether a resource has all of the filter's tags.
+// HasTags reports whether a resource has all of the filter's tags.
 func HasTags(tags, filter map[string]string) bool {
 	for key, value := range filter {
 		if got, ok := tags[key]; !ok || got != value {
