@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -101,6 +102,9 @@ func (w *Env) findSnapshot() plan.Funcs[FindSnapshotIn, Choices] {
 				return nil, plan.Retry(500*time.Millisecond, fmt.Errorf("EC2 does not show all snapshots of %s: %s", b.Set, b.Reason))
 			}
 			w.explainNoSuch(ctx, in.Search, chosen)
+			if none := func(c Choice) bool { return !c.NoSuch }; len(chosen) > 0 && !slices.ContainsFunc(chosen, none) { // said once, and not for each volume
+				return nil, plan.Terminal(chosen[0].Hint, errors.New(chosen[0].Problem))
+			}
 			return w.warnOfNearMisses(ctx, in, snapshots, chosen), nil
 		},
 	}

@@ -115,6 +115,9 @@ func TestRestoreInPlaceAndBack(t *testing.T) {
 			r.wants(exitFailed, "--before "+between, "run", "mount", "db", "--before", between)
 			r.wants(exitFailed, "the oldest is snap-", "run", "mount", "db", "--before", "3d")
 			r.wants(exitFailed, `no set or snapshot "2019" has these filter tags`, "run", "restore", "db", "--set", "2019")
+			if out := r.wants(exitFailed, one, "plan", "restore", "db", "--set", "nope"); strings.Contains(out, "would not succeed") {
+				t.Errorf("the plan of nothing is\n%s", out)
+			}
 			r.wants(exitUsage, "cannot be used together", "run", "restore", "db", "--set", one, "--before", "3d")
 			r.wants(exitUsage, "expected a time such as", "run", "mount", "db", "--before", "soon")
 			r.wants(exitUsage, "--before: 2120-01-01 is in the future", "run", "mount", "db", "--before", "2120-01-01")
@@ -476,4 +479,28 @@ func (r *rig) attachedAt(mountPoint string) string {
 		}
 	}
 	return ""
+}
+
+// A volume with another one mounted inside it cannot be replaced alone: that is said before anything is begun, and by the plan. The
+// inner one can.
+func TestRestoreOfAnOuterVolumeAloneIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.mounts[1] = filepath.Join(r.mounts[0], "in")
+	r.hooked("")
+	r.must("run", "mount", "db")
+	r.says("one")
+	one := r.takeSet()
+	outer, inner := r.newest(r.mounts[0]).ID, r.newest(r.mounts[1]).ID
+	r.says("two")
+	r.quiet(func() {
+		r.wants(exitFailed, "restore db --set "+one, "plan", "restore", "db", "--snapshot", outer)
+		r.wants(exitFailed, "is mounted inside", "run", "restore", "db", "--snapshot", outer)
+	})
+	r.must("run", "restore", "db", "--snapshot", inner)
+	if b, _ := os.ReadFile(filepath.Join(r.mounts[1], "word")); string(b) != "one" {
+		t.Errorf("the inner one says %q", b)
+	}
+	r.wants(0, "until now", "run", "restore", "db", "--set", one)
+	r.reads("one")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -151,11 +152,43 @@ func (x *Index) notRestorable(r Request, name string) problem {
 	}
 	switch {
 	case found == nil:
-		return problem{what: fmt.Sprintf("no set or snapshot %q has these filter tags", name), hint: r.listHint(), noSuch: true}
+		return problem{what: fmt.Sprintf("no set or snapshot %q has these filter tags", name), hint: x.nearest(name) + r.listHint(), noSuch: true}
 	case found.Origin == OriginUnverified:
 		return problem{what: fmt.Sprintf("%s is not labelled %s: the run that took it did not finish", found.ID, Consistent), hint: "choose another set; " + labelHint}
 	}
 	return problem{what: found.ID + " was created by another tool that copied our tags", hint: "choose another set; " + labelHint}
+}
+
+// nearest names the sets that were most likely meant: those whose names begin alike, and then the newest. Names are runs, and begin
+// with their time.
+func (x *Index) nearest(name string) string {
+	alike := func(s *Set) int {
+		other := s.Name()
+		for i := range min(len(name), len(other)) {
+			if name[i] != other[i] {
+				return i
+			}
+		}
+		return min(len(name), len(other))
+	}
+	var near []*Set
+	for _, s := range x.sets {
+		if s.broken() == "" && !slices.ContainsFunc(near, func(o *Set) bool { return o.Name() == s.Name() }) {
+			near = append(near, s)
+		}
+	}
+	sort.SliceStable(near, func(i, j int) bool { return alike(near[i]) > alike(near[j]) })
+	var names []string
+	for _, s := range near[:min(len(near), 3)] {
+		names = append(names, s.Name())
+	}
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return "the nearest is " + names[0] + "; "
+	}
+	return "the nearest are " + strings.Join(names, ", ") + "; "
 }
 
 // chooseNamed takes all from the set, or the one snapshot, that was asked for.

@@ -158,3 +158,13 @@ func more(line string) []ec2.Snapshot {
 	all[0].ID = "snap-99"
 	return all
 }
+
+func TestTheNearestNamesAreToldOfASetThatIsNot(t *testing.T) {
+	x := IndexOf(snaps("5 a R25/1", "4 a R24/1", "3 a R23/1", "2 a R12/1", "1 a R11/1"))
+	x.build()
+	for name, want := range map[string]string{"R1x": "the nearest are R12, R11, R25; ", "R24 ": "the nearest are R24, R25, R23; ", "nope": "the nearest are R25, R24, R23; "} {
+		if got := x.nearest(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

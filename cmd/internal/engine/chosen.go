@@ -1,10 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"snaptastic/ec2"
+	"snaptastic/linux"
 	"snaptastic/plan/units"
 	"snaptastic/steps/recipe"
 	"snaptastic/steps/snapset"
@@ -45,6 +49,31 @@ func (e *Engine) chosenVolumes(ctx context.Context, op *recipe.Operation, r reci
 	if err != nil {
 		return r, hinted("add the tag "+snapset.TagMountPoint+" of the volume to restore to the snapshot, or choose another one", "cannot restore %s: %w", id, err)
 	}
+	if op.Replaces {
+		if err := e.nothingInside(r.Spec, point, s); err != nil {
+			return r, err
+		}
+	}
 	r.Spec = r.Spec.Only(point)
 	return r, nil
+}
+
+// nothingInside refuses to replace one volume alone as long as something is mounted inside it, before the plan goes as far as to
+// find it in use.
+func (e *Engine) nothingInside(spec recipe.Spec, point string, s ec2.Snapshot) error {
+	place := point
+	for _, v := range spec.Volumes {
+		if v.MountPoint == point {
+			place = v.Place()
+		}
+	}
+	inner, is, err := linux.New(e.Roots).MountedBelow(place)
+	if err != nil || !is { // the check before unmounting says what is wrong
+		return nil
+	}
+	hint := fmt.Sprintf("unmount %s first", inner.Target)
+	if slices.ContainsFunc(spec.Volumes, func(v recipe.Volume) bool { return v.Place() == inner.Target }) {
+		hint = fmt.Sprintf("use `snaptastic run restore %s --set %s`, which replaces both", spec.Name, cmp.Or(s.Tags[snapset.TagRun], s.Tags[snapset.TagSet], "SET"))
+	}
+	return hinted(hint, "cannot restore %s alone: %s is mounted inside %s", s.ID, inner.Target, point)
 }

@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"snaptastic/journal"
 	"snaptastic/plan"
 	"snaptastic/runner"
+	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 )
 
@@ -51,6 +53,9 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (PlanResult, error) {
 	if err != nil {
 		return PlanResult{}, err
 	}
+	if err := nothingToRestore(p, seen); err != nil {
+		return PlanResult{}, fmt.Errorf("cannot %s %s: %w", op.Name, r.Name, err)
+	}
 	return PlanResult{Plan: p, Previews: seen, Unfinished: e.unfinished(p)}, wouldFail(p, seen)
 }
 
@@ -64,6 +69,16 @@ func (r PlanResult) Changes() bool {
 		}
 	}
 	return len(r.Unfinished) > 0
+}
+
+// nothingToRestore is why no snapshot at all can be chosen. The rest of such a plan says nothing: each of its steps would be skipped.
+func nothingToRestore(p *plan.Plan, seen map[plan.StepID]runner.Preview) error {
+	for i := range p.Steps {
+		if s := &p.Steps[i]; s.Kind == steps.FindSnapshot.Kind && s.Lane == "" && seen[s.ID].Err != nil {
+			return seen[s.ID].Err
+		}
+	}
+	return nil
 }
 
 // wouldFail is the error of a plan of which a step would fail as things are now.
