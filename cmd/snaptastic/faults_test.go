@@ -460,7 +460,7 @@ func TestFaultStaleByIDLink(t *testing.T) {
 func TestFaultStuckAttaching(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
-	r.hooked("  timeouts { attach = \"1s\" }\n")
+	r.hooked("  timeouts { attach = \"5s\" }\n")
 	r.setFaults(sandbox.Fault{Action: "AttachVolume", Effect: "stuck"})
 	r.wants(1, "it is being detached", "run", "mount", "db")
 	r.calm()
