@@ -174,6 +174,8 @@ func (p *process) kill() {
 	<-p.end
 }
 
+func (p *process) working() bool { return strings.Contains(p.out.String(), "working on queue") }
+
 func (p *process) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
 
 func newRig(t *testing.T, shards int, edits ...func(*rig)) *rig {

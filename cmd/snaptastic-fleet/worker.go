@@ -76,7 +76,14 @@ func (a *app) controlCommand() *cobra.Command {
 			}
 			control := &host.Control{Program: p}
 			name, _ := os.Hostname()
-			return a.serve(c.Context(), f, flow.ControlQueue, worker.Options{Identity: "control " + name}, func(r worker.Worker) {
+			o := worker.Options{Identity: "control " + name}
+			if conf.Pinned {
+				o.DeploymentOptions = worker.DeploymentOptions{
+					UseVersioning: true, DefaultVersioningBehavior: workflow.VersioningBehaviorPinned,
+					Version: worker.WorkerDeploymentVersion{DeploymentName: deployment, BuildID: stamp},
+				}
+			}
+			return a.serve(c.Context(), f, flow.ControlQueue, o, func(r worker.Worker) {
 				registerFlows(r)
 				named(r, flow.ActLabel, control.Label)
 				named(r, flow.ActUndo, control.Undo)
@@ -84,6 +91,28 @@ func (a *app) controlCommand() *cobra.Command {
 			})
 		},
 	}
+}
+
+// deployment is the name of control's versions at the server.
+const deployment = "snaptastic-fleet"
+
+// becomeCurrent has new workflows begin on this version. The server knows of it once its worker polls.
+func becomeCurrent(ctx context.Context, c client.Client) error {
+	var err error
+	for range 60 {
+		_, err = c.WorkerDeploymentClient().GetHandle(deployment).SetCurrentVersion(ctx, client.WorkerDeploymentSetCurrentVersionOptions{
+			BuildID: stamp, IgnoreMissingTaskQueues: true,
+		})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("cannot make version %s the current one: %w", stamp, err)
 }
 
 func registerFlows(r worker.WorkflowRegistry) {
@@ -118,6 +147,11 @@ func (a *app) serve(ctx context.Context, f *config.File, queue string, o worker.
 		return fmt.Errorf("cannot work on queue %s: %w", queue, err)
 	}
 	defer w.Stop()
+	if o.DeploymentOptions.UseVersioning {
+		if err := becomeCurrent(ctx, c); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(os.Stderr, "snaptastic-fleet %s: working on queue %s of namespace %s at %s\n", stamp, queue, f.Server.Namespace, f.Server.Address)
 	select {
 	case <-ctx.Done():

@@ -77,6 +77,8 @@ type Probe struct {
 type Control struct {
 	Program string   `hcl:"program,optional"`
 	Args    []string `hcl:"args,optional"`
+	// Pinned has every workflow end under the version of control that began it: the old control is stopped when nothing of it is under way.
+	Pinned bool `hcl:"pinned,optional"`
 }
 
 // Cluster is a group of hosts that are snapshotted and restored together.
