@@ -48,6 +48,10 @@ func (c *Client) dryRunCalls(r DryRunRequest) map[string]func(context.Context) e
 	}
 	// Keys that are written to, or removed from, existing resources.
 	state, detached := map[string]string{"snaptastic:state": "dry-run"}, map[string]string{"snaptastic:detached": "dry-run"}
+	tagged := volume
+	if r.VolumeID == "" && r.SnapshotID != "" {
+		tagged = snapshot
+	}
 	return map[string]func(context.Context) error{
 		"DescribeVolumes":   dryRunCall(c, "DescribeVolumes", (*sdk.Client).DescribeVolumes, &sdk.DescribeVolumesInput{DryRun: dry}),
 		"DescribeSnapshots": dryRunCall(c, "DescribeSnapshots", (*sdk.Client).DescribeSnapshots, &sdk.DescribeSnapshotsInput{DryRun: dry}),
@@ -67,7 +71,7 @@ func (c *Client) dryRunCalls(r DryRunRequest) map[string]func(context.Context) e
 		"CreateSnapshots": dryRunCall(c, "CreateSnapshots", (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
 			DryRun: dry, InstanceSpecification: &types.InstanceSpecification{InstanceId: &instance},
 			TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, mark)}),
-		"CreateTags":     dryRunCall(c, "CreateTags", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(state)}),
+		"CreateTags":     dryRunCall(c, "CreateTags", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{DryRun: dry, Resources: []string{tagged}, Tags: tagList(state)}),
 		"DeleteTags":     dryRunCall(c, "DeleteTags", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(detached)}),
 		"DeleteSnapshot": dryRunCall(c, "DeleteSnapshot", (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{DryRun: dry, SnapshotId: &snapshot}),
 

@@ -423,3 +423,19 @@ func TestAnAbandonedDrillIsCleanedUp(t *testing.T) {
 	}
 	r.nothingLeft()
 }
+
+// A drill that is not allowed what it needs is refused before it makes anything, as far as there is something to try the permission
+// on. A snapshot that may not clean up afterwards is taken, and says so at once.
+func TestADrillWithoutPermissionIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	r := drillRig(t)
+	for _, action := range []string{"CreateVolume", "DetachVolume", "DeleteVolume", "CreateTags"} {
+		r.setFaults(sandbox.Fault{Action: action, Error: "UnauthorizedOperation"})
+		r.quiet(func() { r.wants(exitFailed, "without ec2:"+action, "run", "verify", "db") })
+	}
+	r.setFaults(sandbox.Fault{Action: "DeleteSnapshot", Error: "UnauthorizedOperation"})
+	r.wants(0, "the clean-up after them will fail", "run", "snapshot", "db", "--clean")
+	r.calm()
+	r.nothingLeft()
+	r.must("run", "verify", "db")
+}

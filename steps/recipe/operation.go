@@ -91,6 +91,8 @@ const (
 	TryNot   Try = iota
 	ToCreate     // when a volume is to be created
 	Attached     // when a volume is attached, on that volume
+	Labelled     // on a snapshot that this machine labelled in the last day, if there is one
+	ToClean      // the same, of a run that also cleans up. A no is a warning: a missing backup is worse than an old one too many
 )
 
 // A Request is what an operation is compiled from.
@@ -150,6 +152,9 @@ func (o *Operation) claims(v Volume) []string {
 
 // TakesAway: it unmounts volumes.
 func (o *Operation) TakesAway() bool { return o.Leaves == Unmounted || o.Replaces }
+
+// Cleans says of a snapshot run whether it also deletes what is no longer kept.
+func (r Request) Cleans() bool { return r.Spec.CleanAfter || r.Options.Bool(Clean) }
 
 // ChangesMounts: it leaves the volumes mounted or unmounted.
 func (o *Operation) ChangesMounts() bool { return o.Leaves != AsTheyAre }

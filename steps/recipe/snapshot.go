@@ -27,7 +27,7 @@ var Snapshot = Register(Operation{
 	LabelsSnapshots: true,
 	Permissions: []Permission{
 		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots"}, {Action: "CreateSnapshots", Try: Attached, If: inOneCall},
-		{Action: "CreateSnapshot", Try: Attached, If: func(s Spec) bool { return !inOneCall(s) }}, {Action: "CreateTags"}, {Action: "DeleteSnapshot", OwnOnly: true},
+		{Action: "CreateSnapshot", Try: Attached, If: func(s Spec) bool { return !inOneCall(s) }}, {Action: "CreateTags"}, {Action: "DeleteSnapshot", OwnOnly: true, Try: ToClean},
 		{Action: "DescribeImages", Cleaning: true}, {Action: "DescribeLockedSnapshots", Cleaning: true},
 	},
 	Check: func(s Spec) error {
@@ -90,7 +90,7 @@ func (c *compiler) snapshot() {
 		}
 	}
 	post := c.close(s.all, nil, c.hookVolumes(func(v Volume, h *steps.HookVolume) { h.Found, h.Taken = s.found[v.MountPoint], taken[v.MountPoint] }), ends)
-	if c.spec.CleanAfter || c.Options.Bool(Clean) {
+	if c.Cleans() {
 		c.clean(*s.labelled, append(ends, post))
 	}
 }

@@ -22,8 +22,8 @@ var Verify = Register(Operation{
 	UndoOnFailure: func(Spec) bool { return true },
 	Scratch:       true,
 	Permissions: []Permission{
-		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots"}, {Action: "CreateVolume"}, {Action: "AttachVolume"}, {Action: "ModifyInstanceAttribute"},
-		{Action: "DetachVolume"}, {Action: "DeleteVolume", OwnOnly: true}, {Action: "CreateTags"}, {Action: "DeleteTags"},
+		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots"}, {Action: "CreateVolume", Try: ToCreate}, {Action: "AttachVolume", Try: ToCreate}, {Action: "ModifyInstanceAttribute", Try: ToCreate},
+		{Action: "DetachVolume", Try: Attached}, {Action: "DeleteVolume", OwnOnly: true, Try: Attached}, {Action: "CreateTags", Try: Labelled}, {Action: "DeleteTags"},
 	},
 	Flags:   []Flag{AllowOlder, Set, Before},
 	Compile: compiledBy((*compiler).verify),

@@ -64,6 +64,12 @@ const recentWindow = 5 * time.Minute
 
 // recentlyLabelled are the snapshots that the snapshotter's newest finished run that labels snapshots labelled, when it ended a moment ago.
 func recentlyLabelled(store *journal.Store, name string, now time.Time) (ids []string) {
+	return labelledSince(store, name, now.Add(-recentWindow))
+}
+
+// labelledSince are those of the newest such run, if it ended at a time or later; of the runs of the last day alone.
+func labelledSince(store *journal.Store, name string, since time.Time) (ids []string) {
+	now := time.Now()
 	for r := range store.Newest() {
 		op, _ := recipe.Named(r.Operation)
 		switch {
@@ -74,7 +80,7 @@ func recentlyLabelled(store *journal.Store, name string, now time.Time) (ids []s
 		case r.Snapshotter != name || !op.LabelsSnapshots || r.Outcome != journal.RunDone:
 			continue
 		}
-		if now.Sub(r.Ended) > recentWindow {
+		if r.Ended.Before(since) {
 			return nil
 		}
 		j, err := store.Read(r.Run)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"snaptastic/ec2"
+	"snaptastic/journal"
 	"snaptastic/linux"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
@@ -28,7 +29,8 @@ const preflightTime = 5 * time.Second
 // It must never refuse a run that would have gone well. So only a clear no
 // counts, and only about things that exist: before a volume is made nobody can
 // ask about attaching that very one, nor about tagging a snapshot.
-func (e *Engine) preflight(ctx context.Context, op *recipe.Operation, spec recipe.Spec) error {
+func (e *Engine) preflight(ctx context.Context, store *journal.Store, op *recipe.Operation, r recipe.Request) error {
+	spec := r.Spec
 	c, err := e.cloud(ctx)
 	if err != nil {
 		return err
@@ -48,19 +50,29 @@ func (e *Engine) preflight(ctx context.Context, op *recipe.Operation, spec recip
 			e.log.Warn("this machine may not be ready", "because", lack)
 		}
 	}
-	tries := requiredActions(op, spec, attached, self)
+	tries := requiredActions(op, r, attached, self, func() string { return lastLabelled(store, spec.Name) })
 	answers := make([]error, len(tries))
 	var asking errgroup.Group
 	for i, try := range tries {
 		asking.Go(func() error { answers[i] = refused(op.Name, spec.Name, c.DryRun(ctx, try.action, try.on)); return nil })
 	}
 	_ = asking.Wait()
-	for _, err := range answers {
-		if err != nil {
+	for i, err := range answers {
+		if err != nil && tries[i].cleaning {
+			e.log.Warn("the snapshots will be taken, and the clean-up after them will fail", "because", err)
+		} else if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lastLabelled is a snapshot that the last finished run of a snapshotter labelled, by its journal; "" where there is none.
+func lastLabelled(store *journal.Store, name string) string {
+	if ids := labelledSince(store, name, time.Time{}); len(ids) > 0 {
+		return ids[0]
+	}
+	return ""
 }
 
 // attachedWithRetry is the first that a new run asks of EC2: while it does not answer there is no run to be resumed. A no
@@ -120,33 +132,43 @@ func missingSupport(fileSystems []string, mayBeEmpty bool, kernelHas func(string
 type dryRun struct {
 	action string
 	on     ec2.DryRunRequest
+
+	cleaning bool // only for what a run does in the end, besides
 }
 
 // requiredActions are the actions that the operation cannot do without, and what
 // to try them on.
-func requiredActions(op *recipe.Operation, spec recipe.Spec, attached []ec2.Volume, self ec2.Identity) (tries []dryRun) {
+func requiredActions(op *recipe.Operation, r recipe.Request, attached []ec2.Volume, self ec2.Identity, labelled func() string) (tries []dryRun) {
+	spec := r.Spec
 	there := ec2.DryRunRequest{InstanceID: self.InstanceID, Zone: self.Zone}
 	new := there // what it makes is not there yet
 	new.Tags = map[string]string{steps.TagToken: "dry-run"}
 	maps.Copy(new.Tags, spec.FilterTags)
-	found := 0
+	found, own := 0, false
 	for _, v := range spec.Volumes {
 		for _, have := range attached {
 			if at, is := have.On(self.InstanceID); is && steps.SameDeviceName(at.Device, v.Device) {
 				there.VolumeID, there.Device = have.ID, at.Device
+				own = have.Tags[steps.TagToken] != ""
 				found++
 				break
 			}
 		}
 	}
-	creates := (found < len(spec.Volumes) || op.Replaces) && slices.ContainsFunc(op.Permissions, func(p recipe.Permission) bool { return p.Try == recipe.ToCreate })
+	beside := op.Replaces || op.Scratch // it makes volumes whatever is attached
+	creates := (found < len(spec.Volumes) || beside) && slices.ContainsFunc(op.Permissions, func(p recipe.Permission) bool { return p.Try == recipe.ToCreate })
 	for _, p := range op.Permissions {
 		switch {
 		case p.If != nil && !p.If(spec):
 		case p.Try == recipe.ToCreate && creates:
-			tries = append(tries, dryRun{p.Action, new})
-		case p.Try == recipe.Attached && found > 0 && (!creates || op.Replaces):
-			tries = append(tries, dryRun{p.Action, there})
+			tries = append(tries, dryRun{action: p.Action, on: new})
+		case p.Try == recipe.Attached && p.OwnOnly && !own: // a no would be about somebody else's volume
+		case p.Try == recipe.Attached && found > 0 && (!creates || beside):
+			tries = append(tries, dryRun{action: p.Action, on: there})
+		case p.Try == recipe.Labelled, p.Try == recipe.ToClean && r.Cleans():
+			if id := labelled(); id != "" {
+				tries = append(tries, dryRun{action: p.Action, on: ec2.DryRunRequest{SnapshotID: id}, cleaning: p.Try == recipe.ToClean})
+			}
 		}
 	}
 	return tries

@@ -119,7 +119,7 @@ func (e *Engine) begin(ctx context.Context, store *journal.Store, op *recipe.Ope
 	if err := checkDrillTools(op, r.Spec); err != nil {
 		return nil, nil, err
 	}
-	if err := e.preflight(ctx, op, r.Spec); err != nil {
+	if err := e.preflight(ctx, store, op, r); err != nil {
 		if e.adoptedAfterAll(ctx, op, r.Spec.Name, adopted) {
 			return nil, nil, e.adoptedOffline(r.Spec.Name, err)
 		}
