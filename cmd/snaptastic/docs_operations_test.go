@@ -17,6 +17,9 @@ type guideBlock struct {
 
 var notTyped = regexp.MustCompile(`<!-- not typed: (.+) -->\n$`)
 
+// untyped are whole blocks that are not typed.
+var untyped = regexp.MustCompile("(?s)<!-- not typed: [^>]+-->\n```.*?\n```\n")
+
 // guideBlocks are the blocks of the operations guide with commands: those without a word behind the fence, those of sh, and
 // those of text with a line that begins with "# ".
 func guideBlocks(t *testing.T) (all []guideBlock) {
