@@ -29,7 +29,7 @@ type WarmRequest struct {
 	Globs      []string // what is read first, in this order; the rest follows
 	Rate       int64    // bytes a second; 0 for no limit
 	From       WarmMark // where an earlier reading stopped
-	// Progress is told every hundredth and every second, and when the reading stops; by one goroutine at a time.
+	// Progress is told every hundredth and every second, at the end of each priority, and when the reading stops; by one goroutine at a time.
 	Progress func(WarmProgress)
 }
 
@@ -174,6 +174,7 @@ func (r *reading) priority(ctx context.Context, p int, list []dataExtent) error 
 	all.Wait()
 	if r.err == nil && len(r.left) == 0 && p >= r.mark.Priority {
 		r.mark.Priority, r.mark.Offset = p+1, 0
+		r.tell()
 	}
 	return r.err
 }

@@ -36,7 +36,7 @@ func main() {
 	out := flag.String("json", "dist/bench.json", "`file` to write")
 	reps := flag.Int("reps", 7, "repetitions, of which the median counts")
 	windows := flag.Int("windows", 50, "freeze windows per latency")
-	only := flag.String("only", "", "run groups that match this `expression`: engine, linear, resume, cold, boot, restore, drill, calls, mkfs, freeze, expedite, watched")
+	only := flag.String("only", "", "run groups that match this `expression`: engine, linear, resume, cold, boot, restore, drill, warm, calls, mkfs, freeze, expedite, watched")
 	flag.Parse()
 	// A signal ends the run between two figures: never between a freeze and
 	// its thaw, and not before what was made is removed.
@@ -55,7 +55,7 @@ var groups = []struct {
 	run  func(context.Context, *bench) error
 }{
 	{"engine", engine}, {"linear", linear}, {"resume", resume}, {"cold", cold},
-	{"boot", boot}, {"restore", restore}, {"drill", drill}, {"calls", calls}, {"mkfs", mkfs}, {"freeze", freeze}, {"expedite", expedite}, {"watched", watched},
+	{"boot", boot}, {"restore", restore}, {"drill", drill}, {"warm", warm}, {"calls", calls}, {"mkfs", mkfs}, {"freeze", freeze}, {"expedite", expedite}, {"watched", watched},
 }
 
 // bench collects figures.
