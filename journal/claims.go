@@ -182,7 +182,7 @@ func idle(j *Journal) bool {
 }
 
 // Idle reports that the run was cut off before its first intent, and that only an
-// operator would go on with it.
+// operator can resume it.
 func (j *Journal) Idle() bool { return idle(j) }
 
 // unfinishedLanes are those with a step that is not done; "-" stands for none,

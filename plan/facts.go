@@ -86,7 +86,7 @@ func (f *Facts) Add(o Facts) {
 	}
 	f.VolumeID, f.SnapshotID = cmp.Or(o.VolumeID, f.VolumeID), cmp.Or(o.SnapshotID, f.SnapshotID)
 	f.Device, f.Path, f.MountPoint = cmp.Or(o.Device, f.Device), cmp.Or(o.Path, f.Path), cmp.Or(o.MountPoint, f.MountPoint)
-	f.Drill, f.Warming = cmp.Or(o.Drill, f.Drill), cmp.Or(o.Warming, f.Warming)
+	f.Drill, f.Warming, f.Clock = cmp.Or(o.Drill, f.Drill), cmp.Or(o.Warming, f.Warming), cmp.Or(o.Clock, f.Clock)
 	f.Remains = cmp.Or(o.Remains, f.Remains)
 	f.SizeGiB, f.SizeBytes = cmp.Or(o.SizeGiB, f.SizeGiB), cmp.Or(o.SizeBytes, f.SizeBytes)
 	f.FrozenSeconds = cmp.Or(o.FrozenSeconds, f.FrozenSeconds)

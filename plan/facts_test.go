@@ -26,6 +26,8 @@ func every() map[string]Facts {
 			v.Set(reflect.ValueOf(&Drill{Set: "x"}))
 		case *Warming:
 			v.Set(reflect.ValueOf(&Warming{ReadBytes: 7}))
+		case *Clock:
+			v.Set(reflect.ValueOf(&Clock{Synchronized: true}))
 		case []string:
 			v.Set(reflect.ValueOf([]string{"x"}))
 		case []Facts:

@@ -9,6 +9,7 @@ import (
 
 	"snaptastic/linux/guard"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // Arm waits until shortly before the instant at which a freeze is to begin. It waits outside of the freeze's section, so that it
@@ -70,7 +71,7 @@ func (w *Env) arm() plan.Funcs[ArmIn, Armed] {
 				if left <= 0 {
 					return out, nil
 				}
-				a.Report(plan.Progress{Percent: -1, Text: fmt.Sprintf("freezes at %s, in %s", instant(in.At), (left + ArmLead).Round(time.Second))})
+				a.Report(plan.Progress{Percent: -1, Text: fmt.Sprintf("freezes at %s, in %s", instant(in.At), units.Took((left + ArmLead).Round(time.Second)))})
 				t := time.NewTimer(min(left, armReport))
 				select {
 				case <-t.C:
@@ -93,7 +94,7 @@ func tooLate(at, now time.Time) error {
 		return nil
 	}
 	return plan.Terminal("nothing was frozen. Begin earlier before the instant, and find out what held this machine or this process up, or set its clock",
-		fmt.Errorf("too late to freeze at %s: it was %s late, and %s are allowed", instant(at), late.Round(time.Millisecond), MaxLate))
+		fmt.Errorf("too late to freeze at %s: it was %s late, and %s are allowed", instant(at), units.Took(late), units.Took(MaxLate)))
 }
 
 // errStopped reports that the run was asked to stop before the instant.

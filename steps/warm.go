@@ -11,6 +11,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // Warm reads what is in use of a mounted volume once, so that EC2 fetches it from the snapshot now and not when it is needed. It
@@ -48,11 +49,7 @@ func (o Warmed) String() string {
 	case o.Planned != "":
 		return o.Planned
 	}
-	took := seconds(o.Seconds).Round(time.Second)
-	if took < 10*time.Second {
-		took = seconds(o.Seconds).Round(100 * time.Millisecond)
-	}
-	return fmt.Sprintf("read %s of %s in use in %s (%s/s)", amount(o.ReadBytes), amount(o.InUseBytes), took, amount(int64(o.BytesPerSecond)))
+	return fmt.Sprintf("read %s of %s in use in %s (%s/s)", amount(o.ReadBytes), amount(o.InUseBytes), units.Took(seconds(o.Seconds)), amount(int64(o.BytesPerSecond)))
 }
 
 // warmMark is how far a volume is, as the journal keeps it.
@@ -186,7 +183,7 @@ func percentOf(done, all int64) int {
 func progressOf(p linux.WarmProgress) string {
 	text := fmt.Sprintf("%s of %s, %s/s", amount(p.Done), amount(p.InUse), amount(int64(p.Rate)))
 	if left := p.InUse - p.Done; p.Rate >= 1 && left > 0 {
-		text += fmt.Sprintf(", %s left", seconds(float64(left)/p.Rate).Round(time.Second))
+		text += fmt.Sprintf(", %s left", units.Took(seconds(float64(left)/p.Rate).Round(time.Second)))
 	}
 	return text
 }

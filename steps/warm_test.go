@@ -78,7 +78,7 @@ func TestWarmKeepsItsMarkAndGoesOnThere(t *testing.T) {
 	if err == nil || !strings.Contains(plan.HintOf(err), "dmesg") {
 		t.Errorf("an I/O error is %v (%s)", err, plan.HintOf(err))
 	}
-	if len(x.marks) != 100 || x.shown[500].Percent != 50 || x.shown[500].Text != "500.0 MiB of 1000.0 MiB, 50.0 MiB/s, 10s left" {
+	if len(x.marks) != 100 || x.shown[500].Percent != 50 || x.shown[500].Text != "500.0 MiB of 1000.0 MiB, 50.0 MiB/s, 10 s left" {
 		t.Errorf("%d marks, and in the middle %+v", len(x.marks), x.shown[500])
 	}
 	if q := x.asked[0]; q.Device != "/dev/nvme1n1" || q.Rate != 3<<20 || q.From != (linux.WarmMark{}) || len(q.Globs) != 1 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"snaptastic/plan/units"
 	"time"
 )
 
@@ -43,7 +44,7 @@ func checkArmed(s Spec, o Options) error {
 	case d <= 0:
 		return errors.New("--hold-until is not after --at")
 	case d > hold:
-		return fmt.Errorf("--hold-until is %s after --at, and max_hold is %s", d, hold)
+		return fmt.Errorf("--hold-until is %s after --at, and max_hold is %s", units.Took(d), units.Limit(hold))
 	case !s.Together() && len(s.Volumes) > 1:
 		return errors.New(`--at freezes all volumes at one instant: set consistency = "group"`)
 	}

@@ -9,6 +9,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 )
@@ -39,7 +40,7 @@ func checkInstant(o recipe.Options, now time.Time) error {
 	case !at.After(now):
 		return usageError("--at %s is over, it is %s", o.Text(recipe.At), now.UTC().Format(time.RFC3339Nano))
 	case at.Sub(now) > steps.MaxArm:
-		return usageError("--at %s is more than %s ahead: begin nearer to it, for example with a timer", o.Text(recipe.At), steps.MaxArm)
+		return usageError("--at %s is more than %s ahead: begin nearer to it, for example with a timer", o.Text(recipe.At), units.Took(steps.MaxArm))
 	}
 	return nil
 }
