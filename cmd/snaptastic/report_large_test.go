@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -40,21 +39,17 @@ func TestTheReportOfFortyVolumes(t *testing.T) {
 		}
 		return told
 	}
-	u.process("mount", false, 0) // the instance takes no more than 27 attachments; the other lanes fail
-	failed := 0
-	for _, s := range check().Steps {
-		if s.Record.State == journal.Failed {
-			failed++
-		}
+	if err := u.sandbox.SetInstanceType("m7i.24xlarge"); err != nil { // most types take 27 volumes
+		t.Fatal(err)
 	}
-	mounted := len(u.k.mounts)
-	if failed == 0 || failed+mounted != 40 {
-		t.Errorf("%d lanes failed, %d volumes are mounted", failed, mounted)
+	u.done("mount")
+	check()
+	if len(u.k.mounts) != 40 {
+		t.Errorf("%d volumes are mounted", len(u.k.mounts))
 	}
-	u.spec.Volumes = slices.DeleteFunc(u.spec.Volumes, func(v recipe.Volume) bool { return u.k.mounts[v.MountPoint] == "" })
 	u.done("snapshot")
-	if told := check(); len(told.Windows) != mounted {
-		t.Errorf("%d volumes were frozen by themselves, want %d", len(told.Windows), mounted)
+	if told := check(); len(told.Windows) != 40 {
+		t.Errorf("%d volumes were frozen by themselves, want 40", len(told.Windows))
 	}
 }
 

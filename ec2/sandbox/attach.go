@@ -1,7 +1,10 @@
 package sandbox
 
 import (
+	"cmp"
 	"regexp"
+	"slices"
+	"strings"
 )
 
 // deviceName is what EC2 takes as a device name on an HVM instance; numbered
@@ -86,15 +89,31 @@ func (t *tx) checkAttach(v *Volume, i *Instance, device string) error {
 			return refuse("InvalidParameterValue", "Invalid value '%s' for unixDevice. Attachment point %s is already in use", device, device)
 		}
 	}
-	if count >= attachmentLimit {
-		return refuse("AttachmentLimitExceeded", "The maximum number of attachments for an instance of type %s is %d", i.Type, attachmentLimit)
+	if limit := attachmentLimit(i.Type); count >= limit {
+		return refuse("AttachmentLimitExceeded", "The maximum number of attachments for an instance of type %s is %d", i.Type, limit)
 	}
 	return nil
 }
 
-// attachmentLimit is that of most Nitro instances, which share 28 attachments
+// sharedLimit is that of most Nitro instances, which share 28 attachments
 // between volumes and one network interface.
-const attachmentLimit = 27
+const sharedLimit = 27
+
+// Families with a limit for volumes alone, and that limit by size; 32 for the sizes that are not here.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/volume_limits.html
+var (
+	dedicated      = []string{"m7a", "m7i", "m7i-flex", "m8g", "c7a", "c7i", "c7i-flex", "c8g", "r7a", "r7i", "r7iz", "r8g", "x8g"}
+	dedicatedLimit = map[string]int{"16xlarge": 48, "24xlarge": 64, "32xlarge": 88, "48xlarge": 128, "metal-16xl": 39, "metal-24xl": 39, "metal-32xl": 79, "metal-48xl": 79}
+)
+
+// attachmentLimit is how many volumes an instance of the type can have, the root volume included.
+func attachmentLimit(instanceType string) int {
+	family, size, _ := strings.Cut(instanceType, ".")
+	if !slices.Contains(dedicated, family) {
+		return sharedLimit
+	}
+	return cmp.Or(dedicatedLimit[size], 32)
+}
 
 // freeNVMe returns the lowest NVMe number that no volume of the machine
 // has; 0 is its root volume.

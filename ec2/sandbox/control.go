@@ -37,6 +37,14 @@ func (w *Sandbox) SetInstanceTags(tags map[string]string) error {
 	})
 }
 
+// SetInstanceType makes the instance one of another type, such as m7i.24xlarge, whose limits hold from now on.
+func (w *Sandbox) SetInstanceType(name string) error {
+	return w.edit(func(t *tx) error {
+		t.editInstance(t.settings().InstanceID).Type = name
+		return nil
+	})
+}
+
 // EditVolume changes the record of a volume. Its size, its device and what is
 // on the host stay as they are.
 func (w *Sandbox) EditVolume(id string, edit func(*Volume)) error {
