@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type WarmRequest struct {
 	From       WarmMark // where an earlier reading stopped
 	// Progress is told every hundredth and every second, at the end of each priority, and when the reading stops; by one goroutine at a time.
 	Progress func(WarmProgress)
+	depth    int // reads at a time; WarmDepth where 0
 }
 
 // A WarmMark is how far a reading has come: what is more important than Priority is read, and of that one what lies before Offset.
@@ -168,7 +170,7 @@ func (r *reading) priority(ctx context.Context, p int, list []dataExtent) error 
 	}
 	r.left, r.underWay = list, map[int64]int{}
 	var all sync.WaitGroup
-	for range WarmDepth {
+	for range cmp.Or(r.q.depth, WarmDepth) {
 		all.Go(func() { r.work(ctx) })
 	}
 	all.Wait()

@@ -105,7 +105,7 @@ func TestAnUnmountStopsWarming(t *testing.T) {
 
 func TestWarmingGoesOnAfterAKillAndAReboot(t *testing.T) {
 	t.Parallel()
-	r := warmable(t, 16, "")
+	r := warmable(t, 6, "") // ten seconds
 	s := r.warming(30)
 	s.signal(syscall.SIGKILL)
 	_ = s.Wait()
@@ -126,7 +126,8 @@ func TestWarmingGoesOnAfterAKillAndAReboot(t *testing.T) {
 		t.Fatalf("exit %d\n%s", code, stderr)
 	}
 	got := warmed(t, stdout)
-	if got.Percent != 100 || got.InUseBytes < warmData || got.ReadBytes < got.InUseBytes || got.ReadBytes > got.InUseBytes*105/100 {
+	// From the start each time it would be 1.9 times. How much is under way at a cut depends on the load of this machine: the benchmark knows.
+	if got.Percent != 100 || got.InUseBytes < warmData || got.ReadBytes < got.InUseBytes || got.ReadBytes > got.InUseBytes*3/2 {
 		t.Errorf("after two cuts: %+v", got)
 	}
 	if left := r.unfinished(); len(left) != 0 {
