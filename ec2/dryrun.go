@@ -20,7 +20,7 @@ type DryRunRequest struct {
 // Permissions are the actions that [Client.DryRun] can test, in report order.
 var Permissions = []string{
 	"DescribeVolumes", "DescribeSnapshots", "CreateVolume", "AttachVolume", "ModifyInstanceAttribute", "DetachVolume",
-	"DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CreateTags", "DeleteTags", "DeleteSnapshot",
+	"DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CopySnapshot", "CreateTags", "DeleteTags", "DeleteSnapshot",
 	"DescribeImages", "DescribeInstances", "DescribeLockedSnapshots", "DeregisterImage",
 }
 
@@ -71,6 +71,8 @@ func (c *Client) dryRunCalls(r DryRunRequest) map[string]func(context.Context) e
 		"CreateSnapshots": dryRunCall(c, "CreateSnapshots", (*sdk.Client).CreateSnapshots, &sdk.CreateSnapshotsInput{
 			DryRun: dry, InstanceSpecification: &types.InstanceSpecification{InstanceId: &instance},
 			TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, mark)}),
+		"CopySnapshot": dryRunCall(c, "CopySnapshot", (*sdk.Client).CopySnapshot, &sdk.CopySnapshotInput{
+			DryRun: dry, SourceRegion: aws.String(c.region), SourceSnapshotId: &snapshot, TagSpecifications: tagsOnCreate(types.ResourceTypeSnapshot, mark)}),
 		"CreateTags":     dryRunCall(c, "CreateTags", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{DryRun: dry, Resources: []string{tagged}, Tags: tagList(state)}),
 		"DeleteTags":     dryRunCall(c, "DeleteTags", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(detached)}),
 		"DeleteSnapshot": dryRunCall(c, "DeleteSnapshot", (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{DryRun: dry, SnapshotId: &snapshot}),

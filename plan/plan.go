@@ -68,6 +68,9 @@ const (
 	// ResumeManually never resumes by itself: an operator has to name the run. An unmount that was
 	// interrupted must not detach a volume at some later boot.
 	ResumeManually ResumePolicy = "ask"
+	// ResumeFirst leaves it to the next run of the same operation, which finishes it first, at any boot and whatever its
+	// own plan: what it copies takes hours, and is of use to the new run as well. What failed is undone: a copy of sets.
+	ResumeFirst ResumePolicy = "continue-first"
 	// ResumeUndoes never continues: what was interrupted is closed and undone. A drill measures how long
 	// a restore takes, and works on volumes that nobody else has a use for.
 	ResumeUndoes ResumePolicy = "undo"

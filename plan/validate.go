@@ -15,7 +15,7 @@ func (p *Plan) Validate() error {
 		return fmt.Errorf("plan has no steps")
 	}
 	switch p.ResumePolicy {
-	case ResumeAnyBoot, ResumeThisBoot, ResumeOrUndo, ResumeManually, ResumeUndoes, ResumeNextRun:
+	case ResumeAnyBoot, ResumeThisBoot, ResumeOrUndo, ResumeFirst, ResumeManually, ResumeUndoes, ResumeNextRun:
 	default:
 		return fmt.Errorf("plan has no such resumption: %q", p.ResumePolicy)
 	}

@@ -176,6 +176,9 @@ func Execute(ctx context.Context, c Config) Result {
 			return res
 		}
 		c.Records, c.Lanes = res.Records, nil
+		if r.Plan.ResumePolicy == plan.ResumeFirst {
+			c.Lanes = res.FailedLanes // each lane is for itself
+		}
 		undone := Rollback(ctx, c)
 		undone.Failures = append(res.Failures, undone.Failures...)
 		if undone.Outcome == journal.RunDone { // what it made is kept, and yet it failed

@@ -32,6 +32,7 @@ type Cloud interface {
 	CreateSnapshots(ctx context.Context, r ec2.CreateSnapshotsRequest) ([]ec2.Snapshot, error)
 	CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotRequest) (ec2.Snapshot, error)
 	DeleteSnapshot(ctx context.Context, id string) error
+	CopySnapshot(ctx context.Context, r ec2.CopySnapshotRequest) (string, error)
 
 	SnapshotsByID(ctx context.Context, ids ...string) (map[string]ec2.Snapshot, error)
 	Images(ctx context.Context, ids ...string) ([]ec2.Image, error)
@@ -133,6 +134,8 @@ type Env struct {
 	Host     Host
 	Freezer  Freezer
 	Instance Instance
+	// CloudIn is the client of another region; nil: there is only Cloud.
+	CloudIn func(ctx context.Context, region string) (Cloud, error)
 
 	Version string // of this program, for hooks
 	// Key is what the caller names the run by; what the run makes is tagged with it. "" for none.
@@ -171,6 +174,7 @@ type Env struct {
 	indexes     *ec2.Shared[*snapset.Index] // made when first asked; see candidates
 	windows     map[string]*window          // live freezes, by run and section
 	mountedAt   map[string]time.Time        // by mount point: what this process has mounted
+	slots       map[string]*copySlots       // by region
 }
 
 func (w *Env) log() *slog.Logger { return orDiscard(w.Log) }
@@ -227,5 +231,9 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, TakeDown, w.takeDown())
 	plan.Bind(h, TagDrill, w.tagDrill())
 	plan.Bind(h, DeregisterImage, w.deregisterImage())
+	plan.Bind(h, FindSource, w.findSource())
+	plan.Bind(h, CopySnapshot, w.copySnapshot())
+	plan.Bind(h, WaitCopied, w.waitCopied())
+	plan.Bind(h, LabelCopies, w.labelCopies())
 	return tellRetries(h)
 }

@@ -60,7 +60,15 @@ func (a *app) showPlan(f engine.PlanResult, format string) error {
 	case a.json():
 		return render.PlanJSON(a.stdout, f.Plan, f.Previews)
 	}
-	err := render.PlanTree(a.stdout, f.Plan, f.Previews, a.style(a.stdoutFile))
+	var err error
+	if len(f.Plan.Steps) > 0 {
+		err = render.PlanTree(a.stdout, f.Plan, f.Previews, a.style(a.stdoutFile))
+	}
+	for _, n := range f.Notes {
+		if err == nil {
+			_, err = fmt.Fprintf(a.stdout, "note: %s\n", render.Clean(n))
+		}
+	}
 	for _, u := range f.Unfinished {
 		if then := then[u.Action]; err == nil {
 			_, err = fmt.Fprintf(a.stdout, "\nnote: run %s of this operation is unfinished (%s): %s\n", u.Run, u.Was(), then)

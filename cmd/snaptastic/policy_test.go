@@ -97,6 +97,7 @@ snapshotter "db" {
     size        = 1
     file_system = "ext4"
   }
+  copy "eu-central-1" {}
 }
 snapshotter "one" {
   filter_tags = { role = "one" }
@@ -151,6 +152,7 @@ func (r *rig) everyCommand() {
 	r.must("run", "mount", "one")
 	r.must("run", "snapshot", "db")
 	r.must("run", "snapshot", "one", "--wait")
+	r.must("run", "copy", "db")
 	for _, words := range [][]string{{"volumes", "db"}, {"snapshots", "db"}, {"check", "one"}, {"doctor"}, {"status"}, {"runs"}, {"resume"}} {
 		r.must(words...)
 	}

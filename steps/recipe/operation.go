@@ -39,6 +39,7 @@ type Operation struct {
 	StrictMountPoints bool   // symlinks on the way to a mount point must be root's
 	FormatsNew        bool   // it makes file systems on the volumes that it creates
 	Scratch           bool   // it works on volumes of its own (Request.Spares), and what is left of it is taken down when it is interrupted
+	Elsewhere         bool   // it copies or shares sets (Request.Copies), and touches no volume of this machine
 	Replaces          bool   // it makes new volumes whatever is attached, and a finished run can be rolled back as long as those that it replaced exist
 	LabelsSnapshots   bool   // a finished run has labelled snapshots, which EC2 may not show yet
 	Permissions       []Permission
@@ -68,6 +69,7 @@ type Permission struct {
 	If     func(Spec) bool // nil: always
 
 	Cleaning bool // only a run that also cleans up needs it
+	OptIn    bool // most settings do not use it: it is tried only where If holds for a snapshotter
 
 	OwnOnly bool // docs/iam-policy.json allows it on what Snaptastic made alone
 }
@@ -103,6 +105,10 @@ type Request struct {
 	Spares    []string           // free device names, one for each volume, for an operation on scratch volumes
 	HooksOwed bool               // hooks of a mount run even if nothing changes: an older run stopped between them
 	Decisions []snapset.Decision // of `clean`
+	Copies    []SetCopy          // of `copy`: what is lacking, in the order in which it is copied
+	CopyFrom  string             // the region that they are copied from
+	Notes     []string           // what an operator should know of what was chosen, and what was not
+	Shared    bool               // they are another account's
 	Back      map[string]Back    // of `restore`, by mount point: volumes that take their place again, instead of a set
 
 	operation string
@@ -221,7 +227,18 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 			return fail(err)
 		}
 	}
-	for _, v := range r.Spec.Volumes {
+	volumes := r.Spec.Volumes
+	if o.Elsewhere {
+		volumes = nil
+		if len(r.Copies) == 0 { // there is nothing to do: a plan without steps, to compare with others
+			head.Schema = plan.Schema
+			return &head, nil
+		}
+	}
+	for _, c := range r.Copies {
+		head.Lanes = append(head.Lanes, copyLane(c))
+	}
+	for _, v := range volumes {
 		if o.Scratch {
 			head.Lanes = append(head.Lanes, scratchLane(r, v))
 			continue

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"snaptastic/ec2"
 	"snaptastic/plan"
 	"snaptastic/steps/snapset"
 )
@@ -39,7 +40,27 @@ func three() Spec { return spec("/mnt/a", "/mnt/b", "/mnt/c") }
 
 func compile(op string, s Spec, t Target, o Options) (*plan.Plan, error) {
 	known, _ := Named(op)
-	return known.Plan(Request{Spec: s, Target: t, Options: o, Spares: []string{"/dev/sdp", "/dev/sdo", "/dev/sdn"}})
+	r := Request{Spec: s, Target: t, Options: o, Spares: []string{"/dev/sdp", "/dev/sdo", "/dev/sdn"}}
+	if known.Elsewhere {
+		r.Spec.Copies, r.CopyFrom = []Destination{{Region: "eu-central-1"}}, t.Region
+		for i, set := range []string{"R2/token-2", "R1/token-1"} {
+			r.Copies = append(r.Copies, copyOf("eu-central-1", set, i, s))
+		}
+		r.Copies = append(r.Copies, copyOf("us-east-1", "R2/token-2", 0, s))
+		r.Copies[2].KMSKeyID, r.Copies[1].Expires = "alias/there", time.Date(2026, 12, 1, 3, 0, 0, 0, time.UTC)
+		NameCopies(r.Copies)
+	}
+	return known.Plan(r)
+}
+
+// copyOf is a set of the spec to copy, so many days old.
+func copyOf(region, set string, days int, s Spec) SetCopy {
+	c := SetCopy{CopyDecision: snapset.CopyDecision{Region: region, Set: set, DataTime: time.Date(2026, 11, 27-days, 3, 0, 0, 0, time.UTC), Copy: true, Size: len(s.Volumes)}}
+	for i, v := range s.Volumes {
+		c.Members = append(c.Members, ec2.Snapshot{ID: fmt.Sprintf("snap-%d%d", days, i), VolumeSize: v.Size, Description: v.Description,
+			Tags: map[string]string{"role": "search", snapset.TagMountPoint: v.MountPoint, snapset.TagFilterKeys: "role"}})
+	}
+	return c
 }
 
 // hooked has every hook, with the defaults of the settings file.
@@ -122,6 +143,8 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 		{"warm-3", "warm", with(hooked(spec("/mnt/a/b", "/mnt/a", "/mnt/other")), func(s *Spec) {
 			s.Volumes[0].Warm, s.Volumes[1].Warm = &Warm{First: []string{"pg_wal/**", "base/**"}, Rate: 100}, nil
 		}), Options{}},
+		{"copy-1", "copy", spec("/mnt/solr"), Options{}},
+		{"copy-2", "copy", spec("/mnt/a", "/mnt/b"), Options{}},
 		{"unmount-nested", "unmount", spec("/mnt/a", "/mnt/a/b", "/mnt/a/b/c"), Options{}},
 	}
 	for _, c := range cases {
@@ -265,9 +288,11 @@ func TestInvalidSpecsAreRefused(t *testing.T) {
 		{"mount", Spec{Name: "empty"}, "it declares no volume"},
 		{"snapshot", held, "cannot be held across separate freezes"},
 		{"mount", spec("/mnt/a", "/mnt/a"), "declared twice"},
+		{"copy", spec("/mnt/a"), "declares no region to copy to"},
 	}
 	for _, c := range cases {
-		if _, err := compile(c.op, c.spec, target, Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
+		op, _ := Named(c.op)
+		if _, err := op.Plan(Request{Spec: c.spec, Target: target}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s of %q: %v, want %q", c.op, c.spec.Name, err, c.want)
 		}
 	}

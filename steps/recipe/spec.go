@@ -31,6 +31,17 @@ type Spec struct {
 	Hooks        map[string]Hook   `json:"hooks,omitempty"` // by name: pre_mounts, post_snapshot, …
 	Timeouts     Timeouts          `json:"timeouts"`
 	Drill        Drill             `json:"verify"`
+	Copies       []Destination     `json:"copies,omitempty"`
+	ShareWith    []string          `json:"share_with,omitempty"` // account ids
+	CopyFrom     string            `json:"copy_from,omitempty"`  // the file of a manifest
+}
+
+// A Destination is a region that sets are copied to.
+type Destination struct {
+	Region   string        `json:"region"`
+	KMSKeyID string        `json:"kms_key_id,omitempty"` // of that region; "": as the source is encrypted
+	Keep     *snapset.Keep `json:"keep,omitempty"`       // nil: the date on each snapshot counts
+	MaxLag   time.Duration `json:"max_lag,omitempty"`    // 0: as old as `check` allows the snapshots themselves
 }
 
 // Together: the volumes are snapshotted and unmounted as one.

@@ -127,6 +127,9 @@ func (inv Inventory) expired(d *Decision, s ec2.Snapshot) bool {
 // leftUnverified reports whether the run that made the snapshot is gone.
 func (inv Inventory) leftUnverified(d *Decision, s ec2.Snapshot) bool {
 	run := RunOf(s.Tags)
+	if OurCopy(s) {
+		run = s.Tags[TagRun] // its set is of another one
+	}
 	switch {
 	case s.Tags[TagState] == Deleting:
 		d.Why = "its deletion began and was cut off"
@@ -137,6 +140,8 @@ func (inv Inventory) leftUnverified(d *Decision, s ec2.Snapshot) bool {
 		d.keepDue("it is unverified and does not name its run")
 	case inv.Now.Sub(s.Started) <= settledAge:
 		d.keep("unverified, and younger than a day", "it is unverified, and younger than a day")
+	case IsCopy(s) && s.State == ebs.SnapshotPending:
+		d.keep("not completed yet", "it is still being copied by run %s", run)
 	case inv.Unfinished[run]:
 		d.keepDue("its run %s is unfinished on this machine: resume it or roll it back", run)
 	default:
@@ -148,8 +153,8 @@ func (inv Inventory) leftUnverified(d *Decision, s ec2.Snapshot) bool {
 
 // maker reports whether the snapshot is ours or the original's to delete; if not, what it is instead.
 func maker(s ec2.Snapshot) (other string, ours bool) {
-	if IsCopy(s) {
-		return "copies made by CopySnapshot", false // CopySnapshot takes tags along
+	if IsCopy(s) && !OurCopy(s) {
+		return "copies made by another tool", false // the console takes tags along
 	}
 	switch OriginOf(s) {
 	case OriginCopied:

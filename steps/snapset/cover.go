@@ -28,6 +28,7 @@ type Scope struct {
 type Finding struct {
 	Subject    string     `json:"snapshotter"`
 	MountPoint string     `json:"mount_point"`
+	Region     string     `json:"region,omitempty"`    // of the copies that it is about; empty: about the region of the volumes
 	VolumeID   string     `json:"volume_id,omitempty"` // empty: about the mount point
 	InstanceID string     `json:"instance_id,omitempty"`
 	Device     string     `json:"device,omitempty"`

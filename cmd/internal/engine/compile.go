@@ -78,6 +78,9 @@ func (e *Engine) request(ctx context.Context, op *recipe.Operation, name string,
 	if op.Scratch {
 		r.Spares, err = e.spares(ctx, r.Spec, id.InstanceID)
 	}
+	if op.Elsewhere {
+		err = e.lacking(ctx, op, &r)
+	}
 	return r, err
 }
 

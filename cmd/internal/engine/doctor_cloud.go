@@ -99,15 +99,18 @@ func (d *doctor) permissions(ctx context.Context) {
 	}
 	c, _ := d.cloud(ctx) // it was there for the credentials
 	on, made := d.subject(ctx, c)
-	answers := make([]error, len(ec2.Permissions))
+	needed := recipe.Permissions(recipe.Operations()) // by runs; the others are of clean-ups
+	actions := slices.DeleteFunc(slices.Clone(ec2.Permissions), func(action string) bool {
+		return needed[action].OptIn && !slices.ContainsFunc(d.specs, needed[action].If)
+	})
+	answers := make([]error, len(actions))
 	var trying errgroup.Group
 	trying.SetLimit(trialsAtOnce)
-	for i, action := range ec2.Permissions {
+	for i, action := range actions {
 		trying.Go(func() error { answers[i] = c.DryRun(ctx, action, on); return nil })
 	}
 	_ = trying.Wait()
-	needed := recipe.Permissions(recipe.Operations()) // by runs; the others are of clean-ups
-	for i, action := range ec2.Permissions {
+	for i, action := range actions {
 		p, run := needed[action]
 		d.permission(action, answers[i], !run || p.Cleaning, p.OwnOnly && !made[action])
 	}

@@ -129,6 +129,9 @@ func (e *Engine) prepare(ctx context.Context, store *journal.Store, run *journal
 	if p.Irreversible {
 		conf.Workers = cleanWorkers
 	}
+	if p.ResumePolicy == plan.ResumeFirst { // nearly all of them only wait
+		conf.Workers = max(64, len(p.Steps))
+	}
 	return conf, nil
 }
 
@@ -232,7 +235,7 @@ func resultError(ctx context.Context, end RunResult, act action) error {
 			return err
 		}
 		return drillError(res)
-	case !act.rollback && (res.Outcome == journal.RunFailed || res.Outcome == journal.Aborted) && len(res.Done) > 0 &&
+	case !act.rollback && (res.Outcome == journal.RunFailed || res.Outcome == journal.Aborted || end.Plan.ResumePolicy == plan.ResumeFirst) && len(res.Done) > 0 &&
 		!slices.ContainsFunc(res.Failures, func(f runner.Failure) bool { return f.Lane == "" }): // that one was for all
 		return &Error{Code: SomeLanes, Err: res.Failures[0].Err, InResult: true}
 	}

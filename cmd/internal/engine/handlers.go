@@ -41,6 +41,7 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 			e.log.Info(line, "step", step)
 		},
 	}
+	w.CloudIn = func(ctx context.Context, region string) (steps.Cloud, error) { return cloud.In(ctx, region) }
 	g := steps.Guards{Log: e.log}
 	if store != nil {
 		g.OwnedDir = frozenDir(store)

@@ -23,6 +23,7 @@ type PlanResult struct {
 	Plan       *plan.Plan
 	Previews   map[plan.StepID]runner.Preview
 	Unfinished []RunState // runs that `run` would come upon
+	Notes      []string   // what was left out of the plan, and why
 }
 
 // Plan compiles an operation and looks at what each step would do. It changes nothing, and makes no state folder. A step
@@ -32,9 +33,12 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (PlanResult, error) {
 	if err != nil {
 		return PlanResult{}, err
 	}
-	p, _, err := e.compile(ctx, op, r.Name, r.Options)
+	p, req, err := e.compile(ctx, op, r.Name, r.Options)
 	if err != nil || r.SkipPreview {
 		return PlanResult{Plan: p}, err
+	}
+	if len(p.Steps) == 0 {
+		return PlanResult{Plan: p, Unfinished: e.unfinished(p), Notes: req.Notes}, nil
 	}
 	if err := e.retry(ctx, e.client.Ready); err != nil {
 		return PlanResult{}, err
@@ -56,7 +60,7 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (PlanResult, error) {
 	if err := nothingToRestore(p, seen); err != nil {
 		return PlanResult{}, fmt.Errorf("cannot %s %s: %w", op.Name, r.Name, err)
 	}
-	return PlanResult{Plan: p, Previews: seen, Unfinished: e.unfinished(p)}, wouldFail(p, seen)
+	return PlanResult{Plan: p, Previews: seen, Unfinished: e.unfinished(p), Notes: req.Notes}, wouldFail(p, seen)
 }
 
 // Changes says whether the operation would change something, or first go on with an unfinished run. A step that depends on

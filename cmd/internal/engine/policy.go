@@ -49,6 +49,7 @@ const (
 	ReasonScratch       Reason = "it only used scratch volumes"
 	ReasonNextRun       Reason = "the next run of the operation continues it"
 	ReasonNewSnapshot   Reason = "a snapshot run starts over"
+	ReasonFirst         Reason = "what it began is finished first"
 )
 
 // A Decision is what becomes of a run, and why.
@@ -114,6 +115,12 @@ func decideForRun(r journal.Summary, h Situation) Decision {
 		return Decision{Undo, ReasonScratch}
 	case p.ResumePolicy == plan.ResumeThisBoot:
 		return Decision{Undo, ReasonNewSnapshot}
+	case p.ResumePolicy == plan.ResumeFirst && r.RollingBack:
+		return Decision{Undo, ReasonUndoBegun}
+	case p.ResumePolicy == plan.ResumeFirst && r.Outcome == journal.RunFailed:
+		return Decision{Undo, ReasonFailed}
+	case p.ResumePolicy == plan.ResumeFirst:
+		return Decision{Continue, ReasonFirst}
 	case same:
 		return Decision{Continue, ReasonSamePlan}
 	case p.ResumePolicy == plan.ResumeOrUndo && r.RollingBack:
@@ -135,7 +142,7 @@ func decideForRun(r journal.Summary, h Situation) Decision {
 // decideForResume: a mount goes on at any boot, a snapshot only under its own.
 func decideForResume(r journal.Summary, boot string) Decision {
 	switch {
-	case r.ResumePolicy == plan.ResumeNextRun:
+	case r.ResumePolicy == plan.ResumeNextRun, r.ResumePolicy == plan.ResumeFirst: // neither is worth that a boot waits for hours
 		return Decision{Leave, ReasonNextRun}
 	case r.Outcome == journal.RunFailed && !r.RollingBack:
 		return Decision{Wait, ReasonFailed}

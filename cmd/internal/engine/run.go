@@ -75,6 +75,10 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	if err != nil {
 		return RunResult{}, err
 	}
+	if run == nil && len(p.Steps) == 0 {
+		return e.nothingToDo(p, req), nil
+	}
+	first := run != nil && op.Resume == plan.ResumeFirst
 	var left error     // of a snapshot: why some volumes are left out
 	if act.hooksOwed { // what the older run's pre hook stopped is down, although all may be mounted
 		req.HooksOwed = true
@@ -89,6 +93,9 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	}
 	act.undoNext = rollback
 	end, err := e.execute(ctx, store, run, act)
+	if first && err == nil { // now what the older run was not about
+		return e.Run(ctx, r)
+	}
 	if rollback && end.failed() {
 		return e.rollbackAfter(ctx, store, end.Run, err)
 	}
@@ -111,6 +118,13 @@ func (e *Engine) beginElsewhere(ctx context.Context, store *journal.Store, op *r
 			return nil, nil, err
 		}
 	}
+}
+
+// nothingToDo says so, without a run.
+func (e *Engine) nothingToDo(p *plan.Plan, r recipe.Request) RunResult {
+	end := RunResult{Plan: p, Notes: r.Notes, Result: runner.Result{Outcome: journal.RunDone}}
+	e.Frontend.Ended(end)
+	return end
 }
 
 // begin begins a new run, if EC2 allows what it is about to do. No run and no error: all is mounted, without a journal or

@@ -99,6 +99,9 @@ func shortName(s *plan.Step) string {
 		if name, ok := strings.CutSuffix(string(s.ID), ":"+s.Lane); ok && name != "" {
 			return clean(name)
 		}
+		if kind, rest, ok := strings.Cut(string(s.ID), ":"+s.Lane+":"); ok { // one of several of its kind in the lane
+			return clean(kind + ":" + rest)
+		}
 	}
 	return clean(string(s.ID))
 }

@@ -15,7 +15,10 @@ func laneFacts(p *plan.Plan, records map[plan.StepID]journal.Record) map[string]
 	lanes, at := map[string]*plan.Facts{}, map[string]*plan.Facts{}
 	for _, lane := range p.Lanes {
 		f := lane.Facts
-		lanes[lane.ID], at[lane.ID], at[f.MountPoint] = &f, &f, &f
+		lanes[lane.ID], at[lane.ID] = &f, &f
+		if f.MountPoint != "" {
+			at[f.MountPoint] = &f
+		}
 	}
 	for i := range p.Steps {
 		s := &p.Steps[i]

@@ -39,7 +39,7 @@ func lanesOf(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time
 	var views []laneView
 	for _, lane := range p.Lanes {
 		v := laneView{Lane: lane.ID, Facts: *known[lane.ID]}
-		v.read(p, records, now, back)
+		v.read(p, records, now, back && !stands(p, records, lane.ID))
 		views = append(views, v)
 	}
 	whole := laneView{}
@@ -48,6 +48,15 @@ func lanesOf(p *plan.Plan, records map[plan.StepID]journal.Record, now time.Time
 		views = append(views, whole)
 	}
 	return views
+}
+
+// stands: each lane of such a run is for itself, and what is done of this one was not undone with others.
+func stands(p *plan.Plan, records map[plan.StepID]journal.Record, lane string) bool {
+	all := p.ResumePolicy == plan.ResumeFirst
+	each(p, records, lane, func(_ *plan.Step, r journal.Record) {
+		all = all && r.State == journal.Done && (r.Undo == "" || r.Undo == journal.Kept)
+	})
+	return all
 }
 
 // atRest: no process works on the run, so nothing in it is running.
@@ -196,6 +205,9 @@ func (p *page) volumeTable(views []laneView) {
 		state := v.state()
 		colours = append(colours, state.c)
 		rows = append(rows, []string{cmp.Or(v.MountPoint, v.Lane), state.text, units.Took(v.took()), v.VolumeID, v.SnapshotID, device, v.notable()})
+	}
+	if !slices.ContainsFunc(views, func(v laneView) bool { return v.MountPoint != "" }) {
+		header[0] = "SET"
 	}
 	header, rows = withoutEmpty(header, rows)
 	if len(rows) == 0 {

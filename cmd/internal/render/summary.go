@@ -82,6 +82,9 @@ func Summary(w io.Writer, e RunResult, o Style) error {
 	for _, n := range e.Notes {
 		p.lines("", "\n"+p.style.paint(yellow, "note")+"  "+cleanLines(n))
 	}
+	if e.Run == "" { // there was nothing to do
+		return p.writeTo(w)
+	}
 	if p.Len() > 0 {
 		p.text("")
 	}
@@ -178,6 +181,9 @@ func (e RunResult) sentence() (string, colour) {
 		}
 		return "is done", green
 	case journal.RolledBack:
+		if failed && !e.Rollback && len(e.Result.Done) > 0 && e.Plan.ResumePolicy == plan.ResumeFirst {
+			return e.howMuchFailed() + "; what failed was rolled back", red
+		}
 		if failed && !e.Rollback {
 			return "failed and was rolled back", red
 		}
@@ -213,8 +219,11 @@ func (e RunResult) howMuchFailed() string {
 		return "failed"
 	}
 	what := units.Count(len(e.Plan.Lanes), "volume", "volumes")
-	if e.Plan.Irreversible {
+	switch {
+	case e.Plan.Irreversible:
 		what = fmt.Sprint(len(e.Plan.Lanes))
+	case e.Plan.ResumePolicy == plan.ResumeFirst:
+		what = units.Count(len(e.Plan.Lanes), "set", "sets")
 	}
 	return fmt.Sprintf("failed (%d of %s done)", well, what)
 }

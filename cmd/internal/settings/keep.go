@@ -76,31 +76,36 @@ func (r *reader) keepSpan(attr *hcl.Attribute) (snapset.Span, bool) {
 // keep reads the rules of what a snapshotter keeps.
 func (r *reader) keep(blocks hcl.Blocks, expire *hcl.Attribute, spec *recipe.Spec) {
 	for _, block := range blocks {
-		content, diags := block.Body.Content(keepShape.schema())
-		r.diags = append(r.diags, diags...)
-		before, k := r.noted(), snapset.Keep{}
-		for _, c := range keepCounts {
-			*c.target(&k) = c.value(r, content.Attributes)
-		}
-		k.Within = withinAttr.value(r, content.Attributes)
-		if attr := timezoneAttr.in(content.Attributes); attr != nil {
-			k.Timezone, _ = r.text(attr, `an IANA name of a time zone, such as "Europe/Berlin"`)
-			_, known := snapset.Keep{Timezone: "Europe/London"}.Location()
-			if _, err := k.Location(); err != nil && known == nil {
-				r.invalid(attr, "%v.", err)
-			} else if err != nil { // no reason not to mount
-				r.caution(attr.Expr.Range(), "No time zones", "%v. Until then nothing is cleaned up.", err)
-			}
-		}
-		if r.noted() == before && k.IsZero() {
-			r.mistake(block.DefRange, "Nothing to keep", "At least one of %s must be set to more than 0: without any rule all sets but the newest would be deleted.",
-				list(keepShape.names()[:len(keepCounts)+1], "and"))
-		}
-		spec.Keep = &k
+		spec.Keep = r.keepRules(block)
 		if expire != nil {
 			r.caution(expire.NameRange, "expire_after has no effect", "The rules of keep decide what is deleted: snapshots get no expires tag. Remove expire_after.")
 		}
 	}
+}
+
+// keepRules reads one keep block.
+func (r *reader) keepRules(block *hcl.Block) *snapset.Keep {
+	content, diags := block.Body.Content(keepShape.schema())
+	r.diags = append(r.diags, diags...)
+	before, k := r.noted(), snapset.Keep{}
+	for _, c := range keepCounts {
+		*c.target(&k) = c.value(r, content.Attributes)
+	}
+	k.Within = withinAttr.value(r, content.Attributes)
+	if attr := timezoneAttr.in(content.Attributes); attr != nil {
+		k.Timezone, _ = r.text(attr, `an IANA name of a time zone, such as "Europe/Berlin"`)
+		_, known := snapset.Keep{Timezone: "Europe/London"}.Location()
+		if _, err := k.Location(); err != nil && known == nil {
+			r.invalid(attr, "%v.", err)
+		} else if err != nil { // no reason not to mount
+			r.caution(attr.Expr.Range(), "No time zones", "%v. Until then nothing is cleaned up.", err)
+		}
+	}
+	if r.noted() == before && k.IsZero() {
+		r.mistake(block.DefRange, "Nothing to keep", "At least one of %s must be set to more than 0: without any rule all sets but the newest would be deleted.",
+			list(keepShape.names()[:len(keepCounts)+1], "and"))
+	}
+	return &k
 }
 
 // Keepers are the snapshotters that have rules of what to keep, in the order of the files.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"snaptastic/steps/recipe"
+	"snaptastic/steps/snapset"
 )
 
 // basics are the settings that the README shows.
@@ -154,6 +155,19 @@ snapshotter "full" {
   consistency = "volume"
   on_missing  = "fail"
   max_hold    = "5s"
+  share_with  = ["222222222222", "111111111111", "222222222222"]
+  copy_from   = "/etc/set.json"
+  copy "eu-central-1" {
+    kms_key_id = "alias/there"
+    max_lag    = "1d"
+    keep {
+      last = 2
+    }
+  }
+  copy "us-east-1" {}
+  keep {
+    daily = 3
+  }
   timeouts {
     snapshot = "1d"
     volume   = "1m"
@@ -221,7 +235,11 @@ snapshotter "full" {
 			VolumeType: "gp3", IOPS: 4000, Throughput: 1000, Encrypted: &yes, KMSKeyID: "1234abcd-12ab-34cd-56ef-1234567890ab",
 			DeleteOnTermination: true, Description: "copy of /data/wal on /dev/sdg, 8 GiB xfs gp3",
 		}},
-		FilterTags:  map[string]string{"name": "FULL", "type": "m6i.large", "zone": "blue", "who": "me"},
+		FilterTags: map[string]string{"name": "FULL", "type": "m6i.large", "zone": "blue", "who": "me"},
+		Keep:       &snapset.Keep{Daily: 3},
+		Copies: []recipe.Destination{{Region: "eu-central-1", KMSKeyID: "alias/there", MaxLag: 24 * time.Hour, Keep: &snapset.Keep{Last: 2}},
+			{Region: "us-east-1", Keep: &snapset.Keep{Daily: 3}}},
+		ShareWith: []string{"111111111111", "222222222222"}, CopyFrom: "/etc/set.json",
 		Consistency: "volume", OnMissing: "fail", MaxHold: 5 * time.Second, Expedite: true,
 		Hooks: map[string]recipe.Hook{
 			"pre_snapshot": {Command: []string{"flush", "tables with read lock"}, Timeout: 30 * time.Second, OnFailure: "continue", Hold: true},

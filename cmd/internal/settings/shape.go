@@ -35,8 +35,8 @@ var (
 	keepShape        = &shape{attrs: keepAttrs()}
 	snapshotterShape = &shape{
 		label:  "name",
-		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, cleanAfterAttr, consistencyAttr, onMissingAttr, restoreAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
-		blocks: map[string]*shape{"volume": volumeShape, "hook": hookShape, "keep": keepShape, "timeouts": timeoutsShape, "verify": verifyShape},
+		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, cleanAfterAttr, consistencyAttr, onMissingAttr, restoreAttr, shareWithAttr, copyFromAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
+		blocks: map[string]*shape{"copy": copyShape, "volume": volumeShape, "hook": hookShape, "keep": keepShape, "timeouts": timeoutsShape, "verify": verifyShape},
 		once:   []string{"keep", "timeouts", "verify"},
 	}
 	awsShape       = &shape{attrs: []argument{regionAttr, endpointURLAttr, profileAttr, patienceAttr}}

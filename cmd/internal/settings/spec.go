@@ -97,6 +97,7 @@ func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data us
 	}
 	r.hooks(content.Blocks.OfType("hook"), spec)
 	r.verify(content.Blocks.OfType("verify"), spec)
+	r.copies(content, spec)
 }
 
 // filterTags reads the map of tags that identify a snapshotter's snapshots.

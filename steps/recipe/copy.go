@@ -1,0 +1,105 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"snaptastic/plan"
+	"snaptastic/steps"
+	"snaptastic/steps/snapset"
+)
+
+// Copy copies the labelled sets that the destinations lack: a lane each for one set and one destination. A copy that is cut off
+// goes on at any boot, and before anything else is copied. A lane that fails deletes its copies, as they have no label; the other
+// lanes finish.
+var Copy = Register(Operation{
+	Name:          "copy",
+	Short:         "Copy the sets that the regions of the copy blocks lack",
+	Resume:        plan.ResumeFirst,
+	UndoOnFailure: func(Spec) bool { return true },
+	Elsewhere:     true,
+	Permissions:   []Permission{{Action: "DescribeSnapshots"}, {Action: "CopySnapshot", If: copies, OptIn: true}, {Action: "CreateTags"}, {Action: "DeleteSnapshot", OwnOnly: true}},
+	Check: func(s Spec) error {
+		if !copies(s) {
+			return errors.New(`it declares no region to copy to; add copy "REGION" {} to the snapshotter`)
+		}
+		return nil
+	},
+	Compile: func(b *plan.Builder, r Request) {
+		for _, d := range r.Copies {
+			copySet(b, r, d)
+		}
+	},
+})
+
+func copies(s Spec) bool { return len(s.Copies) > 0 || s.CopyFrom != "" }
+
+// A SetCopy is one set to copy to one destination.
+type SetCopy struct {
+	snapset.CopyDecision
+	KMSKeyID string // of the destination
+	Name     string // of the lane: see NameCopies
+}
+
+const (
+	copyTime = 14 * 24 * time.Hour // one copy with its wait for a slot: terabytes take days
+	turnTime = 28 * 24 * time.Hour // until a set begins: there may be hundreds before it
+)
+
+// NameCopies names the lanes: the destination and the run that made the set. Sets of one run are told apart by more of their
+// identity.
+func NameCopies(copies []SetCopy) {
+	seen := map[string]bool{}
+	for i := range copies {
+		c := &copies[i]
+		run, token, _ := strings.Cut(c.Set, "/")
+		c.Name = c.Region + ":" + run
+		if seen[c.Name] {
+			c.Name += "/" + token
+		}
+		seen[c.Name] = true
+	}
+}
+
+// copyLane is the lane of a set. No other run may copy it there at the same time.
+func copyLane(c SetCopy) plan.Lane {
+	var size int32
+	for _, m := range c.Members {
+		size += m.VolumeSize
+	}
+	return plan.Lane{ID: c.Name, Claims: []string{"copy:" + c.Region + ":" + c.Set}, Facts: plan.Facts{SizeGiB: size}}
+}
+
+func copySet(b *plan.Builder, r Request, c SetCopy) {
+	lane := plan.InLane(c.Name)
+	stepID := func(kind, member string) plan.StepID { return id(kind, Volume{MountPoint: c.Name + member}) }
+	in := steps.FindSourceIn{Set: c.Set, From: r.CopyFrom, Region: c.Region, Shared: r.Shared}
+	for _, m := range c.Members {
+		in.SnapshotIDs = append(in.SnapshotIDs, m.ID)
+	}
+	source := plan.Add(b, steps.FindSource, stepID("find-source", ""), in, lane, plan.Title("wait for its turn, and find its snapshots"), plan.Within(turnTime))
+	label := steps.LabelCopiesIn{Region: c.Region, Expires: c.Expires}
+	labelled := stepID("label-copies", "")
+	for _, m := range c.Members {
+		member := m.Tags[steps.TagMountPoint]
+		copied := plan.Add(b, steps.CopySnapshot, stepID("copy-snapshot", ":"+member), steps.CopySnapshotIn{Source: source, SnapshotID: m.ID, MountPoint: member,
+			Region: c.Region, KMSKeyID: c.KMSKeyID, Description: copyDescription(m.ID, r.CopyFrom, m.Description), Tags: snapset.CopyTags(c.CopyDecision, m)},
+			lane, plan.KeptBy(labelled), plan.Title("copy %s of %s", m.ID, member), plan.Within(copyTime))
+		done := plan.Add(b, steps.WaitCopied, stepID("wait-copied", ":"+member), steps.WaitCopiedIn{Copied: copied}, lane, plan.Title("wait until it is completed"), plan.Within(copyTime))
+		label.Copies = append(label.Copies, done)
+	}
+	plan.Add(b, steps.LabelCopies, labelled, label, lane, plan.Title("label the set in %s", c.Region), plan.Within(write))
+}
+
+// copyDescription is what the console calls copies: other tools tell them by it.
+func copyDescription(source, region, description string) string {
+	text := strings.TrimSpace(fmt.Sprintf("[Copied %s from %s] %s", source, region, description))
+	for utf8.RuneCountInString(text) > maxDescription {
+		_, last := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-last]
+	}
+	return text
+}
