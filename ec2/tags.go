@@ -16,6 +16,22 @@ import (
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html
 const maxTagged = 200
 
+// MaxTaggedTogether is how many resources EC2 takes in one CreateTags.
+const MaxTaggedTogether = 1000
+
+// CreateTagsTogether sets tags on at most [MaxTaggedTogether] resources in one request, which EC2 applies to all or to none.
+func (c *Client) CreateTagsTogether(ctx context.Context, ids []string, tags map[string]string) error {
+	if len(ids) > MaxTaggedTogether {
+		return invalidRequest("CreateTags", "tag resources together", fmt.Sprintf("EC2 takes %d in one call, not %d", MaxTaggedTogether, len(ids)))
+	}
+	return c.createTags(ctx, ids, tags)
+}
+
+func (c *Client) createTags(ctx context.Context, ids []string, tags map[string]string) error {
+	_, err := call(ctx, c, "CreateTags", "tag "+idList(ids), (*sdk.Client).CreateTags, &sdk.CreateTagsInput{Resources: ids, Tags: tagList(tags)})
+	return err
+}
+
 // CreateTags sets tags on resources and overwrites existing values. Up to 200 ids go into one request, which EC2
 // applies to all or to none.
 func (c *Client) CreateTags(ctx context.Context, ids []string, tags map[string]string) error {
@@ -23,9 +39,7 @@ func (c *Client) CreateTags(ctx context.Context, ids []string, tags map[string]s
 		return nil
 	}
 	for some := range slices.Chunk(ids, maxTagged) {
-		_, err := call(ctx, c, "CreateTags", "tag "+idList(some), (*sdk.Client).CreateTags,
-			&sdk.CreateTagsInput{Resources: some, Tags: tagList(tags)})
-		if err != nil {
+		if err := c.createTags(ctx, some, tags); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
 	"snaptastic/linux"
 	"snaptastic/plan"
@@ -213,6 +214,35 @@ func (b *bench) snapshotted(names ...string) SnapshotSet {
 		b.Fatalf("snapshot: %v; thawed %+v", err, thawed)
 	}
 	return decoded[SnapshotSet](b, out.Value)
+}
+
+// A part of a larger set gets its mount points, once, and no label.
+func TestAPartIsTaggedAndNotLabelled(t *testing.T) {
+	b := newBench(t, true)
+	b.aMount("/dev/sdf", "a", "xfs", empty)
+	b.aMount("/dev/sdg", "b", "ext4", empty)
+	set := b.snapshotted("a", "b")
+	tag := TagSnapshotsIn{Set: plan.Literal(set), Part: &Part{Set: "S", Members: 9}}
+	if seen, err := b.env.tagSnapshots().Observe(t.Context(), b.attempt("tag"), tag); err != nil || seen.State != plan.Absent {
+		t.Errorf("an untagged part is %q, %v", seen.State, err)
+	}
+	for range 2 { // twice is once
+		if _, err := b.env.tagSnapshots().Do(t.Context(), b.attempt("tag"), tag); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen, err := b.env.tagSnapshots().Observe(t.Context(), b.attempt("tag"), tag); err != nil || seen.State != plan.Satisfied {
+		t.Errorf("a tagged part is %q, %v", seen.State, err)
+	}
+	all, err := b.cloud.Snapshots(t.Context(), ec2.SnapshotQuery{IDs: set.ids()})
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%d snapshots, %v", len(all), err)
+	}
+	for _, s := range all {
+		if s.Tags[TagMountPoint] == "" || s.Tags[TagState] != Unverified || s.Tags[TagCreated] != "" {
+			t.Errorf("%s has %v", s.ID, s.Tags)
+		}
+	}
 }
 
 func TestAGroupIsSnapshottedLabelledAndFound(t *testing.T) {

@@ -22,6 +22,17 @@ type SnapshotIn struct {
 	Members     []Member `json:"members"`
 	Description string   `json:"description"`
 	FilterKeys  []string `json:"filter_keys"` // which of the tags that they will have are filter tags
+	// Part is the larger set that the snapshots are of; nil for none. What they have by TagSnapshots otherwise they then have from
+	// the beginning: Tags, and a date from ExpireAfter on (0: none).
+	Part        *Part             `json:"part,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	ExpireAfter plan.Duration     `json:"expire_after,omitempty"`
+}
+
+// A Part is a part of a larger set, which somebody else labels.
+type Part struct {
+	Set     string `json:"set"`
+	Members int    `json:"members"` // of the whole of it
 }
 
 // SnapshotSet is the snapshots of one moment.
@@ -160,11 +171,22 @@ func (in SnapshotIn) set(a plan.Attempt, made []ec2.Snapshot) SnapshotSet {
 // tags are those that snapshots have from their creation on. What tells whose they are and when their data was so stands
 // in tags that no volume has: those of volumes may be copied onto snapshots by anybody.
 func (in SnapshotIn) tags(a plan.Attempt, now time.Time) map[string]string {
-	return map[string]string{
+	tags := map[string]string{
 		TagToken: a.Token, TagRun: string(a.Run), TagMembers: strconv.Itoa(len(in.Members)), TagState: Unverified,
 		snapset.TagSet: snapset.SetID(string(a.Run), a.Token), snapset.TagDataTime: snapset.DataStamp(now),
 		snapset.TagFilterKeys: snapset.JoinFilterKeys(in.FilterKeys),
 	}
+	if in.Part == nil {
+		return tags
+	}
+	tags[TagLargerSet], tags[snapset.TagLargerMembers] = in.Part.Set, strconv.Itoa(in.Part.Members)
+	if len(in.Members) == 1 { // one call gives all snapshots the same tags
+		tags[TagMountPoint] = in.Members[0].MountPoint
+	}
+	if in.ExpireAfter > 0 {
+		tags[TagExpires] = stamp(now.Add(time.Duration(in.ExpireAfter)))
+	}
+	return merged(in.Tags, tags)
 }
 
 // snapshotsOf finds what an attempt made: by the set, and by the token where an older build made it.

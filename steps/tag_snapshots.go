@@ -3,6 +3,7 @@ package steps
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,16 @@ type TagSnapshotsIn struct {
 	Set         plan.Value[SnapshotSet] `json:"set"`
 	Tags        map[string]string       `json:"tags"`
 	ExpireAfter plan.Duration           `json:"expire_after,omitempty"` // 0: never
+	// Part is the larger set that they are of: whoever has all of it labels it. They have all tags but their mount points then.
+	Part *Part `json:"part,omitempty"`
+}
+
+// LabelsNothing says whether a step of this kind leaves the label to somebody else.
+func LabelsNothing(s *plan.Step) bool {
+	var in struct {
+		Part *Part `json:"part"`
+	}
+	return s.Kind == TagSnapshots.Kind && json.Unmarshal(s.In, &in) == nil && in.Part != nil
 }
 
 func (w *Env) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
@@ -37,7 +48,7 @@ func (w *Env) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 			}
 			labelled := 0
 			for _, s := range there {
-				if s.Tags[TagState] == Consistent {
+				if s.Tags[TagState] == Consistent || in.Part != nil && s.Tags[TagMountPoint] != "" {
 					labelled++
 				}
 			}
@@ -59,6 +70,9 @@ func (w *Env) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 			if err := each.Wait(); err != nil {
 				return SnapshotSet{}, eventualErrorAction(err)
 			}
+			if in.Part != nil {
+				return set, nil
+			}
 			// One request, which EC2 carries out for all or for none.
 			if err := w.Cloud.CreateTags(ctx, set.ids(), map[string]string{TagState: Consistent}); err != nil {
 				return SnapshotSet{}, eventualErrorAction(err)
@@ -67,6 +81,9 @@ func (w *Env) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 		},
 		// A labelled snapshot is never taken back, and what was not labelled is deleted by the snapshot's own undo.
 		Preview: func(in TagSnapshotsIn) plan.Preview {
+			if in.Part != nil {
+				return plan.PreviewOf(plan.PreviewChange, "tag it, and leave the label to whoever labels set %s", in.Part.Set)
+			}
 			if in.ExpireAfter > 0 {
 				return plan.PreviewOf(plan.PreviewChange, "label it %s, expiring after %s", Consistent, units.Limit(time.Duration(in.ExpireAfter)))
 			}
@@ -77,6 +94,9 @@ func (w *Env) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 
 // tagsOf are one snapshot's: the original's names, so that either program finds what the other made.
 func (in TagSnapshotsIn) tagsOf(a plan.Attempt, t Taken) map[string]string {
+	if in.Part != nil {
+		return map[string]string{TagMountPoint: t.MountPoint}
+	}
 	created := t.Started
 	if created.IsZero() {
 		run, _ := runTime(a.Run)

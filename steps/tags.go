@@ -20,6 +20,7 @@ const (
 	TagToken      = snapset.TagToken
 	TagRun        = snapset.TagRun
 	TagKey        = snapset.TagKey
+	TagLargerSet  = snapset.TagLargerSet
 	TagDetached   = snapset.TagDetached // when a volume was detached
 	TagReplaced   = snapset.TagReplaced
 	TagMembers    = snapset.TagMembers

@@ -33,6 +33,7 @@ type simulation struct {
 	store   *journal.Store
 	taken   *takes
 	spec    recipe.Spec
+	options recipe.Options
 	id      ec2.Identity
 	runs    int
 	back    map[string]recipe.Back // of the next restore
@@ -71,7 +72,7 @@ func (u *simulation) clone(t *testing.T) *simulation {
 	t.Helper()
 	dir, from := memory(t), filepath.Dir(u.k.dir)
 	copyTree(t, from, dir)
-	c := &simulation{t: t, taken: &takes{frozen: maps.Clone(u.taken.frozen)}, spec: u.spec, id: u.id, runs: u.runs, back: u.back,
+	c := &simulation{t: t, taken: &takes{frozen: maps.Clone(u.taken.frozen)}, spec: u.spec, options: u.options, id: u.id, runs: u.runs, back: u.back,
 		k: &kernel{t: t, mounts: map[string]string{}, frozen: map[string]bool{}, formed: u.k.formed, boot: u.k.boot, read: map[string]int{}}}
 	for target, source := range u.k.mounts {
 		c.k.mounts[target] = dir + strings.TrimPrefix(source, from)
@@ -85,7 +86,7 @@ func (u *simulation) clone(t *testing.T) *simulation {
 func (u *simulation) process(op string, rollback bool, fuseAt int) (runner.Result, *failpoint) {
 	u.t.Helper()
 	known, _ := recipe.Named(op)
-	p, err := known.Plan(recipe.Request{Spec: u.spec, Back: u.back, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID},
+	p, err := known.Plan(recipe.Request{Spec: u.spec, Options: u.options, Back: u.back, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID},
 		Spares: []string{"/dev/sdp", "/dev/sdo", "/dev/sdn"}})
 	if err != nil {
 		u.t.Fatal(err)
@@ -321,6 +322,24 @@ func (u *simulation) labelled(want int) {
 	u.noneFrozen()
 }
 
+// unlabelled checks the snapshots of a part of a larger set, each of which is there once and waits for its label.
+func (u *simulation) unlabelled(want int) {
+	u.t.Helper()
+	all := u.snapshots()
+	if len(all) != want {
+		u.t.Errorf("%d snapshots instead of %d", len(all), want)
+	}
+	for _, s := range all {
+		if got := u.taken.frozen[s.ID]; got != len(u.spec.Volumes) {
+			u.t.Errorf("snapshot %s was taken while %d of %d file systems were frozen", s.ID, got, len(u.spec.Volumes))
+		}
+		if t := s.Tags; t["snaptastic:state"] != "unverified" || t["mount_point"] == "" || t["role"] != "db" || t["created"] != "" || t["snaptastic:larger-set"] != "S" {
+			u.t.Errorf("snapshot %s has %v", s.ID, t)
+		}
+	}
+	u.noneFrozen()
+}
+
 // detachedAll: the volumes remain, attached to nothing, mounted nowhere.
 func (u *simulation) detachedAll() {
 	u.t.Helper()
@@ -374,6 +393,13 @@ func scenarios() []scenario {
 				u.mountedOnce()
 				u.data("one")
 			}},
+		{name: "snapshot of a larger set", op: "snapshot",
+			before: func(u *simulation) {
+				mounted(u)
+				u.options = recipe.Options{"set": "S", "members": "9", "defer-label": true}
+			},
+			after:  func(u *simulation) { u.unlabelled(len(u.spec.Volumes)); u.mountedOnce(); u.data("one") },
+			undone: func(u *simulation, _ string) { u.unlabelled(0); u.mountedOnce(); u.data("one") }},
 		{name: "snapshot and clean up", op: "snapshot",
 			before: func(u *simulation) {
 				mounted(u)

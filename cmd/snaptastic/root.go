@@ -60,7 +60,7 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 		runCommand(a), planCommand(a), resumeCommand(a), rollbackCommand(a), abandonCommand(a),
 		statusCommand(a), runsCommand(a), showCommand(a), traceCommand(a), reportCommand(a), thawCommand(a),
 		volumesCommand(a), snapshotsCommand(a), checkCommand(a),
-		sandboxCommand(a), cleanCommand(a), versionCommand(a), doctorCommand(a), initCommand(a), validateCommand(a), fleetCommand(),
+		sandboxCommand(a), cleanCommand(a), labelCommand(a), undoCommand(a), versionCommand(a), doctorCommand(a), initCommand(a), validateCommand(a), fleetCommand(),
 	)
 	root.AddCommand(aliases(a)...)
 	arrange(root)

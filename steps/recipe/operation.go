@@ -160,7 +160,9 @@ func (o *Operation) claims(v Volume) []string {
 func (o *Operation) TakesAway() bool { return o.Leaves == Unmounted || o.Replaces }
 
 // Cleans says of a snapshot run whether it also deletes what is no longer kept.
-func (r Request) Cleans() bool { return r.Spec.CleanAfter || r.Options.Bool(Clean) }
+func (r Request) Cleans() bool {
+	return (r.Spec.CleanAfter || r.Options.Bool(Clean)) && partOf(r.Options) == nil // a part may never be labelled
+}
 
 // ChangesMounts: it leaves the volumes mounted or unmounted.
 func (o *Operation) ChangesMounts() bool { return o.Leaves != AsTheyAre }

@@ -124,6 +124,7 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 		{"snapshot-3-hooks", "snapshot", hooked(three()), Options{}},
 		{"snapshot-2-hooks-volume", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) { s.Consistency = "volume" }), Options{}},
 		{"snapshot-2-armed", "snapshot", hooked(spec("/mnt/a", "/mnt/b")), Options{"at": "2026-11-28T12:00:00.5Z", "hold-until": "2026-11-28T12:00:03Z"}},
+		{"snapshot-1-part", "snapshot", with(spec("/mnt/a"), func(s *Spec) { s.CleanAfter = true }), Options{"set": "nightly-42", "members": "6", "defer-label": true}},
 		{"snapshot-2-held", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) {
 			for _, name := range []string{"pre_snapshots", "pre_snapshot"} {
 				h := s.Hooks[name]

@@ -36,8 +36,8 @@ var Snapshot = Register(Operation{
 		}
 		return nil
 	},
-	Flags:        []Flag{Wait, Clean, At, HoldUntil, TrustClock},
-	CheckOptions: checkArmed,
+	Flags:        []Flag{Wait, Clean, At, HoldUntil, TrustClock, PartOf, PartMembers, DeferLabel},
+	CheckOptions: func(s Spec, o Options) error { return cmp.Or(checkArmed(s, o), checkPart(o)) },
 	Compile:      compiledBy((*compiler).snapshot),
 })
 
@@ -164,8 +164,14 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 	}
 	plan.Add(c.b, steps.Freeze, name("freeze"), steps.FreezeIn{Mounts: members, MaxHold: plan.Duration(c.spec.MaxHold), Expedite: c.spec.Expedite, Held: held, At: at, HoldUntil: until},
 		plan.Opens(section), plan.Holding(shownHeld(held)...), inside, plan.After(ready...), plan.Title("%s", title), plan.Within(describeTimeout+patience))
-	set := plan.Add(c.b, steps.Snapshot, name("snapshot"), steps.SnapshotIn{Members: members, Description: describe(volumes), FilterKeys: slices.Sorted(maps.Keys(c.spec.FilterTags))},
-		plan.In(section), inside, plan.Title("snapshot while all are frozen"), plan.Within(hold+attachMore), plan.KeptBy(name("tag-snapshots")))
+	take := steps.SnapshotIn{Members: members, Description: describe(volumes), FilterKeys: slices.Sorted(maps.Keys(c.spec.FilterTags)), Part: partOf(c.Options)}
+	kept, label := plan.KeptBy(name("tag-snapshots")), plan.Title("tag, then label as restorable")
+	if take.Part != nil { // they have no label that would keep them
+		kept, label = nil, plan.Title("tag; set %s is labelled as a whole", take.Part.Set)
+		take.Tags, take.ExpireAfter = c.tags(), plan.Duration(c.spec.expiry())
+	}
+	set := plan.Add(c.b, steps.Snapshot, name("snapshot"), take,
+		plan.In(section), inside, plan.Title("snapshot while all are frozen"), plan.Within(hold+attachMore), together(kept))
 	plan.Add(c.b, steps.Thaw, name("thaw"), steps.ThawIn{Mounts: mounts},
 		plan.Closes(section), inside, plan.Title("thaw %s", strings.Join(mounts, ", ")), plan.Within(describeTimeout))
 
@@ -177,8 +183,8 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 			ends = append(ends, post)
 		}
 	}
-	labelled := plan.Add(c.b, steps.TagSnapshots, name("tag-snapshots"), steps.TagSnapshotsIn{Set: set, Tags: c.tags(), ExpireAfter: plan.Duration(c.spec.expiry())},
-		together(lane), s.all.body(), plan.After(name("thaw")), plan.Title("tag, then label as restorable"), plan.Within(write))
+	labelled := plan.Add(c.b, steps.TagSnapshots, name("tag-snapshots"), steps.TagSnapshotsIn{Set: set, Tags: c.tags(), ExpireAfter: plan.Duration(c.spec.expiry()), Part: take.Part},
+		together(lane), s.all.body(), plan.After(name("thaw")), label, plan.Within(write))
 	*s.labelled = append(*s.labelled, labelled)
 	if c.Options.Bool(Wait) {
 		for _, v := range volumes {

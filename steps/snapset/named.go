@@ -83,11 +83,12 @@ func (s *Set) tag() string {
 	return cmp.Or(best.SetTag(), best.ID)
 }
 
-// isCalled reports whether the row is called so: by the tag of its set, by the run that made it or by its own id. Of tag and run
+// isCalled reports whether the row is called so: by the tag of its set, by the larger set that this
+// is a part of, by the run that made it or by its own id. Of tag and run
 // the beginning is enough, and is half a match.
 func (r *Row) isCalled(name string) (exactly, partly bool) {
 	tag, run := r.SetTag(), r.Run()
-	if name == r.ID || name == tag || name == run {
+	if name == r.ID || name == tag || name == run || name == r.LargerSet {
 		return true, true
 	}
 	return false, tag != "" && strings.HasPrefix(tag, name) || run != "" && strings.HasPrefix(run, name)
@@ -153,6 +154,9 @@ func (x *Index) notRestorable(r Request, name string) problem {
 	switch {
 	case found == nil:
 		return problem{what: fmt.Sprintf("no set or snapshot %q has these filter tags", name), hint: x.nearest(name) + r.listHint(), noSuch: true}
+	case found.Origin == OriginUnverified && found.LargerSet != "":
+		return problem{what: fmt.Sprintf("%s is not labelled %s: it is a part of the larger set %s, which is labelled as a whole", found.ID, Consistent, found.LargerSet),
+			hint: "run `snaptastic label --set " + found.LargerSet + "`, or choose another set"}
 	case found.Origin == OriginUnverified:
 		return problem{what: fmt.Sprintf("%s is not labelled %s: the run that took it did not finish", found.ID, Consistent), hint: "choose another set; " + labelHint}
 	}

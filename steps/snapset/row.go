@@ -32,6 +32,7 @@ type traits struct {
 	State        ebs.SnapshotState
 	StateMessage string
 	Tier         ebs.StorageTier
+	LargerSet    string // that its set is a part of, with those of other hosts; "" for none
 	Members      string // how many snapshots its set has, as it is tagged
 	Origin       Origin
 	Size         int32 // GiB
@@ -135,7 +136,7 @@ func (k *shared) setOf(s ec2.Snapshot) string {
 
 func (k *shared) traitsOf(s ec2.Snapshot) *traits {
 	t := traits{MountPoint: s.Tags[TagMountPoint], Instance: s.Tags[TagInstance], State: s.State, StateMessage: s.StateMessage,
-		Tier: s.StorageTier, Members: s.Tags[TagMembers], Origin: OriginOf(s), Size: s.VolumeSize, Progress: s.Progress, Copy: IsCopy(s)}
+		Tier: s.StorageTier, LargerSet: s.Tags[TagLargerSet], Members: s.Tags[TagMembers], Origin: OriginOf(s), Size: s.VolumeSize, Progress: s.Progress, Copy: IsCopy(s)}
 	_, t.Ours = maker(s)
 	if keys, known := RecordedKeys(s.Tags); known {
 		t.filterKeys = len(keys)

@@ -46,9 +46,10 @@ type StockView struct {
 	Overdue     bool              `json:"overdue,omitempty"`
 	Consistency Origin            `json:"consistency"`
 	Copy        bool              `json:"copy,omitempty"`
-	Set         string            `json:"set,omitempty"`     // the same for all snapshots of one moment
-	Run         string            `json:"run,omitempty"`     // that made it
-	Members     int               `json:"members,omitempty"` // of its set
+	Set         string            `json:"set,omitempty"`        // the same for all snapshots of one moment
+	LargerSet   string            `json:"larger_set,omitempty"` // that its set is a part of, with those of other hosts
+	Run         string            `json:"run,omitempty"`        // that made it
+	Members     int               `json:"members,omitempty"`    // of its set
 
 	Drill          DrillState `json:"drill,omitempty"`                // of the last `run verify` of it
 	Verified       *time.Time `json:"verified,omitempty"`             // when a drill last found it good
@@ -147,7 +148,7 @@ func (s Stock) View(r *Row) StockView {
 	members, _ := strconv.Atoi(r.Members) // of a tag that anybody may have written
 	v := StockView{now: s.now, SnapshotID: r.ID, MountPoint: r.MountPoint, VolumeID: r.VolumeID, Started: r.Started(),
 		Size: r.Size, FullSize: r.FullSize, KeepRules: s.KeepRules, KeptBy: s.reasons[setKey(r)], State: r.State, Progress: r.Progress, Tier: r.Tier, Consistency: r.Origin, Copy: r.Copy,
-		Set: r.SetTag(), Run: r.Run(), Members: members, Declared: r.MountPoint != "" && s.declared[path.Clean(r.MountPoint)]}
+		Set: r.SetTag(), LargerSet: r.LargerSet, Run: r.Run(), Members: members, Declared: r.MountPoint != "" && s.declared[path.Clean(r.MountPoint)]}
 	if at := r.DataTime(); !at.IsZero() {
 		v.DataTime, v.AgeSeconds = &at, int64(s.now.Sub(at)/time.Second)
 	}

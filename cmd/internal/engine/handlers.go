@@ -89,6 +89,9 @@ func labelledSince(store *journal.Store, name string, since time.Time) (ids []st
 			return nil
 		}
 		defer j.Close()
+		if slices.ContainsFunc(j.Plan().Steps, func(s plan.Step) bool { return steps.LabelsNothing(&s) }) {
+			continue
+		}
 		for _, s := range j.Plan().Steps {
 			if rec := j.Records()[s.ID]; s.Kind == steps.TagSnapshots.Kind && rec.State == journal.Done && rec.Facts != nil {
 				for _, one := range rec.Facts.Each {

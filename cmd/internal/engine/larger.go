@@ -1,0 +1,232 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"snaptastic/cmd/internal/settings"
+	"snaptastic/ec2"
+	"snaptastic/journal"
+	"snaptastic/plan"
+	"snaptastic/steps/snapset"
+)
+
+// A LabelledSet is a larger set that can be restored.
+type LabelledSet struct {
+	Set       string   `json:"set"`
+	Members   int      `json:"members"`
+	Snapshots []string `json:"snapshots"`
+	Already   bool     `json:"already"` // it was labelled before
+}
+
+// An UndoRequest names snapshots by the key of the run that made them, or by the larger set that they are of.
+type UndoRequest struct {
+	Key, Set string // one of them
+	DryRun   bool
+}
+
+// Undone is what an undo by tags did.
+type Undone struct {
+	Key     string         `json:"key,omitempty"`
+	Set     string         `json:"set,omitempty"`
+	Deleted []string       `json:"deleted"`
+	Kept    []KeptSnapshot `json:"kept"`
+	DryRun  bool           `json:"dry_run"`
+}
+
+// A KeptSnapshot is one that was not deleted, and why.
+type KeptSnapshot struct {
+	SnapshotID string `json:"snapshot_id"`
+	Reason     string `json:"reason"`
+}
+
+const (
+	lookAgain   = 500 * time.Millisecond
+	defaultLag  = 15 * time.Second // how long EC2's answers may lag
+	undoWorkers = 8
+)
+
+// tagged lists the snapshots that have a tag. No settings file is needed; where there is one, its region counts.
+func (e *Engine) tagged(ctx context.Context, tag, value string) (*ec2.Client, []ec2.Snapshot, error) {
+	if err := e.loadSettings(); err != nil && !errors.Is(err, settings.ErrNotFound) {
+		return nil, nil, err
+	}
+	c, err := e.cloud(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := c.Snapshots(ctx, ec2.SnapshotQuery{Tags: map[string][]string{tag: {value}}})
+	return c, found, err
+}
+
+// Label labels a larger set as restorable, all of it in one call, if it is complete and nothing of it failed. It can be repeated:
+// the tags are all that there is to know, so that it has no journal.
+func (e *Engine) Label(ctx context.Context, set string) (LabelledSet, error) {
+	if err := snapset.CheckLarger(set); err != nil {
+		return LabelledSet{}, usageError("--set: %w", err)
+	}
+	until := time.Now().Add(cmp.Or(e.Settle, defaultLag))
+	sent := false
+	for {
+		c, found, err := e.tagged(ctx, snapset.TagLargerSet, set)
+		if err != nil {
+			return LabelledSet{}, err
+		}
+		l := snapset.LargerSet(found)
+		switch {
+		case l.Already:
+			return LabelledSet{Set: set, Members: l.Members, Snapshots: l.IDs, Already: !sent}, nil
+		case l.Problem != "" && (!l.Waits || time.Now().After(until)):
+			return LabelledSet{}, hinted("`snaptastic undo --set "+set+"` deletes its unlabelled snapshots", "cannot label set %s: %s", set, l.Problem)
+		case l.Problem == "" && sent && time.Now().After(until): // who reads now may not see it yet; EC2 took the call
+			return LabelledSet{Set: set, Members: l.Members, Snapshots: l.IDs}, nil
+		case l.Problem == "" && !sent:
+			tags := map[string]string{snapset.TagState: snapset.Consistent, snapset.TagCreated: l.Created.UTC().Format(time.RFC3339)}
+			if err := c.CreateTagsTogether(ctx, l.IDs, tags); err != nil {
+				return LabelledSet{}, err
+			}
+			sent, until = true, time.Now().Add(cmp.Or(e.Settle, defaultLag))
+			continue
+		}
+		if !wait(ctx, lookAgain) {
+			return LabelledSet{}, interrupted(ctx)
+		}
+	}
+}
+
+// UndoByTags deletes the unlabelled snapshots of a key or of a larger set, wherever they were made. It can be repeated, and
+// ends when EC2 has shown none for a while.
+func (e *Engine) UndoByTags(ctx context.Context, r UndoRequest) (Undone, error) {
+	out := Undone{Key: r.Key, Set: r.Set, DryRun: r.DryRun, Deleted: []string{}, Kept: []KeptSnapshot{}}
+	tag, value, what := snapset.TagKey, r.Key, "key "+r.Key
+	var err error
+	switch {
+	case (r.Key == "") == (r.Set == ""):
+		return out, usageError("undo needs --key or --set")
+	case r.Key != "":
+		err = cmp.Or(journal.CheckKey(r.Key), e.keyIsLive(r.Key))
+	default:
+		tag, value, what = snapset.TagLargerSet, r.Set, "set "+r.Set
+		err = snapset.CheckLarger(r.Set)
+	}
+	if known, is := errors.AsType[*Error](err); is {
+		return out, known
+	} else if err != nil {
+		return out, usageError("%w", err)
+	}
+	asked := false
+	for until := time.Now().Add(cmp.Or(e.Settle, defaultLag)); ; {
+		c, found, err := e.tagged(ctx, tag, value)
+		if err != nil {
+			return out, err
+		}
+		ids := out.sort(found)
+		if r.DryRun {
+			out.Deleted = ids
+			return out, nil
+		}
+		if len(ids) > 0 {
+			if !asked {
+				if err := e.confirm(ctx, "undo "+what, fmt.Sprintf("Delete the %d unlabelled snapshots of %s?", len(ids), what)); err != nil {
+					return out, err
+				}
+			}
+			asked = true
+			if err := e.deleteUnlabelled(ctx, c, ids, &out); err != nil {
+				return out, err
+			}
+			until = time.Now().Add(cmp.Or(e.Settle, defaultLag))
+		} else if time.Now().After(until) {
+			break
+		}
+		if !wait(ctx, lookAgain) {
+			return out, interrupted(ctx)
+		}
+	}
+	if len(out.Kept) > 0 {
+		return out, &Error{Code: Failed, Err: fmt.Errorf("not all of %s was deleted: kept %s, because %s", what, out.Kept[0].SnapshotID, out.Kept[0].Reason), InResult: false}
+	}
+	return out, nil
+}
+
+// keyIsLive refuses to undo what a process of this machine is at.
+func (e *Engine) keyIsLive(key string) error {
+	store, err := e.readState()
+	if err != nil {
+		return nil // no run was ever made here, or that cannot be told
+	}
+	id := store.RunOfKey(key)
+	if id == "" {
+		return nil
+	}
+	j, err := store.Read(id)
+	if err == nil {
+		_ = j.Close()
+	}
+	return liveOnly(id, err)
+}
+
+// liveOnly is the error for a live run, and nil for any other.
+func liveOnly(id plan.RunID, err error) error {
+	if errors.Is(err, journal.ErrLive) {
+		return liveIsBusy(id, err)
+	}
+	return nil
+}
+
+// sort returns the snapshots to delete, and notes those that are kept. What was deleted may be shown for a moment.
+func (u *Undone) sort(found []ec2.Snapshot) (ids []string) {
+	for _, s := range found {
+		why, mine := snapset.WhyKept(s)
+		switch {
+		case !mine || slices.Contains(u.Deleted, s.ID):
+		case why == "":
+			ids = append(ids, s.ID)
+		case !slices.ContainsFunc(u.Kept, func(k KeptSnapshot) bool { return k.SnapshotID == s.ID }):
+			u.Kept = append(u.Kept, KeptSnapshot{s.ID, why})
+		}
+	}
+	return ids
+}
+
+// deleteUnlabelled marks snapshots as being deleted, so that nobody labels them, looks whether somebody has meanwhile, and
+// deletes those that are as they were marked.
+func (e *Engine) deleteUnlabelled(ctx context.Context, c *ec2.Client, ids []string, out *Undone) error {
+	if err := c.CreateTags(ctx, ids, map[string]string{snapset.TagState: snapset.Deleting}); err != nil && ec2.ClassOf(err) != ec2.NotFound {
+		return err
+	}
+	there, err := c.SnapshotsByID(ctx, ids...)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(ids))
+	var all errgroup.Group
+	all.SetLimit(undoWorkers)
+	for i, id := range ids {
+		if s, seen := there[id]; seen && s.Tags[snapset.TagState] == snapset.Consistent {
+			out.Kept = append(out.Kept, KeptSnapshot{id, "it was labelled meanwhile and can be restored"})
+			continue
+		}
+		out.Deleted = append(out.Deleted, id)
+		all.Go(func() error {
+			if errs[i] = c.DeleteSnapshot(ctx, id); ec2.ClassOf(errs[i]) == ec2.NotFound {
+				errs[i] = nil
+			}
+			return nil
+		})
+	}
+	_ = all.Wait()
+	for i, err := range errs {
+		if err != nil {
+			out.Deleted = slices.DeleteFunc(out.Deleted, func(id string) bool { return id == ids[i] })
+			out.Kept = append(out.Kept, KeptSnapshot{ids[i], err.Error()})
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,108 @@
+package snapset
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"snaptastic/ec2"
+	"snaptastic/ec2/ebs"
+)
+
+// Tags of snapshots that are a part of a larger set, one of many hosts. What is restored together on one host is told by
+// TagSet as ever: a host's part is complete or not by itself, and two hosts may have the same mount points. Only snapshots have
+// these tags.
+const (
+	TagLargerSet     = "snaptastic:larger-set"     // the same for all snapshots of all hosts
+	TagLargerMembers = "snaptastic:larger-members" // how many these are
+)
+
+// MaxLarger is how many snapshots a larger set may have: EC2 takes so many in one CreateTags, and labels all or none.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html
+const MaxLarger = 1000
+
+// Larger is what there is of a larger set.
+type Larger struct {
+	IDs     []string  // of its snapshots
+	Members int       // how many it has when it is complete
+	Already bool      // it is labelled
+	Created time.Time // the earliest start
+	Problem string    // why it cannot be labelled; "" when it can
+	Waits   bool      // that may be over in a moment: EC2's answers lag
+}
+
+// LargerSet judges the snapshots that carry the tag of a larger set.
+func LargerSet(snapshots []ec2.Snapshot) (l Larger) {
+	labelled, counts := 0, map[string]bool{}
+	problem := func(waits bool, format string, a ...any) {
+		if l.Problem == "" || l.Waits && !waits {
+			l.Problem, l.Waits = fmt.Sprintf(format, a...), waits
+		}
+	}
+	for _, s := range snapshots {
+		if IsCopy(s) {
+			continue // CopySnapshot takes tags along
+		}
+		l.IDs = append(l.IDs, s.ID)
+		counts[s.Tags[TagLargerMembers]] = true
+		l.Members = sizeOf(s.Tags[TagLargerMembers])
+		if l.Created.IsZero() || s.Started.Before(l.Created) {
+			l.Created = s.Started
+		}
+		switch state := s.Tags[TagState]; {
+		case state == Consistent:
+			labelled++
+		case state == Deleting:
+			problem(false, "%s is being deleted", s.ID)
+		case state != Unverified:
+			problem(false, "%s has the unknown %s %q", s.ID, TagState, state)
+		case s.State != ebs.SnapshotCompleted && s.State != ebs.SnapshotPending:
+			problem(false, "%s is %s", s.ID, s.State)
+		case s.Tags[TagMountPoint] == "":
+			problem(true, "%s has no mount point yet: its host has not finished", s.ID)
+		}
+	}
+	switch {
+	case len(l.IDs) == 0:
+		problem(true, "it has no snapshots")
+	case len(counts) > 1 || l.Members == 0:
+		problem(false, "its snapshots do not agree on how many they are")
+	case len(l.IDs) < l.Members:
+		problem(true, "%d of its %d snapshots are there", len(l.IDs), l.Members)
+	case len(l.IDs) > l.Members:
+		problem(false, "it has %d snapshots, and should have %d", len(l.IDs), l.Members)
+	}
+	l.Already = l.Problem == "" && labelled == len(l.IDs)
+	return l
+}
+
+// WhyKept says why an undo by key or larger set does not delete a snapshot; "" when it does. mine is false for one that was not
+// made under that key or set, and has got the tag from somewhere else.
+func WhyKept(s ec2.Snapshot) (why string, mine bool) {
+	switch {
+	case IsCopy(s), s.Tags[TagSet] == "":
+		return "it is not Snaptastic's own snapshot", false
+	case s.Tags[TagState] == Consistent:
+		return "it is labelled and can be restored", true
+	case s.Tags[TagState] != Unverified && s.Tags[TagState] != Deleting:
+		return fmt.Sprintf("it has the unknown %s %q", TagState, s.Tags[TagState]), true
+	}
+	return "", true
+}
+
+// maxLargerID is how many characters the id of a larger set may have.
+const maxLargerID = 128
+
+// CheckLarger refuses what is not the id of a larger set. It has no slash: a run and a token have one between them in TagSet.
+func CheckLarger(id string) error {
+	if id == "" || len(id) > maxLargerID {
+		return fmt.Errorf("the id of a set has 1 to %d characters, this one has %d", maxLargerID, len(id))
+	}
+	for i, r := range id {
+		word := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !word && (i == 0 || !strings.ContainsRune("._:@+=-", r)) {
+			return fmt.Errorf("set %q: must be letters, digits and ._:@+=-, and begin with a letter or a digit", id)
+		}
+	}
+	return nil
+}
