@@ -256,7 +256,7 @@ type wire struct {
 	off bool
 }
 
-func newWire(t *testing.T, to string) (*wire, string) {
+func newWire(t testing.TB, to string) (*wire, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

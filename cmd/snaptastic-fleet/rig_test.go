@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,7 +27,7 @@ import (
 
 const serverVersion = "v1.32.1"
 
-func needFleet(t *testing.T) {
+func needFleet(t testing.TB) {
 	t.Helper()
 	if os.Getenv("SNAPTASTIC_FLEET") == "" {
 		t.Skip("needs a Temporal server, which takes minutes to build: make test-fleet")
@@ -101,15 +102,16 @@ func command(name string, args ...string) error {
 
 // A rig is a server, a control, and hosts: instances of one sandbox, each with a worker.
 type rig struct {
-	t         *testing.T
-	dir       string
-	port      int
-	server    *process
-	control   *process
-	hosts     map[string]*testHost
-	wires     map[string]*wire // what each worker reaches the server through
-	tls, more string           // the server's certificates, and more lines for the server block
-	onControl string           // control's block of fleet.hcl
+	t          testing.TB
+	dir        string
+	port       int
+	server     *process
+	control    *process
+	hosts      map[string]*testHost
+	wires      map[string]*wire // what each worker reaches the server through
+	lead, hold string           // of the cluster
+	tls, more  string           // the server's certificates, and more lines for the server block
+	onControl  string           // control's block of fleet.hcl
 }
 
 type testHost struct {
@@ -178,7 +180,7 @@ func (p *process) working() bool { return strings.Contains(p.out.String(), "work
 
 func (p *process) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
 
-func newRig(t *testing.T, shards int, edits ...func(*rig)) *rig {
+func newRig(t testing.TB, shards int, edits ...func(*rig)) *rig {
 	t.Helper()
 	needFleet(t)
 	bin, err := programs()
@@ -205,7 +207,7 @@ func newRig(t *testing.T, shards int, edits ...func(*rig)) *rig {
 }
 
 // freePorts returns the first of eight ports in a row that nobody uses.
-func freePorts(t *testing.T) int {
+func freePorts(t testing.TB) int {
 	t.Helper()
 	for range 50 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -277,10 +279,10 @@ func (r *rig) settingsVia(address, more string) string {
 %s
 cluster "shards" {
   snapshotter = "db"
-  lead        = "8s"
-  hold        = "1s"
+  lead        = %q
+  hold        = %q
 %s}
-`, address, r.more, more, cluster.String())
+`, address, r.more, more, cmp.Or(r.lead, "8s"), cmp.Or(r.hold, "1s"), cluster.String())
 }
 
 func (r *rig) write(name, text string) string {

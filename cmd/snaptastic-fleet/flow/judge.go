@@ -11,14 +11,16 @@ type Instant struct {
 	Until time.Time `json:"until"` // the earliest thaw, minus that clock's error
 	// OverlapSeconds is Until minus From. At zero or less there is no proof.
 	OverlapSeconds float64 `json:"overlap_seconds"`
-	Last           string  `json:"last"`  // host that froze last
-	First          string  `json:"first"` // host that thawed first
+	SkewSeconds    float64 `json:"skew_seconds"` // between the first and the last freeze, by the hosts' own clocks
+	Last           string  `json:"last"`         // host that froze last
+	First          string  `json:"first"`        // host that thawed first
 }
 
 // Judge finds the time in which all hosts were frozen. It is not ok when there
 // was none, or when a host did not say when it froze.
 func Judge(results []WindowResult) (Instant, error) {
 	var in Instant
+	var first, last time.Time // freezes
 	for i, r := range results {
 		if r.FrozenAt.IsZero() || r.ThawedAt.IsZero() {
 			return in, fmt.Errorf("%s did not say when it froze", r.Host)
@@ -26,6 +28,12 @@ func Judge(results []WindowResult) (Instant, error) {
 		e := time.Duration(r.ClockErrorSeconds * float64(time.Second))
 		if e < 0 {
 			return in, fmt.Errorf("%s says that its clock's error is negative", r.Host)
+		}
+		if i == 0 || r.FrozenAt.Before(first) {
+			first = r.FrozenAt
+		}
+		if i == 0 || r.FrozenAt.After(last) {
+			last = r.FrozenAt
 		}
 		frozen, thawed := r.FrozenAt.Add(e), r.ThawedAt.Add(-e)
 		if i == 0 || frozen.After(in.From) {
@@ -36,7 +44,7 @@ func Judge(results []WindowResult) (Instant, error) {
 		}
 	}
 	overlap := in.Until.Sub(in.From)
-	in.OverlapSeconds = overlap.Seconds()
+	in.OverlapSeconds, in.SkewSeconds = overlap.Seconds(), last.Sub(first).Seconds()
 	if len(results) == 0 || overlap <= 0 {
 		return in, fmt.Errorf("there was no instant at which all hosts were frozen: %s froze last, %s thawed first, and %.1f ms are missing", in.Last, in.First, -overlap.Seconds()*1000)
 	}
