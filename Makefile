@@ -50,13 +50,15 @@ test-databases: deps ## PostgreSQL, MariaDB, Redis and SQLite under load: snapsh
 	@$(SUDO) packaging/deps-databases
 	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_DATABASES=1 go test -count=1 -timeout 25m -v -run '^(TestDatabase(PostgreSQL|MariaDB|Redis|SQLite)|TestProbe|TestTheMySQLExample|TestALockThat)' ./cmd/snaptastic
 
+# FLEET=cached: without building the server, where it is not in the cache; FLEET_FLAGS=-short: without each single failure.
 test-fleet: deps ## many hosts: workflows in virtual time, then a real Temporal server, real freezes, real kills (as root; builds the server once)
-	cd cmd/snaptastic-fleet && go vet ./... && $(SUDO) env "PATH=$$PATH" SNAPTASTIC_FLEET=1 go test -count=1 -timeout 40m ./...
+	cd cmd/snaptastic-fleet && $(SUDO) env "PATH=$$PATH" SNAPTASTIC_FLEET=$${FLEET:-1} go test -count=1 -timeout 40m $(FLEET_FLAGS) ./...
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+	@cd cmd/snaptastic-fleet && test -z "$$(gofmt -l .)" && go vet ./... && "$$(go -C ../.. tool -n staticcheck)" ./...
 	@if command -v shellcheck >/dev/null; then shellcheck examples/probes/*; else echo 'shellcheck is not installed: examples/probes not checked'; fi
 
 fuzz: ## each fuzz target for FUZZTIME (default 30s)

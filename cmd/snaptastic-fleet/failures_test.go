@@ -22,6 +22,9 @@ import (
 // What can fail in a fleet's snapshot, each with real processes. Whatever it is: nothing stays frozen, there is a whole
 // labelled set or none, and no snapshot is left that nobody labels.
 func TestWhateverFailsThereIsAWholeSetOrNone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
 	r := newRig(t, 3)
 	h1 := r.hosts["h1"]
 	for _, n := range sortedNames(r.hosts) {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -14,6 +16,9 @@ import (
 
 // What one version of control has begun ends under it, also when a newer one is there; the next is the newer one's.
 func TestAWorkflowEndsUnderTheVersionThatBeganIt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the server to learn of both versions")
+	}
 	needFleet(t)
 	old, newer := filepath.Join(t.TempDir(), "old"), filepath.Join(t.TempDir(), "new")
 	for bin, stamp := range map[string]string{old: "1.0", newer: "2.0"} {
@@ -61,5 +66,25 @@ func TestAWorkflowEndsUnderTheVersionThatBeganIt(t *testing.T) {
 	}
 	if v := version(); v != "2.0" {
 		t.Errorf("the next one was of %s", fmt.Sprint(v))
+	}
+}
+
+// The program stays below 25 MB as it is shipped.
+func TestTheProgramStaysSmall(t *testing.T) {
+	needFleet(t)
+	bin, err := programs()
+	if errors.Is(err, errNotCached) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(bin.fleet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%.1f MB", float64(info.Size())/1e6)
+	if info.Size() > 25e6 {
+		t.Errorf("%.1f MB, 25 are the most", float64(info.Size())/1e6)
 	}
 }

@@ -37,6 +37,9 @@ func TestTheProgramStaysSmall(t *testing.T) {
 	if linked("service/ec2.(*Client).CreateTransitGatewayRouteTable") {
 		t.Error("operations that nobody calls are linked in: something looks methods up by name")
 	}
+	if linked("go.temporal.io/") {
+		t.Error("the client of Temporal is linked in: it belongs into snaptastic-fleet")
+	}
 	for _, culprit := range []string{"text/template.(*Template).Execute", "html/template.(*Template).Execute", "reflect.Value.MethodByName"} {
 		if linked(culprit) {
 			t.Errorf("%s is linked in, and with it all exported methods of what is reachable", culprit)
