@@ -95,7 +95,7 @@ func look(ctx context.Context, c client.Client, dc converter.DataConverter, clus
 	list := []work{}
 	for _, cluster := range clusters {
 		for _, op := range operations {
-			d, err := c.DescribeWorkflowExecution(ctx, flowID(op, cluster), "")
+			described, err := c.DescribeWorkflow(ctx, flowID(op, cluster), "")
 			var missing *serviceerror.NotFound
 			if errors.As(err, &missing) {
 				continue
@@ -103,6 +103,7 @@ func look(ctx context.Context, c client.Client, dc converter.DataConverter, clus
 			if err != nil {
 				return nil, fmt.Errorf("cannot ask Temporal: %w", err)
 			}
+			d := described.RawResponse
 			info := d.GetWorkflowExecutionInfo()
 			w := work{Cluster: cluster, Operation: op, State: stateName(info.GetStatus()), Started: info.GetStartTime().AsTime()}
 			if info.GetCloseTime() != nil {

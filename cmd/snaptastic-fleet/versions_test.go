@@ -1,8 +1,8 @@
 package main
 
 import (
-	"errors"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -42,11 +42,11 @@ func TestAWorkflowEndsUnderTheVersionThatBeganIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		d, err := c.DescribeWorkflowExecution(context.Background(), flowID("verify", "shards"), "")
+		d, err := c.DescribeWorkflow(context.Background(), flowID("verify", "shards"), "")
 		if err != nil {
 			return err.Error()
 		}
-		return d.GetWorkflowExecutionInfo().GetVersioningInfo().GetDeploymentVersion().GetBuildId()
+		return d.RawResponse.GetWorkflowExecutionInfo().GetVersioningInfo().GetDeploymentVersion().GetBuildId()
 	}
 	ended := make(chan error, 1)
 	var got flow.HostsResult
