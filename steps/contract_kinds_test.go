@@ -154,6 +154,13 @@ func TestTheStepsOfADrillKeepTheContract(t *testing.T) {
 	if r := checkLasting(b, TagDrill, tag); !r.OK || len(r.SnapshotIDs) != 1 {
 		t.Errorf("the drill came to %+v", r)
 	}
+	// Its lane has chosen it after all: it had a problem when all were chosen, such as an archive, which is gone.
+	was := slices.Clone(choices)
+	was[0] = Choice{MountPoint: was[0].MountPoint, Problem: "it is archived"}
+	tag.Choices, tag.Chosen = plan.Literal(was), []plan.Value[Choice]{plan.Literal(choice)}
+	if r := checkLasting(b, TagDrill, tag); !slices.Equal(r.SnapshotIDs, []string{choice.SnapshotID}) {
+		t.Errorf("the drill tagged %v, want %s", r.SnapshotIDs, choice.SnapshotID)
+	}
 }
 
 func TestTheStepsThatEndARestoreKeepTheContract(t *testing.T) {

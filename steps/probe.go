@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"snaptastic/linux"
@@ -25,6 +26,7 @@ type ProbeIn struct {
 	Operation   string                     `json:"operation"`
 	Snapshotter string                     `json:"snapshotter"`
 	Choices     plan.Value[Choices]        `json:"choices"`
+	Chosen      []plan.Value[Choice]       `json:"chosen,omitempty"` // what each lane took in the end
 	Mounts      []plan.Value[ScratchMount] `json:"mounts"`
 	Volumes     []HookVolume               `json:"volumes"`
 }
@@ -67,7 +69,7 @@ func (w *Env) probe() plan.Funcs[ProbeIn, Probed] {
 // runProbe runs the program. What it says about the set is no error; that it could not be run is one.
 func (w *Env) runProbe(ctx context.Context, a plan.Attempt, in ProbeIn) (bad string, err error) {
 	q := w.hookRequest(a, HookIn{Name: "probe", Command: in.Command, Timeout: in.Timeout, Operation: in.Operation, Snapshotter: in.Snapshotter, Volumes: in.Volumes})
-	set := setOf(in.Choices.Must())
+	set := setOf(taken(in.Choices.Must(), in.Chosen))
 	q.Env = append(q.Env, "SNAPTASTIC_VERIFY_ROOT="+w.scratchRoot(a.Run), "SNAPTASTIC_VERIFY_SCRATCH="+filepath.Join(w.scratchFolder(a.Run), "scratch"),
 		"SNAPTASTIC_SET="+set.name, "SNAPTASTIC_DATA_TIME="+stampOrNone(set.data))
 	q.Idle, q.Errors = true, true
@@ -87,6 +89,20 @@ func (w *Env) runProbe(ctx context.Context, a plan.Attempt, in ProbeIn) (bad str
 		return cmp.Or(said, fmt.Sprintf("the probe failed (%s)", exit)), nil
 	}
 	return "", err
+}
+
+// taken are the choices as the lanes took them: one that had a problem may have been chosen anew, which is in its lane's output alone.
+func taken(choices Choices, chosen []plan.Value[Choice]) Choices {
+	out := slices.Clone(choices)
+	for _, v := range chosen {
+		one, known := v.Get()
+		for i := range out {
+			if known && one.SnapshotID != "" && out[i].MountPoint == one.MountPoint {
+				out[i] = one
+			}
+		}
+	}
+	return out
 }
 
 // chosenSet is the set that some choices are of.

@@ -17,6 +17,7 @@ var TagDrill = plan.Def[TagDrillIn, DrillResult]{Kind: "tag-drill", ObserveBy: p
 // TagDrillIn has what the steps of the drill found out; what they did not come to is missing.
 type TagDrillIn struct {
 	Choices plan.Value[Choices]        `json:"choices"`
+	Chosen  []plan.Value[Choice]       `json:"chosen,omitempty"` // what each lane took in the end
 	Probed  plan.Value[Probed]         `json:"probed"`
 	Replays []plan.Value[Replayed]     `json:"replays"`
 	Checks  []plan.Value[Checked]      `json:"checks,omitempty"`
@@ -46,6 +47,9 @@ func (w *Env) tagDrill() plan.Funcs[TagDrillIn, DrillResult] {
 			}
 			r := in.result(a)
 			r.Reason = w.withoutScratch(a.Run, r.Reason)
+			if len(r.SnapshotIDs) == 0 {
+				return r, plan.Terminal("", errors.New("internal error: the drill does not know which snapshots it was about"))
+			}
 			at := in.Probed.Must().At
 			if r.Reason != "" {
 				return r, eventualErrorAction(w.Cloud.CreateTags(ctx, r.SnapshotIDs, snapset.FailedTags(at, r.Reason)))
@@ -84,7 +88,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 
 // result puts together what the steps found out.
 func (in TagDrillIn) result(a plan.Attempt) DrillResult {
-	p, set := in.Probed.Must(), setOf(in.Choices.Must())
+	p, set := in.Probed.Must(), setOf(taken(in.Choices.Must(), in.Chosen))
 	r := DrillResult{SnapshotIDs: set.ids}
 	r.Set, r.OK, r.Reason = set.name, p.Bad == "", p.Bad
 	if !set.data.IsZero() {

@@ -56,6 +56,7 @@ const drillSection = "drill"
 type drillLane struct {
 	Volume
 	spare    string // the device name of its scratch volume
+	chosen   plan.Value[steps.Choice]
 	volume   plan.Value[steps.Volume]
 	attached plan.Value[steps.Attached]
 	replayed plan.Value[steps.Replayed]
@@ -87,8 +88,9 @@ func (c *compiler) verify() {
 	in := steps.TagDrillIn{Choices: choices, Probed: probed}
 	settled := []plan.StepID{"find-snapshot", "probe", last}
 	for _, l := range all {
+		in.Chosen = append(in.Chosen, l.chosen)
 		in.Replays, in.Mounts = append(in.Replays, l.replayed), append(in.Mounts, l.mounted)
-		settled = append(settled, id("replay-log", l.Volume), id("mount-scratch", l.Volume))
+		settled = append(settled, id("wait-snapshot", l.Volume), id("replay-log", l.Volume), id("mount-scratch", l.Volume))
 		if c.spec.Drill.Check != CheckMount {
 			in.Checks = append(in.Checks, l.checked)
 			settled = append(settled, id("check-file-system", l.Volume))
@@ -122,6 +124,7 @@ func (c *compiler) restoreScratch(l *drillLane, choices plan.Value[steps.Choices
 	lane := plan.InLane(v.MountPoint)
 	chosen := plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Search: search, Found: nothing, Choices: choices},
 		lane, plan.Title("wait for the snapshot of %s", v.MountPoint), plan.Within(c.timeouts.Snapshot), plan.AfterSettled("find-snapshot"))
+	l.chosen = chosen
 	in := c.volumeOf(v, nothing, chosen)
 	in.Scratch, in.Tags = true, map[string]string{snapset.TagPurpose: snapset.PurposeVerify}
 	body := together(lane, plan.In(drillSection))
@@ -180,7 +183,7 @@ func (c *compiler) probe(all []*drillLane, choices plan.Value[steps.Choices]) pl
 	d := c.spec.Drill
 	in := steps.ProbeIn{Command: d.Probe, Timeout: plan.Duration(d.Timeout), Operation: c.operation, Snapshotter: c.spec.Name, Choices: choices}
 	for _, l := range all {
-		in.Mounts = append(in.Mounts, l.mounted)
+		in.Chosen, in.Mounts = append(in.Chosen, l.chosen), append(in.Mounts, l.mounted)
 		in.Volumes = append(in.Volumes, steps.HookVolume{Device: l.spare, MountPoint: l.MountPoint, FileSystem: l.FileSystem, Volume: l.volume})
 	}
 	return plan.Add(c.b, steps.Probe, "probe", in, plan.In(drillSection), plan.Title("probe the restored volumes"), plan.Within(d.Timeout+hookGrace))
