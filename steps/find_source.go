@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"snaptastic/ec2"
@@ -65,6 +66,15 @@ func (w *Env) findSource() plan.Funcs[FindSourceIn, Source] {
 			return plan.PreviewOf(plan.PreviewRead, "%s of %s in %s", counted(len(in.SnapshotIDs), "snapshot"), in.Set, in.From)
 		},
 	}
+}
+
+// CopySources are the snapshots that a step looks for to have them copied; none for other steps.
+func CopySources(s *plan.Step) []string {
+	var in FindSourceIn
+	if s.Kind != FindSource.Kind || json.Unmarshal(s.In, &in) != nil {
+		return nil
+	}
+	return in.SnapshotIDs
 }
 
 func (w *Env) sourcesOf(ctx context.Context, in FindSourceIn) (map[string]ec2.Snapshot, error) {

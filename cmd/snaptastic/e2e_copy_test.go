@@ -157,6 +157,7 @@ func TestASecondRegionHasTheData(t *testing.T) {
 		if out := r.must("run", "copy", "db"); !strings.Contains(out, "nothing to copy") {
 			t.Errorf("all is copied, and it says:\n%s", out)
 		}
+		r.must("check", "db")
 	})
 	if err := sandbox.Lose(r.sandboxDir(), sandbox.Region); err != nil {
 		t.Fatal(err)
@@ -165,6 +166,10 @@ func TestASecondRegionHasTheData(t *testing.T) {
 	r.readAll("tuesday")
 	r.writeAll("wednesday")
 	r.mustElsewhere(frankfurt, "run", "snapshot", "db", "--wait")
+	if code, out := r.elsewhere(frankfurt, "check", "db"); code != exitFailed || !strings.Contains(out, "1 gap") || !strings.Contains(out, "copied to eu-west-1") {
+		t.Errorf("the lost region is no place for copies any more, and the check ends with %d:\n%s", code, out)
+	}
+	r.copying(`  copy "eu-central-1" {}`)
 	r.mustElsewhere(frankfurt, "check", "db")
 	r.mustElsewhere(frankfurt, "run", "unmount", "db")
 }
@@ -272,5 +277,44 @@ func TestNoMemberIsCopiedTwice(t *testing.T) {
 	}
 	if left := r.unfinished(); len(left) > 0 {
 		t.Errorf("unfinished are %v", left)
+	}
+}
+
+// A destination without copies, or with old ones alone, is a gap; its own keep decides what is copied and what is deleted there.
+func TestADestinationIsCheckedAndCleanedByItsOwnRules(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	const keepOne = `  copy "eu-central-1" {
+    max_lag = "1m"
+    keep {
+      last = 1
+    }
+  }`
+	r.copying(keepOne)
+	r.must("run", "mount", "db")
+	r.must("run", "snapshot", "db", "--wait")
+	if code, out := r.run("check", "db"); code != exitFailed || !strings.Contains(out, "copied to eu-central-1: no copy exists there") {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	if code, out := r.run("check", "db", "--format", "prometheus"); code != exitFailed || !strings.Contains(out, `region="eu-central-1"} 0`) {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	r.must("run", "copy", "db")
+	r.must("check", "db")
+	r.must("run", "snapshot", "db", "--wait")
+	r.must("run", "snapshot", "db", "--wait")
+	if out := r.must("plan", "copy", "db"); !strings.Contains(out, "no rule of the destination's keep would keep it") || !strings.Contains(out, "1 to create") {
+		t.Errorf("it is to copy the newest alone:\n%s", out)
+	}
+	r.must("run", "copy", "db")
+	if n := r.wholeSets(frankfurt); n != 2 {
+		t.Errorf("%d sets, want 2", n)
+	}
+	r.must("--region", "eu-central-1", "clean", "snapshots", "db")
+	if n := r.wholeSets(frankfurt); n != 1 {
+		t.Errorf("%d sets are kept, want 1", n)
+	}
+	if n := r.wholeSets(sandbox.World{Account: sandbox.Account, Region: sandbox.Region}); n != 3 {
+		t.Errorf("%d sets are here, want 3: they have no rules", n)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func (a *app) connect(ctx context.Context, way journal.CloudConfig, patientUntil
 			conf.MetadataURL = conf.EndpointURL // a sandbox serves both
 		}
 		_, world := sandbox.SplitDir(dir)
-		conf.Region = world.Region
+		conf.Region = cmp.Or(a.region, world.Region)
 		conf.Credentials = ec2.Credentials{ID: world.AccessKey(), Secret: "sandbox"}
 		conf.PollMin = fromEnvironment("SNAPTASTIC_POLL", fastPoll)
 	}

@@ -35,7 +35,7 @@ var Copy = Register(Operation{
 	},
 })
 
-func copies(s Spec) bool { return len(s.Copies) > 0 || s.CopyFrom != "" }
+func copies(s Spec) bool { return len(s.Copies) > 0 }
 
 // A SetCopy is one set to copy to one destination.
 type SetCopy struct {

@@ -32,8 +32,6 @@ type Spec struct {
 	Timeouts     Timeouts          `json:"timeouts"`
 	Drill        Drill             `json:"verify"`
 	Copies       []Destination     `json:"copies,omitempty"`
-	ShareWith    []string          `json:"share_with,omitempty"` // account ids
-	CopyFrom     string            `json:"copy_from,omitempty"`  // the file of a manifest
 }
 
 // A Destination is a region that sets are copied to.

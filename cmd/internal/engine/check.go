@@ -16,6 +16,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/plan/units"
 	"snaptastic/steps"
+	"snaptastic/steps/recipe"
 	"snaptastic/steps/snapset"
 )
 
@@ -109,8 +110,35 @@ func (e *Engine) checkSettings(ctx context.Context, r CheckRequest) ([]snapset.F
 			return others[mp] && !slices.Contains(s.Declared, mp)
 		})
 		all = append(all, snapset.Covered(s, volumes, snapshots, now, r.MaxAge)...)
+		all = append(all, e.checkCopies(ctx, s, spec.Copies, now, r.MaxAge)...)
 	}
 	return all, nil
+}
+
+// checkCopies says for each destination whether its newest copy is recent enough. One that does not answer is a gap, and keeps
+// nobody from hearing of the others.
+func (e *Engine) checkCopies(ctx context.Context, s snapset.Scope, destinations []recipe.Destination, now time.Time, maxAge time.Duration) (all []snapset.Finding) {
+	own, err := e.client.Region(ctx)
+	for _, d := range destinations {
+		if d.Region == own {
+			continue
+		}
+		there := snapset.NewIndex()
+		var c *ec2.Client
+		if err == nil {
+			c, err = e.cloudIn(ctx, d.Region)
+		}
+		if err == nil {
+			err = c.EachSnapshot(ctx, ec2.SnapshotQuery{Tags: literally(s.Tags)}, there.Add)
+		}
+		if err != nil {
+			all = append(all, snapset.Finding{Subject: s.Name, Region: d.Region, Problem: "its copies cannot be checked: " + err.Error()})
+			err = nil
+			continue
+		}
+		all = append(all, snapset.Lag(s, d.Region, there, now, cmp.Or(d.MaxLag, maxAge))...)
+	}
+	return all
 }
 
 // declaredByOthers are the mount points of the other snapshotters: on one

@@ -145,6 +145,9 @@ func (e *Engine) policies(ctx context.Context, name string) (all []snapset.Polic
 		if err != nil {
 			return nil, err
 		}
+		if spec.Keep, err = e.keepHere(ctx, spec); err != nil {
+			return nil, err
+		}
 		if spec.Keep != nil {
 			if _, err := spec.Keep.Location(); err != nil {
 				return nil, fmt.Errorf("cannot clean up by the rules of %s: %w", n, err)
@@ -155,20 +158,43 @@ func (e *Engine) policies(ctx context.Context, name string) (all []snapset.Polic
 	return all, nil
 }
 
+// keepHere are the rules of what a snapshotter keeps in the region that is cleaned up: those of its copies there, unless this instance
+// itself is there.
+func (e *Engine) keepHere(ctx context.Context, spec recipe.Spec) (*snapset.Keep, error) {
+	if len(spec.Copies) == 0 {
+		return spec.Keep, nil
+	}
+	region, err := e.client.Region(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if id, err := e.identityNow(ctx); err == nil && id.Region == region {
+		return spec.Keep, nil
+	}
+	for _, d := range spec.Copies {
+		if d.Region == region {
+			return d.Keep, nil
+		}
+	}
+	return spec.Keep, nil
+}
+
 // Clean asks, and then deletes what was decided.
 func (e *Engine) Clean(ctx context.Context, c CleanPlan) (RunResult, error) {
 	if c.Later {
 		return RunResult{}, usageError("--at only shows what would be deleted: use it with --dry-run")
 	}
-	target := recipe.Target{}
-	if id, err := e.identityNow(ctx); err == nil { // it can be done from elsewhere than an instance
-		target.InstanceID = id.InstanceID
-	}
 	cloud, err := e.cloud(ctx)
-	if err == nil {
-		err = permitted(ctx, cloud, c.Decisions, target.InstanceID)
-	}
 	if err != nil {
+		return RunResult{}, err
+	}
+	target := recipe.Target{}
+	if id, err := e.identityNow(ctx); err == nil { // it can be done from elsewhere than an instance, and of another region
+		if region, err := cloud.Region(ctx); err == nil && region == id.Region {
+			target.InstanceID = id.InstanceID
+		}
+	}
+	if err := permitted(ctx, cloud, c.Decisions, target.InstanceID); err != nil {
 		return RunResult{}, err
 	}
 	r := recipe.Request{Spec: recipe.Spec{Name: c.Name}, Target: target, Decisions: c.Decisions}

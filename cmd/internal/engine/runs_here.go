@@ -54,6 +54,7 @@ func (h *runsHere) read(store *journal.Store, r journal.Summary) (err error) {
 		var j *journal.Journal
 		if j, err = store.Read(r.Run); err == nil {
 			h.uses(r.Run, j.Records())
+			h.copies(r.Run, j.Plan())
 			if !r.Live {
 				for _, claim := range j.Plan().Claims() {
 					if point, is := strings.CutPrefix(claim, "mount:"); is {
@@ -69,6 +70,7 @@ func (h *runsHere) read(store *journal.Store, r journal.Summary) (err error) {
 		var s status
 		if s, err = askStatus(store.Socket(r.Run)); err == nil {
 			h.uses(r.Run, s.Records)
+			h.copies(r.Run, s.Plan)
 			return nil
 		}
 		time.Sleep(100 * time.Millisecond) // between its journal and its socket
@@ -119,4 +121,13 @@ func (e *Engine) leftByDrills(volumes []ec2.Volume) map[string]string {
 		_ = j.Close()
 	}
 	return left
+}
+
+// copies adds the snapshots that a run is to copy, also those whose turn has not come.
+func (h *runsHere) copies(run plan.RunID, p *plan.Plan) {
+	for i := range p.Steps {
+		for _, id := range steps.CopySources(&p.Steps[i]) {
+			h.InUse[id] = string(run)
+		}
+	}
 }

@@ -17,7 +17,7 @@ func inUse(c engine.CheckResult) (volumes, mountPoints int) {
 	for _, v := range c.Findings {
 		if v.VolumeID != "" {
 			volumes++
-		} else if v.MountPoint != "" {
+		} else if v.MountPoint != "" && v.Region == "" {
 			mountPoints++
 		}
 	}
@@ -40,7 +40,18 @@ func subjectOf(v engine.CheckFinding) string {
 	if v.VolumeID != "" {
 		text += " " + v.VolumeID + " on " + v.InstanceID
 	}
+	if v.Region != "" {
+		text += " copied to " + v.Region
+	}
 	return text
+}
+
+// copyIn says where the copies are that a finding is about; "" for none.
+func copyIn(v engine.CheckFinding) string {
+	if v.Region == "" {
+		return ""
+	}
+	return "copy in " + v.Region
 }
 
 // CheckJSON writes a check for programs.
@@ -61,7 +72,7 @@ func CheckText(w io.Writer, c engine.CheckResult, o Style) error {
 		if v.DataTime != nil {
 			age = units.Age(c.At.Sub(*v.DataTime))
 		}
-		rows = append(rows, []string{state, age, cmp.Or(v.MountPoint, "-"), cmp.Or(v.SnapshotID, "-"), cmp.Or(v.VolumeID, "any"), cmp.Or(v.InstanceID, "-"), v.Subject})
+		rows = append(rows, []string{state, age, cmp.Or(v.MountPoint, "-"), cmp.Or(v.SnapshotID, "-"), cmp.Or(v.VolumeID, copyIn(v), "any"), cmp.Or(v.InstanceID, "-"), v.Subject})
 	}
 	slices.SortStableFunc(rows, func(a, b []string) int { return cmp.Compare(a[0], b[0]) }) // GAP before ok
 	if err := CheckTable(w, []string{"STATE", "AGE", "MOUNT POINT", "SNAPSHOT", "VOLUME", "INSTANCE", "SNAPSHOTTER"}, rows, gaps, "gap", o); err != nil {
@@ -121,7 +132,7 @@ func CheckPrometheus(w io.Writer, c engine.CheckResult) error {
 	each := func(name, help string, volumes bool, value func(engine.CheckFinding) (int64, bool)) {
 		family(name, help)
 		for _, v := range c.Findings {
-			if n, known := value(v); known && (v.VolumeID != "") == volumes {
+			if n, known := value(v); known && v.Region == "" && (v.VolumeID != "") == volumes {
 				fmt.Fprintf(&b, "%s{%s} %d\n", name, labels(v), n)
 			}
 		}
@@ -158,6 +169,18 @@ func CheckPrometheus(w io.Writer, c engine.CheckResult) error {
 	})
 	each("snaptastic_volume_ok", "1 if the volume has a recent restorable snapshot.", true, ok)
 	each("snaptastic_volume_newest_snapshot_timestamp_seconds", "Time of the data of the volume's newest restorable snapshot; absent without one.", true, newest)
+	copies := func(name, help string, value func(engine.CheckFinding) (int64, bool)) {
+		family(name, help)
+		for _, v := range c.Findings {
+			if n, known := value(v); known && v.Region != "" {
+				fmt.Fprintf(&b, "%s{%s,region=\"%s\"} %d\n", name, labels(v), v.Region, n)
+			}
+		}
+	}
+	if slices.ContainsFunc(c.Findings, func(v engine.CheckFinding) bool { return v.Region != "" }) {
+		copies("snaptastic_copy_ok", "1 if the newest complete copy in the region is recent enough.", ok)
+		copies("snaptastic_copy_newest_snapshot_timestamp_seconds", "Time of the data of the newest complete copy in the region; absent without one.", newest)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

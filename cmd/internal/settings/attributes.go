@@ -135,10 +135,8 @@ var (
 	offlineAttr        = oneOf("offline", []string{"allow", "refuse"}, `whether a mount may use the volumes of the last mount if EC2 does not answer: see [Boot without EC2](operations.md#boot-without-ec2). Must be a literal, because it is read before userdata and instance are available`)
 )
 
-// The arguments of copies and of who is given the sets.
+// The arguments of copy.
 var (
-	shareWithAttr  = custom("share_with", "list of text", "none", (*reader).accounts, "ids of AWS accounts that may copy this snapshotter's sets: see [Copies](restoring.md#copies-in-other-regions-and-accounts). `run share` shares every set that they were not given yet")
-	copyFromAttr   = matching("copy_from", "text", "none", absolutePath, "an absolute path", "the manifest of a set that another account shared, as its `run share` wrote it. `run copy` copies that set into this account")
 	copyKeyAttr    = matching("kms_key_id", "text", "the default key for EBS of that region, where the source is encrypted", nonEmpty, "a key id, an alias or an ARN of the destination region", "key id, `alias/NAME` or ARN **of that region**, with which the copies are encrypted")
 	copyMaxLagAttr = span("max_lag", time.Minute, 400*24*time.Hour, 0, "how old the data of the newest copy may be: `check` reports a destination whose newest complete copy is older").shownAs("`--max-age` of `check`")
 )

@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"regexp"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -10,11 +9,6 @@ import (
 )
 
 var copyShape = &shape{label: "region", attrs: []argument{copyKeyAttr, copyMaxLagAttr}, blocks: map[string]*shape{"keep": keepShape}, once: []string{"keep"}}
-
-var (
-	accountID    = regexp.MustCompile(`^[0-9]{12}$`)
-	absolutePath = regexp.MustCompile(`^/`)
-)
 
 // copies reads where the sets are copied to. A destination keeps what the snapshotter keeps, unless it has rules of its own.
 func (r *reader) copies(content *hcl.BodyContent, spec *recipe.Spec) {
@@ -35,25 +29,4 @@ func (r *reader) copies(content *hcl.BodyContent, spec *recipe.Spec) {
 		}
 		spec.Copies = append(spec.Copies, d)
 	}
-	spec.ShareWith = shareWithAttr.value(r, content.Attributes)
-	spec.CopyFrom, _ = copyFromAttr.given(r, content.Attributes)
-}
-
-// accounts reads a list of account ids, in order and without repetition.
-func (r *reader) accounts(attr *hcl.Attribute) []string {
-	if attr == nil {
-		return nil
-	}
-	const want = `a list of account ids, such as ["123456789012"]`
-	ids, ok := r.words(attr, nil, want)
-	if !ok {
-		return nil
-	}
-	for _, id := range ids {
-		if !accountID.MatchString(id) {
-			r.invalid(attr, "Expected %s: 12 digits, in quotes; got %q.", want, id)
-		}
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
 }

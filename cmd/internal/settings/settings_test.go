@@ -155,8 +155,6 @@ snapshotter "full" {
   consistency = "volume"
   on_missing  = "fail"
   max_hold    = "5s"
-  share_with  = ["222222222222", "111111111111", "222222222222"]
-  copy_from   = "/etc/set.json"
   copy "eu-central-1" {
     kms_key_id = "alias/there"
     max_lag    = "1d"
@@ -239,7 +237,6 @@ snapshotter "full" {
 		Keep:       &snapset.Keep{Daily: 3},
 		Copies: []recipe.Destination{{Region: "eu-central-1", KMSKeyID: "alias/there", MaxLag: 24 * time.Hour, Keep: &snapset.Keep{Last: 2}},
 			{Region: "us-east-1", Keep: &snapset.Keep{Daily: 3}}},
-		ShareWith: []string{"111111111111", "222222222222"}, CopyFrom: "/etc/set.json",
 		Consistency: "volume", OnMissing: "fail", MaxHold: 5 * time.Second, Expedite: true,
 		Hooks: map[string]recipe.Hook{
 			"pre_snapshot": {Command: []string{"flush", "tables with read lock"}, Timeout: 30 * time.Second, OnFailure: "continue", Hold: true},
