@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// walkers is how many directories are read at once: on a cold volume each is a wait for the device.
+// walkers is how many directories and files are looked at at once: on a cold volume each is a wait for the device.
 const walkers = 32
 
 // A fileWalk finds the extents of the files below a mount point. It stays on that mount, follows no symlink and leaves access times
@@ -28,18 +28,27 @@ type fileWalk struct {
 
 	mu    sync.Mutex
 	more  *sync.Cond
-	dirs  []string // still to be read, below the root
-	busy  int      // directories under way
+	todo  []walkTask
+	busy  int // directories under way
 	err   error
 	found []dataExtent
 }
+
+// A walkTask is a directory to be read, or some files of one to be asked for: each of them may be a wait for the device, too.
+type walkTask struct {
+	dir   string // below the root
+	files []string
+}
+
+// filesAtOnce is how many files one walker takes.
+const filesAtOnce = 2
 
 // errNoExtents: the file system does not tell where its files lie.
 var errNoExtents = errors.New("the file system does not report the extents of its files (FIEMAP)")
 
 // extents walks, and returns what it found in no order. What cannot be opened, or vanishes meanwhile, is passed over.
 func (w *fileWalk) extents(ctx context.Context) ([]dataExtent, error) {
-	w.dirs, w.more = []string{"."}, sync.NewCond(&w.mu)
+	w.todo, w.more = []walkTask{{dir: "."}}, sync.NewCond(&w.mu)
 	defer context.AfterFunc(ctx, func() { w.fail(context.Cause(ctx)) })()
 	var all sync.WaitGroup
 	for range walkers {
@@ -47,12 +56,11 @@ func (w *fileWalk) extents(ctx context.Context) ([]dataExtent, error) {
 			idleThread()
 			var b fiemapBatch
 			for {
-				dir, ok := w.next()
+				task, ok := w.next()
 				if !ok {
 					return
 				}
-				found, dirs, err := w.read(dir, &b)
-				w.done(found, dirs, err)
+				w.done(w.perform(task, &b))
 			}
 		})
 	}
@@ -60,27 +68,35 @@ func (w *fileWalk) extents(ctx context.Context) ([]dataExtent, error) {
 	return w.found, w.err
 }
 
-func (w *fileWalk) next() (string, bool) {
+func (w *fileWalk) next() (task walkTask, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.err == nil && len(w.dirs) == 0 && w.busy > 0 {
+	for w.err == nil && len(w.todo) == 0 && w.busy > 0 {
 		w.more.Wait()
 	}
-	if w.err != nil || len(w.dirs) == 0 {
-		return "", false
+	if w.err != nil || len(w.todo) == 0 {
+		return task, false
 	}
-	last := len(w.dirs) - 1
-	dir := w.dirs[last]
-	w.dirs = w.dirs[:last]
+	last := len(w.todo) - 1
+	task, w.todo = w.todo[last], w.todo[:last]
 	w.busy++
-	return dir, true
+	return task, true
 }
 
-func (w *fileWalk) done(found []dataExtent, dirs []string, err error) {
+// add gives other walkers something to do. It says whether the walk goes on.
+func (w *fileWalk) add(task walkTask) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.todo = append(w.todo, task)
+	w.more.Signal()
+	return w.err == nil
+}
+
+func (w *fileWalk) done(found []dataExtent, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy--
-	w.found, w.dirs = append(w.found, found...), append(w.dirs, dirs...)
+	w.found = append(w.found, found...)
 	if w.err == nil {
 		w.err = err
 	}
@@ -96,38 +112,51 @@ func (w *fileWalk) fail(err error) {
 	w.more.Broadcast()
 }
 
-// read reads one directory: the extents of its files, and the directories in it.
-func (w *fileWalk) read(dir string, b *fiemapBatch) (found []dataExtent, dirs []string, err error) {
+// perform reads a directory, or asks for the extents of files.
+func (w *fileWalk) perform(task walkTask, b *fiemapBatch) (found []dataExtent, err error) {
+	if task.files == nil {
+		return nil, w.directory(task.dir)
+	}
+	for _, name := range task.files {
+		if found, err = w.file(name, b, found); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
+}
+
+// directory adds what is in a directory to what is to be done.
+func (w *fileWalk) directory(dir string) error {
 	fd, err := openBeneath(w.root, dir, unix.O_DIRECTORY)
 	if err != nil {
-		return nil, nil, nil
+		return nil
 	}
 	d := os.NewFile(uintptr(fd), filepath.Join(w.path, dir))
 	defer d.Close()
 	for {
 		entries, err := d.ReadDir(1000)
+		var files []string
 		for _, e := range entries {
 			name := path.Join(dir, e.Name())
 			switch {
 			case e.IsDir() && matchesBelow(w.glob, strings.Split(name, "/")):
-				dirs = append(dirs, name)
+				w.add(walkTask{dir: name})
 			case e.Type() == 0 && (w.glob == nil || matchesGlob(w.glob, strings.Split(name, "/"))):
-				if found, err = w.file(name, b, found); err != nil {
-					return found, dirs, err
-				}
+				files = append(files, name)
 			}
-			w.mu.Lock()
-			over := w.err != nil
-			w.mu.Unlock()
-			if over {
-				return found, dirs, nil
+		}
+		for len(files) > 0 {
+			n := min(len(files), filesAtOnce)
+			if !w.add(walkTask{files: files[:n:n]}) {
+				return nil
 			}
+			files = files[n:]
 		}
 		if err == io.EOF || errors.Is(err, fs.ErrNotExist) {
-			return found, dirs, nil
+			return nil
 		}
 		if err != nil {
-			return found, dirs, fmt.Errorf("cannot read %s: %w", d.Name(), err)
+			return fmt.Errorf("cannot read %s: %w", d.Name(), err)
 		}
 	}
 }
