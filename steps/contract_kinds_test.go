@@ -54,6 +54,10 @@ var contracts = map[plan.Kind]func(*testing.T){
 	TakeDown.Kind:            TestTheStepsOfADrillKeepTheContract,
 	TagDrill.Kind:            TestTheStepsOfADrillKeepTheContract,
 	DeregisterImage.Kind:     TestADeletionObservesAgain,
+	FindSource.Kind:          TestTheStepsOfACopyKeepTheContract,
+	CopySnapshot.Kind:        TestTheStepsOfACopyKeepTheContract,
+	WaitCopied.Kind:          TestTheStepsOfACopyKeepTheContract,
+	LabelCopies.Kind:         TestTheStepsOfACopyKeepTheContract,
 }
 
 func TestEveryKindIsHeldToTheContract(t *testing.T) {
@@ -232,4 +236,52 @@ func TestTheStepsThatDeleteSetsKeepTheContract(t *testing.T) {
 	if all, err := b.cloud.Snapshots(t.Context(), b.query()); err != nil || len(all) != 1 || all[0].ID == first {
 		t.Errorf("left are %+v, %v", all, err)
 	}
+}
+
+// A copy is found again by its token, deleted as long as it has no label, and kept from then on.
+func TestTheStepsOfACopyKeepTheContract(t *testing.T) {
+	b := newBench(t, true)
+	b.aMount("/dev/sdf", "a", "ext4", empty)
+	set := b.snapshotted("a")
+	do(b, TagSnapshots, TagSnapshotsIn{Set: plan.Literal(set), Tags: map[string]string{"role": "search"}})
+	original := set.Snapshots[0].SnapshotID
+	from := b.env.Instance.Region
+	if from == "" {
+		from = "eu-west-1"
+	}
+	source := checkLasting(b, FindSource, FindSourceIn{Set: "R/T", From: from, SnapshotIDs: []string{original}})
+	in := CopySnapshotIn{Source: plan.Literal(source), SnapshotID: original, MountPoint: b.path("a"), Tags: map[string]string{"role": "search"}}
+	h := b.env.copySnapshot()
+	copyIt := func(step string) (plan.Attempt, Copied) {
+		t.Helper()
+		a := b.attempt(step)
+		if o, err := h.Observe(t.Context(), a, in); err != nil || o.State != plan.Absent {
+			t.Fatalf("before it is copied a look sees %+v, %v", o, err)
+		}
+		made, err := h.Do(t.Context(), a, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, err := h.Observe(t.Context(), a, in); err != nil || o.State != plan.Ours || o.Out != made {
+			t.Fatalf("a look sees %+v of %+v, %v", o, made, err)
+		}
+		return a, made
+	}
+	before := b.picture()
+	a, made := copyIt("copy-1")
+	for range 2 {
+		if err := patiently(func() error { return h.Undo(t.Context(), a, in, made) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.same("undone", before)
+
+	a, made = copyIt("copy-2")
+	made = checkLasting(b, WaitCopied, WaitCopiedIn{plan.Literal(made)})
+	checkLasting(b, LabelCopies, LabelCopiesIn{Copies: []plan.Value[Copied]{plan.Literal(made)}, Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)})
+	labelled := b.picture()
+	if err := h.Undo(t.Context(), a, in, made); plan.ActionOf(err).Action != plan.ActSkip {
+		t.Errorf("the undo of a labelled copy says %v", err)
+	}
+	b.same("undone when it was labelled", labelled)
 }
