@@ -93,12 +93,16 @@ func (c *Client) DescribeShared(ctx context.Context, ids ...string) (map[string]
 // Lock is how a snapshot is locked.
 type Lock struct {
 	State        string    // governance, compliance, compliance-cooloff or expired
+	Days         int32     // its duration
 	Expires      time.Time // zero: not known yet, of a snapshot that is pending
 	CoolOffUntil time.Time // zero: none
 }
 
 // Locked reports whether the lock holds.
 func (l Lock) Locked() bool { return l.State != "" && l.State != string(types.LockStateExpired) }
+
+// Governance is the mode of a lock that can be removed at any time, and its state.
+const Governance = string(types.LockModeGovernance)
 
 // LockRequest describes a lock.
 type LockRequest struct {
@@ -117,5 +121,5 @@ func (c *Client) LockSnapshot(ctx context.Context, r LockRequest) (Lock, error) 
 	if err != nil {
 		return Lock{}, err
 	}
-	return Lock{State: string(out.LockState), Expires: aws.ToTime(out.LockExpiresOn), CoolOffUntil: aws.ToTime(out.CoolOffPeriodExpiresOn)}, nil
+	return Lock{State: string(out.LockState), Days: aws.ToInt32(out.LockDuration), Expires: aws.ToTime(out.LockExpiresOn), CoolOffUntil: aws.ToTime(out.CoolOffPeriodExpiresOn)}, nil
 }

@@ -20,7 +20,7 @@ type DryRunRequest struct {
 // Permissions are the actions that [Client.DryRun] can test, in report order.
 var Permissions = []string{
 	"DescribeVolumes", "DescribeSnapshots", "CreateVolume", "AttachVolume", "ModifyInstanceAttribute", "DetachVolume",
-	"DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CopySnapshot", "CreateTags", "DeleteTags", "DeleteSnapshot",
+	"DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CopySnapshot", "CreateTags", "DeleteTags", "DeleteSnapshot", "LockSnapshot",
 	"DescribeImages", "DescribeInstances", "DescribeLockedSnapshots", "DeregisterImage",
 }
 
@@ -76,6 +76,9 @@ func (c *Client) dryRunCalls(r DryRunRequest) map[string]func(context.Context) e
 		"CreateTags":     dryRunCall(c, "CreateTags", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{DryRun: dry, Resources: []string{tagged}, Tags: tagList(state)}),
 		"DeleteTags":     dryRunCall(c, "DeleteTags", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{DryRun: dry, Resources: []string{volume}, Tags: tagList(detached)}),
 		"DeleteSnapshot": dryRunCall(c, "DeleteSnapshot", (*sdk.Client).DeleteSnapshot, &sdk.DeleteSnapshotInput{DryRun: dry, SnapshotId: &snapshot}),
+
+		"LockSnapshot": dryRunCall(c, "LockSnapshot", (*sdk.Client).LockSnapshot, &sdk.LockSnapshotInput{
+			DryRun: dry, SnapshotId: &snapshot, LockMode: types.LockModeGovernance, LockDuration: aws.Int32(1)}),
 
 		"DescribeImages":          dryRunCall(c, "DescribeImages", (*sdk.Client).DescribeImages, &sdk.DescribeImagesInput{DryRun: dry, Owners: []string{"self"}}),
 		"DescribeInstances":       dryRunCall(c, "DescribeInstances", (*sdk.Client).DescribeInstances, &sdk.DescribeInstancesInput{DryRun: dry}),

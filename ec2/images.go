@@ -128,20 +128,24 @@ func (c *Client) Instances(ctx context.Context, imageID string) ([]Instance, err
 	return found, err
 }
 
-// LockedSnapshots returns the lock state of every locked snapshot by id: governance, compliance or
-// compliance-cooloff. Expired locks are left out.
+// LockedSnapshots returns the lock of every locked snapshot by id, or of those named: one that EC2 does not know is a
+// NotFound fault. Expired locks are left out.
 // Source: https://docs.aws.amazon.com/ebs/latest/userguide/ebs-snapshot-lock.html
-func (c *Client) LockedSnapshots(ctx context.Context) (map[string]string, error) {
-	locked := map[string]string{}
-	in := &sdk.DescribeLockedSnapshotsInput{MaxResults: aws.Int32(c.config.PageSize)}
+func (c *Client) LockedSnapshots(ctx context.Context, ids ...string) (map[string]Lock, error) {
+	locked := map[string]Lock{}
+	in := &sdk.DescribeLockedSnapshotsInput{SnapshotIds: ids}
+	if len(ids) == 0 { // EC2 takes one or the other
+		in.MaxResults = aws.Int32(c.config.PageSize)
+	}
 	err := eachPage(func() (*string, error) {
 		out, err := call(ctx, c, "DescribeLockedSnapshots", "describe locked snapshots", (*sdk.Client).DescribeLockedSnapshots, in)
 		if err != nil {
 			return nil, err
 		}
 		for _, s := range out.Snapshots {
-			if s.LockState != types.LockStateExpired {
-				locked[aws.ToString(s.SnapshotId)] = string(s.LockState)
+			lock := Lock{State: string(s.LockState), Days: aws.ToInt32(s.LockDuration), Expires: aws.ToTime(s.LockExpiresOn), CoolOffUntil: aws.ToTime(s.CoolOffPeriodExpiresOn)}
+			if lock.Locked() {
+				locked[aws.ToString(s.SnapshotId)] = lock
 			}
 		}
 		in.NextToken = out.NextToken

@@ -39,6 +39,7 @@ var contracts = map[plan.Kind]func(*testing.T){
 	Snapshot.Kind:            TestUnlabelledSnapshotsAreUndone,
 	Thaw.Kind:                TestClosingInAnotherProcessThawsWhatIsLeft,
 	TagSnapshots.Kind:        TestAGroupIsSnapshottedLabelledAndFound,
+	LockSnapshots.Kind:       TestASetIsLockedOnce,
 	CheckInUse.Kind:          TestTheStepsThatEndARestoreKeepTheContract,
 	Unmount.Kind:             TestUnmountAndDetachKeepTheContract,
 	Detach.Kind:              TestUnmountAndDetachKeepTheContract,

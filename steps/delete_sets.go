@@ -242,8 +242,8 @@ func (w *Env) heldNow(ctx context.Context, a plan.Attempt, ids []string) (why st
 		return "", err
 	}
 	for _, id := range ids {
-		if locked[id] != "" {
-			return fmt.Sprintf("%s is locked (%s)", id, locked[id]), nil
+		if lock := locked[id]; lock.Locked() {
+			return id + " is " + snapset.LockedBy(lock), nil
 		}
 		for _, i := range images {
 			if slices.Contains(i.SnapshotIDs, id) {

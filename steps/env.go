@@ -37,7 +37,8 @@ type Cloud interface {
 	SnapshotsByID(ctx context.Context, ids ...string) (map[string]ec2.Snapshot, error)
 	Images(ctx context.Context, ids ...string) ([]ec2.Image, error)
 	ImagesOf(ctx context.Context, snapshotIDs ...string) ([]ec2.Image, error)
-	LockedSnapshots(ctx context.Context) (map[string]string, error)
+	LockedSnapshots(ctx context.Context, ids ...string) (map[string]ec2.Lock, error)
+	LockSnapshot(ctx context.Context, r ec2.LockRequest) (ec2.Lock, error)
 	Instances(ctx context.Context, imageID string) ([]ec2.Instance, error)
 	DeregisterImage(ctx context.Context, id string) error
 
@@ -216,6 +217,7 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, Snapshot, w.snapshot())
 	plan.Bind(h, Thaw, w.thaw())
 	plan.Bind(h, TagSnapshots, w.tagSnapshots())
+	plan.Bind(h, LockSnapshots, w.lockSnapshots())
 	plan.Bind(h, CheckInUse, w.checkInUse())
 	plan.Bind(h, Unmount, w.unmount())
 	plan.Bind(h, Detach, w.detach())

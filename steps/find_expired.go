@@ -63,7 +63,7 @@ func ExpiredSetOf(d snapset.Decision) ExpiredSet {
 // SnapshotCloud is what the rules for snapshots ask of EC2.
 type SnapshotCloud interface {
 	Images(ctx context.Context, ids ...string) ([]ec2.Image, error)
-	LockedSnapshots(ctx context.Context) (map[string]string, error)
+	LockedSnapshots(ctx context.Context, ids ...string) (map[string]ec2.Lock, error)
 	Snapshots(ctx context.Context, query ec2.SnapshotQuery) ([]ec2.Snapshot, error)
 }
 

@@ -409,6 +409,17 @@ func scenarios() []scenario {
 			},
 			after:  func(u *simulation) { u.cleaned(); u.mountedOnce(); u.data("one") },
 			undone: func(u *simulation, _ string) { u.cleaned(); u.mountedOnce(); u.data("one") }},
+		{name: "snapshot and lock", op: "snapshot",
+			before: func(u *simulation) {
+				mounted(u)
+				u.spec.Lock = &recipe.Lock{Mode: recipe.Governance, Days: 14}
+			},
+			after: func(u *simulation) { u.labelled(len(u.spec.Volumes)); u.locked(); u.mountedOnce() },
+			undone: func(u *simulation, _ string) {
+				u.labelled(len(u.snapshots()))
+				u.locked()
+				u.mountedOnce()
+			}},
 		{name: "verify", op: "verify",
 			before: func(u *simulation) { mounted(u); u.done("snapshot") },
 			after:  func(u *simulation) { u.takenDown(); u.drilled(true) },
@@ -444,6 +455,32 @@ func scenarios() []scenario {
 			before: func(u *simulation) { mounted(u); u.done("snapshot"); u.done("unmount"); u.loseVolumes() },
 			after:  func(u *simulation) { u.mountedOnce(); u.data("one") },
 			undone: func(u *simulation, _ string) { u.keptAfterRestore() }},
+	}
+}
+
+// locked: nothing is locked that has no label, and where the run says that it has locked its set, each snapshot is, for two
+// weeks. A run that is rolled back keeps what it has labelled, and locks nothing more.
+func (u *simulation) locked() {
+	u.t.Helper()
+	j := u.lastJournal()
+	defer j.Close()
+	rec := j.Records()["lock-snapshots"]
+	if rec.State == journal.Failed {
+		u.t.Errorf("the lock failed: %s", rec.Error)
+	}
+	all := rec.State == journal.Done
+	locks, err := u.client.LockedSnapshots(context.Background())
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	for _, s := range u.snapshots() {
+		lock := locks[s.ID]
+		if lock.Locked() && s.Tags["snaptastic:state"] != "consistent" {
+			u.t.Errorf("%s is locked without a label", s.ID)
+		}
+		if all && (lock.State != ec2.Governance || lock.Days != 14) {
+			u.t.Errorf("%s has the lock %+v", s.ID, lock)
+		}
 	}
 }
 

@@ -101,6 +101,9 @@ snapshotter "db" {
 }
 snapshotter "one" {
   filter_tags = { role = "one" }
+  lock {
+    for = "1d"
+  }
   volume "/dev/sdh" {
     mount_point = "DIR/mnt/c"
     size        = 1

@@ -482,6 +482,11 @@ func (c cloud) DeleteTags(ctx context.Context, ids, keys []string) error {
 	return c.fuse.between("DeleteTags", func() error { return c.Cloud.DeleteTags(ctx, ids, keys) })
 }
 
+func (c cloud) LockSnapshot(ctx context.Context, r ec2.LockRequest) (lock ec2.Lock, err error) {
+	err = c.fuse.between("LockSnapshot", func() (err error) { lock, err = c.Cloud.LockSnapshot(ctx, r); return })
+	return lock, err
+}
+
 func (c cloud) take(name string, f func() ([]ec2.Snapshot, error)) (all []ec2.Snapshot, err error) {
 	err = c.fuse.between(name, func() error {
 		c.k.mu.Lock()

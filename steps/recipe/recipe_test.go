@@ -121,6 +121,10 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 			s.CleanAfter, s.Keep, s.ExpireAfter = true, &snapset.Keep{Daily: 7, Timezone: "Europe/Berlin"}, time.Hour
 		}), Options{"wait": true}},
 		{"snapshot-2-volume-clean", "snapshot", with(spec("/mnt/a", "/mnt/b"), func(s *Spec) { s.Consistency = "volume" }), Options{"clean": true}},
+		{"snapshot-2-lock", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) { s.Lock = &Lock{Mode: Governance, Days: 14} }), Options{"clean": true}},
+		{"snapshot-2-volume-lock", "snapshot", with(spec("/mnt/a", "/mnt/b"), func(s *Spec) {
+			s.Consistency, s.Lock = "volume", &Lock{Mode: Compliance, Days: 30, CoolOff: 24}
+		}), Options{}},
 		{"snapshot-3-hooks", "snapshot", hooked(three()), Options{}},
 		{"snapshot-2-hooks-volume", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) { s.Consistency = "volume" }), Options{}},
 		{"snapshot-2-armed", "snapshot", hooked(spec("/mnt/a", "/mnt/b")), Options{"at": "2026-11-28T12:00:00.5Z", "hold-until": "2026-11-28T12:00:03Z"}},

@@ -28,6 +28,7 @@ var Snapshot = Register(Operation{
 	Permissions: []Permission{
 		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots"}, {Action: "CreateSnapshots", Try: Attached, If: inOneCall},
 		{Action: "CreateSnapshot", Try: Attached, If: func(s Spec) bool { return !inOneCall(s) }}, {Action: "CreateTags"}, {Action: "DeleteSnapshot", OwnOnly: true, Try: ToClean},
+		{Action: "LockSnapshot", If: locks, OptIn: true, OwnOnly: true},
 		{Action: "DescribeImages", Cleaning: true}, {Action: "DescribeLockedSnapshots", Cleaning: true},
 	},
 	Check: func(s Spec) error {
@@ -49,6 +50,9 @@ var Clean = Flag{"clean", false, "then delete what the snapshotter no longer kee
 
 // inOneCall: EC2 snapshots several volumes of an instance in one call.
 func inOneCall(s Spec) bool { return s.Together() && len(s.Volumes) > 1 }
+
+// locks: new sets are locked.
+func locks(s Spec) bool { return s.Lock != nil }
 
 // maxDescription is how many characters a snapshot's description may have.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshot.html
@@ -186,6 +190,10 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 	labelled := plan.Add(c.b, steps.TagSnapshots, name("tag-snapshots"), steps.TagSnapshotsIn{Set: set, Tags: c.tags(), ExpireAfter: plan.Duration(c.spec.expiry()), Part: take.Part},
 		together(lane), s.all.body(), plan.After(name("thaw")), label, plan.Within(write))
 	*s.labelled = append(*s.labelled, labelled)
+	if l := c.spec.Lock; l != nil { // no hook waits for it
+		plan.Add(c.b, steps.LockSnapshots, name("lock-snapshots"), steps.LockSnapshotsIn{Set: labelled, Mode: string(l.Mode), Days: l.Days, CoolOff: l.CoolOff},
+			together(lane), plan.Title("lock the snapshots"), plan.Within(write), plan.Tolerated())
+	}
 	if c.Options.Bool(Wait) {
 		for _, v := range volumes {
 			plan.Add(c.b, steps.WaitSnapshot, id("wait-snapshot", v), steps.WaitSnapshotIn{MountPoint: v.MountPoint, Taken: labelled},

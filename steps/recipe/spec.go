@@ -22,6 +22,7 @@ type Spec struct {
 	FilterTags   map[string]string `json:"filter_tags"` // mount_point is always added per volume
 	ExpireAfter  time.Duration     `json:"expire_after,omitempty"`
 	Keep         *snapset.Keep     `json:"keep,omitempty"` // nil: the date on each snapshot counts
+	Lock         *Lock             `json:"lock,omitempty"` // nil: sets are not locked
 	CleanAfter   bool              `json:"clean_after,omitempty"`
 	Consistency  Consistency       `json:"consistency"`
 	OnMissing    OnMissing         `json:"on_missing"`
@@ -52,6 +53,21 @@ func (s Spec) expiry() time.Duration {
 	}
 	return s.ExpireAfter
 }
+
+// A Lock is how new sets are locked, once they are labelled.
+type Lock struct {
+	Mode    LockMode `json:"mode"`
+	Days    int32    `json:"days"`
+	CoolOff int32    `json:"cool_off_hours,omitempty"` // of compliance
+}
+
+// LockMode says who can unlock a snapshot before its lock expires.
+type LockMode string
+
+const (
+	Governance LockMode = "governance" // whoever may; the default
+	Compliance LockMode = "compliance" // nobody, after the cooling-off period
+)
 
 // Consistency says what is consistent: the whole group of volumes, or each volume by itself.
 type Consistency string

@@ -55,20 +55,20 @@ type Decision struct {
 
 // An Inventory is what the rules go by.
 type Inventory struct {
-	Now        time.Time         // EC2's
-	Filter     map[string]string // only what has these tags; nil for everything of ours
-	Unfinished map[string]bool   // runs of this machine that can still go on
-	Left       map[string]string // scratch volumes that drills of this machine have made which ended without deleting them, and which drill
-	Here       string            // this instance, where there are such volumes
-	Claimed    map[string]string // mount points of such runs, and which run it is
-	Snapshots  []ec2.Snapshot    // all that may be ours, and those of Volumes and Images
-	Volumes    []ec2.Volume      // that have TagToken
-	Images     []ec2.Image       // all of the account's
-	Instances  []ec2.Instance    // all of the account's
-	Locked     map[string]string // snapshots that a lock holds, with its state
-	Pending    []ec2.Snapshot    // all of the account's that are not completed yet: some may be copies
-	InUse      map[string]string // snapshots that unfinished runs of this machine use, and which run it is
-	Policies   []Policy          // what snapshotters keep of their sets
+	Now        time.Time           // EC2's
+	Filter     map[string]string   // only what has these tags; nil for everything of ours
+	Unfinished map[string]bool     // runs of this machine that can still go on
+	Left       map[string]string   // scratch volumes that drills of this machine have made which ended without deleting them, and which drill
+	Here       string              // this instance, where there are such volumes
+	Claimed    map[string]string   // mount points of such runs, and which run it is
+	Snapshots  []ec2.Snapshot      // all that may be ours, and those of Volumes and Images
+	Volumes    []ec2.Volume        // that have TagToken
+	Images     []ec2.Image         // all of the account's
+	Instances  []ec2.Instance      // all of the account's
+	Locked     map[string]ec2.Lock // snapshots that a lock holds
+	Pending    []ec2.Snapshot      // all of the account's that are not completed yet: some may be copies
+	InUse      map[string]string   // snapshots that unfinished runs of this machine use, and which run it is
+	Policies   []Policy            // what snapshotters keep of their sets
 }
 
 // A Cleanup says what an operator wants to be cleaned up.

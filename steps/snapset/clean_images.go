@@ -54,7 +54,7 @@ func (inv Inventory) addSnapshots(d *Decision, image ec2.Image) {
 		_, ours := maker(s)
 		ours = ours || OriginOf(s) == OriginConsistent // a copy of ours
 		shared := slices.ContainsFunc(inv.Images, func(o ec2.Image) bool { return o.ID != image.ID && slices.Contains(o.SnapshotIDs, id) })
-		if ours || shared || inv.Locked[id] != "" {
+		if ours || shared || inv.Locked[id].Locked() {
 			stay = append(stay, id)
 			continue
 		}

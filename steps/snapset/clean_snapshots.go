@@ -170,6 +170,14 @@ func maker(s ec2.Snapshot) (other string, ours bool) {
 	return "", true
 }
 
+// LockedBy says how a snapshot is locked, and until when.
+func LockedBy(lock ec2.Lock) string {
+	if lock.Expires.IsZero() {
+		return "locked (" + lock.State + ")"
+	}
+	return "locked (" + lock.State + ") until " + day(lock.Expires)
+}
+
 // held are the snapshots that an image, a lock, a copy or a run holds, and which.
 func (inv Inventory) held() map[string]string {
 	held := map[string]string{}
@@ -179,7 +187,7 @@ func (inv Inventory) held() map[string]string {
 		}
 	}
 	for id, lock := range inv.Locked {
-		held[id] = "it is locked (" + lock + ")"
+		held[id] = "it is " + LockedBy(lock)
 	}
 	for id, why := range inv.beingCopied() {
 		held[id] = cmp.Or(held[id], why)

@@ -113,12 +113,12 @@ func TestWhichSnapshotsGo(t *testing.T) {
 		{"a state that is not ours", []string{"a 9 /a R1/1 snaptastic:state=dubious", "b 1 /a R2/1"}, "", `a: its snaptastic:state tag has the unknown value "dubious"`},
 		{"in the recycle bin", []string{"a 9 /a R1/1 recoverable", "b 1 /a R2/1"}, "", "a: it is recoverable"},
 		{"held by an image", []string{"held 9 /a R1/1", "b 1 /a R2/1"}, "", "held: expired 2026-03-22 12:00, but image ami-1 uses it"},
-		{"held by a lock", []string{"locked 9 /a R1/1", "b 1 /a R2/1"}, "", "locked: expired 2026-03-22 12:00, but it is locked (governance)"},
+		{"held by a lock", []string{"locked 9 /a R1/1", "b 1 /a R2/1"}, "", "locked: expired 2026-03-22 12:00, but it is locked (governance) until 2026-03-31 12:00"},
 		{"of another snapshotter", []string{"a 9 /a R1/1 role=other", "b 1 /a R2/1 role=other"}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := Inventory{Now: today, Snapshots: leftovers(t, c.snapshots...), Unfinished: map[string]bool{"here": true},
-				Images: []ec2.Image{{ID: "ami-1", SnapshotIDs: []string{"held"}}}, Locked: map[string]string{"locked": "governance"}}
+				Images: []ec2.Image{{ID: "ami-1", SnapshotIDs: []string{"held"}}}, Locked: map[string]ec2.Lock{"locked": {State: "governance", Expires: today.Add(48 * time.Hour)}}}
 			if strings.HasPrefix(c.name, "of another") {
 				w.Filter = map[string]string{"role": "db"}
 			}
@@ -328,7 +328,7 @@ func TestWhichImagesGo(t *testing.T) {
 		}
 		return i
 	}
-	w := Inventory{Now: today, Filter: map[string]string{"role": "db"}, Locked: map[string]string{"locked": "compliance"},
+	w := Inventory{Now: today, Filter: map[string]string{"role": "db"}, Locked: map[string]ec2.Lock{"locked": {State: "compliance"}},
 		Snapshots: append(leftovers(t, "ours 9 /a R1/1"), ec2.Snapshot{ID: "plain", VolumeSize: 8}, ec2.Snapshot{ID: "shared"}, ec2.Snapshot{ID: "locked"}),
 		Instances: []ec2.Instance{{ID: "i-1", ImageID: "stopped", State: "stopped"}, {ID: "i-2", ImageID: "terminated", State: "terminated"}},
 		Images: []ec2.Image{image("stopped", nil), image("terminated", nil), image("public", func(i *ec2.Image) { i.Public = true }),

@@ -231,7 +231,7 @@ func resultError(ctx context.Context, end RunResult, act action) error {
 	case res.Outcome == journal.Interrupted, res.Outcome == journal.Aborted && len(res.Failures) == 0:
 		return interrupted(ctx)
 	case len(res.Failures) == 0:
-		if err := cleaningError(end); err != nil {
+		if err := afterError(end); err != nil {
 			return err
 		}
 		return drillError(res)
@@ -251,15 +251,19 @@ func interrupted(ctx context.Context) error {
 	return &Error{Code: Interrupted, Err: err, InResult: true}
 }
 
-// cleaningError is the error of a run that did what it was for, and then could not delete what is no longer kept: monitoring is
-// to hear of it, and nothing is to be done again.
-func cleaningError(end RunResult) error {
+// afterError is the error of a run that did what it was for, and then could not lock what it made, or delete what is no longer
+// kept: monitoring is to hear of it, and nothing is to be done again.
+func afterError(end RunResult) error {
 	if end.Rollback {
 		return nil
 	}
 	for i := range end.Plan.Steps {
 		s := &end.Plan.Steps[i]
 		rec := end.Result.Records[s.ID]
+		if s.Kind == steps.LockSnapshots.Kind && rec.State == journal.Failed {
+			return &Error{Code: SomeLanes, Err: plan.WithHint("fix that; the next run locks the set that it makes, and `aws ec2 lock-snapshot` locks this one",
+				fmt.Errorf("the new snapshots are labelled and can be restored, but they are not all locked: %s", rec.Error))}
+		}
 		if s.Tolerated && rec.State == journal.Failed && (s.Kind == steps.FindExpired.Kind || s.Kind == steps.DeleteSets.Kind) {
 			return &Error{Code: SomeLanes, Err: plan.WithHint("fix that and run `snaptastic clean snapshots "+end.Plan.Snapshotter+"`, or leave it to the next run",
 				fmt.Errorf("the new snapshots are labelled, but what is no longer kept was not all deleted: %s", rec.Error))}

@@ -93,6 +93,9 @@ func (p *page) head(s Details, now time.Time) {
 	for _, k := range s.Kept {
 		field("kept", k, yellow)
 	}
+	for _, l := range engine.LocksOf(s.Plan, s.Records) {
+		field("lock", l, plain)
+	}
 	if s.Error != "" {
 		p.lines("", p.style.paint(dim, pad("error", 12))+p.style.paint(red, clean(s.Error)))
 	}

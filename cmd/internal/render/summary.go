@@ -132,6 +132,7 @@ func (p *page) remarks(e RunResult, views []laneView) {
 			}
 			if s.Lane == "" {
 				remark("note", string(s.ID), strings.Join(f.Remarks, "; "))
+				remark("warning", string(s.ID), strings.Join(f.Warnings, "; "))
 			}
 		}
 	}

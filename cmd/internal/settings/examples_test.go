@@ -113,7 +113,7 @@ func TestTheReferenceIsWhatIsDeclared(t *testing.T) {
 		t.Fatal(err)
 	}
 	sections := map[string]*shape{"## Top level": fileShape, "### `aws`": awsShape, "### `telemetry`": telemetryShape, "## `snapshotter`": snapshotterShape,
-		"## `volume`": volumeShape, "## `hook`": hookShape, "## `keep`": keepShape, "## `copy`": copyShape, "## `timeouts`": timeoutsShape, "## `verify`": verifyShape}
+		"## `volume`": volumeShape, "## `hook`": hookShape, "## `keep`": keepShape, "## `copy`": copyShape, "## `lock`": lockShape, "## `timeouts`": timeoutsShape, "## `verify`": verifyShape}
 	var in *shape
 	rows := map[*shape]int{}
 	lines := strings.Split(string(text), "\n")

@@ -17,6 +17,7 @@ var manualBlocks = map[string]string{
 	"copy":        "Where copies of the snapshots go, in another region or account.",
 	"hook":        "A program that runs before or after an operation. The label is one of the names in hook names, below.",
 	"keep":        "Which sets of snapshots a clean-up keeps, with the meaning that these rules have for restic forget.",
+	"lock":        "Locks the snapshots of each new set once it is labelled, so that nobody deletes them before their time (EBS snapshot lock).",
 	"snapshotter": "A set of volumes that are mounted, snapshotted and restored together. The label is its name in commands.",
 	"telemetry":   "Where traces of runs are sent, by OTLP/HTTP, after each run.",
 	"timeouts":    "How long to wait for things. What a snapshotter says wins over the top level.",

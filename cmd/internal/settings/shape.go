@@ -36,8 +36,8 @@ var (
 	snapshotterShape = &shape{
 		label:  "name",
 		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, cleanAfterAttr, consistencyAttr, onMissingAttr, restoreAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
-		blocks: map[string]*shape{"copy": copyShape, "volume": volumeShape, "hook": hookShape, "keep": keepShape, "timeouts": timeoutsShape, "verify": verifyShape},
-		once:   []string{"keep", "timeouts", "verify"},
+		blocks: map[string]*shape{"copy": copyShape, "volume": volumeShape, "hook": hookShape, "keep": keepShape, "lock": lockShape, "timeouts": timeoutsShape, "verify": verifyShape},
+		once:   []string{"keep", "lock", "timeouts", "verify"},
 	}
 	awsShape       = &shape{attrs: []argument{regionAttr, endpointURLAttr, profileAttr, patienceAttr}}
 	telemetryShape = &shape{attrs: []argument{otlpEndpointAttr, otlpHeadersAttr, otlpTimeoutAttr}}

@@ -87,6 +87,7 @@ func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data us
 	spec.ExpireAfter = expireAfterAttr.value(r, attrs)
 	spec.CleanAfter = cleanAfterAttr.value(r, attrs)
 	r.keep(content.Blocks.OfType("keep"), expireAfterAttr.in(attrs), spec)
+	r.lock(content.Blocks.OfType("lock"), expireAfterAttr.in(attrs), spec)
 	spec.Consistency = consistencyAttr.value(r, attrs)
 	spec.OnMissing = onMissingAttr.value(r, attrs)
 	spec.OnlyVerified = restoreAttr.value(r, attrs) == "verified"
