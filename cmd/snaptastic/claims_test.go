@@ -253,7 +253,7 @@ func TestAnUnrepeatableHookIsTheOperators(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.hooked(fmt.Sprintf("  hook \"pre_mounts\" {\n    command = [%q]\n    repeatable = false\n  }\n", hook))
-			r.killInStep("hook:pre_mounts", "run", "mount", "db")
+			r.killWhen("hook", func() bool { _, err := os.Stat(log); return err == nil && r.inside("hook:pre_mounts") }, "run", "mount", "db")
 			_ = os.Remove(slow)
 			id := r.only()
 			r.wants(2, "no step", "resume", id, how, "hook:pre_mount")

@@ -134,9 +134,9 @@ func TestAHangingHookIsEndedWithItsGroup(t *testing.T) {
 	pids := filepath.Join(r.dir, "pids")
 	script := fmt.Sprintf(`trap '' TERM; sleep 300 & echo $! >>%s; echo $$ >>%s; wait; sleep 300`, pids, pids)
 	r.declare("snapshotter \"db\" {\n filter_tags = { role = \"db\" }\n" + r.volume(0, "ext4") +
-		fmt.Sprintf("hook \"pre_mounts\" {\n command = [\"sh\", \"-c\", %q]\n timeout = \"1s\"\n }\n}\n", script))
+		fmt.Sprintf("hook \"pre_mounts\" {\n command = [\"sh\", \"-c\", %q]\n timeout = \"5s\"\n }\n}\n", script))
 	code, out := r.run("run", "mount", "db")
-	if code != exitFailed || len(r.mounted()) != 0 || !strings.Contains(out, "pre_mounts") || !strings.Contains(out, "1s") {
+	if code != exitFailed || len(r.mounted()) != 0 || !strings.Contains(out, "pre_mounts") || !strings.Contains(out, "timed out after 5 s") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	plain(t, out)

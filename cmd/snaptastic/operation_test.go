@@ -68,7 +68,7 @@ func TestARegisteredOperationIsPlannedRunAndResumed(t *testing.T) {
 	r.quiet(func() {
 		r.wants(0, r.mounts[1]+`"]`, "plan", "park", "db", "--with", program)
 		r.wants(exitUsage, "unknown flag: --wait", "plan", "park", "db", "--wait")
-		r.wants(exitUsage, "mount, restore, snapshot, unmount, verify or park", "run", "bark", "db")
+		r.wants(exitUsage, "copy, mount, restore, snapshot, unmount, verify, warm or park", "run", "bark", "db")
 		cmd := r.command("run", "park", "db", "--with", program)
 		cmd.Args = slices.DeleteFunc(cmd.Args, func(word string) bool { return word == "--yes" })
 		if code, _, stderr := r.apart(cmd); code != exitUsage || !strings.Contains(stderr, "park db") {

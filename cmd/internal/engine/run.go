@@ -87,7 +87,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 		}
 	}
 	if run == nil {
-		if run, left, err = e.beginElsewhere(ctx, store, op, p, req, adopted); err != nil {
+		if run, left, err = e.beginElsewhere(ctx, store, op, p, req, adopted); err != nil || run == nil { // without a journal or EC2
 			return RunResult{}, err
 		}
 	}
@@ -105,7 +105,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	return end, err
 }
 
-// beginElsewhere begins a run. One that takes spare device names is compiled again with others where another run was faster.
+// beginElsewhere begins a run, or none as begin. One that takes spare device names is compiled again with others where another run was faster.
 func (e *Engine) beginElsewhere(ctx context.Context, store *journal.Store, op *recipe.Operation, p *plan.Plan, req recipe.Request, adopted bool) (run *journal.Run, left, err error) {
 	for tries := 0; ; tries++ {
 		if run, left, err = e.begin(ctx, store, op, p, req, adopted); run != nil {
