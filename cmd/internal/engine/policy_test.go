@@ -70,6 +70,13 @@ func TestDecide(t *testing.T) {
 		}, Decision{EndAsIs, ReasonSuperseded}},
 		{"run: a clean-up takes the place of the one before", func(c combination) bool { return c.command == ToRun && c.cleanUp }, Decision{EndAsIs, ReasonSuperseded}},
 		{"run: a snapshot starts over", func(c combination) bool { return c.command == ToRun && c.resumePolicy == plan.ResumeThisBoot }, Decision{Undo, ReasonNewSnapshot}},
+		{"run: a copy that was being undone", func(c combination) bool {
+			return c.command == ToRun && c.resumePolicy == plan.ResumeFirst && c.rollingBack
+		}, Decision{Undo, ReasonUndoBegun}},
+		{"run: a copy that failed", func(c combination) bool {
+			return c.command == ToRun && c.resumePolicy == plan.ResumeFirst && c.outcome == journal.RunFailed
+		}, Decision{Undo, ReasonFailed}},
+		{"run: a copy is finished first", func(c combination) bool { return c.command == ToRun && c.resumePolicy == plan.ResumeFirst }, Decision{Continue, ReasonFirst}},
 		{"run: the same plan goes on", func(c combination) bool { return c.command == ToRun && c.samePlan && !c.rollingBack }, Decision{Continue, ReasonSamePlan}},
 		{"run: a restore half undone", func(c combination) bool {
 			return c.command == ToRun && c.resumePolicy == plan.ResumeOrUndo && c.rollingBack
@@ -83,7 +90,9 @@ func TestDecide(t *testing.T) {
 		{"run: a mount half undone", func(c combination) bool { return c.command == ToRun && c.rollingBack }, Decision{UndoUnused, ReasonUndoBegun}},
 		{"run: a mount of another plan", func(c combination) bool { return c.command == ToRun }, Decision{UndoUnused, ReasonOtherPlan}},
 
-		{"resume: warming is left to the next run of it", func(c combination) bool { return c.resumePolicy == plan.ResumeNextRun }, Decision{Leave, ReasonNextRun}},
+		{"resume: warming and copies are left to the next run of it", func(c combination) bool {
+			return c.resumePolicy == plan.ResumeNextRun || c.resumePolicy == plan.ResumeFirst
+		}, Decision{Leave, ReasonNextRun}},
 		{"resume: a failed run", func(c combination) bool { return c.outcome == journal.RunFailed && !c.rollingBack }, Decision{Wait, ReasonFailed}},
 		{"resume: an unmount that did nothing", func(c combination) bool { return c.resumePolicy == plan.ResumeManually && c.idle }, Decision{EndAsIs, ReasonNothingDone}},
 		{"resume: an unmount", func(c combination) bool { return c.resumePolicy == plan.ResumeManually }, Decision{Wait, ReasonOperatorOnly}},
@@ -120,7 +129,7 @@ func combinations() (all []combination) {
 		for _, state := range []string{"good", "live", "unreadable", "damaged"} {
 			for _, outcome := range []journal.Outcome{journal.Unfinished, journal.Interrupted, journal.RunFailed, journal.RunDone, journal.RolledBack, journal.Abandoned, journal.Aborted} {
 				for _, instance := range []string{"same", "other", "unknown"} {
-					for _, resumption := range []plan.ResumePolicy{plan.ResumeAnyBoot, plan.ResumeThisBoot, plan.ResumeOrUndo, plan.ResumeManually, plan.ResumeNextRun} {
+					for _, resumption := range []plan.ResumePolicy{plan.ResumeAnyBoot, plan.ResumeThisBoot, plan.ResumeOrUndo, plan.ResumeManually, plan.ResumeNextRun, plan.ResumeFirst} {
 						for _, boot := range []string{"same", "other"} {
 							for bits := range 32 {
 								c := combination{command, state, outcome, instance, resumption, boot, bits&1 > 0, bits&2 > 0, bits&4 > 0, bits&8 > 0, bits&16 > 0}
