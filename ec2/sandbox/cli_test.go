@@ -105,6 +105,18 @@ func TestTheAWSCLI(t *testing.T) {
 	}
 	copied := c.text("SnapshotId", "copy-snapshot", "--source-region", sandbox.Region, "--source-snapshot-id", snapshots[0])
 	c.ec2("", "delete-snapshot", "--snapshot-id", copied)
+	there := c.text("SnapshotId", "copy-snapshot", "--region", "eu-central-1", "--source-region", sandbox.Region, "--source-snapshot-id", snapshots[0], "--encrypted")
+	if got := c.text("Snapshots[0].KmsKeyId", "describe-snapshots", "--region", "eu-central-1", "--snapshot-ids", there); !strings.HasPrefix(got, "arn:aws:kms:eu-central-1:") {
+		t.Errorf("key of the copy: %s", got)
+	}
+	c.ec2("", "modify-snapshot-attribute", "--snapshot-id", snapshots[0], "--attribute", "createVolumePermission", "--operation-type", "add", "--user-ids", "222222222222")
+	if got := c.text("CreateVolumePermissions[0].UserId", "describe-snapshot-attribute", "--snapshot-id", snapshots[0], "--attribute", "createVolumePermission"); got != "222222222222" {
+		t.Errorf("shared with %s", got)
+	}
+	if got := c.text("LockState", "lock-snapshot", "--region", "eu-central-1", "--snapshot-id", there, "--lock-mode", "governance", "--lock-duration", "1"); got != "governance" {
+		t.Errorf("lock %s", got)
+	}
+	c.ec2("", "unlock-snapshot", "--region", "eu-central-1", "--snapshot-id", there)
 	image := c.text("ImageId", "create-image", "--instance-id", instance, "--name", "golden")
 	c.text("Instances[0].InstanceId", "run-instances", "--image-id", image, "--count", "1")
 	if got := c.text("Images[0].State", "describe-images", "--owners", "self"); got != "available" {

@@ -18,6 +18,9 @@ func FuzzAnyRequestGetsAnAnswer(f *testing.F) {
 		"Action=CreateVolume&AvailabilityZone=eu-west-1a&Size=1&TagSpecification.1.ResourceType=volume&TagSpecification.1.Tag.1.Key=%00&TagSpecification.1.Tag.1.Value=<",
 		"Action=CreateSnapshots&InstanceSpecification.InstanceId=i-0123456789abcdef0&InstanceSpecification.ExcludeDataVolumeId.9999999999999999999=x",
 		"Action=DescribeSnapshots&Owner.1=self&NextToken=MTIzL3g&SnapshotId.1=snap-1",
+		"Action=CopySnapshot&SourceRegion=eu-west-1&SourceSnapshotId=snap-0123456789abcdef0&PresignedUrl=%00&CompletionDurationMinutes=15&KmsKeyId=arn::",
+		"Action=ModifySnapshotAttribute&SnapshotId=snap-1&OperationType=add&UserId.1=all&CreateVolumePermission.Remove.1.Group=all", "Action=DescribeSnapshots&RestorableBy.1=self",
+		"Action=LockSnapshot&SnapshotId=snap-1&LockMode=compliance&LockDuration=2147483647&CoolOffPeriod=-1", "Action=DescribeSnapshotAttribute&SnapshotId=snap-1&Attribute=x",
 		"Action=CreateTags&ResourceId.1=vol-&Tag=&Tag.-1.Key=a", "Action=%3Cx%3E", "&&==%25", "",
 	} {
 		f.Add(body)
