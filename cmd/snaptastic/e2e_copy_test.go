@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -317,4 +318,41 @@ func TestADestinationIsCheckedAndCleanedByItsOwnRules(t *testing.T) {
 	if n := r.wholeSets(sandbox.World{Account: sandbox.Account, Region: sandbox.Region}); n != 3 {
 		t.Errorf("%d sets are here, want 3: they have no rules", n)
 	}
+}
+
+// A copy that is killed again and again, at any moment, ends with whole labelled sets, each member copied once and nothing besides.
+func TestTortureOfCopies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.copying(`  copy "eu-central-1" {}`)
+	r.must("run", "mount", "db")
+	r.faultsIn(frankfurt, `{"latency": {"copy": "300ms"}}`)
+	kills := 6
+	if os.Getenv("SNAPTASTIC_TORTURE") != "" {
+		kills = 100
+	}
+	killed, sets := 0, 0
+	for killed < kills {
+		r.must("run", "snapshot", "db", "--wait")
+		sets++
+		for range 3 {
+			cmd := r.command("run", "copy", "db")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Duration(rand.IntN(900)) * time.Millisecond)
+			_ = cmd.Process.Kill()
+			if cmd.Wait() != nil {
+				killed++
+			}
+		}
+		r.must("run", "copy", "db")
+		if n := r.wholeSets(frankfurt); n != sets {
+			t.Fatalf("after %d kills %d sets are there, want %d", killed, n, sets)
+		}
+		if left := r.unfinished(); len(left) > 0 {
+			t.Fatalf("after %d kills unfinished are %v", killed, left)
+		}
+	}
+	t.Logf("%d kills, %d sets", killed, sets)
 }
