@@ -128,11 +128,12 @@ func TestAStartTakesNoMoreThanTenOfAnEmptyProgram(t *testing.T) {
 	quickest := []time.Duration{time.Hour, time.Hour}
 	for range 40 {
 		for i, cmd := range starts {
-			began := time.Now()
-			if err := exec.Command(cmd.Path, cmd.Args[1:]...).Run(); err != nil {
+			one := exec.Command(cmd.Path, cmd.Args[1:]...)
+			if err := one.Run(); err != nil {
 				t.Fatal(err)
 			}
-			quickest[i] = min(quickest[i], time.Since(began))
+			// processor time: how long it waits for a processor says nothing about it
+			quickest[i] = min(quickest[i], one.ProcessState.UserTime()+one.ProcessState.SystemTime())
 		}
 	}
 	t.Logf("version takes %v, an empty program %v", quickest[0], quickest[1])
