@@ -98,7 +98,8 @@ func TestWhateverFailsThereIsAWholeSetOrNone(t *testing.T) {
 			r.startControl()
 		}},
 		{"control is killed while it undoes, and started again", undone, func(t *testing.T) {
-			r.armed(h1)
+			at, _ := r.armed(h1)
+			time.Sleep(time.Until(at) + 200*time.Millisecond)
 			_ = syscall.Kill(r.armedProcess(h1), syscall.SIGKILL)
 			r.eventually("the window is over", func() bool { return r.phase() != "armed" })
 			r.control.kill()
@@ -112,7 +113,7 @@ func TestWhateverFailsThereIsAWholeSetOrNone(t *testing.T) {
 			}
 		}},
 		{"CreateSnapshots is throttled", either, func(t *testing.T) {
-			r.write("sandbox/faults.json", `{"faults": [{"action": "CreateSnapshots", "code": "RequestLimitExceeded", "times": 2}]}`)
+			r.write("sandbox/faults.json", `{"faults": [{"action": "CreateSnapshots", "error": "RequestLimitExceeded", "count": 2}]}`)
 			t.Cleanup(func() { os.Remove(r.dir + "/sandbox/faults.json") })
 		}},
 		{"the server is away for thirty seconds while armed", either, func(t *testing.T) {

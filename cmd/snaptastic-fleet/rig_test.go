@@ -292,7 +292,7 @@ cluster "shards" {
   lead        = %q
   hold        = %q
 %s}
-`, address, r.more, more, cmp.Or(r.lead, "8s"), cmp.Or(r.hold, "1s"), cluster.String())
+`, address, r.more, more, cmp.Or(r.lead, "12s"), cmp.Or(r.hold, "1s"), cluster.String())
 }
 
 func (r *rig) write(name, text string) string {

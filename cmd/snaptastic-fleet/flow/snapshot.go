@@ -138,7 +138,7 @@ func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 		return result, failed(result, "%v. The unlabelled snapshots could not be deleted: %v. Run: snaptastic undo --set %s", failure, err, s.req.Set)
 	}
 	s.phase = "undone"
-	return result, failed(result, "%v. All %d snapshots of the set were deleted", failure, len(deleted))
+	return result, failed(result, "%v. No snapshot of the set is left: %d were deleted", failure, len(deleted))
 }
 
 // failed ends the workflow as failed, with the result in the error: a workflow returns the one or the other.
