@@ -56,6 +56,24 @@ func (r *rig) watch(args ...string) *watching {
 	return w
 }
 
+// idle says whether a process has begun, and all its threads wait for something, twice in a row: one that waits for a processor is not idle.
+func idle(pid int) bool {
+	for range 2 {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if len(threads) < 3 {
+			return false
+		}
+		for _, t := range threads {
+			stat, err := os.ReadFile(t)
+			if _, after, ok := strings.Cut(string(stat), ") "); err != nil || !ok || !strings.HasPrefix(after, "S") {
+				return false
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return true
+}
+
 // events reads the JSON lines of a text.
 func events(t *testing.T, text string) (all []engine.Event) {
 	t.Helper()
@@ -93,6 +111,9 @@ func TestWatchersFollowAMountWithAThrottledAndAFailingLane(t *testing.T) {
 	}
 	asleep := r.watch("-o", "jsonl")
 	r.eventually("watcher", func() bool { return lines.says("no live runs; waiting for one") })
+	for _, w := range append(many, first, asleep) { // these print nothing yet
+		r.eventually("idle watcher", func() bool { return idle(w.Process.Pid) })
+	}
 	if err := asleep.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
