@@ -124,7 +124,7 @@ func (b *bench) picture() string {
 
 func sorted(tags map[string]string) (words []string) {
 	for _, k := range slices.Sorted(maps.Keys(tags)) {
-		if k != TagDetached { // holds the time
+		if k != TagDetached && k != TagReplaced { // hold the time
 			words = append(words, k+"="+tags[k])
 		} else {
 			words = append(words, k)
