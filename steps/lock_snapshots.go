@@ -9,6 +9,7 @@ import (
 
 	"snaptastic/ec2"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // LockSnapshots locks each snapshot of a set that is labelled, so that nobody deletes it before its time. It is never undone:
@@ -98,7 +99,7 @@ func (w *Env) lockSnapshots() plan.Funcs[LockSnapshotsIn, LockedSet] {
 		Preview: func(in LockSnapshotsIn) plan.Preview {
 			text := fmt.Sprintf("lock it (%s) for %d days", in.Mode, in.Days)
 			if in.Mode != ec2.Governance {
-				text += fmt.Sprintf("; WARNING: after %d hours nobody can unlock or delete it before, neither root nor AWS", in.CoolOff)
+				text += fmt.Sprintf("; WARNING: after %s nobody can unlock or delete it before, neither root nor AWS", units.Count(int(in.CoolOff), "hour", "hours"))
 			}
 			return plan.PreviewOf(plan.PreviewChange, "%s", text)
 		},

@@ -135,6 +135,14 @@ func TestUndoByTags(t *testing.T) {
 	if code, out := r.run("undo", "--key", "labelled"); code != exitFailed || !strings.Contains(out, "kept") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
+	// What is labelled while the question is open is not deleted.
+	code, out := r.askedThen(func() { r.must("label", "--set", "set-2") }, "y\n", "undo", "--set", "set-2")
+	if code != exitFailed || !strings.Contains(out, "it is labelled and can be restored") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if code, out := r.run("label", "--set", "set-3"); code != exitFailed || strings.Contains(out, "undo") {
+		t.Errorf("a set that does not exist: exit %d\n%s", code, out)
+	}
 	if len(of("snaptastic:larger-set", "set-2")) != 2 || len(of("snaptastic:key", "labelled")) != 2 {
 		t.Error("another set was deleted")
 	}
@@ -173,10 +181,10 @@ func TestAPartIsMadeOnceThoughItsProcessIsKilled(t *testing.T) {
 
 func TestPartsAreRefused(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 1, "ext4")
+	r := newRig(t, 2, "ext4")
 	r.must("run", "mount", "db")
 	r.quiet(func() {
-		for _, args := range [][]string{{"--set", "s"}, {"--defer-label"}, {"--members", "3"}, {"--set", "s", "--members", "3"}, part("a/b", 2), part("s", 0), part("s", 1001), append(part("s", 2), "--clean")} {
+		for _, args := range [][]string{{"--set", "s"}, {"--defer-label"}, {"--members", "3"}, {"--set", "s", "--members", "3"}, part("a/b", 2), part("s", 0), part("s", 1), part("s", 1001), append(part("s", 2), "--clean")} {
 			if code, out := r.run(append([]string{"run", "snapshot", "db"}, args...)...); code != exitUsage {
 				t.Errorf("%v: exit %d\n%s", args, code, out)
 			}

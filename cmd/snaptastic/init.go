@@ -51,7 +51,10 @@ FILE is by default where the other commands look: --settings, $SNAPTASTIC_SETTIN
 			}
 			d.File = file
 			if len(args) > 0 && file != "-" && !a.json() {
-				a.repeated = render.Flags(a.repeated.After(string(render.FlagsOf([2]string{"--settings ", file}))))
+				if err := c.Flags().Set("settings", file); err != nil {
+					return err
+				}
+				a.fromEnvironment(c.Flags()) // the commands to type next are for the new file
 			}
 			return a.showDraft(d)
 		}}

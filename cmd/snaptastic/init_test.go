@@ -73,6 +73,9 @@ func TestInitDescribesWhatIsMounted(t *testing.T) {
 			t.Errorf("init does not say %q:\n%s", want, out)
 		}
 	}
+	if strings.Contains(out, r.settings) { // the last --settings counts
+		t.Errorf("the commands to type next are for another file:\n%s", out)
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,22 @@ func (r *rig) locks() map[string]ec2.Lock {
 	return locks
 }
 
+// A part of a larger set is not labelled, and may have to be deleted: nothing locks it.
+func TestAPartIsNotLocked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.withSettings("  lock {\n    for = \"14d\"\n  }\n")
+	r.must("run", "mount", "db")
+	r.snapshotPart("set-1", 3)
+	if locks := r.locks(); len(locks) != 0 {
+		t.Errorf("locked are %v", locks)
+	}
+	r.must("undo", "--set", "set-1")
+	if left := r.snapshots(); len(left) != 0 {
+		t.Errorf("left are %v", left)
+	}
+}
+
 // A set is locked once it is labelled, and nothing deletes it before its time.
 func TestALockedSetStays(t *testing.T) {
 	t.Parallel()

@@ -38,6 +38,12 @@ func terminal(t *testing.T) (control, end *os.File) {
 // asked runs the program on a terminal of its own, and types at its question.
 func (r *rig) asked(keys string, args ...string) (code int, out string) {
 	r.t.Helper()
+	return r.askedThen(func() {}, keys, args...)
+}
+
+// askedThen does something while the question is open.
+func (r *rig) askedThen(meanwhile func(), keys string, args ...string) (code int, out string) {
+	r.t.Helper()
 	control, end := terminal(r.t)
 	cmd := r.bare(append([]string{"--state-dir", r.state(), "--sandbox=" + r.sandboxDir(), "--endpoint-url", r.url, "--settings", r.settings}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = end, end, end
@@ -55,6 +61,7 @@ func (r *rig) asked(keys string, args ...string) (code int, out string) {
 		all.Write(buf[:n])
 		if !typed && bytes.Contains(all.Bytes(), []byte("[y/N]")) {
 			typed = true
+			meanwhile()
 			if _, err := control.WriteString(keys); err != nil {
 				r.t.Fatal(err)
 			}

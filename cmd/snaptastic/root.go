@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
@@ -45,6 +46,9 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 				// ends like any other program.
 				signal.Ignore(syscall.SIGPIPE)
 			}
+			if err := noEmptyFlag(c); err != nil {
+				return err
+			}
 			return a.begin(c)
 		},
 	}
@@ -66,6 +70,18 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 	arrange(root)
 	completions(a, root)
 	return root
+}
+
+// noEmptyFlag refuses a flag that is given without a value, as `--key "$KEY"` does in a script where KEY is not set: taken for a flag that
+// is left out, it would restore the newest set instead of the one meant, or snapshot again at each call.
+func noEmptyFlag(c *cobra.Command) (err error) {
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" && err == nil {
+			hint := "if the value comes from a variable, find out why that is not set"
+			err = &engine.Error{Code: engine.Usage, Err: engine.WithHint(hint, fmt.Errorf("--%s has an empty value: give it one, or leave the flag out", f.Name))}
+		}
+	})
+	return err
 }
 
 // readOnlyCommands are the commands that change nothing.

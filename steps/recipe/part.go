@@ -26,7 +26,7 @@ func partOf(o Options) *steps.Part {
 }
 
 // checkPart refuses what is said only in part.
-func checkPart(o Options) error {
+func checkPart(s Spec, o Options) error {
 	set, members := o.Text(PartOf), o.Text(PartMembers)
 	if set == "" && members == "" && !o.Bool(DeferLabel) {
 		return nil
@@ -37,8 +37,12 @@ func checkPart(o Options) error {
 	if err := snapset.CheckLarger(set); err != nil {
 		return fmt.Errorf("--set: %w", err)
 	}
-	if n, err := strconv.Atoi(members); err != nil || n < 1 || n > snapset.MaxLarger {
+	n, err := strconv.Atoi(members)
+	if err != nil || n < 1 || n > snapset.MaxLarger {
 		return fmt.Errorf("--members %q: expected a number from 1 to %d", members, snapset.MaxLarger)
+	}
+	if n < len(s.Volumes) {
+		return fmt.Errorf("--members %d: this snapshotter alone has %d volumes, so the set could never be labelled", n, len(s.Volumes))
 	}
 	if o.Bool(Clean) {
 		return errors.New("--clean deletes what newer sets replace, and with --defer-label it is not known whether this one will: use `snaptastic clean snapshots` later")

@@ -38,7 +38,7 @@ var Snapshot = Register(Operation{
 		return nil
 	},
 	Flags:        []Flag{Wait, Clean, At, HoldUntil, TrustClock, PartOf, PartMembers, DeferLabel},
-	CheckOptions: func(s Spec, o Options) error { return cmp.Or(checkArmed(s, o), checkPart(o)) },
+	CheckOptions: func(s Spec, o Options) error { return cmp.Or(checkArmed(s, o), checkPart(s, o)) },
 	Compile:      compiledBy((*compiler).snapshot),
 })
 
@@ -172,6 +172,9 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 	kept, label := plan.KeptBy(name("tag-snapshots")), plan.Title("tag, then label as restorable")
 	if take.Part != nil { // they have no label that would keep them
 		kept, label = nil, plan.Title("tag; set %s is labelled as a whole", take.Part.Set)
+		if c.spec.Lock != nil {
+			label = plan.Title("tag; set %s is labelled as a whole, and not locked", take.Part.Set)
+		}
 		take.Tags, take.ExpireAfter = c.tags(), plan.Duration(c.spec.expiry())
 	}
 	set := plan.Add(c.b, steps.Snapshot, name("snapshot"), take,
@@ -190,7 +193,7 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 	labelled := plan.Add(c.b, steps.TagSnapshots, name("tag-snapshots"), steps.TagSnapshotsIn{Set: set, Tags: c.tags(), ExpireAfter: plan.Duration(c.spec.expiry()), Part: take.Part},
 		together(lane), s.all.body(), plan.After(name("thaw")), label, plan.Within(write))
 	*s.labelled = append(*s.labelled, labelled)
-	if l := c.spec.Lock; l != nil { // no hook waits for it
+	if l := c.spec.Lock; l != nil && take.Part == nil { // no hook waits for it. A part may have to be deleted: its set may never be complete
 		plan.Add(c.b, steps.LockSnapshots, name("lock-snapshots"), steps.LockSnapshotsIn{Set: labelled, Mode: string(l.Mode), Days: l.Days, CoolOff: l.CoolOff},
 			together(lane), plan.Title("lock the snapshots"), plan.Within(write), plan.Tolerated())
 	}

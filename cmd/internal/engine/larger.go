@@ -83,7 +83,11 @@ func (e *Engine) Label(ctx context.Context, set string) (LabelledSet, error) {
 		case l.Already:
 			return LabelledSet{Set: set, Members: l.Members, Snapshots: l.IDs, Already: !sent}, nil
 		case l.Problem != "" && (!l.Waits || time.Now().After(until)):
-			return LabelledSet{}, hinted("`snaptastic undo --set "+set+"` deletes its unlabelled snapshots", "cannot label set %s: %s", set, l.Problem)
+			hint := "`snaptastic undo --set " + set + "` deletes its unlabelled snapshots"
+			if len(l.IDs) == 0 {
+				hint = "check the id of the set, and the account and the region"
+			}
+			return LabelledSet{}, hinted(hint, "cannot label set %s: %s", set, l.Problem)
 		case l.Problem == "" && sent && time.Now().After(until): // who reads now may not see it yet; EC2 took the call
 			return LabelledSet{Set: set, Members: l.Members, Snapshots: l.IDs}, nil
 		case l.Problem == "" && !sent:
@@ -107,7 +111,9 @@ func (e *Engine) UndoByTags(ctx context.Context, r UndoRequest) (Undone, error) 
 	tag, value, what := snapset.TagKey, r.Key, "key "+r.Key
 	var err error
 	switch {
-	case (r.Key == "") == (r.Set == ""):
+	case r.Key != "" && r.Set != "":
+		return out, usageError("--key and --set cannot be used together: undo one after the other")
+	case r.Key == "" && r.Set == "":
 		return out, usageError("undo needs --key or --set")
 	case r.Key != "":
 		err = cmp.Or(journal.CheckKey(r.Key), e.keyIsLive(r.Key))
@@ -136,8 +142,9 @@ func (e *Engine) UndoByTags(ctx context.Context, r UndoRequest) (Undone, error) 
 				if err := e.confirm(ctx, "undo "+what, fmt.Sprintf("Delete the %d unlabelled snapshots of %s?", len(ids), what)); err != nil {
 					return out, err
 				}
+				asked = true
+				continue // it may have been labelled while the question was open
 			}
-			asked = true
 			if err := e.deleteUnlabelled(ctx, c, ids, &out); err != nil {
 				return out, err
 			}
