@@ -22,14 +22,14 @@ type Builder struct {
 	p        Plan
 	index    map[StepID]bool
 	sections map[string]*Section
-	closing  map[StepID]bool // steps that close a section
+	closing  map[StepID]string // lanes of the steps that close a section
 	err      error
 }
 
 // NewBuilder starts an empty plan. The head's steps and sections are ignored.
 func NewBuilder(head Plan) *Builder {
 	head.Schema, head.Steps, head.Sections = Schema, nil, nil
-	return &Builder{p: head, index: map[StepID]bool{}, sections: map[string]*Section{}, closing: map[StepID]bool{}}
+	return &Builder{p: head, index: map[StepID]bool{}, sections: map[string]*Section{}, closing: map[StepID]string{}}
 }
 
 // An Option says more about one step.
@@ -100,19 +100,21 @@ func In(section string) Option {
 	}
 }
 
-// Closes makes the step a closing one, after those that were added before it. It
-// runs once open began, after all of the section's body and the other closing steps
-// before it settled, whatever became of them. All its edges and references are tolerant.
+// Closes makes the step a closing one. It runs once open began, after all of the
+// section's body and the closing steps before it settled, whatever became of them;
+// in a bracket, closing steps of different lanes run side by side. All its edges and
+// references are tolerant. InLane comes before it.
 func Closes(section string) Option {
 	return func(b *Builder, s *Step) {
 		sec := b.section(section)
-		before := sec.Members()
-		if n := len(sec.Close); n > 0 {
-			before = sec.Close[n-1:] // which waits for the others
+		before := sec.closersBefore(len(sec.Close), s.Lane, func(id StepID) string { return b.closing[id] })
+		if len(before) == 0 {
+			members := sec.Members()
+			before = members[:len(members)-len(sec.Close)]
 		}
 		s.Settled = addIDs(s.Settled, before...)
 		sec.Close = append(sec.Close, s.ID)
-		b.closing[s.ID] = true
+		b.closing[s.ID] = s.Lane
 	}
 }
 
@@ -161,7 +163,7 @@ func (b *Builder) add(s Step, in any, opts []Option) {
 		b.fail("step %s: %v", id, err)
 	}
 	s.Needs = addIDs(s.Needs, without(refs, s.Settled)...)
-	if b.closing[id] { // it runs whatever came of the steps before it
+	if _, closes := b.closing[id]; closes { // it runs whatever came of the steps before it
 		s.Settled, s.Needs = addIDs(s.Settled, s.Needs...), nil
 	}
 	if b.index[id] {

@@ -168,8 +168,8 @@ const (
 
 // A Section is the steps between an opening step and the closing ones. These run
 // once the opening step began, after every body step settled, in their order, each
-// whatever became of the steps before it. A bracket may lack its opening step: it is
-// closed once any body step began. Closing steps of a bracket that are not blind
+// whatever became of the steps before it; in a bracket, those of different lanes run
+// side by side. A bracket may lack its opening step: it is closed once any body step began. Closing steps of a bracket that are not blind
 // (unmount, detach, delete) take down what the body made: once the first of them
 // began, the body is not gone on with. A rollback runs closing steps and undoes none.
 type Section struct {

@@ -3,13 +3,14 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
 
 // Validate checks what the runner relies on: unique ids, steps in topological
 // order, known lanes, references covered by edges, well-formed sections. It
-// takes time linear in steps and edges.
+// takes time linear in steps and edges, but for closing steps, which are few.
 func (p *Plan) Validate() error {
 	if len(p.Steps) == 0 {
 		return fmt.Errorf("plan has no steps")
@@ -116,6 +117,8 @@ func (p *Plan) validateSections(index map[StepID]int) error {
 			return fmt.Errorf("section %q lacks its open or close step", sec.ID)
 		}
 		ids := sec.Members()
+		lane := func(id StepID) string { return p.Steps[index[id]].Lane }
+		after := p.closersBeforeEach(&sec, index)
 		var inside, outside map[StepID]bool
 		if i, ok := index[sec.Open]; ok && sec.Kind == Atomic {
 			inside, outside = set(ids), set(p.Steps[i].Needs)
@@ -135,10 +138,13 @@ func (p *Plan) validateSections(index map[StepID]int) error {
 				atomic[id] = sec.ID
 			}
 			before := ids[:at]
-			if n := len(ids) - len(sec.Close); at > n {
-				before = ids[at-1 : at] // a closing step, which waits for the others
+			if n := len(ids) - len(sec.Close); at >= n {
+				before = sec.closersBefore(at-n, p.Steps[i].Lane, lane) // which wait for the others
+				if len(after[id]) == 0 {
+					before = slices.Concat(before, ids[:n])
+				}
 			}
-			if err := sec.validateMember(&p.Steps[i], before); err != nil {
+			if err := sec.validateMember(&p.Steps[i], before, after[id]); err != nil {
 				return err
 			}
 			if sec.Kind == Atomic {
@@ -159,15 +165,53 @@ func (sec *Section) Members() (ids []StepID) {
 	return slices.Concat(ids, sec.Body, sec.Close)
 }
 
-// validateMember checks the edges that make the closing steps come last, one after
-// the other, and open first. before is what a closing step has to wait for.
-func (sec *Section) validateMember(s *Step, before []StepID) error {
+// closersBefore are those that the closing step at a place has to wait for, the others coming before these: the one before it
+// that is of its lane or of none, and for a step of no lane all after that as well. None: it waits for the body.
+func (sec *Section) closersBefore(at int, lane string, laneOf func(StepID) string) []StepID {
+	for i := at - 1; i >= 0; i-- {
+		of := laneOf(sec.Close[i])
+		switch {
+		case of == "" && lane == "" && sec.Kind == Bracket:
+			return sec.Close[i:at]
+		case sec.Kind == Atomic || of == lane || of == "":
+			return sec.Close[i : i+1]
+		}
+	}
+	if lane == "" {
+		return sec.Close[:at]
+	}
+	return nil
+}
+
+// closersBeforeEach are the closing steps that each comes after, by whatever steps that close the section as well: plans of
+// earlier versions have them in one chain.
+func (p *Plan) closersBeforeEach(sec *Section, index map[StepID]int) map[StepID]map[StepID]bool {
+	before := map[StepID]map[StepID]bool{}
+	for _, id := range sec.Close {
+		all := map[StepID]bool{}
+		if i, ok := index[id]; ok {
+			for _, d := range p.Steps[i].Settled {
+				if further, closes := before[d]; closes {
+					all[d] = true
+					maps.Copy(all, further)
+				}
+			}
+		}
+		before[id] = all
+	}
+	return before
+}
+
+// validateMember checks the edges that make the closing steps come last, those of a
+// lane one after the other, and open first. before is what a closing step has to wait for,
+// by itself or by the closing steps that it comes after.
+func (sec *Section) validateMember(s *Step, before []StepID, after map[StepID]bool) error {
 	switch {
 	case s.ID == sec.Open:
 	case contains(sec.Close, s.ID):
 		waits := set(s.Settled)
 		for _, id := range before {
-			if !waits[id] {
+			if !waits[id] && !after[id] {
 				return fmt.Errorf("section %q: %s closes it and does not wait for %s", sec.ID, s.ID, id)
 			}
 		}

@@ -45,10 +45,15 @@ type beforeDetach struct {
 
 func (w *Env) detach() plan.Funcs[DetachIn, Detached] {
 	return plan.Funcs[DetachIn, Detached]{
-		Observe: func(ctx context.Context, _ plan.Attempt, in DetachIn) (plan.Observed[Detached], error) {
+		Observe: func(ctx context.Context, a plan.Attempt, in DetachIn) (plan.Observed[Detached], error) {
 			id := in.id()
 			if id == "" {
 				return plan.Observed[Detached]{State: plan.Satisfied, Note: "no volume is attached"}, nil
+			}
+			// What this run made and attached for itself alone needs no look: EC2 refuses to detach what is not attached here, and
+			// then it is looked at. It is looked at in any case before it is deleted.
+			if in.ThenDeleted && in.Volume.Must().Created && in.Attached.Must().New && !a.Resumed {
+				return plan.Observed[Detached]{State: plan.Absent}, nil
 			}
 			v, err := w.Cloud.Volume(ctx, id)
 			if notFound(err) {
@@ -76,7 +81,11 @@ func (w *Env) detach() plan.Funcs[DetachIn, Detached] {
 					return Detached{}, errorAction(err)
 				}
 			}
-			if err := w.Cloud.DetachVolume(ctx, id, w.Instance.ID, ""); err != nil {
+			err := w.Cloud.DetachVolume(ctx, id, w.Instance.ID, "")
+			if in.ThenDeleted && notFound(err) { // somebody deleted it: the next look says so
+				err = plan.Retry(time.Second, err)
+			}
+			if err != nil {
 				return Detached{}, errorAction(err)
 			}
 			return in.out(), nil

@@ -84,9 +84,9 @@ func (c *compiler) verify() {
 		c.mountScratch(l, lanes)
 	}
 	probed := c.probe(all, choices)
-	last := c.takeDown(all)
+	down := c.takeDown(all)
 	in := steps.TagDrillIn{Choices: choices, Probed: probed}
-	settled := []plan.StepID{"find-snapshot", "probe", last}
+	settled := append([]plan.StepID{"find-snapshot", "probe"}, down...)
 	for _, l := range all {
 		in.Chosen = append(in.Chosen, l.chosen)
 		in.Replays, in.Mounts = append(in.Replays, l.replayed), append(in.Mounts, l.mounted)
@@ -189,16 +189,16 @@ func (c *compiler) probe(all []*drillLane, choices plan.Value[steps.Choices]) pl
 	return plan.Add(c.b, steps.Probe, "probe", in, plan.In(drillSection), plan.Title("probe the restored volumes"), plan.Within(d.Timeout+hookGrace))
 }
 
-// takeDown adds the closing steps, and returns the last one.
-func (c *compiler) takeDown(all []*drillLane) (last plan.StepID) {
+// takeDown adds the closing steps, and returns the last one of each lane.
+func (c *compiler) takeDown(all []*drillLane) (last []plan.StepID) {
 	plan.Add(c.b, steps.TakeDown, "take-down", steps.TakeDownIn{}, plan.Closes(drillSection), plan.Title("unmount the scratch volumes"), plan.Within(write))
 	for _, l := range all {
 		plan.Add(c.b, steps.Detach, id("detach", l.Volume), steps.DetachIn{VolumeRef: steps.VolumeRef{Volume: l.volume, Attached: l.attached}, Device: l.spare, NameOffset: l.DeviceNameOffset, ThenDeleted: true,
 			Patience: plan.Duration(c.timeouts.Attach)}, plan.InLane(l.MountPoint), plan.Closes(drillSection), plan.Title("detach the scratch volume"), plan.Within(c.timeouts.Detach))
 	}
 	for _, l := range all {
-		last = id("delete-volume", l.Volume)
-		plan.Add(c.b, steps.DeleteVolume, last, steps.DeleteVolumeIn{Made: l.volume}, plan.InLane(l.MountPoint), plan.Closes(drillSection), plan.Title("delete it"), plan.Within(c.timeouts.Detach))
+		last = append(last, id("delete-volume", l.Volume))
+		plan.Add(c.b, steps.DeleteVolume, id("delete-volume", l.Volume), steps.DeleteVolumeIn{Made: l.volume}, plan.InLane(l.MountPoint), plan.Closes(drillSection), plan.Title("delete it"), plan.Within(c.timeouts.Detach))
 	}
 	return last
 }

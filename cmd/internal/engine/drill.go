@@ -78,10 +78,12 @@ func (e *Engine) takenDevices(ctx context.Context, spec recipe.Spec, instance st
 	if err != nil {
 		return nil, err
 	}
+	e.attached = nil // what is free now counts
 	attached, err := e.attachedWithRetry(ctx, c, "verify", spec.Name, instance)
 	if err != nil {
 		return nil, err
 	}
+	e.attached = &attached // for the preflight
 	for _, v := range attached {
 		if a, on := v.On(instance); on {
 			taken[steps.DeviceKey(a.Device)] = v.ID
