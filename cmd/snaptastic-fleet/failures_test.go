@@ -139,6 +139,7 @@ func TestWhateverFailsThereIsAWholeSetOrNone(t *testing.T) {
 				t.Errorf("labelled: %v, %v", got.Labelled, failure)
 			}
 			t.Logf("labelled: %v, %v", got.Labelled, failure)
+			r.saveHistory("snapshot "+c.name, flowID("snapshot", "shards"))
 			after, more := r.labelledSnapshots(), 0
 			if got.Labelled {
 				more = 3

@@ -33,6 +33,7 @@ func TestDrillsOnEveryHost(t *testing.T) {
 	if err := <-ended; err != nil || got.Done != 3 {
 		t.Fatalf("%v: %+v", err, got)
 	}
+	r.saveHistory("verify", flowID("verify", "shards"))
 	for _, n := range sortedNames(r.hosts) {
 		if runs := strings.Count(r.must(r.hosts[n], "runs", "--operation", "verify", "-o", "json"), `"operation"`); runs != 1 {
 			t.Errorf("%s has had %d drills", n, runs)

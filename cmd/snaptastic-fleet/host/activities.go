@@ -241,7 +241,7 @@ func because(err error, r result) error {
 	f := r.Failures[0]
 	text := f.Error
 	if f.Hint != "" {
-		text += ". " + f.Hint
+		text += ". " + strings.ToUpper(f.Hint[:1]) + f.Hint[1:]
 	}
 	return &Exit{Code: exit.Code, Stderr: cut(text)}
 }

@@ -131,8 +131,9 @@ func lastError(stderr string) string {
 
 func hint(after []string) string {
 	for _, l := range after {
-		if l = strings.TrimSpace(l); strings.HasPrefix(l, "hint: ") {
-			return ". " + strings.TrimPrefix(l, "hint: ")
+		if l = strings.TrimSpace(l); strings.HasPrefix(l, "hint: ") && len(l) > len("hint: ") {
+			l = strings.TrimPrefix(l, "hint: ")
+			return ". " + strings.ToUpper(l[:1]) + l[1:]
 		}
 	}
 	return ""

@@ -1,0 +1,83 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	"snaptastic-fleet/config"
+	"snaptastic-fleet/flow"
+)
+
+func TestTheProgramsOwnSentenceIsTold(t *testing.T) {
+	for stderr, want := range map[string]string{
+		"error: no set \"x\"\n  hint: list the sets\n":                       `no set "x". List the sets`,
+		"2026 [INFO] begins\nerror: cannot freeze: busy\n2026 [INFO] ends\n": "cannot freeze: busy",
+		"Error: Invalid userdata\n":                                          "Invalid userdata",
+		"Killed\n":                                                           "Killed",
+		"error: " + strings.Repeat("x", 5000):                                strings.Repeat("x", 1000) + "…",
+		"error: cannot\n  hint: \n":                                          "cannot",
+		"":                                                                   "",
+	} {
+		if got := lastError(stderr); got != want {
+			t.Errorf("%.60q: %.80q, want %.80q", stderr, got, want)
+		}
+	}
+}
+
+// What the server says is held against the host's own settings, and can be no flag, path or command.
+func TestNothingFromOutsideIsRun(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	program := filepath.Join(t.TempDir(), "snaptastic")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$@\" >> "+ran+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := &Worker{Name: "h", Program: Program{Path: program}, Config: config.Worker{Allow: []string{"snapshot db"}, TrustClock: true}}
+	refused := func(what string, err error) {
+		t.Helper()
+		var app *temporal.ApplicationError
+		if !errors.As(err, &app) || app.Type() != "Refused" || !app.NonRetryable() {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	ctx := context.Background()
+	now := time.Now()
+	for _, req := range []flow.WindowRequest{
+		{Snapshotter: "other", Set: "s", Key: "k", At: now, HoldUntil: now},
+		{Snapshotter: "db --yes", Set: "s", Key: "k", At: now, HoldUntil: now},
+		{Snapshotter: "db", Set: "--settings=/tmp/x", Key: "k", At: now, HoldUntil: now},
+		{Snapshotter: "db", Set: "s", Key: "-k", At: now, HoldUntil: now},
+		{Snapshotter: "db", Set: "s\nx", Key: "k", At: now, HoldUntil: now},
+		{Snapshotter: "db", Set: strings.Repeat("s", 500), Key: "k", At: now, HoldUntil: now},
+	} {
+		_, err := w.Window(ctx, req)
+		refused(req.Snapshotter+" "+req.Set, err)
+	}
+	for _, op := range []string{"restore", "clean", "snapshot db; rm", "--help", ""} {
+		_, err := w.Run(ctx, flow.RunRequest{Operation: op, Snapshotter: "db", Set: "s", Key: "k"})
+		refused("run "+op, err)
+	}
+	for _, probe := range []string{"", "/bin/ls", "x"} {
+		refused("probe "+probe, w.Probe(ctx, flow.ProbeRequest{Name: probe}))
+	}
+	_, err := w.Prepare(ctx, flow.PrepareRequest{Snapshotter: "other"})
+	refused("prepare", err)
+	if b, err := os.ReadFile(ran); err == nil {
+		t.Errorf("something was run: %s", b)
+	}
+}
+
+func TestWhatIsAskedAgain(t *testing.T) {
+	for code, again := range map[int]bool{1: false, 2: false, 3: false, 4: false, 5: true, 130: true, -1: true} {
+		var app *temporal.ApplicationError
+		if err := verdict(&Exit{Code: code}); !errors.As(err, &app) || app.NonRetryable() == again {
+			t.Errorf("exit code %d: %v", code, err)
+		}
+	}
+}
