@@ -86,7 +86,7 @@ func cause(err error) string {
 	case errors.As(err, &timeout):
 		switch timeout.TimeoutType().String() {
 		case "ScheduleToStart":
-			return "no worker took the order in time. Is snaptastic-fleet-worker running there?"
+			return "no worker took the order in time: check that snaptastic-fleet-worker runs there"
 		case "Heartbeat":
 			return "its worker was heard no more"
 		}
