@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -278,6 +279,38 @@ func TestNoMemberIsCopiedTwice(t *testing.T) {
 	}
 	if left := r.unfinished(); len(left) > 0 {
 		t.Errorf("unfinished are %v", left)
+	}
+}
+
+// A bare resume says that it leaves a copy alone, and an abandoned one says what it leaves in the other region.
+func TestAnAbandonedCopySaysWhatItLeaves(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.copying(`  copy "eu-central-1" {}`)
+	r.must("run", "mount", "db")
+	r.must("run", "snapshot", "db", "--wait")
+	r.faultsIn(frankfurt, `{"latency": {"copy": "1h"}}`)
+	cmd := r.command("run", "copy", "db")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	id := ""
+	r.eventually("two copies in the journal", func() bool {
+		if left := r.unfinished(); len(left) == 1 {
+			id = left[0]
+		}
+		return id != "" && len(regexp.MustCompile(`wait-copied:\S+ +started`).FindAllString(r.must("show", id), -1)) == 2
+	})
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if out := r.must("resume"); !strings.Contains(out, "1 run of copy or warm left to the next `run` of it") {
+		t.Errorf("resume says\n%s", out)
+	}
+	out := r.must("abandon", id)
+	for _, s := range r.snapshotsIn(frankfurt) {
+		if !strings.Contains(out, s.ID+" in eu-central-1, an unverified copy of "+s.Tags[snapset.TagMountPoint]+": `snaptastic --region eu-central-1 clean snapshots") {
+			t.Errorf("abandon does not list %s:\n%s", s.ID, out)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
+	"snaptastic/plan/units"
 )
 
 func (a *app) terminal(f *os.File) bool {
@@ -122,6 +123,8 @@ func (a *app) resumed(r engine.Resumed, worst error) error {
 		fmt.Fprintln(a.stdout, "nothing to resume unattended; 1 run waits for an operator: `snaptastic status` lists them")
 	case r.Waiting > 0:
 		fmt.Fprintf(a.stdout, "nothing to resume unattended; %d runs wait for an operator: `snaptastic status` lists them\n", r.Waiting)
+	case r.Later > 0:
+		fmt.Fprintf(a.stdout, "nothing to resume unattended; %s of copy or warm left to the next `run` of it: `snaptastic status` lists them\n", units.Count(r.Later, "run", "runs"))
 	default:
 		fmt.Fprintln(a.stdout, "nothing to resume")
 	}

@@ -132,7 +132,7 @@ func (c CopyTo) underWay(there []ec2.Snapshot) map[string]string {
 			continue
 		}
 		if s.State == ebs.SnapshotPending || c.Now.Sub(s.Started) <= settledAge {
-			busy[set] = "run " + s.Tags[TagRun] + " is copying it"
+			busy[set] = "run " + s.Tags[TagRun] + " is copying it; if that run is gone, a `run copy` does so once what it left is a day old"
 		}
 	}
 	return busy

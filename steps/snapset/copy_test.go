@@ -46,7 +46,7 @@ func TestWhichSetsADestinationLacks(t *testing.T) {
 		"all, the newest first":                {three, nil, nil, "R3: snap-5 snap-6 | R2: snap-3 snap-4 | R1: snap-1 snap-2"},
 		"none that is there":                   {three, copies(three[2:4], 1600, "labelled"), nil, "R3: snap-5 snap-6 | R2:  | R1: snap-1 snap-2"},
 		"the member that was lost there":       {three[4:], lost, nil, "R3: snap-6"},
-		"not what another run copies":          {three[4:], copies(three[4:], 3001, "copying"), nil, "R3: ! run C1 is copying it"},
+		"not what another run copies":          {three[4:], copies(three[4:], 3001, "copying"), nil, "R3: ! run C1 is copying it; if that run is gone, a `run copy` does so once what it left is a day old"},
 		"but what it left more than a day ago": {three[:2], copies(three[:2], 2, "copying"), nil, "R1: snap-1 snap-2"},
 		"not what is not completed":            {pending, nil, nil, "R2: ! it is not complete: snap-4 of it is pending (0 %) | R1: snap-1 snap-2"},
 		"not what lost a member":               {three[1:2], nil, nil, "R1: ! it is not complete: 1 of its 2 snapshots is gone"},

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"snaptastic/journal"
 	"snaptastic/plan"
@@ -16,6 +17,7 @@ func LeftBehind(p *plan.Plan, records map[plan.StepID]journal.Record) (left []st
 	for _, l := range p.Lanes {
 		left = append(left, leftOf(p, l, records)...)
 	}
+	left = append(left, copiesLeft(p, records)...)
 	for i := range p.Steps {
 		r := records[p.Steps[i].ID]
 		if p.Steps[i].Kind != steps.Snapshot.Kind || r.Facts == nil || !stands(r) || labelled(p, records) {
@@ -25,6 +27,32 @@ func LeftBehind(p *plan.Plan, records map[plan.StepID]journal.Record) (left []st
 			if f.SnapshotID != "" {
 				left = append(left, f.SnapshotID+", an unverified snapshot of "+f.MountPoint+": `snaptastic clean snapshots` deletes it once it is a day old")
 			}
+		}
+	}
+	return left
+}
+
+// copiesLeft are the copies in other regions whose set is not labelled there.
+func copiesLeft(p *plan.Plan, records map[plan.StepID]journal.Record) (left []string) {
+	labelled := map[string]bool{}
+	for i := range p.Steps {
+		if s := &p.Steps[i]; s.Kind == steps.LabelCopies.Kind && records[s.ID].EverDone {
+			labelled[s.Lane] = true
+		}
+	}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		r := records[s.ID]
+		if s.Kind != steps.CopySnapshot.Kind || !stands(r) || labelled[s.Lane] {
+			continue
+		}
+		region, _, _ := strings.Cut(s.Lane, ":")
+		if r.Facts == nil || len(r.Facts.Each) == 0 {
+			left = append(left, fmt.Sprintf("perhaps a copy in %s, which was being asked for: `aws ec2 describe-snapshots --region %s --filters Name=tag:%s,Values=%s` shows it", region, region, steps.TagToken, r.Token))
+			continue
+		}
+		for _, f := range r.Facts.Each {
+			left = append(left, fmt.Sprintf("%s in %s, an unverified copy of %s: `snaptastic --region %s clean snapshots` deletes it once it is a day old", f.SnapshotID, region, f.MountPoint, region))
 		}
 	}
 	return left

@@ -25,6 +25,7 @@ type ResumeRequest struct {
 type Resumed struct {
 	Ends    []RunResult // of the runs that it went on with
 	Waiting int         // runs that it left to an operator
+	Later   int         // runs that it left to the next run of their operation
 }
 
 // Resume finishes interrupted runs.
@@ -110,6 +111,9 @@ func (e *Engine) resumeNext(ctx context.Context, store *journal.Store, r journal
 		e.setAside(store, r, here.Instance)
 		return nil
 	case d.Action == Leave, d.Reason == ReasonFailed:
+		if d.Reason == ReasonNextRun {
+			all.Later++
+		}
 		return nil
 	case err != nil:
 		return err
