@@ -70,6 +70,59 @@ func TestClosingStepsComeOneAfterTheOtherAndTolerateAll(t *testing.T) {
 	}
 }
 
+// lanesClosed is a bracket of two lanes, whose closing steps have lanes of their own but for the first and the last.
+func lanesClosed(t *testing.T, kind SectionKind) (*Plan, error) {
+	t.Helper()
+	return build(t, func(b *Builder) {
+		b.Section("s", kind)
+		if kind == Atomic {
+			Add(b, create, "open", volume{}, Opens("s"))
+		}
+		for _, lane := range []string{"a", "b"} {
+			Add(b, create, StepID("create:"+lane), volume{}, InLane(lane), In("s"))
+		}
+		Add(b, create, "unmount", volume{}, Closes("s"))
+		for _, what := range []string{"detach:", "delete:"} {
+			for _, lane := range []string{"a", "b"} {
+				Add(b, create, StepID(what+lane), volume{}, InLane(lane), Closes("s"))
+			}
+		}
+		Add(b, create, "end", volume{}, Closes("s"))
+	})
+}
+
+func TestClosingStepsOfDifferentLanesRunSideBySide(t *testing.T) {
+	p, err := lanesClosed(t, Bracket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[StepID][]StepID{"unmount": {"create:a", "create:b"}, "detach:a": {"unmount"}, "detach:b": {"unmount"},
+		"delete:a": {"detach:a"}, "delete:b": {"detach:b"}, "end": {"unmount", "detach:a", "detach:b", "delete:a", "delete:b"}} {
+		if got := p.step(t, id).Settled; !slices.Equal(got, want) {
+			t.Errorf("%s waits for %v, want %v", id, got, want)
+		}
+	}
+	for id, lacks := range map[StepID]StepID{"detach:b": "unmount", "delete:a": "detach:a", "end": "delete:b"} {
+		s := p.step(t, id)
+		whole := s.Settled
+		s.Settled = slices.DeleteFunc(slices.Clone(whole), func(d StepID) bool { return d == lacks })
+		if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "does not wait for") {
+			t.Errorf("%s without %s: %v", id, lacks, err)
+		}
+		s.Settled = whole
+	}
+	// A plan of an earlier version has them in one chain.
+	for i, id := range p.Sections[0].Close[1:] {
+		p.step(t, id).Settled = p.Sections[0].Close[i : i+1]
+	}
+	if err := p.Validate(); err != nil {
+		t.Errorf("a chain is refused: %v", err)
+	}
+	if p, err = lanesClosed(t, Atomic); err != nil || !slices.Equal(p.step(t, "delete:a").Settled, []StepID{"detach:b"}) {
+		t.Errorf("of an atomic section: %v", err)
+	}
+}
+
 func TestAPlanOfAnEarlierVersionHasOneClosingStep(t *testing.T) {
 	for close, want := range map[string]Closers{`"b"`: {"b"}, `["b"]`: {"b"}, `["b","c"]`: {"b", "c"}, `""`: nil, `[]`: nil, `7`: nil} {
 		p, err := Decode(fmt.Appendf(nil, `{"schema":1,"resumption":"ask","sections":[{"id":"s","kind":"bracket","body":["a"],"close":%s}],"steps":[

@@ -58,6 +58,10 @@ func TestUnmountAndDetachKeepTheContract(t *testing.T) {
 			r := VolumeRef{Volume: plan.Literal(v)}
 			return r, r
 		}, true, false},
+		"what a drill made and attached": {func(b *bench, v Volume, at Attached, _ Mounted) (VolumeRef, VolumeRef) {
+			do(b, DeleteOnTermination, DeleteOnTerminationIn{Attached: plan.Literal(at), Want: true})
+			return VolumeRef{Volume: plan.Literal(v)}, VolumeRef{Volume: plan.Literal(v), Attached: plan.Literal(at)}
+		}, true, false},
 		"its mount and its attachment": {func(_ *bench, _ Volume, at Attached, m Mounted) (VolumeRef, VolumeRef) {
 			return VolumeRef{Mounted: plan.Literal(m)}, VolumeRef{Attached: plan.Literal(at)}
 		}, false, false},

@@ -51,9 +51,9 @@ func (w *Env) detach() plan.Funcs[DetachIn, Detached] {
 				return plan.Observed[Detached]{State: plan.Satisfied, Note: "no volume is attached"}, nil
 			}
 			// What this run made and attached for itself alone needs no look: EC2 refuses to detach what is not attached here, and
-			// then it is looked at. It is looked at in any case before it is deleted.
-			if in.ThenDeleted && in.Volume.Must().Created && in.Attached.Must().New && !a.Resumed {
-				return plan.Observed[Detached]{State: plan.Absent}, nil
+			// then it is looked at. It is looked at in any case before it is deleted. A drill has set it to go with its instance.
+			if at := in.Attached.Must(); in.ThenDeleted && in.Volume.Must().Created && at.New && !a.Resumed {
+				return plan.Observed[Detached]{State: plan.Absent, Before: beforeDetach{at.Device, true}}, nil
 			}
 			v, err := w.Cloud.Volume(ctx, id)
 			if notFound(err) {

@@ -152,6 +152,8 @@ type Env struct {
 	// RecentlyLabelled gives the snapshots of this snapshotter that this machine labelled in the last minutes. A look at EC2 that does not
 	// show them so is out of date.
 	RecentlyLabelled func() []string
+	// Ahead is what EC2 showed of the snapshots right before the run; the first look of a step may be answered from it. Nil: none did.
+	Ahead *Ahead
 	// RunsHere says what the unfinished runs of this machine are about, but for this one; nil: there are none.
 	RunsHere func(self plan.RunID) (RunsHere, error)
 	// CloudTime is EC2's time, or an error where this machine's clock is too far from it for a deletion; nil: Cloud.Now.

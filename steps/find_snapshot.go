@@ -187,9 +187,37 @@ func (w *Env) candidates(ctx context.Context, s Search) (*snapset.Index, error) 
 	if w.indexes == nil {
 		w.indexes = ec2.NewShared(w.indexOf)
 	}
+	ahead := w.Ahead
+	w.Ahead = nil // whoever looks again wants to know what is now
 	w.mu.Unlock()
+	if ahead != nil && ahead.filterTags == string(tags) && time.Since(ahead.found) < maxAhead {
+		return ahead.snapshots, nil
+	}
 	snapshots, err := w.indexes.Ask(ctx, "find snapshots", string(tags))
 	return snapshots, errorAction(err)
+}
+
+// An Ahead is what EC2 showed of a role's snapshots a moment before the run that will choose from them.
+type Ahead struct {
+	filterTags string // as JSON
+	snapshots  *snapset.Index
+	found      time.Time
+}
+
+// maxAhead is how old it may be when it is chosen from: no older than volumes that are served from the cache.
+const maxAhead = time.Second
+
+// LookAhead describes the snapshots with the filter tags. It returns nil where that failed: the run looks itself, and says why.
+func LookAhead(ctx context.Context, cloud Cloud, filterTags map[string]string) *Ahead {
+	tags, err := json.Marshal(filterTags)
+	if err != nil {
+		return nil
+	}
+	snapshots, err := (&Env{Cloud: cloud}).indexOf(ctx, string(tags))
+	if err != nil {
+		return nil
+	}
+	return &Ahead{filterTags: string(tags), snapshots: snapshots, found: time.Now()}
 }
 
 func (w *Env) indexOf(ctx context.Context, filterTags string) (*snapset.Index, error) {

@@ -45,3 +45,35 @@ func TestAnOlderSetIsNotRestoredBecauseEC2Lags(t *testing.T) {
 		})
 	}
 }
+
+// What was looked up ahead of a run answers the first look only, of the same tags, and within a second.
+func TestWhatWasLookedUpAheadAnswersOnce(t *testing.T) {
+	role := map[string]string{"role": "db"}
+	for name, c := range map[string]struct {
+		tags  map[string]string
+		later time.Duration
+		want  []int // describes after each of two looks
+	}{
+		"the first look":  {role, maxAhead - time.Millisecond, []int{1, 2}},
+		"of other tags":   {map[string]string{"role": "web"}, 0, []int{2, 3}},
+		"a look too late": {role, maxAhead, []int{2, 3}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				cloud := &fakeCloud{snapshots: func(ec2.SnapshotQuery) ([]ec2.Snapshot, error) { asked++; return nil, nil }}
+				w := &Env{Cloud: cloud, Ahead: LookAhead(t.Context(), cloud, role)}
+				time.Sleep(c.later)
+				for i, want := range c.want {
+					if _, err := w.candidates(t.Context(), Search{FilterTags: c.tags}); err != nil || asked != want {
+						t.Errorf("%d describes after look %d, want %d; %v", asked, i+1, want, err)
+					}
+				}
+			})
+		})
+	}
+	broken := &fakeCloud{snapshots: func(ec2.SnapshotQuery) ([]ec2.Snapshot, error) { return nil, &ec2.Fault{Class: ec2.Throttled} }}
+	if LookAhead(t.Context(), broken, role) != nil {
+		t.Error("a look that failed counts")
+	}
+}

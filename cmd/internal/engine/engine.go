@@ -25,6 +25,7 @@ import (
 	"snaptastic/linux"
 	"snaptastic/plan"
 	"snaptastic/runner"
+	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 	"snaptastic/steps/snapset"
 )
@@ -115,7 +116,8 @@ type Engine struct {
 	ident    *ec2.Identity
 	avoided  map[string]bool // device names that another run claimed meanwhile; see spares
 	keyed    *keyed          // the key of the run that is to begin; nil without one
-	attached *[]ec2.Volume   // what EC2 showed when this command asked whether it answers
+	attached *[]ec2.Volume   // what EC2 showed when this command asked whether it answers, or which device names are free
+	ahead    *steps.Ahead    // what it showed of the snapshots beside the preflight, for the run that is to begin
 }
 
 // New returns an Engine, and calls nobody.

@@ -46,6 +46,7 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 	if store != nil {
 		g.OwnedDir = frozenDir(store)
 		w.HookDir = hookDir(store)
+		w.Ahead, e.ahead = e.ahead, nil
 		w.ScratchDir = filepath.Join(store.Dir(), "verify")
 		w.Protected = e.protected(store, p)
 		w.MaxLag = e.MaxLag

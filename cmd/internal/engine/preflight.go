@@ -29,6 +29,8 @@ const preflightTime = 5 * time.Second
 // It must never refuse a run that would have gone well. So only a clear no
 // counts, and only about things that exist: before a volume is made nobody can
 // ask about attaching that very one, nor about tagging a snapshot.
+//
+// A drill looks at its snapshots whatever is attached: it does so beside the dry runs.
 func (e *Engine) preflight(ctx context.Context, store *journal.Store, op *recipe.Operation, r recipe.Request) error {
 	spec := r.Spec
 	c, err := e.cloud(ctx)
@@ -43,7 +45,11 @@ func (e *Engine) preflight(ctx context.Context, store *journal.Store, op *recipe
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, preflightTime)
+	var asking errgroup.Group
+	if op.Scratch {
+		asking.Go(func() error { e.ahead = steps.LookAhead(ctx, c, spec.FilterTags); return nil })
+	}
+	bounded, cancel := context.WithTimeout(ctx, preflightTime)
 	defer cancel()
 	if op.FormatsNew {
 		for _, lack := range missingSupport(volumesToCreate(spec, attached, self), spec.OnMissing == recipe.CreateEmpty, linux.KernelSupports, linux.MissingTools) {
@@ -52,9 +58,11 @@ func (e *Engine) preflight(ctx context.Context, store *journal.Store, op *recipe
 	}
 	tries := requiredActions(op, r, attached, self, func() string { return lastLabelled(store, spec.Name) })
 	answers := make([]error, len(tries))
-	var asking errgroup.Group
 	for i, try := range tries {
-		asking.Go(func() error { answers[i] = refused(op.Name, spec.Name, c.DryRun(ctx, try.action, try.on)); return nil })
+		asking.Go(func() error {
+			answers[i] = refused(op.Name, spec.Name, c.DryRun(bounded, try.action, try.on))
+			return nil
+		})
 	}
 	_ = asking.Wait()
 	for i, err := range answers {
