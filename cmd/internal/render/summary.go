@@ -79,8 +79,11 @@ func Summary(w io.Writer, e RunResult, o Style) error {
 			p.lines("  ", cleanLines(k))
 		}
 	}
-	for _, n := range e.Notes {
-		p.lines("", "\n"+p.style.paint(yellow, "note")+"  "+cleanLines(n))
+	for i, n := range e.Notes {
+		if i == 0 {
+			p.text("")
+		}
+		p.lines("", p.style.paint(yellow, "note")+"  "+cleanLines(n))
 	}
 	if e.Run == "" { // there was nothing to do
 		return p.writeTo(w)
