@@ -42,7 +42,7 @@ func (r *rig) saveHistory(name, id string) {
 	if err := os.MkdirAll(histories, 0o755); err != nil {
 		r.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(histories, strings.ReplaceAll(strings.ReplaceAll(name, " ", "-"), ",", "")+".json"), append(text, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(histories, strings.ReplaceAll(strings.ReplaceAll(name, " ", "-"), ",", "")+".json"), append(text, '\n'), 0o644); err != nil {
 		r.t.Fatal(err)
 	}
 }
