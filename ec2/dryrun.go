@@ -21,6 +21,7 @@ type DryRunRequest struct {
 var Permissions = []string{
 	"DescribeVolumes", "DescribeSnapshots", "CreateVolume", "AttachVolume", "ModifyInstanceAttribute", "DetachVolume",
 	"DeleteVolume", "CreateSnapshot", "CreateSnapshots", "CopySnapshot", "CreateTags", "DeleteTags", "DeleteSnapshot", "LockSnapshot",
+	"ModifySnapshotAttribute",
 	"DescribeImages", "DescribeInstances", "DescribeLockedSnapshots", "DeregisterImage",
 }
 
@@ -79,6 +80,9 @@ func (c *Client) dryRunCalls(r DryRunRequest) map[string]func(context.Context) e
 
 		"LockSnapshot": dryRunCall(c, "LockSnapshot", (*sdk.Client).LockSnapshot, &sdk.LockSnapshotInput{
 			DryRun: dry, SnapshotId: &snapshot, LockMode: types.LockModeGovernance, LockDuration: aws.Int32(1)}),
+
+		"ModifySnapshotAttribute": dryRunCall(c, "ModifySnapshotAttribute", (*sdk.Client).ModifySnapshotAttribute, &sdk.ModifySnapshotAttributeInput{
+			DryRun: dry, SnapshotId: &snapshot, Attribute: types.SnapshotAttributeNameCreateVolumePermission, OperationType: types.OperationTypeAdd, UserIds: []string{"000000000000"}}),
 
 		"DescribeImages":          dryRunCall(c, "DescribeImages", (*sdk.Client).DescribeImages, &sdk.DescribeImagesInput{DryRun: dry, Owners: []string{"self"}}),
 		"DescribeInstances":       dryRunCall(c, "DescribeInstances", (*sdk.Client).DescribeInstances, &sdk.DescribeInstancesInput{DryRun: dry}),

@@ -49,6 +49,7 @@ type SnapshotQuery struct {
 	VolumeIDs []string
 	States    []ebs.SnapshotState
 	TagKeys   []string // at least one of these tags, whatever its value
+	SharedTo  string   // an account that may create volumes from it
 	Tags      map[string][]string
 }
 
@@ -121,7 +122,11 @@ func (c *Client) visitSnapshots(ctx context.Context, query SnapshotQuery, visit 
 			if len(volumes) > 0 {
 				all = append(all, filterOf("volume-id", volumes...))
 			}
-			if err := c.visitSnapshotPages(ctx, &sdk.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: all}, visit); err != nil {
+			in := &sdk.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: all}
+			if query.SharedTo != "" {
+				in.RestorableByUserIds = []string{query.SharedTo}
+			}
+			if err := c.visitSnapshotPages(ctx, in, visit); err != nil {
 				return err
 			}
 		}

@@ -40,6 +40,7 @@ var contracts = map[plan.Kind]func(*testing.T){
 	Thaw.Kind:                TestClosingInAnotherProcessThawsWhatIsLeft,
 	TagSnapshots.Kind:        TestAGroupIsSnapshottedLabelledAndFound,
 	LockSnapshots.Kind:       TestASetIsLockedOnce,
+	ShareSet.Kind:            TestASetIsSharedOnce,
 	CheckInUse.Kind:          TestTheStepsThatEndARestoreKeepTheContract,
 	Unmount.Kind:             TestUnmountAndDetachKeepTheContract,
 	Detach.Kind:              TestUnmountAndDetachKeepTheContract,

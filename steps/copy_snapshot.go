@@ -32,6 +32,7 @@ type Copied struct {
 	SnapshotID string `json:"snapshot_id"`
 	Source     string `json:"source"`
 	From       string `json:"from"`
+	Owner      string `json:"owner,omitempty"` // of the source, where it is another account
 	Region     string `json:"region"`
 	MountPoint string `json:"mount_point"`
 	Size       int32  `json:"size_gib,omitempty"`
@@ -48,7 +49,7 @@ func (c Copied) Facts() plan.Facts {
 
 func (in CopySnapshotIn) copied(id string) Copied {
 	source, _ := in.Source.Get()
-	return Copied{SnapshotID: id, Source: in.SnapshotID, From: source.From, Region: in.Region, MountPoint: in.MountPoint, Size: source.Size[in.SnapshotID], KMSKeyID: in.KMSKeyID}
+	return Copied{SnapshotID: id, Source: in.SnapshotID, From: source.From, Owner: source.Owner, Region: in.Region, MountPoint: in.MountPoint, Size: source.Size[in.SnapshotID], KMSKeyID: in.KMSKeyID}
 }
 
 func (w *Env) copySnapshot() plan.Funcs[CopySnapshotIn, Copied] {

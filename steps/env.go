@@ -33,6 +33,8 @@ type Cloud interface {
 	CreateSnapshot(ctx context.Context, r ec2.CreateSnapshotRequest) (ec2.Snapshot, error)
 	DeleteSnapshot(ctx context.Context, id string) error
 	CopySnapshot(ctx context.Context, r ec2.CopySnapshotRequest) (string, error)
+	ShareSnapshot(ctx context.Context, id string, accounts ...string) error
+	DescribeShared(ctx context.Context, ids ...string) (map[string]ec2.Snapshot, error)
 
 	SnapshotsByID(ctx context.Context, ids ...string) (map[string]ec2.Snapshot, error)
 	Images(ctx context.Context, ids ...string) ([]ec2.Image, error)
@@ -220,6 +222,7 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, Thaw, w.thaw())
 	plan.Bind(h, TagSnapshots, w.tagSnapshots())
 	plan.Bind(h, LockSnapshots, w.lockSnapshots())
+	plan.Bind(h, ShareSet, w.shareSet())
 	plan.Bind(h, CheckInUse, w.checkInUse())
 	plan.Bind(h, Unmount, w.unmount())
 	plan.Bind(h, Detach, w.detach())

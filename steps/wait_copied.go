@@ -51,11 +51,13 @@ func (w *Env) copyFailed(ctx context.Context, c Copied, err error) error {
 	if !is || fault.Class != ec2.Invalid && fault.Class != ec2.NotFound {
 		return errorAction(err)
 	}
-	if from, unknown := w.in(ctx, c.From); unknown == nil {
-		if there, look := from.SnapshotsByID(ctx, c.Source); look == nil && len(there) == 0 {
-			return plan.Terminal("keep a set until it is copied; the next `run copy` copies the sets that can still be copied",
-				fmt.Errorf("cannot copy %s to %s: it was deleted in %s while it was copied (%w)", c.Source, c.Region, c.From, err))
+	if there, look := w.lookAtSources(ctx, c.From, c.Owner, c.Source); look == nil && len(there) == 0 {
+		gone := "deleted"
+		if c.Owner != "" {
+			gone = "deleted, or not shared any more by account " + c.Owner + ","
 		}
+		return plan.Terminal("keep a set until it is copied; the next `run copy` copies the sets that can still be copied",
+			fmt.Errorf("cannot copy %s to %s: it was %s in %s while it was copied (%w)", c.Source, c.Region, gone, c.From, err))
 	}
 	hint := "run `run copy` again; if it fails again, copy a single snapshot with the AWS CLI to see what EC2 says"
 	if c.KMSKeyID != "" || strings.Contains(strings.ToLower(fault.Message), "key") {

@@ -37,10 +37,7 @@ func (r *rig) copying(blocks string) {
 // elsewhere runs the program on an instance of another account or region, with the same settings and a state of its own.
 func (r *rig) elsewhere(in sandbox.World, args ...string) (int, string) {
 	r.t.Helper()
-	state := filepath.Join(r.dir, "state-"+in.Account+"-"+in.Region)
-	cmd := exec.Command(r.bin, append([]string{"--settings", r.settings, "--state-dir", state, "--sandbox=" + sandbox.WorldDir(r.sandboxDir(), in), "--yes"}, args...)...)
-	cmd.Env = r.env
-	out, err := cmd.CombinedOutput()
+	out, err := r.elsewhereCommand(in, args...).CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		r.t.Fatal(err)
@@ -49,6 +46,13 @@ func (r *rig) elsewhere(in sandbox.World, args ...string) (int, string) {
 		return exit.ExitCode(), string(out)
 	}
 	return 0, string(out)
+}
+
+func (r *rig) elsewhereCommand(in sandbox.World, args ...string) *exec.Cmd {
+	state := filepath.Join(r.dir, "state-"+in.Account+"-"+in.Region)
+	cmd := exec.Command(r.bin, append([]string{"--settings", r.settings, "--state-dir", state, "--sandbox=" + sandbox.WorldDir(r.sandboxDir(), in), "--yes"}, args...)...)
+	cmd.Env = r.env
+	return cmd
 }
 
 func (r *rig) mustElsewhere(in sandbox.World, args ...string) string {

@@ -101,6 +101,7 @@ snapshotter "db" {
 }
 snapshotter "one" {
   filter_tags = { role = "one" }
+  share_with = ["222222222222"]
   lock {
     for = "1d"
   }

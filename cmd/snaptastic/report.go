@@ -79,7 +79,7 @@ func replaceFile(path string, body []byte) (err error) {
 	case err == nil:
 		mode = old.Mode().Perm()
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".snaptastic-*.html")
+	f, err := os.CreateTemp(filepath.Dir(path), ".snaptastic-*")
 	if err != nil {
 		return plainCause(err)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"path"
 	"strings"
@@ -16,9 +18,13 @@ import (
 
 func snapshotsCommand(a *app) *cobra.Command {
 	var r engine.SnapshotsRequest
+	manifest := ""
 	c := &cobra.Command{Use: "snapshots NAME", Args: exactly("NAME"), Short: "List snapshots, and show which ones a mount would restore",
 		RunE: func(c *cobra.Command, args []string) error {
 			r.Name = args[0]
+			if manifest != "" {
+				return a.writeManifest(c.Context(), r.Name, manifest)
+			}
 			stock, err := a.Snapshots(c.Context(), r)
 			if err != nil {
 				return err
@@ -32,7 +38,33 @@ func snapshotsCommand(a *app) *cobra.Command {
 	a.timeoutFlag(c, readTimeout)
 	c.Flags().BoolVar(&r.AllowOlder, "allow-older", false, `choose as "run mount --allow-older" would`)
 	c.Flags().BoolVar(&r.MixSets, "mix-sets", false, `choose as "run mount --mix-sets" would`)
+	c.Flags().StringVar(&manifest, "manifest", "", "instead, write the manifest of the newest set that is shared with the accounts of share_with to `FILE`; - for stdout")
 	return c
+}
+
+// writeManifest writes the manifest of the newest shared set: whole or not at all, as somebody may be reading an older one.
+func (a *app) writeManifest(ctx context.Context, name, file string) error {
+	m, err := a.Manifest(ctx, name)
+	if err != nil {
+		return err
+	}
+	if file == "-" || a.json() {
+		if err := render.JSON(a.stdout, m); err != nil || file == "-" {
+			return err
+		}
+	}
+	var text bytes.Buffer
+	err = render.JSON(&text, m)
+	if err == nil {
+		err = replaceFile(file, text.Bytes())
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the manifest %s: %w", file, err)
+	}
+	if !a.json() {
+		fmt.Fprintf(a.stdout, "%s: the set of %s, %d snapshots, shared with %s\n", file, m.DataTime.Format(time.RFC3339), len(m.Members), strings.Join(m.SharedWith, ", "))
+	}
+	return nil
 }
 
 func (a *app) showStock(s engine.Stock) error {

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -17,14 +18,16 @@ import (
 // lanes finish.
 var Copy = Register(Operation{
 	Name:          "copy",
-	Short:         "Copy the sets that the regions of the copy blocks lack",
+	Short:         "Copy the sets that the regions of the copy blocks lack, and share sets with other accounts",
 	Resume:        plan.ResumeFirst,
 	UndoOnFailure: func(Spec) bool { return true },
 	Elsewhere:     true,
-	Permissions:   []Permission{{Action: "DescribeSnapshots"}, {Action: "CopySnapshot", If: copies, OptIn: true}, {Action: "CreateTags"}, {Action: "DeleteSnapshot", OwnOnly: true}},
+	Permissions: []Permission{{Action: "DescribeSnapshots"}, {Action: "CopySnapshot", If: copies, OptIn: true}, {Action: "CreateTags"}, {Action: "DeleteSnapshot", OwnOnly: true},
+		{Action: "ModifySnapshotAttribute", If: shares, OptIn: true, OwnOnly: true}},
+	Flags: []Flag{From},
 	Check: func(s Spec) error {
-		if !copies(s) {
-			return errors.New(`it declares no region to copy to; add copy "REGION" {} to the snapshotter`)
+		if !copies(s) && !shares(s) && s.CopyFrom == "" {
+			return errors.New(`it declares no region to copy to; add copy "REGION" {} to the snapshotter, or share_with or copy_from`)
 		}
 		return nil
 	},
@@ -32,15 +35,52 @@ var Copy = Register(Operation{
 		for _, d := range r.Copies {
 			copySet(b, r, d)
 		}
+		for _, s := range r.Shares {
+			lane := plan.InLane(s.Name)
+			plan.Add(b, steps.ShareSet, id("share-set", Volume{MountPoint: s.Name}), steps.ShareSetIn{Set: plan.Literal(s.Set), Accounts: r.Spec.ShareWith},
+				lane, plan.Title("share its snapshots"), plan.Within(write))
+		}
 	},
 })
 
-func copies(s Spec) bool { return len(s.Copies) > 0 }
+// From is the manifest of a set to copy from another account.
+var From = Flag{"from", "", "copy the set that the `manifest` of another account names, instead of copy_from in the settings"}
+
+func copies(s Spec) bool { return len(s.Copies) > 0 || s.CopyFrom != "" }
+
+// shares: sets are shared with other accounts.
+func shares(s Spec) bool { return len(s.ShareWith) > 0 }
+
+// A SetShare is one set to share.
+type SetShare struct {
+	Name string // of the lane: see NewSetShare
+	Set  steps.SnapshotSet
+}
+
+// NewSetShare is that of a set.
+func NewSetShare(w snapset.WholeSet) SetShare {
+	s := SetShare{Name: "share:" + w.Set} // the whole identity: freezes of single volumes make several sets in one run
+	s.Set.Run, s.Set.Token, _ = strings.Cut(w.Set, "/")
+	for _, m := range w.Members {
+		s.Set.Snapshots = append(s.Set.Snapshots, steps.Taken{SnapshotID: m.ID, VolumeID: m.VolumeID, MountPoint: m.Tags[steps.TagMountPoint], Size: m.VolumeSize, Started: m.Started})
+	}
+	return s
+}
+
+func shareLane(s SetShare) plan.Lane {
+	var size int32
+	for _, t := range s.Set.Snapshots {
+		size += t.Size
+	}
+	return plan.Lane{ID: s.Name, Claims: []string{s.Name}, Facts: plan.Facts{SizeGiB: size}}
+}
 
 // A SetCopy is one set to copy to one destination.
 type SetCopy struct {
 	snapset.CopyDecision
 	KMSKeyID string // of the destination
+	From     string // the region of a set that is another account's; "" for Request.CopyFrom
+	Owner    string // of that set; "" for this account
 	Name     string // of the lane: see NameCopies
 }
 
@@ -76,7 +116,13 @@ func copyLane(c SetCopy) plan.Lane {
 func copySet(b *plan.Builder, r Request, c SetCopy) {
 	lane := plan.InLane(c.Name)
 	stepID := func(kind, member string) plan.StepID { return id(kind, Volume{MountPoint: c.Name + member}) }
-	in := steps.FindSourceIn{Set: c.Set, From: r.CopyFrom, Region: c.Region, Shared: r.Shared}
+	in := steps.FindSourceIn{Set: c.Set, From: cmp.Or(c.From, r.CopyFrom), Region: c.Region}
+	if c.Owner != "" {
+		in.Shared = &steps.SharedSource{Owner: c.Owner, Members: map[string]steps.SharedMember{}}
+		for _, m := range c.Members {
+			in.Shared.Members[m.ID] = steps.SharedMember{Size: m.VolumeSize, Started: m.Started}
+		}
+	}
 	for _, m := range c.Members {
 		in.SnapshotIDs = append(in.SnapshotIDs, m.ID)
 	}
@@ -86,7 +132,7 @@ func copySet(b *plan.Builder, r Request, c SetCopy) {
 	for _, m := range c.Members {
 		member := m.Tags[steps.TagMountPoint]
 		copied := plan.Add(b, steps.CopySnapshot, stepID("copy-snapshot", ":"+member), steps.CopySnapshotIn{Source: source, SnapshotID: m.ID, MountPoint: member,
-			Region: c.Region, KMSKeyID: c.KMSKeyID, Description: copyDescription(m.ID, r.CopyFrom, m.Description), Tags: snapset.CopyTags(c.CopyDecision, m)},
+			Region: c.Region, KMSKeyID: c.KMSKeyID, Description: copyDescription(m.ID, in.From, m.Description), Tags: snapset.CopyTags(c.CopyDecision, m)},
 			lane, plan.KeptBy(labelled), plan.Title("copy %s of %s", m.ID, member), plan.Within(copyTime))
 		done := plan.Add(b, steps.WaitCopied, stepID("wait-copied", ":"+member), steps.WaitCopiedIn{Copied: copied}, lane, plan.Title("wait until it is completed"), plan.Within(copyTime))
 		label.Copies = append(label.Copies, done)

@@ -107,8 +107,8 @@ type Request struct {
 	Decisions []snapset.Decision // of `clean`
 	Copies    []SetCopy          // of `copy`: what is lacking, in the order in which it is copied
 	CopyFrom  string             // the region that they are copied from
+	Shares    []SetShare         // of `copy`: sets to share
 	Notes     []string           // what an operator should know of what was chosen, and what was not
-	Shared    bool               // they are another account's
 	Back      map[string]Back    // of `restore`, by mount point: volumes that take their place again, instead of a set
 
 	operation string
@@ -232,13 +232,16 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 	volumes := r.Spec.Volumes
 	if o.Elsewhere {
 		volumes = nil
-		if len(r.Copies) == 0 { // there is nothing to do: a plan without steps, to compare with others
+		if len(r.Copies)+len(r.Shares) == 0 { // there is nothing to do: a plan without steps, to compare with others
 			head.Schema = plan.Schema
 			return &head, nil
 		}
 	}
 	for _, c := range r.Copies {
 		head.Lanes = append(head.Lanes, copyLane(c))
+	}
+	for _, s := range r.Shares {
+		head.Lanes = append(head.Lanes, shareLane(s))
 	}
 	for _, v := range volumes {
 		if o.Scratch {

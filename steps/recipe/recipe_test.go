@@ -49,6 +49,10 @@ func compile(op string, s Spec, t Target, o Options) (*plan.Plan, error) {
 		r.Copies = append(r.Copies, copyOf("us-east-1", "R2/token-2", 0, s))
 		r.Copies[2].KMSKeyID, r.Copies[1].Expires = "alias/there", time.Date(2026, 12, 1, 3, 0, 0, 0, time.UTC)
 		NameCopies(r.Copies)
+		if len(s.ShareWith) > 0 { // and the first set of another account
+			r.Copies[0].From, r.Copies[0].Owner = "eu-west-1", "333333333333"
+			r.Shares = append(r.Shares, NewSetShare(snapset.WholeSet{Set: r.Copies[1].Set, Members: r.Copies[1].Members}))
+		}
 	}
 	return known.Plan(r)
 }
@@ -122,6 +126,8 @@ func TestPlansAreAsWrittenDown(t *testing.T) {
 		}), Options{"wait": true}},
 		{"snapshot-2-volume-clean", "snapshot", with(spec("/mnt/a", "/mnt/b"), func(s *Spec) { s.Consistency = "volume" }), Options{"clean": true}},
 		{"snapshot-2-lock", "snapshot", with(hooked(spec("/mnt/a", "/mnt/b")), func(s *Spec) { s.Lock = &Lock{Mode: Governance, Days: 14} }), Options{"clean": true}},
+		{"snapshot-2-share", "snapshot", with(spec("/mnt/a", "/mnt/b"), func(s *Spec) { s.ShareWith = []string{"222222222222"} }), Options{}},
+		{"copy-2-share", "copy", with(spec("/mnt/a", "/mnt/b"), func(s *Spec) { s.ShareWith = []string{"222222222222"} }), Options{}},
 		{"snapshot-2-volume-lock", "snapshot", with(spec("/mnt/a", "/mnt/b"), func(s *Spec) {
 			s.Consistency, s.Lock = "volume", &Lock{Mode: Compliance, Days: 30, CoolOff: 24}
 		}), Options{}},

@@ -29,6 +29,7 @@ var Snapshot = Register(Operation{
 		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots"}, {Action: "CreateSnapshots", Try: Attached, If: inOneCall},
 		{Action: "CreateSnapshot", Try: Attached, If: func(s Spec) bool { return !inOneCall(s) }}, {Action: "CreateTags"}, {Action: "DeleteSnapshot", OwnOnly: true, Try: ToClean},
 		{Action: "LockSnapshot", If: locks, OptIn: true, OwnOnly: true},
+		{Action: "ModifySnapshotAttribute", If: shares, OptIn: true, OwnOnly: true},
 		{Action: "DescribeImages", Cleaning: true}, {Action: "DescribeLockedSnapshots", Cleaning: true},
 	},
 	Check: func(s Spec) error {
@@ -196,6 +197,10 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 	if l := c.spec.Lock; l != nil && take.Part == nil { // no hook waits for it. A part may have to be deleted: its set may never be complete
 		plan.Add(c.b, steps.LockSnapshots, name("lock-snapshots"), steps.LockSnapshotsIn{Set: labelled, Mode: string(l.Mode), Days: l.Days, CoolOff: l.CoolOff},
 			together(lane), plan.Title("lock the snapshots"), plan.Within(write), plan.Tolerated())
+	}
+	if shares(c.spec) && take.Part == nil { // a part has no label yet: `run copy` shares it later
+		plan.Add(c.b, steps.ShareSet, name("share-set"), steps.ShareSetIn{Set: labelled, Accounts: c.spec.ShareWith},
+			together(lane), plan.Title("share the snapshots"), plan.Within(write), plan.Tolerated())
 	}
 	if c.Options.Bool(Wait) {
 		for _, v := range volumes {

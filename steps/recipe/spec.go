@@ -33,6 +33,8 @@ type Spec struct {
 	Timeouts     Timeouts          `json:"timeouts"`
 	Drill        Drill             `json:"verify"`
 	Copies       []Destination     `json:"copies,omitempty"`
+	ShareWith    []string          `json:"share_with,omitempty"` // accounts that each set is shared with
+	CopyFrom     string            `json:"copy_from,omitempty"`  // the manifest of a set that another account shares with this one; "" for none
 }
 
 // A Destination is a region that sets are copied to.

@@ -58,17 +58,7 @@ type CopyDecision struct {
 // delete at once is not copied, and nor is what another run is copying.
 func (c CopyTo) Lacking() ([]CopyDecision, error) {
 	byID := map[string]ec2.Snapshot{}
-	own := func(all []ec2.Snapshot) (mine []ec2.Snapshot) {
-		for _, s := range all {
-			keys, known := RecordedKeys(s.Tags)
-			if s.Tags[TagMountPoint] != "" && HasTags(s.Tags, c.Filter) && (!known || len(keys) == len(c.Filter)) {
-				byID[s.ID] = s
-				mine = append(mine, s)
-			}
-		}
-		return mine
-	}
-	source, there := own(c.Source), own(c.There)
+	source, there := own(c.Source, c.Filter, byID), own(c.There, c.Filter, byID)
 	underWay := c.underWay(there)
 	have := map[string]*Set{}
 	for _, one := range setsOf(IndexOf(there).rows) {
@@ -107,6 +97,18 @@ func (c CopyTo) Lacking() ([]CopyDecision, error) {
 		out = append(out, d)
 	}
 	return out, c.rule(out, source, there)
+}
+
+// own are those that a snapshotter with these filter tags made; byID gets them as well.
+func own(all []ec2.Snapshot, filter map[string]string, byID map[string]ec2.Snapshot) (mine []ec2.Snapshot) {
+	for _, s := range all {
+		keys, known := RecordedKeys(s.Tags)
+		if s.Tags[TagMountPoint] != "" && HasTags(s.Tags, filter) && (!known || len(keys) == len(filter)) {
+			byID[s.ID] = s
+			mine = append(mine, s)
+		}
+	}
+	return mine
 }
 
 // usableCopy says whether a labelled snapshot restores, or will.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"time"
 
 	"snaptastic/cmd/internal/settings"
@@ -72,6 +73,12 @@ func (e *Engine) request(ctx context.Context, op *recipe.Operation, name string,
 		return r, err
 	}
 	r.Target = recipe.Target{InstanceID: id.InstanceID, Region: id.Region, Zone: id.Zone, AccountID: id.AccountID}
+	r.Spec.ShareWith = othersThan(id.AccountID, r.Spec.ShareWith)
+	if from := o.Text(recipe.From); from != "" {
+		if r.Spec.CopyFrom, err = filepath.Abs(from); err != nil {
+			return r, err
+		}
+	}
 	if r, err = e.chosenVolumes(ctx, op, r); err != nil {
 		return r, err
 	}

@@ -25,33 +25,47 @@ func (e *Engine) lacking(ctx context.Context, op *recipe.Operation, r *recipe.Re
 	if op.Check != nil && op.Check(spec) != nil {
 		return nil // compiling says it
 	}
+	now, err := e.cloudTime(ctx)
+	if err != nil {
+		return err
+	}
+	if spec.CopyFrom != "" {
+		if err := e.lackingOfOthers(ctx, r, now); err != nil {
+			return err
+		}
+	}
 	source, err := e.snapshotsIn(ctx, "", spec)
 	if err != nil {
 		return err
 	}
-	now, err := e.cloudTime(ctx)
-	if err != nil {
+	if err := e.toShare(ctx, r, source); err != nil {
 		return err
 	}
 	r.CopyFrom = r.Target.Region
 	for _, d := range spec.Copies {
 		if d.Region == r.Target.Region {
+			if spec.CopyFrom != "" {
+				continue // it says how the other account's sets are kept here
+			}
 			r.Notes = append(r.Notes, fmt.Sprintf("%s is the region of this instance: nothing is copied to it", d.Region))
 			continue
 		}
-		if err := e.lackingIn(ctx, r, d, source, now); err != nil {
+		if err := e.lackingIn(ctx, r, recipe.SetCopy{}, d, source, now); err != nil {
 			return fmt.Errorf("cannot find out which sets %s lacks: %w", d.Region, err)
 		}
 	}
 	recipe.NameCopies(r.Copies)
-	if len(r.Copies) == 0 {
+	switch {
+	case len(r.Copies) == 0 && (len(spec.Copies) > 0 || spec.CopyFrom != ""):
 		r.Notes = append(r.Notes, "nothing to copy")
+	case len(r.Copies)+len(r.Shares) == 0:
+		r.Notes = append(r.Notes, "nothing to share")
 	}
 	return nil
 }
 
-// lackingIn adds what one destination lacks.
-func (e *Engine) lackingIn(ctx context.Context, r *recipe.Request, d recipe.Destination, source []ec2.Snapshot, now time.Time) error {
+// lackingIn adds what one destination lacks. like has what all these copies have in common.
+func (e *Engine) lackingIn(ctx context.Context, r *recipe.Request, like recipe.SetCopy, d recipe.Destination, source []ec2.Snapshot, now time.Time) error {
 	there, err := e.snapshotsIn(ctx, d.Region, r.Spec)
 	if err != nil {
 		return err
@@ -64,7 +78,8 @@ func (e *Engine) lackingIn(ctx context.Context, r *recipe.Request, d recipe.Dest
 	for _, one := range decisions {
 		switch {
 		case one.Copy:
-			r.Copies = append(r.Copies, recipe.SetCopy{CopyDecision: one, KMSKeyID: d.KMSKeyID})
+			like.CopyDecision, like.KMSKeyID = one, d.KMSKeyID
+			r.Copies = append(r.Copies, like)
 		case one.Why == "":
 			kept++
 		default:

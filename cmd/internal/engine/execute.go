@@ -264,6 +264,10 @@ func afterError(end RunResult) error {
 			return &Error{Code: SomeLanes, Err: plan.WithHint("fix that; the next run locks the set that it makes, and `aws ec2 lock-snapshot` locks this one",
 				fmt.Errorf("the new snapshots are labelled and can be restored, but they are not all locked: %s", rec.Error))}
 		}
+		if s.Kind == steps.ShareSet.Kind && s.Tolerated && rec.State == journal.Failed {
+			return &Error{Code: SomeLanes, Err: plan.WithHint("fix that; `snaptastic run copy "+end.Plan.Snapshotter+"` shares what is not shared yet",
+				fmt.Errorf("the new snapshots are labelled and can be restored, but they are not all shared: %s", rec.Error))}
+		}
 		if s.Tolerated && rec.State == journal.Failed && (s.Kind == steps.FindExpired.Kind || s.Kind == steps.DeleteSets.Kind) {
 			return &Error{Code: SomeLanes, Err: plan.WithHint("fix that and run `snaptastic clean snapshots "+end.Plan.Snapshotter+"`, or leave it to the next run",
 				fmt.Errorf("the new snapshots are labelled, but what is no longer kept was not all deleted: %s", rec.Error))}

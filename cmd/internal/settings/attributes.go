@@ -141,6 +141,12 @@ var (
 	copyMaxLagAttr = span("max_lag", time.Minute, 400*24*time.Hour, 0, "how old the data of the newest copy may be: `check` reports a destination whose newest complete copy is older").shownAs("`--max-age` of `check`")
 )
 
+// The arguments for sets of other accounts.
+var (
+	shareWithAttr = custom("share_with", "list of accounts", "none", (*reader).accounts, "AWS accounts that each labelled set is shared with, such as `[\"123456789012\"]`: see [Other accounts](restoring.md#other-accounts)")
+	copyFromAttr  = matching("copy_from", "text", "none", absolutePath, "an absolute path, such as \"/var/lib/backups/db.json\"", "the manifest of a set that another account shares with this one: `run copy` copies that set for this account. `run copy --from` takes another file")
+)
+
 // The arguments of aws.
 var (
 	regionAttr      = matching("region", "text", "the instance's", regionName, "a region such as \"eu-west-1\"", "for example `\"eu-west-1\"`")

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"regexp"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -29,4 +30,36 @@ func (r *reader) copies(content *hcl.BodyContent, spec *recipe.Spec) {
 		}
 		spec.Copies = append(spec.Copies, d)
 	}
+}
+
+var (
+	accountForm  = regexp.MustCompile(`^[0-9]{12}$`)
+	absolutePath = regexp.MustCompile(`^/`)
+)
+
+// maxShares is how many accounts one request to EC2 may name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySnapshotAttribute.html
+const maxShares = 500
+
+// accounts reads the accounts that sets are shared with. Everybody ("all") is none of them.
+func (r *reader) accounts(attr *hcl.Attribute) []string {
+	const want = "AWS accounts such as [\"123456789012\"]"
+	words, ok := r.words(attr, nil, want)
+	if !ok {
+		return nil
+	}
+	var accounts []string
+	for _, word := range words {
+		switch {
+		case !accountForm.MatchString(word):
+			r.invalid(attr, "Expected %s, each of 12 digits; got %q.", want, word)
+		case !slices.Contains(accounts, word):
+			accounts = append(accounts, word)
+		}
+	}
+	if len(accounts) > maxShares {
+		r.invalid(attr, "Expected at most %d accounts; got %d.", maxShares, len(accounts))
+	}
+	slices.Sort(accounts)
+	return accounts
 }

@@ -35,7 +35,7 @@ var (
 	keepShape        = &shape{attrs: keepAttrs()}
 	snapshotterShape = &shape{
 		label:  "name",
-		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, cleanAfterAttr, consistencyAttr, onMissingAttr, restoreAttr, offlineAttr, maxHoldAttr, freezeExpediteAttr},
+		attrs:  []argument{filterTagsAttr, descriptionAttr, expireAfterAttr, cleanAfterAttr, consistencyAttr, onMissingAttr, restoreAttr, offlineAttr, shareWithAttr, copyFromAttr, maxHoldAttr, freezeExpediteAttr},
 		blocks: map[string]*shape{"copy": copyShape, "volume": volumeShape, "hook": hookShape, "keep": keepShape, "lock": lockShape, "timeouts": timeoutsShape, "verify": verifyShape},
 		once:   []string{"keep", "lock", "timeouts", "verify"},
 	}

@@ -99,6 +99,8 @@ func (r *reader) snapshotter(block *hcl.Block, content *hcl.BodyContent, data us
 	r.hooks(content.Blocks.OfType("hook"), spec)
 	r.verify(content.Blocks.OfType("verify"), spec)
 	r.copies(content, spec)
+	spec.ShareWith = shareWithAttr.value(r, attrs)
+	spec.CopyFrom, _ = copyFromAttr.given(r, attrs)
 }
 
 // filterTags reads the map of tags that identify a snapshotter's snapshots.
