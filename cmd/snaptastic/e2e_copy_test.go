@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,15 +66,20 @@ func (r *rig) mustElsewhere(in sandbox.World, args ...string) string {
 // snapshotsIn are those of the snapshotter in a world.
 func (r *rig) snapshotsIn(in sandbox.World) []ec2.Snapshot {
 	r.t.Helper()
-	c, err := ec2.New(context.Background(), ec2.Config{Region: in.Region, EndpointURL: r.url, MetadataURL: r.url, Credentials: ec2.Credentials{ID: in.AccessKey(), Secret: "b"}})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	all, err := c.Snapshots(context.Background(), ec2.SnapshotQuery{})
+	all, err := r.clientIn(in).Snapshots(context.Background(), ec2.SnapshotQuery{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return all
+}
+
+func (r *rig) clientIn(in sandbox.World) *ec2.Client {
+	r.t.Helper()
+	c, err := ec2.New(context.Background(), ec2.Config{Region: in.Region, EndpointURL: r.url, MetadataURL: r.url, Credentials: ec2.Credentials{ID: in.AccessKey(), Secret: "b"}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return c
 }
 
 // wholeSets fails unless the snapshots of a place are whole labelled sets, each member once, and returns how many sets there are.
@@ -357,39 +361,86 @@ func TestADestinationIsCheckedAndCleanedByItsOwnRules(t *testing.T) {
 	}
 }
 
-// A copy that is killed again and again, at any moment, ends with whole labelled sets, each member copied once and nothing besides.
-func TestTortureOfCopies(t *testing.T) {
+// What a copy that is under way, or was cut off, still has to copy is kept by a clean-up, whatever the rules say; once it is copied it goes.
+func TestACleanUpKeepsWhatAnUnfinishedCopyNeeds(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
-	r.copying(`  copy "eu-central-1" {}`)
+	r.copying("  keep {\n    last = 1\n  }\n  copy \"eu-central-1\" {\n    keep {\n      last = 3\n    }\n  }")
 	r.must("run", "mount", "db")
-	r.faultsIn(frankfurt, `{"latency": {"copy": "300ms"}}`)
-	kills := 6
-	if os.Getenv("SNAPTASTIC_TORTURE") != "" {
-		kills = 100
-	}
-	killed, sets := 0, 0
-	for killed < kills {
+	for range 3 {
 		r.must("run", "snapshot", "db", "--wait")
-		sets++
-		for range 3 {
-			cmd := r.command("run", "copy", "db")
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Duration(rand.IntN(900)) * time.Millisecond)
-			_ = cmd.Process.Kill()
-			if cmd.Wait() != nil {
-				killed++
-			}
+	}
+	home := sandbox.World{Account: sandbox.Account, Region: sandbox.Region}
+	r.faultsIn(frankfurt, `{"latency": {"copy": "1h"}}`)
+	cmd := r.background("run", "copy", "db")
+	r.eventually("six copies", func() bool { return count(r.calls())["CopySnapshot"] >= 6 })
+	keeps := func(while string) {
+		t.Helper()
+		out := r.must("clean", "snapshots", "db")
+		if left := r.unfinished(); len(left) > 0 && !strings.Contains(out, left[0]) {
+			t.Errorf("%s, it does not name the run %s:\n%s", while, left[0], out)
 		}
-		r.must("run", "copy", "db")
-		if n := r.wholeSets(frankfurt); n != sets {
-			t.Fatalf("after %d kills %d sets are there, want %d", killed, n, sets)
-		}
-		if left := r.unfinished(); len(left) > 0 {
-			t.Fatalf("after %d kills unfinished are %v", killed, left)
+		if n := r.wholeSets(home); n != 3 {
+			t.Fatalf("%s, a clean-up left %d of 3 sets:\n%s", while, n, out)
 		}
 	}
-	t.Logf("%d kills, %d sets", killed, sets)
+	keeps("while it copies")
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	keeps("after it was killed")
+	r.must("rollback", r.unfinished()[0])
+	if left := r.snapshotsIn(frankfurt); len(left) > 0 {
+		t.Errorf("the rollback left %+v", left)
+	}
+	r.faultsIn(frankfurt, `{}`)
+	r.must("run", "copy", "db")
+	if n := r.wholeSets(frankfurt); n != 3 {
+		t.Errorf("%d sets are copied, want 3", n)
+	}
+	r.must("clean", "snapshots", "db")
+	if n := r.wholeSets(home); n != 1 {
+		t.Errorf("%d sets are left, want the newest alone", n)
+	}
+}
+
+// EC2 makes 20 copies at a time into one region, whoever asks. While others have taken them all, a copy says so and waits; the other
+// region gets its copies meanwhile.
+func TestACopyWaitsForAPlaceThatOthersHave(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.copying(`  copy "eu-central-1" {}` + "\n" + `  copy "us-east-1" {}`)
+	r.must("run", "mount", "db")
+	r.must("run", "snapshot", "db", "--wait")
+	r.faultsIn(frankfurt, `{"latency": {"copy": "1h"}}`)
+	c := r.clientIn(frankfurt)
+	var others []string
+	for range ec2.MaxCopies {
+		id, err := c.CopySnapshot(t.Context(), ec2.CopySnapshotRequest{SourceID: r.snapshots()[0].ID, SourceRegion: sandbox.Region})
+		if err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, id)
+	}
+	cmd := r.background("run", "copy", "db")
+	r.eventually("refusal, and the set in the other region", func() bool {
+		refused := slices.ContainsFunc(r.calls(), func(c sandbox.Call) bool { return c.Action == "CopySnapshot" && c.Result == "ResourceLimitExceeded" })
+		return refused && len(r.snapshotsIn(sandbox.World{Account: sandbox.Account, Region: "us-east-1"})) == 2
+	})
+	if out := r.must("status", r.unfinished()[0]); !strings.Contains(out, "EC2 makes no more copies at the moment") || !strings.Contains(out, "limit is 20") {
+		t.Errorf("it does not say what the run waits for:\n%s", out)
+	}
+	r.faultsIn(frankfurt, `{}`)
+	for _, id := range others {
+		if err := c.DeleteSnapshot(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+	for _, in := range []string{"eu-central-1", "us-east-1"} {
+		if n := r.wholeSets(sandbox.World{Account: sandbox.Account, Region: in}); n != 1 {
+			t.Errorf("%d sets are in %s, want 1", n, in)
+		}
+	}
 }

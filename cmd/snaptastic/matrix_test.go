@@ -37,6 +37,7 @@ type simulation struct {
 	id      ec2.Identity
 	runs    int
 	back    map[string]recipe.Back // of the next restore
+	copies  []recipe.SetCopy       // of the next copy
 }
 
 func newSimulation(t *testing.T, lanes int) *simulation {
@@ -72,7 +73,7 @@ func (u *simulation) clone(t *testing.T) *simulation {
 	t.Helper()
 	dir, from := memory(t), filepath.Dir(u.k.dir)
 	copyTree(t, from, dir)
-	c := &simulation{t: t, taken: &takes{frozen: maps.Clone(u.taken.frozen)}, spec: u.spec, options: u.options, id: u.id, runs: u.runs, back: u.back,
+	c := &simulation{t: t, taken: &takes{frozen: maps.Clone(u.taken.frozen)}, spec: u.spec, options: u.options, id: u.id, runs: u.runs, back: u.back, copies: u.copies,
 		k: &kernel{t: t, mounts: map[string]string{}, frozen: map[string]bool{}, formed: u.k.formed, boot: u.k.boot, read: map[string]int{}}}
 	for target, source := range u.k.mounts {
 		c.k.mounts[target] = dir + strings.TrimPrefix(source, from)
@@ -86,7 +87,7 @@ func (u *simulation) clone(t *testing.T) *simulation {
 func (u *simulation) process(op string, rollback bool, fuseAt int) (runner.Result, *failpoint) {
 	u.t.Helper()
 	known, _ := recipe.Named(op)
-	p, err := known.Plan(recipe.Request{Spec: u.spec, Options: u.options, Back: u.back, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID},
+	p, err := known.Plan(recipe.Request{Spec: u.spec, Options: u.options, Back: u.back, Copies: u.copies, CopyFrom: u.id.Region, Target: recipe.Target{InstanceID: u.id.InstanceID, Region: u.id.Region, Zone: u.id.Zone, AccountID: u.id.AccountID},
 		Spares: []string{"/dev/sdp", "/dev/sdo", "/dev/sdn"}})
 	if err != nil {
 		u.t.Fatal(err)
@@ -97,7 +98,7 @@ func (u *simulation) process(op string, rollback bool, fuseAt int) (runner.Resul
 	run := u.open(op, p)
 	defer run.Close()
 	h := host{u.k, f}
-	world := &steps.Env{Cloud: cloud{u.client, u.k, f, u.taken}, Host: h, Freezer: freezer{h},
+	world := &steps.Env{Cloud: cloud{u.client, u.k, f, u.taken}, CloudIn: u.cloudIn(f), Host: h, Freezer: freezer{h},
 		ScratchDir: u.scratchDir(), Instance: steps.Instance{ID: u.id.InstanceID, Zone: u.id.Zone, Region: u.id.Region, Account: u.id.AccountID}}
 	conf := runner.Config{Plan: run.Plan(), Run: run.Meta().Run, Records: run.Records(), Journal: failpointJournal{run, f}, Handlers: steps.Handlers(world),
 		BootID: u.k.boot, Settle: 5 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond, StopGrace: time.Second, Timeout: 20 * time.Second}
@@ -420,6 +421,10 @@ func scenarios() []scenario {
 				u.locked()
 				u.mountedOnce()
 			}},
+		{name: "copy", op: "copy",
+			before: func(u *simulation) { mounted(u); u.done("snapshot"); u.done("snapshot"); u.lacks(2) },
+			after:  func(u *simulation) { u.copied(2, true) },
+			undone: func(u *simulation, _ string) { u.copied(2, false) }},
 		{name: "verify", op: "verify",
 			before: func(u *simulation) { mounted(u); u.done("snapshot") },
 			after:  func(u *simulation) { u.takenDown(); u.drilled(true) },
