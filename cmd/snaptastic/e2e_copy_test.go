@@ -444,3 +444,30 @@ func TestACopyWaitsForAPlaceThatOthersHave(t *testing.T) {
 		}
 	}
 }
+
+// A destination that does not answer, since its region is lost, fails with that and keeps no other one from its copies.
+func TestALostDestinationKeepsNoOtherOneFromItsCopies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	r.copying(`  copy "eu-central-1" {}` + "\n" + `  copy "us-east-1" {}`)
+	r.must("run", "mount", "db")
+	r.must("run", "snapshot", "db", "--wait")
+	if err := sandbox.Lose(r.sandboxDir(), "eu-central-1"); err != nil {
+		t.Fatal(err)
+	}
+	const lost = "cannot find out which sets eu-central-1 lacks"
+	if out := r.wants(exitSomeLanes, lost, "plan", "copy", "db"); !strings.Contains(out, "The region eu-central-1 is lost") || !strings.Contains(out, "1 to create") {
+		t.Errorf("the plan says\n%s", out)
+	}
+	out := r.wants(exitSomeLanes, lost, "run", "copy", "db", "--patience", "1s")
+	if !strings.Contains(out, "remove its copy block") {
+		t.Errorf("it says\n%s", out)
+	}
+	if n := r.wholeSets(sandbox.World{Account: sandbox.Account, Region: "us-east-1"}); n != 1 {
+		t.Errorf("%d sets are in the other region, want 1", n)
+	}
+	r.wants(exitFailed, lost, "run", "copy", "db", "--patience", "1s")
+	if left := r.unfinished(); len(left) > 0 {
+		t.Errorf("unfinished are %v", left)
+	}
+}

@@ -82,6 +82,7 @@ type SetCopy struct {
 	From     string // the region of a set that is another account's; "" for Request.CopyFrom
 	Owner    string // of that set; "" for this account
 	Name     string // of the lane: see NameCopies
+	Silent   string // why it is not known what the destination lacks: the lane has no set, and fails with this
 }
 
 const (
@@ -96,6 +97,10 @@ func NameCopies(copies []SetCopy) {
 	for i := range copies {
 		c := &copies[i]
 		run, token, _ := strings.Cut(c.Set, "/")
+		if c.Silent != "" {
+			c.Name = c.Region
+			continue
+		}
 		c.Name = c.Region + ":" + run
 		if seen[c.Name] {
 			c.Name += "/" + token
@@ -116,7 +121,7 @@ func copyLane(c SetCopy) plan.Lane {
 func copySet(b *plan.Builder, r Request, c SetCopy) {
 	lane := plan.InLane(c.Name)
 	stepID := func(kind, member string) plan.StepID { return id(kind, Volume{MountPoint: c.Name + member}) }
-	in := steps.FindSourceIn{Set: c.Set, From: cmp.Or(c.From, r.CopyFrom), Region: c.Region}
+	in := steps.FindSourceIn{Set: c.Set, From: cmp.Or(c.From, r.CopyFrom), Region: c.Region, Silent: c.Silent}
 	if c.Owner != "" {
 		in.Shared = &steps.SharedSource{Owner: c.Owner, Members: map[string]steps.SharedMember{}}
 		for _, m := range c.Members {
@@ -125,6 +130,10 @@ func copySet(b *plan.Builder, r Request, c SetCopy) {
 	}
 	for _, m := range c.Members {
 		in.SnapshotIDs = append(in.SnapshotIDs, m.ID)
+	}
+	if c.Silent != "" {
+		plan.Add(b, steps.FindSource, stepID("find-source", ""), in, lane, plan.Title("find out which sets it lacks"))
+		return
 	}
 	source := plan.Add(b, steps.FindSource, stepID("find-source", ""), in, lane, plan.Title("wait for its turn, and find its snapshots"), plan.Within(turnTime))
 	label := steps.LabelCopiesIn{Region: c.Region, Expires: c.Expires}

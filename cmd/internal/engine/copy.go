@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"snaptastic/ec2"
@@ -19,7 +20,8 @@ func (e *Engine) cloudIn(ctx context.Context, region string) (*ec2.Client, error
 	return c.In(ctx, region)
 }
 
-// lacking finds the sets to copy: it looks at the sets here, and at those in each destination.
+// lacking finds the sets to copy: it looks at the sets here, and at those in each destination. A destination that does not answer, as when
+// its region is lost, has a lane that fails with it, and keeps no other one from its copies.
 func (e *Engine) lacking(ctx context.Context, op *recipe.Operation, r *recipe.Request) error {
 	spec := r.Spec
 	if op.Check != nil && op.Check(spec) != nil {
@@ -67,6 +69,13 @@ func (e *Engine) lacking(ctx context.Context, op *recipe.Operation, r *recipe.Re
 // lackingIn adds what one destination lacks. like has what all these copies have in common.
 func (e *Engine) lackingIn(ctx context.Context, r *recipe.Request, like recipe.SetCopy, d recipe.Destination, source []ec2.Snapshot, now time.Time) error {
 	there, err := e.snapshotsIn(ctx, d.Region, r.Spec)
+	if err != nil && ctx.Err() == nil {
+		if slices.ContainsFunc(r.Copies, func(c recipe.SetCopy) bool { return c.Silent != "" && c.Region == d.Region }) {
+			return nil // one lane says it
+		}
+		r.Copies = append(r.Copies, recipe.SetCopy{CopyDecision: snapset.CopyDecision{Region: d.Region}, Silent: err.Error()})
+		return nil
+	}
 	if err != nil {
 		return err
 	}
