@@ -410,15 +410,17 @@ func scenarios() []scenario {
 			},
 			after:  func(u *simulation) { u.cleaned(); u.mountedOnce(); u.data("one") },
 			undone: func(u *simulation, _ string) { u.cleaned(); u.mountedOnce(); u.data("one") }},
-		{name: "snapshot and lock", op: "snapshot",
+		{name: "snapshot, lock and share", op: "snapshot",
 			before: func(u *simulation) {
 				mounted(u)
 				u.spec.Lock = &recipe.Lock{Mode: recipe.Governance, Days: 14}
+				u.spec.ShareWith = []string{vault.Account}
 			},
-			after: func(u *simulation) { u.labelled(len(u.spec.Volumes)); u.locked(); u.mountedOnce() },
+			after: func(u *simulation) { u.labelled(len(u.spec.Volumes)); u.locked(); u.shared(); u.mountedOnce() },
 			undone: func(u *simulation, _ string) {
 				u.labelled(len(u.snapshots()))
 				u.locked()
+				u.shared()
 				u.mountedOnce()
 			}},
 		{name: "copy", op: "copy",
@@ -485,6 +487,28 @@ func (u *simulation) locked() {
 		}
 		if all && (lock.State != ec2.Governance || lock.Days != 14) {
 			u.t.Errorf("%s has the lock %+v", s.ID, lock)
+		}
+	}
+}
+
+// shared: nothing is shared that has no label, and where the run says that it has shared its set, each snapshot is.
+func (u *simulation) shared() {
+	u.t.Helper()
+	j := u.lastJournal()
+	defer j.Close()
+	rec := j.Records()["share-set"]
+	if rec.State == journal.Failed {
+		u.t.Errorf("the sharing failed: %s", rec.Error)
+	}
+	all := rec.State == journal.Done
+	for _, s := range u.snapshots() {
+		accounts, err := u.client.SharedWith(context.Background(), s.ID)
+		if err != nil {
+			u.t.Fatal(err)
+		}
+		labelled := s.Tags["snaptastic:state"] == "consistent"
+		if len(accounts) > 0 && !labelled || len(accounts) == 0 && labelled && all {
+			u.t.Errorf("%s, labelled %t, is shared with %v", s.ID, labelled, accounts)
 		}
 	}
 }

@@ -487,6 +487,10 @@ func (c cloud) LockSnapshot(ctx context.Context, r ec2.LockRequest) (lock ec2.Lo
 	return lock, err
 }
 
+func (c cloud) ShareSnapshot(ctx context.Context, id string, accounts ...string) error {
+	return c.fuse.between("ShareSnapshot", func() error { return c.Cloud.ShareSnapshot(ctx, id, accounts...) })
+}
+
 func (c cloud) take(name string, f func() ([]ec2.Snapshot, error)) (all []ec2.Snapshot, err error) {
 	err = c.fuse.between(name, func() error {
 		c.k.mu.Lock()

@@ -62,7 +62,7 @@ func (a *app) writeManifest(ctx context.Context, name, file string) error {
 		return fmt.Errorf("cannot write the manifest %s: %w", file, err)
 	}
 	if !a.json() {
-		fmt.Fprintf(a.stdout, "%s: the set of %s, %d snapshots, shared with %s\n", file, m.DataTime.Format(time.RFC3339), len(m.Members), strings.Join(m.SharedWith, ", "))
+		fmt.Fprintf(a.stdout, "%s: set of %s with %d members, shared with %s\n", file, m.DataTime.Format(time.RFC3339), len(m.Members), strings.Join(m.SharedWith, ", "))
 	}
 	return nil
 }
