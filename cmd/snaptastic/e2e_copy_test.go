@@ -471,3 +471,30 @@ func TestALostDestinationKeepsNoOtherOneFromItsCopies(t *testing.T) {
 		t.Errorf("unfinished are %v", left)
 	}
 }
+
+// A copy whose undo was cut off is undone by the next run copy, which then copies the same sets, in one command.
+func TestACopyThatWasBeingUndoneIsCopiedAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.copying(`  copy "eu-central-1" {}`)
+	r.must("run", "mount", "db")
+	r.must("run", "snapshot", "db", "--wait")
+	r.faultsIn(frankfurt, `{"latency": {"copy": "1h"}, "faults": [{"action": "DeleteSnapshot", "error": "RequestLimitExceeded"}]}`)
+	kill := func(until string, args ...string) {
+		t.Helper()
+		cmd := r.command(args...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		r.eventually(until, func() bool { return count(r.calls())[until] >= 2 })
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	kill("CopySnapshot", "run", "copy", "db")
+	kill("DeleteSnapshot", "rollback", "last", "--yes")
+	r.faultsIn(frankfurt, `{}`)
+	r.must("run", "copy", "db")
+	if n := r.wholeSets(frankfurt); n != 1 {
+		t.Errorf("%d sets are copied, want 1", n)
+	}
+}

@@ -38,6 +38,7 @@ type action struct {
 	undoNext   bool            // a failure is followed by a rollback
 	quiet      bool            // no summary: it is the prelude to something else
 	hooksOwed  bool            // a mount that was given up may have run a pre hook and not the post hook
+	undid      bool            // another run was undone just before
 	deleteKept map[string]bool // rollback: volumes to delete though they were in use once
 }
 

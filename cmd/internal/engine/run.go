@@ -75,6 +75,11 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	if err != nil {
 		return RunResult{}, err
 	}
+	if run == nil && act.undid && op.Resume == plan.ResumeFirst { // what was undone is to be done again, and the plan did not know
+		if p, req, err = e.compile(ctx, op, name, r.Options); err != nil {
+			return RunResult{}, err
+		}
+	}
 	if run == nil && len(p.Steps) == 0 {
 		return e.nothingToDo(p, req), nil
 	}
@@ -208,7 +213,7 @@ func (e *Engine) resumeUnfinished(ctx context.Context, store *journal.Store, p *
 			if err != nil {
 				return nil, action{}, err
 			}
-			act.hooksOwed = act.hooksOwed || owed
+			act.hooksOwed, act.undid = act.hooksOwed || owed, true
 		case EndAsIs:
 			run, err := store.Resume(r.Run)
 			if err == nil {
