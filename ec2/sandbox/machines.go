@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -29,6 +30,16 @@ func splitMachine(dir string) (root string, in World, name string) {
 	}
 	root, in = SplitDir(dir)
 	return root, in, ""
+}
+
+// misnamed refuses a folder inside of a sandbox that names no world and no machine: it would be a second sandbox there.
+func misnamed(dir string) error {
+	for at := filepath.Clean(dir); at != filepath.Dir(at); at = filepath.Dir(at) {
+		if root := filepath.Dir(at); filepath.Base(at) == "worlds" && exists(filepath.Join(root, "world.jsonl")) {
+			return fmt.Errorf("%s is no instance of the sandbox in %s: expected %s/ACCOUNT/REGION, with 12 digits and a region such as %s, or a name in lower case below it", dir, root, at, Region)
+		}
+	}
+	return nil
 }
 
 // machineDir is the folder of a machine of the world of the key.

@@ -88,3 +88,16 @@ func TestInstancesOfOneWorldHaveDevicesOfTheirOwn(t *testing.T) {
 		t.Errorf("its folder: %s %s", root, world)
 	}
 }
+
+// A mistyped account or region would be a sandbox inside of the sandbox.
+func TestAMistypedWorldIsRefused(t *testing.T) {
+	w := filesOnly(t, sandbox.Config{})
+	for _, path := range []string{"worlds/22/eu-central-1", "worlds/222222222222/eu-moon-1", "worlds/222222222222", "worlds/222222222222/eu-central-1/DB 1", "worlds/222222222222/eu-central-1/a/b"} {
+		if _, err := sandbox.Open(sandbox.Config{Dir: filepath.Join(w.dir(), path), FilesOnly: true}); err == nil || !strings.Contains(err.Error(), "ACCOUNT/REGION") {
+			t.Errorf("%s: %v", path, err)
+		}
+		if _, err := os.Stat(filepath.Join(w.dir(), path, "world.jsonl")); err == nil {
+			t.Errorf("%s holds a sandbox", path)
+		}
+	}
+}

@@ -74,7 +74,13 @@ func open(cfg Config) (*Sandbox, error) {
 			return nil, err
 		}
 	}
-	dir, here, name := splitMachine(dir)
+	given := dir
+	dir, here, name := splitMachine(given)
+	if dir == given {
+		if err := misnamed(dir); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
