@@ -64,6 +64,8 @@ var objects = []struct {
 	{"mounted volume", engine.MountedVolume{}},
 	{"snapshots", snapshotsView{}},
 	{"snapshot", engine.StockView{}},
+	{"manifest", snapset.Manifest{}},
+	{"manifest member", snapset.ManifestMember{}},
 	{"reason to keep", snapset.Reason{}},
 	{"holding", engine.Holding{}},
 	{"choice", snapset.ChoiceView{}},
