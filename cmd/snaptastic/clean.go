@@ -171,7 +171,7 @@ func (a *app) showClean(p engine.CleanPlan) error {
 		fmt.Fprintln(a.stdout, "images are skipped: use NAME or --all-mine")
 	}
 	if kept := p.Kept(); kept.Sets > 0 {
-		fmt.Fprintf(a.stdout, "kept: %s\n", holding(kept))
+		fmt.Fprintf(a.stdout, "kept: %s\n", render.Holding(kept))
 	}
 	if p.Later {
 		fmt.Fprintf(a.stdout, "this is what would be kept at %s if no new snapshots were taken until then\n", p.At.UTC().Format(time.RFC3339))

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"snaptastic/cmd/internal/render"
 	"snaptastic/ec2/sandbox"
 	"snaptastic/steps"
 	"snaptastic/steps/snapset"
@@ -31,7 +32,7 @@ func TestStock(t *testing.T) {
 	var lines []string
 	last := ""
 	for v := range stock.Views() {
-		lines = append(lines, strings.Join(stockRow(v, last), "|"))
+		lines = append(lines, strings.Join(render.StockRow(v, last), "|"))
 		last = v.Run
 	}
 	want := []string{
