@@ -84,7 +84,7 @@ func TestWhateverFailsThereIsAWholeSetOrNone(t *testing.T) {
 			r.armed(h1)
 			r.wires["h1"].cut()
 			time.Sleep(40 * time.Second)
-			r.wires["h1"].mend()
+			r.wires["h1"].reconnect()
 		}},
 		{"the server is away for two seconds while armed", labelled, func(t *testing.T) {
 			r.armed(h1)
@@ -319,5 +319,5 @@ func (w *wire) wait() {
 	}
 }
 
-func (w *wire) cut()  { w.mu.Lock(); w.off = true; w.mu.Unlock() }
-func (w *wire) mend() { w.mu.Lock(); w.off = false; w.mu.Unlock() }
+func (w *wire) cut()       { w.mu.Lock(); w.off = true; w.mu.Unlock() }
+func (w *wire) reconnect() { w.mu.Lock(); w.off = false; w.mu.Unlock() }

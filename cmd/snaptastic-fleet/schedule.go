@@ -42,9 +42,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 				// The set's identity follows from the time at which the server begins it.
 				action.Workflow, action.Args = "Snapshot", []any{snapshotRequest(cl, "", 0)}
 			case "verify":
-				req := hostsRequest(cl, "verify", "")
-				req.Key = ""
-				action.Workflow, action.Args = "Hosts", []any{req}
+				action.Workflow, action.Args = "Hosts", []any{hostsRequest(cl, "verify", "")}
 			case "clean":
 				action.Workflow, action.Args = "Clean", []any{flow.SetRequest{Snapshotter: cl.Snapshotter}}
 			default:

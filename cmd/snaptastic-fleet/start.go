@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"time"
 
 	"github.com/spf13/cobra"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -79,10 +78,7 @@ func (a *app) snapshotCommand() *cobra.Command {
 				return err
 			}
 			defer conn.Close()
-			if set == "" {
-				set = cl.Name + "-" + time.Now().UTC().Format("20060102T150405.000Z")
-			}
-			if !setName.MatchString(set) {
+			if set != "" && !setName.MatchString(set) {
 				return usage{fmt.Errorf("--set %q: 1 to 100 letters, digits and . _ : @ + = -", set)}
 			}
 			var r flow.SnapshotResult
@@ -122,9 +118,8 @@ func printSnapshot(w io.Writer, r flow.SnapshotResult) {
 }
 
 func (a *app) restoreCommand() *cobra.Command {
-	c := a.hostsCommand("restore", "Mount one whole set on the hosts of a cluster, by shard, a few hosts at a time",
+	return a.hostsCommand("restore", "Mount one whole set on the hosts of a cluster, by shard, a few hosts at a time",
 		"  snaptastic fleet restore shards --set shards-20261128T030000.000Z\n  snaptastic fleet restore shards --set SET --fresh")
-	return c
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -161,9 +156,7 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 			if set != "" && !setName.MatchString(set) {
 				return usage{fmt.Errorf("--set %q is not a set's identity", set)}
 			}
-			if again != "" {
-				req.Key += "@" + again
-			}
+			req.Again = again
 			if atOnce > 0 {
 				req.AtOnce = atOnce
 			}
@@ -193,12 +186,8 @@ func hostsRequest(cl *config.Cluster, operation, set string) flow.HostsRequest {
 	if operation == "verify" && len(cl.Drill) > 0 {
 		hosts = cl.Drill
 	}
-	key := set
-	if key == "" {
-		key = cl.Name + "-" + time.Now().UTC().Format("20060102T150405.000Z")
-	}
 	return flow.HostsRequest{
-		Cluster: cl.Name, Snapshotter: cl.Snapshotter, Operation: operation, Set: set, Key: key,
+		Cluster: cl.Name, Snapshotter: cl.Snapshotter, Operation: operation, Set: set, Key: set,
 		Hosts: flowHosts(hosts), AtOnce: max(1, cl.AtOnce), StopAfter: max(1, cl.StopAfter),
 	}
 }

@@ -46,12 +46,6 @@ type TLS struct {
 	ServerName string `hcl:"server_name,optional"`
 }
 
-// Program is how snaptastic is called on this machine.
-type Program struct {
-	Path string   // default: snaptastic beside this program, or in PATH
-	Args []string // global flags, such as --settings=/etc/snaptastic.hcl
-}
-
 // Worker is what the server may ask of this host. Names only: commands, paths
 // and settings are this host's own.
 type Worker struct {

@@ -15,7 +15,9 @@ type HostsRequest struct {
 	Operation   string `json:"operation"` // restore, mount, verify, warm, copy
 	Set         string `json:"set,omitempty"`
 	// Key is the same whenever this is asked for again: a host that has it done tells so, and does nothing.
+	// Empty: the cluster's name and the time. Again makes it another one.
 	Key       string `json:"key"`
+	Again     string `json:"again,omitempty"`
 	Hosts     []Host `json:"hosts"`
 	AtOnce    int    `json:"at_once"`
 	StopAfter int    `json:"stop_after"`
@@ -40,8 +42,11 @@ func Hosts(ctx workflow.Context, req HostsRequest) (HostsResult, error) {
 	if len(req.Hosts) == 0 {
 		return HostsResult{}, refused("the cluster has no host")
 	}
-	if req.Key == "" { // begun by a schedule
+	if req.Key == "" {
 		req.Key = identity(ctx, req.Cluster)
+	}
+	if req.Again != "" {
+		req.Key += "@" + req.Again
 	}
 	h := &hosts{req: req, states: newStates(req.Hosts), runs: make([]RunResult, len(req.Hosts))}
 	if err := workflow.SetQueryHandler(ctx, "progress", func() (Progress, error) {
@@ -81,7 +86,7 @@ func (h *hosts) one(ctx workflow.Context, i int) {
 	h.states.set(name, "running", nil)
 	err := workflow.ExecuteActivity(onHost(ctx, name), ActRun, RunRequest{
 		Operation: h.req.Operation, Snapshotter: h.req.Snapshotter, Set: h.req.Set,
-		Key: h.req.Key + "/" + name + "/" + h.req.Operation,
+		Key: key(h.req.Key, name, h.req.Operation),
 	}).Get(ctx, &h.runs[i])
 	h.runs[i].Host = name
 	h.states.ran(name, h.runs[i].Run)

@@ -48,7 +48,7 @@ func Snapshot(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error)
 	if len(req.Hosts) == 0 {
 		return SnapshotResult{}, refused("the cluster has no host")
 	}
-	if req.Set == "" { // begun by a schedule
+	if req.Set == "" {
 		req.Set = identity(ctx, req.Cluster)
 	}
 	if req.Cell <= 0 && len(req.Hosts) > MostInOneWindow {
@@ -195,7 +195,7 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, er
 			RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: 10 * time.Second, MaximumAttempts: 20},
 		})
 		err := workflow.ExecuteActivity(ctx, ActWindow, WindowRequest{
-			Snapshotter: s.req.Snapshotter, Set: s.req.Set, Key: key(s.req.Set, h.Name, "snapshot", 1),
+			Snapshotter: s.req.Snapshotter, Set: s.req.Set, Key: key(s.req.Set, h.Name, "snapshot") + "/1",
 			Members: members, At: at, HoldUntil: until,
 		}).Get(ctx, &results[i])
 		results[i].Host = h.Name
@@ -223,9 +223,8 @@ func (s *snapshot) instant(ctx workflow.Context) time.Time {
 	return at
 }
 
-func key(set, host, operation string, generation int) string {
-	return fmt.Sprintf("%s/%s/%s/%d", set, host, operation, generation)
-}
+// key makes an operation happen once on a host. A generation follows it.
+func key(of, host, operation string) string { return of + "/" + host + "/" + operation }
 
 func (s *snapshot) label(ctx workflow.Context, members int) error {
 	s.phase = "labelling"

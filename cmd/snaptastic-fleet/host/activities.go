@@ -239,11 +239,7 @@ func because(err error, r result) error {
 		return err
 	}
 	f := r.Failures[0]
-	text := f.Error
-	if f.Hint != "" {
-		text += ". " + strings.ToUpper(f.Hint[:1]) + f.Hint[1:]
-	}
-	return &Exit{Code: exit.Code, Stderr: cut(text)}
+	return &Exit{Code: exit.Code, Stderr: cut(f.Error + sentence(f.Hint))}
 }
 
 // verdict tells the engine whether to ask again: a program that was killed or interrupted, and one that another run

@@ -132,11 +132,18 @@ func lastError(stderr string) string {
 func hint(after []string) string {
 	for _, l := range after {
 		if l = strings.TrimSpace(l); strings.HasPrefix(l, "hint: ") && len(l) > len("hint: ") {
-			l = strings.TrimPrefix(l, "hint: ")
-			return ". " + strings.ToUpper(l[:1]) + l[1:]
+			return sentence(strings.TrimPrefix(l, "hint: "))
 		}
 	}
 	return ""
+}
+
+// sentence is a hint as it follows an error; nothing for none.
+func sentence(hint string) string {
+	if hint == "" {
+		return ""
+	}
+	return ". " + strings.ToUpper(hint[:1]) + hint[1:]
 }
 
 func cut(s string) string {
