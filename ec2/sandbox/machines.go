@@ -24,12 +24,14 @@ func MachineDir(dir string, w World, name string) string {
 // splitMachine splits the folder of a sandbox, of a world or of a machine: the whole sandbox, the world, and the machine's
 // name, which is empty for a world's own.
 func splitMachine(dir string) (root string, in World, name string) {
+	if root, in, ok := splitWorld(dir); ok {
+		return root, in, ""
+	}
 	world, name := filepath.Split(filepath.Clean(dir))
 	if root, in, ok := splitWorld(world); ok && machineName.MatchString(name) {
 		return root, in, name
 	}
-	root, in = SplitDir(dir)
-	return root, in, ""
+	return dir, defaultWorld, ""
 }
 
 // misnamed refuses a folder inside of a sandbox that names no world and no machine: it would be a second sandbox there.
@@ -52,6 +54,11 @@ func machineDir(root, world, name string) string {
 
 // machineKey is how records name a machine that has a name.
 func machineKey(world, name string) string { return worldOf(world).String() + "/" + name }
+
+func splitMachineKey(key string) (World, string) {
+	world, name := path.Split(key)
+	return worldOf(path.Clean(world)), name
+}
 
 // factsOf returns the stored facts of a machine, or nil for one that nobody has used yet.
 func (c *change) factsOf(world, name string) *settings {
@@ -87,8 +94,8 @@ func (c *change) machineDirs(root string) []string {
 		dirs = append(dirs, WorldDir(root, worldOf(key)))
 	}
 	for _, key := range sortedKeys(c.Machines) {
-		world, name := path.Split(key)
-		dirs = append(dirs, MachineDir(root, worldOf(path.Clean(world)), name))
+		in, name := splitMachineKey(key)
+		dirs = append(dirs, MachineDir(root, in, name))
 	}
 	return dirs
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -95,15 +94,8 @@ func WorldDir(dir string, w World) string {
 
 // SplitDir is the opposite of WorldDir: the folder of the whole sandbox, and the world. That of a machine's folder, too.
 func SplitDir(dir string) (string, World) {
-	if root, in, ok := splitWorld(dir); ok {
-		return root, in
-	}
-	if world, name := filepath.Split(filepath.Clean(dir)); machineName.MatchString(name) {
-		if root, in, ok := splitWorld(world); ok {
-			return root, in
-		}
-	}
-	return dir, defaultWorld
+	root, in, _ := splitMachine(dir)
+	return root, in
 }
 
 // splitWorld reads DIR/worlds/ACCOUNT/REGION.
@@ -258,9 +250,9 @@ func loseRecords(records *store, root, region string) error {
 		}
 	}
 	for key := range records.rows.Machines {
-		if world, name := path.Split(key); worldOf(path.Clean(world)).Region == region {
+		if in, name := splitMachineKey(key); in.Region == region {
 			next.Machines[key] = nil
-			dirs = append(dirs, MachineDir(root, worldOf(path.Clean(world)), name))
+			dirs = append(dirs, MachineDir(root, in, name))
 		}
 	}
 	if err := records.commit(&next); err != nil {
