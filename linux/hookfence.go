@@ -85,9 +85,14 @@ const idleNice = 10
 // stayOutOfTheWay gives this thread, which becomes the hook, idle I/O priority and a low CPU priority; what the hook starts
 // inherits both. Where the kernel or the I/O scheduler does not know them it runs like any other.
 func stayOutOfTheWay() {
+	idleIO()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, idleNice)
+}
+
+// idleIO gives this thread idle I/O priority, where the kernel and the I/O scheduler know it.
+func idleIO() {
 	const whoProcess, classIdle, classShift = 1, 3, 13 // ioprio_set(2)
 	_, _, _ = unix.RawSyscall(unix.SYS_IOPRIO_SET, whoProcess, 0, classIdle<<classShift)
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, idleNice)
 }
 
 // defaultInternalSignals gives the two signals that belong to the C library their defaults. Go leaves them alone, and a parent that

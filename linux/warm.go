@@ -342,6 +342,5 @@ func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
 // it when nobody else wants the device.
 func idleThread() {
 	runtime.LockOSThread()
-	const whoProcess, classIdle, classShift = 1, 3, 13 // ioprio_set(2)
-	_, _, _ = unix.RawSyscall(unix.SYS_IOPRIO_SET, whoProcess, 0, classIdle<<classShift)
+	idleIO()
 }
