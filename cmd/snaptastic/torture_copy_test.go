@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -15,13 +13,7 @@ import (
 // end, each member copied once and nothing besides. SNAPTASTIC_TORTURE sets how many kills; without it a short form runs.
 func TestTortureOfCopies(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("short")
-	}
-	kills := 6
-	if n, err := strconv.Atoi(os.Getenv("SNAPTASTIC_TORTURE")); err == nil {
-		kills = n
-	}
+	kills := tortureKills(t, 6)
 	for _, tt := range []struct {
 		name   string
 		kills  int

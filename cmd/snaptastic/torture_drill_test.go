@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,13 +17,7 @@ import (
 // without it a short form runs.
 func TestTortureDrills(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("short")
-	}
-	kills := 6
-	if n, err := strconv.Atoi(os.Getenv("SNAPTASTIC_TORTURE")); err == nil {
-		kills = n
-	}
+	kills := tortureKills(t, 6)
 	for _, tt := range []struct {
 		name   string
 		kills  int

@@ -308,18 +308,24 @@ func (r *rig) check(mounted bool) {
 	}
 }
 
+// tortureKills is how many kills SNAPTASTIC_TORTURE asks for, or those of the short form; -short leaves them all out.
+func tortureKills(t *testing.T, short int) int {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("short")
+	}
+	if n, err := strconv.Atoi(os.Getenv("SNAPTASTIC_TORTURE")); err == nil {
+		return n
+	}
+	return short
+}
+
 // TestTorture kills the binary at random moments, over and over, on the same
 // machine, and checks it after each recovery. SNAPTASTIC_TORTURE sets how many
 // kills; without it a short form runs.
 func TestTorture(t *testing.T) {
 	t.Parallel()
-	kills := 8
-	if n, err := strconv.Atoi(os.Getenv("SNAPTASTIC_TORTURE")); err == nil {
-		kills = n
-	}
-	if testing.Short() {
-		t.Skip("short")
-	}
+	kills := tortureKills(t, 8)
 	for _, tt := range []struct {
 		name   string
 		kills  int

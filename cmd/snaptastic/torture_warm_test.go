@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,13 +16,7 @@ import (
 // time the volumes are as they should be, nothing waits for an operator, and the next warming finishes.
 func TestTortureWarming(t *testing.T) {
 	t.Parallel()
-	kills := 8
-	if n, err := strconv.Atoi(os.Getenv("SNAPTASTIC_TORTURE")); err == nil {
-		kills = n / 2
-	}
-	if testing.Short() {
-		t.Skip("short")
-	}
+	kills := tortureKills(t, 16) / 2
 	r := newRig(t, 2, "ext4", "--create-time=30ms", "--attach-time=30ms", "--detach-time=20ms", "--snapshot-time=50ms", "--latency=3ms")
 	text, err := os.ReadFile(r.settings)
 	if err == nil {
