@@ -63,18 +63,10 @@ func (g *wayGiver) listen() error {
 	if err := os.MkdirAll(filepath.Dir(g.path), 0o700); err != nil {
 		return err
 	}
-	_ = os.Remove(g.path)
-	short, done, err := shortPath(g.path)
+	l, err := listenAt(g.path)
 	if err != nil {
 		return err
 	}
-	defer done()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
-	if err != nil {
-		return err
-	}
-	l.SetUnlinkOnClose(false)
-	_ = os.Chmod(g.path, 0o600)
 	g.l = l
 	g.over.Go(func() {
 		for {

@@ -101,6 +101,23 @@ func follow(ctx context.Context, path string, begin func(status), event func(Eve
 	}
 }
 
+// listenAt makes a socket for this user alone, in place of one that a killed process left.
+func listenAt(path string) (*net.UnixListener, error) {
+	_ = os.Remove(path)
+	short, done, err := shortPath(path)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // by the short name, which is no longer
+	_ = os.Chmod(path, 0o600)
+	return l, nil
+}
+
 // shortPath names a socket through its open folder: an address holds 107
 // bytes (unix(7)), a state folder's path may be longer.
 func shortPath(path string) (string, func(), error) {

@@ -84,18 +84,11 @@ func (q *serverQueue) take() []func() {
 func serveStatus(path string, s status) *statusServer {
 	s.Records = maps.Clone(s.Records)
 	v := &statusServer{path: path, status: s, running: map[plan.StepID][]Event{}, queue: serverQueue{some: make(chan struct{}, 1)}}
-	_ = os.Remove(path)
-	short, done, err := shortPath(path)
+	l, err := listenAt(path)
 	if err != nil {
 		return v
 	}
-	defer done()
-	if v.l, err = net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"}); err != nil {
-		v.l = nil
-		return v
-	}
-	v.l.SetUnlinkOnClose(false)
-	_ = os.Chmod(path, 0o600)
+	v.l = l
 	v.over.Go(v.accept)
 	v.over.Go(v.run)
 	return v
