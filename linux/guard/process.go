@@ -1,10 +1,14 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // identity identifies a process even if its pid is reused: by its start time in clock ticks since boot
@@ -24,10 +28,14 @@ func identify(pid int) (identity, error) {
 }
 
 // alive reports whether the process can still run. A killed process whose threads hang in the kernel, as in a write
-// to a frozen file system, counts as dead.
+// to a frozen file system, counts as dead. The signal is looked for first: a process that takes it between the two
+// looks is seen to end by the second.
 func (p identity) alive() bool {
+	if killPending(p.PID) {
+		return false
+	}
 	st, err := processStat(p.PID)
-	return err == nil && st.start == p.Start && !st.dead() && !killPending(p.PID)
+	return err == nil && st.start == p.Start && !st.dead()
 }
 
 // stopped reports whether a signal or a debugger has stopped the process.
@@ -40,21 +48,24 @@ func (p identity) stopped() bool {
 // its freezes take effect any more.
 func (p identity) gone() bool {
 	st, err := processStat(p.PID)
-	if err != nil || st.start != p.Start || st.state == 'X' {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return true
 	}
-	if st.state != 'Z' {
+	if err != nil {
 		return false
 	}
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
-	return err != nil || len(tasks) <= 1 // a zombie that nobody has reaped
+	if st.start != p.Start || st.state == 'X' {
+		return true
+	}
+	return st.state == 'Z' && st.threads <= 1 // a zombie that nobody has reaped
 }
 
 // processState is what /proc/PID/stat says of a process's main thread.
 type processState struct {
-	state byte
-	flags uint64
-	start uint64
+	state   byte
+	flags   uint64
+	threads int // of the whole process; the kernel counts a thread until it has released it
+	start   uint64
 }
 
 // dead says that the thread has ended or is ending. The flags are include/linux/sched.h PF_EXITING and PF_SIGNALED.
@@ -79,11 +90,15 @@ func processStat(pid int) (st processState, err error) {
 	if st.flags, err = strconv.ParseUint(f[6], 10, 64); err != nil {
 		return st, err
 	}
+	if st.threads, err = strconv.Atoi(f[17]); err != nil {
+		return st, err
+	}
 	st.start, err = strconv.ParseUint(f[19], 10, 64)
 	return st, err
 }
 
-// killPending reports whether SIGKILL is pending for the main thread.
+// killPending reports whether SIGKILL is pending: for the process, where it stays until the process has ended, or for
+// its main thread, which takes it off its list when it begins to end.
 func killPending(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -91,12 +106,13 @@ func killPending(pid int) bool {
 	}
 	const sigkill = 1 << (9 - 1)
 	for line := range strings.Lines(string(b)) {
-		v, ok := strings.CutPrefix(line, "SigPnd:")
-		if !ok {
+		name, v, _ := strings.Cut(line, ":")
+		if name != "SigPnd" && name != "ShdPnd" {
 			continue
 		}
-		mask, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
-		return err == nil && mask&sigkill != 0
+		if mask, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64); err == nil && mask&sigkill != 0 {
+			return true
+		}
 	}
 	return false
 }
