@@ -12,13 +12,16 @@ import (
 // EnvPath is the environment variable that names the settings file.
 const EnvPath = "SNAPTASTIC_SETTINGS"
 
+// fleetFile is in the same folder, and is the settings of snaptastic-fleet.
+const fleetFile = "fleet.hcl"
+
 // ErrNotFound is what Find's error wraps when there is no settings file at all.
 var ErrNotFound = errors.New("no settings file")
 
 // Find says which files to load: flag (of --settings), else
 // $SNAPTASTIC_SETTINGS, else ./snaptastic.hcl, else /etc/snaptastic.hcl
-// together with /etc/snaptastic/*.hcl. A file that flag or the environment
-// names is returned unseen: Load says what is wrong with it.
+// together with /etc/snaptastic/*.hcl, except fleet.hcl. A file that flag or the
+// environment names is returned unseen: Load says what is wrong with it.
 func Find(flag string, getenv func(string) string) ([]string, error) {
 	return find(flag, getenv, ".", "/etc")
 }
@@ -44,6 +47,7 @@ func find(flag string, getenv func(string) string, here, etc string) ([]string, 
 	if err != nil {
 		return nil, fmt.Errorf("cannot list %s: %w", pieces, err)
 	}
+	matches = slices.DeleteFunc(matches, func(path string) bool { return filepath.Base(path) == fleetFile })
 	slices.Sort(matches)
 	paths = append(paths, matches...)
 	if len(paths) == 0 {

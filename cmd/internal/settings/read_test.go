@@ -181,6 +181,7 @@ func TestFindTakesTheFirstPlace(t *testing.T) {
 			[]string{"etc/snaptastic/a.hcl", "etc/snaptastic/b.hcl"}},
 		{"system and pieces", "", "", []string{"etc/snaptastic/a.hcl", "etc/snaptastic.hcl"},
 			[]string{"etc/snaptastic.hcl", "etc/snaptastic/a.hcl"}},
+		{"a fleet's settings beside them", "", "", []string{"etc/snaptastic/fleet.hcl", "etc/snaptastic/a.hcl"}, []string{"etc/snaptastic/a.hcl"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
