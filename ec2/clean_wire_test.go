@@ -3,6 +3,7 @@ package ec2_test
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -100,5 +101,46 @@ func TestTheAverageCPUIsCloudWatchs(t *testing.T) {
 	_, _, err = client.AverageCPU(t.Context(), "i-denied", time.Now(), 24*time.Hour)
 	if fault, ok := err.(*ec2.Fault); !ok || fault.Class != ec2.Denied || !strings.Contains(fault.Hint(), "cloudwatch:GetMetricStatistics") {
 		t.Errorf("denied: %v", err)
+	}
+}
+
+// Running instances by tag, over several pages: nothing that is stopped, pending or terminated, and a wildcard is a character.
+func TestRunningInstancesByTagAgainstTheSandbox(t *testing.T) {
+	client, world := startSandbox(t, sandbox.Config{})
+	var want []string
+	add := func(i sandbox.Instance, cluster, shard string) string {
+		i.Tags = sandbox.Tags{"cluster": {Value: cluster}, "shard": {Value: shard}}
+		id, err := world.AddInstance(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	for n := range 12 {
+		want = append(want, add(sandbox.Instance{}, "shards*", strconv.Itoa(n)))
+	}
+	add(sandbox.Instance{Stopped: true}, "shards*", "12")
+	add(sandbox.Instance{RunningAt: time.Now().Add(time.Hour)}, "shards*", "13")
+	add(sandbox.Instance{Terminated: time.Now()}, "shards*", "14") // EC2 shows it for about an hour
+	add(sandbox.Instance{}, "shards-too", "1")
+	slices.Sort(want)
+	ids := func(tags map[string]string) (got []string) {
+		found, err := client.RunningInstances(t.Context(), tags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range found {
+			got = append(got, i.ID)
+		}
+		return got
+	}
+	if got := ids(map[string]string{"cluster": "shards*"}); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := ids(map[string]string{"cluster": "shards*", "shard": "7"}); len(got) != 1 || !slices.Contains(want, got[0]) {
+		t.Errorf("with two tags: %v", got)
+	}
+	if got := ids(map[string]string{"cluster": "none"}); len(got) != 0 {
+		t.Errorf("no instance has it, and there are %v", got)
 	}
 }

@@ -3,6 +3,8 @@ package ec2
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"snaptastic/ec2/ebs"
 	"sort"
 	"time"
@@ -86,23 +88,37 @@ func (c *Client) DeregisterImage(ctx context.Context, id string) error {
 	return ignoreNotFoundOnRetry(err)
 }
 
-// Instance holds what a clean-up needs to know of an EC2 instance.
+// Instance holds what a clean-up, or a fleet, needs to know of an EC2 instance.
 type Instance struct {
 	ID       string
 	ImageID  string
 	State    ebs.InstanceState
 	Type     string
+	Zone     string
 	Launched time.Time
 	Tags     map[string]string
 }
 
 // Instances returns the account's instances in any state, sorted by id. With an image id, those made from it.
 func (c *Client) Instances(ctx context.Context, imageID string) ([]Instance, error) {
-	var found []Instance
-	in := &sdk.DescribeInstancesInput{MaxResults: aws.Int32(c.config.PageSize)}
-	if imageID != "" {
-		in.Filters = []types.Filter{filterOf("image-id", imageID)}
+	if imageID == "" {
+		return c.describeInstances(ctx)
 	}
+	return c.describeInstances(ctx, filterOf("image-id", imageID))
+}
+
+// RunningInstances returns the account's running instances that have all of the tags, sorted by id.
+func (c *Client) RunningInstances(ctx context.Context, tags map[string]string) ([]Instance, error) {
+	filters := []types.Filter{filterOf("instance-state-name", ebs.InstanceRunning)}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		filters = append(filters, filterOf("tag:"+key, Literal(tags[key])))
+	}
+	return c.describeInstances(ctx, filters...)
+}
+
+func (c *Client) describeInstances(ctx context.Context, filters ...types.Filter) ([]Instance, error) {
+	var found []Instance
+	in := &sdk.DescribeInstancesInput{MaxResults: aws.Int32(c.config.PageSize), Filters: filters}
 	err := eachPage(func() (*string, error) {
 		out, err := call(ctx, c, "DescribeInstances", "describe instances", (*sdk.Client).DescribeInstances, in)
 		if err != nil {
@@ -112,6 +128,9 @@ func (c *Client) Instances(ctx context.Context, imageID string) ([]Instance, err
 			for _, i := range r.Instances {
 				one := Instance{ID: aws.ToString(i.InstanceId), ImageID: aws.ToString(i.ImageId), Type: string(i.InstanceType),
 					Launched: aws.ToTime(i.LaunchTime), Tags: tagsFrom(i.Tags)}
+				if i.Placement != nil {
+					one.Zone = aws.ToString(i.Placement.AvailabilityZone)
+				}
 				if i.State != nil {
 					one.State = ebs.InstanceState(i.State.Name)
 				}

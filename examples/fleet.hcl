@@ -35,3 +35,13 @@ cluster "shards" {
   host "db-2" { shard = "2" }
   host "db-3" { shard = "3" }
 }
+
+# Hosts that come and go are found by the tags of their instances. Their workers have host = "instance-id".
+# cluster "search" {
+#   snapshotter = "db"
+#   hosts {
+#     tags      = { cluster = "search" }
+#     shard_tag = "shard"
+#     at_least  = 3
+#   }
+# }

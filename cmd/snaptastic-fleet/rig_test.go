@@ -119,6 +119,7 @@ type rig struct {
 	lead, hold string           // of the cluster
 	tls, more  string           // the server's certificates, and more lines for the server block
 	onControl  string           // control's block of fleet.hcl
+	byTag      bool             // hosts are found by their tags, and called by their instances' ids
 }
 
 type testHost struct {
@@ -282,6 +283,10 @@ func (r *rig) settingsVia(address, more string) string {
 		h := r.hosts[n]
 		fmt.Fprintf(&cluster, "  host %q { shard = %q }\n", h.name, h.shard)
 	}
+	if r.byTag {
+		cluster.Reset()
+		fmt.Fprint(&cluster, "  hosts {\n    tags      = { cluster = \"shards\" }\n    shard_tag = \"shard\"\n  }\n")
+	}
 	return fmt.Sprintf(`server {
   address   = %q
   namespace = "fleet"
@@ -325,6 +330,10 @@ func (r *rig) addHost(name, shard string) *testHost {
   }
 }
 `, shard, h.mount))
+	called := name
+	if r.byTag {
+		called = "instance-id"
+	}
 	wire, via := newWire(r.t, r.address())
 	r.wires[name] = wire
 	r.write(name+"/fleet.hcl", r.settingsVia(via, fmt.Sprintf(`worker {
@@ -334,7 +343,7 @@ func (r *rig) addHost(name, shard string) *testHost {
   allow       = ["snapshot db", "mount db", "restore db", "verify db"]
   trust_clock = true
   probe "there" { command = ["/bin/ls", %q] }
-}`, name, bin.snaptastic, quoted(h.flags(r)), h.mount)))
+}`, called, bin.snaptastic, quoted(h.flags(r)), h.mount)))
 	h.worker = r.startWorker(h)
 	return h
 }

@@ -27,6 +27,14 @@ func flowHosts(list []config.Host) []flow.Host {
 	return out
 }
 
+// tagged is how the cluster's hosts are found; nil where they are listed.
+func tagged(cl *config.Cluster) *flow.Tagged {
+	if t := cl.Tagged; t != nil {
+		return &flow.Tagged{Tags: t.Tags, ShardTag: t.ShardTag, NameTag: t.NameTag, AtLeast: t.AtLeast}
+	}
+	return nil
+}
+
 // flowID is the same for the same work: whoever asks for it while it is under way joins it.
 func flowID(operation, cluster string) string { return operation + "/" + cluster }
 
@@ -96,7 +104,7 @@ func (a *app) snapshotCommand() *cobra.Command {
 
 func snapshotRequest(cl *config.Cluster, set string, cell int) flow.SnapshotRequest {
 	return flow.SnapshotRequest{
-		Cluster: cl.Name, Snapshotter: cl.Snapshotter, Set: set, Hosts: flowHosts(cl.Hosts),
+		Cluster: cl.Name, Snapshotter: cl.Snapshotter, Set: set, Hosts: flowHosts(cl.Hosts), Tagged: tagged(cl),
 		Lead: cl.LeadTime(), Hold: cl.HoldTime(), Cell: cell,
 	}
 }
@@ -182,13 +190,13 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 }
 
 func hostsRequest(cl *config.Cluster, operation, set string) flow.HostsRequest {
-	hosts := cl.Hosts
+	hosts, by := cl.Hosts, tagged(cl)
 	if operation == "verify" && len(cl.Drill) > 0 {
-		hosts = cl.Drill
+		hosts, by = cl.Drill, nil
 	}
 	return flow.HostsRequest{
 		Cluster: cl.Name, Snapshotter: cl.Snapshotter, Operation: operation, Set: set, Key: set,
-		Hosts: flowHosts(hosts), AtOnce: max(1, cl.AtOnce), StopAfter: max(1, cl.StopAfter),
+		Hosts: flowHosts(hosts), Tagged: by, AtOnce: max(1, cl.AtOnce), StopAfter: max(1, cl.StopAfter),
 	}
 }
 

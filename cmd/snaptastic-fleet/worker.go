@@ -30,15 +30,19 @@ func (a *app) workerCommand() *cobra.Command {
 			if f.Worker == nil {
 				return usage{fmt.Errorf("%s has no worker block: it says which operations this host allows", a.config)}
 			}
-			name := f.Worker.Host
-			if name == "" {
-				if name, err = os.Hostname(); err != nil {
-					return err
-				}
-			}
 			p, err := host.Find(f.Worker.Program, f.Worker.Args)
 			if err != nil {
 				return usage{err}
+			}
+			name := f.Worker.Host
+			switch name {
+			case "":
+				name, err = os.Hostname()
+			case config.ByInstanceID:
+				name, err = host.InstanceID(c.Context(), p)
+			}
+			if err != nil {
+				return err
 			}
 			w := &host.Worker{Name: name, Program: p, Config: *f.Worker}
 			return a.serve(c.Context(), f, flow.HostQueue(name), worker.Options{
@@ -85,6 +89,7 @@ func (a *app) controlCommand() *cobra.Command {
 			}
 			return a.serve(c.Context(), f, flow.ControlQueue, o, func(r worker.Worker) {
 				registerFlows(r)
+				named(r, flow.ActMembers, control.Members)
 				named(r, flow.ActLabel, control.Label)
 				named(r, flow.ActUndo, control.Undo)
 				named(r, flow.ActClean, control.Clean)

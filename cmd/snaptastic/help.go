@@ -19,7 +19,7 @@ var groups = []struct {
 		{"trace", "trace last"}, {"volumes", "volumes solr"}, {"snapshots", "snapshots solr"}, {"check", "check --max-age 26h"}}},
 	{"Set up", [][2]string{{"init", "init /etc/snaptastic.hcl"}, {"validate", "validate --userdata @userdata.json snaptastic.hcl"}, {"doctor", "doctor"}}},
 	{"Clean up", [][2]string{{"clean", "clean snapshots solr --dry-run"}, {"thaw", "thaw --owned"}}},
-	{"Many hosts", [][2]string{{"fleet", "fleet snapshot shards"}, {"label", "label --set shards-20261128T030000Z"}, {"undo", "undo --set shards-20261128T030000Z --dry-run"}}},
+	{"Many hosts", [][2]string{{"fleet", "fleet snapshot shards"}, {"instances", "instances --tag cluster=shards"}, {"label", "label --set shards-20261128T030000Z"}, {"undo", "undo --set shards-20261128T030000Z --dry-run"}}},
 	{"More", [][2]string{{"sandbox", "sandbox serve --sandbox=/tmp/sandbox"}, {"version", "version"}}},
 }
 

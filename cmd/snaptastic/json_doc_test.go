@@ -91,7 +91,7 @@ func (p jsonPage) problems(path, kind string, v any) (wrong []string) {
 
 // printed are the objects that commands print, or lists of them, as docs/json.md says.
 var printed = map[string]string{"version": "version", "status": "run", "runs": "run", "plan": "plan", "run": "result", "resume": "result", "rollback": "result",
-	"thaw": "thawed", "label": "labelled set", "undo": "undone", "volumes": "volume", "snapshots": "snapshots", "check": "check", "doctor": "doctor finding", "sandbox log": "sandbox call",
+	"thaw": "thawed", "instances": "instance", "label": "labelled set", "undo": "undone", "volumes": "volume", "snapshots": "snapshots", "check": "check", "doctor": "doctor finding", "sandbox log": "sandbox call",
 	"clean": "clean-up", "clean instances": "instances", "show": "details"}
 
 // object is what a command line prints.

@@ -63,7 +63,7 @@ Every operation is compiled into a plan of steps and journalled. After a crash,
 	root.AddCommand(
 		runCommand(a), planCommand(a), resumeCommand(a), rollbackCommand(a), abandonCommand(a),
 		statusCommand(a), runsCommand(a), showCommand(a), traceCommand(a), reportCommand(a), thawCommand(a),
-		volumesCommand(a), snapshotsCommand(a), checkCommand(a),
+		volumesCommand(a), snapshotsCommand(a), instancesCommand(a), checkCommand(a),
 		sandboxCommand(a), cleanCommand(a), labelCommand(a), undoCommand(a), versionCommand(a), doctorCommand(a), initCommand(a), validateCommand(a), fleetCommand(),
 	)
 	root.AddCommand(aliases(a)...)
@@ -85,7 +85,7 @@ func noEmptyFlag(c *cobra.Command) (err error) {
 }
 
 // readOnlyCommands are the commands that change nothing.
-var readOnlyCommands = []string{"plan", "status", "runs", "show", "report", "volumes", "snapshots", "check", "doctor", "validate", "version", "help", "log"}
+var readOnlyCommands = []string{"plan", "status", "runs", "show", "report", "volumes", "snapshots", "instances", "check", "doctor", "validate", "version", "help", "log"}
 
 // readOnlyCommand says whether a command may be cut off at any instant: nobody's data hangs on it.
 func readOnlyCommand(c *cobra.Command) bool {

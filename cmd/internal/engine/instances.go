@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"snaptastic/ec2"
@@ -64,4 +65,49 @@ func idleInstances(ctx context.Context, cloud *ec2.Client, now time.Time, filter
 		out.Idle = append(out.Idle, one)
 	}
 	return out, nil
+}
+
+// An Instance is one that runs.
+type Instance struct {
+	ID       string            `json:"id"`
+	Type     string            `json:"type"`
+	Zone     string            `json:"zone"`
+	Launched time.Time         `json:"launched,omitzero"` // zero where only the instance itself was asked
+	Tags     map[string]string `json:"tags,omitempty"`
+}
+
+// An InstancesRequest asks for running instances by all of these tags, or for the instance that this is.
+type InstancesRequest struct {
+	Tags []string // KEY=VALUE
+	Self bool
+}
+
+// RunningInstances returns the running instances of the account and region that a request asks for, by id. No settings file is
+// needed; where there is one, its region counts. For Self the metadata service is asked, which takes no permission.
+func (e *Engine) RunningInstances(ctx context.Context, r InstancesRequest) ([]Instance, error) {
+	tags := map[string]string{}
+	for _, pair := range r.Tags {
+		key, value, ok := strings.Cut(pair, "=")
+		if _, twice := tags[key]; !ok || key == "" || twice {
+			return nil, usageError("--tag %q: must be KEY=VALUE, with each KEY once", pair)
+		}
+		tags[key] = value
+	}
+	if r.Self == (len(tags) > 0) {
+		return nil, usageError("instances needs --tag KEY=VALUE, once or more, or --self")
+	}
+	if r.Self {
+		i, err := e.identity(ctx)
+		return []Instance{{ID: i.InstanceID, Type: i.Type, Zone: i.Zone}}, err
+	}
+	c, err := e.cloudAnywhere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.RunningInstances(ctx, tags)
+	out := make([]Instance, 0, len(found))
+	for _, i := range found {
+		out = append(out, Instance{ID: i.ID, Type: i.Type, Zone: i.Zone, Launched: i.Launched, Tags: i.Tags})
+	}
+	return out, err
 }

@@ -52,12 +52,17 @@ const (
 	undoWorkers = 8
 )
 
-// tagged lists the snapshots that have a tag. No settings file is needed; where there is one, its region counts.
-func (e *Engine) tagged(ctx context.Context, tag, value string) (*ec2.Client, []ec2.Snapshot, error) {
+// cloudAnywhere is the client of EC2 for what needs no settings file. Where there is one, its region counts.
+func (e *Engine) cloudAnywhere(ctx context.Context) (*ec2.Client, error) {
 	if err := e.loadSettings(); err != nil && !errors.Is(err, settings.ErrNotFound) {
-		return nil, nil, err
+		return nil, err
 	}
-	c, err := e.cloud(ctx)
+	return e.cloud(ctx)
+}
+
+// tagged lists the snapshots that have a tag.
+func (e *Engine) tagged(ctx context.Context, tag, value string) (*ec2.Client, []ec2.Snapshot, error) {
+	c, err := e.cloudAnywhere(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -78,6 +78,7 @@ var objects = []struct {
 	{"clean-up decision", engine.CleanDecision{}},
 	{"instances", InstancesView{}},
 	{"idle instance", engine.IdleInstance{}},
+	{"instance", engine.Instance{}},
 	{"labelled set", engine.LabelledSet{}},
 	{"undone", engine.Undone{}},
 	{"kept snapshot", engine.KeptSnapshot{}},

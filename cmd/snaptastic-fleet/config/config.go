@@ -49,7 +49,7 @@ type TLS struct {
 // Worker is what the server may ask of this host. Names only: commands, paths
 // and settings are this host's own.
 type Worker struct {
-	Host    string   `hcl:"host,optional"`    // default: the host's name
+	Host    string   `hcl:"host,optional"`    // default: the host's name; ByInstanceID
 	Program string   `hcl:"program,optional"` // default: snaptastic beside this program
 	Args    []string `hcl:"args,optional"`    // global flags of snaptastic
 	// Allow lists what may be run: "snapshot db", "restore db", "verify db".
@@ -77,15 +77,16 @@ type Control struct {
 
 // Cluster is a group of hosts that are snapshotted and restored together.
 type Cluster struct {
-	Name        string `hcl:"name,label"`
-	Snapshotter string `hcl:"snapshotter"`
-	Hosts       []Host `hcl:"host,block"`
-	Lead        string `hcl:"lead,optional"`       // time between the order to freeze and the instant; default 10s
-	Hold        string `hcl:"hold,optional"`       // how long all stay frozen after the instant; default 2s
-	AtOnce      int    `hcl:"at_once,optional"`    // hosts that are restored, verified or warmed at a time; default 1
-	StopAfter   int    `hcl:"stop_after,optional"` // failures after which no further host is begun; default 1
-	Probe       string `hcl:"probe,optional"`      // a probe of the worker, after each restored host
-	Drill       []Host `hcl:"spare,block"`         // hosts on which drills run; default: the hosts themselves
+	Name        string  `hcl:"name,label"`
+	Snapshotter string  `hcl:"snapshotter"`
+	Hosts       []Host  `hcl:"host,block"`
+	Tagged      *Tagged `hcl:"hosts,block"`         // instead of host blocks
+	Lead        string  `hcl:"lead,optional"`       // time between the order to freeze and the instant; default 10s
+	Hold        string  `hcl:"hold,optional"`       // how long all stay frozen after the instant; default 2s
+	AtOnce      int     `hcl:"at_once,optional"`    // hosts that are restored, verified or warmed at a time; default 1
+	StopAfter   int     `hcl:"stop_after,optional"` // failures after which no further host is begun; default 1
+	Probe       string  `hcl:"probe,optional"`      // a probe of the worker, after each restored host
+	Drill       []Host  `hcl:"spare,block"`         // hosts on which drills run; default: the hosts themselves
 }
 
 // Host is one machine of a cluster. Hosts with the same shard replace one another over time.
@@ -93,6 +94,17 @@ type Host struct {
 	Name  string `hcl:"name,label"`
 	Shard string `hcl:"shard,optional"` // default: its name
 }
+
+// Tagged are hosts that are found by the tags of their instances when an operation begins.
+type Tagged struct {
+	Tags     map[string]string `hcl:"tags"`
+	ShardTag string            `hcl:"shard_tag"`
+	NameTag  string            `hcl:"name_tag,optional"` // default: their workers call themselves by the instance's id
+	AtLeast  int               `hcl:"at_least,optional"` // fewer running instances are an error; default 1
+}
+
+// ByInstanceID as a worker's host names it by its EC2 instance.
+const ByInstanceID = "instance-id"
 
 // Read reads the file and checks it. A file that others may write is refused:
 // its programs are run as root.
@@ -123,6 +135,9 @@ func diagnostics(parser *hclparse.Parser, bad hcl.Diagnostics) error {
 	}
 	return errors.New(strings.TrimSpace(text.String()))
 }
+
+// IsName says whether a host, a shard or a snapshotter can be called so.
+func IsName(s string) bool { return word.MatchString(s) }
 
 var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
@@ -163,8 +178,8 @@ func (c *Cluster) check() error {
 	if !word.MatchString(c.Name) || !word.MatchString(c.Snapshotter) {
 		return errors.New("its name and its snapshotter have letters, digits, dots, dashes and underscores only")
 	}
-	if len(c.Hosts) == 0 {
-		return errors.New("it has no host")
+	if err := c.checkTagged(); err != nil {
+		return err
 	}
 	names, shards := map[string]bool{}, map[string]bool{}
 	for i := range c.Hosts {
@@ -190,6 +205,25 @@ func (c *Cluster) check() error {
 	}
 	if c.AtOnce < 0 || c.StopAfter < 0 {
 		return errors.New("at_once and stop_after are not negative")
+	}
+	return nil
+}
+
+func (c *Cluster) checkTagged() error {
+	t := c.Tagged
+	switch {
+	case t == nil && len(c.Hosts) == 0:
+		return errors.New(`it has no host: add host blocks, or hosts { tags = { … } shard_tag = "…" }`)
+	case t == nil:
+		return nil
+	case len(c.Hosts) > 0:
+		return errors.New("it has host blocks and a hosts block: its hosts are listed or found by tags, not both")
+	case len(t.Tags) == 0:
+		return errors.New("hosts: tags is empty, and would be all instances of the account")
+	case t.ShardTag == "":
+		return errors.New("hosts: shard_tag is empty")
+	case t.AtLeast < 0:
+		return errors.New("hosts: at_least is negative")
 	}
 	return nil
 }

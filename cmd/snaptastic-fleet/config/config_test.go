@@ -45,17 +45,21 @@ func TestTheExampleIsRead(t *testing.T) {
 func TestMistakesAreSaid(t *testing.T) {
 	for text, want := range map[string]string{
 		"server {": "fleet.hcl line 1",
-		"cluster \"c\" {\n  snapshotter = \"db\"\n}":                                                                  "server",
-		server + "cluster \"c\" {\n  snapshotter = \"db\"\n}":                                                         "no host",
-		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a b\" {}\n}":                                      "letters",
-		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a\" {}\n  host \"a\" {}\n}":                       "twice",
-		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  lead = \"1s\"\n  host \"a\" {}\n}":                       "lead",
-		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  hold = \"long\"\n  host \"a\" {}\n}":                     "hold",
-		server + "cluster \"c\" {\n  snapshoter = \"db\"\n  host \"a\" {}\n}":                                         "snapshoter",
-		server + "worker {\n  allow = [\"snapshot\"]\n}":                                                              "snapshot db",
-		server + "worker {\n  allow = [\"snapshot --yes\"]\n}":                                                        "snapshot db",
-		server + "worker {\n  allow = []\n  probe \"p\" {\n    command = [\"ls\"]\n  }\n}":                            "absolute path",
-		server + "worker {\n  allow = []\n  probe \"p\" {\n    command = [\"/bin/ls\"]\n    timeout = \"0s\"\n  }\n}": "duration",
+		"cluster \"c\" {\n  snapshotter = \"db\"\n}":                                                                                              "server",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n}":                                                                                     "no host",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a b\" {}\n}":                                                                  "letters",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a\" {}\n  host \"a\" {}\n}":                                                   "twice",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  lead = \"1s\"\n  host \"a\" {}\n}":                                                   "lead",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  hold = \"long\"\n  host \"a\" {}\n}":                                                 "hold",
+		server + "cluster \"c\" {\n  snapshoter = \"db\"\n  host \"a\" {}\n}":                                                                     "snapshoter",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a\" {}\n  hosts {\n    tags = { a = \"b\" }\n    shard_tag = \"s\"\n  }\n}":   "not both",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  hosts {\n    tags = {}\n    shard_tag = \"s\"\n  }\n}":                               "all instances",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  hosts {\n    tags = { a = \"b\" }\n  }\n}":                                           "shard_tag",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  hosts {\n    tags = { a = \"b\" }\n    shard_tag = \"s\"\n    at_least = -1\n  }\n}": "at_least",
+		server + "worker {\n  allow = [\"snapshot\"]\n}":                                                                                          "snapshot db",
+		server + "worker {\n  allow = [\"snapshot --yes\"]\n}":                                                                                    "snapshot db",
+		server + "worker {\n  allow = []\n  probe \"p\" {\n    command = [\"ls\"]\n  }\n}":                                                        "absolute path",
+		server + "worker {\n  allow = []\n  probe \"p\" {\n    command = [\"/bin/ls\"]\n    timeout = \"0s\"\n  }\n}":                             "duration",
 	} {
 		if _, err := Read(write(t, text, 0o600)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q in it", text, err, want)

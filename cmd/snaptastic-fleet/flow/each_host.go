@@ -16,12 +16,13 @@ type HostsRequest struct {
 	Set         string `json:"set,omitempty"`
 	// Key is the same whenever this is asked for again: a host that has it done tells so, and does nothing.
 	// Empty: the cluster's name and the time. Again makes it another one.
-	Key       string `json:"key"`
-	Again     string `json:"again,omitempty"`
-	Hosts     []Host `json:"hosts"`
-	AtOnce    int    `json:"at_once"`
-	StopAfter int    `json:"stop_after"`
-	Probe     string `json:"probe,omitempty"`
+	Key       string  `json:"key"`
+	Again     string  `json:"again,omitempty"`
+	Hosts     []Host  `json:"hosts"`
+	Tagged    *Tagged `json:"tagged,omitempty"` // instead of Hosts
+	AtOnce    int     `json:"at_once"`
+	StopAfter int     `json:"stop_after"`
+	Probe     string  `json:"probe,omitempty"`
 }
 
 // HostsResult is what became of each.
@@ -39,15 +40,17 @@ const longest = 24 * time.Hour
 // Hosts runs the operation on every host, AtOnce at a time, with a probe after
 // each, and begins no further host once StopAfter have failed.
 func Hosts(ctx workflow.Context, req HostsRequest) (HostsResult, error) {
-	if len(req.Hosts) == 0 {
-		return HostsResult{}, refused("the cluster has no host")
-	}
 	if req.Key == "" {
 		req.Key = identity(ctx, req.Cluster)
 	}
 	if req.Again != "" {
 		req.Key += "@" + req.Again
 	}
+	found, err := members(ctx, req.Hosts, req.Tagged)
+	if err != nil {
+		return HostsResult{}, err
+	}
+	req.Hosts = found
 	h := &hosts{req: req, states: newStates(req.Hosts), runs: make([]RunResult, len(req.Hosts))}
 	if err := workflow.SetQueryHandler(ctx, "progress", func() (Progress, error) {
 		return Progress{Phase: req.Operation, Set: req.Set, Hosts: h.states.list()}, nil

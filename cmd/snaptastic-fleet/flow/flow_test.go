@@ -21,6 +21,7 @@ type world struct {
 	window   func(host string, r WindowRequest) (WindowResult, error)
 	run      func(host string, r RunRequest) (RunResult, error)
 	label    func() error
+	members  func() ([]Host, error)
 	labelled []string
 	undone   []string
 	begun    []string
@@ -64,6 +65,10 @@ func (w *world) env(t *testing.T) *testsuite.TestWorkflowEnvironment {
 		return w.run(hostOf(ctx), r)
 	})
 	register(ActProbe, func(context.Context, ProbeRequest) error { return nil })
+	register(ActMembers, func(context.Context, Tagged) (Members, error) {
+		hosts, err := w.members()
+		return Members{Hosts: hosts}, err
+	})
 	register(ActLabel, func(_ context.Context, r SetRequest) (SetResult, error) {
 		if w.label != nil {
 			if err := w.label(); err != nil {

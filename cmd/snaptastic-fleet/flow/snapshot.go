@@ -16,7 +16,8 @@ type SnapshotRequest struct {
 	Snapshotter string        `json:"snapshotter"`
 	Set         string        `json:"set"`
 	Hosts       []Host        `json:"hosts"`
-	Lead        time.Duration `json:"lead"` // nanoseconds, as Go has it
+	Tagged      *Tagged       `json:"tagged,omitempty"` // instead of Hosts
+	Lead        time.Duration `json:"lead"`             // nanoseconds, as Go has it
 	Hold        time.Duration `json:"hold"`
 	// Cell is the number of hosts that freeze at one instant. 0: all of them.
 	// With fewer, each cell is a set of its own.
@@ -45,12 +46,14 @@ const afterWindow = time.Minute
 // Snapshot is the coordinated snapshot: prepare everywhere, one instant a lead
 // ahead, judge what the hosts measured, and label the whole set or undo all of it.
 func Snapshot(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error) {
-	if len(req.Hosts) == 0 {
-		return SnapshotResult{}, refused("the cluster has no host")
-	}
 	if req.Set == "" {
 		req.Set = identity(ctx, req.Cluster)
 	}
+	hosts, err := members(ctx, req.Hosts, req.Tagged)
+	if err != nil {
+		return SnapshotResult{}, err
+	}
+	req.Hosts, req.Tagged = hosts, nil
 	if req.Cell <= 0 && len(req.Hosts) > MostInOneWindow {
 		return SnapshotResult{}, refused(fmt.Sprintf("%d hosts cannot freeze at one instant: EC2 allows about %d. Use --rolling %d: cells of that many hosts, each a set of its own",
 			len(req.Hosts), MostInOneWindow, MostInOneWindow))

@@ -20,6 +20,19 @@ type Host struct {
 	Shard string `json:"shard"`
 }
 
+// Tagged says how the hosts of a cluster are found when the work begins: they are the running instances with all of these tags.
+type Tagged struct {
+	Tags     map[string]string `json:"tags"`
+	ShardTag string            `json:"shard_tag"`          // whose value is an instance's shard
+	NameTag  string            `json:"name_tag,omitempty"` // whose value its worker calls itself; empty: by the instance's id
+	AtLeast  int               `json:"at_least,omitempty"` // fewer are an error
+}
+
+// Members are the hosts that were found.
+type Members struct {
+	Hosts []Host `json:"hosts"`
+}
+
 // HostQueue is the task queue of a host. Its worker is the only one that reads it.
 func HostQueue(host string) string { return "snaptastic-host-" + host }
 
@@ -32,6 +45,7 @@ const (
 	ActWindow  = "window"
 	ActRun     = "run"
 	ActProbe   = "probe"
+	ActMembers = "members"
 	ActLabel   = "label"
 	ActUndo    = "undo"
 	ActClean   = "clean"
