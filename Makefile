@@ -23,7 +23,7 @@ package: ## dist/: static binaries, .deb, .rpm and SBOM for amd64 and arm64
 release: ## dist/ for a release: built twice, in two folders, and equal byte for byte
 	packaging/release
 
-try-package: package ## install the .deb on this machine, check it, purge it
+try-package: package ## install both .deb on this machine, check, upgrade and purge them
 	$(SUDO) env "PATH=$$PATH" packaging/try
 
 deps: ## install missing test dependencies (Debian)

@@ -55,7 +55,7 @@ region, availability_zone, account_id, tags), **env**, and in description **volu
 	fileShape.manual(&b)
 	seen := map[string]bool{}
 	fileShape.manualBlocks(&b, seen)
-	b.WriteString("# SEE ALSO\n\nsnaptastic(1), snaptastic-init(1), snaptastic-validate(1), /usr/share/doc/snaptastic/settings.md\n")
+	b.WriteString("# SEE ALSO\n\nsnaptastic(1), snaptastic-init(1), snaptastic-validate(1), /usr/share/doc/snaptastic/docs/settings.md\n")
 	return b.String()
 }
 
