@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,8 @@ type load struct {
 	stop  chan struct{}
 	done  sync.WaitGroup
 	last  int
+	// longest is how long the slowest of the writes took: as long as the longest freeze, or longer.
+	longest time.Duration
 }
 
 func startLoad(t *testing.T, hosts ...*testHost) *load {
@@ -44,14 +47,14 @@ func startLoad(t *testing.T, hosts ...*testHost) *load {
 				return
 			default:
 			}
-			f := l.files[n%len(l.files)]
+			f, begun := l.files[n%len(l.files)], time.Now()
 			if _, err := fmt.Fprintf(f, "%d\n", n); err != nil {
 				return
 			}
 			if f.Sync() != nil {
 				return
 			}
-			l.last = n
+			l.last, l.longest = n, max(l.longest, time.Since(begun))
 		}
 	}()
 	return l

@@ -120,6 +120,7 @@ type rig struct {
 	tls, more  string           // the server's certificates, and more lines for the server block
 	onControl  string           // control's block of fleet.hcl
 	byTag      bool             // hosts are found by their tags, and called by their instances' ids
+	namespaces string           // of the server; empty: "fleet"
 }
 
 type testHost struct {
@@ -182,6 +183,15 @@ func tail(s string, lines int) string {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.end
+}
+
+func (p *process) ended() bool {
+	select {
+	case <-p.end:
+		return true
+	default:
+		return false
+	}
 }
 
 func (p *process) working() bool { return strings.Contains(p.out.String(), "working on queue") }
@@ -247,7 +257,7 @@ func freePorts(t testing.TB) int {
 func (r *rig) startServer() {
 	r.t.Helper()
 	bin, _ := programs()
-	args := []string{"-file", r.dir + "/temporal.db", "-port", fmt.Sprint(r.port), "-namespaces", "fleet"}
+	args := []string{"-file", r.dir + "/temporal.db", "-port", fmt.Sprint(r.port), "-namespaces", cmp.Or(r.namespaces, "fleet")}
 	if r.tls != "" {
 		args = append(args, "-tls", r.tls)
 	}
@@ -256,7 +266,7 @@ func (r *rig) startServer() {
 		return
 	}
 	r.eventually("the server answers", func() bool {
-		c, err := client.Dial(client.Options{HostPort: r.address(), Namespace: "fleet", Logger: quiet{}})
+		c, err := client.Dial(client.Options{HostPort: r.address(), Namespace: cmp.Or(r.namespaces, "fleet"), Logger: quiet{}})
 		if err != nil {
 			return false
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -68,6 +69,10 @@ func wait(ctx context.Context, run client.WorkflowRun, out any) error {
 	}
 	if temporal.IsCanceledError(err) {
 		return errors.New("it was cancelled")
+	}
+	if errors.As(err, new(*serviceerror.NotFound)) || errors.As(err, new(*serviceerror.NamespaceNotFound)) {
+		return errors.New("the server does not know any more what was begun: its database or its namespace was lost or replaced. " +
+			"Hosts thaw as they were told. Delete what is not labelled (snaptastic undo --set SET; snaptastic snapshots NAME on any host lists the sets), and begin again")
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
@@ -90,6 +91,7 @@ func (a *app) controlCommand() *cobra.Command {
 			return a.serve(c.Context(), f, flow.ControlQueue, o, func(r worker.Worker) {
 				registerFlows(r)
 				named(r, flow.ActMembers, control.Members)
+				named(r, flow.ActLook, control.Look)
 				named(r, flow.ActLabel, control.Label)
 				named(r, flow.ActUndo, control.Undo)
 				named(r, flow.ActClean, control.Clean)
@@ -130,7 +132,8 @@ func named(r worker.Worker, name string, f any) {
 	r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 }
 
-// serve works on a queue until the context ends. It waits for a server that is not there yet: a host that boots must not give up.
+// serve works on a queue until the context ends. It waits for a server that is not there yet, or that has not got the
+// namespace (yet, or any more): a host that boots must not give up, nor one whose server was replaced.
 func (a *app) serve(ctx context.Context, f *config.File, queue string, o worker.Options, register func(worker.Worker)) error {
 	opts, err := link.Options(f.Server, a.log)
 	if err != nil {
@@ -142,10 +145,31 @@ func (a *app) serve(ctx context.Context, f *config.File, queue string, o worker.
 		return err
 	}
 	defer c.Close()
+	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+		err := a.work(ctx, c, f, queue, o, register)
+		if !errors.As(err, new(*serviceerror.NamespaceNotFound)) {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "the server at %s has no namespace %s. Next try in %s\n", f.Server.Address, f.Server.Namespace, wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// work works on a queue until the context ends, or the server does not want it to.
+func (a *app) work(ctx context.Context, c client.Client, f *config.File, queue string, o worker.Options, register func(worker.Worker)) error {
 	o.MaxHeartbeatThrottleInterval = 5 * time.Second // so that `fleet status` is no older
 	o.WorkerStopTimeout = 5 * time.Second
-	fatal := make(chan error, 1)
-	o.OnFatalError = func(err error) { fatal <- err }
+	fatal := make(chan error, 8) // more than one poller may say it
+	o.OnFatalError = func(err error) {
+		select {
+		case fatal <- err:
+		default:
+		}
+	}
 	w := worker.New(c, queue, o)
 	register(w)
 	if err := w.Start(); err != nil {

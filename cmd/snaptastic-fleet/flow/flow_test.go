@@ -20,6 +20,7 @@ type world struct {
 	prepare  func(host string) (Ready, error)
 	window   func(host string, r WindowRequest) (WindowResult, error)
 	run      func(host string, r RunRequest) (RunResult, error)
+	look     SetResult
 	label    func() error
 	members  func() ([]Host, error)
 	labelled []string
@@ -69,6 +70,7 @@ func (w *world) env(t *testing.T) *testsuite.TestWorkflowEnvironment {
 		hosts, err := w.members()
 		return Members{Hosts: hosts}, err
 	})
+	register(ActLook, func(context.Context, SetRequest) (SetResult, error) { return w.look, nil })
 	register(ActLabel, func(_ context.Context, r SetRequest) (SetResult, error) {
 		if w.label != nil {
 			if err := w.label(); err != nil {
@@ -146,6 +148,48 @@ func TestNothingIsArmedUnlessAllAreReady(t *testing.T) {
 	}
 	if w.armed != 0 || len(w.undone)+len(w.labelled) != 0 {
 		t.Errorf("%d armed, undone %v, labelled %v", w.armed, w.undone, w.labelled)
+	}
+}
+
+// A name that has snapshots already would label or delete those of an earlier order with its own.
+func TestANameThatHasSnapshotsIsNotUsedAgain(t *testing.T) {
+	for want, there := range map[string]SetResult{
+		"there is a set s, which can be restored":   {Labelled: 6},
+		"(snaptastic undo --set s) or choose":       {Unlabelled: 2},
+		"a set s, which can be restored. Choose an": {Labelled: 5, Unlabelled: 1},
+	} {
+		w := &world{look: there}
+		e := w.env(t)
+		e.ExecuteWorkflow(Snapshot, request(3))
+		if _, err := snapshotResult(t, e); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if w.armed != 0 || len(w.undone)+len(w.labelled) != 0 {
+			t.Errorf("%d armed, undone %v, labelled %v", w.armed, w.undone, w.labelled)
+		}
+	}
+}
+
+// An order has the same key whenever it is sent; an order for another instant has another one, also where the server does not know the first.
+func TestTheKeyIsOfOneOrder(t *testing.T) {
+	keys := map[string]bool{}
+	for range 2 {
+		w := &world{}
+		w.window = func(h string, r WindowRequest) (WindowResult, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			keys[r.Key] = true
+			if len(keys) == 1 {
+				return WindowResult{}, temporal.NewApplicationError("killed", "Again")
+			}
+			return w.good(h, r), nil
+		}
+		e := w.env(t)
+		e.SetStartTime(time.Now().Add(time.Duration(len(keys)) * time.Hour))
+		e.ExecuteWorkflow(Snapshot, request(1))
+	}
+	if len(keys) != 2 {
+		t.Errorf("%d keys of two orders: %v", len(keys), keys)
 	}
 }
 

@@ -46,7 +46,8 @@ const afterWindow = time.Minute
 // Snapshot is the coordinated snapshot: prepare everywhere, one instant a lead
 // ahead, judge what the hosts measured, and label the whole set or undo all of it.
 func Snapshot(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error) {
-	if req.Set == "" {
+	named := req.Set != ""
+	if !named {
 		req.Set = identity(ctx, req.Cluster)
 	}
 	hosts, err := members(ctx, req.Hosts, req.Tagged)
@@ -64,7 +65,7 @@ func Snapshot(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error)
 	if req.Cell > 0 {
 		return rolling(ctx, req)
 	}
-	s := &snapshot{req: req, states: newStates(req.Hosts)}
+	s := &snapshot{req: req, named: named, states: newStates(req.Hosts)}
 	s.phase = "preparing"
 	if err := workflow.SetQueryHandler(ctx, "progress", s.progress); err != nil {
 		return SnapshotResult{}, err
@@ -83,6 +84,7 @@ func refused(why string) error {
 
 type snapshot struct {
 	req    SnapshotRequest
+	named  bool // the set has a name that somebody chose
 	phase  string
 	states *states
 	at     time.Time // the instant, once there is one
@@ -93,7 +95,11 @@ func (s *snapshot) progress() (Progress, error) {
 }
 
 func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
-	ready, err := s.prepare(ctx)
+	err := s.unused(ctx)
+	var ready []Ready
+	if err == nil {
+		ready, err = s.prepare(ctx)
+	}
 	if err != nil {
 		s.phase = "not begun"
 		r := SnapshotResult{Set: s.req.Set, Hosts: s.states.list(), Error: err.Error()}
@@ -149,6 +155,24 @@ func failed(result any, format string, args ...any) error {
 	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), "Failed", nil, result)
 }
 
+// unused refuses a chosen name that snapshots have already: those of the earlier order would be labelled or deleted with the new ones.
+func (s *snapshot) unused(ctx workflow.Context) error {
+	if !s.named || workflow.GetVersion(ctx, "look", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return nil
+	}
+	var there SetResult
+	if err := workflow.ExecuteActivity(onControl(ctx, 10*time.Minute), ActLook, SetRequest{Set: s.req.Set}).Get(ctx, &there); err != nil {
+		return fmt.Errorf("cannot look whether there is a set %s: %s", s.req.Set, cause(err))
+	}
+	switch {
+	case there.Labelled > 0:
+		return fmt.Errorf("there is a set %s, which can be restored. Choose another name", s.req.Set)
+	case there.Unlabelled > 0:
+		return fmt.Errorf("there are %d unlabelled snapshots of a set %s. Delete them (snaptastic undo --set %s) or choose another name", there.Unlabelled, s.req.Set, s.req.Set)
+	}
+	return nil
+}
+
 // prepare asks every host whether it could. One that cannot ends it: nothing was frozen anywhere.
 func (s *snapshot) prepare(ctx workflow.Context) ([]Ready, error) {
 	ready := make([]Ready, len(s.req.Hosts))
@@ -198,7 +222,7 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, er
 			RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: 10 * time.Second, MaximumAttempts: 20},
 		})
 		err := workflow.ExecuteActivity(ctx, ActWindow, WindowRequest{
-			Snapshotter: s.req.Snapshotter, Set: s.req.Set, Key: key(s.req.Set, h.Name, "snapshot") + "/1",
+			Snapshotter: s.req.Snapshotter, Set: s.req.Set, Key: fmt.Sprintf("%s/%d", key(s.req.Set, h.Name, "snapshot"), at.UnixMilli()),
 			Members: members, At: at, HoldUntil: until,
 		}).Get(ctx, &results[i])
 		results[i].Host = h.Name
@@ -226,7 +250,8 @@ func (s *snapshot) instant(ctx workflow.Context) time.Time {
 	return at
 }
 
-// key makes an operation happen once on a host. A generation follows it.
+// key makes an operation happen once on a host. A generation follows it: that of a snapshot is its instant, so that an order
+// of another server, which knows nothing of the first one, is another one.
 func key(of, host, operation string) string { return of + "/" + host + "/" + operation }
 
 func (s *snapshot) label(ctx workflow.Context, members int) error {

@@ -46,6 +46,7 @@ const (
 	ActRun     = "run"
 	ActProbe   = "probe"
 	ActMembers = "members"
+	ActLook    = "look"
 	ActLabel   = "label"
 	ActUndo    = "undo"
 	ActClean   = "clean"
@@ -119,6 +120,9 @@ type SetResult struct {
 	Snapshots []string `json:"snapshots,omitempty"`
 	Deleted   []string `json:"deleted,omitempty"`
 	Already   bool     `json:"already,omitempty"`
+	// Unlabelled and Labelled are how many snapshots the account has of the set (ActLook).
+	Unlabelled int `json:"unlabelled,omitempty"`
+	Labelled   int `json:"labelled,omitempty"`
 }
 
 // HostState is one line of `fleet status`.

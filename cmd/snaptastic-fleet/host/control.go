@@ -25,6 +25,13 @@ func (c *Control) Label(ctx context.Context, req flow.SetRequest) (flow.SetResul
 	return c.onSet(ctx, req, "label", "--set", req.Set)
 }
 
+// Look counts what the account has of a set. It changes nothing.
+func (c *Control) Look(ctx context.Context, req flow.SetRequest) (flow.SetResult, error) {
+	r, err := c.onSet(ctx, req, "undo", "--set", req.Set, "--dry-run")
+	r.Unlabelled, r.Deleted = len(r.Deleted), nil
+	return r, err
+}
+
 // Undo deletes all unlabelled snapshots of a set, of hosts that are lost as well.
 func (c *Control) Undo(ctx context.Context, req flow.SetRequest) (flow.SetResult, error) {
 	return c.onSet(ctx, req, "undo", "--set", req.Set, "--yes")
@@ -41,7 +48,7 @@ func (c *Control) onSet(ctx context.Context, req flow.SetRequest, args ...string
 	defer stop()
 	var a setAnswer
 	err := c.Program.run(context.WithoutCancel(ctx), &a, nil, args...)
-	r := flow.SetResult{Snapshots: a.Snapshots, Deleted: a.Deleted, Already: a.Already}
+	r := flow.SetResult{Snapshots: a.Snapshots, Deleted: a.Deleted, Already: a.Already, Labelled: len(a.Kept)}
 	if len(a.Kept) > 0 && err != nil {
 		return r, fmt.Errorf("%s was kept: %s", a.Kept[0].SnapshotID, a.Kept[0].Reason)
 	}
