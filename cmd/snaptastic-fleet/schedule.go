@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -10,66 +11,100 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"snaptastic-fleet/config"
 	"snaptastic-fleet/flow"
 )
 
+// scheduleID is the schedule's own id. What it begins has scheduledPrefix, the operation, the cluster and the time, and begins the work.
+func scheduleID(operation, cluster string) string { return "schedule/" + flowID(operation, cluster) }
+
+const scheduledPrefix = "scheduled/"
+
+// schedulable operations need no answer of anybody.
+var schedulable = []string{"snapshot", "verify", "clean"}
+
+// scheduleFlags are of one call of `fleet schedule`.
+type scheduleFlags struct {
+	cron, zone             string
+	remove, pause, unpause bool
+}
+
 func (a *app) scheduleCommand() *cobra.Command {
-	var cron, zone string
-	var remove bool
+	var f scheduleFlags
 	c := &cobra.Command{
 		Use: "schedule CLUSTER snapshot|verify|clean", Short: "Have the server begin it by itself", Args: cobra.ExactArgs(2),
-		Example: "  snaptastic fleet schedule shards snapshot --cron '0 3 * * *' --timezone Europe/Berlin\n  snaptastic fleet schedule shards snapshot --delete",
+		Example: "  snaptastic fleet schedule shards snapshot --cron '0 3 * * *' --timezone Europe/Berlin\n  snaptastic fleet schedule shards snapshot --pause\n" +
+			"  snaptastic fleet schedule shards snapshot --delete",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, conn, err := a.cluster(args[0])
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
-			id := "schedule/" + flowID(args[1], cl.Name)
-			if remove {
-				if err := conn.ScheduleClient().GetHandle(cmd.Context(), id).Delete(cmd.Context()); err != nil {
-					return fmt.Errorf("cannot delete the schedule: %w", err)
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), "deleted")
-				return nil
+			done, err := f.apply(cmd, cl, conn, args[1])
+			var missing *serviceerror.NotFound
+			if errors.As(err, &missing) {
+				return fmt.Errorf("there is no schedule for %s of %s", args[1], cl.Name)
 			}
-			if cron == "" {
-				return usage{errors.New("--cron is missing, such as --cron '0 3 * * *'")}
+			if err == nil {
+				fmt.Fprintln(cmd.OutOrStdout(), done)
 			}
-			action := client.ScheduleWorkflowAction{ID: flowID(args[1], cl.Name), TaskQueue: flow.ControlQueue}
-			switch args[1] {
-			case "snapshot":
-				// The set's identity follows from the time at which the server begins it.
-				action.Workflow, action.Args = "Snapshot", []any{snapshotRequest(cl, "", 0)}
-			case "verify":
-				action.Workflow, action.Args = "Hosts", []any{hostsRequest(cl, "verify", "")}
-			case "clean":
-				action.Workflow, action.Args = "Clean", []any{flow.SetRequest{Snapshotter: cl.Snapshotter}}
-			default:
-				return usage{fmt.Errorf("%q cannot be scheduled: snapshot, verify or clean", args[1])}
-			}
-			spec := client.ScheduleSpec{CronExpressions: []string{cron}, TimeZoneName: zone}
-			_, err = conn.ScheduleClient().Create(cmd.Context(), client.ScheduleOptions{
-				ID: id, Spec: spec, Action: &action, Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_SKIP,
-			})
-			if there := (*serviceerror.WorkflowExecutionAlreadyStarted)(nil); errors.As(err, &there) || errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
-				err = conn.ScheduleClient().GetHandle(cmd.Context(), id).Update(cmd.Context(), client.ScheduleUpdateOptions{
-					DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
-						s := in.Description.Schedule
-						s.Spec, s.Action = &spec, &action
-						return &client.ScheduleUpdate{Schedule: &s}, nil
-					},
-				})
-			}
-			if err != nil {
-				return fmt.Errorf("cannot schedule: %w", err)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s of %s: %s\n", args[1], cl.Name, cron)
-			return nil
+			return err
 		},
 	}
-	c.Flags().StringVar(&cron, "cron", "", "five fields: minute, hour, day of month, month, day of week")
-	c.Flags().StringVar(&zone, "timezone", "UTC", "time zone of --cron")
-	c.Flags().BoolVar(&remove, "delete", false, "no longer begin it")
+	c.Flags().StringVar(&f.cron, "cron", "", "five fields: minute, hour, day of month, month, day of week")
+	c.Flags().StringVar(&f.zone, "timezone", "UTC", "time zone of --cron")
+	c.Flags().BoolVar(&f.remove, "delete", false, "no longer begin it")
+	c.Flags().BoolVar(&f.pause, "pause", false, "begin nothing until --unpause")
+	c.Flags().BoolVar(&f.unpause, "unpause", false, "begin it again")
+	c.MarkFlagsMutuallyExclusive("cron", "delete", "pause", "unpause")
 	return c
+}
+
+// apply does what the flags say, and says what was done.
+func (f scheduleFlags) apply(cmd *cobra.Command, cl *config.Cluster, conn client.Client, operation string) (string, error) {
+	ctx := cmd.Context()
+	h := conn.ScheduleClient().GetHandle(ctx, scheduleID(operation, cl.Name))
+	switch {
+	case f.remove:
+		return "deleted", h.Delete(ctx)
+	case f.pause:
+		return "paused", h.Pause(ctx, client.SchedulePauseOptions{Note: "by snaptastic fleet schedule --pause"})
+	case f.unpause:
+		return "no longer paused", h.Unpause(ctx, client.ScheduleUnpauseOptions{Note: "by snaptastic fleet schedule --unpause"})
+	case f.cron == "":
+		return "", usage{errors.New("--cron is missing, such as --cron '0 3 * * *'")}
+	}
+	req := flow.ScheduledRequest{Cluster: cl.Name, Operation: operation, ID: flowID(operation, cl.Name), Cron: f.cron, Timezone: f.zone}
+	switch operation {
+	case "snapshot":
+		// The set's identity follows from the time at which the server begins it.
+		r := snapshotRequest(cl, "", 0)
+		req.Snapshot = &r
+	case "verify":
+		r := hostsRequest(cl, "verify", "")
+		req.Hosts = &r
+	case "clean":
+		req.Clean = &flow.SetRequest{Snapshotter: cl.Snapshotter}
+	default:
+		return "", usage{fmt.Errorf("%q cannot be scheduled: must be one of %s", operation, strings.Join(schedulable, ", "))}
+	}
+	action := client.ScheduleWorkflowAction{ID: scheduledPrefix + req.ID, TaskQueue: flow.ControlQueue, Workflow: "Scheduled", Args: []any{req}}
+	spec := client.ScheduleSpec{CronExpressions: []string{f.cron}, TimeZoneName: f.zone}
+	_, err := conn.ScheduleClient().Create(ctx, client.ScheduleOptions{
+		ID: scheduleID(operation, cl.Name), Spec: spec, Action: &action, Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_SKIP,
+	})
+	if there := (*serviceerror.WorkflowExecutionAlreadyStarted)(nil); errors.As(err, &there) || errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
+		err = h.Update(ctx, client.ScheduleUpdateOptions{
+			DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
+				s := in.Description.Schedule
+				s.Spec, s.Action = &spec, &action
+				return &client.ScheduleUpdate{Schedule: &s}, nil
+			},
+		})
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot schedule: %w", err)
+	}
+	return fmt.Sprintf("%s of %s: %s %s", operation, cl.Name, f.cron, f.zone), nil
 }

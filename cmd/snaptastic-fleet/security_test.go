@@ -101,6 +101,12 @@ func TestTheServerLearnsNothing(t *testing.T) {
 	if err := r.fleet(&got, "verify", "shards"); err != nil || got.Done != 1 {
 		t.Errorf("%v %+v", err, got)
 	}
+	if err := r.fleet(nil, "schedule", "shards", "clean", "--cron", "5 4 * * *"); err != nil {
+		t.Error(err)
+	}
+	if w := r.status("clean"); w.Schedule == nil || w.Schedule.Cron != "5 4 * * *" {
+		t.Errorf("a schedule is not read with the key: %+v", w)
+	}
 	files, _ := filepath.Glob(r.dir + "/temporal.db*")
 	found := false
 	for _, f := range files {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -26,12 +28,15 @@ var operations = []string{"snapshot", "restore", "verify", "warm", "copy", "clea
 type work struct {
 	Cluster   string           `json:"cluster"`
 	Operation string           `json:"operation"`
-	State     string           `json:"state"` // running, completed, failed, canceled, terminated, timed out
-	Started   time.Time        `json:"started"`
+	State     string           `json:"state"` // running, done, failed, cancelled, terminated, timed out; none, where no run is on record and there is a schedule
+	Started   time.Time        `json:"started,omitzero"`
 	Ended     *time.Time       `json:"ended,omitempty"`
 	Phase     string           `json:"phase,omitempty"`
 	Set       string           `json:"set,omitempty"`
 	Hosts     []flow.HostState `json:"hosts,omitempty"`
+	// BySchedule says that its schedule has begun it, Schedule when it does next.
+	BySchedule bool       `json:"by_schedule,omitempty"`
+	Schedule   *scheduled `json:"schedule,omitempty"`
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -79,6 +84,8 @@ func (a *app) statusCommand() *cobra.Command {
 	return c
 }
 
+const noRun = "none"
+
 func anyRunning(list []work) bool {
 	for _, w := range list {
 		if w.State == "running" {
@@ -95,32 +102,55 @@ func look(ctx context.Context, c client.Client, dc converter.DataConverter, clus
 	list := []work{}
 	for _, cluster := range clusters {
 		for _, op := range operations {
-			described, err := c.DescribeWorkflow(ctx, flowID(op, cluster), "")
-			var missing *serviceerror.NotFound
-			if errors.As(err, &missing) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("cannot ask Temporal: %w", err)
-			}
-			d := described.RawResponse
-			info := d.GetWorkflowExecutionInfo()
-			w := work{Cluster: cluster, Operation: op, State: stateName(info.GetStatus()), Started: info.GetStartTime().AsTime()}
-			if info.GetCloseTime() != nil {
-				t := info.GetCloseTime().AsTime()
-				w.Ended = &t
-			}
-			w.ask(ctx, c)
-			for _, p := range d.GetPendingActivities() {
-				var b host.Beat
-				if dc.FromPayloads(p.GetHeartbeatDetails(), &b) == nil {
-					w.beat(p.GetLastWorkerIdentity(), b)
+			var schedule *scheduled
+			var err error
+			if slices.Contains(schedulable, op) {
+				if schedule, err = lookAtSchedule(ctx, c, dc, op, cluster); err != nil {
+					return nil, err
 				}
 			}
-			list = append(list, w)
+			w, err := lookAtWork(ctx, c, dc, op, cluster)
+			switch {
+			case err != nil:
+				return nil, err
+			case w == nil && schedule == nil:
+				continue
+			case w == nil:
+				w = &work{Cluster: cluster, Operation: op, State: noRun}
+			}
+			w.Schedule = schedule
+			list = append(list, *w)
 		}
 	}
 	return list, nil
+}
+
+// lookAtWork returns an operation of a cluster as it is under way, or was last; nil for one that never was.
+func lookAtWork(ctx context.Context, c client.Client, dc converter.DataConverter, operation, cluster string) (*work, error) {
+	described, err := c.DescribeWorkflow(ctx, flowID(operation, cluster), "")
+	var missing *serviceerror.NotFound
+	if errors.As(err, &missing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask Temporal: %w", err)
+	}
+	d := described.RawResponse
+	info := d.GetWorkflowExecutionInfo()
+	w := &work{Cluster: cluster, Operation: operation, State: stateName(info.GetStatus()), Started: info.GetStartTime().AsTime(),
+		BySchedule: strings.HasPrefix(info.GetParentExecution().GetWorkflowId(), scheduledPrefix)}
+	if info.GetCloseTime() != nil {
+		t := info.GetCloseTime().AsTime()
+		w.Ended = &t
+	}
+	w.ask(ctx, c)
+	for _, p := range d.GetPendingActivities() {
+		var b host.Beat
+		if dc.FromPayloads(p.GetHeartbeatDetails(), &b) == nil {
+			w.beat(p.GetLastWorkerIdentity(), b)
+		}
+	}
+	return w, nil
 }
 
 // ask fills in what the workflow itself tells. Without control running there is no answer, and the rest is shown.
@@ -173,11 +203,7 @@ func printWork(w io.Writer, list []work) {
 		return
 	}
 	for _, l := range list {
-		when := l.Started.UTC().Format("2006-01-02 15:04:05Z")
-		if l.Ended != nil {
-			when += fmt.Sprintf(", took %s", l.Ended.Sub(l.Started).Round(100*time.Millisecond))
-		}
-		fmt.Fprintf(w, "%s %s: %s (%s)", l.Operation, l.Cluster, l.State, when)
+		fmt.Fprintf(w, "%s %s: %s%s", l.Operation, l.Cluster, l.State, l.when())
 		if l.Set != "" {
 			fmt.Fprintf(w, ", set %s", l.Set)
 		}
@@ -186,7 +212,25 @@ func printWork(w io.Writer, list []work) {
 		}
 		fmt.Fprintln(w)
 		printHosts(w, l.Hosts)
+		if l.Schedule != nil {
+			fmt.Fprintln(w, " ", l.Schedule)
+		}
 	}
+}
+
+// when says in brackets when it was, and who began it; nothing for what never was.
+func (w *work) when() string {
+	if w.State == noRun {
+		return " on record"
+	}
+	when := stamped(w.Started)
+	if w.Ended != nil {
+		when += fmt.Sprintf(", took %s", w.Ended.Sub(w.Started).Round(100*time.Millisecond))
+	}
+	if w.BySchedule {
+		when += ", by its schedule"
+	}
+	return " (" + when + ")"
 }
 
 func printHosts(w io.Writer, hosts []flow.HostState) {
@@ -211,7 +255,16 @@ func (a *app) cancelCommand() *cobra.Command {
 				return err
 			}
 			defer conn.Close()
-			if err := conn.CancelWorkflow(cmd.Context(), flowID(args[1], cl.Name), ""); err != nil {
+			id := flowID(args[1], cl.Name)
+			d, err := conn.DescribeWorkflow(cmd.Context(), id, "")
+			var missing *serviceerror.NotFound
+			if errors.As(err, &missing) || err == nil && d.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+				return fmt.Errorf("no %s of %s is under way", args[1], cl.Name)
+			}
+			if err == nil {
+				err = conn.CancelWorkflow(cmd.Context(), id, "")
+			}
+			if err != nil {
 				return fmt.Errorf("cannot cancel %s of %s: %w", args[1], cl.Name, err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "asked to stop. See: snaptastic fleet status %s\n", cl.Name)

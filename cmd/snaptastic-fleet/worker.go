@@ -125,6 +125,7 @@ func becomeCurrent(ctx context.Context, c client.Client) error {
 func registerFlows(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(flow.Snapshot, workflow.RegisterOptions{Name: "Snapshot"})
 	r.RegisterWorkflowWithOptions(flow.Hosts, workflow.RegisterOptions{Name: "Hosts"})
+	r.RegisterWorkflowWithOptions(flow.Scheduled, workflow.RegisterOptions{Name: "Scheduled"})
 	r.RegisterWorkflowWithOptions(flow.Clean, workflow.RegisterOptions{Name: "Clean"})
 }
 
