@@ -90,6 +90,7 @@ func warm(ctx context.Context, q WarmRequest) (out Warmed, err error) {
 	r.inUse = int64(st.Blocks-st.Bfree) * int64(st.Bsize)
 	defer func() { r.tell() }()
 	var seen []dataExtent // of what is more important
+	var all int64         // bytes of what was found
 	for p := range len(q.Globs) + 1 {
 		w := fileWalk{root: root, path: q.Target, files: r.throughFiles}
 		if p < len(q.Globs) {
@@ -101,8 +102,8 @@ func warm(ctx context.Context, q WarmRequest) (out Warmed, err error) {
 		}
 		found = withoutExtents(mergeExtents(found), seen)
 		seen = mergeExtents(append(seen, found...))
-		if p == len(q.Globs) {
-			r.inUse = bytesIn(seen)
+		if all += bytesIn(found); p == len(q.Globs) {
+			r.inUse = all
 		}
 		if err := r.priority(ctx, p, found); err != nil {
 			return r.warmed(), err

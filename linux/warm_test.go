@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -166,6 +167,37 @@ func TestWarmReadsWhatIsInUseOnce(t *testing.T) {
 			}
 			run(t, "umount", filepath.Join(target, "other"))
 			must(t, New(Roots{}).Unmount(t.Context(), target)) // nothing is left open
+		})
+	}
+}
+
+// Most of a compressed extent is not on the device: what lies where it seems to be is read as well.
+func TestWarmReadsWhatFollowsCompressedData(t *testing.T) {
+	for _, globs := range [][]string{nil, {"text*"}, {"noise*"}, {"*1", "*2"}} {
+		t.Run(fmt.Sprint(globs), func(t *testing.T) {
+			h := New(Roots{})
+			d := formatted(t, h, "btrfs", 512*mib)
+			target := mounted(t, h, d, "btrfs").Mount.Target
+			run(t, "mount", "-o", "remount,compress-force=zstd", target)
+			for i := range 200 {
+				must(t, os.WriteFile(filepath.Join(target, fmt.Sprintf("text%d", i)), make([]byte, 128<<10), 0o600))
+				noise := make([]byte, 20<<10)
+				rand.Read(noise)
+				must(t, os.WriteFile(filepath.Join(target, fmt.Sprintf("noise%d", i)), noise, 0o600))
+			}
+			const used = 200 * (4 + 20) << 10
+			dropCaches(t, target)
+			before := sectorsRead(t, d)
+			q := request(t, d, target, "btrfs")
+			q.Globs = globs
+			got, err := New(Roots{}).Warm(t.Context(), q)
+			must(t, err)
+			if n := sectorsRead(t, d) - before; n < used || n > used+used/10+4*mib {
+				t.Errorf("%d bytes were read from the device, and %d are in use", n, used)
+			}
+			if got.InUse < used || got.Read != got.InUse {
+				t.Errorf("Warm = %+v; %d are in use", got, used)
+			}
 		})
 	}
 }

@@ -8,9 +8,20 @@ type dataExtent struct {
 	start, length int64
 	file          string // below the mount point; "" for the device
 	at            int64
+	// encoded: it is compressed, and its length is that of the data, of which the device has less. Reading any part of it reads
+	// all of it. https://github.com/torvalds/linux/blob/master/fs/btrfs/compression.c (btrfs_submit_compressed_read)
+	encoded bool
 }
 
 func (e dataExtent) end() int64 { return e.start + e.length }
+
+// covers is up to where an extent is known to be on the device: one that is compressed may end anywhere behind its start.
+func (e dataExtent) covers() int64 {
+	if e.encoded {
+		return e.start + 1
+	}
+	return e.end()
+}
 
 // from leaves out what lies before an offset.
 func (e dataExtent) from(offset int64) dataExtent {
@@ -22,22 +33,30 @@ func (e dataExtent) from(offset int64) dataExtent {
 
 // followedBy reports whether o goes on where e ends, so that one read takes both.
 func (e dataExtent) followedBy(o dataExtent) bool {
-	return e.end() == o.start && e.file == o.file && (e.file == "" || e.at+e.length == o.at)
+	return !e.encoded && !o.encoded && e.end() == o.start && e.file == o.file && (e.file == "" || e.at+e.length == o.at)
 }
 
-// mergeExtents sorts by offset, drops what is there twice, since files share blocks, and joins what touches. It uses the list's array.
+// mergeExtents sorts by offset, drops what is there twice, since files share blocks, and joins what touches. What is compressed
+// ends where the next extent begins, at the latest. It uses the list's array.
 func mergeExtents(list []dataExtent) []dataExtent {
 	sort.Slice(list, func(i, j int) bool { return list[i].start < list[j].start })
 	out := list[:0]
 	covered := int64(0) // up to which offset
 	for _, e := range list {
+		if e.encoded && e.start < covered { // another part of what is read as a whole
+			continue
+		}
 		if e = e.from(covered); e.length <= 0 {
 			continue
 		}
-		covered = e.end()
-		if n := len(out); n > 0 && out[n-1].followedBy(e) {
-			out[n-1].length += e.length
-			continue
+		covered = e.covers()
+		if n := len(out); n > 0 {
+			last := &out[n-1]
+			if last.followedBy(e) {
+				last.length += e.length
+				continue
+			}
+			last.length = min(last.length, e.start-last.start)
 		}
 		out = append(out, e)
 	}
@@ -48,7 +67,7 @@ func mergeExtents(list []dataExtent) []dataExtent {
 func withoutExtents(list, others []dataExtent) []dataExtent {
 	var out []dataExtent
 	for _, e := range list {
-		for len(others) > 0 && others[0].end() <= e.start {
+		for len(others) > 0 && others[0].covers() <= e.start {
 			others = others[1:]
 		}
 		for _, o := range others {
@@ -60,7 +79,11 @@ func withoutExtents(list, others []dataExtent) []dataExtent {
 				head.length = before
 				out = append(out, head)
 			}
-			e = e.from(o.end())
+			if e.encoded { // what follows is another extent
+				e.length = 0
+				break
+			}
+			e = e.from(o.covers())
 		}
 		if e.length > 0 {
 			out = append(out, e)

@@ -73,6 +73,29 @@ func TestExtentsThatTouchAreOneRead(t *testing.T) {
 	}
 }
 
+// The length of what is compressed is that of the data: on the device others follow before.
+func TestWhatIsCompressedDoesNotCoverWhatFollowsIt(t *testing.T) {
+	compressed := func(start int64, file string, at int64) dataExtent {
+		return dataExtent{start: start, length: 128, file: file, at: at, encoded: true}
+	}
+	plain := func(start, length int64, file string) dataExtent {
+		return dataExtent{start: start, length: length, file: file}
+	}
+	cut := func(e dataExtent, length int64) dataExtent { e.length = length; return e }
+	got := mergeExtents([]dataExtent{plain(104, 8, "b"), compressed(100, "a", 0), compressed(112, "a", 128), compressed(100, "shared", 64), plain(116, 300, "c"), compressed(416, "d", 0)})
+	want := []dataExtent{cut(got[0], 4), plain(104, 8, "b"), cut(compressed(112, "a", 128), 4), plain(116, 300, "c"), compressed(416, "d", 0)}
+	if !slices.Equal(got, want) || got[0].start != 100 || !got[0].encoded {
+		t.Errorf("merged: %v; want %v", got, want)
+	}
+	rest := withoutExtents(got, []dataExtent{compressed(100, "shared", 64), plain(116, 300, "c")})
+	if want := []dataExtent{plain(104, 8, "b"), cut(compressed(112, "a", 128), 4), compressed(416, "d", 0)}; !slices.Equal(rest, want) {
+		t.Errorf("the rest: %v; want %v", rest, want)
+	}
+	if rest := withoutExtents([]dataExtent{compressed(100, "a", 0)}, []dataExtent{plain(104, 8, "b")}); !slices.Equal(rest, []dataExtent{cut(compressed(100, "a", 0), 4)}) {
+		t.Errorf("before another one: %v", rest)
+	}
+}
+
 func TestGlobs(t *testing.T) {
 	for _, c := range []struct {
 		glob, name     string

@@ -169,7 +169,7 @@ func (w *fileWalk) file(name string, b *fiemapBatch, found []dataExtent) ([]data
 	}
 	defer unix.Close(fd)
 	err = b.extentsOf(fd, func(physical, length, logical int64, throughFile bool) {
-		e := dataExtent{start: physical, length: length}
+		e := dataExtent{start: physical, length: length, encoded: throughFile}
 		if w.files || throughFile {
 			e.file, e.at = name, logical
 		}
