@@ -210,7 +210,7 @@ func TestFaultKilledWhileFrozen(t *testing.T) {
 			}
 			r.calm()
 			out := r.must(strings.Fields(by)...)
-			if by != "resume" && !strings.Contains(out, r.mounts[1]+": thawed") {
+			if by != "resume" && !strings.Contains(out, r.mounts[1]+": thawed (run ") {
 				t.Errorf("it does not say what it thawed:\n%s", out)
 			}
 			r.eventually("thaw", w.goesOn)

@@ -42,6 +42,6 @@ func (a *app) showThawed(r engine.ThawResult) {
 		case v.Error != "": // it is told with the others
 			continue
 		}
-		fmt.Fprintf(a.stdout, "%s: %s%s\n", render.Clean(v.MountPoint), v.Outcome, render.Clean(run))
+		fmt.Fprintf(a.stdout, "%s: %s\n", render.Clean(v.MountPoint), render.Clean(string(v.Outcome)+run))
 	}
 }
