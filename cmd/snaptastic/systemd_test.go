@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -173,5 +174,39 @@ func TestTheExampleDropInAssertsEachMountPointItNeeds(t *testing.T) {
 	})
 	if len(verify(t, dir, names)) == 0 {
 		t.Error("systemd does not know the assertion by its name, and would not have told")
+	}
+}
+
+// What the operations guide enables is enabled then, by the real systemctl in a folder that stands for the machine; its
+// drop-in is the example's.
+func TestTheOperationsGuideEnablesTheUnits(t *testing.T) {
+	t.Parallel()
+	systemctl, err := exec.LookPath("systemctl")
+	if err != nil {
+		t.Skip("systemctl is not installed")
+	}
+	part := section(t, document(t, "docs/operations.md"), "systemd")
+	root, bin := t.TempDir(), t.TempDir()
+	units := filepath.Join(root, "usr/lib/systemd/system")
+	if err := os.MkdirAll(units, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copyTree(t, unitsDir, units)
+	if err := os.WriteFile(filepath.Join(bin, "systemctl"), []byte("#!/bin/sh\nexec "+systemctl+" --root="+root+" \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := reader{t: t, dir: root, paths: strings.NewReplacer(), env: []string{"PATH=" + bin + ":" + os.Getenv("PATH")}}
+	for _, b := range commandBlocks(part) {
+		r.follow(commands(b))
+	}
+	for unit, target := range map[string]string{"snaptastic-resume.service": "multi-user", "snaptastic-mount@solr.service": "multi-user", "snaptastic-snapshot@solr.timer": "timers"} {
+		to, err := os.Readlink(filepath.Join(root, "etc/systemd/system", target+".target.wants", unit))
+		if want := "/usr/lib/systemd/system/" + strings.Replace(unit, "@solr.", "@.", 1); err != nil || to != want {
+			t.Errorf("%s.target wants %q for %s, want %s: %v", target, to, unit, want, err)
+		}
+	}
+	example, err := os.ReadFile(filepath.Join(unitsDir, "example.conf"))
+	if text := regexp.MustCompile(`(?m)^#.*\n`).ReplaceAllString(string(example), ""); err != nil || text != block(t, part, "ini") {
+		t.Errorf("the guide's drop-in is not that of packaging/systemd/example.conf: %v", err)
 	}
 }
