@@ -56,6 +56,7 @@ var contracts = map[plan.Kind]func(*testing.T){
 	TakeDown.Kind:            TestTheStepsOfADrillKeepTheContract,
 	TagDrill.Kind:            TestTheStepsOfADrillKeepTheContract,
 	DeregisterImage.Kind:     TestADeletionObservesAgain,
+	FindLacking.Kind:         TestTheStepsOfACopyKeepTheContract,
 	FindSource.Kind:          TestTheStepsOfACopyKeepTheContract,
 	CopySnapshot.Kind:        TestTheStepsOfACopyKeepTheContract,
 	WaitCopied.Kind:          TestTheStepsOfACopyKeepTheContract,
@@ -251,6 +252,7 @@ func TestTheStepsOfACopyKeepTheContract(t *testing.T) {
 	if from == "" {
 		from = "eu-west-1"
 	}
+	checkLasting(b, FindLacking, FindLackingIn{Why: "it did not answer", Region: from})
 	source := checkLasting(b, FindSource, FindSourceIn{Set: "R/T", From: from, SnapshotIDs: []string{original}})
 	in := CopySnapshotIn{Source: plan.Literal(source), SnapshotID: original, MountPoint: b.path("a"), Tags: map[string]string{"role": "search"}}
 	h := b.env.copySnapshot()

@@ -238,6 +238,7 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, TakeDown, w.takeDown())
 	plan.Bind(h, TagDrill, w.tagDrill())
 	plan.Bind(h, DeregisterImage, w.deregisterImage())
+	plan.Bind(h, FindLacking, w.findLacking())
 	plan.Bind(h, FindSource, w.findSource())
 	plan.Bind(h, CopySnapshot, w.copySnapshot())
 	plan.Bind(h, WaitCopied, w.waitCopied())

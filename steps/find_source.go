@@ -24,8 +24,6 @@ type FindSourceIn struct {
 	SnapshotIDs []string `json:"snapshot_ids"`
 	// Shared is of a set that another account shares with this one; its tags are not shown. Nil: the set is this account's.
 	Shared *SharedSource `json:"shared,omitempty"`
-	// Silent is the error with which the destination did not answer when it was asked what it lacks; "" when it did.
-	Silent string `json:"silent,omitempty"`
 }
 
 // SharedSource is what the manifest of another account's set says of its snapshots.
@@ -58,10 +56,6 @@ func (s Source) Facts() (f plan.Facts) {
 func (w *Env) findSource() plan.Funcs[FindSourceIn, Source] {
 	return plan.Funcs[FindSourceIn, Source]{
 		Do: func(ctx context.Context, _ plan.Attempt, in FindSourceIn) (Source, error) {
-			if in.Silent != "" {
-				return Source{}, plan.Terminal("the next `run copy` copies what it lacks; remove its copy block if the region is no destination any more",
-					fmt.Errorf("cannot find out which sets %s lacks: %s", in.Region, in.Silent))
-			}
 			to, err := w.in(ctx, in.Region)
 			if err == nil && !w.PreviewOnly {
 				err = w.slotsOf(in.Region).turn(ctx, to, len(in.SnapshotIDs))
@@ -87,9 +81,6 @@ func (w *Env) findSource() plan.Funcs[FindSourceIn, Source] {
 			return out, nil
 		},
 		Preview: func(in FindSourceIn) plan.Preview {
-			if in.Silent != "" {
-				return plan.PreviewOf(plan.PreviewConflict, "cannot find out which sets %s lacks: %s", in.Region, in.Silent)
-			}
 			return plan.PreviewOf(plan.PreviewRead, "%s of %s in %s", counted(len(in.SnapshotIDs), "snapshot"), in.Set, in.From)
 		},
 	}

@@ -32,6 +32,9 @@ var Copy = Register(Operation{
 		return nil
 	},
 	Compile: func(b *plan.Builder, r Request) {
+		for _, u := range r.Unknown {
+			addUnknown(b, u)
+		}
 		for _, d := range r.Copies {
 			copySet(b, r, d)
 		}
@@ -82,7 +85,19 @@ type SetCopy struct {
 	From     string // the region of a set that is another account's; "" for Request.CopyFrom
 	Owner    string // of that set; "" for this account
 	Name     string // of the lane: see NameCopies
-	Silent   string // why it is not known what the destination lacks: the lane has no set, and fails with this
+}
+
+// An Unknown is a place of which it is not known what is to be copied or shared. It has a lane of its own, which fails with that.
+type Unknown struct {
+	Name      string // of the lane
+	Why, Hint string
+	Region    string        // to ask again; "" for none
+	AskFor    time.Duration // for how long
+}
+
+func addUnknown(b *plan.Builder, u Unknown) {
+	in := steps.FindLackingIn{Why: u.Why, Hint: u.Hint, Region: u.Region}
+	plan.Add(b, steps.FindLacking, id("find-lacking", Volume{MountPoint: u.Name}), in, plan.InLane(u.Name), plan.Title("find out what it lacks"), plan.Within(u.AskFor))
 }
 
 const (
@@ -97,10 +112,6 @@ func NameCopies(copies []SetCopy) {
 	for i := range copies {
 		c := &copies[i]
 		run, token, _ := strings.Cut(c.Set, "/")
-		if c.Silent != "" {
-			c.Name = c.Region
-			continue
-		}
 		c.Name = c.Region + ":" + run
 		if seen[c.Name] {
 			c.Name += "/" + token
@@ -121,7 +132,7 @@ func copyLane(c SetCopy) plan.Lane {
 func copySet(b *plan.Builder, r Request, c SetCopy) {
 	lane := plan.InLane(c.Name)
 	stepID := func(kind, member string) plan.StepID { return id(kind, Volume{MountPoint: c.Name + member}) }
-	in := steps.FindSourceIn{Set: c.Set, From: cmp.Or(c.From, r.CopyFrom), Region: c.Region, Silent: c.Silent}
+	in := steps.FindSourceIn{Set: c.Set, From: cmp.Or(c.From, r.CopyFrom), Region: c.Region}
 	if c.Owner != "" {
 		in.Shared = &steps.SharedSource{Owner: c.Owner, Members: map[string]steps.SharedMember{}}
 		for _, m := range c.Members {
@@ -130,10 +141,6 @@ func copySet(b *plan.Builder, r Request, c SetCopy) {
 	}
 	for _, m := range c.Members {
 		in.SnapshotIDs = append(in.SnapshotIDs, m.ID)
-	}
-	if c.Silent != "" {
-		plan.Add(b, steps.FindSource, stepID("find-source", ""), in, lane, plan.Title("find out which sets it lacks"))
-		return
 	}
 	source := plan.Add(b, steps.FindSource, stepID("find-source", ""), in, lane, plan.Title("wait for its turn, and find its snapshots"), plan.Within(turnTime))
 	label := steps.LabelCopiesIn{Region: c.Region, Expires: c.Expires}

@@ -108,6 +108,7 @@ type Request struct {
 	Copies    []SetCopy          // of `copy`: what is lacking, in the order in which it is copied
 	CopyFrom  string             // the region that they are copied from
 	Shares    []SetShare         // of `copy`: sets to share
+	Unknown   []Unknown          // of `copy`: places of which it is not known what they lack
 	Notes     []string           // what an operator should know of what was chosen, and what was not
 	Back      map[string]Back    // of `restore`, by mount point: volumes that take their place again, instead of a set
 
@@ -232,10 +233,13 @@ func (o *Operation) Plan(r Request) (*plan.Plan, error) {
 	volumes := r.Spec.Volumes
 	if o.Elsewhere {
 		volumes = nil
-		if len(r.Copies)+len(r.Shares) == 0 { // there is nothing to do: a plan without steps, to compare with others
+		if len(r.Copies)+len(r.Shares)+len(r.Unknown) == 0 { // there is nothing to do: a plan without steps, to compare with others
 			head.Schema = plan.Schema
 			return &head, nil
 		}
+	}
+	for _, u := range r.Unknown {
+		head.Lanes = append(head.Lanes, plan.Lane{ID: u.Name})
 	}
 	for _, c := range r.Copies {
 		head.Lanes = append(head.Lanes, copyLane(c))

@@ -86,6 +86,7 @@ func (e *Engine) checkSettings(ctx context.Context, r CheckRequest) ([]snapset.F
 		return nil, usageError("nothing to check: %s declares no snapshotter", strings.Join(e.file.Paths(), ", "))
 	}
 	var all []snapset.Finding
+	silent := map[string]error{} // regions that were asked for an earlier snapshotter, in vain
 	for _, n := range names {
 		spec, err := e.spec(ctx, n)
 		if err != nil {
@@ -110,33 +111,36 @@ func (e *Engine) checkSettings(ctx context.Context, r CheckRequest) ([]snapset.F
 			return others[mp] && !slices.Contains(s.Declared, mp)
 		})
 		all = append(all, snapset.Covered(s, volumes, snapshots, now, r.MaxAge)...)
-		all = append(all, e.checkCopies(ctx, s, spec.Copies, now, r.MaxAge)...)
+		all = append(all, e.checkCopies(ctx, s, spec.Copies, silent, now, r.MaxAge)...)
 	}
 	return all, nil
 }
 
-// checkCopies says for each destination whether its newest copy is recent enough. One that does not answer is a gap, and keeps
-// nobody from hearing of the others.
-func (e *Engine) checkCopies(ctx context.Context, s snapset.Scope, destinations []recipe.Destination, now time.Time, maxAge time.Duration) (all []snapset.Finding) {
-	own, err := e.client.Region(ctx)
+// checkCopies says for each destination whether its newest copy is recent enough. All are asked at once; one that does not answer is a gap,
+// and keeps nobody from hearing of the others.
+func (e *Engine) checkCopies(ctx context.Context, s snapset.Scope, destinations []recipe.Destination, silent map[string]error, now time.Time, maxAge time.Duration) (all []snapset.Finding) {
+	var regions []string
 	for _, d := range destinations {
-		if d.Region == own {
+		if silent[d.Region] == nil {
+			regions = append(regions, d.Region)
+		}
+	}
+	looks := e.lookAt(ctx, regions, s.Tags, time.Now().Add(checkCopiesTime))
+	for _, d := range destinations {
+		look, asked := looks[d.Region]
+		switch {
+		case !asked && silent[d.Region] == nil: // it is the own region
+			continue
+		case !asked:
+			look.err = silent[d.Region]
+		case look.err != nil:
+			silent[d.Region] = look.err
+		}
+		if look.err != nil {
+			all = append(all, snapset.Finding{Subject: s.Name, Region: d.Region, Problem: "its copies cannot be checked: " + look.err.Error()})
 			continue
 		}
-		there := snapset.NewIndex()
-		var c *ec2.Client
-		if err == nil {
-			c, err = e.cloudIn(ctx, d.Region)
-		}
-		if err == nil {
-			err = c.EachSnapshot(ctx, ec2.SnapshotQuery{Tags: literally(s.Tags)}, there.Add)
-		}
-		if err != nil {
-			all = append(all, snapset.Finding{Subject: s.Name, Region: d.Region, Problem: "its copies cannot be checked: " + err.Error()})
-			err = nil
-			continue
-		}
-		all = append(all, snapset.Lag(s, d.Region, there, now, cmp.Or(d.MaxLag, maxAge))...)
+		all = append(all, snapset.Lag(s, d.Region, snapset.IndexOf(look.snapshots), now, cmp.Or(d.MaxLag, maxAge))...)
 	}
 	return all
 }

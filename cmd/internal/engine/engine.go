@@ -109,15 +109,16 @@ type Engine struct {
 	Config
 	log *slog.Logger
 
-	patience patience
-	recorded *journal.CloudConfig // of the run that is gone on with
-	file     *settings.File
-	client   *ec2.Client
-	ident    *ec2.Identity
-	avoided  map[string]bool // device names that another run claimed meanwhile; see spares
-	keyed    *keyed          // the key of the run that is to begin; nil without one
-	attached *[]ec2.Volume   // what EC2 showed when this command asked whether it answers, or which device names are free
-	ahead    *steps.Ahead    // what it showed of the snapshots beside the preflight, for the run that is to begin
+	patience     patience
+	recorded     *journal.CloudConfig // of the run that is gone on with
+	file         *settings.File
+	client       *ec2.Client
+	ident        *ec2.Identity
+	avoided      map[string]bool // device names that another run claimed meanwhile; see spares
+	keyed        *keyed          // the key of the run that is to begin; nil without one
+	attached     *[]ec2.Volume   // what EC2 showed when this command asked whether it answers, or which device names are free
+	answersAgain bool            // a destination that could not be looked at answered during a run: this one is for what it lacks
+	ahead        *steps.Ahead    // what it showed of the snapshots beside the preflight, for the run that is to begin
 }
 
 // New returns an Engine, and calls nobody.

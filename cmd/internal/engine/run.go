@@ -98,8 +98,11 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	}
 	act.undoNext = rollback
 	end, err := e.execute(ctx, store, run, act)
-	if first && err == nil { // now what the older run was not about
-		return e.Run(ctx, r)
+	if end.Result.Outcome.Ended() && ctx.Err() == nil {
+		again := answeredMeanwhile(end)
+		if e.answersAgain = e.answersAgain || again; first || again { // now what the older run was not about, or what it could not know
+			return e.Run(ctx, r)
+		}
 	}
 	if rollback && end.failed() {
 		return e.rollbackAfter(ctx, store, end.Run, err)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,14 +19,18 @@ import (
 	"snaptastic/steps/snapset"
 )
 
-// toShare finds the sets that are not shared yet with all accounts of share_with.
+// toShare finds the sets that are not shared yet with all accounts of share_with. Where that cannot be found out, a lane fails with it.
 func (e *Engine) toShare(ctx context.Context, r *recipe.Request, source []ec2.Snapshot) error {
 	if len(r.Spec.ShareWith) == 0 {
 		return nil
 	}
 	shared, err := e.sharedWithAll(ctx, r.Spec)
-	if err != nil {
+	if ctx.Err() != nil {
 		return err
+	}
+	if err != nil {
+		r.Unknown = append(r.Unknown, recipe.Unknown{Name: "share", Why: fmt.Sprintf("cannot find out which sets are shared: %v", err), Hint: plan.HintOf(err)})
+		return nil
 	}
 	have := 0
 	for _, w := range snapset.WholeSets(source, r.Spec.FilterTags) {
@@ -109,8 +114,8 @@ func othersThan(own string, accounts []string) []string {
 }
 
 // lackingOfOthers adds the set of another account, if this account lacks it in its region. A copy block of that region says how
-// it is encrypted and kept.
-func (e *Engine) lackingOfOthers(ctx context.Context, r *recipe.Request, now time.Time) error {
+// it is encrypted and kept. A manifest that is not right has a lane that fails.
+func (e *Engine) lackingOfOthers(r *recipe.Request, here []ec2.Snapshot, now time.Time) error {
 	spec := r.Spec
 	text, err := readManifest(spec.CopyFrom)
 	var m snapset.Manifest
@@ -125,7 +130,9 @@ func (e *Engine) lackingOfOthers(ctx context.Context, r *recipe.Request, now tim
 		err = m.Check(r.Target.AccountID, now, spec.FilterTags, points)
 	}
 	if err != nil {
-		return plan.WithHint("the owner's account writes one with `snaptastic snapshots NAME --manifest FILE`", fmt.Errorf("cannot copy from the manifest %s: %w", spec.CopyFrom, err))
+		r.Unknown = append(r.Unknown, recipe.Unknown{Name: "from:" + spec.CopyFrom, Why: fmt.Sprintf("cannot copy from the manifest %s: %v", spec.CopyFrom, err),
+			Hint: cmp.Or(plan.HintOf(err), "the owner's account writes one with `snaptastic snapshots NAME --manifest FILE`")})
+		return nil
 	}
 	d := recipe.Destination{Region: r.Target.Region, Keep: spec.Keep}
 	if i := slices.IndexFunc(spec.Copies, func(o recipe.Destination) bool { return o.Region == d.Region }); i >= 0 {
@@ -135,7 +142,7 @@ func (e *Engine) lackingOfOthers(ctx context.Context, r *recipe.Request, now tim
 	if d.Keep == nil && spec.ExpireAfter > 0 {
 		expires = m.DataTime.Add(spec.ExpireAfter)
 	}
-	return e.lackingIn(ctx, r, recipe.SetCopy{From: m.Region, Owner: m.Owner}, d, m.Snapshots(expires), now)
+	return e.lackingIn(r, recipe.SetCopy{From: m.Region, Owner: m.Owner}, d, m.Snapshots(expires), here, now)
 }
 
 // readManifest reads a file that only root and the running user may write, as settings are: it says what is labelled restorable.
