@@ -46,6 +46,7 @@ type Warming struct {
 	BytesPerSecond float64 `json:"bytes_per_second,omitempty"`
 	Percent        int     `json:"percent"`           // 100 when all is read
 	Skipped        string  `json:"skipped,omitempty"` // why the volume is at full speed without
+	ReadBy         RunID   `json:"read_by,omitempty"` // the earlier run that has read all of it
 	Stopped        string  `json:"stopped,omitempty"` // why it stopped before all was read
 }
 

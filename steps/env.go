@@ -158,6 +158,8 @@ type Env struct {
 	Ahead *Ahead
 	// RunsHere says what the unfinished runs of this machine are about, but for this one; nil: there are none.
 	RunsHere func(self plan.RunID) (RunsHere, error)
+	// ReadBy is the earlier run of this machine that has read all of a volume (Warm), "" for none; nil: there is none of any.
+	ReadBy func(volumeID string) plan.RunID
 	// CloudTime is EC2's time, or an error where this machine's clock is too far from it for a deletion; nil: Cloud.Now.
 	CloudTime func(ctx context.Context) (time.Time, error)
 	// MaxLag is how long such a look is repeated; 15 s when 0.

@@ -59,6 +59,17 @@ type warmMark struct {
 	Seconds float64 `json:"seconds"`
 }
 
+// ReadWhole is the run that has read all of a volume, as a step of a run says it; "" where it does not.
+func ReadWhole(run plan.RunID, f *plan.Facts, volumeID string) plan.RunID {
+	switch {
+	case f == nil || f.VolumeID != volumeID || f.Warming == nil:
+		return ""
+	case f.Warming.Skipped == "" && f.Warming.Stopped == "" && f.Warming.Percent == 100:
+		return run
+	}
+	return f.Warming.ReadBy
+}
+
 // errGiveWay: the volume is wanted for something else.
 var errGiveWay = errors.New("another run unmounts it")
 
@@ -70,7 +81,12 @@ func (w *Env) warm() plan.Funcs[WarmIn, Warmed] {
 			if err != nil {
 				return out, errorAction(err)
 			}
-			if out.Skipped = fullSpeed(v, w.Cloud.Now()); out.Skipped != "" {
+			if out.Skipped = fullSpeed(v, w.Cloud.Now()); out.Skipped == "" && w.ReadBy != nil {
+				if out.ReadBy = w.ReadBy(out.VolumeID); out.ReadBy != "" {
+					out.Skipped = "run " + string(out.ReadBy) + " has read it"
+				}
+			}
+			if out.Skipped != "" {
 				out.Percent = 100
 				return out, nil
 			}

@@ -133,6 +133,28 @@ func TestWarmingGoesOnAfterAKillAndAReboot(t *testing.T) {
 	if left := r.unfinished(); len(left) != 0 {
 		t.Errorf("unfinished are %v", left)
 	}
+	var end struct{ Run plan.RunID }
+	if err := json.Unmarshal([]byte(stdout), &end); err != nil {
+		t.Fatal(err)
+	}
+	by := end.Run
+	for range 2 { // at each boot
+		r.reboot()
+		r.must("run", "mount", "db", "--wait")
+		if out := r.must("plan", "warm", "db"); !strings.Contains(out, "not read: run "+string(by)+" has read it") {
+			t.Errorf("what is read once is planned again:\n%s", out)
+		}
+		_, stdout, _ := r.apart(r.command("-o", "json", "run", "warm", "db"))
+		if got := warmed(t, stdout); got.ReadBy != by || got.ReadBytes != 0 || got.Percent != 100 {
+			t.Errorf("what is read once is read again: %+v", got)
+		}
+	}
+	r.lose()
+	r.must("run", "mount", "db")
+	_, stdout, _ = r.apart(r.command("-o", "json", "run", "warm", "db"))
+	if got := warmed(t, stdout); got.ReadBy != "" || got.ReadBytes < warmData {
+		t.Errorf("another volume of the same snapshot: %+v", got)
+	}
 	r.must("run", "unmount", "db")
 }
 

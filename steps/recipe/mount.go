@@ -18,6 +18,7 @@ var Mount = Register(Operation{
 	Offline:           true,
 	StrictMountPoints: true,
 	FormatsNew:        true,
+	Warms:             true,
 	Permissions: []Permission{
 		{Action: "DescribeVolumes"}, {Action: "DescribeSnapshots", Try: ToCreate}, {Action: "CreateVolume", Try: ToCreate},
 		{Action: "AttachVolume", Try: ToCreate}, {Action: "ModifyInstanceAttribute", Try: ToCreate}, {Action: "CreateTags"}, {Action: "DeleteTags"},

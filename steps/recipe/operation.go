@@ -41,6 +41,7 @@ type Operation struct {
 	Scratch           bool   // it works on volumes of its own (Request.Spares), and what is left of it is taken down when it is interrupted
 	Elsewhere         bool   // it copies or shares sets (Request.Copies), and touches no volume of this machine
 	Replaces          bool   // it makes new volumes whatever is attached, and a finished run can be rolled back as long as those that it replaced exist
+	Warms             bool   // its runs may read volumes whole (steps.Warm)
 	LabelsSnapshots   bool   // a finished run has labelled snapshots, which EC2 may not show yet
 	Permissions       []Permission
 	Flags             []Flag

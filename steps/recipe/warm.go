@@ -15,6 +15,7 @@ var Warming = Register(Operation{
 	Name:        "warm",
 	Short:       "Read what is in use of a snapshotter's restored volumes, so that they are at full speed",
 	Resume:      plan.ResumeNextRun,
+	Warms:       true,
 	Volumes:     warmed,
 	Claims:      func(v Volume) []string { return []string{warmClaim(v)} },
 	Permissions: []Permission{{Action: "DescribeVolumes"}},

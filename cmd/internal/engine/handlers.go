@@ -56,6 +56,7 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 		here, err := e.runsHere(self)
 		return here.RunsHere, err
 	}
+	w.ReadBy = func(volumeID string) plan.RunID { return e.readBy(p.Snapshotter, volumeID) }
 	w.CloudTime = func(ctx context.Context) (time.Time, error) { return believedTime(ctx, cloud) }
 	w.Freezer = g
 	return steps.Handlers(w), nil
@@ -103,6 +104,31 @@ func labelledSince(store *journal.Store, name string, since time.Time) (ids []st
 		return ids
 	}
 	return nil
+}
+
+// readBy is the newest run of a snapshotter that has read all of a volume, or knows which one has; "" for none.
+func (e *Engine) readBy(name, volumeID string) plan.RunID {
+	store, err := e.readState()
+	if err != nil {
+		return ""
+	}
+	for r := range store.Newest() {
+		if op, _ := recipe.Named(r.Operation); r.Snapshotter != name || !op.Warms || r.Problem != "" {
+			continue
+		}
+		j, err := store.Read(r.Run)
+		if err != nil {
+			continue
+		}
+		records := j.Records()
+		_ = j.Close()
+		for _, rec := range records {
+			if run := steps.ReadWhole(r.Run, rec.Facts, volumeID); run != "" && rec.State == journal.Done {
+				return run
+			}
+		}
+	}
+	return ""
 }
 
 // hookPrograms are the programs that a plan's hooks run: on a frozen file
