@@ -4,7 +4,7 @@
 server {
   address   = "temporal.internal:7233"
   namespace = "production"
-  key_file  = "/etc/snaptastic/fleet.key" # what is stored at the server is encrypted with it
+  key_file  = "/etc/snaptastic/fleet.key" # what is stored at the server is encrypted with it; or key_command, for KMS: docs/fleet.md
 
   tls {
     ca   = "/etc/snaptastic/tls/ca.pem"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 
 	"snaptastic-fleet/config"
 	"snaptastic-fleet/link"
@@ -80,18 +81,18 @@ func (a *app) file() (*config.File, error) {
 	return f, nil
 }
 
-// dial reads the settings and connects.
-func (a *app) dial() (*config.File, client.Client, error) {
-	f, err := a.file()
+// dial connects, and also returns what reads payloads.
+func (a *app) dial(ctx context.Context, f *config.File) (client.Client, converter.DataConverter, error) {
+	o, err := link.Options(ctx, f.Server, a.log)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := link.Dial(f.Server, a.log)
-	return f, c, err
+	c, err := link.Dial(ctx, o)
+	return c, o.DataConverter, err
 }
 
-// cluster is dial for a command about one cluster.
-func (a *app) cluster(name string) (*config.Cluster, client.Client, error) {
+// cluster reads the settings and connects, for a command about one cluster.
+func (a *app) cluster(ctx context.Context, name string) (*config.Cluster, client.Client, error) {
 	f, err := a.file()
 	if err != nil {
 		return nil, nil, err
@@ -100,13 +101,13 @@ func (a *app) cluster(name string) (*config.Cluster, client.Client, error) {
 	if err != nil {
 		return nil, nil, usage{err}
 	}
-	c, err := link.Dial(f.Server, a.log)
+	c, _, err := a.dial(ctx, f)
 	return cl, c, err
 }
 
 func keyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "key", Short: "Print a new key for server.key_file", Args: cobra.NoArgs,
+		Use: "key", Short: "Print a new key for server.key_file, or for a secret store", Args: cobra.NoArgs,
 		Example: "  (umask 077; snaptastic-fleet key > /etc/snaptastic/fleet.key)",
 		Run:     func(c *cobra.Command, _ []string) { fmt.Fprint(c.OutOrStdout(), link.NewKey()) },
 	}

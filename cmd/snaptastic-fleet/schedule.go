@@ -36,7 +36,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 		Example: "  snaptastic fleet schedule shards snapshot --cron '0 3 * * *' --timezone Europe/Berlin\n  snaptastic fleet schedule shards snapshot --pause\n" +
 			"  snaptastic fleet schedule shards snapshot --delete",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, conn, err := a.cluster(args[0])
+			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

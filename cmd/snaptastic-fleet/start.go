@@ -63,7 +63,7 @@ func wait(ctx context.Context, run client.WorkflowRun, out any) error {
 			_ = app.Details(out)
 		}
 		if app.Message() == "Encoded failure" { // as the SDK writes it
-			return errors.New("the answer is encrypted, and cannot be read without server.key_file: set it in fleet.hcl as on the hosts")
+			return errors.New("the answer is encrypted, and cannot be read without the key: set server.key_file or key_command in fleet.hcl as on the hosts")
 		}
 		return errors.New(app.Message())
 	}
@@ -86,7 +86,7 @@ func (a *app) snapshotCommand() *cobra.Command {
 		Use: "snapshot CLUSTER", Short: "Snapshot all hosts of a cluster at one instant, as one set", Args: cobra.ExactArgs(1),
 		Example: "  snaptastic fleet snapshot shards\n  snaptastic fleet snapshot shards --rolling 20",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, conn, err := a.cluster(args[0])
+			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -151,7 +151,7 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 	c := &cobra.Command{
 		Use: operation + " CLUSTER", Short: short, Args: cobra.ExactArgs(1), Example: example,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, conn, err := a.cluster(args[0])
+			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -209,7 +209,7 @@ func (a *app) cleanCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "clean CLUSTER", Short: "Delete the snapshots that the retention rules let go, once for the whole cluster", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, conn, err := a.cluster(args[0])
+			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

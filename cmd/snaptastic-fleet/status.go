@@ -18,7 +18,6 @@ import (
 
 	"snaptastic-fleet/flow"
 	"snaptastic-fleet/host"
-	"snaptastic-fleet/link"
 )
 
 // operations that a cluster may have under way, in the order of their lines.
@@ -44,12 +43,7 @@ func (a *app) statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "status [CLUSTER]", Short: "Show what each cluster's hosts are doing", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, conn, err := a.dial()
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			opts, err := link.Options(f.Server, a.log)
+			f, err := a.file()
 			if err != nil {
 				return err
 			}
@@ -63,8 +57,13 @@ func (a *app) statusCommand() *cobra.Command {
 				_, err := f.Cluster(args[0])
 				return usage{err}
 			}
+			conn, dc, err := a.dial(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
 			for {
-				list, err := look(cmd.Context(), conn, opts.DataConverter, names)
+				list, err := look(cmd.Context(), conn, dc, names)
 				if err != nil {
 					return err
 				}
@@ -96,9 +95,6 @@ func anyRunning(list []work) bool {
 }
 
 func look(ctx context.Context, c client.Client, dc converter.DataConverter, clusters []string) ([]work, error) {
-	if dc == nil {
-		dc = converter.GetDefaultDataConverter()
-	}
 	list := []work{}
 	for _, cluster := range clusters {
 		for _, op := range operations {
@@ -250,7 +246,7 @@ func (a *app) cancelCommand() *cobra.Command {
 		Use: "cancel CLUSTER OPERATION", Short: "Stop what is under way: no further host is begun, and an unfinished set is undone", Args: cobra.ExactArgs(2),
 		Example: "  snaptastic fleet cancel shards restore",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, conn, err := a.cluster(args[0])
+			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

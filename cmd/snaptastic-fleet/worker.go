@@ -136,12 +136,7 @@ func named(r worker.Worker, name string, f any) {
 // serve works on a queue until the context ends. It waits for a server that is not there yet, or that has not got the
 // namespace (yet, or any more): a host that boots must not give up, nor one whose server was replaced.
 func (a *app) serve(ctx context.Context, f *config.File, queue string, o worker.Options, register func(worker.Worker)) error {
-	opts, err := link.Options(f.Server, a.log)
-	if err != nil {
-		return usage{err}
-	}
-	opts.Identity = o.Identity
-	c, err := patiently(ctx, opts)
+	c, err := a.patiently(ctx, f.Server, o.Identity)
 	if err != nil {
 		return err
 	}
@@ -191,20 +186,28 @@ func (a *app) work(ctx context.Context, c client.Client, f *config.File, queue s
 	}
 }
 
-func patiently(ctx context.Context, o client.Options) (client.Client, error) {
+// patiently connects as soon as there is a key and a server.
+func (a *app) patiently(ctx context.Context, s config.Server, identity string) (client.Client, error) {
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
-		c, err := client.DialContext(ctx, o)
+		var c client.Client
+		o, err := link.Options(ctx, s, a.log)
+		var later link.CommandError
+		if err != nil && !errors.As(err, &later) {
+			return nil, usage{err}
+		}
 		if err == nil {
-			return c, nil
+			o.Identity = identity
+			if c, err = link.Dial(ctx, o); err == nil {
+				return c, nil
+			}
 		}
-		if ctx.Err() != nil {
-			return nil, errors.New("stopped before the server answered")
+		if ctx.Err() == nil {
+			fmt.Fprintf(os.Stderr, "%v. Next try in %s\n", err, wait)
 		}
-		fmt.Fprintf(os.Stderr, "cannot reach Temporal at %s: %v. Next try in %s\n", o.HostPort, err, wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, errors.New("stopped before the server answered")
+			return nil, errors.New("stopped before it had a key and the server answered")
 		}
 	}
 }

@@ -36,6 +36,42 @@ type Server struct {
 	// KeyFile holds 32 random bytes in base64. With it, everything that this program
 	// stores at the server is encrypted with AES-256-GCM.
 	KeyFile string `hcl:"key_file,optional"`
+	// KeyCommand is a program with its arguments that prints such a key, instead of KeyFile. No shell.
+	KeyCommand []string `hcl:"key_command,optional"`
+	// ReadKeys are other keys that payloads may be encrypted with: while a key is replaced.
+	ReadKeys []Key `hcl:"read_key,block"`
+}
+
+// Key says where a key is: in a file, or printed by a program.
+type Key struct {
+	File    string   `hcl:"file,optional"`
+	Command []string `hcl:"command,optional"`
+}
+
+// Keys are the key that payloads are encrypted with, and then those that they are only read with. None: no payload is encrypted.
+func (s Server) Keys() []Key {
+	if s.KeyFile == "" && len(s.KeyCommand) == 0 {
+		return nil
+	}
+	return append([]Key{{File: s.KeyFile, Command: s.KeyCommand}}, s.ReadKeys...)
+}
+
+func (s Server) checkKeys() error {
+	if s.KeyFile != "" && s.KeyCommand != nil {
+		return errors.New("server: key_file and key_command are both there, and one of them is the key")
+	}
+	if s.KeyCommand != nil && (len(s.KeyCommand) == 0 || !filepath.IsAbs(s.KeyCommand[0])) {
+		return errors.New("server: key_command needs a program with an absolute path")
+	}
+	if len(s.ReadKeys) > 0 && len(s.Keys()) == 0 {
+		return errors.New("server: there is a read_key and neither key_file nor key_command: nothing would be encrypted")
+	}
+	for _, k := range s.ReadKeys {
+		if (k.File != "") == (k.Command != nil) || k.Command != nil && (len(k.Command) == 0 || !filepath.IsAbs(k.Command[0])) {
+			return errors.New("server: a read_key has a file, or a command with an absolute path")
+		}
+	}
+	return nil
 }
 
 // TLS is mutual: the server proves itself to us, and we prove ourselves to it.
@@ -144,6 +180,9 @@ var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 func (f *File) check() error {
 	if f.Server.Address == "" || f.Server.Namespace == "" {
 		return errors.New("server: address and namespace are needed")
+	}
+	if err := f.Server.checkKeys(); err != nil {
+		return err
 	}
 	if w := f.Worker; w != nil {
 		for _, a := range w.Allow {

@@ -1,58 +1,42 @@
 package link
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
-	"fmt"
-	"os"
-	"strings"
-	"syscall"
 
 	commonpb "go.temporal.io/api/common/v1"
 	"google.golang.org/protobuf/proto"
+
+	"snaptastic-fleet/config"
 )
 
 const encoding = "binary/snaptastic-aes-256-gcm"
 
-// A Codec encrypts payloads with AES-256-GCM, each with a nonce of its own.
-type Codec struct{ aead cipher.AEAD }
+// A Codec encrypts payloads with AES-256-GCM, each with a nonce of its own. It encrypts with the first key and reads with all.
+type Codec struct{ keys []cipher.AEAD }
 
-// NewKey returns a new key as its file holds it.
-func NewKey() string {
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails: crypto/rand
-	return base64.StdEncoding.EncodeToString(key) + "\n"
-}
-
-// NewCodec reads the key: 32 bytes in base64, in a file that only its owner may read.
-func NewCodec(file string) (*Codec, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the key: %w", err)
+// NewCodec reads the keys. A [CommandError] is worth another try.
+func NewCodec(ctx context.Context, keys ...config.Key) (*Codec, error) {
+	c := &Codec{}
+	for _, k := range keys {
+		key, err := readKey(ctx, k)
+		if err != nil {
+			return nil, err
+		}
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			return nil, err
+		}
+		aead, err := cipher.NewGCM(block)
+		if err != nil {
+			return nil, err
+		}
+		c.keys = append(c.keys, aead)
 	}
-	if st := info.Sys().(*syscall.Stat_t); info.Mode().Perm()&0o077 != 0 || st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("others may read the key: chmod 600 %s", file)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the key: %w", err)
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != 32 {
-		return nil, fmt.Errorf("%s is not 32 bytes in base64. Make one: snaptastic-fleet key > %s", file, file)
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, err
-	}
-	return &Codec{aead: aead}, nil
+	return c, nil
 }
 
 // Encode encrypts.
@@ -63,11 +47,11 @@ func (c *Codec) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error
 		if err != nil {
 			return nil, err
 		}
-		nonce := make([]byte, c.aead.NonceSize())
+		nonce := make([]byte, c.keys[0].NonceSize())
 		_, _ = rand.Read(nonce)
 		out[i] = &commonpb.Payload{
 			Metadata: map[string][]byte{"encoding": []byte(encoding)},
-			Data:     c.aead.Seal(nonce, nonce, plain, []byte(encoding)),
+			Data:     c.keys[0].Seal(nonce, nonce, plain, []byte(encoding)),
 		}
 	}
 	return out, nil
@@ -79,15 +63,11 @@ func (c *Codec) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error
 	out := make([]*commonpb.Payload, len(payloads))
 	for i, p := range payloads {
 		if string(p.GetMetadata()["encoding"]) != encoding {
-			return nil, errors.New("a payload is not encrypted, and this fleet's are: does its sender lack key_file?")
+			return nil, errors.New("a payload is not encrypted, and this fleet's are: does its sender lack server.key_file or key_command?")
 		}
-		n := c.aead.NonceSize()
-		if len(p.Data) < n {
-			return nil, errors.New("a payload is too short to be encrypted")
-		}
-		plain, err := c.aead.Open(nil, p.Data[:n], p.Data[n:], []byte(encoding))
+		plain, err := c.open(p.Data)
 		if err != nil {
-			return nil, errors.New("a payload was encrypted with another key, or was changed")
+			return nil, err
 		}
 		out[i] = &commonpb.Payload{}
 		if err := proto.Unmarshal(plain, out[i]); err != nil {
@@ -95,4 +75,17 @@ func (c *Codec) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error
 		}
 	}
 	return out, nil
+}
+
+func (c *Codec) open(data []byte) ([]byte, error) {
+	for _, k := range c.keys {
+		n := k.NonceSize()
+		if len(data) < n {
+			return nil, errors.New("a payload is too short to be encrypted")
+		}
+		if plain, err := k.Open(nil, data[:n], data[n:], []byte(encoding)); err == nil {
+			return plain, nil
+		}
+	}
+	return nil, errors.New("a payload was encrypted with another key, or was changed")
 }

@@ -9,15 +9,25 @@ import (
 
 	commonpb "go.temporal.io/api/common/v1"
 	"google.golang.org/protobuf/proto"
+
+	"snaptastic-fleet/config"
 )
 
-func codec(t *testing.T) *Codec {
+func keyFile(t *testing.T, key string) config.Key {
 	t.Helper()
 	p := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(p, []byte(NewKey()), 0o600); err != nil {
+	if err := os.WriteFile(p, []byte(key), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := NewCodec(p)
+	return config.Key{File: p}
+}
+
+func codec(t *testing.T, keys ...config.Key) *Codec {
+	t.Helper()
+	if keys == nil {
+		keys = []config.Key{keyFile(t, NewKey())}
+	}
+	c, err := NewCodec(t.Context(), keys...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +76,32 @@ func TestAKeyThatOthersMayReadIsRefused(t *testing.T) {
 		if err := os.WriteFile(p, []byte(text), mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := NewCodec(p); err == nil {
+		if _, err := NewCodec(t.Context(), config.Key{File: p}); err == nil {
 			t.Errorf("%q %o was taken", text, mode)
 		}
+	}
+}
+
+// While a key is replaced, both are read, and one is written with.
+func TestAnOlderKeyIsReadAndNotWrittenWith(t *testing.T) {
+	before, after := keyFile(t, NewKey()), keyFile(t, NewKey())
+	plain := []*commonpb.Payload{{Data: []byte("x")}}
+	seal := func(c *Codec) []*commonpb.Payload {
+		sealed, err := c.Encode(plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sealed
+	}
+	reads := func(c *Codec, sealed []*commonpb.Payload) bool {
+		opened, err := c.Decode(sealed)
+		return err == nil && proto.Equal(opened[0], plain[0])
+	}
+	first, second, third := codec(t, before, after), codec(t, after, before), codec(t, after)
+	if !reads(second, seal(first)) || !reads(first, seal(second)) {
+		t.Error("a machine that has the new key already and one that writes with the old one do not understand one another")
+	}
+	if !reads(third, seal(second)) || reads(third, seal(first)) {
+		t.Error("what is written does not follow from the first key")
 	}
 }

@@ -2,6 +2,7 @@
 package link
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -17,8 +18,8 @@ import (
 	"snaptastic-fleet/config"
 )
 
-// Options are those of a client of the server in fleet.hcl.
-func Options(s config.Server, log *slog.Logger) (client.Options, error) {
+// Options are those of a client of the server in fleet.hcl. A [CommandError] is worth another try.
+func Options(ctx context.Context, s config.Server, log *slog.Logger) (client.Options, error) {
 	o := client.Options{HostPort: s.Address, Namespace: s.Namespace, Logger: sdklog.NewStructuredLogger(log)}
 	if s.TLS != nil {
 		t, err := mutual(*s.TLS)
@@ -27,12 +28,13 @@ func Options(s config.Server, log *slog.Logger) (client.Options, error) {
 		}
 		o.ConnectionOptions.TLS = t
 	}
-	if s.KeyFile != "" {
-		c, err := NewCodec(s.KeyFile)
+	o.DataConverter = converter.GetDefaultDataConverter()
+	if keys := s.Keys(); len(keys) > 0 {
+		c, err := NewCodec(ctx, keys...)
 		if err != nil {
 			return o, err
 		}
-		o.DataConverter = converter.NewCodecDataConverter(converter.GetDefaultDataConverter(), c)
+		o.DataConverter = converter.NewCodecDataConverter(o.DataConverter, c)
 		// Messages and stack traces of errors are payloads then, too.
 		o.FailureConverter = temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{
 			DataConverter: o.DataConverter, EncodeCommonAttributes: true,
@@ -42,14 +44,10 @@ func Options(s config.Server, log *slog.Logger) (client.Options, error) {
 }
 
 // Dial connects. The error says what to look at.
-func Dial(s config.Server, log *slog.Logger) (client.Client, error) {
-	o, err := Options(s, log)
+func Dial(ctx context.Context, o client.Options) (client.Client, error) {
+	c, err := client.DialContext(ctx, o)
 	if err != nil {
-		return nil, err
-	}
-	c, err := client.Dial(o)
-	if err != nil {
-		return nil, fmt.Errorf("cannot reach Temporal at %s: %w. Check server.address and server.tls in fleet.hcl, and that the server runs", s.Address, err)
+		return nil, fmt.Errorf("cannot reach Temporal at %s: %w. Check server.address and server.tls in fleet.hcl, and that the server runs", o.HostPort, err)
 	}
 	return c, nil
 }

@@ -1,0 +1,107 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"snaptastic-fleet/config"
+)
+
+const (
+	keyBytes    = 32
+	mostPrinted = 4096             // bytes of what a key command prints
+	keyTime     = 30 * time.Second // that it may take
+)
+
+// A CommandError is a key command that failed. It may succeed later: at boot there may be no network yet.
+type CommandError struct{ error }
+
+func (e CommandError) Unwrap() error { return e.error }
+
+// NewKey returns a new key as its file holds it.
+func NewKey() string {
+	key := make([]byte, keyBytes)
+	_, _ = rand.Read(key) // never fails: crypto/rand
+	return base64.StdEncoding.EncodeToString(key) + "\n"
+}
+
+// readKey reads a key: 32 bytes in base64, in a file that only its owner may read, or printed by a program.
+func readKey(ctx context.Context, k config.Key) ([]byte, error) {
+	if len(k.Command) > 0 {
+		return printedKey(ctx, keyTime, k.Command)
+	}
+	info, err := os.Stat(k.File)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the key: %w", err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); info.Mode().Perm()&0o077 != 0 || st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return nil, fmt.Errorf("others may read the key: chmod 600 %s", k.File)
+	}
+	text, err := os.ReadFile(k.File)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the key: %w", err)
+	}
+	key := decoded(text)
+	if key == nil {
+		return nil, fmt.Errorf("%s is not %d bytes in base64. Make one: snaptastic-fleet key > %s", k.File, keyBytes, k.File)
+	}
+	return key, nil
+}
+
+// decoded is the key in a text; nil if it is none.
+func decoded(text []byte) []byte {
+	key, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(text)))
+	if err != nil || len(key) != keyBytes {
+		return nil
+	}
+	return key
+}
+
+// printedKey runs a program for the key. What it prints, on stdout or stderr, is in no error and in no log.
+func printedKey(ctx context.Context, limit time.Duration, command []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	out := &limited{}
+	c := exec.CommandContext(ctx, command[0], command[1:]...)
+	c.Stdout = out
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	c.WaitDelay = time.Second
+	err := c.Run()
+	key := decoded(out.text)
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err = fmt.Errorf("it took longer than %s", limit)
+	case out.over:
+		err = errors.New("it prints more than a key")
+	case err == nil && key == nil:
+		err = fmt.Errorf("it did not print %d bytes in base64 and nothing else", keyBytes)
+	case err == nil:
+		return key, nil
+	}
+	return nil, CommandError{fmt.Errorf("the program for the key, %s, has failed: %w. Run it as this user to see why; what it prints is not logged", command[0], err)}
+}
+
+// limited keeps the beginning of what is written, and fails beyond what a key may have.
+type limited struct {
+	text []byte
+	over bool
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	if len(l.text)+len(b) > mostPrinted {
+		l.over = true
+		return 0, io.ErrShortWrite
+	}
+	l.text = append(l.text, b...)
+	return len(b), nil
+}
