@@ -45,7 +45,7 @@ func (a *app) workerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w := &host.Worker{Name: name, Program: p, Config: *f.Worker}
+			w := &host.Worker{Name: name, Program: p, Config: *f.Worker, Now: time.Now}
 			return a.serve(c.Context(), f, flow.HostQueue(name), worker.Options{
 				Identity:              "host " + name,
 				DisableWorkflowWorker: true,
@@ -53,12 +53,7 @@ func (a *app) workerCommand() *cobra.Command {
 				MaxConcurrentActivityTaskPollers: 1,
 				// A window may be armed while a long operation is under way.
 				MaxConcurrentActivityExecutionSize: 4,
-			}, func(r worker.Worker) {
-				named(r, flow.ActPrepare, w.Prepare)
-				named(r, flow.ActWindow, w.Window)
-				named(r, flow.ActRun, w.Run)
-				named(r, flow.ActProbe, w.Probe)
-			})
+			}, func(r worker.Worker) { registerHost(r, w) })
 		},
 	}
 }
@@ -127,6 +122,13 @@ func registerFlows(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(flow.Hosts, workflow.RegisterOptions{Name: "Hosts"})
 	r.RegisterWorkflowWithOptions(flow.Scheduled, workflow.RegisterOptions{Name: "Scheduled"})
 	r.RegisterWorkflowWithOptions(flow.Clean, workflow.RegisterOptions{Name: "Clean"})
+}
+
+func registerHost(r worker.Worker, w *host.Worker) {
+	named(r, flow.ActPrepare, w.Prepare)
+	named(r, flow.ActWindow, w.Window)
+	named(r, flow.ActRun, w.Run)
+	named(r, flow.ActProbe, w.Probe)
 }
 
 func named(r worker.Worker, name string, f any) {

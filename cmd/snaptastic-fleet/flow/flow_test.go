@@ -350,7 +350,7 @@ func TestJudgeAgreesWithTrueTime(t *testing.T) {
 				Host: fmt.Sprint(h), FrozenAt: frozen.Add(ms(off)), ThawedAt: thawed.Add(ms(off)), ClockErrorSeconds: float64(bound) / 1000,
 			})
 		}
-		in, err := Judge(all)
+		in, err := Judge(all, apart{})
 		if err == nil && !until.After(from) {
 			t.Fatalf("proven, and there was no such instant: %+v %+v", in, all)
 		}

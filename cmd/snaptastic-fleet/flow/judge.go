@@ -9,23 +9,23 @@ import (
 type Instant struct {
 	From  time.Time `json:"from"`  // the latest freeze, plus that clock's error
 	Until time.Time `json:"until"` // the earliest thaw, minus that clock's error
-	// OverlapSeconds is Until minus From. At zero or less there is no proof.
+	// OverlapSeconds is Until minus From, less what clocks were found to differ by beyond what they say. At zero or less there is no proof.
 	OverlapSeconds float64 `json:"overlap_seconds"`
 	SkewSeconds    float64 `json:"skew_seconds"` // between the first and the last freeze, by the hosts' own clocks
 	Last           string  `json:"last"`         // host that froze last
 	First          string  `json:"first"`        // host that thawed first
 }
 
-// Judge finds the time in which all hosts were frozen. It is not ok when there
-// was none, or when a host did not say when it froze.
-func Judge(results []WindowResult) (Instant, error) {
+// Judge finds the time in which all hosts were frozen. It is an error when there
+// was none, when a host did not say when it froze, or when clocks are so far apart that there may have been none.
+func Judge(results []WindowResult, clocks apart) (Instant, error) {
 	var in Instant
 	var first, last time.Time // freezes
 	for i, r := range results {
 		if r.FrozenAt.IsZero() || r.ThawedAt.IsZero() {
 			return in, fmt.Errorf("%s did not say when it froze", r.Host)
 		}
-		e := time.Duration(r.ClockErrorSeconds * float64(time.Second))
+		e := seconds(r.ClockErrorSeconds)
 		if e < 0 {
 			return in, fmt.Errorf("%s says that its clock's error is negative", r.Host)
 		}
@@ -43,8 +43,11 @@ func Judge(results []WindowResult) (Instant, error) {
 			in.Until, in.First = thawed, r.Host
 		}
 	}
-	overlap := in.Until.Sub(in.From)
+	overlap := in.Until.Sub(in.From) - clocks.by
 	in.OverlapSeconds, in.SkewSeconds = overlap.Seconds(), last.Sub(first).Seconds()
+	if overlap <= 0 && clocks.by > 0 {
+		return in, fmt.Errorf("there is no proof of an instant at which all hosts were frozen: %s", clocks)
+	}
 	if len(results) == 0 || overlap <= 0 {
 		return in, fmt.Errorf("there was no instant at which all hosts were frozen: %s froze last, %s thawed first, and %.1f ms are missing", in.Last, in.First, -overlap.Seconds()*1000)
 	}

@@ -117,7 +117,7 @@ func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 	}
 	// From here on a cancelled workflow still judges, and labels or undoes: what is armed freezes whether we listen or not.
 	done, _ := workflow.NewDisconnectedContext(ctx)
-	windows, failure := s.window(done, members)
+	windows, clocks, failure := s.window(done, members)
 	result := SnapshotResult{Set: s.req.Set, At: s.at, Hosts: s.states.list()}
 	for _, w := range windows {
 		result.Snapshots += len(w.Snapshots)
@@ -127,7 +127,7 @@ func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 	}
 	if failure == nil {
 		var in Instant
-		in, failure = Judge(windows)
+		in, failure = Judge(windows, clocks)
 		result.Instant = &in
 	}
 	if failure == nil && ctx.Err() != nil {
@@ -175,7 +175,7 @@ func (s *snapshot) unused(ctx workflow.Context) error {
 
 // prepare asks every host whether it could. One that cannot ends it: nothing was frozen anywhere.
 func (s *snapshot) prepare(ctx workflow.Context) ([]Ready, error) {
-	ready := make([]Ready, len(s.req.Hosts))
+	ready, clocks := make([]Ready, len(s.req.Hosts)), make([]reading, len(s.req.Hosts))
 	errs := each(ctx, len(s.req.Hosts), func(ctx workflow.Context, i int) error {
 		h := s.req.Hosts[i]
 		s.states.set(h.Name, "preparing", nil)
@@ -186,29 +186,37 @@ func (s *snapshot) prepare(ctx workflow.Context) ([]Ready, error) {
 			HeartbeatTimeout:       10 * time.Second,
 			RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
 		})
+		asked := workflow.Now(ctx)
 		err := workflow.ExecuteActivity(ctx, ActPrepare, PrepareRequest{Snapshotter: s.req.Snapshotter}).Get(ctx, &ready[i])
+		clocks[i] = reading{h.Name, asked, workflow.Now(ctx), ready[i].Begun, ready[i].Ended, seconds(ready[i].ClockErrorSeconds)}
 		if err == nil && ready[i].Members < 1 {
 			err = errors.New("it has no volume to snapshot")
 		}
 		s.states.set(h.Name, "ready", err)
 		return err
 	})
-	return ready, joined(s.req.Hosts, errs)
+	if err := joined(s.req.Hosts, errs); err != nil {
+		return ready, err
+	}
+	if workflow.GetVersion(ctx, "clocks", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return ready, nil // begun by a build that did not look at them here
+	}
+	return ready, checkClocks(clocks, s.req.Hold)
 }
 
 // window arms all hosts for one instant, a lead ahead of now, and waits for what they say.
-func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, error) {
+func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, apart, error) {
 	s.at = s.instant(ctx)
 	if early := s.at.Add(-s.req.Lead).Sub(workflow.Now(ctx)); early > 0 {
 		s.phase = "waiting for EC2's limit of requests"
 		if err := workflow.Sleep(ctx, early); err != nil {
-			return nil, err
+			return nil, apart{}, err
 		}
 	}
 	s.phase = "armed"
 	at := s.at
 	until := at.Add(s.req.Hold)
-	results := make([]WindowResult, len(s.req.Hosts))
+	results, clocks := make([]WindowResult, len(s.req.Hosts)), make([]reading, len(s.req.Hosts))
 	errs := each(ctx, len(s.req.Hosts), func(ctx workflow.Context, i int) error {
 		h := s.req.Hosts[i]
 		s.states.set(h.Name, "armed", nil)
@@ -221,11 +229,13 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, er
 			// Asked again, the host joins what it began under this key, or tells its result again.
 			RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: 10 * time.Second, MaximumAttempts: 20},
 		})
+		asked := workflow.Now(ctx)
 		err := workflow.ExecuteActivity(ctx, ActWindow, WindowRequest{
 			Snapshotter: s.req.Snapshotter, Set: s.req.Set, Key: fmt.Sprintf("%s/%d", key(s.req.Set, h.Name, "snapshot"), at.UnixMilli()),
 			Members: members, At: at, HoldUntil: until,
 		}).Get(ctx, &results[i])
 		results[i].Host = h.Name
+		clocks[i] = reading{h.Name, asked, workflow.Now(ctx), results[i].Begun, results[i].Ended, seconds(results[i].ClockErrorSeconds)}
 		s.states.ran(h.Name, results[i].Run)
 		s.states.set(h.Name, "done", err)
 		return err
@@ -238,7 +248,7 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, er
 			_ = workflow.Sleep(ctx, wait)
 		}
 	}
-	return results, err
+	return results, compare(clocks), err
 }
 
 // instant is a lead ahead of now, or later if it must be.

@@ -62,6 +62,9 @@ type Ready struct {
 	Members           int     `json:"members"` // snapshots that it will make
 	ClockErrorSeconds float64 `json:"clock_error_seconds"`
 	Version           string  `json:"version"`
+	// Begun and Ended are by the host's clock, when it was asked and when it answers.
+	Begun time.Time `json:"begun,omitzero"`
+	Ended time.Time `json:"ended,omitzero"`
 }
 
 // WindowRequest arms a host: freeze at At, thaw at HoldUntil. Key makes it happen once.
@@ -82,6 +85,8 @@ type WindowResult struct {
 	FrozenAt          time.Time `json:"frozen_at"`
 	ThawedAt          time.Time `json:"thawed_at"`
 	ClockErrorSeconds float64   `json:"clock_error_seconds"`
+	Begun             time.Time `json:"begun,omitzero"` // as of Ready
+	Ended             time.Time `json:"ended,omitzero"`
 }
 
 // RunRequest runs an operation on a host, once for its key and generation.

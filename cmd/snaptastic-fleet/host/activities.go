@@ -25,7 +25,8 @@ type Worker struct {
 	Name    string
 	Program Program
 	Config  config.Worker
-	one     sync.Mutex // one window at a time
+	Now     func() time.Time // this host's clock
+	one     sync.Mutex       // one window at a time
 }
 
 // result is of `snaptastic run … -o json` what is used here; docs/json.md has all of it.
@@ -45,11 +46,11 @@ type result struct {
 			FrozenAt time.Time `json:"frozen_at"`
 			ThawedAt time.Time `json:"thawed_at"`
 		} `json:"mounts"`
+		Clock *struct {
+			Synchronized bool    `json:"synchronized"`
+			ErrorSeconds float64 `json:"error_seconds"`
+		} `json:"clock"`
 	} `json:"freezes"`
-	Clock struct {
-		Synchronized bool    `json:"synchronized"`
-		ErrorSeconds float64 `json:"error_seconds"`
-	} `json:"clock"`
 	Failures []struct {
 		Error string `json:"error"`
 		Hint  string `json:"hint"`
@@ -62,6 +63,7 @@ func (w *Worker) Prepare(ctx context.Context, req flow.PrepareRequest) (flow.Rea
 	if err := w.allowed("snapshot", req.Snapshotter); err != nil {
 		return flow.Ready{}, err
 	}
+	begun := w.Now()
 	clock, err := w.clock()
 	if err != nil {
 		return flow.Ready{}, err
@@ -91,7 +93,7 @@ func (w *Worker) Prepare(ctx context.Context, req flow.PrepareRequest) (flow.Rea
 	if err := w.Program.run(ctx, &version, nil, "version"); err != nil {
 		return flow.Ready{}, verdict(err)
 	}
-	return flow.Ready{Members: len(plan.Lanes), ClockErrorSeconds: clock, Version: version.Version}, nil
+	return flow.Ready{Members: len(plan.Lanes), ClockErrorSeconds: clock, Version: version.Version, Begun: begun, Ended: w.Now()}, nil
 }
 
 // Window freezes at the instant, snapshots, holds and thaws: `run snapshot
@@ -104,6 +106,7 @@ func (w *Worker) Window(ctx context.Context, req flow.WindowRequest) (flow.Windo
 	if err := identities(req.Set, req.Key); err != nil {
 		return flow.WindowResult{}, err
 	}
+	begun := w.Now()
 	w.one.Lock()
 	defer w.one.Unlock()
 	news := &news{}
@@ -118,13 +121,19 @@ func (w *Worker) Window(ctx context.Context, req flow.WindowRequest) (flow.Windo
 	if err := w.Program.run(context.WithoutCancel(ctx), &r, news.take, args...); err != nil {
 		return flow.WindowResult{Host: w.Name, Run: r.Run}, verdict(because(err, r))
 	}
-	out := flow.WindowResult{Host: w.Name, Run: r.Run, ClockErrorSeconds: r.Clock.ErrorSeconds}
+	out := flow.WindowResult{Host: w.Name, Run: r.Run}
 	for _, l := range r.Lanes {
 		if l.SnapshotID != "" {
 			out.Snapshots = append(out.Snapshots, l.SnapshotID)
 		}
 	}
 	for _, f := range r.Freezes {
+		if f.Clock == nil {
+			return out, temporal.NewNonRetryableApplicationError("it does not know how wrong its clock was", "Failed", nil)
+		}
+		if f.Clock.Synchronized || !w.Config.TrustClock {
+			out.ClockErrorSeconds = max(out.ClockErrorSeconds, f.Clock.ErrorSeconds)
+		}
 		for _, m := range f.Mounts {
 			if m.FrozenAt.After(out.FrozenAt) {
 				out.FrozenAt = m.FrozenAt
@@ -134,6 +143,7 @@ func (w *Worker) Window(ctx context.Context, req flow.WindowRequest) (flow.Windo
 			}
 		}
 	}
+	out.Begun, out.Ended = begun, w.Now()
 	return out, nil
 }
 

@@ -7,16 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clock returns how wrong this host's clock may be, in seconds. A clock that is
-// not synchronized is not ready for an instant: adjtimex(2).
+// clock returns how wrong this host's clock may be, in seconds. A clock that is not synchronized is not ready for an instant
+// (adjtimex(2)), unless the settings say that it is right all the same.
 func (w *Worker) clock() (float64, error) {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	if err != nil {
 		return 0, err
 	}
-	if (state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0) && !w.Config.TrustClock {
-		return 0, temporal.NewNonRetryableApplicationError("its clock is not synchronized: start chrony or systemd-timesyncd there", "NotReady", errors.New("adjtimex says so"))
+	switch synchronized := state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0; {
+	case synchronized:
+		return float64(t.Maxerror) / 1e6, nil
+	case w.Config.TrustClock:
+		return 0, nil
 	}
-	return float64(t.Maxerror) / 1e6, nil
+	return 0, temporal.NewNonRetryableApplicationError("its clock is not synchronized: start chrony or systemd-timesyncd there", "NotReady", errors.New("adjtimex says so"))
 }

@@ -38,7 +38,7 @@ func TestNothingFromOutsideIsRun(t *testing.T) {
 	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$@\" >> "+ran+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w := &Worker{Name: "h", Program: Program{Path: program}, Config: config.Worker{Allow: []string{"snapshot db"}, TrustClock: true}}
+	w := &Worker{Name: "h", Program: Program{Path: program}, Config: config.Worker{Allow: []string{"snapshot db"}, TrustClock: true}, Now: time.Now}
 	refused := func(what string, err error) {
 		t.Helper()
 		var app *temporal.ApplicationError
