@@ -173,6 +173,11 @@ func (r reader) typeAll(all []command) (out []written) {
 	return out
 }
 
+// whenLive is, in place of the moments in which a document lets a mount begin, a wait of as long as this machine needs.
+func whenLive(program string) []string {
+	return []string{"& sleep 3;", "& until " + program + " status | grep -q '^2.* live '; do sleep 0.1; done;"}
+}
+
 // self links this program, as snaptastic, into a folder.
 func self(t *testing.T, dir string) string {
 	t.Helper()
@@ -219,7 +224,7 @@ func TestTheTutorialIsTrue(t *testing.T) {
 	text := document(t, "docs/tutorial.md")
 	dir := t.TempDir()
 	bin := self(t, dir)
-	r := reader{t: t, dir: dir, paths: strings.NewReplacer("make build\n", "", "$PWD/bin/snaptastic", bin, "/root/", dir+"/", "/mnt/solr", dir+"/mnt")}
+	r := reader{t: t, dir: dir, paths: strings.NewReplacer(append(whenLive("snaptastic"), "make build\n", "", "$PWD/bin/snaptastic", bin, "/root/", dir+"/", "/mnt/solr", dir+"/mnt")...)}
 	settings := filepath.Join(dir, "solr.hcl")
 	if err := os.WriteFile(settings, []byte(r.paths.Replace(block(t, text, "hcl"))), 0o600); err != nil {
 		t.Fatal(err)
@@ -325,7 +330,7 @@ func TestThePracticeOfTheOperationsGuide(t *testing.T) {
 	dir := t.TempDir()
 	bin := self(t, filepath.Join(dir, "bin"))
 	settings := filepath.Join(dir, "snaptastic.hcl")
-	r := reader{t: t, dir: dir, paths: strings.NewReplacer("/root/", dir+"/", "/mnt/solr", dir+"/mnt")}
+	r := reader{t: t, dir: dir, paths: strings.NewReplacer(append(whenLive("lab"), "/root/", dir+"/", "/mnt/solr", dir+"/mnt")...)}
 	r.env = []string{"PATH=" + filepath.Dir(bin) + ":" + os.Getenv("PATH"), "SNAPTASTIC_SETTINGS=" + settings, "SNAPTASTIC_STATE_DIR=" + filepath.Join(dir, "elsewhere")}
 	hcl := block(t, section(t, document(t, "README.md"), "On an instance"), "hcl")
 	if err := os.WriteFile(settings, []byte(r.paths.Replace(hcl)), 0o600); err != nil {
