@@ -26,20 +26,25 @@ func (p *page) freezes() {
 	p.f(`<section id="freezes"><h2>Freeze {}</h2>`, lit(map[bool]lit{true: "window", false: "windows"}[len(p.Windows) == 1]))
 	p.f(`<p class="note">Enlarged: the full width is {}. Frozen is what writers notice, from the first freeze issued to the last thaw.</p>`, units.Took(longest))
 	p.f(`<div class="scroll" tabindex="0" role="region" aria-label="Freeze windows, enlarged"><div class="tl fzl">`)
+	short := shortTitles(p.Plan.Lanes)
 	for i, w := range p.Windows {
-		p.window(i, w, longest)
+		name := w.Section
+		if len(w.Lanes) == 1 {
+			name = cmp.Or(short[w.Lanes[0]], name)
+		}
+		p.window(i, w, name, longest)
 	}
 	p.f(`</div></div></section>`)
 }
 
-func (p *page) window(i int, w engine.Window, longest time.Duration) {
+func (p *page) window(i int, w engine.Window, name string, longest time.Duration) {
 	at := func(t time.Time) float64 {
 		if longest <= 0 {
 			return 0
 		}
 		return min(max(100*float64(t.Sub(w.From))/float64(longest), 0), 100)
 	}
-	p.f(`<div class="row" data-window="{}"><div class="lab"><span>{}</span><small>`, i, w.Section)
+	p.f(`<div class="row" data-window="{}"><div class="lab"><span title="{}">{}</span><small>`, i, w.Section, name)
 	switch {
 	case w.FrozenSeconds > 0:
 		p.f(`frozen {}`, units.Took(ofSeconds(w.FrozenSeconds)))
@@ -63,12 +68,12 @@ func (p *page) window(i int, w engine.Window, longest time.Duration) {
 				continue
 			}
 			left, right := at(span.From), at(span.To)
-			name, label := render.ShortName(s.Step), ""
+			step, label := render.ShortName(s.Step), ""
 			if kind := string(s.Step.Kind); right-left > 0.75*float64(len(kind))+0.6 {
 				label = kind
 			}
 			p.f(`<i class="b {}" data-s="{}" data-n="{}" style="left:{}%;width:{}%;top:24px" title="{}">{}</i>`, barClass(s, span), n, k, left, right-left,
-				name+", "+units.Took(span.To.Sub(span.From)), label)
+				step+", "+units.Took(span.To.Sub(span.From)), label)
 		}
 	}
 	p.f(`</div></div>`)

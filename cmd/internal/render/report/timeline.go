@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -70,30 +71,61 @@ func killedWord(part engine.Part) string {
 	return ""
 }
 
-// freezeRow names the length of each freeze above the lanes that stood still.
+// band is one or more freezes that overlap on the axis, in percent of its width.
+type band struct {
+	left, right float64
+	freezes     int
+	longest     time.Duration
+}
+
+func (p *page) bands() []band {
+	var all []band
+	for _, w := range p.Windows {
+		if !w.FrozenFrom.IsZero() {
+			left, width := p.axis.span(p.axis.partAt(w.From), w.FrozenFrom, w.FrozenTo)
+			all = append(all, band{left, left + width, 1, ofSeconds(w.FrozenSeconds)})
+		}
+	}
+	slices.SortFunc(all, func(a, b band) int { return cmp.Compare(a.left, b.left) })
+	merged := all[:0]
+	for _, b := range all {
+		if n := len(merged) - 1; n >= 0 && b.left < merged[n].right {
+			last := &merged[n]
+			*last = band{last.left, max(last.right, b.right), last.freezes + 1, max(last.longest, b.longest)}
+			continue
+		}
+		merged = append(merged, b)
+	}
+	return merged
+}
+
+// freezeRow names the length of each freeze above the lanes that stood still; of those that overlap, the longest.
 func (p *page) freezeRow() {
-	if !slices.ContainsFunc(p.Windows, func(w engine.Window) bool { return !w.FrozenFrom.IsZero() }) {
+	bands := p.bands()
+	if len(bands) == 0 {
 		return
 	}
 	p.f(`<div class="row fzrow"><div class="lab">frozen</div><div class="track" aria-hidden="true">`)
-	end := -1.0
-	for _, w := range p.Windows {
-		if w.FrozenFrom.IsZero() {
-			continue
-		}
-		left, width := p.axis.span(p.axis.partAt(w.From), w.FrozenFrom, w.FrozenTo)
-		p.f(`<i class="fz" style="left:{}%;width:{}%"></i>`, left, width)
-		if left < end {
+	end := 0.0
+	for _, b := range bands {
+		p.f(`<i class="fz" style="left:{}%;width:{}%"></i>`, b.left, b.right-b.left)
+		if b.left < end {
 			continue // its label would cover the one before; the section below has all
 		}
-		text := units.Took(ofSeconds(w.FrozenSeconds))
-		side := lit("left")
-		at := left + width
-		if at > 85 {
-			side, at = "right", 100-left
+		text, room := units.Took(b.longest), 15.0 // per cent of the axis, where it is narrow
+		if b.freezes > 1 {
+			text, room = fmt.Sprintf("%d freezes, longest %s", b.freezes, text), 33
+		}
+		side, at := lit("left"), b.right
+		switch {
+		case b.right+room <= 100:
+			end = b.right + room
+		case b.left-room >= end:
+			side, at, end = "right", 100-b.left, b.right
+		default: // above the band
+			at, end = b.left, 100
 		}
 		p.f(`<span class="fzt" style="{}:calc({}% + 5px)">❄ {}</span>`, side, at, text)
-		end = left + width + 9
 	}
 	p.f(`</div></div>`)
 }
