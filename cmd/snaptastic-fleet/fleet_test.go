@@ -26,11 +26,17 @@ type load struct {
 	last  int
 	// longest is how long the slowest of the writes took: as long as the longest freeze, or longer.
 	longest time.Duration
+	pace    time.Duration // between two of them
 }
 
 func startLoad(t *testing.T, hosts ...*testHost) *load {
 	t.Helper()
-	l := &load{stop: make(chan struct{})}
+	return startPacedLoad(t, 0, hosts...)
+}
+
+func startPacedLoad(t *testing.T, pace time.Duration, hosts ...*testHost) *load {
+	t.Helper()
+	l := &load{stop: make(chan struct{}), pace: pace}
 	for _, h := range hosts {
 		f, err := os.OpenFile(filepath.Join(h.mount, "numbers"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
@@ -45,7 +51,7 @@ func startLoad(t *testing.T, hosts ...*testHost) *load {
 			select {
 			case <-l.stop:
 				return
-			default:
+			case <-time.After(l.pace):
 			}
 			f, begun := l.files[n%len(l.files)], time.Now()
 			if _, err := fmt.Fprintf(f, "%d\n", n); err != nil {

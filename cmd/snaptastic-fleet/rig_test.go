@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -121,6 +122,7 @@ type rig struct {
 	onControl  string           // control's block of fleet.hcl
 	byTag      bool             // hosts are found by their tags, and called by their instances' ids
 	namespaces string           // of the server; empty: "fleet"
+	maxHold    string           // of the hosts; empty: the default, 10 s
 }
 
 type testHost struct {
@@ -227,17 +229,13 @@ func newRig(t testing.TB, shards int, edits ...func(*rig)) *rig {
 	return r
 }
 
-// freePorts returns the first of eight ports in a row that nobody uses.
+// freePorts returns the first of eight ports in a row that nobody uses. They are below those that the kernel gives to outgoing
+// connections, which would take one while a server that was killed is started again.
 func freePorts(t testing.TB) int {
 	t.Helper()
 	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		free := port+8 < 65536
+		port := 10000 + 8*rand.IntN(2500)
+		free := true
 		for n := port; free && n < port+8; n++ {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n))
 			if err != nil {
@@ -331,7 +329,8 @@ func (r *rig) addHost(name, shard string) *testHost {
 	if err := os.MkdirAll(h.mount, 0o755); err != nil {
 		r.t.Fatal(err)
 	}
-	r.write(name+"/snaptastic.hcl", fmt.Sprintf(`snapshotter "db" {
+	r.write(name+"/snaptastic.hcl", fmt.Sprintf(`max_hold = %q
+snapshotter "db" {
   filter_tags = { cluster = "shards", shard = %q }
   volume "/dev/sdf" {
     mount_point = %q
@@ -339,7 +338,7 @@ func (r *rig) addHost(name, shard string) *testHost {
     file_system = "ext4"
   }
 }
-`, shard, h.mount))
+`, cmp.Or(r.maxHold, "10s"), shard, h.mount))
 	called := name
 	if r.byTag {
 		called = "instance-id"
