@@ -51,8 +51,9 @@ type WarmProgress struct {
 
 // Warmed is what was read, in bytes.
 type Warmed struct {
-	InUse int64 // what files have on the device
-	Read  int64 // in all, earlier readings of the same included
+	InUse int64    // what files have on the device
+	Read  int64    // in all, earlier readings of the same included
+	Empty []string // globs that no data matches
 }
 
 // ErrCannotWarm: the file system does not tell where its files lie.
@@ -100,6 +101,9 @@ func warm(ctx context.Context, q WarmRequest) (out Warmed, err error) {
 		if err != nil {
 			return r.warmed(), err
 		}
+		if len(found) == 0 && p < len(q.Globs) {
+			r.empty = append(r.empty, q.Globs[p])
+		}
 		found = withoutExtents(mergeExtents(found), seen)
 		seen = mergeExtents(append(seen, found...))
 		if all += bytesIn(found); p == len(q.Globs) {
@@ -133,12 +137,13 @@ type reading struct {
 	told     int64 // done when it was last told
 	toldAt   time.Time
 	err      error
+	empty    []string // globs
 }
 
 func (r *reading) warmed() Warmed {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Warmed{InUse: r.inUse, Read: r.mark.Read}
+	return Warmed{InUse: r.inUse, Read: r.mark.Read, Empty: r.empty}
 }
 
 // openDevice opens the device around the page cache, without claiming it.

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -125,7 +126,14 @@ func TestGlobs(t *testing.T) {
 			t.Errorf("%s matches below %s: %v", c.glob, c.name, got)
 		}
 	}
-	for pattern, good := range map[string]bool{"pg_wal/**": true, "a/[bc]/*": true, "/abs": false, "": false, "../x": false, "a//b": false, "a/[": false, "a/": false} {
+	deep := split(strings.Repeat("a/", 400) + "b")
+	if many := split(strings.Repeat("**/a/", 20) + "c"); matchesGlob(many, deep) {
+		t.Error("it ends in b")
+	}
+	if many := split(strings.Repeat("**/a/", 20) + "b"); !matchesGlob(many, deep) {
+		t.Error("it ends in b, too")
+	}
+	for pattern, good := range map[string]bool{".": false, "a**": false, "***": false, "base/**.ibd": false, "**/**": true, "pg_wal/**": true, "a/[bc]/*": true, "/abs": false, "": false, "../x": false, "a//b": false, "a/[": false, "a/": false} {
 		if err := CheckGlob(pattern); (err == nil) != good {
 			t.Errorf("CheckGlob(%q) = %v", pattern, err)
 		}

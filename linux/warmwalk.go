@@ -213,10 +213,13 @@ func openOnDevice(root int, name string, flags uint64) (int, error) {
 // CheckGlob refuses a pattern that cannot match: it is relative to the mount point, `*` and `?` stay within a directory, and `**` is any
 // number of directories.
 func CheckGlob(pattern string) error {
-	if pattern == "" || strings.HasPrefix(pattern, "/") || path.Clean(pattern) != pattern || pattern == ".." || strings.HasPrefix(pattern, "../") {
+	if pattern == "" || pattern == "." || strings.HasPrefix(pattern, "/") || path.Clean(pattern) != pattern || pattern == ".." || strings.HasPrefix(pattern, "../") {
 		return errors.New("it must be relative to the mount point, without `.` and `..`")
 	}
 	for _, word := range strings.Split(pattern, "/") {
+		if strings.Contains(word, "**") && word != "**" {
+			return fmt.Errorf("in %q, `**` must stand alone between slashes, as in `base/**/*.ibd`", word)
+		}
 		if _, err := path.Match(word, ""); err != nil {
 			return fmt.Errorf("it has a mistake in %q: %w", word, err)
 		}
@@ -224,29 +227,31 @@ func CheckGlob(pattern string) error {
 	return nil
 }
 
-// matchesGlob reports whether a path matches a pattern; both are split at their slashes.
+// matchesGlob reports whether a path matches a pattern; both are split at their slashes. It takes at most the product of both
+// lengths: where a later word does not match, only the last `**` takes more.
 func matchesGlob(glob, name []string) bool {
-	for len(glob) > 0 {
-		if glob[0] == "**" {
-			if len(glob) == 1 {
-				return len(name) > 0
+	var again, rest []string // what follows the last `**`, and what of the path it has not taken
+	for len(name) > 0 {
+		if len(glob) > 0 && glob[0] == "**" {
+			if glob = glob[1:]; len(glob) == 0 {
+				return true
 			}
-			for i := range len(name) + 1 {
-				if matchesGlob(glob[1:], name[i:]) {
-					return true
-				}
+			again, rest = glob, name
+			continue
+		}
+		if len(glob) > 0 {
+			if ok, _ := path.Match(glob[0], name[0]); ok {
+				glob, name = glob[1:], name[1:]
+				continue
 			}
+		}
+		if len(rest) == 0 {
 			return false
 		}
-		if len(name) == 0 {
-			return false
-		}
-		if ok, _ := path.Match(glob[0], name[0]); !ok {
-			return false
-		}
-		glob, name = glob[1:], name[1:]
+		rest = rest[1:]
+		glob, name = again, rest
 	}
-	return len(name) == 0
+	return len(glob) == 0
 }
 
 // matchesBelow reports whether a directory may have something below it that matches.

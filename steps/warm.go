@@ -31,12 +31,21 @@ type Warmed struct {
 	VolumeID   string `json:"volume_id"`
 	MountPoint string `json:"mount_point"`
 	plan.Warming
-	Planned string `json:"-"` // of a plan: what would be read
+	Empty   []string `json:"empty,omitempty"` // globs that no data matches
+	Planned string   `json:"-"`               // of a plan: what would be read
 }
 
 // Facts are the volume and what was read of it.
 func (o Warmed) Facts() plan.Facts {
-	return plan.Facts{VolumeID: o.VolumeID, MountPoint: o.MountPoint, Warming: &o.Warming, Remarks: []string{o.String()}}
+	return plan.Facts{VolumeID: o.VolumeID, MountPoint: o.MountPoint, Warming: &o.Warming, Remarks: append([]string{o.String()}, o.unmatched()...)}
+}
+
+// unmatched names the globs that are no use; nil for none.
+func (o Warmed) unmatched() []string {
+	if len(o.Empty) == 0 {
+		return nil
+	}
+	return []string{"no data on it matches " + strings.Join(o.Empty, " and ") + ": check `warm` in the settings"}
 }
 
 // String says it.
@@ -153,6 +162,7 @@ func (w *Env) readOnce(ctx context.Context, a plan.Attempt, q linux.WarmRequest,
 		}
 	}
 	got, err := w.Host.Warm(ctx, q)
+	out.Empty = got.Empty
 	out.InUseBytes, out.ReadBytes, out.Seconds, out.Percent = got.InUse, got.Read, before+time.Since(began).Seconds(), 100
 	if out.Seconds > 0 {
 		out.BytesPerSecond = float64(got.Read) / out.Seconds

@@ -25,7 +25,7 @@ func warmable(t *testing.T, rate int, more string) *rig {
     mount_point = %q
     size        = 1
     file_system = "ext4"
-    warm        = ["wal/**"]
+    warm        = ["wal/**", "[n]o such {a,b}/*"]
     warm_rate   = %d
   }
 %s}
@@ -80,6 +80,9 @@ func warmed(t *testing.T, out string) *plan.Warming {
 func TestAnUnmountStopsWarming(t *testing.T) {
 	t.Parallel()
 	r := warmable(t, 1, "") // it would take a minute
+	if out := r.must("plan", "warm", "db"); !strings.Contains(out, "nothing to change") {
+		t.Errorf("the plan reads, and says:\n%s", out)
+	}
 	s := r.warming(1)
 	if code, out := r.run("run", "warm", "db"); code != exitBusy || !strings.Contains(out, "warm:") && !strings.Contains(out, "run ") {
 		t.Errorf("a second warming: exit %d\n%s", code, out)
@@ -169,6 +172,9 @@ func TestAMountThatWaitsIsWarmBeforeItsHooks(t *testing.T) {
 	code, stdout, stderr := r.apart(r.command("-o", "json", "run", "mount", "db", "--wait"))
 	if code != 0 {
 		t.Fatalf("exit %d\n%s", code, stderr)
+	}
+	if !strings.Contains(stdout, "no data on it matches [n]o such {a,b}/*: check") {
+		t.Errorf("a glob without data is passed over in silence:\n%s", stdout)
 	}
 	if got := warmed(t, stdout); got.Percent != 100 || got.ReadBytes < warmData {
 		t.Errorf("the mount warmed %+v", got)

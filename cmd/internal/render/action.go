@@ -88,7 +88,7 @@ func (o Style) tally(n map[plan.PreviewAction]int) []span {
 		spans = append(spans, o.glyph(x.action), span{text: fmt.Sprintf(" %d %s", n[x.action], x.counted)})
 	}
 	if len(spans) == 0 {
-		return []span{{text: "nothing to do"}}
+		return []span{{text: "nothing to change"}}
 	}
 	return spans
 }
