@@ -65,8 +65,9 @@ fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$p || exit 1; done; done
 
+# KILLS=N: of each kind; SEED=N: at other moments.
 torture: deps build ## SIGKILL the real binary at random moments, on loop devices; every point of the crash matrix; a fleet of three hosts
-	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_TORTURE=$${KILLS:-200} go test -count=1 -timeout 60m -run '^(TestTorture|TestCrashMatrix$$)' -v ./cmd/snaptastic
+	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_TORTURE=$${KILLS:-200} SNAPTASTIC_SEED=$${SEED:-0} go test -count=1 -timeout 60m -run '^(TestTorture|TestCrashMatrix$$)' -v ./cmd/snaptastic
 	cd cmd/snaptastic-fleet && $(SUDO) env "PATH=$$PATH" SNAPTASTIC_FLEET=$${FLEET:-1} SNAPTASTIC_TORTURE=$${KILLS:-200} go test -count=1 -parallel 4 -timeout 120m -run '^TestTortureOfAFleet$$' -v .
 
 bench: deps build ## measure against the physical limits (docs/performance.md), as root; writes dist/bench.json

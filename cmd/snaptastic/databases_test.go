@@ -260,11 +260,16 @@ func piped(d *database, statement func(n int) string, name string, args ...strin
 // may take depends on the machine.
 func (d *database) snapshot(l *load) time.Time {
 	d.t.Helper()
+	return d.snapshotBy(l, func() { d.must("run", "snapshot", d.name) })
+}
+
+func (d *database) snapshotBy(l *load, take func()) time.Time {
+	d.t.Helper()
 	enough := func(n int) { d.eventually("progress of the load", func() bool { return l.count() >= n }) }
 	enough(100)
 	before := len(d.calls())
 	began := time.Now()
-	d.must("run", "snapshot", d.name)
+	take()
 	ended := time.Now()
 	enough(l.count() + 40) // it goes on
 	var call time.Time

@@ -37,6 +37,14 @@ type rig struct {
 	mounts   []string
 	server   *exec.Cmd
 	lag      time.Duration // of the sandbox's describes
+	in       sandbox.World // where command runs the program; the zero value: the default world
+}
+
+// instanceIn is the same rig on the instance of another account or region, with a state of its own.
+func (r *rig) instanceIn(in sandbox.World) *rig {
+	there := *r
+	there.in, there.client = in, r.clientIn(in)
+	return &there
 }
 
 // needRig skips, with the reason, where the real thing cannot run.
@@ -125,6 +133,9 @@ func (r *rig) lags() { r.env = append(r.env, "SNAPTASTIC_LAG=15s") }
 
 // command is the binary with the rig's flags.
 func (r *rig) command(args ...string) *exec.Cmd {
+	if r.in != (sandbox.World{}) {
+		return r.elsewhereCommand(r.in, args...) // its metadata has no address: the sandbox is in the process
+	}
 	cmd := exec.Command(r.bin, append([]string{"--settings", r.settings, "--state-dir", r.state(), "--sandbox=" + r.sandboxDir(), "--endpoint-url", r.url, "--yes"}, args...)...)
 	cmd.Env = r.env
 	return cmd
@@ -306,6 +317,12 @@ func (r *rig) check(mounted bool) {
 			}
 		}
 	}
+}
+
+// tortureSeed tells the moments of the kills: SNAPTASTIC_SEED gives other ones.
+func tortureSeed(more uint64) *rand.Rand {
+	n, _ := strconv.ParseUint(os.Getenv("SNAPTASTIC_SEED"), 10, 64)
+	return rand.New(rand.NewPCG(20260103+n, more))
 }
 
 // tortureKills is how many kills SNAPTASTIC_TORTURE asks for, or those of the short form; -short leaves them all out.
