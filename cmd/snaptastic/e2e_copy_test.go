@@ -498,3 +498,28 @@ func TestACopyThatWasBeingUndoneIsCopiedAgain(t *testing.T) {
 		t.Errorf("%d sets are copied, want 1", n)
 	}
 }
+
+// What a rollback has deleted is copied again at once, although EC2 still shows the copies.
+func TestARolledBackCopyIsCopiedAgainWhileEC2StillShowsIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.copying(`  copy "eu-central-1" {}`)
+	r.must("run", "mount", "db")
+	r.must("run", "snapshot", "db", "--wait")
+	r.lags()
+	r.faultsIn(frankfurt, `{"latency": {"copy": "1h", "lag": "4s"}}`)
+	cmd := r.background("run", "copy", "db")
+	r.eventually("two copies that are shown", func() bool { return len(r.snapshotsIn(frankfurt)) == 2 })
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	r.must("rollback", r.unfinished()[0])
+	shown := len(r.snapshotsIn(frankfurt))
+	r.faultsIn(frankfurt, `{"latency": {"lag": "4s"}}`)
+	if out := r.must("run", "copy", "db"); strings.Contains(out, "is copying it") {
+		t.Errorf("%d deleted copies are shown, and it says\n%s", shown, out)
+	}
+	time.Sleep(5 * time.Second) // until EC2 shows what there is
+	if n := r.wholeSets(frankfurt); n != 1 {
+		t.Errorf("%d sets are copied, want 1", n)
+	}
+}

@@ -165,7 +165,7 @@ func answeredMeanwhile(end RunResult) bool {
 
 // lackingIn adds what one destination lacks. like has what all these copies have in common.
 func (e *Engine) lackingIn(r *recipe.Request, like recipe.SetCopy, d recipe.Destination, source, there []ec2.Snapshot, now time.Time) error {
-	decisions, err := snapset.CopyTo{Region: d.Region, Filter: r.Spec.FilterTags, Keep: d.Keep, Source: source, There: there, Now: now}.Lacking()
+	decisions, err := snapset.CopyTo{Region: d.Region, Filter: r.Spec.FilterTags, Keep: d.Keep, Source: source, There: e.withoutUndone(there), Now: now}.Lacking()
 	if err != nil {
 		return err
 	}
@@ -185,6 +185,41 @@ func (e *Engine) lackingIn(r *recipe.Request, like recipe.SetCopy, d recipe.Dest
 		r.Notes = append(r.Notes, fmt.Sprintf("%s has %d sets already", d.Region, kept))
 	}
 	return nil
+}
+
+// withoutUndone leaves out the copies that rollbacks on this machine have deleted, and that EC2 may still show: nobody is copying these sets.
+func (e *Engine) withoutUndone(there []ec2.Snapshot) []ec2.Snapshot {
+	store, err := journal.FindStore(e.StateDir)
+	if err != nil {
+		return there
+	}
+	undone := map[string]map[string]bool{} // by run, the tokens
+	return slices.DeleteFunc(slices.Clone(there), func(s ec2.Snapshot) bool {
+		run := s.Tags[snapset.TagRun]
+		if snapset.OriginOf(s) != snapset.OriginUnverified || !snapset.OurCopy(s) || !store.Exists(plan.RunID(run)) {
+			return false
+		}
+		if undone[run] == nil {
+			undone[run] = undoneBy(store, plan.RunID(run))
+		}
+		return undone[run][s.Tags[snapset.TagToken]]
+	})
+}
+
+// undoneBy are the tokens of what a run made and undid.
+func undoneBy(store *journal.Store, run plan.RunID) map[string]bool {
+	tokens := map[string]bool{}
+	j, err := store.Read(run)
+	if err != nil { // it is live, or damaged: then nothing is known of it
+		return tokens
+	}
+	defer j.Close()
+	for _, rec := range j.Records() {
+		if rec.Undo == journal.Undone {
+			tokens[rec.Token] = true
+		}
+	}
+	return tokens
 }
 
 // snapshotsIn are the snapshots of a snapshotter in a region.
