@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -39,14 +40,15 @@ func readKey(ctx context.Context, k config.Key) ([]byte, error) {
 	if len(k.Command) > 0 {
 		return printedKey(ctx, keyTime, k.Command)
 	}
-	info, err := os.Stat(k.File)
+	file := secret(k.File)
+	info, err := os.Stat(file)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the key: %w", err)
 	}
-	if st := info.Sys().(*syscall.Stat_t); info.Mode().Perm()&0o077 != 0 || st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+	if st := info.Sys().(*syscall.Stat_t); file == k.File && info.Mode().Perm()&0o077 != 0 || st.Uid != 0 && int(st.Uid) != os.Geteuid() {
 		return nil, fmt.Errorf("others may read the key: chmod 600 %s", k.File)
 	}
-	text, err := os.ReadFile(k.File)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the key: %w", err)
 	}
@@ -55,6 +57,22 @@ func readKey(ctx context.Context, k config.Key) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not %d bytes in base64. Make one: snaptastic-fleet key > %s", k.File, keyBytes, k.File)
 	}
 	return key, nil
+}
+
+// secret is where a file of fleet.hcl is to be read: systemd hands those that the unit's user may not read over by their
+// names, in a folder for this unit alone (systemd.exec(5), LoadCredential=). Their modes show what ACLs allow, not who may read.
+func secret(file string) string {
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		if handed := filepath.Join(dir, filepath.Base(file)); exists(handed) {
+			return handed
+		}
+	}
+	return file
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // decoded is the key in a text; nil if it is none.

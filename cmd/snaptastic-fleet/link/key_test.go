@@ -36,6 +36,27 @@ func TestAProgramPrintsTheKey(t *testing.T) {
 	}
 }
 
+// Control runs as a user that cannot read root's files: systemd hands them over, readable by an ACL that looks like a group's right.
+func TestFilesThatSystemdHandsOverAreRead(t *testing.T) {
+	dir, key := t.TempDir(), NewKey()
+	file := filepath.Join(dir, "fleet.key")
+	if err := os.WriteFile(file, []byte(key), 0o440); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	got, err := readKey(t.Context(), config.Key{File: "/nonexistent/fleet.key"})
+	if err != nil || string(got) != string(decoded([]byte(key))) {
+		t.Errorf("%v", err)
+	}
+	if got := secret("/etc/snaptastic/other.key"); got != "/etc/snaptastic/other.key" {
+		t.Errorf("a file that is not handed over is read from %s", got)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	if _, err := readKey(t.Context(), config.Key{File: file}); err == nil {
+		t.Error("a key that a group may read is taken")
+	}
+}
+
 // What a program for the key prints is a secret, or may be: it is in no error.
 func TestAProgramThatFailsIsNamedAndNotQuoted(t *testing.T) {
 	const secret = "c2VjcmV0"

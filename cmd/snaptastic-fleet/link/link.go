@@ -53,11 +53,11 @@ func Dial(ctx context.Context, o client.Options) (client.Client, error) {
 }
 
 func mutual(t config.TLS) (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	pair, err := tls.LoadX509KeyPair(secret(t.Cert), secret(t.Key))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read this host's certificate: %w", err)
 	}
-	pem, err := os.ReadFile(t.CA)
+	pem, err := os.ReadFile(secret(t.CA))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the server's CA: %w", err)
 	}
