@@ -74,8 +74,11 @@ func (l *coalescer[T]) do(ctx context.Context, doing, filter, value string) ([]T
 		}
 		return g.found, g.err
 	case <-ctx.Done():
-		l.leave(filter, g)
-		return nil, canceled(ctx, "Describe", doing, "")
+		fault := canceled(ctx, "Describe", doing, "")
+		if cut, ok := l.leave(filter, g).(*Fault); ok && cut.before != nil {
+			fault.saysBefore(cut.before, cut.attempts)
+		}
+		return nil, fault
 	}
 }
 
@@ -131,8 +134,8 @@ func (g *batch[T]) collect(ctx context.Context) {
 	}
 }
 
-// leave removes a caller that gave up. The last one cancels the call and waits for it.
-func (l *coalescer[T]) leave(filter string, g *batch[T]) {
+// leave removes a caller that gave up. The last one cancels the call, waits for it and gets its error; others get none.
+func (l *coalescer[T]) leave(filter string, g *batch[T]) error {
 	l.mu.Lock()
 	g.callers--
 	last := g.callers == 0
@@ -140,10 +143,12 @@ func (l *coalescer[T]) leave(filter string, g *batch[T]) {
 		l.close(filter, g)
 	}
 	l.mu.Unlock()
-	if last {
-		g.cancel()
-		<-g.done
+	if !last {
+		return nil
 	}
+	g.cancel()
+	<-g.done
+	return g.err
 }
 
 // close stops callers from joining. The caller holds the lock.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -169,6 +170,43 @@ func TestTheLastCallerLeavingEndsTheCall(t *testing.T) {
 		}
 		// The bubble ends only when no goroutine is left: a call that went on would fail the test.
 	})
+}
+
+// Who is cut off is told what EC2 answered meanwhile, and what to do about it.
+func TestADescribeThatIsCutOffSaysWhatWasAnswered(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer answer
+		want   string
+		code   string
+	}{
+		{"throttled", errorAnswer(503, "RequestLimitExceeded", "Request limit exceeded."), "the last one answered: Request limit exceeded", "RequestLimitExceeded"},
+		{"without credentials", answer{}, "the last one answered: no usable AWS credentials: the metadata service does not answer", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.code == "" {
+				noEnvironment(t)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				client := always(c.answer).client(t)
+				if c.code == "" {
+					refused := func(*http.Request) (*http.Response, error) { return nil, errors.New("connect: connection refused") }
+					var err error
+					if client, err = New(t.Context(), Config{Region: "eu-west-1", Transport: &slowMetadata{t: t, times: -1, wrong: refused}, MetadataURL: "http://metadata.invalid"}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				_, err := client.VolumesByTag(ctx, map[string]string{"role": "db"})
+				fault := wantFault(t, err, Canceled)
+				if !strings.HasPrefix(fault.Error(), "cannot find volumes by tag role: timed out after ") || !strings.Contains(fault.Message, c.want) || fault.Code != c.code || c.code == "" && fault.Hint() == "" {
+					t.Errorf("%v; %s", err, fault.Hint())
+				}
+				time.Sleep(time.Minute) // the SDK goes on asking for credentials for a moment
+			})
+		})
+	}
 }
 
 func TestAFailedSharedDescribeFailsEachCallerWithItsOwnMessage(t *testing.T) {

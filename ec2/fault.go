@@ -72,6 +72,8 @@ type Fault struct {
 	repeated   bool          // an attempt before may have had its effect
 	hint       string
 	cause      error
+	before     *Fault // of a context that ended: what the last attempt before that answered; nil for none
+	attempts   int    // before that
 }
 
 // Error reads "cannot create volume: <message> (<Code>)". The hint is not part of it.

@@ -44,7 +44,9 @@ func (t *retryer) MaxAttempts() int {
 
 func (t *retryer) IsErrorRetryable(err error) bool {
 	t.attempts++
-	t.last = err
+	if !isCanceled(err) { // the end of the context says less
+		t.last = err
+	}
 	if sentOnce[t.op] {
 		return false
 	}
@@ -125,8 +127,12 @@ func (t *retryer) fault(ctx context.Context, err error) *Fault {
 	if ctx.Err() == nil || fault.Class != Canceled || t.last == nil || isCanceled(t.last) {
 		return fault
 	}
-	last := Classify(t.op, t.last)
-	fault.Message = fmt.Sprintf("%s after %d attempts, the last one answered: %s", fault.Message, t.attempts, last.Message)
-	fault.Code, fault.hint = last.Code, last.hint
+	fault.saysBefore(Classify(t.op, t.last), t.attempts)
 	return fault
+}
+
+// saysBefore adds to a fault of a context that ended what the last of the attempts before that answered.
+func (f *Fault) saysBefore(last *Fault, attempts int) {
+	f.Message = fmt.Sprintf("%s after %d attempts, the last one answered: %s", f.Message, attempts, last.Message)
+	f.Code, f.hint, f.before, f.attempts = last.Code, last.hint, last, attempts
 }
