@@ -187,32 +187,59 @@ func (s *story) killSnapshot() {
 	}
 }
 
-// week takes five sets and lets them grow old.
+// week takes five sets in the place of all others, and lets them grow old.
 func (s *story) week() {
 	s.t.Helper()
-	w, of := s.openSandbox(), map[string]time.Duration{}
 	for _, sn := range s.snapshots() {
 		if err := s.client.DeleteSnapshot(s.t.Context(), sn.ID); err != nil {
 			s.t.Fatal(err)
 		}
 	}
-	for _, age := range []time.Duration{7 * oneDay, 6 * oneDay, 4 * oneDay, 25 * time.Hour, time.Hour} {
+	sets := s.sets(7*oneDay, 6*oneDay, 4*oneDay, 25*time.Hour, time.Hour)
+	if _, err := s.openSandbox().AddImage(sandbox.Image{Disks: []sandbox.ImageVolume{{Device: "/dev/xvda", SnapshotID: sets[2][0], Size: 1}}}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// growOld leaves sets that have expired, the oldest one locked, and a volume that nobody snapshots.
+func (s *story) growOld() {
+	s.t.Helper()
+	s.must("run", "mount", "solr")
+	sets, w := s.sets(30*oneDay, 14*oneDay, 13*oneDay, 10*oneDay), s.openSandbox()
+	v, err := s.client.CreateVolume(s.t.Context(), ec2.CreateVolumeRequest{ClientToken: "lost", Zone: sandbox.Zone, Size: 1, Type: "gp3",
+		Tags: map[string]string{"role": "solr", "mount_point": "/lost", "snaptastic:token": "lost", "snaptastic:run": "lost"}})
+	if err == nil {
+		err = w.EditVolume(v.ID, func(v *sandbox.Volume) { v.Created = v.Created.Add(-30 * oneDay) })
+	}
+	if err == nil {
+		err = w.EditSnapshot(sets[0][0], func(sn *sandbox.Snapshot) {
+			sn.Lock = &sandbox.Lock{Mode: "governance", Created: sn.Started, Expires: sn.Started.Add(365 * oneDay)}
+		})
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// sets takes sets of these ages, and returns the ids of each.
+func (s *story) sets(of ...time.Duration) (all [][]string) {
+	s.t.Helper()
+	w, known := s.openSandbox(), map[string]bool{}
+	for _, age := range of {
 		s.must("run", "snapshot", "solr", "--key", "night-"+age.String())
+		var set []string
 		for _, sn := range s.snapshots() {
-			if _, old := of[sn.ID]; old {
+			if known[sn.ID] {
 				continue
 			}
-			of[sn.ID] = age
+			known[sn.ID], set = true, append(set, sn.ID)
 			if err := w.EditSnapshot(sn.ID, func(sn *sandbox.Snapshot) { ages(sn, age) }); err != nil {
 				s.t.Fatal(err)
 			}
-			if age == 4*oneDay && sn.Tags["mount_point"] == s.mounts[0] {
-				if _, err := w.AddImage(sandbox.Image{Disks: []sandbox.ImageVolume{{Device: "/dev/xvda", SnapshotID: sn.ID, Size: 1}}}); err != nil {
-					s.t.Fatal(err)
-				}
-			}
 		}
+		all = append(all, set)
 	}
+	return all
 }
 
 // ages moves all times of a snapshot into the past.
@@ -250,4 +277,19 @@ func (s *story) shareAndMove() {
 	s.must("snapshots", "db", "--manifest", filepath.Join(s.dir, "db.manifest"))
 	s.must("run", "unmount", "db")
 	s.world = vault
+}
+
+// denied takes a permission from the role.
+func (s *story) denied() {
+	s.t.Helper()
+	s.must("run", "mount", "solr")
+	all := document(s.t, "docs/iam-policy.json")
+	less := strings.Replace(all, "\"ec2:CreateSnapshot\",", "", -1)
+	policy, err := sandbox.ParsePolicy([]byte(less))
+	if err == nil {
+		err = sandbox.Restrict(s.sandboxDir(), false, policy)
+	}
+	if err != nil || less == all {
+		s.t.Fatalf("the role may still do it: %v", err)
+	}
 }

@@ -22,6 +22,16 @@ func commandBlocks(text string) (all []string) {
 	return all
 }
 
+// ownPart is a section without those below it.
+func ownPart(t *testing.T, text, heading string) string {
+	t.Helper()
+	m := regexp.MustCompile(`(?s)\n###? ` + regexp.QuoteMeta(heading) + `\n(.*?)(\n###? |$)`).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("no section %q", heading)
+	}
+	return m[1]
+}
+
 // everyday is what is left of the operations guide without the sections of which each has a test.
 func everyday(t *testing.T, guide string) string {
 	t.Helper()
@@ -34,7 +44,7 @@ func everyday(t *testing.T, guide string) string {
 		}
 	}
 	for _, heading := range elsewhere {
-		guide = strings.Replace(guide, section(t, guide, heading), "\n", 1)
+		guide = strings.Replace(guide, ownPart(t, guide, heading), "\n", 1)
 	}
 	return guide
 }

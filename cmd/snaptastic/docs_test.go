@@ -59,7 +59,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\b(vol|snap|ami|i)-[0-9a-f]{17}\b`), "$1-ID"},
 	{regexp.MustCompile(`\b\d{8}T\d{9}-[0-9a-f]{4}\b`), "RUN"},
 	{regexp.MustCompile(`\b\d{4}-\d{2}-\d{2}T[0-9:.]+Z`), "TIME"},
-	{regexp.MustCompile(`\b\d{4}-\d{2}-\d{2}\b`), "DAY"},
+	{regexp.MustCompile(`\b\d{4}-\d{2}-\d{2}( \d{2}:\d{2})?\b`), "DAY"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}\b`), "BOOT"},
 	{regexp.MustCompile(`\b([0-9a-f]{64}|[0-9a-f]{32})\b`), "HASH"},
 	{regexp.MustCompile(`^version +\S+$`), "version V"},
