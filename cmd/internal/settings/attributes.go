@@ -137,7 +137,7 @@ var (
 
 // The arguments of copy.
 var (
-	copyKeyAttr    = matching("kms_key_id", "text", "the default key for EBS of that region, where the source is encrypted", nonEmpty, "a key id, an alias or an ARN of the destination region", "key id, `alias/NAME` or ARN **of that region**, with which the copies are encrypted")
+	copyKeyAttr    = matching("kms_key_id", "text", "the default key for EBS of that region, where the source is encrypted", kmsKey, "a KMS key's id, alias (alias/…) or ARN", "key id, `alias/NAME` or ARN **of that region**, with which the copies are encrypted")
 	copyMaxLagAttr = span("max_lag", time.Minute, 400*24*time.Hour, 0, "how old the data of the newest copy may be: `check` reports a destination whose newest complete copy is older").shownAs("`--max-age` of `check`")
 )
 

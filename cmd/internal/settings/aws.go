@@ -38,7 +38,10 @@ func (r *reader) aws(block *hcl.Block) AWS {
 }
 
 func (r *reader) url(attr *hcl.Attribute) string {
-	const want = "a URL such as \"https://ec2.eu-west-1.amazonaws.com\""
+	want := "a URL such as \"https://ec2.eu-west-1.amazonaws.com\""
+	if attr != nil && attr.Name == "otlp_endpoint" {
+		want = "a URL such as \"http://localhost:4318\""
+	}
 	text, ok := r.text(attr, want)
 	parsed, err := url.Parse(text)
 	if ok && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
