@@ -69,32 +69,11 @@ func (w *Env) lockSnapshots() plan.Funcs[LockSnapshotsIn, LockedSet] {
 			return plan.Observed[LockedSet]{State: plan.Satisfied, Out: out}, nil
 		},
 		Do: func(ctx context.Context, a plan.Attempt, in LockSnapshotsIn) (LockedSet, error) {
-			out, missing, err := w.lockedOf(ctx, in)
+			out, err := w.Lock(ctx, in)
 			if err != nil {
-				return LockedSet{}, errorAction(err)
-			}
-			locks, failed := make([]ec2.Lock, len(missing)), make([]error, len(missing))
-			var each errgroup.Group
-			each.SetLimit(tagConcurrency)
-			for i, id := range missing {
-				each.Go(func() error {
-					locks[i], failed[i] = w.Cloud.LockSnapshot(ctx, ec2.LockRequest{SnapshotID: id, Mode: in.Mode, Days: in.Days, CoolOff: in.CoolOff})
-					return nil
-				})
-			}
-			_ = each.Wait()
-			var first error
-			for i, id := range missing {
-				if failed[i] == nil {
-					out.add(id, locks[i])
-				} else if first == nil {
-					first = failed[i]
-				}
-			}
-			if first != nil {
 				a.Report(plan.Progress{Text: fmt.Sprintf("%d of %s locked", len(out.SnapshotIDs), counted(len(in.Set.Must().Snapshots), "snapshot"))})
 			}
-			return out, eventualErrorAction(first)
+			return out, eventualErrorAction(err)
 		},
 		Preview: func(in LockSnapshotsIn) plan.Preview {
 			text := fmt.Sprintf("lock it (%s) for %d days", in.Mode, in.Days)
@@ -104,6 +83,32 @@ func (w *Env) lockSnapshots() plan.Funcs[LockSnapshotsIn, LockedSet] {
 			return plan.PreviewOf(plan.PreviewChange, "%s", text)
 		},
 	}
+}
+
+// Lock locks what of a set is not locked as it should be, and returns all that is. The error is the first one; the others are tried.
+func (w *Env) Lock(ctx context.Context, in LockSnapshotsIn) (LockedSet, error) {
+	out, missing, err := w.lockedOf(ctx, in)
+	if err != nil {
+		return LockedSet{}, err
+	}
+	locks, failed := make([]ec2.Lock, len(missing)), make([]error, len(missing))
+	var each errgroup.Group
+	each.SetLimit(tagConcurrency)
+	for i, id := range missing {
+		each.Go(func() error {
+			locks[i], failed[i] = w.Cloud.LockSnapshot(ctx, ec2.LockRequest{SnapshotID: id, Mode: in.Mode, Days: in.Days, CoolOff: in.CoolOff})
+			return nil
+		})
+	}
+	_ = each.Wait()
+	for i, id := range missing {
+		if failed[i] == nil {
+			out.add(id, locks[i])
+		} else if err == nil {
+			err = failed[i]
+		}
+	}
+	return out, err
 }
 
 // lockedOf is what of a set is locked as it should be, and which of its snapshots are not.

@@ -33,6 +33,8 @@ type SnapshotIn struct {
 type Part struct {
 	Set     string `json:"set"`
 	Members int    `json:"members"` // of the whole of it
+	// Lock is how whoever labels it locks these snapshots then: a [snapset.LockWish]. Empty: not at all.
+	Lock string `json:"lock,omitempty"`
 }
 
 // SnapshotSet is the snapshots of one moment.
@@ -180,6 +182,9 @@ func (in SnapshotIn) tags(a plan.Attempt, now time.Time) map[string]string {
 		return tags
 	}
 	tags[TagLargerSet], tags[snapset.TagLargerMembers] = in.Part.Set, strconv.Itoa(in.Part.Members)
+	if in.Part.Lock != "" {
+		tags[snapset.TagLock] = in.Part.Lock
+	}
 	if len(in.Members) == 1 { // one call gives all snapshots the same tags
 		tags[TagMountPoint] = in.Members[0].MountPoint
 	}

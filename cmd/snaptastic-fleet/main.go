@@ -39,6 +39,11 @@ type usage struct{ error }
 
 func (u usage) Unwrap() error { return u.error }
 
+// partly is done but for something that an operator has to see to: exit code 3, as snaptastic has it.
+type partly struct{ error }
+
+func (p partly) Unwrap() error { return p.error }
+
 func run(ctx context.Context, args []string) int {
 	a := &app{log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	root := &cobra.Command{
@@ -56,6 +61,7 @@ func run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var u usage
+	var p partly
 	switch {
 	case err == nil:
 		return 0
@@ -65,6 +71,9 @@ func run(ctx context.Context, args []string) int {
 	case errors.As(err, &u):
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 2
+	case errors.As(err, &p):
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 3
 	}
 	fmt.Fprintln(os.Stderr, "error:", err)
 	return 1

@@ -119,6 +119,7 @@ type rig struct {
 	wires      map[string]*wire // what each worker reaches the server through
 	lead, hold string           // of the cluster
 	tls, more  string           // the server's certificates, and more lines for the server block
+	declared   string           // more lines for the snapshotter of each host
 	onControl  string           // control's block of fleet.hcl
 	byTag      bool             // hosts are found by their tags, and called by their instances' ids
 	namespaces string           // of the server; empty: "fleet"
@@ -337,8 +338,8 @@ snapshotter "db" {
     size        = 1
     file_system = "ext4"
   }
-}
-`, cmp.Or(r.maxHold, "10s"), shard, h.mount))
+%s}
+`, cmp.Or(r.maxHold, "10s"), shard, h.mount, r.declared))
 	called := name
 	if r.byTag {
 		called = "instance-id"

@@ -29,7 +29,7 @@ type scheduled struct {
 type lastTime struct {
 	At    time.Time `json:"at"`
 	State string    `json:"state"`           // as of work; skipped: one begun by hand was under way; unknown: too long ago for the server
-	Error string    `json:"error,omitempty"` // why it failed or was skipped
+	Error string    `json:"error,omitempty"` // why it failed or was skipped, or is done and not locked
 }
 
 // lookAtSchedule returns the schedule of an operation; nil for none.
@@ -76,6 +76,9 @@ func lookAtLast(ctx context.Context, c client.Client, begun client.ScheduleActio
 	var r flow.ScheduledResult
 	if err := wait(ctx, c.GetWorkflow(ctx, id.WorkflowID, id.FirstExecutionRunID), &r); err != nil {
 		last.Error = err.Error()
+	}
+	if r.NotLocked != "" {
+		last.Error = "not all locked: " + r.NotLocked
 	}
 	if r.Skipped != "" {
 		last.State, last.Error = "skipped", r.Skipped

@@ -99,6 +99,9 @@ func (a *app) snapshotCommand() *cobra.Command {
 			if !errors.Is(err, errInterrupted) {
 				a.print(cmd.OutOrStdout(), r, func(w io.Writer) { printSnapshot(w, r) })
 			}
+			if err == nil && r.NotLocked != "" {
+				return partly{fmt.Errorf("it can be restored, but is not all locked: %s. Once that is fixed, snaptastic label --set SET locks the rest", r.NotLocked)}
+			}
 			return err
 		},
 	}
@@ -122,8 +125,12 @@ func printSnapshot(w io.Writer, r flow.SnapshotResult) {
 		return
 	}
 	if r.Instant != nil && r.Labelled {
-		fmt.Fprintf(w, "set %s: %d snapshots on %d hosts, labelled. All stood still together for %.1f ms, from %s on (%s froze last, %s thawed first; clock errors taken off).\n",
-			r.Set, r.Snapshots, len(r.Hosts), r.Instant.OverlapSeconds*1000, r.Instant.From.UTC().Format("15:04:05.000Z"), r.Instant.Last, r.Instant.First)
+		locked := ""
+		if r.Locked > 0 {
+			locked = fmt.Sprintf(", %d of them locked", r.Locked)
+		}
+		fmt.Fprintf(w, "set %s: %d snapshots on %d hosts, labelled%s. All stood still together for %.1f ms, from %s on (%s froze last, %s thawed first; clock errors taken off).\n",
+			r.Set, r.Snapshots, len(r.Hosts), locked, r.Instant.OverlapSeconds*1000, r.Instant.From.UTC().Format("15:04:05.000Z"), r.Instant.Last, r.Instant.First)
 		return
 	}
 	fmt.Fprintf(w, "set %s: not labelled\n", r.Set)

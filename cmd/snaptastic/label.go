@@ -14,20 +14,21 @@ func labelCommand(a *app) *cobra.Command {
 	var set string
 	c := &cobra.Command{Use: "label --set ID", Short: "Label a set of many hosts as restorable, in one call, if it is complete", Args: exactly(),
 		Long: `Label all snapshots of a set that was taken with "run snapshot --set ID --defer-label",
-on whatever hosts, if all are there and none has failed. It runs anywhere and can be repeated.`,
+on whatever hosts, if all are there and none has failed. Then lock those whose snapshotter has
+a lock block. It runs anywhere and can be repeated.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := a.Label(c.Context(), set)
 			switch {
-			case err != nil:
+			case l.Set == "":
 				return err
 			case a.json():
-				return render.JSON(a.stdout, l)
+				return errors.Join(render.JSON(a.stdout, l), err)
 			case l.Already:
-				fmt.Fprintf(a.stdout, "set %s is labelled already (%d snapshots)\n", l.Set, l.Members)
+				fmt.Fprintf(a.stdout, "set %s is labelled already (%d snapshots, %d locked)\n", l.Set, l.Members, len(l.Locked))
 			default:
-				fmt.Fprintf(a.stdout, "set %s is labelled: its %d snapshots can be restored\n", l.Set, l.Members)
+				fmt.Fprintf(a.stdout, "set %s is labelled: its %d snapshots can be restored, %d are locked\n", l.Set, l.Members, len(l.Locked))
 			}
-			return nil
+			return err
 		}}
 	c.Flags().StringVar(&set, "set", "", "the `id` of the set")
 	return c

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
 )
@@ -31,7 +34,7 @@ func (r *rig) locks() map[string]ec2.Lock {
 	return locks
 }
 
-// A part of a larger set is not labelled, and may have to be deleted: nothing locks it.
+// A part of a larger set may have to be deleted: nothing locks it before the whole of it is labelled.
 func TestAPartIsNotLocked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
@@ -44,6 +47,72 @@ func TestAPartIsNotLocked(t *testing.T) {
 	r.must("undo", "--set", "set-1")
 	if left := r.snapshots(); len(left) != 0 {
 		t.Errorf("left are %v", left)
+	}
+}
+
+// Whoever labels a larger set locks it, as each host's settings say, and may be asked again.
+func TestALargerSetIsLockedOnceItIsLabelled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	plain, err := os.ReadFile(r.settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.must("run", "mount", "db")
+	r.snapshotPart("set-1", 6, "--key", "one") // a host that locks nothing
+	r.withSettings("  lock {\n    for = \"14d\"\n  }\n")
+	r.restrict(false)
+	r.snapshotPart("set-1", 6, "--key", "two")
+	if err := os.WriteFile(r.settings, plain, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.withSettings("  lock {\n    mode     = \"compliance\"\n    for      = \"30d\"\n    cool_off = \"24h\"\n  }\n")
+	r.snapshotPart("set-1", 6, "--key", "three")
+	if locks := r.locks(); len(locks) != 0 {
+		t.Errorf("locked are %v", locks)
+	}
+	label := func() (code int, l engine.LabelledSet, stderr string) {
+		t.Helper()
+		code, out, stderr := r.apart(r.command("label", "--set", "set-1", "-o", "json"))
+		if err := json.Unmarshal([]byte(out), &l); err != nil {
+			t.Fatalf("%v\n%s%s", err, out, stderr)
+		}
+		return code, l, stderr
+	}
+	r.setFaults(sandbox.Fault{Action: "LockSnapshot", Count: 1, Error: "UnauthorizedOperation"})
+	code, l, stderr := label()
+	if code != exitSomeLanes || l.Already || len(l.Snapshots) != 6 || len(l.Locked) != 3 || !strings.Contains(l.LockError, "ec2:LockSnapshot") ||
+		!strings.Contains(stderr, "set set-1 is labelled and can be restored, but not all locked") || !strings.Contains(stderr, "label --set set-1") {
+		t.Errorf("exit %d %+v\n%s", code, l, stderr)
+	}
+	r.restorable(6)
+	r.setFaults()
+	if code, l, _ := label(); code != 0 || !l.Already || len(l.Locked) != 4 || l.LockError != "" || time.Until(l.LockedUntil).Round(time.Hour) != 14*24*time.Hour {
+		t.Errorf("again: exit %d %+v", code, l)
+	}
+	states := map[string]int{}
+	for _, lock := range r.locks() {
+		states[fmt.Sprint(lock.State, " ", lock.Days)]++
+	}
+	if fmt.Sprint(states) != "map[compliance-cooloff 30:2 governance 14:2]" {
+		t.Errorf("%v", states)
+	}
+	before := count(r.calls())["LockSnapshot"]
+	if out := r.must("label", "--set", "set-1"); !strings.Contains(out, "already (6 snapshots, 4 locked)") || count(r.calls())["LockSnapshot"] != before {
+		t.Errorf("once more: %s", out)
+	}
+
+	// Anybody who may tag could have written the tag: what is no lock of ours locks nothing.
+	r.snapshotPart("set-2", 2)
+	for _, s := range r.snapshots() {
+		if s.Tags["snaptastic:larger-set"] == "set-2" {
+			if err := r.client.CreateTags(t.Context(), []string{s.ID}, map[string]string{"snaptastic:lock": "compliance 36500d 1h; or so"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if code, out := r.run("label", "--set", "set-2"); code != exitSomeLanes || !strings.Contains(out, "expected something like") || len(r.locks()) != 4 {
+		t.Errorf("exit %d, %d locks\n%s", code, len(r.locks()), out)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"snaptastic/plan"
 	"snaptastic/steps"
+	"snaptastic/steps/snapset"
 )
 
 // Snapshot freezes a snapshotter's volumes, snapshots them and thaws them. A run that fails deletes what it made: snapshots
@@ -173,8 +174,9 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 	kept, label := plan.KeptBy(name("tag-snapshots")), plan.Title("tag, then label as restorable")
 	if take.Part != nil { // they have no label that would keep them
 		kept, label = nil, plan.Title("tag; set %s is labelled as a whole", take.Part.Set)
-		if c.spec.Lock != nil {
-			label = plan.Title("tag; set %s is labelled as a whole, and not locked", take.Part.Set)
+		if l := c.spec.Lock; l != nil {
+			take.Part.Lock = snapset.LockWish{Mode: string(l.Mode), Days: l.Days, CoolOff: l.CoolOff}.String()
+			label = plan.Title("tag; set %s is labelled as a whole, and these are locked then (%s)", take.Part.Set, take.Part.Lock)
 		}
 		take.Tags, take.ExpireAfter = c.tags(), plan.Duration(c.spec.expiry())
 	}
@@ -194,7 +196,7 @@ func (c *compiler) addFreezeSection(volumes []Volume, s freezeSection, name func
 	labelled := plan.Add(c.b, steps.TagSnapshots, name("tag-snapshots"), steps.TagSnapshotsIn{Set: set, Tags: c.tags(), ExpireAfter: plan.Duration(c.spec.expiry()), Part: take.Part},
 		together(lane), s.all.body(), plan.After(name("thaw")), label, plan.Within(write))
 	*s.labelled = append(*s.labelled, labelled)
-	if l := c.spec.Lock; l != nil && take.Part == nil { // no hook waits for it. A part may have to be deleted: its set may never be complete
+	if l := c.spec.Lock; l != nil && take.Part == nil { // no hook waits for it. A part may have to be deleted, as its set may never be complete: who labels the set locks it
 		plan.Add(c.b, steps.LockSnapshots, name("lock-snapshots"), steps.LockSnapshotsIn{Set: labelled, Mode: string(l.Mode), Days: l.Days, CoolOff: l.CoolOff},
 			together(lane), plan.Title("lock the snapshots"), plan.Within(write), plan.Tolerated())
 	}

@@ -15,7 +15,34 @@ import (
 const (
 	TagLargerSet     = "snaptastic:larger-set"     // the same for all snapshots of all hosts
 	TagLargerMembers = "snaptastic:larger-members" // how many these are
+	TagLock          = "snaptastic:lock"           // a LockWish: a part is locked once the whole is labelled
 )
+
+// LockWish is how the snapshots of a part of a larger set are to be locked by whoever labels the whole of it, who may not have the
+// settings of each part.
+type LockWish struct {
+	Mode    string // governance or compliance
+	Days    int32
+	CoolOff int32 // hours; 0: none
+}
+
+// String is the value of TagLock, such as "compliance 30d 24h".
+func (w LockWish) String() string {
+	text := fmt.Sprintf("%s %dd", w.Mode, w.Days)
+	if w.CoolOff > 0 {
+		text += fmt.Sprintf(" %dh", w.CoolOff)
+	}
+	return text
+}
+
+// ParseLockWish reads the value of TagLock. Anything else than what String writes is an error: a lock cannot always be taken back.
+func ParseLockWish(tag string) (w LockWish, err error) {
+	_, _ = fmt.Sscanf(tag, "%s %dd %dh", &w.Mode, &w.Days, &w.CoolOff)
+	if w.String() != tag || w.Mode != "governance" && w.Mode != "compliance" || w.Days < 1 {
+		return w, fmt.Errorf("%s is %q: expected something like \"governance 14d\"", TagLock, tag)
+	}
+	return w, nil
+}
 
 // MaxLarger is how many snapshots a larger set may have: EC2 takes so many in one CreateTags, and labels all or none.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html

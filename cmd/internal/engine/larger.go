@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/steps"
 	"snaptastic/steps/snapset"
 )
 
@@ -23,6 +25,11 @@ type LabelledSet struct {
 	Members   int      `json:"members"`
 	Snapshots []string `json:"snapshots"`
 	Already   bool     `json:"already"` // it was labelled before
+	// Locked are those of its snapshots that are locked, as the settings of their hosts say, LockedUntil until when at least: zero
+	// while none of them is complete. LockError says why not all that should be are.
+	Locked      []string  `json:"locked,omitempty"`
+	LockedUntil time.Time `json:"locked_until,omitzero"`
+	LockError   string    `json:"lock_error,omitempty"`
 }
 
 // An UndoRequest names snapshots by the key of the run that made them, or by the larger set that they are of.
@@ -47,9 +54,10 @@ type KeptSnapshot struct {
 }
 
 const (
-	lookAgain   = 500 * time.Millisecond
-	defaultLag  = 15 * time.Second // how long EC2's answers may lag
-	undoWorkers = 8
+	lookAgain    = 500 * time.Millisecond
+	defaultLag   = 15 * time.Second // how long EC2's answers may lag
+	undoWorkers  = 8
+	lockTogether = 200 // snapshots in one DescribeLockedSnapshots
 )
 
 // cloudAnywhere is the client of EC2 for what needs no settings file. Where there is one, its region counts.
@@ -70,8 +78,9 @@ func (e *Engine) tagged(ctx context.Context, tag, value string) (*ec2.Client, []
 	return c, found, err
 }
 
-// Label labels a larger set as restorable, all of it in one call, if it is complete and nothing of it failed. It can be repeated:
-// the tags are all that there is to know, so that it has no journal.
+// Label labels a larger set as restorable, all of it in one call, if it is complete and nothing of it failed, and then locks what the
+// tags of its parts ask to lock. It can be repeated: the tags are all that there is to know, so that it has no journal. With a set that
+// is labelled and not locked, it returns both the set and an error.
 func (e *Engine) Label(ctx context.Context, set string) (LabelledSet, error) {
 	if err := snapset.CheckLarger(set); err != nil {
 		return LabelledSet{}, usageError("--set: %w", err)
@@ -86,7 +95,7 @@ func (e *Engine) Label(ctx context.Context, set string) (LabelledSet, error) {
 		l := snapset.LargerSet(found)
 		switch {
 		case l.Already:
-			return LabelledSet{Set: set, Members: l.Members, Snapshots: l.IDs, Already: !sent}, nil
+			return e.lockLabelled(ctx, c, found, LabelledSet{Set: set, Members: l.Members, Snapshots: l.IDs, Already: !sent})
 		case l.Problem != "" && (!l.Waits || time.Now().After(until)):
 			hint := "`snaptastic undo --set " + set + "` deletes its unlabelled snapshots"
 			if len(l.IDs) == 0 {
@@ -94,7 +103,7 @@ func (e *Engine) Label(ctx context.Context, set string) (LabelledSet, error) {
 			}
 			return LabelledSet{}, hinted(hint, "cannot label set %s: %s", set, l.Problem)
 		case l.Problem == "" && sent && time.Now().After(until): // who reads now may not see it yet; EC2 took the call
-			return LabelledSet{Set: set, Members: l.Members, Snapshots: l.IDs}, nil
+			return e.lockLabelled(ctx, c, found, LabelledSet{Set: set, Members: l.Members, Snapshots: l.IDs})
 		case l.Problem == "" && !sent:
 			tags := map[string]string{snapset.TagState: snapset.Consistent, snapset.TagCreated: l.Created.UTC().Format(time.RFC3339)}
 			if err := c.CreateTagsTogether(ctx, l.IDs, tags); err != nil {
@@ -107,6 +116,39 @@ func (e *Engine) Label(ctx context.Context, set string) (LabelledSet, error) {
 			return LabelledSet{}, interrupted(ctx)
 		}
 	}
+}
+
+// lockLabelled locks each part of a labelled set as its tag says.
+func (e *Engine) lockLabelled(ctx context.Context, c *ec2.Client, found []ec2.Snapshot, l LabelledSet) (LabelledSet, error) {
+	wishes := map[string][]steps.Taken{}
+	for _, s := range found {
+		if wish := s.Tags[snapset.TagLock]; wish != "" && slices.Contains(l.Snapshots, s.ID) {
+			wishes[wish] = append(wishes[wish], steps.Taken{SnapshotID: s.ID})
+		}
+	}
+	var failures []error
+	for _, tag := range slices.Sorted(maps.Keys(wishes)) {
+		wish, err := snapset.ParseLockWish(tag)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		for some := range slices.Chunk(wishes[tag], lockTogether) {
+			in := steps.LockSnapshotsIn{Set: plan.Literal(steps.SnapshotSet{Snapshots: some}), Mode: wish.Mode, Days: wish.Days, CoolOff: wish.CoolOff}
+			locked, err := (&steps.Env{Cloud: c}).Lock(ctx, in)
+			failures = append(failures, err)
+			l.Locked = append(l.Locked, locked.SnapshotIDs...)
+			if until := locked.Expires; !until.IsZero() && (l.LockedUntil.IsZero() || until.Before(l.LockedUntil)) {
+				l.LockedUntil = until
+			}
+		}
+	}
+	if err := errors.Join(failures...); err != nil {
+		l.LockError = oneLine(err.Error())
+		return l, &Error{Code: SomeLanes, Err: plan.WithHint("fix that and run `snaptastic label --set "+l.Set+"` again",
+			fmt.Errorf("set %s is labelled and can be restored, but not all locked: %s", l.Set, l.LockError))}
+	}
+	return l, nil
 }
 
 // UndoByTags deletes the unlabelled snapshots of a key or of a larger set, wherever they were made. It can be repeated, and

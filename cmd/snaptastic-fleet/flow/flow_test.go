@@ -23,6 +23,7 @@ type world struct {
 	look     SetResult
 	label    func() error
 	members  func() ([]Host, error)
+	locks    SetResult // of the label
 	labelled []string
 	undone   []string
 	begun    []string
@@ -78,7 +79,7 @@ func (w *world) env(t *testing.T) *testsuite.TestWorkflowEnvironment {
 			}
 		}
 		w.labelled = append(w.labelled, r.Set)
-		return SetResult{}, nil
+		return w.locks, nil
 	})
 	register(ActUndo, func(_ context.Context, r SetRequest) (SetResult, error) {
 		w.undone, w.undoneAt = append(w.undone, r.Set), w.now()
@@ -268,6 +269,31 @@ func TestACancelledSnapshotIsUndone(t *testing.T) {
 	e.ExecuteWorkflow(Snapshot, request(2))
 	if _, err := snapshotResult(t, e); err == nil || !strings.Contains(err.Error(), "cancelled") || len(w.undone) != 1 || len(w.labelled) != 0 {
 		t.Errorf("%v, undone %v, labelled %v", err, w.undone, w.labelled)
+	}
+}
+
+// What is labelled stays, and whoever asked hears that it is not locked.
+func TestASetThatCannotBeLockedStays(t *testing.T) {
+	w := &world{locks: SetResult{Locked: []string{"a"}, NotLocked: "no permission"}}
+	e := w.env(t)
+	e.ExecuteWorkflow(Snapshot, request(2))
+	if r, err := snapshotResult(t, e); err != nil || !r.Labelled || r.Locked != 1 || r.NotLocked != "no permission" || len(w.undone) != 0 {
+		t.Errorf("%v %+v, undone %v", err, r, w.undone)
+	}
+	e = w.env(t)
+	req := request(4)
+	req.Cell = 2
+	e.ExecuteWorkflow(Snapshot, req)
+	if r, err := snapshotResult(t, e); err != nil || r.Locked != 2 || r.NotLocked != "s.1: no permission; s.2: no permission" {
+		t.Errorf("in cells: %v %+v", err, r)
+	}
+	e = w.env(t)
+	e.RegisterWorkflow(Scheduled)
+	req = request(2)
+	e.ExecuteWorkflow(Scheduled, ScheduledRequest{Operation: "snapshot", ID: "snapshot/c", Snapshot: &req})
+	var r ScheduledResult
+	if err := e.GetWorkflowResult(&r); err != nil || r.NotLocked != "no permission" {
+		t.Errorf("by a schedule: %v %+v", err, r)
 	}
 }
 

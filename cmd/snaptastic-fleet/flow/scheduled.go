@@ -22,7 +22,8 @@ type ScheduledRequest struct {
 
 // ScheduledResult says what became of it, if it was begun.
 type ScheduledResult struct {
-	Skipped string `json:"skipped,omitempty"` // why it was not
+	Skipped   string `json:"skipped,omitempty"`    // why it was not
+	NotLocked string `json:"not_locked,omitempty"` // of a snapshot that succeeded
 }
 
 // Scheduled begins an operation under its own id and waits for its end. The server gives what a schedule begins an id with the
@@ -45,12 +46,13 @@ func Scheduled(ctx workflow.Context, req ScheduledRequest) (ScheduledResult, err
 	default:
 		return ScheduledResult{}, refused(fmt.Sprintf("this version of control cannot begin %q by a schedule", req.Operation))
 	}
-	err := work.Get(ctx, nil)
+	var r ScheduledResult // NotLocked is a snapshot's own; the other two have none
+	err := work.Get(ctx, &r)
 	switch {
 	case temporal.IsWorkflowExecutionAlreadyStartedError(err):
 		return ScheduledResult{Skipped: fmt.Sprintf("another %s of %s was under way", req.Operation, req.Cluster)}, nil
 	case err == nil || ctx.Err() != nil:
-		return ScheduledResult{}, err
+		return r, err
 	case temporal.IsCanceledError(err):
 		return ScheduledResult{}, temporal.NewNonRetryableApplicationError("it was cancelled", "Cancelled", nil)
 	}

@@ -35,7 +35,10 @@ type SnapshotResult struct {
 	Hosts     []HostState      `json:"hosts"`
 	Cells     []SnapshotResult `json:"cells,omitempty"`
 	Error     string           `json:"error,omitempty"`
-	At        time.Time        `json:"at,omitzero"` // the instant that was ordered
+	At        time.Time        `json:"at,omitzero"`      // the instant that was ordered
+	Locked    int              `json:"locked,omitempty"` // snapshots
+	// NotLocked is why not all are locked that should be. The set is labelled all the same.
+	NotLocked string `json:"not_locked,omitempty"`
 	// Undone are the snapshots that were deleted because there is no whole set.
 	Undone []string `json:"undone,omitempty"`
 }
@@ -134,7 +137,9 @@ func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 		failure = errors.New("the snapshot was cancelled")
 	}
 	if failure == nil {
-		failure = s.label(done, members)
+		var labelled SetResult
+		labelled, failure = s.label(done, members)
+		result.Locked, result.NotLocked = len(labelled.Locked), labelled.NotLocked
 	}
 	if failure == nil {
 		s.phase, result.Labelled = "labelled", true
@@ -264,14 +269,14 @@ func (s *snapshot) instant(ctx workflow.Context) time.Time {
 // of another server, which knows nothing of the first one, is another one.
 func key(of, host, operation string) string { return of + "/" + host + "/" + operation }
 
-func (s *snapshot) label(ctx workflow.Context, members int) error {
+func (s *snapshot) label(ctx workflow.Context, members int) (SetResult, error) {
 	s.phase = "labelling"
 	ctx = onControl(ctx, 10*time.Minute)
 	var r SetResult
 	if err := workflow.ExecuteActivity(ctx, ActLabel, SetRequest{Set: s.req.Set, Members: members}).Get(ctx, &r); err != nil {
-		return fmt.Errorf("the set could not be labelled: %s", cause(err))
+		return r, fmt.Errorf("the set could not be labelled: %s", cause(err))
 	}
-	return nil
+	return r, nil
 }
 
 func (s *snapshot) undo(ctx workflow.Context) ([]string, error) {
@@ -302,7 +307,7 @@ func rolling(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error) 
 	}); err != nil {
 		return all, err
 	}
-	var failures []string
+	var failures, notLocked []string
 	for n := 0; done < len(req.Hosts); n++ {
 		cell := req
 		cell.Hosts = req.Hosts[done:min(done+req.Cell, len(req.Hosts))]
@@ -328,8 +333,12 @@ func rolling(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error) 
 			req.NotBefore = r.At.Add(time.Duration(len(cell.Hosts)) * time.Second / refill)
 		}
 		all.Cells, all.Hosts = append(all.Cells, r), append(all.Hosts, r.Hosts...)
-		all.Snapshots += r.Snapshots
+		all.Snapshots, all.Locked = all.Snapshots+r.Snapshots, all.Locked+r.Locked
+		if r.NotLocked != "" {
+			notLocked = append(notLocked, fmt.Sprintf("%s: %s", cell.Set, r.NotLocked))
+		}
 	}
+	all.NotLocked = strings.Join(notLocked, "; ")
 	if len(failures) > 0 {
 		all.Error = strings.Join(failures, "; ")
 		return all, failed(all, "%d of %d cells failed: %s", len(failures), len(all.Cells), all.Error)

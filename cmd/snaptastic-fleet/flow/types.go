@@ -125,6 +125,8 @@ type SetResult struct {
 	Snapshots []string `json:"snapshots,omitempty"`
 	Deleted   []string `json:"deleted,omitempty"`
 	Already   bool     `json:"already,omitempty"`
+	Locked    []string `json:"locked,omitempty"`     // of a labelled set
+	NotLocked string   `json:"not_locked,omitempty"` // why not all that should be locked are
 	// Unlabelled and Labelled are how many snapshots the account has of the set (ActLook).
 	Unlabelled int `json:"unlabelled,omitempty"`
 	Labelled   int `json:"labelled,omitempty"`

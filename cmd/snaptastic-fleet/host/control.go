@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"snaptastic-fleet/flow"
@@ -14,15 +15,23 @@ type setAnswer struct {
 	Snapshots []string `json:"snapshots"`
 	Deleted   []string `json:"deleted"`
 	Already   bool     `json:"already"`
+	Locked    []string `json:"locked"`
+	LockError string   `json:"lock_error"`
 	Kept      []struct {
 		SnapshotID string `json:"snapshot_id"`
 		Reason     string `json:"reason"`
 	} `json:"kept"`
 }
 
-// Label labels a whole set in one call. It fails when a member is missing or has failed.
+// Label labels a whole set in one call, and locks what its hosts' settings ask to lock. It fails when a member is missing or has failed;
+// not for a lock that is refused, since what is labelled is not undone.
 func (c *Control) Label(ctx context.Context, req flow.SetRequest) (flow.SetResult, error) {
-	return c.onSet(ctx, req, "label", "--set", req.Set)
+	r, err := c.onSet(ctx, req, "label", "--set", req.Set)
+	var exit *Exit
+	if errors.As(err, &exit) && exit.Code == 3 && r.NotLocked != "" {
+		return r, nil
+	}
+	return r, err
 }
 
 // Look counts what the account has of a set. It changes nothing.
@@ -48,7 +57,7 @@ func (c *Control) onSet(ctx context.Context, req flow.SetRequest, args ...string
 	defer stop()
 	var a setAnswer
 	err := c.Program.run(context.WithoutCancel(ctx), &a, nil, args...)
-	r := flow.SetResult{Snapshots: a.Snapshots, Deleted: a.Deleted, Already: a.Already, Labelled: len(a.Kept)}
+	r := flow.SetResult{Snapshots: a.Snapshots, Deleted: a.Deleted, Already: a.Already, Locked: a.Locked, NotLocked: cut(a.LockError), Labelled: len(a.Kept)}
 	if len(a.Kept) > 0 && err != nil {
 		return r, fmt.Errorf("%s was kept: %s", a.Kept[0].SnapshotID, a.Kept[0].Reason)
 	}

@@ -60,6 +60,34 @@ func TestInstancesAreHostsByTheirTags(t *testing.T) {
 	}
 }
 
+// A set that is labelled and not locked is labelled: it must not be undone for that.
+func TestALockThatIsRefusedIsNoFailureOfTheLabel(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "snaptastic")
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.RegisterActivity((&Control{Program: Program{Path: program}}).Label)
+	for body, labelled := range map[string]bool{
+		`echo '{"set": "s", "locked": ["snap-1"], "lock_error": "no permission"}'; exit 3`: true,
+		`echo '{"set": "s", "locked": ["snap-1", "snap-2"]}'`:                              true,
+		`echo 'error: 1 of its 2 snapshots are there' >&2; exit 1`:                         false,
+		`echo 'error: what is this' >&2; exit 3`:                                           false,
+	} {
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		v, err := env.ExecuteActivity((&Control{Program: Program{Path: program}}).Label, flow.SetRequest{Set: "s"})
+		if (err == nil) != labelled {
+			t.Errorf("%s: %v", body, err)
+			continue
+		}
+		var r flow.SetResult
+		if labelled && (v.Get(&r) != nil || len(r.Locked) == 0 || (r.NotLocked != "") != strings.Contains(body, "no permission")) {
+			t.Errorf("%s: %+v", body, r)
+		}
+	}
+}
+
 // EC2 that does not answer is asked again; what an operator must mend is not.
 func TestInstancesAreAskedForByTag(t *testing.T) {
 	dir := t.TempDir()
