@@ -117,7 +117,8 @@ func (w *Env) lookAtSources(ctx context.Context, region, owner string, ids ...st
 
 func (in FindSourceIn) hint() string {
 	if in.Shared != nil {
-		return "in account " + in.Shared.Owner + ", run `snaptastic run copy NAME` and then `snaptastic snapshots NAME --manifest FILE`, and copy with that file"
+		// Not in backquotes: what runs there does not have the flags of this invocation.
+		return "in account " + in.Shared.Owner + `, run "snaptastic run copy NAME" and then "snaptastic snapshots NAME --manifest FILE", and copy with that file`
 	}
 	return "the next `run copy` copies the sets that can still be copied"
 }

@@ -181,6 +181,8 @@ func TestAManifestThatIsNotTrue(t *testing.T) {
 		}
 		if code, out := r.elsewhere(vault, "run", "copy", "db", "--from", file); code == 0 || !strings.Contains(out, c.want) {
 			t.Errorf("%s: exit %d; it does not say %q:\n%s", name, code, c.want, out)
+		} else if _, hint, _ := strings.Cut(out, "hint: "); strings.Contains(hint, "--manifest FILE --") {
+			t.Errorf("%s: the other account is told this one's flags:\n%s", name, hint)
 		}
 	}
 	if err := os.WriteFile(file, text, 0o600); err != nil {

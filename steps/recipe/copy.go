@@ -27,7 +27,7 @@ var Copy = Register(Operation{
 	Flags: []Flag{From},
 	Check: func(s Spec) error {
 		if !copies(s) && !shares(s) && s.CopyFrom == "" {
-			return errors.New(`it declares no region to copy to; add copy "REGION" {} to the snapshotter, or share_with, or give the manifest of another account with --from`)
+			return errors.New(`it declares no region to copy to, and no account but this one to share with; add copy "REGION" {} to the snapshotter, or an account to share_with, or give the manifest of another account with --from`)
 		}
 		return nil
 	},

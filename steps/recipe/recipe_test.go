@@ -299,7 +299,7 @@ func TestInvalidSpecsAreRefused(t *testing.T) {
 		{"mount", Spec{Name: "empty"}, "it declares no volume"},
 		{"snapshot", held, "cannot be held across separate freezes"},
 		{"mount", spec("/mnt/a", "/mnt/a"), "declared twice"},
-		{"copy", spec("/mnt/a"), "declares no region to copy to"},
+		{"copy", spec("/mnt/a"), "no account but this one to share with"},
 	}
 	for _, c := range cases {
 		op, _ := Named(c.op)

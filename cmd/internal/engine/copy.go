@@ -11,6 +11,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/journal"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/steps"
 	"snaptastic/steps/recipe"
 	"snaptastic/steps/snapset"
@@ -182,7 +183,7 @@ func (e *Engine) lackingIn(r *recipe.Request, like recipe.SetCopy, d recipe.Dest
 		}
 	}
 	if kept > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%s has %d sets already", d.Region, kept))
+		r.Notes = append(r.Notes, d.Region+" has "+units.Count(kept, "set", "sets")+" already")
 	}
 	return nil
 }

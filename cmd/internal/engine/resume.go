@@ -46,7 +46,7 @@ func (e *Engine) Resume(ctx context.Context, r ResumeRequest) (Resumed, error) {
 // needRoot refuses early what only root can do.
 func needRoot(what string) error {
 	if os.Geteuid() != 0 {
-		return hinted("run it as root (sudo)", "cannot %s: mounting and freezing needs root", what)
+		return hinted("run it as root (sudo)", "cannot %s: this needs root", what)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	}
 	name, rollback := r.Name, r.RollBack
 	if os.Geteuid() != 0 {
-		return RunResult{}, hinted("run it as root (sudo)", "cannot %s %s: mounting and freezing needs root", op.Name, name)
+		return RunResult{}, hinted("run it as root (sudo)", "cannot %s %s: this needs root", op.Name, name)
 	}
 	if r.Key != "" {
 		end, done, release, err := e.runKeyed(ctx, op, r)

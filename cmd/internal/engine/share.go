@@ -15,6 +15,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/linux"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 	"snaptastic/steps/recipe"
 	"snaptastic/steps/snapset"
 )
@@ -41,7 +42,7 @@ func (e *Engine) toShare(ctx context.Context, r *recipe.Request, source []ec2.Sn
 		r.Shares = append(r.Shares, recipe.NewSetShare(w))
 	}
 	if have > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d sets are shared already", have))
+		r.Notes = append(r.Notes, units.Count(have, "set is", "sets are")+" shared already")
 	}
 	return nil
 }
@@ -131,7 +132,7 @@ func (e *Engine) lackingOfOthers(r *recipe.Request, here []ec2.Snapshot, now tim
 	}
 	if err != nil {
 		r.Unknown = append(r.Unknown, recipe.Unknown{Name: "from:" + spec.CopyFrom, Why: fmt.Sprintf("cannot copy from the manifest %s: %v", spec.CopyFrom, err),
-			Hint: cmp.Or(plan.HintOf(err), "the owner's account writes one with `snaptastic snapshots NAME --manifest FILE`")})
+			Hint: cmp.Or(plan.HintOf(err), `the owner's account writes one with "snaptastic snapshots NAME --manifest FILE"`)})
 		return nil
 	}
 	d := recipe.Destination{Region: r.Target.Region, Keep: spec.Keep}
