@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string) int {
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "text or json")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
 	root.AddCommand(a.workerCommand(), a.controlCommand(), a.snapshotCommand(), a.restoreCommand(), a.verifyCommand(),
-		a.cleanCommand(), a.scheduleCommand(), a.statusCommand(), a.cancelCommand(), keyCommand(), a.eachCommand("warm"), a.eachCommand("copy"))
+		a.cleanCommand(), a.scheduleCommand(), a.statusCommand(), a.cancelCommand(), keyCommand(), a.eachCommand("warm"), a.copyCommand())
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var u usage

@@ -123,12 +123,15 @@ type rig struct {
 	onControl  string           // control's block of fleet.hcl
 	byTag      bool             // hosts are found by their tags, and called by their instances' ids
 	namespaces string           // of the server; empty: "fleet"
+	allow      string           // what hosts allow besides
+	inVolume   string           // more lines of each host's volume
+	region     string           // of the hosts that are added; empty: eu-west-1
 	maxHold    string           // of the hosts; empty: the default, 10 s
 }
 
 type testHost struct {
 	name, shard, mount string
-	dir                string
+	dir, region        string
 	worker             *process
 }
 
@@ -325,7 +328,7 @@ func (r *rig) write(name, text string) string {
 func (r *rig) addHost(name, shard string) *testHost {
 	r.t.Helper()
 	bin, _ := programs()
-	h := &testHost{name: name, shard: shard, mount: r.dir + "/mnt/" + shard, dir: filepath.Join(r.dir, name)}
+	h := &testHost{name: name, shard: shard, mount: r.dir + "/mnt/" + shard, dir: filepath.Join(r.dir, name), region: cmp.Or(r.region, "eu-west-1")}
 	r.hosts[name] = h
 	if err := os.MkdirAll(h.mount, 0o755); err != nil {
 		r.t.Fatal(err)
@@ -337,9 +340,9 @@ snapshotter "db" {
     mount_point = %q
     size        = 1
     file_system = "ext4"
-  }
+%s  }
 %s}
-`, cmp.Or(r.maxHold, "10s"), shard, h.mount, r.declared))
+`, cmp.Or(r.maxHold, "10s"), shard, h.mount, r.inVolume, r.declared))
 	called := name
 	if r.byTag {
 		called = "instance-id"
@@ -350,16 +353,16 @@ snapshotter "db" {
   host        = %q
   program     = %q
   args        = [%s]
-  allow       = ["snapshot db", "mount db", "restore db", "verify db"]
+  allow       = ["snapshot db", "mount db", "restore db", "verify db"%s]
   trust_clock = true
   probe "there" { command = ["/bin/ls", %q] }
-}`, called, bin.snaptastic, quoted(h.flags(r)), h.mount)))
+}`, called, bin.snaptastic, quoted(h.flags(r)), r.allow, h.mount)))
 	h.worker = r.startWorker(h)
 	return h
 }
 
 func (h *testHost) flags(r *rig) []string {
-	return []string{"--sandbox=" + r.dir + "/sandbox/worlds/123456789012/eu-west-1/" + h.name, "--settings=" + h.dir + "/snaptastic.hcl", "--state-dir=" + h.dir + "/state"}
+	return []string{"--sandbox=" + r.dir + "/sandbox/worlds/123456789012/" + h.region + "/" + h.name, "--settings=" + h.dir + "/snaptastic.hcl", "--state-dir=" + h.dir + "/state"}
 }
 
 func quoted(list []string) string {

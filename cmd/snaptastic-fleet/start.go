@@ -213,8 +213,19 @@ func hostsRequest(cl *config.Cluster, operation, set string) flow.HostsRequest {
 }
 
 func (a *app) cleanCommand() *cobra.Command {
+	return a.onceCommand("clean", "Clean", "Delete the snapshots that the retention rules let go, once for the whole cluster",
+		func(r flow.SetResult) string { return fmt.Sprintf("%d snapshots deleted", len(r.Deleted)) })
+}
+
+func (a *app) copyCommand() *cobra.Command {
+	return a.onceCommand("copy", "Copy", "Copy the sets that other regions lack, each whole, once for the whole cluster",
+		func(r flow.SetResult) string { return fmt.Sprintf("%d sets copied", r.Copied) })
+}
+
+// onceCommand is what control does in the account, once for all hosts.
+func (a *app) onceCommand(operation, workflow, short string, text func(flow.SetResult) string) *cobra.Command {
 	return &cobra.Command{
-		Use: "clean CLUSTER", Short: "Delete the snapshots that the retention rules let go, once for the whole cluster", Args: cobra.ExactArgs(1),
+		Use: operation + " CLUSTER", Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
@@ -222,10 +233,10 @@ func (a *app) cleanCommand() *cobra.Command {
 			}
 			defer conn.Close()
 			var r flow.SetResult
-			if err := start(cmd.Context(), conn, flowID("clean", cl.Name), "Clean", &r, flow.SetRequest{Snapshotter: cl.Snapshotter}); err != nil {
+			if err := start(cmd.Context(), conn, flowID(operation, cl.Name), workflow, &r, flow.SetRequest{Snapshotter: cl.Snapshotter}); err != nil {
 				return err
 			}
-			a.print(cmd.OutOrStdout(), r, func(w io.Writer) { fmt.Fprintf(w, "%d snapshots deleted\n", len(r.Deleted)) })
+			a.print(cmd.OutOrStdout(), r, func(w io.Writer) { fmt.Fprintln(w, text(r)) })
 			return nil
 		},
 	}

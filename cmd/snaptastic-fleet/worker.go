@@ -90,6 +90,7 @@ func (a *app) controlCommand() *cobra.Command {
 				named(r, flow.ActLabel, control.Label)
 				named(r, flow.ActUndo, control.Undo)
 				named(r, flow.ActClean, control.Clean)
+				named(r, flow.ActCopy, control.Copy)
 			})
 		},
 	}
@@ -122,6 +123,7 @@ func registerFlows(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(flow.Hosts, workflow.RegisterOptions{Name: "Hosts"})
 	r.RegisterWorkflowWithOptions(flow.Scheduled, workflow.RegisterOptions{Name: "Scheduled"})
 	r.RegisterWorkflowWithOptions(flow.Clean, workflow.RegisterOptions{Name: "Clean"})
+	r.RegisterWorkflowWithOptions(flow.Copy, workflow.RegisterOptions{Name: "Copy"})
 }
 
 func registerHost(r worker.Worker, w *host.Worker) {

@@ -176,6 +176,32 @@ func TestNotRootIsRefused(t *testing.T) {
 	}
 }
 
+// Copies touch nothing of the machine: a fleet's control makes them without root.
+func TestACopyNeedsNoRoot(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	r.copying(`  copy "eu-central-1" {}`)
+	r.must("run", "mount", "db")
+	r.must("run", "snapshot", "db", "--wait")
+	bin, state := filepath.Join(r.dir, "copy", "snaptastic"), filepath.Join(r.dir, "others-state")
+	tool(t, "install", "-D", "-m", "0755", r.bin, bin)
+	tool(t, "install", "-d", "-o", "65534", "-g", "65534", state)
+	for path, mode := range map[string]os.FileMode{r.dir: 0o755, r.settings: 0o644} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := r.bare("--settings", r.settings, "--state-dir", state, "--endpoint-url", r.url, "--metadata-url", r.url, "--yes", "run", "copy", "db")
+	cmd.Path = bin
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if code, _, stderr := r.apart(cmd); code != 0 {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if n := r.wholeSets(frankfurt); n != 1 {
+		t.Errorf("%d sets are copied, want 1", n)
+	}
+}
+
 // The sandbox inside the program needs root for its devices, and says no more
 // than that.
 func TestTheSandboxWithoutRootReportsWhatIsMissing(t *testing.T) {

@@ -146,11 +146,14 @@ func copySet(b *plan.Builder, r Request, c SetCopy) {
 	label := steps.LabelCopiesIn{Region: c.Region, Expires: c.Expires}
 	labelled := stepID("label-copies", "")
 	for _, m := range c.Members {
-		member := m.Tags[steps.TagMountPoint]
-		copied := plan.Add(b, steps.CopySnapshot, stepID("copy-snapshot", ":"+member), steps.CopySnapshotIn{Source: source, SnapshotID: m.ID, MountPoint: member,
+		member, name := m.Tags[steps.TagMountPoint], m.Tags[steps.TagMountPoint]
+		if c.Larger { // hosts have the same mount points
+			name = m.ID
+		}
+		copied := plan.Add(b, steps.CopySnapshot, stepID("copy-snapshot", ":"+name), steps.CopySnapshotIn{Source: source, SnapshotID: m.ID, MountPoint: member,
 			Region: c.Region, KMSKeyID: c.KMSKeyID, Description: copyDescription(m.ID, in.From, m.Description), Tags: snapset.CopyTags(c.CopyDecision, m)},
 			lane, plan.KeptBy(labelled), plan.Title("copy %s of %s", m.ID, member), plan.Within(copyTime))
-		done := plan.Add(b, steps.WaitCopied, stepID("wait-copied", ":"+member), steps.WaitCopiedIn{Copied: copied}, lane, plan.Title("wait until it is completed"), plan.Within(copyTime))
+		done := plan.Add(b, steps.WaitCopied, stepID("wait-copied", ":"+name), steps.WaitCopiedIn{Copied: copied}, lane, plan.Title("wait until it is completed"), plan.Within(copyTime))
 		label.Copies = append(label.Copies, done)
 	}
 	plan.Add(b, steps.LabelCopies, labelled, label, lane, plan.Title("label the set in %s", c.Region), plan.Within(write))

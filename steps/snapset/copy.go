@@ -49,13 +49,15 @@ type CopyDecision struct {
 	Members  []ec2.Snapshot // the snapshots to copy, by mount point
 	Expires  time.Time      // of the copies; zero for never
 	Size     int            // how many members the set has, with those that are there
+	Larger   bool           // it is a set of many hosts; each member has the set of its host
 }
 
 // Lacking says of each set that could be copied whether a destination lacks it, the newest first: what is lost with the region
 // is what was written since the newest copy.
 //
 // A set is copied as a whole: it is labelled, complete and completed where it is copied from. What the destination's rules would
-// delete at once is not copied, and nor is what another run is copying.
+// delete at once is not copied, and nor is what another run is copying. A larger set, of many hosts, is one set here: all of it is copied,
+// or none.
 func (c CopyTo) Lacking() ([]CopyDecision, error) {
 	byID := map[string]ec2.Snapshot{}
 	source, there := own(c.Source, c.Filter, byID), own(c.There, c.Filter, byID)
@@ -96,14 +98,59 @@ func (c CopyTo) Lacking() ([]CopyDecision, error) {
 		}
 		out = append(out, d)
 	}
-	return out, c.rule(out, source, there)
+	if err := c.rule(out, source, there); err != nil {
+		return nil, err
+	}
+	return together(out, source), nil
+}
+
+// together puts the parts of each larger set into one decision.
+func together(parts []CopyDecision, source []ec2.Snapshot) (out []CopyDecision) {
+	type member struct{ set, point string }
+	seen, members, of := map[string]map[member]bool{}, map[string]int{}, map[string]string{}
+	for _, s := range source {
+		if id := s.Tags[TagLargerSet]; id != "" && OriginOf(s).Restorable() {
+			if seen[id] == nil {
+				seen[id] = map[member]bool{}
+			}
+			seen[id][member{s.Tags[TagSet], path.Clean(s.Tags[TagMountPoint])}] = true
+			members[id], of[s.Tags[TagSet]] = sizeOf(s.Tags[TagLargerMembers]), id
+		}
+	}
+	at := map[string]int{}
+	for _, part := range parts {
+		id := of[part.Set]
+		i, known := at[id]
+		switch {
+		case id == "":
+			out = append(out, part)
+			continue
+		case !known:
+			i = len(out)
+			at[id], out = i, append(out, CopyDecision{Region: part.Region, Set: id, DataTime: part.DataTime, Expires: part.Expires, Size: members[id], Larger: true})
+		}
+		d := &out[i]
+		d.Members, d.Why = append(d.Members, part.Members...), cmp.Or(d.Why, part.Why)
+	}
+	for id, i := range at {
+		d := &out[i]
+		if len(seen[id]) < members[id] {
+			d.Why = fmt.Sprintf("it is of several hosts, and %d of its %d snapshots have the filter tags: `snaptastic fleet copy` copies it as a whole", len(seen[id]), members[id])
+		}
+		d.Copy = d.Why == "" && len(d.Members) > 0
+		slices.SortFunc(d.Members, func(a, b ec2.Snapshot) int {
+			return cmp.Or(strings.Compare(a.Tags[TagMountPoint], b.Tags[TagMountPoint]), strings.Compare(a.ID, b.ID))
+		})
+	}
+	return out
 }
 
 // own are those that a snapshotter with these filter tags made; byID gets them as well.
 func own(all []ec2.Snapshot, filter map[string]string, byID map[string]ec2.Snapshot) (mine []ec2.Snapshot) {
 	for _, s := range all {
 		keys, known := RecordedKeys(s.Tags)
-		if s.Tags[TagMountPoint] != "" && HasTags(s.Tags, filter) && (!known || len(keys) == len(filter)) {
+		larger := s.Tags[TagLargerSet] != "" // its hosts have more filter tags than all of them have in common
+		if s.Tags[TagMountPoint] != "" && HasTags(s.Tags, filter) && (!known || len(keys) == len(filter) || larger && len(keys) > len(filter)) {
 			byID[s.ID] = s
 			mine = append(mine, s)
 		}
@@ -171,14 +218,22 @@ func (c CopyTo) rule(out []CopyDecision, source, there []ec2.Snapshot) error {
 			t.Ours, r.traits = true, &t
 		}
 	}
-	sets := setsOf(rows)
-	kept, err := c.Keep.judge(sets, c.Now)
+	sets, first := setsOf(rows), map[string]*Set{}
+	name := func(s *Set) string { return cmp.Or(s.Members[0].Best().LargerSet, s.id()) }
+	judged := slices.DeleteFunc(slices.Clone(sets), func(s *Set) bool { // of a larger set, one part stands for all
+		_, known := first[name(s)]
+		if !known {
+			first[name(s)] = s
+		}
+		return known
+	})
+	kept, err := c.Keep.judge(judged, c.Now)
 	if err != nil {
 		return err
 	}
 	keeps := map[string]bool{}
 	for _, one := range sets {
-		keeps[one.id()] = len(kept[one]) > 0
+		keeps[one.id()] = len(kept[first[name(one)]]) > 0
 	}
 	for i := range out {
 		if d := &out[i]; d.Copy && !keeps[d.Set] {
@@ -210,6 +265,11 @@ func CopyTags(d CopyDecision, s ec2.Snapshot) map[string]string {
 	}
 	tags[TagMountPoint] = path.Clean(s.Tags[TagMountPoint])
 	tags[TagSet], tags[TagMembers] = d.Set, fmt.Sprint(d.Size)
+	if d.Larger {
+		for _, key := range []string{TagSet, TagMembers, TagLargerSet, TagLargerMembers} {
+			tags[key] = s.Tags[key]
+		}
+	}
 	if !d.DataTime.IsZero() {
 		tags[TagDataTime], tags[TagCreated] = DataStamp(d.DataTime), d.DataTime.UTC().Format(time.RFC3339)
 	}

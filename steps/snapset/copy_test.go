@@ -63,27 +63,83 @@ func TestWhichSetsADestinationLacks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var words []string
-			for _, d := range decisions {
-				run, _, _ := strings.Cut(d.Set, "/")
-				var ids []string
-				for _, m := range d.Members {
-					ids = append(ids, m.ID)
-				}
-				what := strings.Join(ids, " ")
-				if d.Why != "" {
-					what = "! " + d.Why
-				}
-				if d.Copy != (d.Why == "" && len(ids) > 0) {
-					t.Errorf("%s: copy is %t with %d members and the reason %q", run, d.Copy, len(ids), d.Why)
-				}
-				words = append(words, run+": "+what)
-			}
-			if got := strings.Join(words, " | "); got != c.want {
+			if got := inWords(t, decisions); got != c.want {
 				t.Errorf("decided %s\nwant %s", got, c.want)
 			}
 		})
 	}
+}
+
+// A set of several hosts, which have the same mount points and a filter tag more, is copied as a whole or not at all.
+func TestALargerSetIsCopiedAsAWhole(t *testing.T) {
+	part := func(larger, run, at, host string) []ec2.Snapshot {
+		all := snaps(at + " a " + run + "/1")
+		for key, value := range map[string]string{TagSet: run + "/token", TagLargerSet: larger, TagLargerMembers: "2", "shard": host, TagFilterKeys: "role,shard"} {
+			all = withTag(all, key, value)
+		}
+		all[0].ID = "snap-" + run
+		return all
+	}
+	monday, tuesday := slices.Concat(part("M", "R1", "1", "1"), part("M", "R2", "1", "2")), slices.Concat(part("T", "R3", "1500", "1"), part("T", "R4", "1500", "2"))
+	both := slices.Concat(monday, tuesday)
+	unlabelled := withTag(tuesday[:1], TagState, Unverified)
+	copied := withTag(withTag(copies(monday[:1], 3001, "labelled"), TagSet, "R1/token"), TagLargerSet, "M")
+	copying := withTag(withTag(copies(monday[:1], 3001, "copying"), TagSet, "R1/token"), TagLargerSet, "M")
+	for name, c := range map[string]struct {
+		filter        map[string]string
+		source, there []ec2.Snapshot
+		keep          *Keep
+		want          string
+	}{
+		"all":                          {nil, both, nil, nil, "T: snap-R3 snap-R4 | M: snap-R1 snap-R2"},
+		"what is there":                {nil, monday, copied, nil, "M: snap-R2"},
+		"a part that another copies":   {nil, monday, copying, nil, "M: ! run C1 is copying it; if that run is gone, a `run copy` does so once what it left is a day old"},
+		"one host's":                   {map[string]string{"shard": "1"}, monday, nil, nil, "M: ! it is of several hosts, and 1 of its 2 snapshots have the filter tags: `snaptastic fleet copy` copies it as a whole"},
+		"what is not labelled":         {nil, slices.Concat(unlabelled, tuesday[1:]), nil, nil, "T: ! it is of several hosts, and 1 of its 2 snapshots have the filter tags: `snaptastic fleet copy` copies it as a whole"},
+		"the last, whole":              {nil, both, nil, &Keep{Last: 1}, "T: snap-R3 snap-R4 | M: ! no rule of the destination's keep would keep it"},
+		"another snapshotter's beside": {nil, slices.Concat(withTag(withTag(snaps("1 a R9/1"), "shard", "1"), TagFilterKeys, "role,shard"), monday), nil, nil, "M: snap-R1 snap-R2"},
+	} {
+		filter := map[string]string{"role": "search"}
+		for key, value := range c.filter {
+			filter[key] = value
+		}
+		decisions, err := CopyTo{Region: "eu-central-1", Filter: filter, Keep: c.keep, Source: c.source, There: c.there, Now: noon.Add(3010 * time.Minute)}.Lacking()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := inWords(t, decisions); got != c.want {
+			t.Errorf("%s: decided %s\nwant %s", name, got, c.want)
+		}
+		for _, d := range decisions {
+			for _, m := range d.Members {
+				if tags := CopyTags(d, m); tags[TagSet] != m.Tags[TagSet] || tags[TagMembers] != "1" || tags[TagLargerSet] != d.Set || tags[TagLargerMembers] != "2" {
+					t.Errorf("%s: the copy of %s has the tags %v", name, m.ID, tags)
+				}
+			}
+		}
+	}
+}
+
+// inWords says of each set what is copied of it, or why nothing is.
+func inWords(t *testing.T, decisions []CopyDecision) string {
+	t.Helper()
+	var words []string
+	for _, d := range decisions {
+		run, _, _ := strings.Cut(d.Set, "/")
+		var ids []string
+		for _, m := range d.Members {
+			ids = append(ids, m.ID)
+		}
+		what := strings.Join(ids, " ")
+		if d.Why != "" {
+			what = "! " + d.Why
+		}
+		if d.Copy != (d.Why == "" && len(ids) > 0) {
+			t.Errorf("%s: copy is %t with %d members and the reason %q", run, d.Copy, len(ids), d.Why)
+		}
+		words = append(words, run+": "+what)
+	}
+	return strings.Join(words, " | ")
 }
 
 func withTag(all []ec2.Snapshot, key, value string) (out []ec2.Snapshot) {

@@ -12,7 +12,7 @@ import (
 type HostsRequest struct {
 	Cluster     string `json:"cluster"`
 	Snapshotter string `json:"snapshotter"`
-	Operation   string `json:"operation"` // restore, mount, verify, warm, copy
+	Operation   string `json:"operation"` // restore, mount, verify, warm
 	Set         string `json:"set,omitempty"`
 	// Key is the same whenever this is asked for again: a host that has it done tells so, and does nothing.
 	// Empty: the cluster's name and the time. Again makes it another one.
@@ -36,6 +36,9 @@ type HostsResult struct {
 
 // longest is how long one host may take: a large restore, a drill with a full check, or a warm-up.
 const longest = 24 * time.Hour
+
+// longestCopy is how long copies may take: terabytes into another region take days.
+const longestCopy = 14 * 24 * time.Hour
 
 // Hosts runs the operation on every host, AtOnce at a time, with a probe after
 // each, and begins no further host once StopAfter have failed.
@@ -137,6 +140,21 @@ func (h *hosts) result(ctx workflow.Context) (HostsResult, error) {
 			h.req.Operation, h.done, len(r.Hosts), h.failed, len(r.Hosts)-h.done-h.failed, why)
 	}
 	return r, nil
+}
+
+// Copy copies the sets that the regions of control's copy blocks lack, once for the whole cluster. When control is lost, the next one finds
+// the copies under way, or goes on with them.
+func Copy(ctx workflow.Context, req SetRequest) (SetResult, error) {
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              ControlQueue,
+		ScheduleToStartTimeout: 10 * time.Minute,
+		StartToCloseTimeout:    longestCopy,
+		HeartbeatTimeout:       30 * time.Second,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute},
+	})
+	var r SetResult
+	err := workflow.ExecuteActivity(ctx, ActCopy, req).Get(ctx, &r)
+	return r, err
 }
 
 // Clean deletes what the retention rules let go, once for the whole cluster.

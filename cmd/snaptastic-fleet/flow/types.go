@@ -50,6 +50,7 @@ const (
 	ActLabel   = "label"
 	ActUndo    = "undo"
 	ActClean   = "clean"
+	ActCopy    = "copy"
 )
 
 // PrepareRequest asks a host whether it could snapshot now. Nothing is changed.
@@ -124,6 +125,7 @@ type SetRequest struct {
 type SetResult struct {
 	Snapshots []string `json:"snapshots,omitempty"`
 	Deleted   []string `json:"deleted,omitempty"`
+	Copied    int      `json:"copied,omitempty"` // sets (ActCopy)
 	Already   bool     `json:"already,omitempty"`
 	Locked    []string `json:"locked,omitempty"`     // of a labelled set
 	NotLocked string   `json:"not_locked,omitempty"` // why not all that should be locked are

@@ -64,6 +64,27 @@ func (c *Control) onSet(ctx context.Context, req flow.SetRequest, args ...string
 	return r, err // tried again by the workflow, as long as it allows
 }
 
+// Copy copies what the copy blocks of the control side's settings lack. It has no key: a copy that was cut off is finished by the next one,
+// and while another process is at it, this is asked again.
+func (c *Control) Copy(ctx context.Context, req flow.SetRequest) (flow.SetResult, error) {
+	if err := identities(req.Snapshotter); err != nil {
+		return flow.SetResult{}, err
+	}
+	stop := beating(ctx, nil)
+	defer stop()
+	var r result
+	if err := c.Program.run(stoppable(ctx), &r, nil, "run", "copy", req.Snapshotter, "--yes"); err != nil {
+		return flow.SetResult{}, verdict(because(err, r))
+	}
+	var out flow.SetResult
+	for _, l := range r.Lanes {
+		if l.State == "done" {
+			out.Copied++
+		}
+	}
+	return out, nil
+}
+
 // Clean deletes what the retention rules of the control side's settings let go.
 func (c *Control) Clean(ctx context.Context, req flow.SetRequest) (flow.SetResult, error) {
 	if err := identities(req.Snapshotter); err != nil {
