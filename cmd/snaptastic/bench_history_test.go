@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,17 +33,16 @@ func TestFiftyThousandSnapshotsFitInto64MiB(t *testing.T) {
 	const patient = "--timeout=20m"
 	for _, c := range []struct {
 		code  int
-		wants string
+		wants []string
 		args  []string
 	}{
-		{0, "done", []string{"run", "mount", "db"}},
-		{0, "each with a restorable snapshot", []string{"check", "db", patient}},
-		{0, "a mount of all volumes would restore", []string{"snapshots", "db", patient}},
-		{0, `"choices": [`, []string{"snapshots", "db", "-o", "json", patient}},
-		{0, "done", []string{"run", "unmount", "db"}},
-		{0, "snap-", []string{"plan", "mount", "db", patient}},
-		{0, "done", []string{"run", "mount", "db"}},
-		{0, "new empty volume", []string{"snapshots", "other", patient}}, // looks for what it perhaps means
+		{0, []string{"done"}, []string{"run", "mount", "db"}},
+		{0, []string{"each with a restorable snapshot"}, []string{"check", "db", patient}},
+		{0, []string{"a mount of all volumes would restore"}, []string{"snapshots", "db", patient}},
+		{0, []string{`"choices": [`}, []string{"snapshots", "db", "-o", "json", patient}},
+		{0, []string{"done"}, []string{"run", "unmount", "db"}},
+		{0, []string{"snap-", "done"}, []string{"run", "mount", "db"}},             // which does what plan does, and goes on
+		{0, []string{"new empty volume"}, []string{"snapshots", "other", patient}}, // looks for what it perhaps means
 	} {
 		if c.args[1] == "other" {
 			r.declare(fmt.Sprintf("snapshotter \"other\" {\n  filter_tags = { role = \"other\" }\n%s}\n", r.volume(0, "ext4")))
@@ -58,8 +58,8 @@ func TestFiftyThousandSnapshotsFitInto64MiB(t *testing.T) {
 			again, _, _, _ := r.peak(c.args...)
 			peak = min(peak, again)
 		}
-		if code != c.code || !strings.Contains(out, c.wants) {
-			t.Errorf("%v: exit %d, %q is not in\n%.2000s", c.args, code, c.wants, out)
+		if code != c.code || slices.ContainsFunc(c.wants, func(text string) bool { return !strings.Contains(out, text) }) {
+			t.Errorf("%v: exit %d, not all of %q is in\n%.2000s", c.args, code, c.wants, out)
 		}
 		if peak == 0 || peak >= most {
 			t.Errorf("%v: the peak is %d KiB", c.args, peak)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -26,6 +27,9 @@ func TestMain(m *testing.M) {
 	// Most of what runs in parallel waits for the sandbox's latencies and for time-outs, not for a processor.
 	if err := flag.Set("test.parallel", "10"); err != nil { // -parallel goes before it
 		panic(err)
+	}
+	if os.Getenv("GOGC") == "" { // of this process alone: what a command may take is measured in processes of its own
+		debug.SetGCPercent(400)
 	}
 	testscript.Main(swept{m}, map[string]func(){"snaptastic": func() { os.Exit(run(os.Args[1:])) }})
 }
