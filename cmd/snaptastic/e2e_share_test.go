@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +102,35 @@ func TestAnotherAccountCopiesASharedSet(t *testing.T) {
 	r.mustElsewhere(vault, "run", "mount", "db")
 	r.readAll("tuesday")
 	r.mustElsewhere(vault, "run", "unmount", "db")
+}
+
+// The copy block of its own region says which copies of another account's sets an account keeps: with copy_from, a clean-up there goes by it.
+func TestAnotherAccountKeepsWhatItsCopyBlockSays(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	share := `  share_with = ["222222222222"]`
+	r.copying(share)
+	r.must("run", "mount", "db")
+	var file string
+	for range 2 {
+		r.must("run", "snapshot", "db", "--wait")
+		file = r.manifest()
+		r.mustElsewhere(vault, "run", "copy", "db", "--from", file)
+	}
+	keep := fmt.Sprintf("  copy %q {\n    keep {\n      last = 1\n    }\n  }", vault.Region)
+	r.copying(share + "\n" + keep)
+	r.must("clean", "snapshots", "db", "--yes")
+	if n := len(r.snapshots()); n != 2 {
+		t.Errorf("%d of the own snapshots are left; a block of the own region does nothing", n)
+	}
+	r.copying(share + "\n  copy_from = " + strconv.Quote(file) + "\n" + keep)
+	if out := r.mustElsewhere(vault, "clean", "snapshots", "--dry-run"); !strings.Contains(out, "no rule keeps it") && !strings.Contains(out, "DELETE") {
+		t.Errorf("without a name all copies are kept:\n%s", out)
+	}
+	r.mustElsewhere(vault, "clean", "snapshots", "db", "--yes")
+	if n := r.wholeSets(vault); n != 1 {
+		t.Errorf("%d copied sets are left, want the newest", n)
+	}
 }
 
 // Killed under way, the copy of another account's set is finished by the next run: no member twice.

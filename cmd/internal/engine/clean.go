@@ -158,8 +158,8 @@ func (e *Engine) policies(ctx context.Context, name string) (all []snapset.Polic
 	return all, nil
 }
 
-// keepHere are the rules of what a snapshotter keeps in the region that is cleaned up: those of its copies there, unless this instance
-// itself is there.
+// keepHere are the rules of what a snapshotter keeps in the region that is cleaned up: those of its copies there. Where this instance
+// itself is, a copy block says how the copies of another account's sets are kept, and nothing if there are none.
 func (e *Engine) keepHere(ctx context.Context, spec recipe.Spec) (*snapset.Keep, error) {
 	if len(spec.Copies) == 0 {
 		return spec.Keep, nil
@@ -168,7 +168,7 @@ func (e *Engine) keepHere(ctx context.Context, spec recipe.Spec) (*snapset.Keep,
 	if err != nil {
 		return nil, err
 	}
-	if id, err := e.identityNow(ctx); err == nil && id.Region == region {
+	if id, err := e.identityNow(ctx); err == nil && id.Region == region && spec.CopyFrom == "" {
 		return spec.Keep, nil
 	}
 	for _, d := range spec.Copies {

@@ -1,6 +1,8 @@
 package settings
 
 import (
+	"slices"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -108,16 +110,16 @@ func (r *reader) keepRules(block *hcl.Block) *snapset.Keep {
 	return &k
 }
 
-// Keepers are the snapshotters that have rules of what to keep, in the order of the files.
+// Keepers are the snapshotters that have rules of what to keep, of the sets or of their copies, in the order of the files.
 func (f *File) Keepers() (names []string) {
 	for _, block := range f.snapshotters {
-		body, native := block.Body.(*hclsyntax.Body)
-		for i := 0; native && i < len(body.Blocks); i++ {
-			if body.Blocks[i].Type == "keep" {
-				names = append(names, block.Labels[0])
-				break
-			}
+		if body, native := block.Body.(*hclsyntax.Body); native && hasKeep(body.Blocks) {
+			names = append(names, block.Labels[0])
 		}
 	}
 	return names
+}
+
+func hasKeep(blocks hclsyntax.Blocks) bool {
+	return slices.ContainsFunc(blocks, func(b *hclsyntax.Block) bool { return b.Type == "keep" || b.Type == "copy" && hasKeep(b.Body.Blocks) })
 }
