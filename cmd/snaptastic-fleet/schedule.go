@@ -21,7 +21,7 @@ func scheduleID(operation, cluster string) string { return "schedule/" + flowID(
 const scheduledPrefix = "scheduled/"
 
 // schedulable operations need no answer of anybody.
-var schedulable = []string{"snapshot", "verify", "clean"}
+var schedulable = []string{"snapshot", "verify", "copy", "clean"}
 
 // scheduleFlags are of one call of `fleet schedule`.
 type scheduleFlags struct {
@@ -32,7 +32,7 @@ type scheduleFlags struct {
 func (a *app) scheduleCommand() *cobra.Command {
 	var f scheduleFlags
 	c := &cobra.Command{
-		Use: "schedule CLUSTER snapshot|verify|clean", Short: "Have the server begin it by itself", Args: cobra.ExactArgs(2),
+		Use: "schedule CLUSTER snapshot|verify|copy|clean", Short: "Have the server begin it by itself", Args: cobra.ExactArgs(2),
 		Example: "  snaptastic fleet schedule shards snapshot --cron '0 3 * * *' --timezone Europe/Berlin\n  snaptastic fleet schedule shards snapshot --pause\n" +
 			"  snaptastic fleet schedule shards snapshot --delete",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -84,6 +84,8 @@ func (f scheduleFlags) apply(cmd *cobra.Command, cl *config.Cluster, conn client
 	case "verify":
 		r := hostsRequest(cl, "verify", "")
 		req.Hosts = &r
+	case "copy":
+		req.Copy = &flow.SetRequest{Snapshotter: cl.Snapshotter}
 	case "clean":
 		req.Clean = &flow.SetRequest{Snapshotter: cl.Snapshotter}
 	default:

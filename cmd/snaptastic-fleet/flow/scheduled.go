@@ -8,7 +8,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// ScheduledRequest is what a schedule begins: one of the three requests.
+// ScheduledRequest is what a schedule begins: one of these requests.
 type ScheduledRequest struct {
 	Cluster   string           `json:"cluster"`
 	Operation string           `json:"operation"`
@@ -18,6 +18,7 @@ type ScheduledRequest struct {
 	Snapshot  *SnapshotRequest `json:"snapshot,omitempty"`
 	Hosts     *HostsRequest    `json:"hosts,omitempty"`
 	Clean     *SetRequest      `json:"clean,omitempty"`
+	Copy      *SetRequest      `json:"copy,omitempty"`
 }
 
 // ScheduledResult says what became of it, if it was begun.
@@ -43,10 +44,12 @@ func Scheduled(ctx workflow.Context, req ScheduledRequest) (ScheduledResult, err
 		work = workflow.ExecuteChildWorkflow(ctx, Hosts, *req.Hosts)
 	case req.Clean != nil:
 		work = workflow.ExecuteChildWorkflow(ctx, Clean, *req.Clean)
+	case req.Copy != nil:
+		work = workflow.ExecuteChildWorkflow(ctx, Copy, *req.Copy)
 	default:
 		return ScheduledResult{}, refused(fmt.Sprintf("this version of control cannot begin %q by a schedule", req.Operation))
 	}
-	var r ScheduledResult // NotLocked is a snapshot's own; the other two have none
+	var r ScheduledResult // NotLocked is a snapshot's own; the others have none
 	err := work.Get(ctx, &r)
 	switch {
 	case temporal.IsWorkflowExecutionAlreadyStartedError(err):
