@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,7 +15,7 @@ import (
 	"snaptastic-fleet/flow"
 )
 
-// A set of three hosts is copied to another region once, by control, which is killed meanwhile; labelled there in one call; and restored on
+// A set of three hosts is copied to another region once, by control, which is killed meanwhile with what it runs; labelled there in one call; and restored on
 // new hosts of that region.
 func TestAFleetsSetIsCopiedOnceAndWhole(t *testing.T) {
 	r := newRig(t, 3)
@@ -36,10 +37,11 @@ func TestAFleetsSetIsCopiedOnceAndWhole(t *testing.T) {
 	go func() { ended <- r.fleet(&got, "copy", "shards") }()
 	r.eventually("three copies are under way", func() bool { return len(r.called("CopySnapshot")) == 3 })
 	r.control.kill()
+	r.killCopies()
 	time.Sleep(time.Second)
 	r.startControl()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
+	if err := <-ended; err != nil || got.Copied != 1 {
+		t.Fatalf("%v %+v", err, got)
 	}
 	r.saveHistory("copy", flowID("copy", "shards"))
 	labels := slices.DeleteFunc(r.called("CreateTags"), func(c call) bool { return !strings.HasSuffix(c.World, "eu-central-1") })
@@ -149,6 +151,24 @@ func (r *rig) controlCopies(copies string) {
 	r.onControl = fmt.Sprintf("control {\n  program = %q\n  args    = [\"--sandbox=%s/sandbox\", \"--state-dir=%s/control\", \"--settings=%s\"]\n}", bin.snaptastic, r.dir, r.dir, settings)
 	r.write("fleet.hcl", r.settings(r.onControl))
 	r.startControl()
+}
+
+// killCopies kills the programs that copy for control.
+func (r *rig) killCopies() {
+	r.t.Helper()
+	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	killed := 0
+	for _, file := range found {
+		line, _ := os.ReadFile(file)
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && strings.Contains(string(line), "--state-dir="+r.dir+"/control\x00") && strings.Contains(string(line), "\x00copy\x00") {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			killed++
+		}
+	}
+	if killed != 1 {
+		r.t.Errorf("%d programs copied for control", killed)
+	}
 }
 
 type call struct {

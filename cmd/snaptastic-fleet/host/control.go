@@ -72,15 +72,21 @@ func (c *Control) Copy(ctx context.Context, req flow.SetRequest) (flow.SetResult
 	}
 	stop := beating(ctx, nil)
 	defer stop()
-	var r result
-	if err := c.Program.run(stoppable(ctx), &r, nil, "run", "copy", req.Snapshotter, "--yes"); err != nil {
-		return flow.SetResult{}, verdict(because(err, r))
-	}
+	var all results
+	err := c.Program.run(stoppable(ctx), &all, nil, "run", "copy", req.Snapshotter, "--yes")
 	var out flow.SetResult
-	for _, l := range r.Lanes {
-		if l.State == "done" {
-			out.Copied++
+	for _, r := range all {
+		if err != nil {
+			err = because(err, r)
 		}
+		for _, l := range r.Lanes {
+			if l.State == "done" {
+				out.Copied++
+			}
+		}
+	}
+	if err != nil {
+		return flow.SetResult{}, verdict(err)
 	}
 	return out, nil
 }

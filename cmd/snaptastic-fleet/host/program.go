@@ -97,7 +97,7 @@ func (p Program) run(ctx context.Context, out any, news func([]byte), args ...st
 		err = <-ended
 	}
 	if stdout.Len() > 0 && out != nil {
-		if bad := json.Unmarshal(stdout.Bytes(), out); bad != nil && err == nil {
+		if bad := decode(&stdout, out); bad != nil && err == nil {
 			return fmt.Errorf("cannot read what snaptastic printed: %w", bad)
 		}
 	}
@@ -106,6 +106,26 @@ func (p Program) run(ctx context.Context, out any, news func([]byte), args ...st
 		return &Exit{Code: exit.ExitCode(), Stderr: lastError(stderr.String())}
 	}
 	return err
+}
+
+// results are of a command that may end several runs: a copy that was cut off has a result of its own before that of the new one.
+type results []result
+
+// decode reads the document, or the several ones of results.
+func decode(text *bytes.Buffer, out any) error {
+	all, several := out.(*results)
+	if !several {
+		return json.Unmarshal(text.Bytes(), out)
+	}
+	for d := json.NewDecoder(text); ; {
+		var r result
+		if err := d.Decode(&r); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		*all = append(*all, r)
+	}
 }
 
 func follow(r io.Reader, news func([]byte)) {

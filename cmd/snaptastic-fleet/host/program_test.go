@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
 
 	"snaptastic-fleet/config"
 	"snaptastic-fleet/flow"
@@ -28,6 +29,34 @@ func TestTheProgramsOwnSentenceIsTold(t *testing.T) {
 		if got := lastError(stderr); got != want {
 			t.Errorf("%.60q: %.80q, want %.80q", stderr, got, want)
 		}
+	}
+}
+
+// A copy that goes on with one that was cut off has two results.
+func TestSeveralResultsAreRead(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "snaptastic")
+	if err := os.WriteFile(program, []byte(`#!/bin/sh
+echo '{"lanes": [{"state": "done"}, {"state": "failed"}], "failures": [{"error": "no key"}]}'
+echo '{"lanes": [{"state": "done"}]}'
+exit ${CODE:-0}
+`), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := &Control{Program: Program{Path: program}}
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.RegisterActivity(c.Copy)
+	var got flow.SetResult
+	value, err := env.ExecuteActivity(c.Copy, flow.SetRequest{Snapshotter: "db"})
+	if err == nil {
+		err = value.Get(&got)
+	}
+	if err != nil || got.Copied != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	t.Setenv("CODE", "3")
+	if _, err := env.ExecuteActivity(c.Copy, flow.SetRequest{Snapshotter: "db"}); err == nil || !strings.Contains(err.Error(), "no key") {
+		t.Errorf("%v", err)
 	}
 }
 
