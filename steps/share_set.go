@@ -48,7 +48,7 @@ func (w *Env) shareSet() plan.Funcs[ShareSetIn, SharedSet] {
 		Do: func(ctx context.Context, _ plan.Attempt, in ShareSetIn) (SharedSet, error) {
 			missing, err := w.notShared(ctx, in)
 			for _, id := range sortedKeys(missing) { // one that is refused keeps the others from nothing
-				if failed := shareErrorAction(w.Cloud.ShareSnapshot(ctx, id, missing[id]...)); err == nil {
+				if failed := shareErrorAction(w.shareWithEach(ctx, id, missing[id])); err == nil {
 					err = failed
 				}
 			}
@@ -61,6 +61,21 @@ func (w *Env) shareSet() plan.Funcs[ShareSetIn, SharedSet] {
 			return plan.PreviewOf(plan.PreviewChange, "share it with %s", strings.Join(in.Accounts, ", "))
 		},
 	}
+}
+
+// shareWithEach shares a snapshot with some accounts. EC2 refuses a call for one account of several, such as one that is closed: then the
+// others are named alone.
+func (w *Env) shareWithEach(ctx context.Context, id string, accounts []string) error {
+	err := w.Cloud.ShareSnapshot(ctx, id, accounts...)
+	if len(accounts) == 1 || ec2.ClassOf(err) != ec2.Invalid {
+		return err
+	}
+	for _, account := range accounts {
+		if failed := w.Cloud.ShareSnapshot(ctx, id, account); failed != nil {
+			err = fmt.Errorf("account %s: %w", account, failed)
+		}
+	}
+	return err
 }
 
 // notShared are the snapshots that are not shared yet, each with the accounts that lack it.

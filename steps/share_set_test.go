@@ -62,6 +62,24 @@ func TestASetIsSharedOnce(t *testing.T) {
 	}
 }
 
+// An account that EC2 refuses keeps no other one from its set, and is named.
+func TestAnAccountThatIsRefusedKeepsNoOtherOneFromTheSet(t *testing.T) {
+	b, locked, ids := lockedBench(t)
+	in := ShareSetIn{Set: locked.Set, Accounts: []string{"222222222222", "333333333333"}}
+	refused := sandbox.Fault{Action: "ModifySnapshotAttribute", Params: map[string]string{"UserId.1": "222222222222"}, Error: "InvalidParameterValue"}
+	if err := sandbox.SetFaults(b.dir, sandbox.Latency{}, refused); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.env.shareSet().Do(t.Context(), b.attempt("share-set"), in); err == nil || plan.ActionOf(err).Action != plan.ActTerminal || !strings.Contains(err.Error(), "account 222222222222") {
+		t.Errorf("%v", err)
+	}
+	for _, id := range ids {
+		if got, err := b.cloud.SharedWith(t.Context(), id); err != nil || !slices.Equal(got, []string{"333333333333"}) {
+			t.Errorf("%s is shared with %v, %v", id, got, err)
+		}
+	}
+}
+
 // What the manifest says of a snapshot is held against what EC2 shows.
 func TestASharedSnapshotIsAsItsManifestSays(t *testing.T) {
 	at := time.Date(2026, 11, 28, 3, 0, 0, 123e6, time.UTC)
