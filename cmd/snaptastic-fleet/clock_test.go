@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if how := os.Getenv(wrongly); how != "" {
 		os.Exit(withWrongClock(how, os.Args[1:]))
 	}
+	if how := os.Getenv(bare); how != "" {
+		os.Exit(waitBare(how))
+	}
 	os.Exit(m.Run())
 }
 

@@ -1,11 +1,7 @@
 package main
 
 import (
-	"fmt"
-	"os"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,37 +54,5 @@ func TestAHostDoesOnlyWhatItAllows(t *testing.T) {
 	}
 	if out := r.must(r.hosts["h1"], "runs", "-o", "json"); strings.TrimSpace(out) != "[]" {
 		t.Errorf("something was begun: %s", out)
-	}
-}
-
-// BenchmarkSkew measures how far apart the freezes of many hosts are, which SNAPTASTIC_FLEET_HOSTS says (default 10), all on this machine.
-func BenchmarkSkew(b *testing.B) {
-	n, _ := strconv.Atoi(os.Getenv("SNAPTASTIC_FLEET_HOSTS"))
-	if n == 0 {
-		n = 10
-	}
-	r := newRig(b, n, func(r *rig) { r.lead, r.hold = "20s", "3s" })
-	var ready sync.WaitGroup
-	slots := make(chan struct{}, 2)
-	for _, name := range sortedNames(r.hosts) {
-		ready.Add(1)
-		go func() {
-			defer ready.Done()
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			if _, err := r.snaptastic(r.hosts[name], "run", "mount", "db"); err != nil {
-				b.Error(err)
-			}
-		}()
-	}
-	ready.Wait()
-	for range b.N {
-		var got flow.SnapshotResult
-		if err := r.fleet(&got, "snapshot", "shards"); err != nil {
-			b.Fatal(err)
-		}
-		b.ReportMetric(got.Instant.SkewSeconds*1000, "ms-skew")
-		b.ReportMetric(got.Instant.OverlapSeconds*1000, "ms-overlap")
-		fmt.Printf("%d hosts: skew %.1f ms, overlap %.1f ms\n", n, got.Instant.SkewSeconds*1000, got.Instant.OverlapSeconds*1000)
 	}
 }
