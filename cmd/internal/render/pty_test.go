@@ -207,7 +207,7 @@ func TestANarrowedTerminalHasBrokenTheLines(t *testing.T) {
 
 func TestTheBoardFollowsTheSizeOfTheTerminal(t *testing.T) {
 	control, terminal := openPTY(t, 100, 3)
-	s := &screen{columns: 100, rows: 24}
+	s := &screen{columns: 120, rows: 24} // as wide as it ever is: it breaks no line
 	stop := watch(control, terminal, s)
 	p := mountPlan(t)
 	term := NewTerminal(terminal, p, nil, Style{Unicode: true})
