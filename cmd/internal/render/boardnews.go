@@ -20,10 +20,11 @@ type boardNews struct {
 	commands []nextCommand // that go on with the run once it has ended
 }
 
-// A newsLine is drawn as it is, or over several rows where it has a command, which is copied.
+// A newsLine is cut to the width of the terminal, or drawn over several rows where all of it is needed, such as a command.
 type newsLine struct {
 	spans []span
 	whole bool
+	end   string // of the last span, which stays where that is cut
 }
 
 func (n *boardNews) apply(e runner.Event) {
@@ -86,11 +87,12 @@ func (b *board) news(now time.Time) (lines []newsLine) {
 		lines = append(lines, newsLine{spans: []span{{"  " + b.closed, dim}}})
 	}
 	if b.stopping != "" {
-		text := b.stopping
+		text, end := b.stopping, ""
 		if left := b.stopBy.Sub(now); text != "stopping" && left > 0 {
-			text += fmt.Sprintf(" (up to %s)", units.Age(left+time.Second-1))
+			end = fmt.Sprintf(" (up to %s)", units.Age(left+time.Second/2-1)) // rounded up
+			text += end
 		}
-		lines = append(lines, newsLine{spans: []span{{text: "  "}, {text, yellow}}})
+		lines = append(lines, newsLine{spans: []span{{text: "  "}, {text, yellow}}, end: end})
 	}
 	when := ""
 	switch {
@@ -106,7 +108,7 @@ func (b *board) news(now time.Time) (lines []newsLine) {
 		if i > 0 {
 			text = "  or, to " + c.What + ": "
 		}
-		lines = append(lines, newsLine{[]span{{text, dim}, {c.Command, cyan}}, true})
+		lines = append(lines, newsLine{spans: []span{{text, dim}, {c.Command, cyan}}, whole: true})
 	}
 	return lines
 }
@@ -125,6 +127,9 @@ func (b *board) failed() bool {
 func (o Style) drawNews(news []newsLine, limit int) (out []drawn) {
 	for _, n := range news {
 		spans := trim(n.spans)
+		if last := len(spans) - 1; n.end != "" && limit > 0 {
+			spans[last].text = o.cutBefore(spans[last].text, n.end, limit-spanWidth(spans[:last]))
+		}
 		if !n.whole {
 			spans = o.fit(limit, spans)
 		} else if limit > 0 && spanWidth(spans)%(limit+1) == 0 {

@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"snaptastic/plan"
@@ -85,6 +86,25 @@ func (l *boardLine) remark(now time.Time) string {
 		return ", about " + units.Age(eta) + " left"
 	}
 	return ""
+}
+
+// end is the end of the line's text that is told before its beginning: when the next try is, how long it still takes, and of a
+// failure the code of EC2, which ends its message.
+func (l *boardLine) end(look lineStyle, now time.Time) string {
+	if look == lineFailed {
+		if at := strings.LastIndex(l.failed, " ("); at >= 0 && strings.HasSuffix(l.failed, ")") {
+			return l.failed[at:]
+		}
+		return ""
+	}
+	s := l.newest()
+	if look != lineRunning || s == nil {
+		return ""
+	}
+	if s.retry && s.throttled {
+		return s.again(now) + l.remark(now)
+	}
+	return l.remark(now)
 }
 
 // ofLane is a step with its lane: "attach of /mnt/a".

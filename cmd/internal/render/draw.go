@@ -2,9 +2,10 @@ package render
 
 import (
 	"fmt"
-	"slices"
-	"snaptastic/plan/units"
+	"strings"
 	"time"
+
+	"snaptastic/plan/units"
 )
 
 // A rowView is one line of the board, before it is fitted to a terminal.
@@ -12,6 +13,7 @@ type rowView struct {
 	style   lineStyle
 	label   string
 	text    string
+	end     string // of the text, which stays where the text is cut
 	percent string
 	elapsed string
 	left    string // of the time-out
@@ -52,9 +54,22 @@ func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []dra
 		spans = o.fit(limit, spans)
 		out = append(out, drawn{o.compose(0, spans...), spanWidth(spans)})
 	}
-	percents := slices.ContainsFunc(rows, func(r rowView) bool { return r.percent != "" })
+	times := 10
+	if limit > 0 && limit < leftFrom { // no column to spare
+		times = 4
+		for _, r := range rows {
+			times = max(times, width(r.elapsed))
+		}
+	}
 	for _, r := range rows {
-		add(o.row(r, labels, limit, frame, percents)...)
+		right := fmt.Sprintf("  %*s", times, r.elapsed)
+		if r.percent != "" || limit == 0 || limit >= leftFrom {
+			right = fmt.Sprintf("  %5s", r.percent) + right
+		}
+		if limit >= leftFrom {
+			right += fmt.Sprintf("  %12s", r.left)
+		}
+		add(o.row(r, labels, limit, frame, right)...)
 	}
 	if hidden != "" {
 		add(span{"  " + hidden, dim})
@@ -65,28 +80,32 @@ func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []dra
 // leftFrom is from how many columns on there is one for the time-out that is left.
 const leftFrom = 99
 
-// row lays one line out: sign, label, text, percent, elapsed.
-func (o Style) row(r rowView, labels, limit, frame int, percents bool) []span {
-	spans := []span{o.sign(r.style, frame), {text: " "}, {pad(o.cut(r.label, labels), labels), bold}, {text: "  "}}
-	right := fmt.Sprintf("  %10s", r.elapsed)
-	if percents || limit == 0 || limit >= leftFrom {
-		right = fmt.Sprintf("  %5s", r.percent) + right
-	}
-	if limit >= leftFrom {
-		right += fmt.Sprintf("  %12s", r.left)
-	}
+// row lays one line out: sign, label, text, and right of it percent, elapsed and what is left.
+func (o Style) row(r rowView, labels, limit, frame int, right string) []span {
+	spans := []span{o.sign(r.style, frame), {text: " "}, {pad(o.middle(r.label, labels), labels), bold}, {text: "  "}}
 	room := max(width(r.text), 40)
 	if limit > 0 {
 		room = limit - spanWidth(spans) - width(right)
 	}
-	if room < 12 { // too narrow for times
+	if room < 20 { // too narrow for times
 		right, room = "", limit-spanWidth(spans)
 	}
 	c := plain
 	if r.style == lineFailed {
 		c = red
 	}
-	return append(spans, span{pad(o.cut(r.text, room), room), c}, span{right, dim})
+	return append(spans, span{pad(o.cutBefore(r.text, r.end, room), room), c}, span{right, dim})
+}
+
+// leastBefore is how much of a text is left before its end, for that to stay.
+const leastBefore = 6
+
+// cutBefore shortens a text to at most that many columns, before its end, if that leaves room for it.
+func (o Style) cutBefore(text, end string, to int) string {
+	if width(text) <= to || to-width(end) < leastBefore {
+		return o.cut(text, to)
+	}
+	return o.cut(strings.TrimSuffix(text, end), to-width(end)) + end
 }
 
 // rows is the whole plan's line and the lanes'.
@@ -119,7 +138,7 @@ func (b *board) rows(now time.Time, over bool) []rowView {
 }
 
 func (l *boardLine) row(look lineStyle, now time.Time) rowView {
-	r := rowView{style: look, label: l.label, text: l.text(look, now), percent: l.percent(look), elapsed: l.elapsed(look, now)}
+	r := rowView{style: look, label: l.label, text: l.text(look, now), end: l.end(look, now), percent: l.percent(look), elapsed: l.elapsed(look, now)}
 	if left, ok := l.left(look, now); ok {
 		r.left = units.Age(left) + " left"
 	}

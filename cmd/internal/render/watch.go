@@ -205,8 +205,8 @@ func (w *Watch) restLines(o Style) (lines []drawn) {
 	for _, r := range w.rest {
 		state := runState(r.Summary)
 		text := " " + strings.TrimSpace(clean(r.Operation+" "+r.Snapshotter)) + " is "
-		line := newsLine{[]span{{clean(string(r.Run)), bold}, {text: text}, state, {text: nextWords(r)}}, true}
-		command := newsLine{[]span{{text: "  "}, {o.Flags.After("snaptastic show " + clean(string(r.Run))), cyan}}, true}
+		line := newsLine{spans: []span{{clean(string(r.Run)), bold}, {text: text}, state, {text: nextWords(r)}}, whole: true}
+		command := newsLine{spans: []span{{text: "  "}, {o.Flags.After("snaptastic show " + clean(string(r.Run))), cyan}}, whole: true}
 		lines = append(lines, o.drawNews([]newsLine{line, command}, max(o.Width-1, 0))...)
 	}
 	return lines
@@ -255,9 +255,9 @@ func (r *watchedRun) end(o Style, s *engine.RunState) []drawn {
 	case s != nil:
 		spans = []span{{fmt.Sprintf("its process %d is gone: the run is ", r.PID), yellow}, runState(s.Summary), {text: nextWords(*s)}}
 	}
-	lines := []newsLine{{spans, true}}
+	lines := []newsLine{{spans: spans, whole: true}}
 	for _, c := range commandsFor(r.Run, r.Plan, outcome, r.Rollback, o.Flags) {
-		lines = append(lines, newsLine{[]span{{text: pad("  "+c.What+":", 14)}, {c.Command, cyan}}, true})
+		lines = append(lines, newsLine{spans: []span{{text: pad("  "+c.What+":", 14)}, {c.Command, cyan}}, whole: true})
 	}
 	return o.drawNews(lines, max(o.Width-1, 0))
 }

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -158,6 +159,40 @@ func TestAWatchIsCalmInAFreezeWindow(t *testing.T) {
 	for i, want := range []bool{false, true, true, false, true} {
 		if got := w.hold(t0.Add([]time.Duration{3, 4, 1002, 1004, 1100}[i] * time.Millisecond)); got != want {
 			t.Errorf("draw %d is held: %v", i, got)
+		}
+	}
+}
+
+// On a terminal of 80 columns and with mount points as they are, a board keeps what is read first: when the next try is, how long a step
+// still takes, EC2's code of a failure, and for how long a stop waits.
+func TestANarrowBoardKeepsTheEndOfWhatItSays(t *testing.T) {
+	long := func(mount string) *plan.Step {
+		return &plan.Step{ID: plan.StepID("create-volume:" + mount), Kind: "create-volume", Lane: mount, Title: "create the volume of " + mount}
+	}
+	a, b2, c := long("/var/lib/postgresql/17/main"), long("/var/lib/postgresql/17/main_wal"), long("/srv")
+	p := &plan.Plan{Operation: "mount", Snapshotter: "db"}
+	for _, s := range []*plan.Step{a, b2, c} {
+		p.Steps, p.Lanes = append(p.Steps, *s), append(p.Lanes, plan.Lane{ID: s.Lane})
+	}
+	b := newBoard(p, nil)
+	b.apply(runner.Event{At: t0, Step: a, Kind: runner.Starting, Deadline: t0.Add(10 * time.Minute)})
+	b.apply(runner.Event{At: t0, Step: a, Kind: runner.Progressing, Progress: plan.Progress{Percent: -1, Retry: 14 * time.Second, Throttled: true}})
+	b.apply(runner.Event{At: t0, Step: b2, Kind: runner.Starting, Deadline: t0.Add(10 * time.Minute)})
+	b.apply(runner.Event{At: t0, Step: b2, Kind: runner.Progressing, Progress: plan.Progress{Percent: 25, Text: "vol-0a1b2c3d4e5f67890 creating"}})
+	b.apply(runner.Event{At: t0, Step: c, Kind: runner.Failing,
+		Err: errors.New("cannot create the volume of /srv: you have exceeded the number of volumes of this account in this region (VolumeLimitExceeded)")})
+	b.apply(runner.Event{At: t0, Step: &plan.Step{}, Kind: runner.Stopping, Wait: 30 * time.Second, Finishing: []*plan.Step{a, b2}})
+	for _, style := range []Style{{Unicode: true, Width: 80}, {Width: 80}, {Unicode: true, Width: 72}} {
+		text := drawn2text(b.draw(style, 0, 1, t0.Add(10*time.Second), false))
+		for _, want := range []string{"EC2 throttled, next try in 4 s", "about 30 s left", "(VolumeLimitExceeded)", "(up to 20 s)", "/17/main ", "_wal "} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%d columns do not show %q:\n%s", style.Width, want, text)
+			}
+		}
+		for line := range strings.Lines(text) {
+			if width(strings.TrimRight(line, "\n")) >= style.Width {
+				t.Errorf("a line of %d columns or more: %s", style.Width, line)
+			}
 		}
 	}
 }
