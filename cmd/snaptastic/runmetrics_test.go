@@ -89,6 +89,30 @@ func TestRunsForPrometheus(t *testing.T) {
 	if m["snaptastic_run_last_success"+labels] != 0 || m["snaptastic_run_success_timestamp_seconds"+labels] != success {
 		t.Errorf("after a snapshot that failed: %v", m)
 	}
+	// One that failed and waits for an operator, or was killed, is the last as well.
+	r.must("run", "unmount", "db")
+	labels = `{operation="mount",snapshotter="db"}`
+	success = metrics()["snaptastic_run_success_timestamp_seconds"+labels]
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Error: "AttachmentLimitExceeded"})
+	if code, out := r.run("run", "mount", "db"); code != exitFailed {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	m = metrics()
+	if m["snaptastic_run_last_success"+labels] != 0 || m["snaptastic_run_success_timestamp_seconds"+labels] != success || m["snaptastic_runs_unfinished"] != 1 ||
+		m["snaptastic_run_last_timestamp_seconds"+labels] < success {
+		t.Errorf("after a mount that failed: %v", m)
+	}
+	r.setFaults(sandbox.Fault{Action: "AttachVolume", Hang: time.Minute})
+	killed := r.start("resume", "last")
+	r.eventually("attach", func() bool {
+		return strings.Contains(r.must("status", "last"), "attach") && strings.Contains(r.must("runs"), "live")
+	})
+	_ = killed.Process.Kill()
+	_ = killed.Wait()
+	m = metrics()
+	if last, known := m["snaptastic_run_last_success"+labels]; !known || last != 0 {
+		t.Errorf("after a mount that was killed: %v", m)
+	}
 	for _, args := range [][]string{{"runs", "--format", "xml"}, {"runs", "--format", "prometheus", "-o", "json"}} {
 		if code, out := r.run(args...); code != exitUsage {
 			t.Errorf("%v: exit %d\n%s", args, code, out)

@@ -7,20 +7,23 @@ import (
 // RunMetrics is how the last run of an operation on a snapshotter ended, for monitoring.
 type RunMetrics struct {
 	Operation, Snapshotter string
-	Last                   RunState  // the newest one that has ended
+	Last                   RunState  // the newest one that is not live
 	Success                time.Time // when the newest one that is done ended; zero for none
 	FrozenSeconds          float64   // of Last: the longest freeze of a file system
 }
 
 // MetricsOf finds the last run of each operation on each snapshotter among runs, which are sorted by time, and counts those
-// that are neither live nor ended. Runs whose journals are pruned are not known.
+// that are neither live nor ended: one that failed or was killed is the last one as well. Runs whose journals are pruned are not known.
 func (e *Engine) MetricsOf(runs []RunState) (metrics []RunMetrics, unfinished int) {
 	at := map[[2]string]int{}
 	for _, r := range runs {
+		if r.Live {
+			continue
+		}
 		if !r.Outcome.Ended() {
-			if !r.Live {
-				unfinished++
-			}
+			unfinished++
+		}
+		if r.Damaged {
 			continue
 		}
 		key := [2]string{r.Operation, r.Snapshotter}

@@ -27,16 +27,16 @@ func RunsPrometheus(w io.Writer, all []engine.RunMetrics, unfinished int) error 
 	each("snaptastic_run_success_timestamp_seconds", "End of the newest run that succeeded; absent without one.", func(m engine.RunMetrics) (float64, bool) {
 		return float64(m.Success.Unix()), !m.Success.IsZero()
 	})
-	each("snaptastic_run_last_timestamp_seconds", "End of the newest run.", func(m engine.RunMetrics) (float64, bool) {
+	each("snaptastic_run_last_timestamp_seconds", "End of the newest run; absent if it was killed.", func(m engine.RunMetrics) (float64, bool) {
 		return float64(m.Last.Ended.Unix()), !m.Last.Ended.IsZero()
 	})
 	each("snaptastic_run_last_success", "1 if the newest run succeeded.", func(m engine.RunMetrics) (float64, bool) {
-		if m.Success.Equal(m.Last.Ended) {
+		if engine.PhaseOf(m.Last.Summary) == engine.PhaseDone {
 			return 1, true
 		}
 		return 0, true
 	})
-	each("snaptastic_run_last_duration_seconds", "Time from the beginning of the newest run to its end.", func(m engine.RunMetrics) (float64, bool) {
+	each("snaptastic_run_last_duration_seconds", "Time from the beginning of the newest run to its end; absent if it was killed.", func(m engine.RunMetrics) (float64, bool) {
 		return m.Last.Ended.Sub(m.Last.Created).Seconds(), !m.Last.Ended.IsZero()
 	})
 	each("snaptastic_run_last_frozen_seconds", "Longest freeze of a file system in the newest run; absent where nothing was frozen.", func(m engine.RunMetrics) (float64, bool) {
