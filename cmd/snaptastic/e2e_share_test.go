@@ -104,6 +104,40 @@ func TestAnotherAccountCopiesASharedSet(t *testing.T) {
 	r.mustElsewhere(vault, "run", "unmount", "db")
 }
 
+// Where each volume is snapshotted by itself, a manifest has a set of each: without one the volume would be new and blank there.
+func TestAnotherAccountCopiesTheSetOfEachVolume(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, "ext4")
+	r.copying("  consistency = \"volume\"\n  share_with = [\"222222222222\"]")
+	r.must("run", "mount", "db")
+	for _, text := range []string{"monday", "tuesday"} {
+		r.writeAll(text)
+		r.must("run", "snapshot", "db", "--wait")
+	}
+	file := r.manifest()
+	var m snapset.Manifest
+	if text, err := os.ReadFile(file); err != nil || json.Unmarshal(text, &m) != nil || len(m.Sets()) != 2 {
+		t.Fatalf("%v: the manifest has not a set of each volume:\n%s", err, text)
+	}
+	r.must("run", "unmount", "db")
+	r.mustElsewhere(vault, "run", "copy", "db", "--from", file)
+	if n := len(r.snapshotsIn(vault)); n != 2 {
+		t.Errorf("%d snapshots are copied, want the newest of each volume", n)
+	}
+	r.mustElsewhere(vault, "run", "mount", "db")
+	r.readAll("tuesday")
+	r.mustElsewhere(vault, "run", "unmount", "db")
+
+	m.Also[0].Members = m.Members
+	text, err := json.Marshal(m)
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if code, out := r.elsewhere(vault, "run", "copy", "db", "--from", file); err != nil || code == 0 || !strings.Contains(out, "twice") {
+		t.Errorf("%v: a volume in two sets: exit %d\n%s", err, code, out)
+	}
+}
+
 // The copy block of its own region says which copies of another account's sets an account keeps: with copy_from, a clean-up there goes by it.
 func TestAnotherAccountKeepsWhatItsCopyBlockSays(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 
 	"snaptastic/cmd/internal/engine"
 	"snaptastic/cmd/internal/render"
+	"snaptastic/plan/units"
 )
 
 func snapshotsCommand(a *app) *cobra.Command {
@@ -59,7 +60,9 @@ func (a *app) writeManifest(ctx context.Context, name, file string) error {
 		return fmt.Errorf("cannot write the manifest %s: %w", file, err)
 	}
 	if !a.json() {
-		fmt.Fprintf(a.stdout, "%s: set of %s with %d members, shared with %s\n", file, m.DataTime.Format(time.RFC3339), len(m.Members), strings.Join(m.SharedWith, ", "))
+		for _, one := range m.Sets() {
+			fmt.Fprintf(a.stdout, "%s: set of %s with %s, shared with %s\n", file, one.DataTime.Format(time.RFC3339), units.Count(len(one.Members), "member", "members"), strings.Join(m.SharedWith, ", "))
+		}
 	}
 	return nil
 }

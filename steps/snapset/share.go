@@ -59,6 +59,27 @@ type Manifest struct {
 	FilterTags map[string]string `json:"filter_tags"` // of the snapshotter
 	SharedWith []string          `json:"shared_with"` // accounts
 	Members    []ManifestMember  `json:"members"`     // all of them, by mount point
+	// Also are sets of the other volumes, where each volume is snapshotted by itself.
+	Also []ManifestSet `json:"also,omitempty"`
+}
+
+// A ManifestSet is one more set of a manifest, with the same owner, region and filter tags.
+type ManifestSet struct {
+	Set      string           `json:"set"`
+	DataTime time.Time        `json:"data_time"`
+	Members  []ManifestMember `json:"members"`
+}
+
+// Sets are the sets of a manifest, each as a manifest of its own.
+func (m Manifest) Sets() []Manifest {
+	also := m.Also
+	m.Also = nil
+	all := []Manifest{m}
+	for _, one := range also {
+		m.Set, m.DataTime, m.Members = one.Set, one.DataTime, one.Members
+		all = append(all, m)
+	}
+	return all
 }
 
 // A ManifestMember is one snapshot of the set.
@@ -112,16 +133,28 @@ func (m Manifest) Check(account string, now time.Time, filter map[string]string,
 		return fmt.Errorf("its set is shared with other accounts, and this account is %s; add it to share_with in account %s", account, m.Owner)
 	case !regionForm.MatchString(m.Region):
 		return fmt.Errorf("its region is %q; expected one such as \"eu-west-1\"", shortened(m.Region))
+	case !maps.Equal(m.FilterTags, filter):
+		return fmt.Errorf("its filter_tags are %s, and the snapshotter's are %s; set filter_tags to those of the manifest, or use a snapshotter that has them", shortened(InOrder(m.FilterTags)), InOrder(filter))
+	}
+	seen := map[string]bool{}
+	for _, one := range m.Sets() {
+		if err := one.checkSet(now, mountPoints, seen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSet says what is wrong with one set of a manifest. seen are the snapshots and mount points of those before.
+func (m Manifest) checkSet(now time.Time, mountPoints []string, seen map[string]bool) error {
+	switch {
 	case !setForm.MatchString(m.Set):
 		return fmt.Errorf("its set is %q; expected the identity of a set", shortened(m.Set))
 	case m.DataTime.IsZero() || m.DataTime.After(now.Add(clocksDiffer)):
 		return fmt.Errorf("its data_time is %s, and it is %s", m.DataTime.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
-	case !maps.Equal(m.FilterTags, filter):
-		return fmt.Errorf("its filter_tags are %s, and the snapshotter's are %s; set filter_tags to those of the manifest, or use a snapshotter that has them", shortened(InOrder(m.FilterTags)), InOrder(filter))
 	case len(m.Members) == 0 || len(m.Members) > len(mountPoints):
 		return fmt.Errorf("it has %d members, and the snapshotter has %d volumes", len(m.Members), len(mountPoints))
 	}
-	seen := map[string]bool{}
 	for _, one := range m.Members {
 		if err := one.check(m.DataTime, mountPoints); err != nil {
 			return err

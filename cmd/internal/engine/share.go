@@ -101,10 +101,32 @@ func (e *Engine) Manifest(ctx context.Context, name string) (snapset.Manifest, e
 	if err != nil {
 		return none, err
 	}
+	var m snapset.Manifest
+	lacks := map[string]bool{}
+	for _, v := range spec.Volumes {
+		lacks[v.MountPoint] = true
+	}
 	for _, w := range snapset.WholeSets(source, spec.FilterTags) {
-		if sharedAs(shared, w) {
-			return snapset.ManifestOf(w, w.Members[0].OwnerID, id.Region, spec.FilterTags, spec.ShareWith), nil
+		if !sharedAs(shared, w) {
+			continue
 		}
+		one := snapset.ManifestOf(w, w.Members[0].OwnerID, id.Region, spec.FilterTags, spec.ShareWith)
+		switch {
+		case spec.Together():
+			return one, nil
+		case slices.ContainsFunc(one.Members, func(s snapset.ManifestMember) bool { return !lacks[s.MountPoint] }):
+			continue // a newer set has that volume, or it is not declared any more
+		case m.Set == "":
+			m = one
+		default:
+			m.Also = append(m.Also, snapset.ManifestSet{Set: one.Set, DataTime: one.DataTime, Members: one.Members})
+		}
+		for _, s := range one.Members {
+			delete(lacks, s.MountPoint)
+		}
+	}
+	if m.Set != "" {
+		return m, nil
 	}
 	return none, hinted("run `snaptastic run copy "+name+"` first", "cannot write a manifest: no set of %q that is completed is shared with all of its accounts", name)
 }
@@ -139,11 +161,15 @@ func (e *Engine) lackingOfOthers(r *recipe.Request, here []ec2.Snapshot, now tim
 	if i := slices.IndexFunc(spec.Copies, func(o recipe.Destination) bool { return o.Region == d.Region }); i >= 0 {
 		d = spec.Copies[i]
 	}
-	var expires time.Time
-	if d.Keep == nil && spec.ExpireAfter > 0 {
-		expires = m.DataTime.Add(spec.ExpireAfter)
+	var source []ec2.Snapshot
+	for _, one := range m.Sets() {
+		var expires time.Time
+		if d.Keep == nil && spec.ExpireAfter > 0 {
+			expires = one.DataTime.Add(spec.ExpireAfter)
+		}
+		source = append(source, one.Snapshots(expires)...)
 	}
-	return e.lackingIn(r, recipe.SetCopy{From: m.Region, Owner: m.Owner}, d, m.Snapshots(expires), here, now)
+	return e.lackingIn(r, recipe.SetCopy{From: m.Region, Owner: m.Owner}, d, source, here, now)
 }
 
 // readManifest reads a file that only root and the running user may write, as settings are: it says what is labelled restorable.

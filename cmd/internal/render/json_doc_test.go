@@ -65,6 +65,7 @@ var objects = []struct {
 	{"snapshots", snapshotsView{}},
 	{"snapshot", engine.StockView{}},
 	{"manifest", snapset.Manifest{}},
+	{"manifest set", snapset.ManifestSet{}},
 	{"manifest member", snapset.ManifestMember{}},
 	{"reason to keep", snapset.Reason{}},
 	{"holding", engine.Holding{}},
