@@ -14,6 +14,7 @@ import (
 // Each command that is shown has a page, with its flags, that a formatter
 // takes without a word.
 func TestTheManual(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if out, err := exec.Command("go", "run", "-tags", "man", ".", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -332,6 +332,7 @@ func TestARunNamesTheActionThatIsRefused(t *testing.T) {
 // What is tried on a thing that does not exist may be refused for a tag that
 // the thing does not have: that keeps no run from trying.
 func TestADoubtfulRefusalStopsNoRun(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	r.setFaults(sandbox.Fault{Action: "AttachVolume", Params: map[string]string{"DryRun": "true"}, Error: "UnauthorizedOperation",
 		Message: "You are not authorized to perform this operation. User: x is not authorized to perform: ec2:AttachVolume on resource: arn:aws:ec2:eu-west-1:1:volume/vol-00000000000000000"})

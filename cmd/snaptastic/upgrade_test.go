@@ -20,6 +20,7 @@ const upgradeDir = "/var/tmp/snaptastic-upgrade"
 // What an earlier build left on a machine, this build goes on with: it reads the settings and every journal, finishes the
 // mount that was killed while it restored a set, and finds the set again.
 func TestThisBuildGoesOnWithWhatAnEarlierOneLeft(t *testing.T) {
+	t.Parallel()
 	archives, err := filepath.Glob("testdata/upgrade/*.tar.gz")
 	if err != nil || len(archives) == 0 {
 		t.Fatalf("no recordings: %v", err)
