@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,13 +143,10 @@ func (s *storm) calm() {
 	}
 	l := startPacedLoad(s.t, 2*time.Millisecond, s.hosts...)
 	var err error
-	for range 3 { // a busy machine may be late
-		var got asked
-		if got.err = s.fleet(&got.SnapshotResult, "snapshot", "shards"); got.err == nil || !strings.Contains(got.err.Error(), "too late") {
-			err = got.err
+	for range 5 {
+		if err = s.fleet(nil, "snapshot", "shards"); err == nil || !busy.MatchString(err.Error()) {
 			break
 		}
-		err = got.err
 	}
 	l.end()
 	if err != nil {
@@ -156,6 +154,9 @@ func (s *storm) calm() {
 	}
 	s.look("calm")
 }
+
+// busy is what a machine says that has too much to do for the lead of these snapshots.
+var busy = regexp.MustCompile(`too late|is over, it is|no worker took the order in time|no answer in time`)
 
 // command is a command of the fleet that can be killed.
 func (s *storm) command(args ...string) *process {
@@ -266,7 +267,7 @@ func (s *storm) volumesAndLoops() {
 		s.t.Fatalf("losetup: %v %s", err, out)
 	}
 	for _, f := range strings.Fields(string(out)) {
-		if strings.HasPrefix(f, s.dir+"/sandbox/vol/") {
+		if strings.HasPrefix(f, s.dir+"/sandbox/vol/vol-") { // those of proofs go by themselves, a while after their unmount
 			used = append(used, filepath.Base(f))
 		}
 	}
@@ -306,7 +307,7 @@ func (s *storm) prove(set string, members map[string]string) {
 		defer func() { _ = syscall.Unmount(at, 0) }()
 		parts = append(parts, &testHost{mount: at})
 	}
-	if _, missing := numbers(s.t, parts...); missing != 0 {
-		s.t.Errorf("set %s is not of one instant: %d is missing", set, missing)
+	if largest, missing := numbers(s.t, parts...); missing != 0 || largest == 0 {
+		s.t.Errorf("set %s is not of one instant: of %d numbers %d is missing", set, largest, missing)
 	}
 }
