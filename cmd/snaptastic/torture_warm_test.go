@@ -47,11 +47,11 @@ func TestTortureWarming(t *testing.T) {
 		}
 	}
 	r.must("run", "snapshot", "db")
-	r.lose()
-	r.must("run", "mount", "db")
 	rng := tortureSeed(1)
 	hits, rounds, most, read, allowed := 0, 0, 0.0, int64(0), 0.0
 	for ; hits < kills && !t.Failed(); rounds++ {
+		r.lose() // what was read once is not read again
+		r.must("run", "mount", "db")
 		before := r.sectorsRead()
 		hits += r.tortureWarming(rng)
 		r.must("resume") // nothing of it is for a boot, nor for an operator
@@ -95,7 +95,11 @@ func (r *rig) warmed() int64 {
 	if err != nil || len(end.Lanes) != len(r.mounts) {
 		r.t.Fatalf("%v: %s", err, out)
 	}
-	return min(end.Lanes[0].Warming.InUse, end.Lanes[1].Warming.InUse)
+	inUse := min(end.Lanes[0].Warming.InUse, end.Lanes[1].Warming.InUse)
+	if inUse == 0 {
+		r.t.Fatalf("nothing was read: %s", out)
+	}
+	return inUse
 }
 
 // sectorsRead is how much the kernel has read of each mounted device, in sectors of 512 bytes, by the volume's device and mount.
