@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -21,11 +22,11 @@ func receiver(t *testing.T, r *rig, answer http.HandlerFunc) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = append(text, "telemetry {\n  otlp_endpoint = \""+server.URL+"\"\n  headers = { authorization = env.OTLP_TOKEN }\n  timeout = \"30s\"\n}\n"...)
+	text = append(text, "telemetry {\n  otlp_endpoint = \""+server.URL+"\"\n  headers = { authorization = env.OTLP_TOKEN }\n  timeout = env.OTLP_TIMEOUT\n}\n"...)
 	if err := os.WriteFile(r.settings, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.env = append(r.env, "OTLP_TOKEN=secret word")
+	r.env = append(r.env, "OTLP_TOKEN=secret word", "OTLP_TIMEOUT=30s")
 }
 
 // The trace of a run arrives once it has ended, in OTLP's encoding: each step is a span, and so is each call to EC2.
@@ -120,20 +121,34 @@ func readByTheCollector(t *testing.T, body []byte) {
 	}
 }
 
-// A receiver that hangs delays nobody: the command is over while the receiver still has the request.
+// A receiver that hangs delays nobody: the command is over while the receiver still has the request, which nobody has given up.
 func TestAReceiverThatHangsDelaysNoRun(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1, "ext4")
 	asked, over := make(chan struct{}, 8), make(chan struct{})
-	receiver(t, r, func(http.ResponseWriter, *http.Request) { asked <- struct{}{}; <-over })
+	var gaveUp atomic.Int32
+	receiver(t, r, func(_ http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body) // from here on the end of the connection is noticed
+		asked <- struct{}{}
+		select {
+		case <-over:
+		case <-q.Context().Done():
+			gaveUp.Add(1)
+		}
+	})
 	defer close(over)
 	r.must("run", "mount", "db") // comes back although nobody is answered
+	if n := gaveUp.Load(); n > 0 {
+		t.Errorf("the run waited until %d requests had timed out", n)
+	}
 	select {
 	case <-asked:
 	case <-time.After(time.Minute):
 		t.Error("the receiver was not asked")
 	}
 	r.must("run", "snapshot", "db")
+	r.env = append(r.env, "OTLP_TIMEOUT=1s")
+	r.wants(exitFailed, "no answer within 1s", "trace", "last", "--send")
 }
 
 func TestATraceNeedsAReceiver(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"snaptastic/cmd/internal/settings"
 	"snaptastic/plan"
+	"snaptastic/plan/units"
 )
 
 // Telemetry says where traces go by the settings; false where they say nothing, or where there are none.
@@ -71,6 +72,9 @@ func postTrace(ctx context.Context, client *http.Client, to string, headers http
 	if err != nil {
 		if u, ok := err.(*url.Error); ok { // it shows the address, with a password that may be in it
 			err = u.Err
+			if u.Timeout() {
+				err = fmt.Errorf("no answer within %s", units.Limit(client.Timeout))
+			}
 		}
 		return ctx.Err() == nil, err
 	}
