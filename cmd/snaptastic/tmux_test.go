@@ -77,7 +77,7 @@ func TestAMountOnTerminals(t *testing.T) {
 	seen := map[string]bool{}
 	r.eventually("throttling on all screens", func() bool {
 		for _, name := range screens {
-			seen[name] = seen[name] || strings.Contains(x.screen(name, false), "EC2 thr")
+			seen[name] = seen[name] || strings.Contains(x.screen(name, false), "EC2 throttled, next try in ")
 		}
 		return seen["w80"] && seen["w120"] && seen["w200"] && seen["run"]
 	})
