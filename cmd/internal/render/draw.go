@@ -54,7 +54,7 @@ func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []dra
 		spans = o.fit(limit, spans)
 		out = append(out, drawn{o.compose(0, spans...), spanWidth(spans)})
 	}
-	times := 10
+	times, texts := 10, 40
 	if limit > 0 && limit < leftFrom { // no column to spare
 		times = 4
 		for _, r := range rows {
@@ -62,14 +62,17 @@ func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []dra
 		}
 	}
 	for _, r := range rows {
+		texts = max(texts, width(r.text))
+	}
+	for _, r := range rows {
 		right := fmt.Sprintf("  %*s", times, r.elapsed)
 		if r.percent != "" || limit == 0 || limit >= leftFrom {
 			right = fmt.Sprintf("  %5s", r.percent) + right
 		}
-		if limit >= leftFrom {
+		if limit == 0 || limit >= leftFrom {
 			right += fmt.Sprintf("  %12s", r.left)
 		}
-		add(o.row(r, labels, limit, frame, right)...)
+		add(o.row(r, labels, texts, limit, frame, right)...)
 	}
 	if hidden != "" {
 		add(span{"  " + hidden, dim})
@@ -81,9 +84,9 @@ func (b *board) draw(o Style, height, frame int, now time.Time, over bool) []dra
 const leftFrom = 99
 
 // row lays one line out: sign, label, text, and right of it percent, elapsed and what is left.
-func (o Style) row(r rowView, labels, limit, frame int, right string) []span {
+func (o Style) row(r rowView, labels, texts, limit, frame int, right string) []span {
 	spans := []span{o.sign(r.style, frame), {text: " "}, {pad(o.middle(r.label, labels), labels), bold}, {text: "  "}}
-	room := max(width(r.text), 40)
+	room := texts
 	if limit > 0 {
 		room = limit - spanWidth(spans) - width(right)
 	}

@@ -196,3 +196,23 @@ func TestANarrowBoardKeepsTheEndOfWhatItSays(t *testing.T) {
 		}
 	}
 }
+
+// Where there is no terminal, nothing is cut, the columns are aligned, and the time-out that is left is told.
+func TestABoardOfNoWidthIsATable(t *testing.T) {
+	p := mountPlan(t)
+	b := newBoard(p, nil)
+	for i := range p.Steps {
+		if s := &p.Steps[i]; s.Kind == "create-volume" {
+			b.apply(runner.Event{At: t0, Step: s, Kind: runner.Starting, Deadline: t0.Add(10 * time.Minute)})
+			if s.Lane == "/srv" {
+				b.apply(runner.Event{At: t0, Step: s, Kind: runner.Progressing, Progress: plan.Progress{Percent: -1, Text: "vol-0a1b2c3d4e5f67890 creating, as long as it takes"}})
+			}
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(drawn2text(b.draw(Style{}, 0, 1, t0.Add(3*time.Second), false))), "\n")
+	for _, l := range lines[1:] {
+		if !strings.HasSuffix(l, "3 s   10 min left") || width(l) != width(lines[1]) {
+			t.Errorf("the columns are not aligned, or the time-out is not there:\n%s", strings.Join(lines, "\n"))
+		}
+	}
+}
