@@ -74,6 +74,9 @@ func laneTitle(l plan.Lane) string {
 	return l.ID
 }
 
+// labelRoom is how many letters of a lane's title a row of the timeline shows, beside the lane's state.
+const labelRoom = 14
+
 // shortTitles leave out the folders that all lanes have in common, where room is scarce.
 func shortTitles(lanes []plan.Lane) map[string]string {
 	out := make(map[string]string, len(lanes))
@@ -89,7 +92,7 @@ func shortTitles(lanes []plan.Lane) map[string]string {
 	}
 	for _, l := range lanes {
 		out[l.ID] = laneTitle(l)
-		if rest, ok := strings.CutPrefix(out[l.ID], common+"/"); ok && len(common) > 8 && len(out[l.ID]) > 18 {
+		if rest, ok := strings.CutPrefix(out[l.ID], common+"/"); ok && len(common) > 1 && len(out[l.ID]) > labelRoom {
 			out[l.ID] = "…/" + rest
 		}
 	}

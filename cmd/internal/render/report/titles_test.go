@@ -13,6 +13,10 @@ func TestTheTitlesOfLanesLeaveOutTheFoldersInCommon(t *testing.T) {
 	}{
 		{[]string{"/var/lib/postgresql/data", "/var/lib/postgresql/wal"}, []string{"…/data", "…/wal"}},
 		{[]string{"/var/lib/postgresql/data", "/srv/wal"}, []string{"/var/lib/postgresql/data", "/srv/wal"}},
+		// What a row has room for beside the lane's state is about 14 letters: these would all read /mnt/data/sha…
+		{[]string{"/mnt/data/shard1", "/mnt/data/shard2"}, []string{"…/shard1", "…/shard2"}},
+		{[]string{"/srv/elastic-01", "/srv/elastic-02"}, []string{"…/elastic-01", "…/elastic-02"}},
+		{[]string{"/mnt/shard1", "/mnt/shard2"}, []string{"/mnt/shard1", "/mnt/shard2"}},
 		{[]string{"/a", "/b"}, []string{"/a", "/b"}},
 		{[]string{"/", "/b"}, []string{"/", "/b"}},
 		// Lanes of a cleanup are ids.
