@@ -6,7 +6,7 @@ import (
 )
 
 // With scripts on, the page of a run gains a box that tells of the bar under the pointer, a timeline that can be enlarged, and a way from a bar to its
-// row in the tables.
+// row in the tables. All that is drawn is there without them.
 func TestAReportGainsHoverAndZoomWithScripts(t *testing.T) {
 	t.Parallel()
 	chromium(t)
@@ -16,9 +16,10 @@ func TestAReportGainsHoverAndZoomWithScripts(t *testing.T) {
 	got := look[struct {
 		Tip, Gone, Hash     string
 		Width, Larger, Back int
+		Bars                int
 		Open                bool
 	}](t, page, `
-var tl=document.querySelector("#timeline .tl"),tip=document.getElementById("tip"),g={Width:tl.offsetWidth};
+var tl=document.querySelector("#timeline .tl"),tip=document.getElementById("tip"),g={Width:tl.offsetWidth,Bars:document.querySelectorAll(".b[data-s]").length};
 var bar=[].find.call(document.querySelectorAll("#timeline .b[data-s]"),function(b){return document.getElementById("s"+b.dataset.s).cells[0].textContent=="create-volume"});
 bar.dispatchEvent(new MouseEvent("mouseover",{bubbles:true}));
 g.Tip=tip.hidden?"":tip.textContent;
@@ -30,6 +31,9 @@ button("Whole run").click();g.Back=tl.offsetWidth;
 bar.click();
 g.Open=document.getElementById("s"+bar.dataset.s).closest("details").open;g.Hash=location.hash=="#s"+bar.dataset.s?"":location.hash;
 done(g)`)
+	if n := strings.Count(string(page), `<i class="b `); n == 0 || n != got.Bars {
+		t.Errorf("without scripts the page has %d bars, with them %d", n, got.Bars)
+	}
 	if !strings.HasPrefix(got.Tip, "create-volume, ") || !strings.Contains(got.Tip, "done") || !strings.Contains(got.Tip, "vol-") {
 		t.Errorf("the box under the pointer says %q", got.Tip)
 	}
