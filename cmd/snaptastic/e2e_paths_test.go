@@ -168,7 +168,6 @@ func TestAVolumeUnderAnotherSpellingOfItsDeviceIsAdopted(t *testing.T) {
 
 // Whoever mounts in a mount namespace of his own reports volumes that nobody else sees.
 func TestAMountThatNobodyElseWouldSeeIsRefused(t *testing.T) {
-	t.Parallel()
 	if _, err := exec.LookPath("unshare"); err != nil {
 		t.Skip("needs unshare")
 	}

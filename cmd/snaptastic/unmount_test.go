@@ -38,7 +38,6 @@ func (r *rig) namespace(propagation string, command ...string) []string {
 // Whoever uses one volume of a group keeps all of them: none is unmounted from
 // under the others, the run ends by itself, and the next snapshot is taken.
 func TestAGroupInUseIsLeftAsItIs(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, 3, "ext4")
 	r.must("run", "mount", "db")
 	r.precious()
