@@ -62,6 +62,7 @@ type Client struct {
 	metadata *Metadata
 	limiters rateLimiters
 	clock    clock
+	silence  silence
 	cache    volumeCache
 	observer *atomic.Pointer[func(Call)] // shared with the clients of other regions
 
@@ -231,7 +232,7 @@ func call[In, Out any](ctx context.Context, c *Client, op, doing string, send me
 
 // retryer makes the retryer of one call.
 func (c *Client) retryer(ctx context.Context, op string) *retryer {
-	return &retryer{observe: c.observer.Load(), op: op, limiter: c.limiters.of(op), log: c.config.Log, notify: notifierOf(ctx)}
+	return &retryer{observe: c.observer.Load(), op: op, limiter: c.limiters.of(op), silence: &c.silence, log: c.config.Log, notify: notifierOf(ctx)}
 }
 
 // credentialsError marks a failure to get credentials, which the SDK does not tell from other errors.

@@ -25,6 +25,7 @@ type retryer struct {
 	op        string
 	observe   *func(Call) // of each attempt; nil for nobody
 	limiter   *rateLimiter
+	silence   *silence
 	log       *slog.Logger
 	notify    func(RetryNotice)
 	attempts  int
@@ -92,11 +93,13 @@ func (t *retryer) GetAttemptToken(ctx context.Context) (func(error) error, error
 		}
 	}
 	sent := time.Now()
+	t.silence.asked(sent)
 	return func(err error) error {
 		var fault *Fault
 		if err != nil {
 			fault = Classify(t.op, err)
 		}
+		t.silence.ended(fault)
 		if t.observe != nil {
 			(*t.observe)(callOf(t.op, sent, fault))
 		}

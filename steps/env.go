@@ -49,6 +49,8 @@ type Cloud interface {
 	Warm(ctx context.Context) error
 	// Now is the time by EC2's clock, as far as that is known; it asks nothing.
 	Now() time.Time
+	// Silence is for how long the region has answered nothing, and what became of the last request; 0: it answers.
+	Silence() (time.Duration, string)
 }
 
 // Host is what the steps ask of this machine; *linux.Host has it.
@@ -139,6 +141,8 @@ type Env struct {
 	Instance Instance
 	// CloudIn is the client of another region; nil: there is only Cloud.
 	CloudIn func(ctx context.Context, region string) (Cloud, error)
+	// SilentTime is for how long a region may answer nothing until a copy there, or from there, fails; nil: an hour.
+	SilentTime func(region string) time.Duration
 
 	Version string // of this program, for hooks
 	// Key is what the caller names the run by; what the run makes is tagged with it. "" for none.
@@ -245,5 +249,8 @@ func Handlers(w *Env) plan.Handlers {
 	plan.Bind(h, CopySnapshot, w.copySnapshot())
 	plan.Bind(h, WaitCopied, w.waitCopied())
 	plan.Bind(h, LabelCopies, w.labelCopies())
+	for _, kind := range []plan.Kind{FindSource.Kind, CopySnapshot.Kind, WaitCopied.Kind, LabelCopies.Kind} {
+		h[kind] = whileAnswers{h[kind], w}
+	}
 	return tellRetries(h)
 }

@@ -34,6 +34,8 @@ func (c *fakeCloud) Volume(_ context.Context, id string) (ec2.Volume, error) { r
 
 func (c *fakeCloud) Now() time.Time { return time.Now() }
 
+func (c *fakeCloud) Silence() (time.Duration, string) { return 0, "" }
+
 func (c *fakeCloud) AttachVolume(_ context.Context, id, _, device string) (ec2.Attachment, error) {
 	c.calls = append(c.calls, "AttachVolume")
 	return ec2.Attachment{}, c.attach(id, device)

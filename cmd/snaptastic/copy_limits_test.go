@@ -33,6 +33,8 @@ type copyingCloud struct {
 
 func (c *copyingCloud) Now() time.Time { return time.Now() }
 
+func (c *copyingCloud) Silence() (time.Duration, string) { return 0, "" }
+
 func (c *copyingCloud) Snapshots(_ context.Context, q ec2.SnapshotQuery) (found []ec2.Snapshot, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

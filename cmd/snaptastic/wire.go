@@ -39,7 +39,7 @@ func (a *app) config() engine.Config {
 		PrivateMounts: a.privateMounts, EventFile: a.eventFile, Log: a.log, Frontend: a, Command: a.repeated.After,
 	}
 	if c.Sandbox != "" { // only EC2's eventual consistency asks for longer waits
-		c.MaxLag = fromEnvironment("SNAPTASTIC_LAG", 0)
+		c.MaxLag, c.SilentTime = fromEnvironment("SNAPTASTIC_LAG", 0), fromEnvironment("SNAPTASTIC_SILENT", 0)
 		c.Settle, c.RetryMin = fromEnvironment("SNAPTASTIC_SETTLE", 2*time.Second), 100*time.Millisecond
 	}
 	return c

@@ -149,12 +149,17 @@ func (e *Engine) lookAt(ctx context.Context, regions []string, tags map[string]s
 func (e *Engine) silent(region string, err error) recipe.Unknown {
 	u := recipe.Unknown{Name: region, Why: fmt.Sprintf("cannot find out which sets %s lacks: %v", region, err),
 		Hint: "the next `run copy` copies what it lacks; remove its copy block if the region is no destination any more"}
-	fault, is := errors.AsType[*ec2.Fault](err)
 	left := time.Until(e.patientUntil())
-	if e.patience.unattended && e.keyed == nil && !e.answersAgain && left > 0 && is && (fault.IsTemporary() || fault.Class == ec2.Canceled) {
+	if e.patience.unattended && e.keyed == nil && !e.answersAgain && left > 0 && temporary(err) {
 		u.Region, u.AskFor = region, left
 	}
 	return u
+}
+
+// temporary: a region that was asked may answer soon.
+func temporary(err error) bool {
+	fault, is := errors.AsType[*ec2.Fault](err)
+	return is && (fault.IsTemporary() || fault.Class == ec2.Canceled)
 }
 
 // answeredMeanwhile: a destination that could not be looked at answered while the run was under way.

@@ -50,6 +50,8 @@ type Config struct {
 	Settle, RetryMin time.Duration // of the runner; 0 for its defaults
 	// MaxLag is how long EC2 may go without showing a label that this machine has given; 0 for the default of steps.Env.
 	MaxLag time.Duration
+	// SilentTime is for how long a region may answer nothing until the copies there fail; 0: an hour.
+	SilentTime time.Duration
 	// EventFile is where the caller writes events; "" or "-" for no file. Its file system is not frozen.
 	EventFile string
 	// PrivateMounts allows to mount in a mount namespace that the rest of the machine does not see.
@@ -118,6 +120,7 @@ type Engine struct {
 	keyed        *keyed          // the key of the run that is to begin; nil without one
 	attached     *[]ec2.Volume   // what EC2 showed when this command asked whether it answers, or which device names are free
 	answersAgain bool            // a destination that could not be looked at answered during a run: this one is for what it lacks
+	noAnswer     map[string]bool // regions with what older copies left that do not answer now; see awaitsRegion
 	ahead        *steps.Ahead    // what it showed of the snapshots beside the preflight, for the run that is to begin
 }
 

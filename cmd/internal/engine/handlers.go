@@ -50,6 +50,7 @@ func (e *Engine) handlers(ctx context.Context, store *journal.Store, p *plan.Pla
 		w.ScratchDir = filepath.Join(store.Dir(), "verify")
 		w.Protected = e.protected(store, p)
 		w.MaxLag = e.MaxLag
+		w.SilentTime = e.silentTime()
 		w.RecentlyLabelled = func() []string { return recentlyLabelled(store, p.Snapshotter, time.Now()) }
 	}
 	w.RunsHere = func(self plan.RunID) (steps.RunsHere, error) {

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"snaptastic/journal"
 	"snaptastic/plan"
@@ -17,7 +16,9 @@ func LeftBehind(p *plan.Plan, records map[plan.StepID]journal.Record) (left []st
 	for _, l := range p.Lanes {
 		left = append(left, leftOf(p, l, records)...)
 	}
-	left = append(left, copiesLeft(p, records)...)
+	left = append(left, copiesLeft(p, records, func(region string) string {
+		return "`snaptastic --region " + region + " clean snapshots` deletes it once it is a day old"
+	})...)
 	for i := range p.Steps {
 		r := records[p.Steps[i].ID]
 		if p.Steps[i].Kind != steps.Snapshot.Kind || r.Facts == nil || !stands(r) || labelled(p, records) {
@@ -32,30 +33,43 @@ func LeftBehind(p *plan.Plan, records map[plan.StepID]journal.Record) (left []st
 	return left
 }
 
-// copiesLeft are the copies in other regions whose set is not labelled there.
-func copiesLeft(p *plan.Plan, records map[plan.StepID]journal.Record) (left []string) {
-	labelled := map[string]bool{}
-	for i := range p.Steps {
-		if s := &p.Steps[i]; s.Kind == steps.LabelCopies.Kind && records[s.ID].EverDone {
-			labelled[s.Lane] = true
-		}
-	}
+// CopiesUnfinished lists, in sentences, what an unfinished copy has in other regions without a label.
+func CopiesUnfinished(p *plan.Plan, records map[plan.StepID]journal.Record) []string {
+	return copiesLeft(p, records, func(string) string {
+		return "the next `run copy` finishes or deletes it, once the region answers"
+	})
+}
+
+// copiesLeft are the copies in other regions whose set is not labelled there; then says what becomes of one.
+func copiesLeft(p *plan.Plan, records map[plan.StepID]journal.Record, then func(region string) string) (left []string) {
+	labelled := labelledLanes(p, records)
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		r := records[s.ID]
 		if s.Kind != steps.CopySnapshot.Kind || !stands(r) || labelled[s.Lane] {
 			continue
 		}
-		region, _, _ := strings.Cut(s.Lane, ":")
+		region := regionOfLane(s.Lane)
 		if r.Facts == nil || len(r.Facts.Each) == 0 {
 			left = append(left, fmt.Sprintf("perhaps a copy in %s, which was being asked for: `aws ec2 describe-snapshots --region %s --filters Name=tag:%s,Values=%s` shows it", region, region, steps.TagToken, r.Token))
 			continue
 		}
 		for _, f := range r.Facts.Each {
-			left = append(left, fmt.Sprintf("%s in %s, an unverified copy of %s: `snaptastic --region %s clean snapshots` deletes it once it is a day old", f.SnapshotID, region, f.MountPoint, region))
+			left = append(left, fmt.Sprintf("%s in %s, an unverified copy of %s: %s", f.SnapshotID, region, f.MountPoint, then(region)))
 		}
 	}
 	return left
+}
+
+// labelledLanes are the lanes whose set is labelled where it was copied to.
+func labelledLanes(p *plan.Plan, records map[plan.StepID]journal.Record) map[string]bool {
+	labelled := map[string]bool{}
+	for i := range p.Steps {
+		if s := &p.Steps[i]; s.Kind == steps.LabelCopies.Kind && records[s.ID].EverDone {
+			labelled[s.Lane] = true
+		}
+	}
+	return labelled
 }
 
 // stands: the effect of a step that this run did is there.

@@ -98,7 +98,7 @@ func (e *Engine) Run(ctx context.Context, r RunRequest) (RunResult, error) {
 	}
 	act.undoNext = rollback
 	end, err := e.execute(ctx, store, run, act)
-	if end.Result.Outcome.Ended() && ctx.Err() == nil {
+	if (end.Result.Outcome.Ended() || first && wentSilent(end)) && ctx.Err() == nil {
 		again := answeredMeanwhile(end)
 		if e.answersAgain = e.answersAgain || again; first || again { // now what the older run was not about, or what it could not know
 			return e.Run(ctx, r)
@@ -174,18 +174,18 @@ func (e *Engine) beginRun(ctx context.Context, store *journal.Store, p *plan.Pla
 }
 
 // met lists the unfinished runs that a new run of the plan comes upon, and what becomes of each, up to one that it goes on
-// with in the place of a new one. A new run with a key never goes on with another one.
-func met(store *journal.Store, p *plan.Plan, keyed bool) (runs []RunState, err error) {
+// with in the place of a new one. A new run with a key never goes on with another one. not are passed over.
+func met(store *journal.Store, p *plan.Plan, keyed bool, not ...plan.RunID) (runs []RunState, err error) {
 	all, err := store.Unfinished()
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range all {
 		d := Decide(ToRun, r, Situation{Instance: p.Instance, Plan: p, Keyed: keyed})
-		if d.Action != Leave {
+		if d.Action != Leave && !slices.Contains(not, r.Run) {
 			runs = append(runs, RunState{r, d})
 		}
-		if d.Action == Continue {
+		if d.Action == Continue && !slices.Contains(not, r.Run) {
 			break
 		}
 	}
@@ -195,11 +195,11 @@ func met(store *journal.Store, p *plan.Plan, keyed bool) (runs []RunState, err e
 // resumeUnfinished does with the unfinished runs what is decided about them, and returns the one that is gone on with. Nothing of a
 // live run is touched: beginning the new one will say that it is busy.
 func (e *Engine) resumeUnfinished(ctx context.Context, store *journal.Store, p *plan.Plan) (*journal.Run, action, error) {
-	runs, err := met(store, p, e.keyed != nil)
+	runs, left, err := e.metAnswering(ctx, store, p)
 	if err != nil {
 		return nil, action{}, err
 	}
-	var act action
+	act := action{undid: left}
 	for _, r := range runs {
 		switch r.Action {
 		case SetAside:
@@ -252,6 +252,10 @@ func (e *Engine) undoUnfinished(ctx context.Context, store *journal.Store, r Run
 	end, err := e.execute(ctx, store, run, act)
 	if !end.Result.Outcome.Ended() && err == nil {
 		err = fmt.Errorf("it ended as %s", end.Result.Outcome)
+	}
+	if wentSilent(end) && ctx.Err() == nil { // the new run is not about that region either
+		e.leftUntilItAnswers(r.Run, err)
+		return false, nil
 	}
 	if r.Action == Undo && r.ResumePolicy != plan.ResumeUndoes && end.failed() && !needsOperator(end.Result) {
 		return hooksOwed, e.abandon(store, end, err)

@@ -17,12 +17,15 @@ type Details struct {
 	Flags Flags // to be repeated in the commands that go on with it
 }
 
-// left is what an abandoned run leaves behind.
+// left is what an abandoned run leaves behind, and what an unfinished copy has in other regions.
 func (s Details) left() []string {
-	if s.Outcome != journal.Abandoned {
-		return nil
+	switch {
+	case s.Outcome == journal.Abandoned:
+		return engine.LeftBehind(s.Plan, s.Records)
+	case !s.Live && !s.Outcome.Ended():
+		return engine.CopiesUnfinished(s.Plan, s.Records)
 	}
-	return engine.LeftBehind(s.Plan, s.Records)
+	return nil
 }
 
 // Abandoned prints what a run that was just abandoned leaves behind, and then everything about it.
