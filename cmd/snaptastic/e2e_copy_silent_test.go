@@ -3,10 +3,12 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
 )
 
@@ -124,5 +126,24 @@ func (r *rig) othersGoOn(begins func(*rig)) {
 	}
 	if left := r.unfinished(); len(left) > 0 {
 		r.t.Errorf("unfinished are %v", left)
+	}
+}
+
+// A cut-off run that has nothing to do but in a region that does not answer is left as it is, and finished once that answers: nothing is
+// copied twice.
+func TestACutOffCopyIsFinishedOnceItsRegionAnswers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "ext4")
+	r.copiesThatFallSilent()
+	r.faultsIn(frankfurt, `{"latency": {"copy": "30s"}}`)
+	cmd := r.background("run", "copy", "db")
+	r.eventually("a copy in each region", func() bool { return len(r.snapshotsIn(frankfurt)) == 1 && r.labelledIn(virginia) == 1 })
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	begun := r.snapshotsIn(frankfurt)[0].ID
+	silences["hangs"].ends(r)
+	r.othersGoOn(func(*rig) {})
+	if !slices.ContainsFunc(r.snapshotsIn(frankfurt), func(s ec2.Snapshot) bool { return s.ID == begun }) {
+		t.Errorf("%s was deleted and made again", begun)
 	}
 }
