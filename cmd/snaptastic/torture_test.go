@@ -120,7 +120,7 @@ func (r *rig) serve(args ...string) {
 			url = strings.Trim(v, "'\"")
 		}
 	}
-	r.env = append(os.Environ(), "SNAPTASTIC_SETTLE=1s", "SNAPTASTIC_LAG=500ms", "TERM=dumb")
+	r.env = append(os.Environ(), "SNAPTASTIC_SETTLE=1s", "SNAPTASTIC_LAG=500ms", "SNAPTASTIC_APPEAR=5s", "TERM=dumb")
 	r.client, err = ec2.New(context.Background(), ec2.Config{Region: sandbox.Region, EndpointURL: url, MetadataURL: url, Credentials: ec2.Credentials{ID: "a", Secret: "b"}, PollMin: 10 * time.Millisecond})
 	if err != nil {
 		r.t.Fatal(err)
@@ -129,7 +129,7 @@ func (r *rig) serve(args ...string) {
 }
 
 // lags has the program wait for an EC2 that lags as it does on EC2: what is deleted at once is waited for as well.
-func (r *rig) lags() { r.env = append(r.env, "SNAPTASTIC_LAG=15s") }
+func (r *rig) lags() { r.env = append(r.env, "SNAPTASTIC_LAG=15s", "SNAPTASTIC_APPEAR=30s") }
 
 // command is the binary with the rig's flags.
 func (r *rig) command(args ...string) *exec.Cmd {

@@ -93,7 +93,7 @@ func (a *app) connect(ctx context.Context, way journal.CloudConfig, patientUntil
 		_, world := sandbox.SplitDir(dir)
 		conf.Region = cmp.Or(a.region, world.Region)
 		conf.Credentials = ec2.Credentials{ID: world.AccessKey(), Secret: "sandbox"}
-		conf.PollMin = fromEnvironment("SNAPTASTIC_POLL", fastPoll)
+		conf.PollMin, conf.SettleWindow = fromEnvironment("SNAPTASTIC_POLL", fastPoll), fromEnvironment("SNAPTASTIC_APPEAR", 0)
 	}
 	return ec2.New(ctx, conf)
 }
