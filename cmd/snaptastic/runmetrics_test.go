@@ -105,7 +105,8 @@ func TestRunsForPrometheus(t *testing.T) {
 	r.setFaults(sandbox.Fault{Action: "AttachVolume", Hang: time.Minute})
 	killed := r.start("resume", "last")
 	r.eventually("attach", func() bool {
-		return strings.Contains(r.must("status", "last"), "attach") && strings.Contains(r.must("runs"), "live")
+		code, status := r.run("status", "last") // which a run that has just begun does not answer yet
+		return code == 0 && strings.Contains(status, "attach") && strings.Contains(r.must("runs"), "live")
 	})
 	_ = killed.Process.Kill()
 	_ = killed.Wait()
