@@ -37,8 +37,7 @@ clean-demo: build ## remove everything the demo created
 	@$(SUDO) env DEMO="$(DEMO)" examples/demo/clean bin/snaptastic
 
 test: deps ## all tests; without root, those that need it are skipped
-	go test -timeout 45m ./...
-	SNAPTASTIC_LARGE=1 go test -timeout 45m -run '^TestFiftyThousandSnapshotsFitInto64MiB$$' ./cmd/snaptastic
+	SNAPTASTIC_HEAVY=1 go test -timeout 45m ./...
 	# again what runs side by side; -short leaves out what is large and has one goroutine
 	go test -timeout 45m -race -short ./plan ./journal ./runner ./ec2 ./linux/guard ./steps/... ./cmd/internal/...
 	# of one volume: those of three have run above, without -race

@@ -19,11 +19,8 @@ import (
 // no list of them is written from one piece.
 func TestTenThousandSnapshotsFitInto40MiB(t *testing.T) { fitsIntoMemory(t, 10_000, 40) }
 
-// Half a minute on the processor, so that `make test` runs it alone.
 func TestFiftyThousandSnapshotsFitInto64MiB(t *testing.T) {
-	if os.Getenv("SNAPTASTIC_LARGE") == "" {
-		t.Skip("set SNAPTASTIC_LARGE: makes 50,000 snapshots")
-	}
+	heavy(t)
 	fitsIntoMemory(t, 50_000, 64)
 }
 

@@ -33,6 +33,7 @@ func chromiumName() string {
 // chromium skips the test where there is no browser.
 func chromium(t *testing.T) {
 	t.Helper()
+	heavy(t)
 	if chromiumName() == "" {
 		t.Skip("needs Chromium (Debian package chromium)")
 	}

@@ -25,13 +25,23 @@ func TestMain(m *testing.M) {
 		os.Exit(run(os.Args[1:]))
 	}
 	// Most of what runs in parallel waits for the sandbox's latencies and for time-outs, not for a processor.
-	if err := flag.Set("test.parallel", "16"); err != nil { // -parallel goes before it
+	if err := flag.Set("test.parallel", "12"); err != nil { // -parallel goes before it
 		panic(err)
 	}
 	if os.Getenv("GOGC") == "" { // of this process alone: what a command may take is measured in processes of its own
 		debug.SetGCPercent(400)
 	}
 	testscript.Main(swept{m}, map[string]func(){"snaptastic": func() { os.Exit(run(os.Args[1:])) }})
+}
+
+// withHeavy has what takes long run as well: half of the time of all tests, for what seldom breaks alone. `make test` sets it.
+var withHeavy = os.Getenv("SNAPTASTIC_HEAVY") != ""
+
+func heavy(t *testing.T) {
+	t.Helper()
+	if !withHeavy {
+		t.Skip("takes long: `make test` runs it, and so does SNAPTASTIC_HEAVY=1")
+	}
 }
 
 // scratch is the folder of what tests share, as long as they run.

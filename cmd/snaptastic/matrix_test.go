@@ -670,15 +670,15 @@ func (u *simulation) nothingButKept() {
 // write and every effect, and then resumes it, or rolls it back; every second
 // time the recovery is cut off as well.
 //
-// With three volumes it does so at every third point: each kind of step and each
-// side of it is among them, and a point of its own with one volume. `make torture`
-// takes all.
+// With three volumes, which is heavy, it does so at every third point: each kind of
+// step and each side of it is among them, and a point of its own with one volume.
+// `make torture` takes all.
 func TestCrashMatrix(t *testing.T) {
 	t.Parallel()
 	whole := os.Getenv("SNAPTASTIC_TORTURE") != ""
-	lanes := []int{1, 3}
-	if testing.Short() {
-		lanes = []int{1}
+	lanes := []int{1}
+	if whole || withHeavy {
+		lanes = append(lanes, 3)
 	}
 	total := 0
 	for _, sc := range scenarios() {

@@ -325,7 +325,7 @@ func tortureSeed(more uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(20260103+n, more))
 }
 
-// tortureKills is how many kills SNAPTASTIC_TORTURE asks for, or those of the short form; -short leaves them all out.
+// tortureKills is how many kills SNAPTASTIC_TORTURE asks for, or those of the short form, which is heavy; -short leaves them all out.
 func tortureKills(t *testing.T, short int) int {
 	t.Helper()
 	if testing.Short() {
@@ -334,6 +334,7 @@ func tortureKills(t *testing.T, short int) int {
 	if n, err := strconv.Atoi(os.Getenv("SNAPTASTIC_TORTURE")); err == nil {
 		return n
 	}
+	heavy(t)
 	return short
 }
 
