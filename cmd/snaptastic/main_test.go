@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		os.Exit(run(os.Args[1:]))
 	}
 	// Most of what runs in parallel waits for the sandbox's latencies and for time-outs, not for a processor.
-	if err := flag.Set("test.parallel", "12"); err != nil { // -parallel goes before it
+	if err := flag.Set("test.parallel", "16"); err != nil { // -parallel goes before it
 		panic(err)
 	}
 	if os.Getenv("GOGC") == "" { // of this process alone: what a command may take is measured in processes of its own
