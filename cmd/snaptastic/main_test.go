@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(swept{m}, map[string]func(){"snaptastic": func() { os.Exit(run(os.Args[1:])) }})
 }
 
-// withHeavy has what takes long run as well: half of the time of all tests, for what seldom breaks alone. `make test` sets it.
+// withHeavy: what takes long and seldom breaks alone runs as well. `make test` sets it.
 var withHeavy = os.Getenv("SNAPTASTIC_HEAVY") != ""
 
 func heavy(t *testing.T) {
