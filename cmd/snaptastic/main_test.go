@@ -24,8 +24,12 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "snaptastic" {
 		os.Exit(run(os.Args[1:]))
 	}
-	// Most of what runs in parallel waits for the sandbox's latencies and for time-outs, not for a processor.
-	if err := flag.Set("test.parallel", "16"); err != nil { // -parallel goes before it
+	// Most of what runs in parallel waits for the sandbox's latencies and for time-outs, not for a processor; what is heavy does not.
+	parallel := "16"
+	if withHeavy {
+		parallel = "10"
+	}
+	if err := flag.Set("test.parallel", parallel); err != nil { // -parallel goes before it
 		panic(err)
 	}
 	if os.Getenv("GOGC") == "" { // of this process alone: what a command may take is measured in processes of its own

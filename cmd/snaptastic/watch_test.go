@@ -56,9 +56,9 @@ func (r *rig) watch(args ...string) *watching {
 	return w
 }
 
-// idle says whether a process has begun, and all its threads wait for something, twice in a row: one that waits for a processor is not idle.
+// idle says whether a process has begun, and all its threads wait for something, five times in a row: one that waits for a processor is not idle.
 func idle(pid int) bool {
-	for range 2 {
+	for range 5 {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		if len(threads) < 3 {
 			return false
@@ -146,6 +146,11 @@ func TestWatchersFollowAMountWithAThrottledAndAFailingLane(t *testing.T) {
 		t.Errorf("nobody was told that EC2 throttled: %s", written)
 	}
 	for i, w := range append(many, first) {
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("watcher %d said:\n%s", i, w.text())
+			}
+		})
 		r.eventually("end of the run", func() bool { return w.says(engine.RunEnded) })
 		told := events(t, w.text())
 		if last := told[len(told)-1]; last.Event != engine.RunEnded || last.Seq != end.Seq || index(told, "failed", r.mounts[1]) < 0 {

@@ -15,6 +15,9 @@ import (
 // lookEvery is how often a watch looks for runs that began or ended.
 const lookEvery = 100 * time.Millisecond
 
+// timesAreCoarse is how far apart two changes of a folder may be and yet have the same time.
+const timesAreCoarse = time.Second
+
 // A LiveRun is a run that a watch has joined: how it stands, and the process that is at it.
 type LiveRun struct {
 	RunDetails
@@ -139,7 +142,9 @@ func (t *watching) look(ctx context.Context) error {
 	if err != nil || fi.ModTime().Equal(t.changed) {
 		return nil
 	}
-	t.changed = fi.ModTime()
+	if time.Since(fi.ModTime()) > timesAreCoarse { // else look again: another change may get the same time
+		t.changed = fi.ModTime()
+	}
 	ids, err := t.store.Sockets()
 	if err != nil {
 		return err
