@@ -214,7 +214,9 @@ func hostsRequest(cl *config.Cluster, operation, set string) flow.HostsRequest {
 
 func (a *app) cleanCommand() *cobra.Command {
 	return a.onceCommand("clean", "Clean", "Delete the snapshots that the retention rules let go, once for the whole cluster",
-		func(r flow.SetResult) string { return fmt.Sprintf("%d snapshots deleted", len(r.Deleted)) })
+		func(r flow.SetResult) string {
+			return fmt.Sprintf("%d sets and %d other snapshots deleted", len(r.DeletedSets), len(r.Deleted))
+		})
 }
 
 func (a *app) copyCommand() *cobra.Command {

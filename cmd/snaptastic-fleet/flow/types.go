@@ -125,10 +125,12 @@ type SetRequest struct {
 type SetResult struct {
 	Snapshots []string `json:"snapshots,omitempty"`
 	Deleted   []string `json:"deleted,omitempty"`
-	Copied    int      `json:"copied,omitempty"` // sets (ActCopy)
-	Already   bool     `json:"already,omitempty"`
-	Locked    []string `json:"locked,omitempty"`     // of a labelled set
-	NotLocked string   `json:"not_locked,omitempty"` // why not all that should be locked are
+	// DeletedSets are sets that were deleted as a whole (ActClean).
+	DeletedSets []string `json:"deleted_sets,omitempty"`
+	Copied      int      `json:"copied,omitempty"` // sets (ActCopy)
+	Already     bool     `json:"already,omitempty"`
+	Locked      []string `json:"locked,omitempty"`     // of a labelled set
+	NotLocked   string   `json:"not_locked,omitempty"` // why not all that should be locked are
 	// Unlabelled and Labelled are how many snapshots the account has of the set (ActLook).
 	Unlabelled int `json:"unlabelled,omitempty"`
 	Labelled   int `json:"labelled,omitempty"`

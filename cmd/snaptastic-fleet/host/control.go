@@ -104,8 +104,12 @@ func (c *Control) Clean(ctx context.Context, req flow.SetRequest) (flow.SetResul
 	}
 	var out flow.SetResult
 	for _, l := range r.Lanes {
-		if l.SnapshotID != "" {
+		switch {
+		case l.State != "done":
+		case l.SnapshotID != "":
 			out.Deleted = append(out.Deleted, l.SnapshotID)
+		default: // by rules that keep sets, the lane is a set
+			out.DeletedSets = append(out.DeletedSets, l.Lane)
 		}
 	}
 	return out, nil

@@ -32,6 +32,31 @@ func TestTheProgramsOwnSentenceIsTold(t *testing.T) {
 	}
 }
 
+// With rules that keep sets, a lane of a clean-up is a set. What is not done is not counted.
+func TestWhatACleanUpDeletedIsCounted(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "snaptastic")
+	if err := os.WriteFile(program, []byte(`#!/bin/sh
+[ "$1 $2 $3 $4" = "clean snapshots db --yes" ] || exit 2
+echo '{"outcome": "done", "lanes": [
+  {"lane": "20261128T165536402-d448/f949", "size_gib": 1, "remarks": ["deleted 1 set (1 snapshot of 1 GiB)"], "state": "done"},
+  {"lane": "snap-1", "snapshot_id": "snap-1", "state": "done"}, {"lane": "snap-2", "snapshot_id": "snap-2", "state": "skipped"}]}'
+`), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var suite testsuite.WorkflowTestSuite
+	e := suite.NewTestActivityEnvironment()
+	c := &Control{Program: Program{Path: program}}
+	e.RegisterActivity(c.Clean)
+	value, err := e.ExecuteActivity(c.Clean, flow.SetRequest{Snapshotter: "db"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got flow.SetResult
+	if err := value.Get(&got); err != nil || strings.Join(got.Deleted, " ") != "snap-1" || strings.Join(got.DeletedSets, " ") != "20261128T165536402-d448/f949" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // A copy that goes on with one that was cut off has two results.
 func TestSeveralResultsAreRead(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "snaptastic")
