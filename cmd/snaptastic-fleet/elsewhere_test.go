@@ -92,19 +92,7 @@ func TestWarmingOnEveryHost(t *testing.T) {
 		r.must(h, "run", "snapshot", "db", "--wait")
 		r.must(h, "run", "restore", "db", "--yes")
 	}
-	h1 := r.hosts["h1"]
-	ended := make(chan error, 1)
-	var got flow.HostsResult
-	go func() { ended <- r.fleet(&got, "warm", "shards", "--at-once", "2") }()
-	r.eventually("h1 warms", func() bool { return strings.Contains(r.must(h1, "status", "-o", "json"), `"warm"`) })
-	h1.worker.kill()
-	r.control.signal(syscall.SIGKILL)
-	time.Sleep(time.Second)
-	h1.worker = r.startWorker(h1)
-	r.startControl()
-	if err := <-ended; err != nil || got.Done != 3 {
-		t.Fatalf("%v: %+v", err, got)
-	}
+	r.killedUnderWay("warm")
 	type span struct{ Created, Ended time.Time }
 	var spans []span
 	for _, n := range sortedNames(r.hosts) {
@@ -128,6 +116,7 @@ func TestWarmingOnEveryHost(t *testing.T) {
 	}
 
 	r.must(r.hosts["h2"], "run", "unmount", "db", "--yes")
+	var got flow.HostsResult
 	err := r.fleet(&got, "warm", "shards", "--at-once", "1", "--stop-after", "1", "--again", "x")
 	if err == nil || !strings.Contains(err.Error(), "1 of 3 hosts done, 1 failed, 1 not begun") || got.Hosts[2].State != "not begun" {
 		t.Errorf("%v %+v", err, got)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -9,6 +10,24 @@ import (
 	"snaptastic-fleet/flow"
 )
 
+// killedUnderWay has an operation done on three hosts, two at a time; the worker of the first and control are killed in it, and started again.
+func (r *rig) killedUnderWay(operation string) {
+	r.t.Helper()
+	h1 := r.hosts["h1"]
+	ended := make(chan error, 1)
+	var got flow.HostsResult
+	go func() { ended <- r.fleet(&got, operation, "shards", "--at-once", "2") }()
+	r.eventually(operation+" on h1", func() bool { return strings.Contains(r.must(h1, "status", "-o", "json"), strconv.Quote(operation)) })
+	h1.worker.kill()
+	r.control.signal(syscall.SIGKILL)
+	time.Sleep(time.Second)
+	h1.worker = r.startWorker(h1)
+	r.startControl()
+	if err := <-ended; err != nil || got.Done != 3 {
+		r.t.Fatalf("%v: %+v", err, got)
+	}
+}
+
 // Drills on every host, a few at a time; asked again under another word they are done again, and a worker or control that is killed does not make a second one.
 func TestDrillsOnEveryHost(t *testing.T) {
 	r := newRig(t, 3)
@@ -16,19 +35,7 @@ func TestDrillsOnEveryHost(t *testing.T) {
 		r.must(r.hosts[n], "run", "mount", "db")
 		r.must(r.hosts[n], "run", "snapshot", "db")
 	}
-	h1 := r.hosts["h1"]
-	ended := make(chan error, 1)
-	var got flow.HostsResult
-	go func() { ended <- r.fleet(&got, "verify", "shards", "--at-once", "2") }()
-	r.eventually("the drill of h1 is under way", func() bool { return strings.Contains(r.must(h1, "status", "-o", "json"), `"verify"`) })
-	h1.worker.kill()
-	r.control.signal(syscall.SIGKILL)
-	time.Sleep(time.Second)
-	h1.worker = r.startWorker(h1)
-	r.startControl()
-	if err := <-ended; err != nil || got.Done != 3 {
-		t.Fatalf("%v: %+v", err, got)
-	}
+	r.killedUnderWay("verify")
 	r.saveHistory("verify", flowID("verify", "shards"))
 	for _, n := range sortedNames(r.hosts) {
 		if runs := strings.Count(r.must(r.hosts[n], "runs", "--operation", "verify", "-o", "json"), `"operation"`); runs != 1 {

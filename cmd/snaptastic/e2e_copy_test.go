@@ -482,13 +482,7 @@ func TestACopyThatWasBeingUndoneIsCopiedAgain(t *testing.T) {
 	r.faultsIn(frankfurt, `{"latency": {"copy": "1h"}, "faults": [{"action": "DeleteSnapshot", "error": "RequestLimitExceeded"}]}`)
 	kill := func(until string, args ...string) {
 		t.Helper()
-		cmd := r.command(args...)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		r.eventually(until, func() bool { return count(r.calls())[until] >= 2 })
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		r.killWhen(until, func() bool { return count(r.calls())[until] >= 2 }, args...)
 	}
 	kill("CopySnapshot", "run", "copy", "db")
 	kill("DeleteSnapshot", "rollback", "last", "--yes")
@@ -508,10 +502,7 @@ func TestARolledBackCopyIsCopiedAgainWhileEC2StillShowsIt(t *testing.T) {
 	r.must("run", "snapshot", "db", "--wait")
 	r.lags()
 	r.faultsIn(frankfurt, `{"latency": {"copy": "1h", "lag": "4s"}}`)
-	cmd := r.background("run", "copy", "db")
-	r.eventually("two copies that are shown", func() bool { return len(r.snapshotsIn(frankfurt)) == 2 })
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	r.killWhen("two copies that are shown", func() bool { return len(r.snapshotsIn(frankfurt)) == 2 }, "run", "copy", "db")
 	r.must("rollback", r.unfinished()[0])
 	shown := len(r.snapshotsIn(frankfurt))
 	r.faultsIn(frankfurt, `{"latency": {"lag": "4s"}}`)
