@@ -55,6 +55,7 @@ func (s *Store) Prune(keep int, age time.Duration, now time.Time) error {
 		// The journal last: a summary without one lists nothing.
 		_ = os.Remove(s.path(run, ".json"))
 		_ = os.Remove(s.path(run, ".sock"))
+		_ = os.Remove(s.path(run, ".sock.new"))
 		if err := os.Remove(s.path(run, ".db")); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("cannot prune run %s: %w", run, err)
 		}
@@ -86,9 +87,9 @@ func (s *Store) sweep() {
 		}
 		_ = f.Close()
 	}
-	sockets, _ := filepath.Glob(filepath.Join(s.dir, "runs", "*.sock"))
+	sockets, _ := filepath.Glob(filepath.Join(s.dir, "runs", "*.sock*")) // also those that did not answer yet, RUN.sock.new
 	for _, p := range sockets {
-		if _, err := os.Lstat(strings.TrimSuffix(p, ".sock") + ".db"); errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Lstat(strings.TrimSuffix(strings.TrimSuffix(p, ".new"), ".sock") + ".db"); errors.Is(err, os.ErrNotExist) {
 			_ = os.Remove(p)
 		}
 	}

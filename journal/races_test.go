@@ -153,7 +153,7 @@ func TestTemporaryFilesAreRemoved(t *testing.T) {
 	gone := []string{leave("run-0", ".sock")}
 	end(t, r, Abandoned)
 	unborn := leave("run-1", ".db.new")
-	gone = append(gone, unborn, leave("run-2", ".sock"))
+	gone = append(gone, unborn, leave("run-2", ".sock"), leave("run-4", ".sock.new"))
 	beginning := leave("run-3", ".db.new")
 	f, err := os.Open(beginning)
 	if err != nil {

@@ -101,10 +101,12 @@ func follow(ctx context.Context, path string, begin func(status), event func(Eve
 	}
 }
 
-// listenAt makes a socket for this user alone, in place of one that a killed process left.
+// listenAt makes a socket for this user alone, in place of one that a killed process left. It has its name only once it answers:
+// who connects between bind and listen is refused, as by the socket of a killed process.
 func listenAt(path string) (*net.UnixListener, error) {
-	_ = os.Remove(path)
-	short, done, err := shortPath(path)
+	unborn := path + ".new"
+	_ = os.Remove(unborn)
+	short, done, err := shortPath(unborn)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +116,12 @@ func listenAt(path string) (*net.UnixListener, error) {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false) // by the short name, which is no longer
-	_ = os.Chmod(path, 0o600)
+	_ = os.Chmod(unborn, 0o600)
+	if err := os.Rename(unborn, path); err != nil {
+		_ = l.Close()
+		_ = os.Remove(unborn)
+		return nil, err
+	}
 	return l, nil
 }
 

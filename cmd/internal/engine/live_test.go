@@ -217,6 +217,44 @@ func TestAWatcherThatHasGoneMakesRoom(t *testing.T) {
 	}
 }
 
+// Who connects while a socket is made anew is never refused: a watcher would take the run for one that was killed.
+func TestASocketAnswersAsSoonAsItIsThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.sock")
+	l, err := listenAt(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	over := make(chan struct{})
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				c, err := net.Dial("unix", path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	for range 500 {
+		l, err := listenAt(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+	}
+	close(over)
+	all.Wait()
+}
+
 func TestASocketIsOnlyTrustedWhereItIsOne(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file.sock")
