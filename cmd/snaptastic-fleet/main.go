@@ -44,8 +44,7 @@ type partly struct{ error }
 
 func (p partly) Unwrap() error { return p.error }
 
-func run(ctx context.Context, args []string) int {
-	a := &app{log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+func rootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "snaptastic-fleet",
 		Short: "Snapshot, restore and prove the volumes of many hosts together",
@@ -58,6 +57,11 @@ func run(ctx context.Context, args []string) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
 	root.AddCommand(a.workerCommand(), a.controlCommand(), a.snapshotCommand(), a.restoreCommand(), a.verifyCommand(),
 		a.cleanCommand(), a.scheduleCommand(), a.statusCommand(), a.cancelCommand(), keyCommand(), a.eachCommand("warm"), a.copyCommand())
+	return root
+}
+
+func run(ctx context.Context, args []string) int {
+	root := rootCommand(&app{log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var u usage

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,7 +48,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 				return fmt.Errorf("there is no schedule for %s of %s", args[1], cl.Name)
 			}
 			if err == nil {
-				fmt.Fprintln(cmd.OutOrStdout(), done)
+				a.print(cmd.OutOrStdout(), request{cl.Name, args[1], f.what()}, func(w io.Writer) { fmt.Fprintln(w, done) })
 			}
 			return err
 		},
@@ -59,6 +60,26 @@ func (a *app) scheduleCommand() *cobra.Command {
 	c.Flags().BoolVar(&f.unpause, "unpause", false, "begin it again")
 	c.MarkFlagsMutuallyExclusive("cron", "delete", "pause", "unpause")
 	return c
+}
+
+// request is what `fleet schedule` and `fleet cancel` have asked the server for.
+type request struct {
+	Cluster   string `json:"cluster"`
+	Operation string `json:"operation"`
+	Asked     string `json:"asked"` // schedule, delete, pause, unpause, stop
+}
+
+// what names what the flags ask for.
+func (f scheduleFlags) what() string {
+	switch {
+	case f.remove:
+		return "delete"
+	case f.pause:
+		return "pause"
+	case f.unpause:
+		return "unpause"
+	}
+	return "schedule"
 }
 
 // apply does what the flags say, and says what was done.

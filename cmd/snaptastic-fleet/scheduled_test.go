@@ -122,8 +122,9 @@ func TestSchedulesAreSeenAndDoNotOverlap(t *testing.T) {
 	}
 	r.nothingFrozen(t)
 
-	if err := r.fleet(nil, "schedule", "shards", "snapshot", "--pause"); err != nil {
-		t.Error(err)
+	var paused request
+	if err := r.fleet(&paused, "schedule", "shards", "snapshot", "--pause"); err != nil || paused != (request{"shards", "snapshot", "pause"}) {
+		t.Error(err, paused)
 	}
 	if s := r.status("snapshot").Schedule; !s.Paused || s.Next != nil {
 		t.Errorf("paused: %+v", s)

@@ -263,7 +263,9 @@ func (a *app) cancelCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("cannot cancel %s of %s: %w", args[1], cl.Name, err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "asked to stop. See: snaptastic fleet status %s\n", cl.Name)
+			a.print(cmd.OutOrStdout(), request{cl.Name, args[1], "stop"}, func(w io.Writer) {
+				fmt.Fprintf(w, "asked to stop. See: snaptastic fleet status %s\n", cl.Name)
+			})
 			return nil
 		},
 	}

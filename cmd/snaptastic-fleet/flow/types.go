@@ -138,13 +138,12 @@ type SetResult struct {
 
 // HostState is one line of `fleet status`.
 type HostState struct {
-	Host    string  `json:"host"`
-	Shard   string  `json:"shard,omitempty"`
-	State   string  `json:"state"` // waiting, preparing, ready, armed, running, probing, done, failed, not begun
-	Step    string  `json:"step,omitempty"`
-	Run     string  `json:"run,omitempty"`
-	Error   string  `json:"error,omitempty"`
-	Seconds float64 `json:"seconds,omitempty"`
+	Host  string `json:"host"`
+	Shard string `json:"shard,omitempty"`
+	State string `json:"state"` // waiting, preparing, ready, armed, running, probing, done, failed, not begun
+	Step  string `json:"step,omitempty"`
+	Run   string `json:"run,omitempty"`
+	Error string `json:"error,omitempty"`
 }
 
 // Progress is what the query "progress" answers.
