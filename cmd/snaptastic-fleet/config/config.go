@@ -139,6 +139,9 @@ type Tagged struct {
 	AtLeast  int               `hcl:"at_least,optional"` // fewer running instances are an error; default 1
 }
 
+// MaxHold is the longest max_hold that the settings of a host may have (docs/settings.md). No host could hold for longer.
+const MaxHold = time.Minute
+
 // ByInstanceID as a worker's host names it by its EC2 instance.
 const ByInstanceID = "instance-id"
 
@@ -241,6 +244,9 @@ func (c *Cluster) check() error {
 	}
 	if c.LeadTime() < 2*time.Second || c.LeadTime() > 10*time.Minute {
 		return errors.New("lead: from 2s to 10m")
+	}
+	if c.HoldTime() > MaxHold {
+		return fmt.Errorf("hold: at most %gs, and no longer than max_hold of the hosts' settings, which is 10s unless they say otherwise", MaxHold.Seconds())
 	}
 	if c.AtOnce < 0 || c.StopAfter < 0 {
 		return errors.New("at_once and stop_after are not negative")

@@ -51,6 +51,7 @@ func TestMistakesAreSaid(t *testing.T) {
 		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a\" {}\n  host \"a\" {}\n}":                                                   "twice",
 		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  lead = \"1s\"\n  host \"a\" {}\n}":                                                   "lead",
 		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  hold = \"long\"\n  host \"a\" {}\n}":                                                 "hold",
+		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  hold = \"61s\"\n  host \"a\" {}\n}":                                                  "at most 60s",
 		server + "cluster \"c\" {\n  snapshoter = \"db\"\n  host \"a\" {}\n}":                                                                     "snapshoter",
 		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a\" {}\n  hosts {\n    tags = { a = \"b\" }\n    shard_tag = \"s\"\n  }\n}":   "not both",
 		server + "cluster \"c\" {\n  snapshotter = \"db\"\n  hosts {\n    tags = {}\n    shard_tag = \"s\"\n  }\n}":                               "all instances",
