@@ -3,6 +3,7 @@ package flow
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -247,13 +248,29 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, ap
 	})
 	err := joined(s.req.Hosts, errs)
 	if err != nil {
-		// A host that cannot be reached may still be in its window. What it makes there must be there when all is undone.
-		if wait := until.Add(afterWindow).Sub(workflow.Now(ctx)); wait > 0 {
-			s.phase = "waiting for the window's end"
-			_ = workflow.Sleep(ctx, wait)
-		}
+		s.outwait(ctx, errs, until)
 	}
 	return results, compare(clocks), err
+}
+
+// outwait waits until no host can be in its window any more. One that cannot be reached may be, and what it makes there must
+// be there when all is undone. Those that have answered are through with it.
+func (s *snapshot) outwait(ctx workflow.Context, errs []error, until time.Time) {
+	known := workflow.GetVersion(ctx, "answered", workflow.DefaultVersion, 1) != workflow.DefaultVersion // an earlier build always waited
+	if known && !slices.ContainsFunc(errs, func(err error) bool { return err != nil && !answered(err) }) {
+		return
+	}
+	if wait := until.Add(afterWindow).Sub(workflow.Now(ctx)); wait > 0 {
+		s.phase = "waiting for the window's end"
+		_ = workflow.Sleep(ctx, wait)
+	}
+}
+
+// answered says whether an error is what a run on the host ended with, by its key whichever process asked. What is tried again may be
+// of a run that another process is at, and a worker that refuses knows nothing of what an earlier one began.
+func answered(err error) bool {
+	var app *temporal.ApplicationError
+	return errors.As(err, &app) && app.NonRetryable() && app.Type() == "Failed"
 }
 
 // instant is a lead ahead of now, or later if it must be.
