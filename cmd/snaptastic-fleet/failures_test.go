@@ -117,6 +117,10 @@ func TestWhateverFailsThereIsAWholeSetOrNone(t *testing.T) {
 			r.write("sandbox/faults.json", `{"faults": [{"action": "CreateSnapshots", "error": "RequestLimitExceeded", "count": 2}]}`)
 			t.Cleanup(func() { os.Remove(r.dir + "/sandbox/faults.json") })
 		}},
+		{"EC2 labels the set, and its answers are lost", labelled, func(t *testing.T) {
+			r.write("sandbox/faults.json", `{"faults": [{"action": "CreateTags", "reset": "after", "count": 6}]}`)
+			t.Cleanup(func() { os.Remove(r.dir + "/sandbox/faults.json") })
+		}},
 		{"the server is away for thirty seconds while armed", either, func(t *testing.T) {
 			r.armed(h1)
 			r.server.kill()

@@ -77,6 +77,9 @@ func TestALargerSetIsLabelledAsAWhole(t *testing.T) {
 		if code, out := r.run("undo", "--set", "set-1"); code != exitFailed || !strings.Contains(out, "labelled") {
 			t.Errorf("exit %d\n%s", code, out)
 		}
+		if _, out := r.run("undo", "--set", "set-1", "-o", "json"); strings.Count(out, `"labelled": true`) != 4 {
+			t.Error(out)
+		}
 	})
 	r.lose()
 	r.must("run", "mount", "db")

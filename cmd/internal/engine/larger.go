@@ -51,6 +51,7 @@ type Undone struct {
 type KeptSnapshot struct {
 	SnapshotID string `json:"snapshot_id"`
 	Reason     string `json:"reason"`
+	Labelled   bool   `json:"labelled,omitempty"` // it can be restored
 }
 
 const (
@@ -243,7 +244,7 @@ func (u *Undone) sort(found []ec2.Snapshot) (ids []string) {
 		case why == "":
 			ids = append(ids, s.ID)
 		case !slices.ContainsFunc(u.Kept, func(k KeptSnapshot) bool { return k.SnapshotID == s.ID }):
-			u.Kept = append(u.Kept, KeptSnapshot{s.ID, why})
+			u.Kept = append(u.Kept, KeptSnapshot{s.ID, why, s.Tags[snapset.TagState] == snapset.Consistent})
 		}
 	}
 	return ids
@@ -264,7 +265,7 @@ func (e *Engine) deleteUnlabelled(ctx context.Context, c *ec2.Client, ids []stri
 	all.SetLimit(undoWorkers)
 	for i, id := range ids {
 		if s, seen := there[id]; seen && s.Tags[snapset.TagState] == snapset.Consistent {
-			out.Kept = append(out.Kept, KeptSnapshot{id, "it was labelled meanwhile and can be restored"})
+			out.Kept = append(out.Kept, KeptSnapshot{id, "it was labelled meanwhile and can be restored", true})
 			continue
 		}
 		out.Deleted = append(out.Deleted, id)
@@ -279,7 +280,7 @@ func (e *Engine) deleteUnlabelled(ctx context.Context, c *ec2.Client, ids []stri
 	for i, err := range errs {
 		if err != nil {
 			out.Deleted = slices.DeleteFunc(out.Deleted, func(id string) bool { return id == ids[i] })
-			out.Kept = append(out.Kept, KeptSnapshot{ids[i], err.Error()})
+			out.Kept = append(out.Kept, KeptSnapshot{ids[i], err.Error(), false})
 		}
 	}
 	return errors.Join(errs...)

@@ -22,6 +22,7 @@ type world struct {
 	run      func(host string, r RunRequest) (RunResult, error)
 	look     SetResult
 	label    func() error
+	kept     int // labelled snapshots that an undo finds
 	members  func() ([]Host, error)
 	locks    SetResult // of the label
 	labelled []string
@@ -83,6 +84,9 @@ func (w *world) env(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	})
 	register(ActUndo, func(_ context.Context, r SetRequest) (SetResult, error) {
 		w.undone, w.undoneAt = append(w.undone, r.Set), w.now()
+		if w.kept > 0 {
+			return SetResult{Labelled: w.kept}, nil
+		}
 		return SetResult{Deleted: []string{"snap-1"}}, nil
 	})
 	return e

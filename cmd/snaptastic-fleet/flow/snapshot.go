@@ -3,7 +3,6 @@ package flow
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -43,9 +42,6 @@ type SnapshotResult struct {
 	// Undone are the snapshots that were deleted because there is no whole set.
 	Undone []string `json:"undone,omitempty"`
 }
-
-// afterWindow is how long after the last thaw a host that cannot be reached could still have called EC2: max_hold's own limit and a margin.
-const afterWindow = time.Minute
 
 // Snapshot is the coordinated snapshot: prepare everywhere, one instant a lead
 // ahead, judge what the hosts measured, and label the whole set or undo all of it.
@@ -138,22 +134,20 @@ func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 		failure = errors.New("the snapshot was cancelled")
 	}
 	if failure == nil {
-		var labelled SetResult
-		labelled, failure = s.label(done, members)
-		result.Locked, result.NotLocked = len(labelled.Locked), labelled.NotLocked
+		labelled, err := s.label(done, members)
+		if err == nil {
+			return s.labelled(result, labelled), nil
+		}
+		// EC2 may have labelled the set, and its answer may be lost: what is undone next tells.
+		return s.undone(done, result, fmt.Errorf("the set could not be labelled: %s", cause(err)), members)
 	}
-	if failure == nil {
-		s.phase, result.Labelled = "labelled", true
-		return result, nil
-	}
-	result.Error = failure.Error()
-	deleted, err := s.undo(done)
-	result.Undone = deleted
-	if err != nil {
-		return result, failed(result, "%v. The unlabelled snapshots could not be deleted: %v. Run: snaptastic undo --set %s", failure, err, s.req.Set)
-	}
-	s.phase = "undone"
-	return result, failed(result, "%v. No snapshot of the set is left: %d were deleted", failure, len(deleted))
+	return s.undone(done, result, failure, 0)
+}
+
+func (s *snapshot) labelled(r SnapshotResult, l SetResult) SnapshotResult {
+	s.phase = "labelled"
+	r.Labelled, r.Locked, r.NotLocked = true, len(l.Locked), l.NotLocked
+	return r
 }
 
 // failed ends the workflow as failed, with the result in the error: a workflow returns the one or the other.
@@ -253,26 +247,6 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, ap
 	return results, compare(clocks), err
 }
 
-// outwait waits until no host can be in its window any more. One that cannot be reached may be, and what it makes there must
-// be there when all is undone. Those that have answered are through with it.
-func (s *snapshot) outwait(ctx workflow.Context, errs []error, until time.Time) {
-	known := workflow.GetVersion(ctx, "answered", workflow.DefaultVersion, 1) != workflow.DefaultVersion // an earlier build always waited
-	if known && !slices.ContainsFunc(errs, func(err error) bool { return err != nil && !answered(err) }) {
-		return
-	}
-	if wait := until.Add(afterWindow).Sub(workflow.Now(ctx)); wait > 0 {
-		s.phase = "waiting for the window's end"
-		_ = workflow.Sleep(ctx, wait)
-	}
-}
-
-// answered says whether an error is what a run on the host ended with, by its key whichever process asked. What is tried again may be
-// of a run that another process is at, and a worker that refuses knows nothing of what an earlier one began.
-func answered(err error) bool {
-	var app *temporal.ApplicationError
-	return errors.As(err, &app) && app.NonRetryable() && app.Type() == "Failed"
-}
-
 // instant is a lead ahead of now, or later if it must be.
 func (s *snapshot) instant(ctx workflow.Context) time.Time {
 	at := workflow.Now(ctx).Add(s.req.Lead).Truncate(time.Millisecond)
@@ -290,18 +264,8 @@ func (s *snapshot) label(ctx workflow.Context, members int) (SetResult, error) {
 	s.phase = "labelling"
 	ctx = onControl(ctx, 10*time.Minute)
 	var r SetResult
-	if err := workflow.ExecuteActivity(ctx, ActLabel, SetRequest{Set: s.req.Set, Members: members}).Get(ctx, &r); err != nil {
-		return r, fmt.Errorf("the set could not be labelled: %s", cause(err))
-	}
-	return r, nil
-}
-
-func (s *snapshot) undo(ctx workflow.Context) ([]string, error) {
-	s.phase = "undoing"
-	ctx = onControl(ctx, 24*time.Hour)
-	var r SetResult
-	err := workflow.ExecuteActivity(ctx, ActUndo, SetRequest{Set: s.req.Set}).Get(ctx, &r)
-	return r.Deleted, err
+	err := workflow.ExecuteActivity(ctx, ActLabel, SetRequest{Set: s.req.Set, Members: members}).Get(ctx, &r)
+	return r, err
 }
 
 // onControl is for what touches only the account. It is tried again until it is done, or its time is over.

@@ -131,7 +131,7 @@ type SetResult struct {
 	Already     bool     `json:"already,omitempty"`
 	Locked      []string `json:"locked,omitempty"`     // of a labelled set
 	NotLocked   string   `json:"not_locked,omitempty"` // why not all that should be locked are
-	// Unlabelled and Labelled are how many snapshots the account has of the set (ActLook).
+	// Unlabelled and Labelled are how many snapshots the account has of the set (ActLook), or how many labelled ones were kept (ActUndo).
 	Unlabelled int `json:"unlabelled,omitempty"`
 	Labelled   int `json:"labelled,omitempty"`
 }

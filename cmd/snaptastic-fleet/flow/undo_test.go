@@ -1,6 +1,8 @@
 package flow
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +42,52 @@ func TestAnUndoWaitsForHostsThatHaveNotAnswered(t *testing.T) {
 			}
 			if end := w.until.Add(afterWindow); w.undoneAt.Before(end) == c.waits {
 				t.Errorf("undone at %s; a host that is not heard may be in its window until %s", w.undoneAt, end)
+			}
+		})
+	}
+}
+
+// EC2 may label a set and its answer be lost. Then nothing is there to be undone, and the set is what was wanted.
+func TestASetThatIsLabelledAfterAllIsNotUndone(t *testing.T) {
+	silent := errors.New("EC2 does not answer")
+	for name, c := range map[string]struct {
+		kept   int
+		again  error // of the label after the undo
+		proven bool
+		want   string // of the error
+		locked string // why it is not
+	}{
+		"labelled":                     {kept: 6, proven: true},
+		"labelled, and locks are open": {kept: 6, again: silent, proven: true, locked: "EC2 does not answer"},
+		"labelled in part":             {kept: 2, proven: true, want: "2 snapshots of set s are labelled and were kept"},
+		"by somebody, without a proof": {kept: 6, want: "6 snapshots of set s are labelled and were kept"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{kept: c.kept}
+			w.label = func() error {
+				if len(w.undone) == 0 {
+					return silent
+				}
+				return c.again
+			}
+			if !c.proven {
+				w.window = func(h string, r WindowRequest) (WindowResult, error) {
+					g := w.good(h, r)
+					g.ClockErrorSeconds = 2
+					return g, nil
+				}
+			}
+			e := w.env(t)
+			e.ExecuteWorkflow(Snapshot, request(3))
+			r, err := snapshotResult(t, e)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			if err == nil && (!r.Labelled || r.Error != "" || r.Snapshots != 6 || r.NotLocked != c.locked) {
+				t.Errorf("%+v", r)
+			}
+			if len(w.undone) != 1 {
+				t.Errorf("undone %v", w.undone)
 			}
 		})
 	}

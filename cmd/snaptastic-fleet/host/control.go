@@ -20,7 +20,18 @@ type setAnswer struct {
 	Kept      []struct {
 		SnapshotID string `json:"snapshot_id"`
 		Reason     string `json:"reason"`
+		Labelled   bool   `json:"labelled"`
 	} `json:"kept"`
+}
+
+// labelled counts the snapshots that were kept because they can be restored.
+func (a setAnswer) labelled() (n int) {
+	for _, k := range a.Kept {
+		if k.Labelled {
+			n++
+		}
+	}
+	return n
 }
 
 // Label labels a whole set in one call, and locks what its hosts' settings ask to lock. It fails when a member is missing or has failed;
@@ -41,7 +52,8 @@ func (c *Control) Look(ctx context.Context, req flow.SetRequest) (flow.SetResult
 	return r, err
 }
 
-// Undo deletes all unlabelled snapshots of a set, of hosts that are lost as well.
+// Undo deletes all unlabelled snapshots of a set, of hosts that are lost as well. Labelled ones stay, and are counted: to ask
+// again would not change that.
 func (c *Control) Undo(ctx context.Context, req flow.SetRequest) (flow.SetResult, error) {
 	return c.onSet(ctx, req, "undo", "--set", req.Set, "--yes")
 }
@@ -58,7 +70,12 @@ func (c *Control) onSet(ctx context.Context, req flow.SetRequest, args ...string
 	var a setAnswer
 	err := c.Program.run(context.WithoutCancel(ctx), &a, nil, args...)
 	r := flow.SetResult{Snapshots: a.Snapshots, Deleted: a.Deleted, Already: a.Already, Locked: a.Locked, NotLocked: cut(a.LockError), Labelled: len(a.Kept)}
-	if len(a.Kept) > 0 && err != nil {
+	var exit *Exit
+	switch {
+	case len(a.Kept) == 0 || err == nil:
+	case errors.As(err, &exit) && exit.Code == 1 && a.labelled() == len(a.Kept):
+		return r, nil
+	default:
 		return r, fmt.Errorf("%s was kept: %s", a.Kept[0].SnapshotID, a.Kept[0].Reason)
 	}
 	return r, err // tried again by the workflow, as long as it allows

@@ -135,3 +135,29 @@ func TestWhatIsAskedAgain(t *testing.T) {
 		}
 	}
 }
+
+// A labelled set is never undone. That is told, and not asked again for a day; what else was kept is.
+func TestWhatAnUndoKeepsIsTold(t *testing.T) {
+	for kept, want := range map[string]int{
+		`{"snapshot_id": "snap-1", "labelled": true}, {"snapshot_id": "snap-2", "labelled": true}`:          2,
+		`{"snapshot_id": "snap-1", "labelled": true}, {"snapshot_id": "snap-2", "reason": "EC2 throttles"}`: 0,
+		`{"snapshot_id": "snap-1", "reason": "of a program that does not tell"}`:                            0,
+	} {
+		program := filepath.Join(t.TempDir(), "snaptastic")
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n[ \"$1 $2 $3\" = \"undo --set s\" ] || exit 2\necho '{\"deleted\": [], \"kept\": ["+kept+"]}'\nexit 1\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		c := &Control{Program: Program{Path: program}}
+		var suite testsuite.WorkflowTestSuite
+		e := suite.NewTestActivityEnvironment()
+		e.RegisterActivity(c.Undo)
+		value, err := e.ExecuteActivity(c.Undo, flow.SetRequest{Set: "s"})
+		var got flow.SetResult
+		if err == nil {
+			err = value.Get(&got)
+		}
+		if (err == nil) != (want > 0) || got.Labelled != want {
+			t.Errorf("%s: %+v, %v", kept, got, err)
+		}
+	}
+}
