@@ -15,7 +15,7 @@ build-fleet: build ## bin/snaptastic-fleet, for many hosts
 	packaging/compile bin/snaptastic-fleet '$(VERSION)' snaptastic-fleet
 
 fleet-server: ## bin/temporal-server, a Temporal server on one SQLite file for a first try (takes minutes to build)
-	cd cmd/snaptastic-fleet/testdata/server && go build -o "$(CURDIR)/bin/temporal-server" .
+	cd cmd/snaptastic-fleet/testdata/server && go build -ldflags '-s -w' -o "$(CURDIR)/bin/temporal-server" .
 
 package: ## dist/: static binaries, .deb, .rpm and SBOM for amd64 and arm64
 	packaging/build
@@ -50,7 +50,7 @@ test-databases: deps ## PostgreSQL, MariaDB, Redis and SQLite under load: snapsh
 	@$(SUDO) packaging/deps-databases
 	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_DATABASES=1 go test -count=1 -timeout 25m -v -run '^(TestDatabase(PostgreSQL|MariaDB|Redis|SQLite)|TestProbe|TestTheMySQLExample|TestALockThat)' ./cmd/snaptastic
 
-# FLEET=cached: without building the server, where it is not in the cache; FLEET_FLAGS=-short: without each single failure.
+# FLEET=cached: fail, rather than build the server, where it is not in the cache; FLEET_FLAGS=-short: without each single failure.
 test-fleet: deps ## many hosts: workflows in virtual time, then a real Temporal server, real freezes, real kills (as root; builds the server once)
 	cd cmd/snaptastic-fleet && $(SUDO) env "PATH=$$PATH" SNAPTASTIC_FLEET=$${FLEET:-1} go test -count=1 -timeout 40m $(FLEET_FLAGS) ./...
 
