@@ -103,6 +103,9 @@ func numbers(t *testing.T, hosts ...*testHost) (largest, missing int) {
 	return largest, 0
 }
 
+// counters reads all numbers of the shards, wherever their hosts are.
+const counters = `for host in h4 h5 h6; do ssh $host cat /data/numbers; done | sort -n | awk 'END { print NR " numbers, the largest is " $1 }'`
+
 // Three shards hold one counter. They are snapshotted together, all hosts are lost, and three new ones restore them: the shards agree.
 func TestAllHostsAreLostAndRestored(t *testing.T) {
 	r := newRig(t, 3)
@@ -110,14 +113,19 @@ func TestAllHostsAreLostAndRestored(t *testing.T) {
 	for _, h := range []*testHost{h1, h2, h3} {
 		r.must(h, "run", "mount", "db")
 	}
+	s := &transcript{r: r}
 	l := startLoad(t, h1, h2, h3)
-	var got flow.SnapshotResult
-	err := r.fleet(&got, "snapshot", "shards")
+	shown := s.fleet("snapshot", "shards")
 	written := l.end()
-	if err != nil || !got.Labelled || got.Snapshots != 3 || got.Instant == nil || got.Instant.OverlapSeconds <= 0 {
-		t.Fatalf("%v: %+v", err, got)
+	var list []work
+	if err := r.fleet(&list, "status", "shards"); err != nil || len(list) != 1 || list[0].State != "done" {
+		t.Fatalf("%v: %+v\n%s", err, list, shown)
 	}
-	t.Logf("all stood still together for %.1f ms; %d numbers written", got.Instant.OverlapSeconds*1000, written)
+	set, line := list[0].Set, proof.FindStringSubmatch(shown)
+	if line == nil || line[1] != set || line[2] != "3" || line[3] == "0.0" {
+		t.Errorf("no proof of set %s: %s", set, shown)
+	}
+	s.fleet("status", "shards")
 
 	for _, h := range []*testHost{h1, h2, h3} { // lost: no worker, no volume
 		h.worker.kill()
@@ -128,19 +136,22 @@ func TestAllHostsAreLostAndRestored(t *testing.T) {
 	}
 	fresh := []*testHost{r.addHost("h4", "1"), r.addHost("h5", "2"), r.addHost("h6", "3")}
 	r.write("fleet.hcl", r.settings(r.onControl))
-	var restored flow.HostsResult
-	if err := r.fleet(&restored, "restore", "shards", "--set", got.Set, "--fresh", "--at-once", "2"); err != nil || restored.Done != 3 {
-		t.Fatalf("%v: %+v", err, restored)
+	if out := s.fleet("restore", "shards", "--set", set, "--fresh", "--at-once", "2"); !strings.HasSuffix(out, "3 of 3 hosts done\n") {
+		t.Fatal(out)
 	}
 	largest, missing := numbers(t, fresh...)
 	if missing != 0 || largest == 0 || largest > written {
 		t.Errorf("the shards hold numbers up to %d of %d, and %d is missing", largest, written, missing)
 	}
-	t.Logf("restored: all numbers up to %d of %d", largest, written)
+	if out := s.shell(counters, "numbers", fresh...); out != fmt.Sprintf("%d numbers, the largest is %d\n", largest, largest) {
+		t.Errorf("%d is the largest of %d numbers: %s", largest, written, out)
+	}
+	s.isInTheDocs(t, "## What it looks like")
 
 	// Asked again, nothing is done again.
 	before := r.must(fresh[0], "runs", "-o", "json")
-	if err := r.fleet(&restored, "restore", "shards", "--set", got.Set, "--fresh"); err != nil || restored.Done != 3 {
+	var restored flow.HostsResult
+	if err := r.fleet(&restored, "restore", "shards", "--set", set, "--fresh"); err != nil || restored.Done != 3 {
 		t.Fatalf("again: %v: %+v", err, restored)
 	}
 	if after := r.must(fresh[0], "runs", "-o", "json"); strings.Count(after, `"operation"`) != strings.Count(before, `"operation"`) {

@@ -129,12 +129,19 @@ func printSnapshot(w io.Writer, r flow.SnapshotResult) {
 		if r.Locked > 0 {
 			locked = fmt.Sprintf(", %d of them locked", r.Locked)
 		}
-		fmt.Fprintf(w, "set %s: %d snapshots on %d hosts, labelled%s. All stood still together for %.1f ms, from %s on (%s froze last, %s thawed first; clock errors taken off).\n",
-			r.Set, r.Snapshots, len(r.Hosts), locked, r.Instant.OverlapSeconds*1000, r.Instant.From.UTC().Format("15:04:05.000Z"), r.Instant.Last, r.Instant.First)
+		fmt.Fprintf(w, "set %s: %s on %s, labelled%s. All stood still together for %.1f ms, from %s on (%s froze last, %s thawed first; clock errors taken off).\n",
+			r.Set, several(r.Snapshots, "snapshot"), several(len(r.Hosts), "host"), locked, r.Instant.OverlapSeconds*1000, r.Instant.From.UTC().Format("15:04:05.000Z"), r.Instant.Last, r.Instant.First)
 		return
 	}
 	fmt.Fprintf(w, "set %s: not labelled\n", r.Set)
 	printHosts(w, r.Hosts)
+}
+
+func several(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func (a *app) restoreCommand() *cobra.Command {
@@ -186,7 +193,10 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 			var r flow.HostsResult
 			err = start(cmd.Context(), conn, flowID(operation, cl.Name), "Hosts", &r, req)
 			if !errors.Is(err, errInterrupted) {
-				a.print(cmd.OutOrStdout(), r, func(w io.Writer) { printHosts(w, r.Hosts) })
+				a.print(cmd.OutOrStdout(), r, func(w io.Writer) {
+					printHosts(w, r.Hosts)
+					fmt.Fprintf(w, "%d of %s done\n", r.Done, several(len(r.Hosts), "host"))
+				})
 			}
 			return err
 		},
