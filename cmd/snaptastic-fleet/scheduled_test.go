@@ -113,7 +113,7 @@ func TestSchedulesAreSeenAndDoNotOverlap(t *testing.T) {
 	if l := last("failed"); !strings.Contains(l.Error, "the snapshot was cancelled. No snapshot of the set is left") {
 		t.Errorf("%+v", l)
 	}
-	r.saveHistory("scheduled snapshot that was cancelled", r.lastScheduled(c))
+	r.saveHistory("scheduled snapshot that was cancelled", r.lastScheduled(c, "snapshot"))
 	if n := r.labelledSnapshots(); n != 2 {
 		t.Errorf("%d snapshots are labelled, and the third was cancelled", n)
 	}
@@ -141,8 +141,9 @@ func TestSchedulesAreSeenAndDoNotOverlap(t *testing.T) {
 }
 
 // lastScheduled is the id of what the schedule began last.
-func (r *rig) lastScheduled(c client.Client) string {
-	d, err := c.ScheduleClient().GetHandle(context.Background(), scheduleID("snapshot", "shards")).Describe(context.Background())
+func (r *rig) lastScheduled(c client.Client, operation string) string {
+	r.t.Helper()
+	d, err := c.ScheduleClient().GetHandle(context.Background(), scheduleID(operation, "shards")).Describe(context.Background())
 	if err != nil || len(d.Info.RecentActions) == 0 {
 		r.t.Fatal(err)
 	}
