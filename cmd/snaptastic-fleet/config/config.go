@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -223,19 +224,8 @@ func (c *Cluster) check() error {
 	if err := c.checkTagged(); err != nil {
 		return err
 	}
-	names, shards := map[string]bool{}, map[string]bool{}
-	for i := range c.Hosts {
-		h := &c.Hosts[i]
-		if h.Shard == "" {
-			h.Shard = h.Name
-		}
-		if !word.MatchString(h.Name) || !word.MatchString(h.Shard) {
-			return fmt.Errorf("host %q: names and shards have letters, digits, dots, dashes and underscores only", h.Name)
-		}
-		if names[h.Name] || shards[h.Shard] {
-			return fmt.Errorf("host %q or its shard %q is there twice", h.Name, h.Shard)
-		}
-		names[h.Name], shards[h.Shard] = true, true
+	if err := cmp.Or(checkHosts("host", c.Hosts), checkHosts("spare", c.Drill)); err != nil {
+		return err
 	}
 	for _, d := range []struct{ name, value string }{{"lead", c.Lead}, {"hold", c.Hold}} {
 		if _, err := duration(d.value, time.Second); err != nil {
@@ -250,6 +240,25 @@ func (c *Cluster) check() error {
 	}
 	if c.AtOnce < 0 || c.StopAfter < 0 {
 		return errors.New("at_once and stop_after are not negative")
+	}
+	return nil
+}
+
+// checkHosts checks the blocks of a kind, and fills in shards that are not named.
+func checkHosts(kind string, hosts []Host) error {
+	names, shards := map[string]bool{}, map[string]bool{}
+	for i := range hosts {
+		h := &hosts[i]
+		if h.Shard == "" {
+			h.Shard = h.Name
+		}
+		if !word.MatchString(h.Name) || !word.MatchString(h.Shard) {
+			return fmt.Errorf("%s %q: names and shards have letters, digits, dots, dashes and underscores only", kind, h.Name)
+		}
+		if names[h.Name] || shards[h.Shard] {
+			return fmt.Errorf("%s %q or its shard %q is there twice", kind, h.Name, h.Shard)
+		}
+		names[h.Name], shards[h.Shard] = true, true
 	}
 	return nil
 }

@@ -89,3 +89,24 @@ func TestAFileThatOthersMayWriteIsRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Spare hosts are checked as the hosts are, and have a shard of their own name.
+func TestSpareHostsAreCheckedAsHostsAre(t *testing.T) {
+	with := func(spares string) string {
+		return server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a\" { shard = \"1\" }\n" + spares + "}\n"
+	}
+	f, err := Read(write(t, with("  spare \"s\" {}\n  spare \"a\" { shard = \"1\" }\n"), 0o600))
+	if err != nil || f.Clusters[0].Drill[0].Shard != "s" || f.Clusters[0].Drill[1].Shard != "1" {
+		t.Errorf("%v %+v", err, f)
+	}
+	for spares, want := range map[string]string{
+		"  spare \"a b\" {}\n":                                               `spare "a b": names and shards have letters`,
+		"  spare \"s\" { shard = \"--x\" }\n":                                `spare "s": names and shards have letters`,
+		"  spare \"s\" {}\n  spare \"s\" {}\n":                               `spare "s" or its shard "s" is there twice`,
+		"  spare \"s\" { shard = \"1\" }\n  spare \"z\" { shard = \"1\" }\n": `spare "z" or its shard "1" is there twice`,
+	} {
+		if _, err := Read(write(t, with(spares), 0o600)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q in it", spares, err, want)
+		}
+	}
+}
