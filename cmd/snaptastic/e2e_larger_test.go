@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"snaptastic/cmd/internal/engine"
 	"snaptastic/ec2"
 	"snaptastic/ec2/sandbox"
 )
@@ -45,8 +46,19 @@ func TestALargerSetIsLabelledAsAWhole(t *testing.T) {
 	if code != exitFailed || !strings.Contains(out, "2 of its 4 snapshots") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
+	looked := func() (l engine.LabelledSet) {
+		t.Helper()
+		code, out, stderr := r.apart(r.command("label", "--set", "set-1", "--dry-run", "-o", "json"))
+		if err := json.Unmarshal([]byte(out), &l); code != 0 || err != nil {
+			t.Fatalf("exit %d, %v\n%s%s", code, err, out, stderr)
+		}
+		return l
+	}
+	if l := looked(); l.Members != 4 || len(l.Snapshots) != 0 || l.Already || len(l.Parts) != 2 || l.Parts[0].Labelled || l.Parts[0].Tags["role"] != "db" || l.Parts[0].Tags["snaptastic:state"] != "" {
+		t.Errorf("a half of it is there: %+v", l)
+	}
 	r.wants(exitSomeLanes, "snaptastic label --set set-1", "plan", "restore", "db", "--set", "set-1")
-	before := count(r.calls())["CreateTags"]
+	before := count(r.calls())["CreateTags"]   // a look has not labelled anything
 	r.snapshotPart("set-1", 4, "--key", "two") // the part of another host, as far as EC2 can tell
 	tags := count(r.calls())["CreateTags"]
 	if tags-before != 2 {
@@ -66,6 +78,9 @@ func TestALargerSetIsLabelledAsAWhole(t *testing.T) {
 	}
 	if out := r.must("label", "--set", "set-1"); !strings.Contains(out, "already") {
 		t.Error(out)
+	}
+	if l := looked(); !l.Already || len(l.Snapshots) != 4 || len(l.Parts) != 4 || !l.Parts[3].Labelled {
+		t.Errorf("it is labelled: %+v", l)
 	}
 	r.restorable(6)
 	for _, s := range r.snapshots() {

@@ -11,18 +11,20 @@ import (
 )
 
 func labelCommand(a *app) *cobra.Command {
-	var set string
+	var r engine.LabelRequest
 	c := &cobra.Command{Use: "label --set ID", Short: "Label a set of many hosts as restorable, in one call, if it is complete", Args: exactly(),
 		Long: `Label all snapshots of a set that was taken with "run snapshot --set ID --defer-label",
 on whatever hosts, if all are there and none has failed. Then lock those whose snapshotter has
 a lock block. It runs anywhere and can be repeated.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			l, err := a.Label(c.Context(), set)
+			l, err := a.Label(c.Context(), r)
 			switch {
 			case l.Set == "":
 				return err
 			case a.json():
 				return errors.Join(render.JSON(a.stdout, l), err)
+			case r.DryRun:
+				fmt.Fprintf(a.stdout, "set %s: %d of its %d snapshots are labelled\n", l.Set, len(l.Snapshots), l.Members)
 			case l.Already:
 				fmt.Fprintf(a.stdout, "set %s is labelled already (%d snapshots, %d locked)\n", l.Set, l.Members, len(l.Locked))
 			default:
@@ -30,7 +32,8 @@ a lock block. It runs anywhere and can be repeated.`,
 			}
 			return err
 		}}
-	c.Flags().StringVar(&set, "set", "", "the `id` of the set")
+	c.Flags().StringVar(&r.Set, "set", "", "the `id` of the set")
+	c.Flags().BoolVar(&r.DryRun, "dry-run", false, "only say how many of its snapshots are labelled")
 	return c
 }
 

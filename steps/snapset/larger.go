@@ -72,7 +72,7 @@ func LargerSet(snapshots []ec2.Snapshot) (l Larger) {
 		}
 		l.IDs = append(l.IDs, s.ID)
 		counts[s.Tags[TagLargerMembers]] = true
-		l.Members = sizeOf(s.Tags[TagLargerMembers])
+		l.Members = LargerMembers(s)
 		if l.Created.IsZero() || s.Started.Before(l.Created) {
 			l.Created = s.Started
 		}
@@ -102,6 +102,9 @@ func LargerSet(snapshots []ec2.Snapshot) (l Larger) {
 	l.Already = l.Problem == "" && labelled == len(l.IDs)
 	return l
 }
+
+// LargerMembers is how many snapshots the larger set has that the snapshot is of, as its tag says; 0 where that is not known.
+func LargerMembers(s ec2.Snapshot) int { return sizeOf(s.Tags[TagLargerMembers]) }
 
 // WhyKept says why an undo by key or larger set does not delete a snapshot; "" when it does. mine is false for one that was not
 // made under that key or set, and has got the tag from somewhere else.

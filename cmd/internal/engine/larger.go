@@ -30,6 +30,20 @@ type LabelledSet struct {
 	Locked      []string  `json:"locked,omitempty"`
 	LockedUntil time.Time `json:"locked_until,omitzero"`
 	LockError   string    `json:"lock_error,omitempty"`
+	Parts       []SetPart `json:"parts,omitempty"` // of a dry run
+}
+
+// A SetPart is a snapshot of a larger set, or a copy of one.
+type SetPart struct {
+	SnapshotID string            `json:"snapshot_id"`
+	Labelled   bool              `json:"labelled"`
+	Tags       map[string]string `json:"tags"` // but for Snaptastic's own
+}
+
+// A LabelRequest names a larger set.
+type LabelRequest struct {
+	Set    string
+	DryRun bool // only look
 }
 
 // An UndoRequest names snapshots by the key of the run that made them, or by the larger set that they are of.
@@ -82,9 +96,13 @@ func (e *Engine) tagged(ctx context.Context, tag, value string) (*ec2.Client, []
 // Label labels a larger set as restorable, all of it in one call, if it is complete and nothing of it failed, and then locks what the
 // tags of its parts ask to lock. It can be repeated: the tags are all that there is to know, so that it has no journal. With a set that
 // is labelled and not locked, it returns both the set and an error.
-func (e *Engine) Label(ctx context.Context, set string) (LabelledSet, error) {
+func (e *Engine) Label(ctx context.Context, r LabelRequest) (LabelledSet, error) {
+	set := r.Set
 	if err := snapset.CheckLarger(set); err != nil {
 		return LabelledSet{}, usageError("--set: %w", err)
+	}
+	if r.DryRun {
+		return e.lookAtSet(ctx, set)
 	}
 	until := time.Now().Add(cmp.Or(e.Settle, defaultLag))
 	sent := false
@@ -112,6 +130,32 @@ func (e *Engine) Label(ctx context.Context, set string) (LabelledSet, error) {
 			}
 			sent, until = true, time.Now().Add(cmp.Or(e.Settle, defaultLag))
 			continue
+		}
+		if !wait(ctx, lookAgain) {
+			return LabelledSet{}, interrupted(ctx)
+		}
+	}
+}
+
+// lookAtSet returns what there is of a larger set. It waits a moment for one that is not whole, since EC2's answers lag.
+func (e *Engine) lookAtSet(ctx context.Context, set string) (LabelledSet, error) {
+	for until := time.Now().Add(cmp.Or(e.Settle, defaultLag)); ; {
+		_, found, err := e.tagged(ctx, snapset.TagLargerSet, set)
+		if err != nil {
+			return LabelledSet{}, err
+		}
+		l := LabelledSet{Set: set, Snapshots: []string{}}
+		for _, s := range found {
+			labelled := s.Tags[snapset.TagState] == snapset.Consistent
+			l.Members = max(l.Members, snapset.LargerMembers(s))
+			l.Parts = append(l.Parts, SetPart{s.ID, labelled, snapset.OtherTags(s.Tags)})
+			if labelled {
+				l.Snapshots = append(l.Snapshots, s.ID)
+			}
+		}
+		l.Already = l.Members > 0 && len(l.Snapshots) >= l.Members
+		if l.Already || time.Now().After(until) {
+			return l, nil
 		}
 		if !wait(ctx, lookAgain) {
 			return LabelledSet{}, interrupted(ctx)
