@@ -28,14 +28,16 @@ var schedulable = []string{"snapshot", "verify", "copy", "clean"}
 type scheduleFlags struct {
 	cron, zone             string
 	remove, pause, unpause bool
+	cell                   int
+	share                  shareFlags
 }
 
 func (a *app) scheduleCommand() *cobra.Command {
 	var f scheduleFlags
 	c := &cobra.Command{
 		Use: "schedule CLUSTER snapshot|verify|copy|clean", Short: "Have the server begin it by itself", Args: cobra.ExactArgs(2),
-		Example: "  snaptastic fleet schedule shards snapshot --cron '0 3 * * *' --timezone Europe/Berlin\n  snaptastic fleet schedule shards snapshot --pause\n" +
-			"  snaptastic fleet schedule shards snapshot --delete",
+		Example: "  snaptastic fleet schedule shards snapshot --cron '0 3 * * *' --timezone Europe/Berlin\n  snaptastic fleet schedule search snapshot --cron '0 4 * * *' --rolling 20\n" +
+			"  snaptastic fleet schedule shards snapshot --pause\n  snaptastic fleet schedule shards snapshot --delete",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
@@ -58,6 +60,8 @@ func (a *app) scheduleCommand() *cobra.Command {
 	c.Flags().BoolVar(&f.remove, "delete", false, "no longer begin it")
 	c.Flags().BoolVar(&f.pause, "pause", false, "begin nothing until --unpause")
 	c.Flags().BoolVar(&f.unpause, "unpause", false, "begin it again")
+	c.Flags().IntVar(&f.cell, "rolling", 0, "of a snapshot: this many hosts at an instant, one group after the other, each group a set of its own")
+	f.share.add(c)
 	c.MarkFlagsMutuallyExclusive("cron", "delete", "pause", "unpause")
 	return c
 }
@@ -96,25 +100,13 @@ func (f scheduleFlags) apply(cmd *cobra.Command, cl *config.Cluster, conn client
 	case f.cron == "":
 		return "", usage{errors.New("--cron is missing, such as --cron '0 3 * * *'")}
 	}
-	req := flow.ScheduledRequest{Cluster: cl.Name, Operation: operation, ID: flowID(operation, cl.Name), Cron: f.cron, Timezone: f.zone}
-	switch operation {
-	case "snapshot":
-		// The set's identity follows from the time at which the server begins it.
-		r := snapshotRequest(cl, "", 0)
-		req.Snapshot = &r
-	case "verify":
-		r := hostsRequest(cl, "verify", "")
-		req.Hosts = &r
-	case "copy":
-		req.Copy = &flow.SetRequest{Snapshotter: cl.Snapshotter}
-	case "clean":
-		req.Clean = &flow.SetRequest{Snapshotter: cl.Snapshotter}
-	default:
-		return "", usage{fmt.Errorf("%q cannot be scheduled: must be one of %s", operation, strings.Join(schedulable, ", "))}
+	req, err := f.request(cl, operation)
+	if err != nil {
+		return "", usage{err}
 	}
 	action := client.ScheduleWorkflowAction{ID: scheduledPrefix + req.ID, TaskQueue: flow.ControlQueue, Workflow: "Scheduled", Args: []any{req}}
 	spec := client.ScheduleSpec{CronExpressions: []string{f.cron}, TimeZoneName: f.zone}
-	_, err := conn.ScheduleClient().Create(ctx, client.ScheduleOptions{
+	_, err = conn.ScheduleClient().Create(ctx, client.ScheduleOptions{
 		ID: scheduleID(operation, cl.Name), Spec: spec, Action: &action, Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_SKIP,
 	})
 	if there := (*serviceerror.WorkflowExecutionAlreadyStarted)(nil); errors.As(err, &there) || errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
@@ -130,4 +122,35 @@ func (f scheduleFlags) apply(cmd *cobra.Command, cl *config.Cluster, conn client
 		return "", fmt.Errorf("cannot schedule: %w", err)
 	}
 	return fmt.Sprintf("%s of %s: %s %s", operation, cl.Name, f.cron, f.zone), nil
+}
+
+// request is what the schedule begins.
+func (f scheduleFlags) request(cl *config.Cluster, operation string) (flow.ScheduledRequest, error) {
+	req := flow.ScheduledRequest{Cluster: cl.Name, Operation: operation, ID: flowID(operation, cl.Name), Cron: f.cron, Timezone: f.zone}
+	switch {
+	case f.cell != 0 && operation != "snapshot":
+		return req, fmt.Errorf("--rolling is of a snapshot, and %s has no such flag", operation)
+	case f.share != shareFlags{} && operation != "verify":
+		return req, fmt.Errorf("--at-once and --stop-after are of verify, and %s has no such flags", operation)
+	}
+	switch operation {
+	case "snapshot":
+		if err := checkCells(cl, f.cell); err != nil {
+			return req, err
+		}
+		// The set's identity follows from the time at which the server begins it.
+		r := snapshotRequest(cl, "", f.cell)
+		req.Snapshot = &r
+	case "verify":
+		r := hostsRequest(cl, "verify", "")
+		f.share.set(&r)
+		req.Hosts = &r
+	case "copy":
+		req.Copy = &flow.SetRequest{Snapshotter: cl.Snapshotter}
+	case "clean":
+		req.Clean = &flow.SetRequest{Snapshotter: cl.Snapshotter}
+	default:
+		return req, fmt.Errorf("%q cannot be scheduled: must be one of %s", operation, strings.Join(schedulable, ", "))
+	}
+	return req, nil
 }

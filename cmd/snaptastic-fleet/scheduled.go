@@ -18,6 +18,7 @@ import (
 type scheduled struct {
 	Cron     string     `json:"cron"`
 	Timezone string     `json:"timezone"`
+	Rolling  int        `json:"rolling,omitempty"` // hosts of a cell
 	Paused   bool       `json:"paused,omitempty"`
 	Next     *time.Time `json:"next,omitempty"` // absent while it is paused
 	Last     *lastTime  `json:"last,omitempty"` // absent when it has begun nothing yet
@@ -40,7 +41,7 @@ func lookAtSchedule(ctx context.Context, c client.Client, dc converter.DataConve
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask Temporal for schedules: %w", err)
+		return nil, err
 	}
 	s := &scheduled{Paused: d.Schedule.State != nil && d.Schedule.State.Paused, Missed: d.Info.NumActionsMissedCatchupWindow + d.Info.NumActionsSkippedOverlap}
 	if next := d.Info.NextActionTimes; len(next) > 0 && !s.Paused {
@@ -50,6 +51,9 @@ func lookAtSchedule(ctx context.Context, c client.Client, dc converter.DataConve
 		var req flow.ScheduledRequest
 		if p, ok := action.Args[0].(*commonpb.Payload); ok && dc.FromPayload(p, &req) == nil {
 			s.Cron, s.Timezone = req.Cron, req.Timezone
+			if req.Snapshot != nil {
+				s.Rolling = req.Snapshot.Cell
+			}
 		}
 	}
 	if n := len(d.Info.RecentActions); n > 0 {
@@ -89,6 +93,9 @@ func lookAtLast(ctx context.Context, c client.Client, begun client.ScheduleActio
 // String is the schedule in one line.
 func (s *scheduled) String() string {
 	text := fmt.Sprintf("schedule %s %s: ", s.Cron, s.Timezone)
+	if s.Rolling > 0 {
+		text = fmt.Sprintf("schedule %s %s, %d hosts at an instant: ", s.Cron, s.Timezone, s.Rolling)
+	}
 	switch {
 	case s.Paused:
 		text += "paused"

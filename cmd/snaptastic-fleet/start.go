@@ -67,8 +67,11 @@ func wait(ctx context.Context, run client.WorkflowRun, out any) error {
 		}
 		return errors.New(app.Message())
 	}
-	if temporal.IsCanceledError(err) {
-		return errors.New("it was cancelled")
+	if stopped := (*temporal.CanceledError)(nil); errors.As(err, &stopped) {
+		if stopped.HasDetails() {
+			_ = stopped.Details(out)
+		}
+		return errors.New("it was cancelled. The same command again goes on with hosts that are not done, or begins a new set")
 	}
 	if errors.As(err, new(*serviceerror.NotFound)) || errors.As(err, new(*serviceerror.NamespaceNotFound)) {
 		return errors.New("the server does not know any more what was begun: its database or its namespace was lost or replaced. " +
@@ -94,6 +97,9 @@ func (a *app) snapshotCommand() *cobra.Command {
 			if set != "" && !setName.MatchString(set) {
 				return usage{fmt.Errorf("--set %q: 1 to 100 letters, digits and . _ : @ + = -", set)}
 			}
+			if err := checkCells(cl, cell); err != nil {
+				return usage{err}
+			}
 			var r flow.SnapshotResult
 			err = start(cmd.Context(), conn, flowID("snapshot", cl.Name), "Snapshot", &r, snapshotRequest(cl, set, cell))
 			if !errors.Is(err, errInterrupted) {
@@ -108,6 +114,17 @@ func (a *app) snapshotCommand() *cobra.Command {
 	c.Flags().StringVar(&set, "set", "", "identity of the set (default: the cluster's name and the time)")
 	c.Flags().IntVar(&cell, "rolling", 0, "snapshot this many hosts at an instant, one group after the other, each group a set of its own")
 	return c
+}
+
+// checkCells finds before anything is begun what the workflow would refuse.
+func checkCells(cl *config.Cluster, cell int) error {
+	switch {
+	case cell < 0 || cell > flow.MostInOneWindow:
+		return fmt.Errorf("--rolling %d: must be 1 to %d hosts", cell, flow.MostInOneWindow)
+	case cell == 0 && len(cl.Hosts) > flow.MostInOneWindow:
+		return errors.New(flow.TooMany(len(cl.Hosts)))
+	}
+	return nil
 }
 
 func snapshotRequest(cl *config.Cluster, set string, cell int) flow.SnapshotRequest {
@@ -161,7 +178,7 @@ func (a *app) eachCommand(operation string) *cobra.Command {
 func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 	var set, again string
 	var fresh bool
-	var atOnce, stopAfter int
+	var share shareFlags
 	c := &cobra.Command{
 		Use: operation + " CLUSTER", Short: short, Args: cobra.ExactArgs(1), Example: example,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -184,12 +201,7 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 				return usage{fmt.Errorf("--set %q is not a set's identity", set)}
 			}
 			req.Again = again
-			if atOnce > 0 {
-				req.AtOnce = atOnce
-			}
-			if stopAfter > 0 {
-				req.StopAfter = stopAfter
-			}
+			share.set(&req)
 			var r flow.HostsResult
 			err = start(cmd.Context(), conn, flowID(operation, cl.Name), "Hosts", &r, req)
 			if !errors.Is(err, errInterrupted) {
@@ -202,13 +214,29 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&set, "set", "", "identity of the set")
-	c.Flags().IntVar(&atOnce, "at-once", 0, "hosts at a time (default: at_once of the cluster)")
-	c.Flags().IntVar(&stopAfter, "stop-after", 0, "failures after which no further host is begun (default: stop_after of the cluster)")
+	share.add(c)
 	c.Flags().StringVar(&again, "again", "", "any word: do it again on hosts that have it done under another word, or none")
 	if operation == "restore" {
 		c.Flags().BoolVar(&fresh, "fresh", false, "the hosts are new and have nothing mounted: mount the set rather than put it in the place of what is there")
 	}
 	return c
+}
+
+// shareFlags say how an operation goes over the hosts; 0: as the cluster says.
+type shareFlags struct{ atOnce, stopAfter int }
+
+func (f *shareFlags) add(c *cobra.Command) {
+	c.Flags().IntVar(&f.atOnce, "at-once", 0, "hosts at a time (default: at_once of the cluster)")
+	c.Flags().IntVar(&f.stopAfter, "stop-after", 0, "failures after which no further host is begun (default: stop_after of the cluster)")
+}
+
+func (f shareFlags) set(r *flow.HostsRequest) {
+	if f.atOnce > 0 {
+		r.AtOnce = f.atOnce
+	}
+	if f.stopAfter > 0 {
+		r.StopAfter = f.stopAfter
+	}
 }
 
 func hostsRequest(cl *config.Cluster, operation, set string) flow.HostsRequest {

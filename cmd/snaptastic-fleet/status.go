@@ -7,12 +7,14 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -94,42 +96,66 @@ func anyRunning(list []work) bool {
 	return false
 }
 
+// patience is how long the server, or control through it, is waited for.
+const patience = 5 * time.Second
+
+// look asks about all operations at once: where control does not answer, each takes as long as all of them.
 func look(ctx context.Context, c client.Client, dc converter.DataConverter, clusters []string) ([]work, error) {
+	ctx, cancel := context.WithTimeout(ctx, 4*patience)
+	defer cancel()
+	found, errs := make([]*work, len(clusters)*len(operations)), make([]error, len(clusters)*len(operations))
+	var all sync.WaitGroup
+	slots := make(chan struct{}, 32)
+	for i := range found {
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			found[i], errs[i] = lookAtOperation(ctx, c, dc, operations[i%len(operations)], clusters[i/len(operations)])
+		})
+	}
+	all.Wait()
 	list := []work{}
-	for _, cluster := range clusters {
-		for _, op := range operations {
-			var schedule *scheduled
-			var err error
-			if slices.Contains(schedulable, op) {
-				if schedule, err = lookAtSchedule(ctx, c, dc, op, cluster); err != nil {
-					return nil, err
-				}
-			}
-			w, err := lookAtWork(ctx, c, dc, op, cluster)
-			switch {
-			case err != nil:
-				return nil, err
-			case w == nil && schedule == nil:
-				continue
-			case w == nil:
-				w = &work{Cluster: cluster, Operation: op, State: noRun}
-			}
-			w.Schedule = schedule
+	for i, w := range found {
+		if errs[i] != nil {
+			return nil, fmt.Errorf("cannot ask Temporal: %w. Check server.address and server.namespace in fleet.hcl, and that the server runs", errs[i])
+		}
+		if w != nil {
 			list = append(list, *w)
 		}
 	}
 	return list, nil
 }
 
+// lookAtOperation returns an operation of a cluster with its schedule; nil for one that has none and never was.
+func lookAtOperation(ctx context.Context, c client.Client, dc converter.DataConverter, operation, cluster string) (*work, error) {
+	var schedule *scheduled
+	var err error
+	if slices.Contains(schedulable, operation) {
+		if schedule, err = lookAtSchedule(ctx, c, dc, operation, cluster); err != nil {
+			return nil, err
+		}
+	}
+	w, err := lookAtWork(ctx, c, dc, operation, cluster)
+	if err != nil || w == nil && schedule == nil {
+		return nil, err
+	}
+	if w == nil {
+		w = &work{Cluster: cluster, Operation: operation, State: noRun}
+	}
+	w.Schedule = schedule
+	return w, nil
+}
+
 // lookAtWork returns an operation of a cluster as it is under way, or was last; nil for one that never was.
 func lookAtWork(ctx context.Context, c client.Client, dc converter.DataConverter, operation, cluster string) (*work, error) {
-	described, err := c.DescribeWorkflow(ctx, flowID(operation, cluster), "")
+	id := flowID(operation, cluster)
+	described, err := c.DescribeWorkflow(ctx, id, "")
 	var missing *serviceerror.NotFound
 	if errors.As(err, &missing) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask Temporal: %w", err)
+		return nil, err
 	}
 	d := described.RawResponse
 	info := d.GetWorkflowExecutionInfo()
@@ -139,30 +165,58 @@ func lookAtWork(ctx context.Context, c client.Client, dc converter.DataConverter
 		t := info.GetCloseTime().AsTime()
 		w.Ended = &t
 	}
-	w.ask(ctx, c)
+	p, err := ask(ctx, c, id)
+	if err != nil && w.State == "running" {
+		w.Phase = "control does not answer: is snaptastic-fleet-control running?"
+	}
+	if err != nil {
+		return w, nil // the rest is shown
+	}
+	w.Phase, w.Set, w.Hosts = p.Phase, p.Set, p.Hosts
+	w.beats(dc, d)
+	if p.Cell != "" {
+		w.lookAtCell(ctx, c, dc, p.Cell)
+	}
+	return w, nil
+}
+
+// ask returns what the workflow itself tells. Without control running there is no answer.
+func ask(ctx context.Context, c client.Client, id string) (p flow.Progress, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	v, err := c.QueryWorkflow(ctx, id, "", "progress")
+	if err == nil {
+		err = v.Get(&p)
+	}
+	return p, err
+}
+
+// lookAtCell adds what the cell that is under way tells of its hosts.
+func (w *work) lookAtCell(ctx context.Context, c client.Client, dc converter.DataConverter, id string) {
+	d, err := c.DescribeWorkflow(ctx, id, "")
+	if err != nil || d.RawResponse.GetWorkflowExecutionInfo().GetCloseTime() != nil {
+		return // not begun, or ended, and the next answer of its parent has it
+	}
+	p, err := ask(ctx, c, id)
+	if err != nil {
+		return
+	}
+	w.Phase += fmt.Sprintf(", set %s: %s", p.Set, p.Phase)
+	for _, h := range p.Hosts {
+		if i := slices.IndexFunc(w.Hosts, func(o flow.HostState) bool { return o.Host == h.Host }); i >= 0 {
+			w.Hosts[i] = h
+		}
+	}
+	w.beats(dc, d.RawResponse)
+}
+
+// beats fills in what the hosts' heartbeats say.
+func (w *work) beats(dc converter.DataConverter, d *workflowservice.DescribeWorkflowExecutionResponse) {
 	for _, p := range d.GetPendingActivities() {
 		var b host.Beat
 		if dc.FromPayloads(p.GetHeartbeatDetails(), &b) == nil {
 			w.beat(p.GetLastWorkerIdentity(), b)
 		}
-	}
-	return w, nil
-}
-
-// ask fills in what the workflow itself tells. Without control running there is no answer, and the rest is shown.
-func (w *work) ask(ctx context.Context, c client.Client) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	v, err := c.QueryWorkflow(ctx, flowID(w.Operation, w.Cluster), "", "progress")
-	if err != nil {
-		if w.State == "running" {
-			w.Phase = "control does not answer: is snaptastic-fleet-control running?"
-		}
-		return
-	}
-	var p flow.Progress
-	if v.Get(&p) == nil {
-		w.Phase, w.Set, w.Hosts = p.Phase, p.Set, p.Hosts
 	}
 }
 

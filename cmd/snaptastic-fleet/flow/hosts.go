@@ -40,6 +40,22 @@ func (s *states) set(host, state string, err error) {
 
 func (s *states) ran(host, run string) { s.line(host).Run = run }
 
+// take puts the lines of some hosts, as another workflow has them, in the place of these hosts' own.
+func (s *states) take(lines []HostState) {
+	for _, l := range lines {
+		*s.line(l.Host) = l
+	}
+}
+
+// notBegun says so of those that wait and will not be begun.
+func (s *states) notBegun() {
+	for i := range s.lines {
+		if s.lines[i].State == "waiting" {
+			s.lines[i].State = "not begun"
+		}
+	}
+}
+
 func (s *states) list() []HostState { return append([]HostState(nil), s.lines...) }
 
 // each calls do for 0 to n-1, all at once, and returns their errors when all have returned.

@@ -3,7 +3,6 @@ package flow
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -56,8 +55,7 @@ func Snapshot(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error)
 	}
 	req.Hosts, req.Tagged = hosts, nil
 	if req.Cell <= 0 && len(req.Hosts) > MostInOneWindow {
-		return SnapshotResult{}, refused(fmt.Sprintf("%d hosts cannot freeze at one instant: EC2 allows about %d. Use --rolling %d: cells of that many hosts, each a set of its own",
-			len(req.Hosts), MostInOneWindow, MostInOneWindow))
+		return SnapshotResult{}, refused(TooMany(len(req.Hosts)))
 	}
 	if req.Cell > MostInOneWindow {
 		return SnapshotResult{}, refused(fmt.Sprintf("a cell has at most %d hosts", MostInOneWindow))
@@ -71,6 +69,11 @@ func Snapshot(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error)
 		return SnapshotResult{}, err
 	}
 	return s.run(ctx)
+}
+
+// TooMany says that so many hosts cannot freeze at one instant.
+func TooMany(hosts int) string {
+	return fmt.Sprintf("%d hosts cannot freeze at one instant: EC2 allows about %d. Use --rolling %d: cells of that many hosts, each a set of its own", hosts, MostInOneWindow, MostInOneWindow)
 }
 
 // identity names a set by its cluster and the time at which it was begun.
@@ -277,69 +280,4 @@ func onControl(ctx workflow.Context, limit time.Duration) workflow.Context {
 		HeartbeatTimeout:       30 * time.Second,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute},
 	})
-}
-
-// rolling snapshots cell after cell, each a set of its own. One that fails does not stop the next: the others' data is no worse for it.
-func rolling(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error) {
-	all := SnapshotResult{Set: req.Set, Labelled: true}
-	done := 0
-	if err := workflow.SetQueryHandler(ctx, "progress", func() (Progress, error) {
-		return Progress{Phase: fmt.Sprintf("%d of %d hosts", done, len(req.Hosts)), Set: req.Set, Hosts: all.Hosts}, nil
-	}); err != nil {
-		return all, err
-	}
-	var failures, notLocked []string
-	for n := 0; done < len(req.Hosts); n++ {
-		cell := req
-		cell.Hosts = req.Hosts[done:min(done+req.Cell, len(req.Hosts))]
-		cell.Cell, cell.Set = 0, fmt.Sprintf("%s.%d", req.Set, n+1)
-		child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
-			WorkflowID: workflow.GetInfo(ctx).WorkflowExecution.ID + "/" + cell.Set,
-		})
-		var r SnapshotResult
-		if err := workflow.ExecuteChildWorkflow(child, Snapshot, cell).Get(child, &r); err != nil {
-			if ctx.Err() != nil {
-				return all, ctx.Err()
-			}
-			r = resultIn(err)
-			r.Set, r.Error = cell.Set, cause(err)
-			if len(r.Hosts) == 0 {
-				r.Hosts = failedHosts(cell.Hosts, cause(err))
-			}
-			failures = append(failures, fmt.Sprintf("%s: %s", cell.Set, r.Error))
-			all.Labelled = false
-		}
-		done += len(cell.Hosts)
-		if !r.At.IsZero() {
-			req.NotBefore = r.At.Add(time.Duration(len(cell.Hosts)) * time.Second / refill)
-		}
-		all.Cells, all.Hosts = append(all.Cells, r), append(all.Hosts, r.Hosts...)
-		all.Snapshots, all.Locked = all.Snapshots+r.Snapshots, all.Locked+r.Locked
-		if r.NotLocked != "" {
-			notLocked = append(notLocked, fmt.Sprintf("%s: %s", cell.Set, r.NotLocked))
-		}
-	}
-	all.NotLocked = strings.Join(notLocked, "; ")
-	if len(failures) > 0 {
-		all.Error = strings.Join(failures, "; ")
-		return all, failed(all, "%d of %d cells failed: %s", len(failures), len(all.Cells), all.Error)
-	}
-	return all, nil
-}
-
-// resultIn is the result that a failed workflow put into its error.
-func resultIn(err error) (r SnapshotResult) {
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) && app.HasDetails() {
-		_ = app.Details(&r)
-	}
-	return r
-}
-
-func failedHosts(hosts []Host, why string) []HostState {
-	list := make([]HostState, 0, len(hosts))
-	for _, h := range hosts {
-		list = append(list, HostState{Host: h.Name, Shard: h.Shard, State: "failed", Error: why})
-	}
-	return list
 }

@@ -151,4 +151,5 @@ type Progress struct {
 	Phase string      `json:"phase"`
 	Set   string      `json:"set,omitempty"`
 	Hosts []HostState `json:"hosts"`
+	Cell  string      `json:"cell,omitempty"` // the workflow that tells more of some of the hosts
 }
