@@ -124,8 +124,9 @@ type rig struct {
 	byTag      bool             // hosts are found by their tags, and called by their instances' ids
 	namespaces string           // of the server; empty: "fleet"
 	allow      string           // what hosts allow besides
-	inCluster  string           // more lines of the cluster
 	inVolume   string           // more lines of each host's volume
+	inWorker   string           // more lines of each host's worker block, in which DIR is the host's folder
+	inCluster  string           // more lines of the cluster
 	region     string           // of the hosts that are added; empty: eu-west-1
 	maxHold    string           // of the hosts; empty: the default, 10 s
 }
@@ -354,7 +355,7 @@ snapshotter "db" {
   allow       = ["snapshot db", "mount db", "restore db", "verify db"%s]
   trust_clock = true
   probe "there" { command = ["/bin/ls", %q] }
-}`, called, bin.snaptastic, quoted(h.flags(r)), r.allow, h.mount)))
+%s}`, called, bin.snaptastic, quoted(h.flags(r)), r.allow, h.mount, strings.ReplaceAll(r.inWorker, "DIR", h.dir))))
 	h.worker = r.startWorker(h)
 	return h
 }

@@ -96,7 +96,7 @@ func TestHostsAreSnapshottedInCells(t *testing.T) {
 				t.Errorf("%+v", cell)
 			}
 		}
-		r.saveHistory("rolling snapshot, waiting", flowID("snapshot", "shards"))
+		r.saveHistory("rolling that waits for its cells", flowID("snapshot", "shards"))
 		r.noneLeft(t, got.Cells[1].Set, before+3)
 		if err := r.fleet(nil, "schedule", "shards", "snapshot", "--delete"); err != nil {
 			t.Error(err)

@@ -87,6 +87,7 @@ func (a *app) controlCommand() *cobra.Command {
 				registerFlows(r)
 				named(r, flow.ActMembers, control.Members)
 				named(r, flow.ActLook, control.Look)
+				named(r, flow.ActWhole, control.Whole)
 				named(r, flow.ActLabel, control.Label)
 				named(r, flow.ActUndo, control.Undo)
 				named(r, flow.ActClean, control.Clean)
@@ -131,6 +132,7 @@ func registerHost(r worker.Worker, w *host.Worker) {
 	named(r, flow.ActWindow, w.Window)
 	named(r, flow.ActRun, w.Run)
 	named(r, flow.ActProbe, w.Probe)
+	named(r, flow.ActAllows, w.Allows)
 }
 
 func named(r worker.Worker, name string, f any) {

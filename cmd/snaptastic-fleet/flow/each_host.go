@@ -37,9 +37,6 @@ type HostsResult struct {
 // longest is how long one host may take: a large restore, a drill with a full check, or a warm-up.
 const longest = 24 * time.Hour
 
-// longestCopy is how long copies may take: terabytes into another region take days.
-const longestCopy = 14 * 24 * time.Hour
-
 // Hosts runs the operation on every host, AtOnce at a time, with a probe after
 // each, and begins no further host once StopAfter have failed.
 func Hosts(ctx workflow.Context, req HostsRequest) (HostsResult, error) {
@@ -54,11 +51,17 @@ func Hosts(ctx workflow.Context, req HostsRequest) (HostsResult, error) {
 		return HostsResult{}, err
 	}
 	req.Hosts = found
-	h := &hosts{req: req, states: newStates(req.Hosts), runs: make([]RunResult, len(req.Hosts))}
+	h := &hosts{req: req, phase: req.Operation, states: newStates(req.Hosts), runs: make([]RunResult, len(req.Hosts))}
 	if err := workflow.SetQueryHandler(ctx, "progress", func() (Progress, error) {
-		return Progress{Phase: req.Operation, Set: req.Set, Hosts: h.states.list()}, nil
+		return Progress{Phase: h.phase, Set: req.Set, Hosts: h.states.list()}, nil
 	}); err != nil {
 		return HostsResult{}, err
+	}
+	// Before, nothing was checked beforehand, and a cancelled workflow ended before its hosts had.
+	if h.waits = workflow.GetVersion(ctx, "hosts", workflow.DefaultVersion, 1) != workflow.DefaultVersion; h.waits {
+		if err := h.check(ctx); err != nil {
+			return h.result(ctx, err)
+		}
 	}
 	slots := workflow.NewSemaphore(ctx, int64(max(1, req.AtOnce)))
 	wg := workflow.NewWaitGroup(ctx)
@@ -74,11 +77,13 @@ func Hosts(ctx workflow.Context, req HostsRequest) (HostsResult, error) {
 		})
 	}
 	wg.Wait(ctx)
-	return h.result(ctx)
+	return h.result(ctx, nil)
 }
 
 type hosts struct {
 	req    HostsRequest
+	phase  string
+	waits  bool // until a host that was asked to stop has
 	states *states
 	runs   []RunResult
 	done   int
@@ -90,7 +95,7 @@ func (h *hosts) stopped() bool { return h.failed >= max(1, h.req.StopAfter) }
 func (h *hosts) one(ctx workflow.Context, i int) {
 	name := h.req.Hosts[i].Name
 	h.states.set(name, "running", nil)
-	err := workflow.ExecuteActivity(onHost(ctx, name), ActRun, RunRequest{
+	err := workflow.ExecuteActivity(h.onHost(ctx, name), ActRun, RunRequest{
 		Operation: h.req.Operation, Snapshotter: h.req.Snapshotter, Set: h.req.Set,
 		Key: key(h.req.Key, name, h.req.Operation),
 	}).Get(ctx, &h.runs[i])
@@ -98,7 +103,7 @@ func (h *hosts) one(ctx workflow.Context, i int) {
 	h.states.ran(name, h.runs[i].Run)
 	if err == nil && h.req.Probe != "" {
 		h.states.set(name, "probing", nil)
-		err = workflow.ExecuteActivity(onHost(ctx, name), ActProbe, ProbeRequest{Name: h.req.Probe}).Get(ctx, nil)
+		err = workflow.ExecuteActivity(h.onHost(ctx, name), ActProbe, ProbeRequest{Name: h.req.Probe}).Get(ctx, nil)
 	}
 	h.states.set(name, "done", err)
 	if err != nil {
@@ -109,25 +114,26 @@ func (h *hosts) one(ctx workflow.Context, i int) {
 }
 
 // onHost is for long work on a host: it says every few seconds that it is alive, and is asked again when its worker was lost.
-func onHost(ctx workflow.Context, host string) workflow.Context {
+func (h *hosts) onHost(ctx workflow.Context, host string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              HostQueue(host),
 		ScheduleToStartTimeout: 10 * time.Minute,
 		StartToCloseTimeout:    longest,
 		HeartbeatTimeout:       30 * time.Second,
+		WaitForCancellation:    h.waits,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute, MaximumAttempts: 100},
 	})
 }
 
-func (h *hosts) result(ctx workflow.Context) (HostsResult, error) {
+// result is what became of all; refusal is why none was begun.
+func (h *hosts) result(ctx workflow.Context, refusal error) (HostsResult, error) {
+	h.states.notBegun()
 	r := HostsResult{Set: h.req.Set, Done: h.done, Failed: h.failed, Hosts: h.states.list(), Runs: h.runs}
-	for i := range r.Hosts {
-		if r.Hosts[i].State == "waiting" {
-			r.Hosts[i].State = "not begun"
-		}
+	if ctx.Err() != nil {
+		return r, temporal.NewCanceledError(r)
 	}
-	if err := ctx.Err(); err != nil {
-		return r, err
+	if refusal != nil {
+		return r, failed(r, "%s: no host was begun: %v", h.req.Operation, refusal)
 	}
 	if h.failed > 0 {
 		why := ""
@@ -140,27 +146,4 @@ func (h *hosts) result(ctx workflow.Context) (HostsResult, error) {
 			h.req.Operation, h.done, len(r.Hosts), h.failed, len(r.Hosts)-h.done-h.failed, why)
 	}
 	return r, nil
-}
-
-// Copy copies the sets that the regions of control's copy blocks lack, once for the whole cluster. When control is lost, the next one finds
-// the copies under way, or goes on with them.
-func Copy(ctx workflow.Context, req SetRequest) (SetResult, error) {
-	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue:              ControlQueue,
-		ScheduleToStartTimeout: 10 * time.Minute,
-		StartToCloseTimeout:    longestCopy,
-		HeartbeatTimeout:       30 * time.Second,
-		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: time.Minute},
-	})
-	var r SetResult
-	err := workflow.ExecuteActivity(ctx, ActCopy, req).Get(ctx, &r)
-	return r, err
-}
-
-// Clean deletes what the retention rules let go, once for the whole cluster.
-func Clean(ctx workflow.Context, req SetRequest) (SetResult, error) {
-	ctx = onControl(ctx, time.Hour)
-	var r SetResult
-	err := workflow.ExecuteActivity(ctx, ActClean, req).Get(ctx, &r)
-	return r, err
 }

@@ -21,6 +21,8 @@ type world struct {
 	window   func(host string, r WindowRequest) (WindowResult, error)
 	run      func(host string, r RunRequest) (RunResult, error)
 	look     SetResult
+	whole    WholeResult      // empty: it is
+	refusals map[string]error // of hosts, before anything is begun
 	label    func() error
 	kept     int // labelled snapshots that an undo finds
 	members  func() ([]Host, error)
@@ -68,6 +70,13 @@ func (w *world) env(t *testing.T) *testsuite.TestWorkflowEnvironment {
 		return w.run(hostOf(ctx), r)
 	})
 	register(ActProbe, func(context.Context, ProbeRequest) error { return nil })
+	register(ActAllows, func(ctx context.Context, _ AllowsRequest) error { return w.refusals[hostOf(ctx)] })
+	register(ActWhole, func(_ context.Context, r WholeRequest) (WholeResult, error) {
+		if w.whole.Members == 0 {
+			return WholeResult{Members: len(r.Shards), Labelled: len(r.Shards)}, nil
+		}
+		return w.whole, nil
+	})
 	register(ActMembers, func(context.Context, Tagged) (Members, error) {
 		hosts, err := w.members()
 		return Members{Hosts: hosts}, err

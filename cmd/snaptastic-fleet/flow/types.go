@@ -45,8 +45,10 @@ const (
 	ActWindow  = "window"
 	ActRun     = "run"
 	ActProbe   = "probe"
+	ActAllows  = "allows"
 	ActMembers = "members"
 	ActLook    = "look"
+	ActWhole   = "whole"
 	ActLabel   = "label"
 	ActUndo    = "undo"
 	ActClean   = "clean"
@@ -112,6 +114,26 @@ type RunResult struct {
 // ProbeRequest runs a health check of the host, by its name in the host's own settings.
 type ProbeRequest struct {
 	Name string `json:"name"`
+}
+
+// AllowsRequest asks a host whether its settings allow what is about to be asked of it. Nothing is run.
+type AllowsRequest struct {
+	Operation   string `json:"operation"`
+	Snapshotter string `json:"snapshotter"`
+	Probe       string `json:"probe,omitempty"` // afterwards
+}
+
+// WholeRequest asks whether a set can be restored on hosts of these shards.
+type WholeRequest struct {
+	Set    string   `json:"set"`
+	Shards []string `json:"shards"`
+}
+
+// WholeResult is what the account has of the set.
+type WholeResult struct {
+	Members  int      `json:"members"`           // that it should have; 0: there is no such set
+	Labelled int      `json:"labelled"`          // that it has, and can be restored
+	Missing  []string `json:"missing,omitempty"` // shards that it has nothing of
 }
 
 // SetRequest labels, undoes or cleans in the account.

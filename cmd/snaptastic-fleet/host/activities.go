@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -196,31 +194,6 @@ func stoppable(ctx context.Context) context.Context {
 		}
 	})
 	return out
-}
-
-// Probe runs one of this host's own health checks.
-func (w *Worker) Probe(ctx context.Context, req flow.ProbeRequest) error {
-	i := slices.IndexFunc(w.Config.Probes, func(p config.Probe) bool { return p.Name == req.Name })
-	if i < 0 {
-		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("this host has no probe %q: declare it in the worker block of its fleet.hcl", req.Name), "Refused", nil)
-	}
-	p := w.Config.Probes[i]
-	stop := beating(ctx, nil)
-	defer stop()
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Limit())
-	defer cancel()
-	c := exec.CommandContext(limited, p.Command[0], p.Command[1:]...)
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
-	c.WaitDelay = time.Second
-	out, err := c.CombinedOutput()
-	switch {
-	case limited.Err() != nil:
-		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("probe %q took longer than %s", req.Name, p.Limit()), "Failed", nil)
-	case err != nil:
-		return temporal.NewNonRetryableApplicationError(cut(fmt.Sprintf("probe %q: %v: %s", req.Name, err, lastError(string(out)))), "Failed", nil)
-	}
-	return nil
 }
 
 func (w *Worker) allowed(operation, snapshotter string) error {

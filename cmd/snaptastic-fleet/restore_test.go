@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"snaptastic-fleet/flow"
+)
+
+// takeSet takes a set of the parts of some hosts, without a window, and labels it.
+func (r *rig) takeSet(set string, members int, hosts ...string) {
+	r.t.Helper()
+	for _, n := range hosts {
+		r.must(r.hosts[n], "run", "snapshot", "db", "--yes", "--key", set+"/"+n, "--set", set, "--members", fmt.Sprint(members), "--defer-label")
+	}
+	if members == len(hosts) {
+		r.must(r.hosts[hosts[0]], "label", "--set", set)
+	}
+}
+
+// cluster writes fleet.hcl again, with these lines in the cluster's block.
+func (r *rig) cluster(lines string) {
+	r.inCluster = lines
+	r.write("fleet.hcl", r.settings(r.onControl))
+}
+
+// restores counts the restores that each host has had, whatever became of them.
+func (r *rig) restores() string {
+	r.t.Helper()
+	var all []string
+	for _, n := range sortedNames(r.hosts) {
+		all = append(all, fmt.Sprint(strings.Count(r.must(r.hosts[n], "runs", "--operation", "restore", "-o", "json"), `"operation"`)))
+	}
+	return strings.Join(all, " ")
+}
+
+// health is what the probe "health" does on a host.
+func (r *rig) health(host, script string) {
+	r.write(host+"/health", script+"\n")
+}
+
+// restoring is a rig of three hosts with a set of all of them, and probes that do what a test has them do.
+func restoring(t *testing.T) *rig {
+	r := newRig(t, 3, func(r *rig) {
+		r.inWorker = "  probe \"health\" {\n    command = [\"/bin/sh\", \"DIR/health\"]\n    timeout = \"5m\"\n  }\n" +
+			"  probe \"slow\" {\n    command = [\"/bin/sh\", \"DIR/slow\"]\n    timeout = \"2s\"\n  }\n"
+	})
+	for _, n := range sortedNames(r.hosts) {
+		h := r.hosts[n]
+		r.must(h, "run", "mount", "db")
+		if err := os.WriteFile(filepath.Join(h.mount, "of"), []byte("set-1"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.health(n, "exit 0")
+	}
+	r.takeSet("set-1", 3, "h1", "h2", "h3")
+	r.cluster("  probe = \"health\"\n")
+	return r
+}
+
+// A probe runs after each host, and says whether the next one is begun.
+func TestAProbeBetweenHosts(t *testing.T) {
+	r := restoring(t)
+	restore := func(again string, more ...string) (got flow.HostsResult, err error) {
+		t.Helper()
+		err = r.fleet(&got, append([]string{"restore", "shards", "--set", "set-1", "--again", again}, more...)...)
+		return got, err
+	}
+	want := func(got flow.HostsResult, err error, text, hosts, restores string) {
+		t.Helper()
+		if text == "" && err != nil || text != "" && (err == nil || !strings.Contains(err.Error(), text)) || states(got.Hosts) != hosts {
+			t.Errorf("%v: %s, want %q: %s", err, states(got.Hosts), text, hosts)
+		}
+		if n := r.restores(); n != restores {
+			t.Errorf("the hosts have had %s restores, want %s", n, restores)
+		}
+	}
+
+	// One that no host has is found before anything is restored.
+	r.cluster("  probe = \"nowhere\"\n")
+	got, err := restore("a")
+	want(got, err, `no host was begun: h1: this host has no probe "nowhere": declare it in the worker block of its fleet.hcl; h2: `, "not begun, not begun, not begun", "0 0 0")
+
+	// It looks at what was restored. One that fails ends it.
+	r.cluster("  probe = \"health\"\n")
+	for _, n := range sortedNames(r.hosts) {
+		h := r.hosts[n]
+		if err := os.WriteFile(filepath.Join(h.mount, "of"), []byte("later"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.health(n, "cat "+h.mount+"/of >> "+h.dir+"/seen")
+	}
+	r.health("h2", "echo not in the ring\nexit 7")
+	got, err = restore("a")
+	want(got, err, `1 of 3 hosts done, 1 failed, 1 not begun; h2: probe "health": exit status 7: not in the ring`, "done, failed, not begun", "1 1 0")
+	if w := r.status("restore"); states(w.Hosts) != "done, failed, not begun" || w.State != "failed" {
+		t.Errorf("%+v", w)
+	}
+
+	// The same command goes on, and asks again the host that had the set and failed.
+	r.health("h2", "cat "+r.hosts["h2"].mount+"/of >> "+r.hosts["h2"].dir+"/seen")
+	got, err = restore("a")
+	want(got, err, "", "done, done, done", "1 1 1")
+	for _, n := range sortedNames(r.hosts) {
+		if text, err := os.ReadFile(r.hosts[n].dir + "/seen"); err != nil || strings.ReplaceAll(string(text), "set-1", "") != "" {
+			t.Errorf("the probe of %s has seen %q, %v", n, text, err)
+		}
+	}
+
+	// One that hangs is killed with what it has begun.
+	r.cluster("  probe = \"slow\"\n")
+	r.write("h1/slow", "sleep 1000 &\necho $! > "+r.hosts["h1"].dir+"/pid\nwait")
+	got, err = restore("b")
+	want(got, err, `h1: probe "slow" took longer than 2s`, "failed, not begun, not begun", "2 1 1")
+	r.goneProcess(r.hosts["h1"].dir + "/pid")
+
+	// Cancelled, the probe is stopped and no further host begun; the same command goes on.
+	r.cluster("  probe = \"health\"\n")
+	r.health("h1", "sleep 1000 &\necho $! > "+r.hosts["h1"].dir+"/pid\nwait")
+	if err := os.Remove(r.hosts["h1"].dir + "/pid"); err != nil {
+		t.Fatal(err)
+	}
+	ended := r.begun(&got, "restore", "shards", "--set", "set-1", "--again", "c")
+	r.eventually("h1 is probed", func() bool { _, err := os.Stat(r.hosts["h1"].dir + "/pid"); return err == nil })
+	if w := r.status("restore"); states(w.Hosts) != "probing, waiting, waiting" {
+		t.Errorf("%+v", w)
+	}
+	if err := r.fleet(nil, "cancel", "shards", "restore"); err != nil {
+		t.Error(err)
+	}
+	want(got, <-ended, "it was cancelled", "failed, not begun, not begun", "3 1 1")
+	r.goneProcess(r.hosts["h1"].dir + "/pid")
+	if w := r.status("restore"); w.State != "cancelled" || !strings.Contains(w.Hosts[0].Error, "was stopped") {
+		t.Errorf("%+v", w)
+	}
+	r.health("h1", "exit 0")
+	got, err = restore("c")
+	want(got, err, "", "done, done, done", "3 2 2")
+	r.saveHistory("hosts with checks beforehand", flowID("restore", "shards"))
+}
+
+// goneProcess waits until the process whose id is in a file has ended.
+func (r *rig) goneProcess(file string) {
+	r.t.Helper()
+	text, err := os.ReadFile(file)
+	pid, bad := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || bad != nil {
+		r.t.Fatal(err, bad)
+	}
+	r.eventually("the probe's process has ended", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	})
+}
