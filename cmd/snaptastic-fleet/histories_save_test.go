@@ -37,7 +37,7 @@ func TestSaveHistories(t *testing.T) {
 	}
 	save("drills", "verify", "")
 	save("restore with a probe", "restore", "", "--set", set, "--at-once", "2")
-	save("restore that failed", "restore", "h1: ", "--set", "shards-none")
+	save("restore that failed", "restore", "no host was begun", "--set", "shards-none")
 	save("warming", "warm", "")
 	save("copy to another region", "copy", "")
 	save("clean", "clean", "")

@@ -156,3 +156,91 @@ func (r *rig) goneProcess(file string) {
 		return err != nil || strings.Contains(string(stat), ") Z ")
 	})
 }
+
+// What would stop a later host is found before the first one has lost what it had.
+func TestNoHostIsRestoredUnlessTheSetIsWhole(t *testing.T) {
+	r := restoring(t)
+	r.takeSet("set-2", 2, "h1", "h2")
+	r.takeSet("set-3", 4, "h1", "h2", "h3")
+	refused := func(set, why string, more ...string) {
+		t.Helper()
+		var got flow.HostsResult
+		err := r.fleet(&got, append([]string{"restore", "shards", "--set", set}, more...)...)
+		if err == nil || !strings.Contains(err.Error(), "no host was begun: "+why) || states(got.Hosts) != "not begun, not begun, not begun" {
+			t.Errorf("%s: %v %+v", set, err, got)
+		}
+	}
+	refused("set-2", "set set-2 has no part for shard 3: none of its snapshots has that in a tag")
+	refused("set-3", "set set-3 is not whole: 0 of its 4 snapshots are labelled")
+	refused("set-4", "there is no set set-4 of a fleet in the account and region of control")
+	refused("set-2", "set set-2 has no part for shard 3", "--fresh")
+	if n := r.restores(); n != "0 0 0" {
+		t.Errorf("the hosts have had %s restores", n)
+	}
+	if out := r.must(r.hosts["h1"], "runs", "--operation", "mount", "-o", "json"); strings.Count(out, `"operation"`) != 1 {
+		t.Errorf("h1 has had another mount: %s", out)
+	}
+	// A host that is not there keeps the others from nothing: it fails when it is its turn. And a set of these two hosts alone is whole.
+	h3 := r.hosts["h3"]
+	delete(r.hosts, "h3")
+	r.cluster("")
+	r.hosts["h3"] = h3
+	var got flow.HostsResult
+	if err := r.fleet(&got, "restore", "shards", "--set", "set-2"); err != nil || states(got.Hosts) != "done, done" {
+		t.Errorf("%v %+v", err, got)
+	}
+}
+
+// Two hosts at a time, and no further one after so many failures; who is under way ends. The same command goes on with those that are not done.
+func TestFailuresStopARestoreBetweenHosts(t *testing.T) {
+	r := restoring(t)
+	h1, h2 := r.hosts["h1"], r.hosts["h2"]
+	restore := func(stopAfter, hosts, restores string) {
+		t.Helper()
+		r.health("h1", "echo down\nexit 1")
+		r.health("h2", "while [ ! -e "+h2.dir+"/go ]; do sleep 0.1; done")
+		_ = os.Remove(h2.dir + "/go")
+		args := []string{"restore", "shards", "--set", "set-1", "--again", stopAfter, "--at-once", "2", "--stop-after", stopAfter}
+		var got flow.HostsResult
+		ended := r.begun(&got, args...)
+		r.eventually("h1 has failed, and h2 is probed", func() bool {
+			s := states(r.status("restore").Hosts)
+			return strings.HasPrefix(s, "failed, probing, ")
+		})
+		if stopAfter == "2" {
+			r.eventually("h3 is done", func() bool { return states(r.status("restore").Hosts) == "failed, probing, done" })
+		}
+		r.write("h2/go", "")
+		if err := <-ended; err == nil || !strings.Contains(err.Error(), `h1: probe "health": exit status 1: down`) || states(got.Hosts) != hosts {
+			t.Errorf("stop after %s: %v %+v", stopAfter, err, got)
+		}
+		if n := r.restores(); n != restores {
+			t.Errorf("stop after %s: the hosts have had %s restores, want %s", stopAfter, n, restores)
+		}
+		r.health("h1", "exit 0")
+		if err := r.fleet(&got, args...); err != nil || got.Done != 3 || !got.Runs[0].Repeated || !got.Runs[1].Repeated || got.Runs[2].Repeated != (stopAfter == "2") {
+			t.Errorf("once more: %v %+v", err, got)
+		}
+	}
+	restore("1", "failed, done, not begun", "1 1 0")
+	restore("2", "failed, done, done", "2 2 2")
+	if n := r.restores(); n != "2 2 2" {
+		t.Errorf("the hosts have had %s restores", n)
+	}
+
+	// A restore that fails itself, since somebody uses the file system.
+	f, err := os.Create(filepath.Join(h1.mount, "in-use"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var got flow.HostsResult
+	err = r.fleet(&got, "restore", "shards", "--set", "set-1", "--again", "busy")
+	if err == nil || !strings.Contains(err.Error(), "0 of 3 hosts done, 1 failed, 2 not begun; h1: ") || !strings.Contains(err.Error(), "is in use") {
+		t.Errorf("%v %+v", err, got)
+	}
+	f.Close()
+	if err := r.fleet(&got, "restore", "shards", "--set", "set-1", "--again", "busy"); err != nil || got.Done != 3 {
+		t.Errorf("%v %+v", err, got)
+	}
+}
