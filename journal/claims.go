@@ -73,7 +73,7 @@ func (s *Store) LockClaims(run plan.RunID, names []string) (release func(), err 
 	if err != nil {
 		return nil, err
 	}
-	if err := s.conflict(run, names); err != nil {
+	if err := s.conflict(names, run); err != nil {
 		c.release()
 		return nil, err
 	}
@@ -130,26 +130,40 @@ func (c *claims) release() {
 // conflict scans unfinished runs for one that still holds a claim: an
 // interrupted one holds all of its own, a failed one those of its unfinished
 // lanes. The caller holds the lock files, so no new run can start in between.
-func (s *Store) conflict(self plan.RunID, names []string) error {
+func (s *Store) conflict(names []string, not ...plan.RunID) error {
 	runs, err := s.Unfinished()
 	if err != nil {
 		return err
 	}
-	want := map[string]bool{}
-	for _, n := range names {
-		want[n] = true
-	}
 	for _, r := range runs {
-		if r.Run == self || r.Live || r.Outcome.Ended() {
+		if slices.Contains(not, r.Run) || r.Live || r.Outcome.Ended() {
 			continue // a live run holds lock files: claim would have met it
 		}
 		for _, c := range r.Claims {
-			if want[c] && !r.Idle {
+			if slices.Contains(names, c) && !r.Idle {
 				return &BusyError{Claim: c, Run: r.Run, State: r.Outcome}
 			}
 		}
 	}
 	return nil
+}
+
+// InTheWay is the *BusyError that Begin would return for a plan now, if the runs of not had ended. It locks nothing: to ask keeps no run out.
+func (s *Store) InTheWay(p *plan.Plan, not ...plan.RunID) error {
+	runs, err := s.Unfinished()
+	if err != nil {
+		return err
+	}
+	for _, name := range p.Claims() {
+		body, _ := readOwn(s.claimPath(name))
+		id, _, _ := strings.Cut(string(body), "\n") // of the run that had it last
+		for _, r := range runs {
+			if r.Live && string(r.Run) == id {
+				return &BusyError{Claim: name, Run: r.Run, Live: true}
+			}
+		}
+	}
+	return s.conflict(p.Claims(), not...)
 }
 
 // claimsOf lists the claims that a run still holds, and that a resume locks again.

@@ -366,7 +366,7 @@ func TestADamagedSummaryIsHarmless(t *testing.T) {
 		if err != nil || len(runs) != 1 || runs[0].Run != "run-1" || !runs[0].Outcome.Ended() {
 			t.Fatalf("bit %d: %+v, %v", bit, runs, err)
 		}
-		if err := s.conflict("run-2", []string{"mount:v"}); err != nil {
+		if err := s.conflict([]string{"mount:v"}, "run-2"); err != nil {
 			t.Fatalf("bit %d: %v", bit, err)
 		}
 	}

@@ -201,7 +201,7 @@ func TestRunsThatEndedAreNotOpenedForWhatIsUnfinished(t *testing.T) {
 		t.Errorf("unfinished are %+v, %v", runs, err)
 	}
 	var busy *BusyError
-	if err := s.conflict("another", []string{"mount:v"}); !errors.As(err, &busy) || busy.Run != "unfinished" {
+	if err := s.conflict([]string{"mount:v"}, "another"); !errors.As(err, &busy) || busy.Run != "unfinished" {
 		t.Errorf("in the way is %v", err)
 	}
 	if err := s.Prune(200, 30*24*time.Hour, now); err != nil {

@@ -92,7 +92,7 @@ func (s *Store) Begin(m Meta, p *plan.Plan) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.conflict(m.Run, p.Claims()); err != nil {
+	if err := s.conflict(p.Claims(), m.Run); err != nil {
 		c.release()
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (s *Store) resume(run plan.RunID, claims []string, look *Journal) (*Run, er
 	}
 	same := slices.Equal(claimsOf(j), claims)
 	if same {
-		err = s.conflict(run, claims)
+		err = s.conflict(claims, run)
 	}
 	if !same || err != nil {
 		_ = j.Close()

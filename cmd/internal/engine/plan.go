@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"snaptastic/journal"
@@ -60,7 +61,34 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (PlanResult, error) {
 	if err := nothingToRestore(p, seen); err != nil {
 		return PlanResult{}, fmt.Errorf("cannot %s %s: %w", op.Name, r.Name, err)
 	}
-	return PlanResult{Plan: p, Previews: seen, Unfinished: e.unfinished(p), Notes: req.Notes}, wouldFail(p, seen)
+	out := PlanResult{Plan: p, Previews: seen, Unfinished: e.unfinished(p), Notes: req.Notes}
+	if err = wouldFail(p, seen); err == nil && req.Options.Text(recipe.At) != "" {
+		err = e.wouldBegin(ctx, op, out, req)
+	}
+	return out, err
+}
+
+// wouldBegin is why `run` would not begin what is to happen at an instant. Of many hosts all are asked before one of them freezes; a plan
+// without an instant tells what an operation does, whenever that will be.
+func (e *Engine) wouldBegin(ctx context.Context, op *recipe.Operation, f PlanResult, r recipe.Request) error {
+	if err := e.checkClock(r.Options); err != nil {
+		return err
+	}
+	store, err := e.readState()
+	none := errors.Is(err, journal.ErrNoState)
+	if err != nil && !none {
+		return err
+	}
+	if err := e.preflight(ctx, store, op, r); err != nil || none {
+		return err
+	}
+	var undone []plan.RunID // by `run`, first
+	for _, u := range f.Unfinished {
+		if u.Action != Wait {
+			undone = append(undone, u.Run)
+		}
+	}
+	return store.InTheWay(f.Plan, undone...)
 }
 
 // Changes says whether the operation would change something, or first go on with an unfinished run. A step that depends on

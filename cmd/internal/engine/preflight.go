@@ -75,8 +75,12 @@ func (e *Engine) preflight(ctx context.Context, store *journal.Store, op *recipe
 	return nil
 }
 
-// lastLabelled is a snapshot that the last finished run of a snapshotter labelled, by its journal; "" where there is none.
+// lastLabelled is a snapshot that the last finished run of a snapshotter labelled, by its journal; "" where there is none, and where
+// no run was ever made.
 func lastLabelled(store *journal.Store, name string) string {
+	if store == nil {
+		return ""
+	}
 	if ids := labelledSince(store, name, time.Time{}); len(ids) > 0 {
 		return ids[0]
 	}
