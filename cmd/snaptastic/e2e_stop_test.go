@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -105,11 +106,12 @@ func TestASignalDuringASnapshotFinishesTheSection(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.must("run", "mount", "db")
-	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: time.Second}); err != nil {
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: time.Second, Count: 1}); err != nil {
 		t.Fatal(err)
 	}
 	s := r.start("run", "snapshot", "db")
 	r.frozen()
+	r.struck()
 	s.signal(syscall.SIGTERM)
 	code, out := s.ends()
 	if code != exitInterrupted && code != exitDone {
@@ -133,8 +135,7 @@ func TestASignalDuringASnapshotFinishesTheSection(t *testing.T) {
 	}
 }
 
-// frozen waits until the snapshot's guard has left word that it freezes: the
-// call that it is held for has begun then.
+// frozen waits until the snapshot's guard has left word that it freezes, and it has frozen.
 func (r *rig) frozen() {
 	r.t.Helper()
 	r.eventually("freeze", func() bool {
@@ -143,7 +144,17 @@ func (r *rig) frozen() {
 	})
 }
 
-// isFrozen tries to write from a process of its own, which a freeze holds.
+// struck waits until a call is under way that a counted fault holds up.
+func (r *rig) struck() {
+	r.t.Helper()
+	r.eventually("call under way", func() bool {
+		world, _ := os.ReadFile(filepath.Join(r.sandboxDir(), "world.jsonl"))
+		return bytes.Contains(world, []byte(`"struck":1`))
+	})
+}
+
+// isFrozen tries to write from a process of its own, which a freeze holds: it sleeps uninterruptibly, and goes on to. One that waits for a
+// processor does not.
 func isFrozen(m string) bool {
 	cmd := exec.Command("touch", filepath.Join(m, "touched"))
 	if cmd.Start() != nil {
@@ -151,12 +162,19 @@ func isFrozen(m string) bool {
 	}
 	over := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(over) }()
-	select {
-	case <-over:
-		return false
-	case <-time.After(100 * time.Millisecond):
-		return true
+	for asleep := 0; asleep < 5; {
+		select {
+		case <-over:
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+		if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid)); err == nil && bytes.Contains(stat, []byte(") D ")) {
+			asleep++
+		} else {
+			asleep = 0
+		}
 	}
+	return true
 }
 
 // A second signal ends the program at once, and even so nothing stays frozen:
@@ -165,11 +183,12 @@ func TestASecondSignalDuringAFreezeStillThaws(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2, "ext4")
 	r.must("run", "mount", "db")
-	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: 4 * time.Second}); err != nil {
+	if err := sandbox.SetFaults(r.sandboxDir(), sandbox.Latency{}, sandbox.Fault{Action: "CreateSnapshot*", Latency: 4 * time.Second, Count: 1}); err != nil {
 		t.Fatal(err)
 	}
 	s := r.start("run", "snapshot", "db")
 	r.frozen()
+	r.struck()
 	s.signal(syscall.SIGTERM)
 	time.Sleep(50 * time.Millisecond)
 	s.signal(syscall.SIGINT)
