@@ -85,9 +85,11 @@ func TestSchedulesAreSeenAndDoNotOverlap(t *testing.T) {
 	if n := r.labelledSnapshots(); n != 1 {
 		t.Errorf("%d snapshots are labelled, and one was taken", n)
 	}
-	if out := text(); !strings.Contains(out, "by its schedule), set "+byHand.Set) || !strings.Contains(out, "Z done") {
+	after := &transcript{r: r}
+	if out := after.fleet("status", "shards"); !strings.Contains(out, "by its schedule), set "+byHand.Set) || !strings.Contains(out, "Z done") {
 		t.Errorf("after it: %s", out)
 	}
+	after.isInTheDocs(t, "## Schedules")
 
 	// Begun by hand: the schedule leaves it alone.
 	done := make(chan error, 1)
