@@ -70,7 +70,7 @@ func TestACutOffCopyToARegionThatIsSilent(t *testing.T) {
 			r := newRig(t, 1, "ext4")
 			r.copiesThatFallSilent()
 			r.faultsIn(virginia, `{"latency": {"copy": "10s"}}`)
-			r.killWhen("a copy in each region", func() bool { return len(r.snapshotsIn(frankfurt)) == 1 && len(r.snapshotsIn(virginia)) == 1 }, "run", "copy", "db")
+			r.killWaiting("a copy in each region", func() bool { return len(r.snapshotsIn(frankfurt)) == 1 && len(r.snapshotsIn(virginia)) == 1 }, "run", "copy", "db")
 			region.ends(r)
 			r.faultsIn(virginia, `{}`)
 			r.othersGoOn(region.begins)
@@ -133,7 +133,7 @@ func TestACutOffCopyIsFinishedOnceItsRegionAnswers(t *testing.T) {
 	r := newRig(t, 1, "ext4")
 	r.copiesThatFallSilent()
 	r.faultsIn(frankfurt, `{"latency": {"copy": "30s"}}`)
-	r.killWhen("a copy in each region", func() bool { return len(r.snapshotsIn(frankfurt)) == 1 && r.labelledIn(virginia) == 1 }, "run", "copy", "db")
+	r.killWaiting("a copy in each region", func() bool { return len(r.snapshotsIn(frankfurt)) == 1 && r.labelledIn(virginia) == 1 }, "run", "copy", "db")
 	begun := r.snapshotsIn(frankfurt)[0].ID
 	silences["hangs"].ends(r)
 	r.othersGoOn(func(*rig) {})

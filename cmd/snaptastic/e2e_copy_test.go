@@ -298,19 +298,13 @@ func TestAnAbandonedCopySaysWhatItLeaves(t *testing.T) {
 	r.must("run", "mount", "db")
 	r.must("run", "snapshot", "db", "--wait")
 	r.faultsIn(frankfurt, `{"latency": {"copy": "1h"}}`)
-	cmd := r.command("run", "copy", "db")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	id := ""
-	r.eventually("two copies in the journal", func() bool {
+	r.killWaiting("two copies in the journal", func() bool {
 		if left := r.unfinished(); len(left) == 1 {
 			id = left[0]
 		}
 		return id != "" && len(regexp.MustCompile(`wait-copied:\S+ +started`).FindAllString(r.must("show", id), -1)) == 2
-	})
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	}, "run", "copy", "db")
 	if out := r.must("resume"); !strings.Contains(out, "1 run of copy or warm left to the next `run` of it") {
 		t.Errorf("resume says\n%s", out)
 	}

@@ -66,13 +66,31 @@ func (r *rig) live(kind string) map[plan.StepID]journal.Record {
 // killWhen starts the binary and kills it when something is so.
 func (r *rig) killWhen(what string, is func() bool, args ...string) {
 	r.t.Helper()
+	r.kill(r.startUntil(what, is, args...))
+}
+
+// killWaiting does so once it is so and the process only waits: its journal has all that was done.
+func (r *rig) killWaiting(what string, is func() bool, args ...string) {
+	r.t.Helper()
+	cmd := r.startUntil(what, is, args...)
+	r.eventually("process that waits", func() bool { return idle(cmd.Process.Pid) })
+	r.kill(cmd)
+}
+
+func (r *rig) startUntil(what string, is func() bool, args ...string) *exec.Cmd {
+	r.t.Helper()
 	cmd := r.background(args...)
 	r.eventually(what, is)
+	return cmd
+}
+
+func (r *rig) kill(cmd *exec.Cmd) {
+	r.t.Helper()
 	if err := cmd.Process.Kill(); err != nil {
 		r.t.Fatalf("it ended before it could be killed: %v", err)
 	}
 	if err := cmd.Wait(); err == nil {
-		r.t.Fatalf("%v ended before it was killed at %s", args, what)
+		r.t.Fatalf("%v ended before it was killed", cmd.Args)
 	}
 }
 
