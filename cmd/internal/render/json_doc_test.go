@@ -81,6 +81,7 @@ var objects = []struct {
 	{"idle instance", engine.IdleInstance{}},
 	{"instance", engine.Instance{}},
 	{"labelled set", engine.LabelledSet{}},
+	{"set part", engine.SetPart{}},
 	{"undone", engine.Undone{}},
 	{"kept snapshot", engine.KeptSnapshot{}},
 	{"thawed", engine.Thawed{}},
