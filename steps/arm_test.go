@@ -59,6 +59,43 @@ func TestArmWaitsAndSaysSo(t *testing.T) {
 	})
 }
 
+// docs/json.md and docs/fleet.md say 250 ms, and neither the wait nor the guard, which has the last word, goes by another limit.
+func TestAFreezeThatIsMoreThanAQuarterOfASecondLateIsRefused(t *testing.T) {
+	for _, tt := range []struct {
+		late  time.Duration
+		goes  bool
+		stage string // where it shows
+	}{
+		{late: 249 * time.Millisecond, goes: true},
+		{late: 250 * time.Millisecond, goes: true},
+		{late: 251 * time.Millisecond},
+		{late: 249 * time.Millisecond, goes: true, stage: "at the beginning of the section"},
+		{late: 251 * time.Millisecond, stage: "at the beginning of the section"},
+	} {
+		t.Run(tt.late.String()+" "+tt.stage, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSectionRig("vol-a")
+				at := time.Now().Add(2 * time.Second)
+				s.Env.Host = armHost{clock: linux.Clock{Synchronized: true}, step: tt.late}
+				if tt.stage != "" {
+					s.Env.Host = armHost{clock: linux.Clock{Synchronized: true}}
+					at = time.Now().Add(-tt.late)
+				}
+				_, err := s.freeze().Do(t.Context(), s.a, FreezeIn{Mounts: s.members, At: at, HoldUntil: at.Add(3 * time.Second)})
+				if (err == nil) != tt.goes || err != nil && !strings.Contains(err.Error(), "too late to freeze") {
+					t.Error(err)
+				}
+				if strings.Contains(s.freezer.soFar(), "freeze") != tt.goes {
+					t.Errorf("the guard was told %s", s.freezer.soFar())
+				}
+				if limit := s.freezer.how.NotAfter; tt.stage == "" && !limit.Equal(at.Add(250*time.Millisecond)) {
+					t.Errorf("the guard freezes until %s after the instant", limit.Sub(at))
+				}
+			})
+		})
+	}
+}
+
 // The hold lasts to its end although the snapshots are taken at once, and ends early where it broke.
 func TestAnArmedSection(t *testing.T) {
 	for _, tt := range []struct {

@@ -159,6 +159,7 @@ type fakeFreezer struct {
 	broken    chan struct{}
 	owned     []guard.Thawed
 	started   func() // called by Start; may be nil
+	how       FreezeOptions
 
 	mu  sync.Mutex
 	log []string
@@ -177,8 +178,9 @@ func (f *fakeFreezer) soFar() string {
 	return strings.Join(f.log, " ")
 }
 
-func (f *fakeFreezer) Start(context.Context, plan.RunID, string, []guard.Mount, FreezeOptions) (Frozen, error) {
+func (f *fakeFreezer) Start(_ context.Context, _ plan.RunID, _ string, _ []guard.Mount, how FreezeOptions) (Frozen, error) {
 	f.note("start")
+	f.how = how
 	if f.started != nil {
 		f.started()
 	}

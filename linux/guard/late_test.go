@@ -28,6 +28,28 @@ func dirty(t *testing.T, d disk) {
 	}
 }
 
+// The guard itself looks at the clock last: whatever its parent was held up by, it freezes nothing after the limit.
+func TestAGuardFreezesNothingAfterItsLimit(t *testing.T) {
+	d := makeDisks(t, "ext4", 1)[0]
+	for _, tt := range []struct {
+		limit time.Duration // from now on
+		want  error
+	}{{-time.Millisecond, syscall.ETIME}, {time.Hour, nil}} {
+		g := startGuard(t, asMounts([]disk{d}), Options{MaxHold: time.Minute, NotAfter: time.Now().Add(tt.limit)})
+		if err := g.Freeze(t.Context()); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.limit, err, tt.want)
+		}
+		h, err := g.Thaw(t.Context())
+		if errno := thawPath(d.path); errno != syscall.EINVAL {
+			t.Errorf("%s: left frozen (%v)", tt.limit, errno)
+		}
+		if tt.want == nil && (err != nil || !h.Unbroken) {
+			t.Errorf("%+v, %v", h, err)
+		}
+		_ = g.Release()
+	}
+}
+
 func TestALateFreezeIsThawedWhenItReturns(t *testing.T) {
 	under, slow := makeSlowDisk(t)
 	quick := makeDisks(t, "ext4", 1)[0]
