@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"snaptastic/ec2"
 	"snaptastic/linux"
 	"snaptastic/plan"
 )
@@ -90,6 +91,62 @@ func TestAFreezeThatIsMoreThanAQuarterOfASecondLateIsRefused(t *testing.T) {
 				}
 				if limit := s.freezer.how.NotAfter; tt.stage == "" && !limit.Equal(at.Add(250*time.Millisecond)) {
 					t.Errorf("the guard freezes until %s after the instant", limit.Sub(at))
+				}
+			})
+		})
+	}
+}
+
+// A call that EC2 refuses for its rate is repeated while the hold lasts, in the same freeze. What has failed otherwise, or is not in a hold,
+// is not.
+func TestAThrottledCallIsRepeatedInTheHold(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		hold    time.Duration
+		refused int // so often
+		class   ec2.Class
+		goes    bool
+		calls   int // at least
+	}{
+		{name: "twice", hold: 2 * time.Second, refused: 2, class: ec2.Throttled, goes: true, calls: 3},
+		{name: "throughout", hold: 2 * time.Second, refused: 1000, class: ec2.Throttled, calls: 9},
+		{name: "without a hold", refused: 1, class: ec2.Throttled, calls: 1},
+		{name: "no answer", hold: 2 * time.Second, refused: 1, class: ec2.Ambiguous, calls: 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSectionRig("vol-a")
+				s.Env.Host = armHost{clock: linux.Clock{Synchronized: true}}
+				create, calls := s.cloud.create, 0
+				s.cloud.create = func(ctx context.Context, volumes []string) ([]ec2.Snapshot, error) {
+					if calls++; calls <= tt.refused {
+						return nil, &ec2.Fault{Op: "CreateSnapshot", Class: tt.class}
+					}
+					return create(ctx, volumes)
+				}
+				in := FreezeIn{Mounts: s.members}
+				if tt.hold > 0 {
+					in.At = time.Now().Add(time.Second)
+					in.HoldUntil = in.At.Add(tt.hold)
+				}
+				if _, err := s.freeze().Do(t.Context(), s.a, in); err != nil {
+					t.Fatal(err)
+				}
+				_, err := s.snapshot().Do(t.Context(), s.a, SnapshotIn{Members: s.members})
+				if (err == nil) != tt.goes || tt.hold > 0 && err != nil && plan.ActionOf(err).Action != plan.ActTerminal {
+					t.Errorf("%v", err)
+				}
+				if calls < tt.calls || tt.calls < 9 && calls != tt.calls {
+					t.Errorf("%d calls, want %d", calls, tt.calls)
+				}
+				if tt.hold > 0 && time.Now().After(in.HoldUntil) {
+					t.Errorf("it asked on %s after the hold", time.Since(in.HoldUntil))
+				}
+				if _, err := s.thaw().Do(t.Context(), s.a, ThawIn{}); err != nil {
+					t.Error(err)
+				}
+				if got := strings.Count(s.freezer.soFar(), "freeze"); got != 1 {
+					t.Errorf("%d freezes", got)
 				}
 			})
 		})

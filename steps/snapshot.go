@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,14 +133,10 @@ func (w *Env) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *wind
 		}
 	}()
 	tags := w.underKey(in.tags(a, w.Cloud.Now()))
-	var made []ec2.Snapshot
-	var err error
-	if len(in.Members) == 1 {
-		made = make([]ec2.Snapshot, 1)
-		made[0], err = w.Cloud.CreateSnapshot(calling, ec2.CreateSnapshotRequest{VolumeID: in.Members[0].Found.Must().VolumeID, Description: in.Description, Tags: tags})
-	} else {
-		made, err = w.Cloud.CreateSnapshots(calling, ec2.CreateSnapshotsRequest{InstanceID: w.Instance.ID, ExcludeBoot: true,
-			ExcludeVolumes: win.exclude, Description: in.Description, Tags: tags})
+	made, err := w.create(calling, in, win, tags)
+	for ec2.ClassOf(err) == ec2.Throttled && time.Until(win.holdUntil) > createPause { // no hold: it is over
+		time.Sleep(createPause/2 + rand.N(createPause/2)) // other hosts were refused at the same instant
+		made, err = w.create(calling, in, win, tags)
 	}
 	if err != nil && calling.Err() != nil && ctx.Err() == nil {
 		return nil, plan.Terminal("EC2 may be slow: try again later, or raise max_hold, the maximum freeze time",
@@ -149,6 +146,19 @@ func (w *Env) take(ctx context.Context, a plan.Attempt, in SnapshotIn, win *wind
 		err = plan.Terminal(plan.HintOf(err), err)
 	}
 	return made, err
+}
+
+// createPause is after what time at most the call is made again if EC2 refuses it for its rate. It is only where the freeze lasts to
+// the end of a hold anyway.
+const createPause = 200 * time.Millisecond
+
+func (w *Env) create(ctx context.Context, in SnapshotIn, win *window, tags map[string]string) ([]ec2.Snapshot, error) {
+	if len(in.Members) > 1 {
+		return w.Cloud.CreateSnapshots(ctx, ec2.CreateSnapshotsRequest{InstanceID: w.Instance.ID, ExcludeBoot: true,
+			ExcludeVolumes: win.exclude, Description: in.Description, Tags: tags})
+	}
+	made, err := w.Cloud.CreateSnapshot(ctx, ec2.CreateSnapshotRequest{VolumeID: in.Members[0].Found.Must().VolumeID, Description: in.Description, Tags: tags})
+	return []ec2.Snapshot{made}, err
 }
 
 // set tells the snapshots of members from others: EC2 also takes those of volumes that were attached meanwhile.
