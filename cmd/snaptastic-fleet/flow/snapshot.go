@@ -223,20 +223,9 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, ap
 	errs := each(ctx, len(s.req.Hosts), func(ctx workflow.Context, i int) error {
 		h := s.req.Hosts[i]
 		s.states.set(h.Name, "armed", nil)
-		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-			TaskQueue: HostQueue(h.Name),
-			// A host that has not taken it by then would be late: it must not begin.
-			ScheduleToStartTimeout: s.req.Lead,
-			StartToCloseTimeout:    s.req.Lead + s.req.Hold + 10*time.Minute,
-			HeartbeatTimeout:       30 * time.Second,
-			// Asked again, the host joins what it began under this key, or tells its result again.
-			RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: 10 * time.Second, MaximumAttempts: 20},
-		})
-		asked := workflow.Now(ctx)
-		err := workflow.ExecuteActivity(ctx, ActWindow, WindowRequest{
-			Snapshotter: s.req.Snapshotter, Set: s.req.Set, Key: fmt.Sprintf("%s/%d", key(s.req.Set, h.Name, "snapshot"), at.UnixMilli()),
-			Members: members, At: at, HoldUntil: until,
-		}).Get(ctx, &results[i])
+		var asked time.Time
+		var err error
+		results[i], asked, err = s.order(ctx, h.Name, members, until)
 		results[i].Host = h.Name
 		clocks[i] = reading{h.Name, asked, workflow.Now(ctx), results[i].Begun, results[i].Ended, seconds(results[i].ClockErrorSeconds)}
 		s.states.ran(h.Name, results[i].Run)
@@ -249,6 +238,40 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, ap
 	}
 	return results, compare(clocks), err
 }
+
+// order arms a host, and returns what it says, and when it was asked. One that is not heard, because it or the server was away, is asked
+// again until all would be undone: it may have been in the window.
+func (s *snapshot) order(ctx workflow.Context, host string, members int, until time.Time) (r WindowResult, asked time.Time, err error) {
+	options := workflow.ActivityOptions{
+		TaskQueue: HostQueue(host),
+		// A host that has not taken it by then would be late: it must not begin.
+		ScheduleToStartTimeout: s.req.Lead,
+		StartToCloseTimeout:    s.req.Lead + s.req.Hold + 10*time.Minute,
+		HeartbeatTimeout:       30 * time.Second,
+		// Asked again, the host joins what it began under this key, or tells its result again.
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: 10 * time.Second, MaximumAttempts: 20},
+	}
+	req := WindowRequest{
+		Snapshotter: s.req.Snapshotter, Set: s.req.Set, Key: fmt.Sprintf("%s/%d", key(s.req.Set, host, "snapshot"), s.at.UnixMilli()),
+		Members: members, At: s.at, HoldUntil: until,
+	}
+	asked = workflow.Now(ctx)
+	err = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), ActWindow, req).Get(ctx, &r)
+	left := until.Add(afterWindow).Sub(workflow.Now(ctx))
+	if !unheard(err) || left <= 0 || workflow.GetVersion(ctx, "ask again", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return r, asked, err
+	}
+	first := err
+	asked = workflow.Now(ctx)
+	options.ScheduleToStartTimeout, options.ScheduleToCloseTimeout = left, left
+	err = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), ActWindow, req).Get(ctx, &r)
+	if unheard(err) {
+		err = first
+	}
+	return r, asked, err
+}
+
+func unheard(err error) bool { return errors.As(err, new(*temporal.TimeoutError)) }
 
 // instant is a lead ahead of now, or later if it must be.
 func (s *snapshot) instant(ctx workflow.Context) time.Time {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 )
 
@@ -139,6 +140,43 @@ func TestAnUnprovenSetIsUndone(t *testing.T) {
 			_, err := snapshotResult(t, e)
 			if err == nil || len(w.undone) != 1 || len(w.labelled) != 0 {
 				t.Fatalf("%v, labelled %v, undone %v", err, w.labelled, w.undone)
+			}
+		})
+	}
+}
+
+// A host that is not heard is asked again for its result, for as long as the others' snapshots are kept.
+func TestAHostThatIsNotHeardIsAskedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		deaf int // how often h2 is not heard
+		then error
+		want string
+	}{
+		"it is heard then":              {deaf: 1},
+		"it is heard no more":           {deaf: 100, want: "h2: no worker took the order in time"},
+		"it had not begun, and is late": {deaf: 1, then: temporal.NewNonRetryableApplicationError("too late to freeze", "Failed", nil), want: "h2: too late to freeze"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{}
+			w.window = func(h string, r WindowRequest) (WindowResult, error) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if h != "h2" {
+					return w.good(h, r), nil
+				}
+				if c.deaf--; c.deaf >= 0 {
+					return WindowResult{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
+				}
+				return w.good(h, r), c.then
+			}
+			e := w.env(t)
+			e.ExecuteWorkflow(Snapshot, request(3))
+			_, err := snapshotResult(t, e)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || (len(w.labelled) == 1) != (c.want == "") {
+				t.Fatalf("%v, want %q; labelled %v", err, c.want, w.labelled)
+			}
+			if err != nil && w.undoneAt.Before(w.until.Add(afterWindow)) != (c.then != nil) {
+				t.Errorf("undone at %s; if that host is not heard it may be in its window until %s", w.undoneAt, w.until.Add(afterWindow))
 			}
 		})
 	}
