@@ -50,7 +50,7 @@ test-databases: deps ## PostgreSQL, MariaDB, Redis and SQLite under load: snapsh
 	@$(SUDO) packaging/deps-databases
 	$(SUDO) env "PATH=$$PATH" SNAPTASTIC_DATABASES=1 go test -count=1 -timeout 25m -v -run '^(TestDatabase(PostgreSQL|MariaDB|Redis|SQLite)|TestProbe|TestTheMySQLExample|TestALockThat)' ./cmd/snaptastic
 
-# FLEET=cached: fail, rather than build the server, where it is not in the cache; FLEET_FLAGS=-short: without each single failure.
+# FLEET=cached: fail, rather than build the server, where it is not in the cache; FLEET_FLAGS=-short: without what takes longer than 5 minutes.
 test-fleet: deps ## many hosts: workflows in virtual time, then a real Temporal server, real freezes, real kills (as root; builds the server once)
 	cd cmd/snaptastic-fleet && $(SUDO) env "PATH=$$PATH" SNAPTASTIC_FLEET=$${FLEET:-1} go test -count=1 -timeout 40m $(FLEET_FLAGS) ./...
 

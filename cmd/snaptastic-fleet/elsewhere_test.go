@@ -159,24 +159,3 @@ func (r *rig) killCopies() {
 		r.t.Errorf("%d programs copied for control", killed)
 	}
 }
-
-type call struct {
-	Action, Result, World string
-	Params                map[string]string
-}
-
-// called are the calls of an action that the sandbox carried out, in any region.
-func (r *rig) called(action string) (all []call) {
-	r.t.Helper()
-	text, err := os.ReadFile(filepath.Join(r.dir, "sandbox", "log.jsonl"))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		var c call
-		if json.Unmarshal([]byte(line), &c) == nil && c.Action == action && c.Result == "ok" {
-			all = append(all, c)
-		}
-	}
-	return all
-}

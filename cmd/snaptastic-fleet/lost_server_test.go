@@ -14,9 +14,7 @@ import (
 // The server and its database are lost for good while all hosts are armed. They freeze and thaw as they were told, nothing can
 // be restored, what docs/fleet.md says cleans up, and the same workers and the same control work for a new, empty server.
 func TestTheServerIsLostForGoodWhileArmed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes minutes")
-	}
+	t.Parallel()
 	r := newRig(t, 3)
 	var hosts []*testHost
 	for _, n := range sortedNames(r.hosts) {

@@ -232,13 +232,17 @@ func newRig(t testing.TB, shards int, edits ...func(*rig)) *rig {
 	return r
 }
 
+// ports are those that rigs of this test binary were given: a server listens some time later.
+var ports sync.Map
+
 // freePorts returns the first of eight ports in a row that nobody uses. They are below those that the kernel gives to outgoing
 // connections, which would take one while a server that was killed is started again.
 func freePorts(t testing.TB) int {
 	t.Helper()
 	for range 50 {
 		port := 10000 + 8*rand.IntN(2500)
-		free := true
+		_, given := ports.LoadOrStore(port, true)
+		free := !given
 		for n := port; free && n < port+8; n++ {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n))
 			if err != nil {

@@ -1,13 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -105,48 +98,4 @@ func (s *storm) onFreezer(h *testHost) []deed {
 		return s.stopped("stop program of "+h.name, armed, func() int { return s.programOf(h) })
 	}
 	return s.stopped("stop guard of "+h.name, armed, guard)
-}
-
-func hit(pid int, sig syscall.Signal) bool { return pid > 0 && syscall.Kill(pid, sig) == nil }
-
-// programOf is a process of snaptastic that works on that host; 0 for none.
-func (s *storm) programOf(h *testHost) int {
-	return findProcess(func(args []string) bool {
-		return slices.Contains(args, "--state-dir="+h.dir+"/state") && slices.Contains(args, "run")
-	})
-}
-
-// guardOf is the freeze guard of a process; 0 for none.
-func guardOf(program int) int {
-	if program == 0 {
-		return 0
-	}
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", program))
-	for _, task := range tasks {
-		b, _ := os.ReadFile(task)
-		for _, f := range strings.Fields(string(b)) {
-			pid, _ := strconv.Atoi(f)
-			if args := commandLine(pid); len(args) > 0 && args[0] == "snaptastic-guard" {
-				return pid
-			}
-		}
-	}
-	return 0
-}
-
-// findProcess is one process whose command line is wanted; 0 for none.
-func findProcess(wanted func([]string) bool) int {
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil && wanted(commandLine(pid)) && !zombie(pid) {
-			return pid
-		}
-	}
-	return 0
-}
-
-func zombie(pid int) bool {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	i := bytes.LastIndexByte(b, ')')
-	return i >= 0 && len(b) > i+2 && b[i+2] == 'Z'
 }

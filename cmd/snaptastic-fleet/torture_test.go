@@ -25,7 +25,7 @@ import (
 func TestTortureOfAFleet(t *testing.T) {
 	needFleet(t)
 	if testing.Short() {
-		t.Skip("takes minutes")
+		t.Skip("kills at random take more than five minutes: make torture")
 	}
 	blows, rigs := number("SNAPTASTIC_TORTURE", 6), 1
 	if os.Getenv("SNAPTASTIC_TORTURE") != "" {
@@ -162,32 +162,6 @@ var busy = regexp.MustCompile(`too late|is over, it is|no worker took the order 
 func (s *storm) command(args ...string) *process {
 	bin, _ := programs()
 	return s.spawn(bin.fleet, append(args, "--config", s.dir+"/fleet.hcl", "-o", "json")...)
-}
-
-func (s *storm) spawnWorker(h *testHost) *process {
-	bin, _ := programs()
-	return s.spawn(bin.fleet, "worker", "--config", h.dir+"/fleet.hcl")
-}
-
-func (s *storm) spawnControl() *process {
-	bin, _ := programs()
-	return s.spawn(bin.fleet, "control", "--config", s.dir+"/fleet.hcl")
-}
-
-func (s *storm) everythingRuns() {
-	if s.server.ended() {
-		s.startServer()
-	}
-	if s.control.ended() {
-		s.control = s.spawnControl()
-	}
-	for _, h := range s.hosts {
-		if h.worker.ended() {
-			h.worker = s.spawnWorker(h)
-		}
-		s.eventually("the worker of "+h.name+" works", h.worker.working)
-	}
-	s.eventually("control works", s.control.working)
 }
 
 // settled waits until nothing of the cluster is under way.
