@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -146,7 +147,8 @@ func (r *rig) mountAll(b *testing.B) {
 }
 
 // BenchmarkFreezeOfAHost measures how long a host of a fleet is frozen, against the same host's own snapshots, one after the other: one with the
-// same hold, and one without. Most of it is the hold; so the rest, and the call to EC2, which is made during the hold, are compared by themselves.
+// same hold, and one without. Most of it is the hold; so what freeze and thaw themselves take, and the call to EC2, which is made during the hold, are
+// compared by themselves.
 func BenchmarkFreezeOfAHost(b *testing.B) {
 	const hold = time.Second
 	r := newRig(b, 3)
@@ -160,23 +162,26 @@ func BenchmarkFreezeOfAHost(b *testing.B) {
 		alone := r.ownSnapshot(b, h1, "--trust-clock", "--key", fmt.Sprint("local/", i), "--set", fmt.Sprint("local-", i), "--members", "1", "--defer-label",
 			"--at", at.Format(time.RFC3339Nano), "--hold-until", at.Add(hold).Format(time.RFC3339Nano))
 		bare := r.ownSnapshot(b, h1)
-		fmt.Printf("frozen for %.1f ms in the fleet, %.1f ms alone with the same hold, %.1f ms alone without; the call takes %.1f, %.1f and %.1f ms of it\n",
-			inFleet.frozen, alone.frozen, bare.frozen, inFleet.call, alone.call, bare.call)
+		fmt.Printf("frozen for %.1f ms in the fleet, %.1f ms alone with the same hold, %.1f ms alone without; freeze and thaw take %.1f, %.1f and %.1f ms, the call %.1f, %.1f and %.1f ms\n",
+			inFleet.frozen, alone.frozen, bare.frozen, inFleet.itself, alone.itself, bare.itself, inFleet.call, alone.call, bare.call)
 		fleet, local, plain = fleet.plus(inFleet), local.plus(alone), plain.plus(bare)
 	}
 	n, held := float64(b.N), float64(b.N)*ms(hold)
 	b.ReportMetric(fleet.frozen/local.frozen, "fleet/local")
-	b.ReportMetric((fleet.frozen-held+fleet.call)/(local.frozen-held+local.call), "fleet/local-without-hold")
+	b.ReportMetric((fleet.itself+fleet.call)/(local.itself+local.call), "fleet/local-without-hold")
+	b.ReportMetric((fleet.itself+fleet.call)/n, "ms-without-hold")
 	b.ReportMetric(fleet.frozen/(1.2*plain.frozen+held), "of-the-limit")
 	b.ReportMetric(fleet.frozen/n, "ms-frozen")
 }
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// still is how long a host was frozen, and how much of it the call took, in milliseconds.
-type still struct{ frozen, call float64 }
+// still is how long a host was frozen, and what freeze and thaw themselves and the call took of it, in milliseconds.
+type still struct{ frozen, itself, call float64 }
 
-func (s still) plus(o still) still { return still{s.frozen + o.frozen, s.call + o.call} }
+func (s still) plus(o still) still {
+	return still{s.frozen + o.frozen, s.itself + o.itself, s.call + o.call}
+}
 
 // ownSnapshot is one that a host takes by itself.
 func (r *rig) ownSnapshot(b *testing.B, h *testHost, flags ...string) still {
@@ -190,9 +195,9 @@ func (r *rig) ownSnapshot(b *testing.B, h *testHost, flags ...string) still {
 	return stillOf(b, r.must(h, "show", run.Run, "-o", "json"))
 }
 
-var inJSON = regexp.MustCompile(`"frozen_seconds": *([0-9.]+)`)
+var inJSON = regexp.MustCompile(`"(frozen_seconds|frozen_at|thawed_at)": *"?([^",\s]+)`)
 
-// stillOf reads the details of a run.
+// stillOf reads the details of a run of one volume.
 func stillOf(b *testing.B, text string) still {
 	b.Helper()
 	var run struct {
@@ -201,16 +206,24 @@ func stillOf(b *testing.B, text string) still {
 			Seconds float64 `json:"seconds"`
 		} `json:"steps"`
 	}
-	m := inJSON.FindStringSubmatch(text)
-	if err := json.Unmarshal([]byte(text), &run); err != nil || m == nil {
-		b.Fatalf("no freeze in %s, %v", text, err)
+	if err := json.Unmarshal([]byte(text), &run); err != nil {
+		b.Fatal(err)
 	}
-	frozen, _ := strconv.ParseFloat(m[1], 64)
-	for _, s := range run.Steps {
-		if s.ID == "snapshot" {
-			return still{frozen * 1000, s.Seconds * 1000}
+	is := map[string]string{}
+	for _, m := range inJSON.FindAllStringSubmatch(text, -1) {
+		is[m[1]] = m[2]
+	}
+	frozen, err := strconv.ParseFloat(is["frozen_seconds"], 64)
+	from, bad := time.Parse(time.RFC3339Nano, is["frozen_at"])    // FIFREEZE has returned
+	until, worse := time.Parse(time.RFC3339Nano, is["thawed_at"]) // FITHAW is called
+	if err := errors.Join(err, bad, worse); err != nil {
+		b.Fatalf("no freeze in %s: %v", text, err)
+	}
+	s := still{frozen: frozen * 1000, itself: frozen*1000 - ms(until.Sub(from))}
+	for _, step := range run.Steps {
+		if step.ID == "snapshot" {
+			s.call = step.Seconds * 1000
 		}
 	}
-	b.Fatalf("no call in %s", text)
-	return still{}
+	return s
 }
