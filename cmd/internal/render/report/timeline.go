@@ -1,9 +1,9 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -86,7 +86,7 @@ func (p *page) bands() []band {
 			all = append(all, band{left, left + width, 1, ofSeconds(w.FrozenSeconds)})
 		}
 	}
-	slices.SortFunc(all, func(a, b band) int { return cmp.Compare(a.left, b.left) })
+	sort.Slice(all, func(i, j int) bool { return all[i].left < all[j].left })
 	merged := all[:0]
 	for _, b := range all {
 		if n := len(merged) - 1; n >= 0 && b.left < merged[n].right {
