@@ -78,6 +78,7 @@ func cleanThings(a *app, op *engine.Operation) *cobra.Command {
 	f := c.Flags()
 	f.BoolVar(&dryRun, "dry-run", false, "only show what would be deleted")
 	if op.CleansSnapshots() {
+		f.BoolVar(&r.LargerSets, "larger-sets", false, "the rules of keep decide on sets of many hosts, too, if these have the filter tags and more")
 		f.StringVar(&at, "at", "", "with --dry-run: show what would be deleted at a later `time` if no new snapshots were taken: RFC 3339, a date, or a duration from now such as 30d")
 	}
 	if op.CleansVolumes() {

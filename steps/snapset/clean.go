@@ -51,6 +51,7 @@ type Decision struct {
 	Dependents []string `json:"-"` // TagDigests of Snapshots, in the same order
 	Drill      string   `json:"-"` // of a scratch volume that is attached to this instance: the run that left it, to be taken down first
 	Device     string   `json:"-"` // and what it is attached as
+	larger     string   // the larger set that it is a part of, and goes or stays with
 }
 
 // An Inventory is what the rules go by.

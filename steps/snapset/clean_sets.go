@@ -5,6 +5,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 type Policy struct {
 	Filter map[string]string `json:"filter_tags"` // of the snapshotter
 	Keep   Keep              `json:"keep"`
+	// Larger has it decide on the parts of larger sets, too, whose hosts have these filter tags and more: once, for all hosts.
+	Larger bool `json:"larger,omitempty"`
 }
 
 // policyOf is the policy that a snapshot comes under: that of the snapshotter with exactly its filter tags. ok is false where
@@ -28,7 +31,7 @@ func (inv Inventory) policyOf(g Groups, s ec2.Snapshot) (at int, ok bool) {
 	}
 	most, tie := -1, false
 	for i, p := range inv.Policies {
-		if !HasTags(s.Tags, p.Filter) || known && len(only(s.Tags, keys)) != len(p.Filter) {
+		if !HasTags(s.Tags, p.Filter) || known && len(only(s.Tags, keys)) != len(p.Filter) && !p.isPart(s, keys) {
 			continue // of another snapshotter, whose snapshots have more filter tags
 		}
 		if n := len(p.Filter); n >= most {
@@ -41,18 +44,32 @@ func (inv Inventory) policyOf(g Groups, s ec2.Snapshot) (at int, ok bool) {
 // sets decides on the snapshots that come under a policy, set by set, and says which those are.
 func (inv Inventory) sets(k keeping) (decisions []Decision, judged map[string]bool) {
 	judged = map[string]bool{}
-	of := make([][]ec2.Snapshot, len(inv.Policies))
+	type judgedTogether struct {
+		policy    int
+		snapshots []ec2.Snapshot
+	}
+	var of []judgedTogether
+	at := map[string]int{}
 	for _, s := range inv.Snapshots {
 		if !inv.isOurs(s.Tags) || s.Tags[TagMountPoint] == "" || !OriginOf(s).Restorable() {
 			continue
 		}
-		if i, ok := inv.policyOf(k.groups, s); ok {
-			of[i] = append(of[i], s)
+		i, ok := inv.policyOf(k.groups, s)
+		if !ok {
+			continue
 		}
+		together := strconv.Itoa(i) + inv.Policies[i].host(k.groups, s)
+		n, known := at[together]
+		if !known {
+			n = len(of)
+			at[together], of = n, append(of, judgedTogether{policy: i})
+		}
+		of[n].snapshots = append(of[n].snapshots, s)
 	}
-	for i, p := range inv.Policies {
-		j := judgement{inv: inv, k: k, policy: p, byID: map[string]ec2.Snapshot{}, sets: setsOf(IndexOf(of[i]).rows)}
-		for _, s := range of[i] {
+	for _, some := range of {
+		p := inv.Policies[some.policy]
+		j := judgement{inv: inv, k: k, policy: p, byID: map[string]ec2.Snapshot{}, sets: setsOf(IndexOf(some.snapshots).rows)}
+		for _, s := range some.snapshots {
 			j.byID[s.ID] = s
 		}
 		j.reasons, j.err = p.Keep.judge(j.sets, inv.Now)
@@ -67,7 +84,7 @@ func (inv Inventory) sets(k keeping) (decisions []Decision, judged map[string]bo
 			decisions = append(decisions, j.decide(one))
 		}
 	}
-	return decisions, judged
+	return whole(decisions), judged
 }
 
 // Judge says of each set which rules keep it; none of one that may go. Sets are in the order of their data, newest first.
@@ -187,6 +204,9 @@ func (j judgement) decide(one *Set) Decision {
 		if r.FullSize == 0 {
 			d.Unsized++
 		}
+	}
+	if j.policy.Larger {
+		d.larger = one.Members[0].Best().LargerSet
 	}
 	switch {
 	case j.err != nil:

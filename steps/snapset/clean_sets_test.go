@@ -72,9 +72,9 @@ func TestSetsGoByTheRules(t *testing.T) {
 			"DELETE a: its deletion began and was cut off\nkeep b+c: daily 2026-03-28"},
 		{"of another snapshotter that has more filter tags: by their date", daily(1), []string{"a 3 /a R1/1 env=x snaptastic:filter-keys=env,role", "b 2 /a R2/1 snaptastic:filter-keys=role", "c 1 /a R3/1 snaptastic:filter-keys=role",
 			"d 0 /a R4/1 env=x snaptastic:filter-keys=env,role"}, "DELETE a: expired 2026-03-28 12:00\nDELETE b: no rule keeps it\nkeep c: daily 2026-03-28\nkeep d: it expires 2026-03-31 12:00"},
-		{"each snapshotter by its own rules", append(daily(1), Policy{map[string]string{"role": "db", "env": "x"}, Keep{Last: 2}}),
+		{"each snapshotter by its own rules", append(daily(1), Policy{Filter: map[string]string{"role": "db", "env": "x"}, Keep: Keep{Last: 2}}),
 			[]string{"a 3 /a R1/1 env=x", "b 2 /a R2/1 env=x", "c 2 /b R3/1", "d 1 /b R4/1"}, "keep a: last\nkeep b: last\nDELETE c: no rule keeps it\nkeep d: daily 2026-03-28"},
-		{"a zone that this machine does not know deletes nothing", []Policy{{map[string]string{"role": "db"}, Keep{Last: 1, Timezone: "Mars/Olympus"}}}, []string{"a 3 /a R1/1", "b 2 /a R2/1"}, "cannot load"},
+		{"a zone that this machine does not know deletes nothing", []Policy{{Filter: map[string]string{"role": "db"}, Keep: Keep{Last: 1, Timezone: "Mars/Olympus"}}}, []string{"a 3 /a R1/1", "b 2 /a R2/1"}, "cannot load"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inv := Inventory{Now: today, Snapshots: leftovers(t, c.snapshots...), Unfinished: map[string]bool{}, InUse: map[string]string{"used": "R9"}, Policies: c.keep,
@@ -127,7 +127,7 @@ func TestTheFloorHoldsWhateverTheRules(t *testing.T) {
 			k.Last = 1
 		}
 		all := leftovers(t, lines...)
-		inv := Inventory{Now: today, Snapshots: all, Policies: []Policy{{map[string]string{"role": "db"}, k}}}
+		inv := Inventory{Now: today, Snapshots: all, Policies: []Policy{{Filter: map[string]string{"role": "db"}, Keep: k}}}
 		decisions := decideOn(SnapshotResource, inv)
 		gone := map[string]bool{}
 		for _, d := range Deleted(decisions) {

@@ -22,6 +22,8 @@ type CleanRequest struct {
 	Operation string // of [CleanUps]
 	Name      string // of the snapshotter; "" for everything of ours
 	AllImages bool   // whatever their tags
+	// LargerSets has the rules of a snapshotter decide on sets of many hosts that have more filter tags than it.
+	LargerSets bool
 	// Unsaved lets volumes be deleted whose last writes are in no snapshot; Gap limits that to volumes whose newest labelled
 	// snapshot was begun at most so long before they were detached. 0: no limit.
 	Unsaved  bool
@@ -85,7 +87,7 @@ func (e *Engine) PlanClean(ctx context.Context, r CleanRequest) (CleanPlan, erro
 		now, inv.Now = r.At, r.At
 	}
 	if c.Has(snapset.SnapshotResource) {
-		if inv.Policies, err = e.policies(ctx, r.Name); err != nil {
+		if inv.Policies, err = e.policies(ctx, r.Name, r.LargerSets); err != nil {
 			return CleanPlan{}, err
 		}
 	}
@@ -132,8 +134,8 @@ func (e *Engine) filterOf(ctx context.Context, what, name string) (map[string]st
 	return spec.FilterTags, nil
 }
 
-// policies are the rules of what a snapshotter keeps, or of what each one of the settings does.
-func (e *Engine) policies(ctx context.Context, name string) (all []snapset.Policy, err error) {
+// policies are the rules of what a snapshotter keeps, or of what each one of the settings does; larger: of larger sets, too.
+func (e *Engine) policies(ctx context.Context, name string, larger bool) (all []snapset.Policy, err error) {
 	names := []string{name}
 	if name == "" {
 		if names = nil; e.file != nil {
@@ -152,7 +154,7 @@ func (e *Engine) policies(ctx context.Context, name string) (all []snapset.Polic
 			if _, err := spec.Keep.Location(); err != nil {
 				return nil, fmt.Errorf("cannot clean up by the rules of %s: %w", n, err)
 			}
-			all = append(all, snapset.Policy{Filter: spec.FilterTags, Keep: *spec.Keep})
+			all = append(all, snapset.Policy{Filter: spec.FilterTags, Keep: *spec.Keep, Larger: larger})
 		}
 	}
 	return all, nil

@@ -116,7 +116,7 @@ func (c *Control) Clean(ctx context.Context, req flow.SetRequest) (flow.SetResul
 	stop := beating(ctx, nil)
 	defer stop()
 	var r result
-	if err := c.Program.run(context.WithoutCancel(ctx), &r, nil, "clean", "snapshots", req.Snapshotter, "--yes"); err != nil {
+	if err := c.Program.run(context.WithoutCancel(ctx), &r, nil, "clean", "snapshots", req.Snapshotter, "--larger-sets", "--yes"); err != nil {
 		return flow.SetResult{}, verdict(because(err, r))
 	}
 	var out flow.SetResult

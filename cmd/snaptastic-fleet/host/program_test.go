@@ -36,7 +36,7 @@ func TestTheProgramsOwnSentenceIsTold(t *testing.T) {
 func TestWhatACleanUpDeletedIsCounted(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "snaptastic")
 	if err := os.WriteFile(program, []byte(`#!/bin/sh
-[ "$1 $2 $3 $4" = "clean snapshots db --yes" ] || exit 2
+[ "$1 $2 $3 $4 $5" = "clean snapshots db --larger-sets --yes" ] || exit 2
 echo '{"outcome": "done", "lanes": [
   {"lane": "20261128T165536402-d448/f949", "size_gib": 1, "remarks": ["deleted 1 set (1 snapshot of 1 GiB)"], "state": "done"},
   {"lane": "snap-1", "snapshot_id": "snap-1", "state": "done"}, {"lane": "snap-2", "snapshot_id": "snap-2", "state": "skipped"}]}'
