@@ -112,7 +112,7 @@ func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 	for _, r := range ready {
 		members += r.Members
 	}
-	if members > 1000 {
+	if members > MostMembers {
 		return SnapshotResult{}, refused(fmt.Sprintf("the set would have %d snapshots, and one call labels at most 1,000. Use --rolling", members))
 	}
 	if err := ctx.Err(); err != nil {
@@ -186,15 +186,18 @@ func (s *snapshot) prepare(ctx workflow.Context) ([]Ready, error) {
 			TaskQueue:              HostQueue(h.Name),
 			ScheduleToStartTimeout: time.Minute,
 			StartToCloseTimeout:    5 * time.Minute,
+			ScheduleToCloseTimeout: 6 * time.Minute,
 			HeartbeatTimeout:       10 * time.Second,
-			RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
+			// What passes: another run that has a volume, a worker that is started again.
+			RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, MaximumInterval: 20 * time.Second, MaximumAttempts: 30},
 		})
 		asked := workflow.Now(ctx)
-		err := workflow.ExecuteActivity(ctx, ActPrepare, PrepareRequest{Snapshotter: s.req.Snapshotter}).Get(ctx, &ready[i])
+		err := workflow.ExecuteActivity(ctx, ActPrepare, PrepareRequest{Snapshotter: s.req.Snapshotter, Set: s.req.Set, Hold: s.req.Hold}).Get(ctx, &ready[i])
 		clocks[i] = reading{h.Name, asked, workflow.Now(ctx), ready[i].Begun, ready[i].Ended, seconds(ready[i].ClockErrorSeconds)}
 		if err == nil && ready[i].Members < 1 {
 			err = errors.New("it has no volume to snapshot")
 		}
+		s.states.line(h.Name).Version = ready[i].Version
 		s.states.set(h.Name, "ready", err)
 		return err
 	})

@@ -12,6 +12,8 @@ const (
 	// MostInOneWindow is how many hosts may freeze at one instant: it leaves some requests to others.
 	MostInOneWindow = 80
 	refill          = 5 // a second
+	// MostMembers is how many snapshots a set has at most: one call labels it.
+	MostMembers = 1000
 )
 
 // Host is a machine of a cluster, and the part of the data that it has.
@@ -57,7 +59,9 @@ const (
 
 // PrepareRequest asks a host whether it could snapshot now. Nothing is changed.
 type PrepareRequest struct {
-	Snapshotter string `json:"snapshotter"`
+	Snapshotter string        `json:"snapshotter"`
+	Set         string        `json:"set,omitempty"`
+	Hold        time.Duration `json:"hold,omitempty"` // 0 in an order of an earlier build
 }
 
 // Ready is a host's answer.
@@ -166,6 +170,8 @@ type HostState struct {
 	Step  string `json:"step,omitempty"`
 	Run   string `json:"run,omitempty"`
 	Error string `json:"error,omitempty"`
+	// Version of snaptastic there, once a snapshot has asked for it.
+	Version string `json:"version,omitempty"`
 }
 
 // Progress is what the query "progress" answers.

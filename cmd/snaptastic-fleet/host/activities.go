@@ -13,6 +13,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
+	"golang.org/x/sys/unix"
 
 	"snaptastic-fleet/config"
 	"snaptastic-fleet/flow"
@@ -23,8 +24,9 @@ type Worker struct {
 	Name    string
 	Program Program
 	Config  config.Worker
-	Now     func() time.Time // this host's clock
-	one     sync.Mutex       // one window at a time
+	Now     func() time.Time                         // this host's clock
+	Kernel  func(*unix.Timex) (state int, err error) // what it says of the clock; nil for adjtimex(2)
+	one     sync.Mutex                               // one window at a time
 }
 
 // result is of `snaptastic run … -o json` what is used here; docs/json.md has all of it.
@@ -56,44 +58,6 @@ type result struct {
 	Notes []string `json:"notes"`
 }
 
-// Prepare says whether this host could snapshot now. It changes nothing.
-func (w *Worker) Prepare(ctx context.Context, req flow.PrepareRequest) (flow.Ready, error) {
-	if err := w.allowed("snapshot", req.Snapshotter); err != nil {
-		return flow.Ready{}, err
-	}
-	begun := w.Now()
-	clock, err := w.clock()
-	if err != nil {
-		return flow.Ready{}, err
-	}
-	stop := beating(ctx, nil)
-	defer stop()
-	var plan struct {
-		Lanes []struct {
-			ID string `json:"id"`
-		} `json:"lanes"`
-		Steps []struct {
-			Problem string `json:"problem"`
-		} `json:"steps"`
-	}
-	err = w.Program.run(ctx, &plan, nil, "plan", "snapshot", req.Snapshotter)
-	for _, s := range plan.Steps {
-		if s.Problem != "" {
-			return flow.Ready{}, temporal.NewNonRetryableApplicationError(cut(s.Problem), "NotReady", nil)
-		}
-	}
-	if err != nil {
-		return flow.Ready{}, verdict(err)
-	}
-	var version struct {
-		Version string `json:"version"`
-	}
-	if err := w.Program.run(ctx, &version, nil, "version"); err != nil {
-		return flow.Ready{}, verdict(err)
-	}
-	return flow.Ready{Members: len(plan.Lanes), ClockErrorSeconds: clock, Version: version.Version, Begun: begun, Ended: w.Now()}, nil
-}
-
 // Window freezes at the instant, snapshots, holds and thaws: `run snapshot
 // --at --hold-until`. It does not end when the server is lost, or when it is
 // cancelled: what is armed happens, and is told when the server is back.
@@ -110,11 +74,7 @@ func (w *Worker) Window(ctx context.Context, req flow.WindowRequest) (flow.Windo
 	news := &news{}
 	stop := beating(ctx, news)
 	defer stop()
-	args := []string{"run", "snapshot", req.Snapshotter, "--yes", "--key", req.Key, "--set", req.Set, "--members", fmt.Sprint(req.Members), "--defer-label",
-		"--at", req.At.UTC().Format(time.RFC3339Nano), "--hold-until", req.HoldUntil.UTC().Format(time.RFC3339Nano)}
-	if w.Config.TrustClock {
-		args = append(args, "--trust-clock")
-	}
+	args := append([]string{"run", "snapshot", req.Snapshotter, "--yes", "--key", req.Key}, w.armed(req.Set, req.Members, req.At, req.HoldUntil)...)
 	var r result
 	if err := w.Program.run(context.WithoutCancel(ctx), &r, news.take, args...); err != nil {
 		return flow.WindowResult{Host: w.Name, Run: r.Run}, verdict(because(err, r))
@@ -143,6 +103,16 @@ func (w *Worker) Window(ctx context.Context, req flow.WindowRequest) (flow.Windo
 	}
 	out.Begun, out.Ended = begun, w.Now()
 	return out, nil
+}
+
+// armed are the options of a snapshot that is a part of a set and has its instant.
+func (w *Worker) armed(set string, members int, at, until time.Time) []string {
+	args := []string{"--set", set, "--members", fmt.Sprint(members), "--defer-label",
+		"--at", at.UTC().Format(time.RFC3339Nano), "--hold-until", until.UTC().Format(time.RFC3339Nano)}
+	if w.Config.TrustClock {
+		args = append(args, "--trust-clock")
+	}
+	return args
 }
 
 // most generations of one key are tried. A run that was rolled back has used its key.

@@ -143,7 +143,12 @@ func lastError(stderr string) string {
 	for i, l := range lines {
 		l = strings.TrimSpace(l)
 		if after, ok := strings.CutPrefix(strings.ToLower(l), "error: "); ok {
-			return cut(l[len(l)-len(after):] + hint(lines[i+1:]))
+			said := l[len(l)-len(after):]
+			if strings.HasPrefix(l, "Error: ") { // in the settings: the file, its line and what is wrong follow
+				said = strings.Join(strings.Fields(said+": "+strings.Join(lines[i+1:], " ")), " ")
+				return cut(strings.TrimSuffix(said, ":"))
+			}
+			return cut(said + hint(lines[i+1:]))
 		}
 	}
 	return cut(strings.TrimSpace(lines[len(lines)-1]))

@@ -21,10 +21,11 @@ func TestTheProgramsOwnSentenceIsTold(t *testing.T) {
 		"error: no set \"x\"\n  hint: list the sets\n":                       `no set "x". List the sets`,
 		"2026 [INFO] begins\nerror: cannot freeze: busy\n2026 [INFO] ends\n": "cannot freeze: busy",
 		"Error: Invalid userdata\n":                                          "Invalid userdata",
-		"Killed\n":                                                           "Killed",
-		"error: " + strings.Repeat("x", 5000):                                strings.Repeat("x", 1000) + "…",
-		"error: cannot\n  hint: \n":                                          "cannot",
-		"":                                                                   "",
+		"Error: Unsupported argument\n\n  on /a.hcl line 7, in snapshotter \"db\":\n   7:     x = 1\n\nAn argument named \"x\" is not expected here.\n\n": "Unsupported argument: on /a.hcl line 7, in snapshotter \"db\": 7: x = 1 An argument named \"x\" is not expected here.",
+		"Killed\n":                            "Killed",
+		"error: " + strings.Repeat("x", 5000): strings.Repeat("x", 1000) + "…",
+		"error: cannot\n  hint: \n":           "cannot",
+		"":                                    "",
 	} {
 		if got := lastError(stderr); got != want {
 			t.Errorf("%.60q: %.80q, want %.80q", stderr, got, want)
@@ -121,6 +122,8 @@ func TestNothingFromOutsideIsRun(t *testing.T) {
 		refused("probe "+probe, w.Probe(ctx, flow.ProbeRequest{Name: probe}))
 	}
 	_, err := w.Prepare(ctx, flow.PrepareRequest{Snapshotter: "other"})
+	refused("prepare", err)
+	_, err = w.Prepare(ctx, flow.PrepareRequest{Snapshotter: "db", Set: "--settings=/tmp/x", Hold: time.Second})
 	refused("prepare", err)
 	if b, err := os.ReadFile(ran); err == nil {
 		t.Errorf("something was run: %s", b)
