@@ -103,7 +103,7 @@ func (a *app) snapshotCommand() *cobra.Command {
 			var r flow.SnapshotResult
 			err = start(cmd.Context(), conn, flowID("snapshot", cl.Name), "Snapshot", &r, snapshotRequest(cl, set, cell))
 			if !errors.Is(err, errInterrupted) {
-				a.print(cmd.OutOrStdout(), r, func(w io.Writer) { printSnapshot(w, r) })
+				a.print(cmd.OutOrStdout(), r, func(w io.Writer) { printSnapshot(w, r); printVersions(w, "", r.Hosts) })
 			}
 			if err == nil && r.NotLocked != "" {
 				return partly{fmt.Errorf("it can be restored, but is not all locked: %s. Once that is fixed, snaptastic label --set SET locks the rest", r.NotLocked)}
@@ -152,6 +152,12 @@ func printSnapshot(w io.Writer, r flow.SnapshotResult) {
 	}
 	fmt.Fprintf(w, "set %s: not labelled\n", r.Set)
 	printHosts(w, r.Hosts)
+}
+
+func printVersions(w io.Writer, indent string, hosts []flow.HostState) {
+	if differ := flow.Versions(hosts); differ != "" {
+		fmt.Fprintf(w, "%snote: %s\n", indent, differ)
+	}
 }
 
 func several(n int, what string) string {

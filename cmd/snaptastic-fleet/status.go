@@ -262,6 +262,7 @@ func printWork(w io.Writer, list []work) {
 		}
 		fmt.Fprintln(w)
 		printHosts(w, l.Hosts)
+		printVersions(w, "  ", l.Hosts)
 		if l.Schedule != nil {
 			fmt.Fprintln(w, " ", l.Schedule)
 		}
