@@ -76,7 +76,7 @@ func (r *rig) armedProcess(h *testHost) int {
 		if err != nil {
 			continue
 		}
-		if args := commandLine(pid); slices.Contains(args, "--hold-until") && slices.Contains(args, "--state-dir="+h.dir+"/state") {
+		if args := commandLine(pid); slices.Contains(args, "run") && slices.Contains(args, "--hold-until") && slices.Contains(args, "--state-dir="+h.dir+"/state") {
 			return pid
 		}
 	}
