@@ -135,6 +135,7 @@ type testHost struct {
 	name, shard, mount string
 	dir, region        string
 	worker             *process
+	spare              bool // drills run there
 }
 
 // A process of this test, ended with it.
@@ -296,7 +297,11 @@ func (r *rig) settingsVia(address, more string) string {
 	var cluster strings.Builder
 	for _, n := range sortedNames(r.hosts) {
 		h := r.hosts[n]
-		fmt.Fprintf(&cluster, "  host %q { shard = %q }\n", h.name, h.shard)
+		kind := "host"
+		if h.spare {
+			kind = "spare"
+		}
+		fmt.Fprintf(&cluster, "  %s %q { shard = %q }\n", kind, h.name, h.shard)
 	}
 	if r.byTag {
 		cluster.Reset()
@@ -328,10 +333,13 @@ func (r *rig) write(name, text string) string {
 }
 
 // addHost makes an instance of the sandbox with one volume and a worker. Its mount point follows from its shard: on real hosts it is the same everywhere.
-func (r *rig) addHost(name, shard string) *testHost {
+func (r *rig) addHost(name, shard string, edits ...func(*testHost)) *testHost {
 	r.t.Helper()
 	bin, _ := programs()
 	h := &testHost{name: name, shard: shard, mount: r.dir + "/mnt/" + shard, dir: filepath.Join(r.dir, name), region: cmp.Or(r.region, "eu-west-1")}
+	for _, edit := range edits {
+		edit(h)
+	}
 	r.hosts[name] = h
 	if err := os.MkdirAll(h.mount, 0o755); err != nil {
 		r.t.Fatal(err)
