@@ -188,7 +188,12 @@ func identities(ids ...string) error {
 // because prefers the failures of the result over the last line on stderr.
 func because(err error, r result) error {
 	var exit *Exit
-	if !errors.As(err, &exit) || len(r.Failures) == 0 {
+	switch {
+	case !errors.As(err, &exit):
+		return err
+	case len(r.Failures) == 0 && exit.Code == 130 && r.Run != "":
+		return &Exit{Code: exit.Code, Stderr: "run " + r.Run + " was interrupted and can be resumed"}
+	case len(r.Failures) == 0:
 		return err
 	}
 	f := r.Failures[0]
