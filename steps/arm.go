@@ -93,7 +93,8 @@ func tooLate(at, now time.Time) error {
 	if late <= MaxLate {
 		return nil
 	}
-	return plan.Terminal("nothing was frozen. Begin earlier before the instant, and find out what held this machine or this process up, or set its clock",
+	// Not that nothing was frozen: the process may have been killed in its window, and this one finishes the run.
+	return plan.Terminal("no freeze begins so late. Begin earlier before the instant, and find out what held this machine or this process up, or set its clock",
 		fmt.Errorf("too late to freeze at %s: it was %s late, and %s are allowed", instant(at), units.Took(late), units.Took(MaxLate)))
 }
 
