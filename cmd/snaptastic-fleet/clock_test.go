@@ -32,7 +32,11 @@ func TestMain(m *testing.M) {
 	if how := os.Getenv(bare); how != "" {
 		os.Exit(waitBare(how))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, dir := range builds {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
 var timeInJSON = regexp.MustCompile(`"20\d\d-\d\d-\d\dT[0-9:.]+Z"`)

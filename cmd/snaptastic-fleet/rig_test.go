@@ -38,12 +38,21 @@ func needFleet(t testing.TB) {
 	}
 }
 
+// builds are the folders that hold what was built, until all tests have ended.
+var builds []string
+
+func buildDir() (string, error) {
+	dir, err := os.MkdirTemp("", "snaptastic-fleet-")
+	builds = append(builds, dir)
+	return dir, err
+}
+
 // programs are built once for all tests.
 var programs = sync.OnceValues(func() (p struct{ snaptastic, fleet, server string }, err error) {
 	if p.server, err = server(); err != nil {
 		return p, err
 	}
-	dir, err := os.MkdirTemp("", "snaptastic-fleet-")
+	dir, err := buildDir()
 	if err != nil {
 		return p, err
 	}

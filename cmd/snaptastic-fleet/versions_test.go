@@ -15,7 +15,7 @@ import (
 
 // versions are two builds of the program, 1.0 and 2.0.
 var versions = sync.OnceValues(func() (map[string]string, error) {
-	dir, err := os.MkdirTemp("", "snaptastic-fleet-")
+	dir, err := buildDir()
 	built := map[string]string{}
 	for _, stamp := range []string{"1.0", "2.0"} {
 		built[stamp] = filepath.Join(dir, stamp)
