@@ -94,18 +94,23 @@ func (a *app) file() (*config.File, error) {
 	return f, nil
 }
 
-// dial connects, and also returns what reads payloads.
-func (a *app) dial(ctx context.Context, f *config.File) (client.Client, converter.DataConverter, error) {
+// connection is a client, and what reads payloads.
+type connection struct {
+	client.Client
+	payloads converter.DataConverter
+}
+
+func (a *app) dial(ctx context.Context, f *config.File) (*connection, error) {
 	o, err := link.Options(ctx, f.Server, a.log)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c, err := link.Dial(ctx, o)
-	return c, o.DataConverter, err
+	return &connection{c, o.DataConverter}, err
 }
 
 // cluster reads the settings and connects, for a command about one cluster.
-func (a *app) cluster(ctx context.Context, name string) (*config.Cluster, client.Client, error) {
+func (a *app) cluster(ctx context.Context, name string) (*config.Cluster, *connection, error) {
 	f, err := a.file()
 	if err != nil {
 		return nil, nil, err
@@ -114,7 +119,7 @@ func (a *app) cluster(ctx context.Context, name string) (*config.Cluster, client
 	if err != nil {
 		return nil, nil, usage{err}
 	}
-	c, _, err := a.dial(ctx, f)
+	c, err := a.dial(ctx, f)
 	return cl, c, err
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,16 +8,10 @@ import (
 	"regexp"
 
 	"github.com/spf13/cobra"
-	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 
 	"snaptastic-fleet/config"
 	"snaptastic-fleet/flow"
 )
-
-var errInterrupted = errors.New("no longer waiting; the work goes on. See: snaptastic fleet status")
 
 func flowHosts(list []config.Host) []flow.Host {
 	out := make([]flow.Host, 0, len(list))
@@ -34,50 +27,6 @@ func tagged(cl *config.Cluster) *flow.Tagged {
 		return &flow.Tagged{Tags: t.Tags, ShardTag: t.ShardTag, NameTag: t.NameTag, AtLeast: t.AtLeast}
 	}
 	return nil
-}
-
-// flowID is the same for the same work: whoever asks for it while it is under way joins it.
-func flowID(operation, cluster string) string { return operation + "/" + cluster }
-
-// start begins a workflow or joins the one under way, and waits for its end.
-func start(ctx context.Context, c client.Client, id, name string, out any, args ...any) error {
-	run, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: id, TaskQueue: flow.ControlQueue,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-	}, name, args...)
-	if err != nil {
-		return fmt.Errorf("cannot begin: %w", err)
-	}
-	return wait(ctx, run, out)
-}
-
-// wait returns the workflow's failure in our own words, and its result in out either way.
-func wait(ctx context.Context, run client.WorkflowRun, out any) error {
-	err := run.Get(ctx, out)
-	if ctx.Err() != nil {
-		return errInterrupted
-	}
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
-		if app.HasDetails() {
-			_ = app.Details(out)
-		}
-		if app.Message() == "Encoded failure" { // as the SDK writes it
-			return errors.New("the answer is encrypted, and cannot be read without the key: set server.key_file or key_command in fleet.hcl as on the hosts")
-		}
-		return errors.New(app.Message())
-	}
-	if stopped := (*temporal.CanceledError)(nil); errors.As(err, &stopped) {
-		if stopped.HasDetails() {
-			_ = stopped.Details(out)
-		}
-		return errors.New("it was cancelled. The same command again goes on with hosts that are not done, or begins a new set")
-	}
-	if errors.As(err, new(*serviceerror.NotFound)) || errors.As(err, new(*serviceerror.NamespaceNotFound)) {
-		return errors.New("the server does not know any more what was begun: its database or its namespace was lost or replaced. " +
-			"Hosts thaw as they were told. Delete what is not labelled (snaptastic undo --set SET; snaptastic snapshots NAME on any host lists the sets), and begin again")
-	}
-	return err
 }
 
 var setName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,99}$`)
@@ -101,8 +50,8 @@ func (a *app) snapshotCommand() *cobra.Command {
 				return usage{err}
 			}
 			var r flow.SnapshotResult
-			err = start(cmd.Context(), conn, flowID("snapshot", cl.Name), "Snapshot", &r, snapshotRequest(cl, set, cell))
-			if !errors.Is(err, errInterrupted) {
+			err = start(cmd.Context(), conn, "snapshot", cl.Name, "Snapshot", &r, snapshotRequest(cl, set, cell))
+			if ended(err) {
 				a.print(cmd.OutOrStdout(), r, func(w io.Writer) { printSnapshot(w, r); printVersions(w, "", r.Hosts) })
 			}
 			if err == nil && r.NotLocked != "" {
@@ -209,8 +158,8 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 			req.Again = again
 			share.set(&req)
 			var r flow.HostsResult
-			err = start(cmd.Context(), conn, flowID(operation, cl.Name), "Hosts", &r, req)
-			if !errors.Is(err, errInterrupted) {
+			err = start(cmd.Context(), conn, operation, cl.Name, "Hosts", &r, req)
+			if ended(err) {
 				a.print(cmd.OutOrStdout(), r, func(w io.Writer) {
 					printHosts(w, r.Hosts)
 					fmt.Fprintf(w, "%d of %s done\n", r.Done, several(len(r.Hosts), "host"))
@@ -279,7 +228,7 @@ func (a *app) onceCommand(operation, workflow, short string, text func(flow.SetR
 			}
 			defer conn.Close()
 			var r flow.SetResult
-			if err := start(cmd.Context(), conn, flowID(operation, cl.Name), workflow, &r, flow.SetRequest{Snapshotter: cl.Snapshotter}); err != nil {
+			if err := start(cmd.Context(), conn, operation, cl.Name, workflow, &r, flow.SetRequest{Snapshotter: cl.Snapshotter}); err != nil {
 				return err
 			}
 			a.print(cmd.OutOrStdout(), r, func(w io.Writer) { fmt.Fprintln(w, text(r)) })

@@ -59,13 +59,13 @@ func (a *app) statusCommand() *cobra.Command {
 				_, err := f.Cluster(args[0])
 				return usage{err}
 			}
-			conn, dc, err := a.dial(cmd.Context(), f)
+			conn, err := a.dial(cmd.Context(), f)
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
 			for {
-				list, err := look(cmd.Context(), conn, dc, names)
+				list, err := look(cmd.Context(), conn.Client, conn.payloads, names)
 				if err != nil {
 					return err
 				}
