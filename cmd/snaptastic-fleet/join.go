@@ -23,8 +23,7 @@ func (n notBegun) Unwrap() error { return n.error }
 // ended says whether there is a result, of work that succeeded or failed.
 func ended(err error) bool { return !errors.Is(err, errInterrupted) && !errors.As(err, new(notBegun)) }
 
-// flowID is the same for the same work: whoever asks for it while it is under way joins it.
-func flowID(operation, cluster string) string { return operation + "/" + cluster }
+func flowID(operation, cluster string) string { return flow.ID(operation, cluster) }
 
 // An order is a request that says what another one, for the same operation and cluster, asks for that it does not.
 type order[T any] interface{ Other(begun T) string }

@@ -58,3 +58,33 @@ func TestASecondOperatorIsNotGivenTheWorkOfTheFirst(t *testing.T) {
 		t.Errorf("the same command has not joined the first one: %+v", s)
 	}
 }
+
+func TestNoSnapshotIsTakenWhileTheClusterIsRestored(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	h := r.hosts["h1"]
+	r.must(h, "run", "mount", "db", "--yes")
+	var s flow.SnapshotResult
+	if err := r.fleet(&s, "snapshot", "shards"); err != nil {
+		t.Fatal(err)
+	}
+	h.worker.kill() // so that the restore stays under way
+	bin, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := r.spawn(bin.fleet, "restore", "shards", "--set", s.Set, "--config", r.dir+"/fleet.hcl")
+	defer waiting.kill()
+	r.eventually("the restore is begun", func() bool {
+		var list []work
+		return r.fleet(&list, "status") == nil && len(list) == 2
+	})
+	if err := r.fleet(nil, "snapshot", "shards"); err == nil || !strings.Contains(err.Error(), "nothing was frozen: the cluster is restored") {
+		t.Errorf("a snapshot while the cluster is restored: %v", err)
+	}
+	h.worker = r.startWorker(h)
+	<-waiting.end
+	if err := r.fleet(&s, "snapshot", "shards"); err != nil || !s.Labelled {
+		t.Errorf("a snapshot after the restore: %v, %+v", err, s)
+	}
+}

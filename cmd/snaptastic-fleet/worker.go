@@ -88,6 +88,7 @@ func (a *app) controlCommand() *cobra.Command {
 				named(r, flow.ActMembers, control.Members)
 				named(r, flow.ActLook, control.Look)
 				named(r, flow.ActWhole, control.Whole)
+				named(r, flow.ActWhen, control.When)
 				named(r, flow.ActLabel, control.Label)
 				named(r, flow.ActUndo, control.Undo)
 				named(r, flow.ActClean, control.Clean)

@@ -99,6 +99,9 @@ func (s *snapshot) progress() (Progress, error) {
 
 func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 	err := s.unused(ctx)
+	if err == nil {
+		err = s.restored(ctx, workflow.Now(ctx))
+	}
 	var ready []Ready
 	if err == nil {
 		ready, err = s.prepare(ctx)
@@ -132,6 +135,9 @@ func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 		var in Instant
 		in, failure = Judge(windows, clocks)
 		result.Instant = &in
+	}
+	if failure == nil {
+		failure = s.restored(done, s.at)
 	}
 	if failure == nil && ctx.Err() != nil {
 		failure = errors.New("the snapshot was cancelled")

@@ -51,6 +51,7 @@ const (
 	ActMembers = "members"
 	ActLook    = "look"
 	ActWhole   = "whole"
+	ActWhen    = "when"
 	ActLabel   = "label"
 	ActUndo    = "undo"
 	ActClean   = "clean"

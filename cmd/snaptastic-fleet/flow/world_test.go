@@ -24,7 +24,8 @@ type world struct {
 	label    func() error
 	kept     int // labelled snapshots that an undo finds
 	members  func() ([]Host, error)
-	locks    SetResult // of the label
+	when     func() When // the cluster was restored; nil: never
+	locks    SetResult   // of the label
 	labelled []string
 	undone   []string
 	begun    []string
@@ -78,6 +79,12 @@ func (w *world) env(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	register(ActMembers, func(context.Context, Tagged) (Members, error) {
 		hosts, err := w.members()
 		return Members{Hosts: hosts}, err
+	})
+	register(ActWhen, func(context.Context, WhenRequest) (When, error) {
+		if w.when == nil {
+			return When{}, nil
+		}
+		return w.when(), nil
 	})
 	register(ActLook, func(context.Context, SetRequest) (SetResult, error) { return w.look, nil })
 	register(ActLabel, func(_ context.Context, r SetRequest) (SetResult, error) {
