@@ -82,9 +82,11 @@ func TestNoSnapshotIsTakenWhileTheClusterIsRestored(t *testing.T) {
 	if err := r.fleet(nil, "snapshot", "shards"); err == nil || !strings.Contains(err.Error(), "nothing was frozen: the cluster is restored") {
 		t.Errorf("a snapshot while the cluster is restored: %v", err)
 	}
+	r.saveHistory("snapshot while the cluster is restored", flowID("snapshot", "shards"))
 	h.worker = r.startWorker(h)
 	<-waiting.end
 	if err := r.fleet(&s, "snapshot", "shards"); err != nil || !s.Labelled {
 		t.Errorf("a snapshot after the restore: %v, %+v", err, s)
 	}
+	r.saveHistory("snapshot after a restore", flowID("snapshot", "shards"))
 }
