@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -63,7 +65,15 @@ func rootCommand(a *app) *cobra.Command {
 func run(ctx context.Context, args []string) int {
 	root := rootCommand(&app{log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	_, _, err := root.Find(args)
+	if err != nil {
+		err = usage{err}
+	} else {
+		err = root.ExecuteContext(ctx)
+	}
+	if none := (*serviceerror.NamespaceNotFound)(nil); errors.As(err, &none) {
+		err = fmt.Errorf("the server has no namespace %s. Check server.namespace in fleet.hcl, and that server.address is the right server's", none.Namespace)
+	}
 	var u usage
 	var p partly
 	switch {
@@ -81,6 +91,19 @@ func run(ctx context.Context, args []string) int {
 	}
 	fmt.Fprintln(os.Stderr, "error:", err)
 	return 1
+}
+
+// arguments refuses too few and too many; one in brackets may be left out.
+func arguments(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) > len(names):
+			return usage{fmt.Errorf("unexpected argument %q. Usage: %s", args[len(names)], c.UseLine())}
+		case len(args) < len(names) && !strings.HasPrefix(names[len(args)], "["):
+			return usage{fmt.Errorf("missing argument %s. Usage: %s", names[len(args)], c.UseLine())}
+		}
+		return nil
+	}
 }
 
 func (a *app) file() (*config.File, error) {
@@ -102,8 +125,11 @@ type connection struct {
 
 func (a *app) dial(ctx context.Context, f *config.File) (*connection, error) {
 	o, err := link.Options(ctx, f.Server, a.log)
-	if err != nil {
+	switch {
+	case errors.As(err, new(link.CommandError)):
 		return nil, err
+	case err != nil:
+		return nil, usage{err}
 	}
 	c, err := link.Dial(ctx, o)
 	return &connection{c, o.DataConverter}, err
@@ -125,7 +151,7 @@ func (a *app) cluster(ctx context.Context, name string) (*config.Cluster, *conne
 
 func keyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "key", Short: "Print a new key for server.key_file, or for a secret store", Args: cobra.NoArgs,
+		Use: "key", Short: "Print a new key for server.key_file, or for a secret store", Args: arguments(),
 		Example: "  (umask 077; snaptastic-fleet key > /etc/snaptastic/fleet.key)",
 		Run:     func(c *cobra.Command, _ []string) { fmt.Fprint(c.OutOrStdout(), link.NewKey()) },
 	}

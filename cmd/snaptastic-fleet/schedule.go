@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,10 +36,13 @@ type scheduleFlags struct {
 func (a *app) scheduleCommand() *cobra.Command {
 	var f scheduleFlags
 	c := &cobra.Command{
-		Use: "schedule CLUSTER snapshot|verify|copy|clean", Short: "Have the server begin it by itself", Args: cobra.ExactArgs(2),
+		Use: "schedule CLUSTER snapshot|verify|copy|clean", Short: "Have the server begin it by itself", Args: arguments("CLUSTER", "OPERATION"),
 		Example: "  snaptastic fleet schedule shards snapshot --cron '0 3 * * *' --timezone Europe/Berlin\n  snaptastic fleet schedule search snapshot --cron '0 4 * * *' --rolling 20\n" +
 			"  snaptastic fleet schedule shards snapshot --pause\n  snaptastic fleet schedule shards snapshot --delete",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(args[1]); err != nil {
+				return usage{err}
+			}
 			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -62,7 +66,6 @@ func (a *app) scheduleCommand() *cobra.Command {
 	c.Flags().BoolVar(&f.unpause, "unpause", false, "begin it again")
 	c.Flags().IntVar(&f.cell, "rolling", 0, "of a snapshot: this many hosts at an instant, one group after the other, each group a set of its own")
 	f.share.add(c)
-	c.MarkFlagsMutuallyExclusive("cron", "delete", "pause", "unpause")
 	return c
 }
 
@@ -71,6 +74,26 @@ type request struct {
 	Cluster   string `json:"cluster"`
 	Operation string `json:"operation"`
 	Asked     string `json:"asked"` // schedule, delete, pause, unpause, stop
+}
+
+func (f scheduleFlags) check(operation string) error {
+	asked := 0
+	for _, is := range []bool{f.cron != "", f.remove, f.pause, f.unpause} {
+		if is {
+			asked++
+		}
+	}
+	switch {
+	case !slices.Contains(schedulable, operation):
+		return fmt.Errorf("%q cannot be scheduled: must be one of %s", operation, strings.Join(schedulable, ", "))
+	case asked == 0:
+		return errors.New("--cron is missing, such as --cron '0 3 * * *'")
+	case asked > 1:
+		return errors.New("--cron, --pause, --unpause and --delete: must be one of them")
+	case f.cron != "" && len(strings.Fields(f.cron)) != 5:
+		return fmt.Errorf("--cron %q: must be five fields: minute, hour, day of month, month, day of week, such as '0 3 * * *'", f.cron)
+	}
+	return f.share.check()
 }
 
 // what names what the flags ask for.
@@ -97,8 +120,6 @@ func (f scheduleFlags) apply(cmd *cobra.Command, cl *config.Cluster, conn client
 		return "paused", h.Pause(ctx, client.SchedulePauseOptions{Note: "by snaptastic fleet schedule --pause"})
 	case f.unpause:
 		return "no longer paused", h.Unpause(ctx, client.ScheduleUnpauseOptions{Note: "by snaptastic fleet schedule --unpause"})
-	case f.cron == "":
-		return "", usage{errors.New("--cron is missing, such as --cron '0 3 * * *'")}
 	}
 	req, err := f.request(cl, operation)
 	if err != nil {
@@ -117,6 +138,9 @@ func (f scheduleFlags) apply(cmd *cobra.Command, cl *config.Cluster, conn client
 				return &client.ScheduleUpdate{Schedule: &s}, nil
 			},
 		})
+	}
+	if wrong := (*serviceerror.InvalidArgument)(nil); errors.As(err, &wrong) {
+		return "", usage{fmt.Errorf("the server refuses --cron or --timezone: %w", err)}
 	}
 	if err != nil {
 		return "", fmt.Errorf("cannot schedule: %w", err)
@@ -149,8 +173,6 @@ func (f scheduleFlags) request(cl *config.Cluster, operation string) (flow.Sched
 		req.Copy = &flow.SetRequest{Snapshotter: cl.Snapshotter}
 	case "clean":
 		req.Clean = &flow.SetRequest{Snapshotter: cl.Snapshotter}
-	default:
-		return req, fmt.Errorf("%q cannot be scheduled: must be one of %s", operation, strings.Join(schedulable, ", "))
 	}
 	return req, nil
 }

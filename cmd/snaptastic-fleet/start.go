@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,21 +32,28 @@ func tagged(cl *config.Cluster) *flow.Tagged {
 
 var setName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,99}$`)
 
+func checkSet(set string) error {
+	if set != "" && !setName.MatchString(set) {
+		return usage{fmt.Errorf("--set %q: must be 1 to 100 letters, digits and . _ : @ + = - , with a letter or digit first", set)}
+	}
+	return nil
+}
+
 func (a *app) snapshotCommand() *cobra.Command {
 	var set string
 	var cell int
 	c := &cobra.Command{
-		Use: "snapshot CLUSTER", Short: "Snapshot all hosts of a cluster at one instant, as one set", Args: cobra.ExactArgs(1),
+		Use: "snapshot CLUSTER", Short: "Snapshot all hosts of a cluster at one instant, as one set", Args: arguments("CLUSTER"),
 		Example: "  snaptastic fleet snapshot shards\n  snaptastic fleet snapshot shards --rolling 20",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkSet(set); err != nil {
+				return err
+			}
 			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
-			if set != "" && !setName.MatchString(set) {
-				return usage{fmt.Errorf("--set %q: 1 to 100 letters, digits and . _ : @ + = -", set)}
-			}
 			if err := checkCells(cl, cell); err != nil {
 				return usage{err}
 			}
@@ -135,8 +143,14 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 	var fresh bool
 	var share shareFlags
 	c := &cobra.Command{
-		Use: operation + " CLUSTER", Short: short, Args: cobra.ExactArgs(1), Example: example,
+		Use: operation + " CLUSTER", Short: short, Args: arguments("CLUSTER"), Example: example,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if operation == "restore" && set == "" {
+				return usage{errors.New("--set is missing: snaptastic snapshots NAME on any host lists the sets")}
+			}
+			if err := cmp.Or(checkSet(set), share.check()); err != nil {
+				return err
+			}
 			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -144,16 +158,10 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 			defer conn.Close()
 			req := hostsRequest(cl, operation, set)
 			if operation == "restore" {
-				if set == "" {
-					return usage{errors.New("--set is missing: snaptastic snapshots NAME on any host lists the sets")}
-				}
-				if fresh {
-					req.Operation = "mount"
-				}
 				req.Probe = cl.Probe
 			}
-			if set != "" && !setName.MatchString(set) {
-				return usage{fmt.Errorf("--set %q is not a set's identity", set)}
+			if fresh {
+				req.Operation = "mount"
 			}
 			req.Again = again
 			share.set(&req)
@@ -183,6 +191,13 @@ type shareFlags struct{ atOnce, stopAfter int }
 func (f *shareFlags) add(c *cobra.Command) {
 	c.Flags().IntVar(&f.atOnce, "at-once", 0, "hosts at a time (default: at_once of the cluster)")
 	c.Flags().IntVar(&f.stopAfter, "stop-after", 0, "failures after which no further host is begun (default: stop_after of the cluster)")
+}
+
+func (f shareFlags) check() error {
+	if f.atOnce < 0 || f.stopAfter < 0 {
+		return usage{errors.New("--at-once and --stop-after: must be 1 or more")}
+	}
+	return nil
 }
 
 func (f shareFlags) set(r *flow.HostsRequest) {
@@ -220,7 +235,7 @@ func (a *app) copyCommand() *cobra.Command {
 // onceCommand is what control does in the account, once for all hosts.
 func (a *app) onceCommand(operation, workflow, short string, text func(flow.SetResult) string) *cobra.Command {
 	return &cobra.Command{
-		Use: operation + " CLUSTER", Short: short, Args: cobra.ExactArgs(1),
+		Use: operation + " CLUSTER", Short: short, Args: arguments("CLUSTER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {

@@ -43,7 +43,7 @@ type work struct {
 func (a *app) statusCommand() *cobra.Command {
 	var watch bool
 	c := &cobra.Command{
-		Use: "status [CLUSTER]", Short: "Show what each cluster's hosts are doing", Args: cobra.MaximumNArgs(1),
+		Use: "status [CLUSTER]", Short: "Show what each cluster's hosts are doing", Args: arguments("[CLUSTER]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := a.file()
 			if err != nil {
@@ -298,9 +298,12 @@ func printHosts(w io.Writer, hosts []flow.HostState) {
 
 func (a *app) cancelCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "cancel CLUSTER OPERATION", Short: "Stop what is under way: no further host is begun, and an unfinished set is undone", Args: cobra.ExactArgs(2),
+		Use: "cancel CLUSTER OPERATION", Short: "Stop what is under way: no further host is begun, and an unfinished set is undone", Args: arguments("CLUSTER", "OPERATION"),
 		Example: "  snaptastic fleet cancel shards restore",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(operations, args[1]) {
+				return usage{fmt.Errorf("%q is no operation of a fleet: must be one of %s", args[1], strings.Join(operations, ", "))}
+			}
 			cl, conn, err := a.cluster(cmd.Context(), args[0])
 			if err != nil {
 				return err

@@ -22,7 +22,7 @@ import (
 
 func (a *app) workerCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "worker", Short: "Do on this host what the fleet asks, as far as fleet.hcl allows it (as root)", Args: cobra.NoArgs,
+		Use: "worker", Short: "Do on this host what the fleet asks, as far as fleet.hcl allows it (as root)", Args: arguments(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			f, err := a.file()
 			if err != nil {
@@ -30,6 +30,9 @@ func (a *app) workerCommand() *cobra.Command {
 			}
 			if f.Worker == nil {
 				return usage{fmt.Errorf("%s has no worker block: it says which operations this host allows", a.config)}
+			}
+			if os.Geteuid() != 0 {
+				return usage{errors.New("a worker runs as root: it freezes and mounts file systems. Start it by systemctl start snaptastic-fleet-worker")}
 			}
 			p, err := host.Find(f.Worker.Program, f.Worker.Args)
 			if err != nil {
@@ -60,7 +63,7 @@ func (a *app) workerCommand() *cobra.Command {
 
 func (a *app) controlCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "control", Short: "Decide and judge, and label, undo and clean in the account (needs no root)", Args: cobra.NoArgs,
+		Use: "control", Short: "Decide and judge, and label, undo and clean in the account (needs no root)", Args: arguments(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			f, err := a.file()
 			if err != nil {

@@ -23,6 +23,8 @@ const (
 	keyTime     = 30 * time.Second // that it may take
 )
 
+const oneForAll = "Copy the file of another machine of the fleet, or make a key for all of them: (umask 077; snaptastic-fleet key > FILE)"
+
 // A CommandError is a key command that failed. It may succeed later: at boot there may be no network yet.
 type CommandError struct{ error }
 
@@ -43,7 +45,7 @@ func readKey(ctx context.Context, k config.Key) ([]byte, error) {
 	file := secret(k.File)
 	info, err := os.Stat(file)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the key: %w", err)
+		return nil, fmt.Errorf("cannot read the key: %w. %s", err, oneForAll)
 	}
 	if st := info.Sys().(*syscall.Stat_t); file == k.File && info.Mode().Perm()&0o077 != 0 || st.Uid != 0 && int(st.Uid) != os.Geteuid() {
 		return nil, fmt.Errorf("others may read the key: chmod 600 %s", k.File)
@@ -54,7 +56,7 @@ func readKey(ctx context.Context, k config.Key) ([]byte, error) {
 	}
 	key := decoded(text)
 	if key == nil {
-		return nil, fmt.Errorf("%s is not %d bytes in base64. Make one: snaptastic-fleet key > %s", k.File, keyBytes, k.File)
+		return nil, fmt.Errorf("%s is not %d bytes in base64. %s", k.File, keyBytes, oneForAll)
 	}
 	return key, nil
 }
