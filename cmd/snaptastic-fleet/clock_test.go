@@ -138,7 +138,7 @@ func (w *wrongHost) is(r *rig, h *testHost, workers, programs_, bound time.Durat
 // for it goes by its own time; that it is wrong shows in when its messages come.
 func TestAClockThatIsWrong(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 3, func(r *rig) { r.hold = "2s" })
+	r := newRig(t, 3, func(r *rig) { r.hold = "2s" }) // the default
 	var hosts []*testHost
 	for _, n := range sortedNames(r.hosts) {
 		hosts = append(hosts, r.hosts[n])
@@ -146,7 +146,8 @@ func TestAClockThatIsWrong(t *testing.T) {
 	}
 	h3 := r.hosts["h3"]
 	wrong := r.wrongHost(h3)
-	const off = 4 * time.Second // the hold of 2 s, and what messages take on a busy machine
+	const off = 4 * time.Second // more than what messages take on a busy machine
+	const hold = 2 * time.Second
 	for _, c := range []struct {
 		name                    string
 		workers, program, bound time.Duration
@@ -158,38 +159,54 @@ func TestAClockThatIsWrong(t *testing.T) {
 		{"80 ms behind", -80 * time.Millisecond, -80 * time.Millisecond, 0, nil, ""},
 		{"ahead", off, off, 0, nil, "nothing was frozen: the clock of h3 is at least"},
 		{"behind", -off, -off, 0, nil, "ahead of that of h3"},
+		{"ahead by hold", hold, hold, 0, nil, "the clock of h3 is at least"},
+		{"behind by hold", -hold, -hold, 0, nil, "ahead of that of h3"},
 		{"set while armed", 0, off, 0, func() { r.armed(h3); wrong.ahead.Store(int64(off)) }, "no proof of an instant at which all hosts were frozen: the clock of h3"},
 		{"it may be wrong by 2 s, and says so", 0, 0, 2 * time.Second, nil, "no instant at which all hosts were frozen"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			wrong.is(r, h3, c.workers, c.program, c.bound)
-			before := r.labelledSnapshots()
-			l := startLoad(t, hosts...)
-			got := make(chan asked, 1)
-			go func() { got <- r.soon(t, "") }()
-			if c.while != nil {
-				c.while()
+			for try := 1; ; try++ {
+				g := r.withLoad(t, hosts, c.while)
+				// Messages that take as long as the clock is off hide it: a machine with much to do is asked again.
+				if hidden := g.err == nil && c.workers.Abs() == hold; !hidden || try == 4 {
+					if (g.err == nil) != (c.want == "") || g.err != nil && !strings.Contains(g.err.Error(), c.want) {
+						t.Errorf("%v, want %q", g.err, c.want)
+					}
+					break
+				}
 			}
-			g := <-got
-			l.end()
-			t.Logf("%v %+v", g.err, g.Instant)
-			if (g.err == nil) != (c.want == "") || g.err != nil && !strings.Contains(g.err.Error(), c.want) {
-				t.Errorf("%v, want %q", g.err, c.want)
-			}
-			more := 0
-			if c.want == "" {
-				more = 3
-			}
-			if n := r.labelledSnapshots(); n != before+more {
-				t.Errorf("%d labelled snapshots, and there were %d", n, before)
-			}
-			if n := r.snapshotFiles(); n != before+more {
-				t.Errorf("the account has %d snapshots, and %d are labelled", n, before+more)
-			}
-			if l.longest > 10*time.Second+slack { // max_hold
-				t.Errorf("a write took %s", l.longest)
-			}
-			r.nothingFrozen(t)
+			r.saveHistory("snapshot with a clock "+c.name, flowID("snapshot", "shards"))
 		})
 	}
+}
+
+// withLoad takes a snapshot of hosts that are written to, and wants it whole and labelled, or gone.
+func (r *rig) withLoad(t *testing.T, hosts []*testHost, while func()) asked {
+	t.Helper()
+	before := r.labelledSnapshots()
+	l := startLoad(t, hosts...)
+	got := make(chan asked, 1)
+	go func() { got <- r.soon(t, "") }()
+	if while != nil {
+		while()
+	}
+	g := <-got
+	l.end()
+	t.Logf("%v %+v", g.err, g.Instant)
+	more := 0
+	if g.err == nil {
+		more = len(hosts)
+	}
+	if n := r.labelledSnapshots(); n != before+more {
+		t.Errorf("%d labelled snapshots, and there were %d", n, before)
+	}
+	if n := r.snapshotFiles(); n != before+more {
+		t.Errorf("the account has %d snapshots, and %d are labelled", n, before+more)
+	}
+	if l.longest > 10*time.Second+slack { // max_hold
+		t.Errorf("a write took %s", l.longest)
+	}
+	r.nothingFrozen(t)
+	return g
 }

@@ -15,14 +15,19 @@ type reading struct {
 	err             time.Duration
 }
 
-// apart is by how much two clocks differ at least, beyond what both say that they may be wrong by.
+// apart is by how much two clocks differ at least, beyond what both say that they may be wrong by. More than zero: what one of them
+// says is false, and nobody knows how far it is off.
 type apart struct {
 	by            time.Duration
 	ahead, behind string
+	bearable      bool // to a snapshot that an earlier build began, if it leaves some of hold
 }
 
 // serverClocks is how far apart the nodes of one server may be: two events of one workflow may be timed by two of them.
 const serverClocks = 100 * time.Millisecond
+
+// drift is how long it takes a clock to be wrong by one more: the kernel reckons with 500 parts in a million.
+const drift = 2000
 
 // compare finds the two clocks that differ most. Nothing depends on the server's clock being right: it is the same for all hosts.
 func compare(readings []reading) (a apart) {
@@ -32,7 +37,8 @@ func compare(readings []reading) (a apart) {
 		if r.begun.IsZero() || r.ended.IsZero() {
 			continue
 		}
-		low, high := r.ended.Sub(r.answered)-r.err, r.begun.Sub(r.asked)+r.err
+		err := r.err + r.ended.Sub(r.begun)/drift // an honest clock may say its error at either end
+		low, high := r.ended.Sub(r.answered)-err, r.begun.Sub(r.asked)+err
 		if !seen || low > least {
 			least, a.ahead = low, r.host
 		}
@@ -52,9 +58,13 @@ func (a apart) String() string {
 	return fmt.Sprintf("the clock of %s is at least %s ahead of that of %s, beyond what both say that they may be wrong by", a.ahead, a.by.Round(time.Millisecond), a.behind)
 }
 
-// checkClocks refuses a hold in which clocks as wrong as these could not prove an instant.
-func checkClocks(readings []reading, hold time.Duration) error {
+// checkClocks refuses a clock that is wrong by more than it says, and a hold in which clocks as wrong as these could not prove an instant.
+// It goes by what messages show for certain: slow ones hide a difference, and never make one.
+func checkClocks(readings []reading, hold time.Duration, bearable bool) error {
 	a := compare(readings)
+	if a.by > 0 && !bearable {
+		return errors.New(a.String() + ". See on both which one is wrong (chronyc tracking), and set it: chronyc makestep")
+	}
 	var worst, next reading
 	for _, r := range readings {
 		switch {

@@ -57,6 +57,10 @@ func TestAWrongClockProvesNothing(t *testing.T) {
 		"a little wrong":            {before: 80 * time.Millisecond, after: 80 * time.Millisecond, armed: true},
 		"ahead":                     {before: off, after: off, want: "nothing was frozen: the clock of h2 is at least 2.4s ahead of that of h"},
 		"behind":                    {before: -off, after: -off, want: "ahead of that of h2"},
+		"by little more than hold":  {before: 2050 * time.Millisecond, after: 2050 * time.Millisecond, want: "nothing was frozen: the clock of h2 is at least 1.95s ahead of that of h"},
+		"behind by hold":            {before: -2 * time.Second, after: -2 * time.Second, want: "ahead of that of h2"},
+		"by less than hold":         {before: 300 * time.Millisecond, after: 300 * time.Millisecond, want: "nothing was frozen: the clock of h2"},
+		"set while armed, a little": {after: 2050 * time.Millisecond, armed: true, want: "there is no proof of an instant at which all hosts were frozen: the clock of h2 is at least 1.93s ahead"},
 		"set while armed":           {after: off, armed: true, want: "there is no proof of an instant at which all hosts were frozen: the clock of h2 is at least 2.38s ahead"},
 		"as wrong as it says":       {before: off, after: off, bound: 2.5, want: "nothing was frozen: the clock of h2 may be wrong by 2.5s"},
 		"right, and it knows not":   {bound: 2.5, want: "or raise hold"},
@@ -89,5 +93,42 @@ func TestAWrongClockProvesNothing(t *testing.T) {
 				t.Errorf("%d armed, labelled %v, undone %v", w.armed, w.labelled, w.undone)
 			}
 		})
+	}
+}
+
+// An honest clock that says its error at the beginning may be wrong by more at the end, minutes later.
+func TestAnHonestClockMayDrift(t *testing.T) {
+	t0 := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	const err, long = 10 * time.Millisecond, 5 * time.Minute
+	const drifted = err + long/drift
+	end := t0.Add(long)
+	all := []reading{{"h1", t0, end, t0.Add(err), end.Add(drifted), err}, {"h2", t0, end, t0.Add(-drifted), end.Add(-err), err}}
+	if e := checkClocks(all, 2*time.Second, false); e != nil {
+		t.Error(e)
+	}
+	all[0].ended = end.Add(drifted + 300*time.Millisecond)
+	if e := checkClocks(all, 2*time.Second, false); e == nil {
+		t.Error("a clock that is wrong by more is believed")
+	}
+}
+
+// What a snapshot that an earlier build began has passed, it passes when it goes on under this one.
+func TestASnapshotOfAnEarlierBuildKeepsItsVerdict(t *testing.T) {
+	differ := apart{by: 500 * time.Millisecond, ahead: "h2", behind: "h1"}
+	t0 := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	windows := []WindowResult{{Host: "h1", FrozenAt: t0, ThawedAt: t0.Add(2 * time.Second)}, {Host: "h2", FrozenAt: t0, ThawedAt: t0.Add(2 * time.Second)}}
+	if in, err := Judge(windows, differ); err == nil || in.OverlapSeconds > 0 {
+		t.Errorf("%v %+v", err, in)
+	}
+	differ.bearable = true
+	if in, err := Judge(windows, differ); err != nil || in.OverlapSeconds != 1.5 {
+		t.Errorf("%v %+v", err, in)
+	}
+	off := []reading{{"h1", t0, t0, t0, t0, 0}, {"h2", t0, t0, t0.Add(600 * time.Millisecond), t0.Add(600 * time.Millisecond), 0}}
+	if err := checkClocks(off, 2*time.Second, true); err != nil {
+		t.Error(err)
+	}
+	if err := checkClocks(off, 2*time.Second, false); err == nil {
+		t.Error("believed")
 	}
 }

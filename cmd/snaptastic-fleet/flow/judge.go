@@ -9,15 +9,15 @@ import (
 type Instant struct {
 	From  time.Time `json:"from"`  // the latest freeze, plus that clock's error
 	Until time.Time `json:"until"` // the earliest thaw, minus that clock's error
-	// OverlapSeconds is Until minus From, less what clocks were found to differ by beyond what they say. At zero or less there is no proof.
+	// OverlapSeconds is Until minus From, and zero at most where a clock was found to be wrong by more than it says. At zero or less there is no proof.
 	OverlapSeconds float64 `json:"overlap_seconds"`
 	SkewSeconds    float64 `json:"skew_seconds"` // between the first and the last freeze, by the hosts' own clocks
 	Last           string  `json:"last"`         // host that froze last
 	First          string  `json:"first"`        // host that thawed first
 }
 
-// Judge finds the time in which all hosts were frozen. It is an error when there
-// was none, when a host did not say when it froze, or when clocks are so far apart that there may have been none.
+// Judge finds the time in which all hosts were frozen. It is an error when there was none, when a host did not say when it froze, or
+// when a clock is wrong by more than it says: then nothing is known of when that host froze.
 func Judge(results []WindowResult, clocks apart) (Instant, error) {
 	var in Instant
 	var first, last time.Time // freezes
@@ -44,6 +44,9 @@ func Judge(results []WindowResult, clocks apart) (Instant, error) {
 		}
 	}
 	overlap := in.Until.Sub(in.From) - clocks.by
+	if clocks.by > 0 && !clocks.bearable {
+		overlap = min(overlap, 0)
+	}
 	in.OverlapSeconds, in.SkewSeconds = overlap.Seconds(), last.Sub(first).Seconds()
 	if overlap <= 0 && clocks.by > 0 {
 		return in, fmt.Errorf("there is no proof of an instant at which all hosts were frozen: %s", clocks)

@@ -91,6 +91,8 @@ type snapshot struct {
 	phase  string
 	states *states
 	at     time.Time // the instant, once there is one
+	// bearable: an earlier build began it, which took off what clocks differ by.
+	bearable bool
 }
 
 func (s *snapshot) progress() (Progress, error) {
@@ -210,10 +212,11 @@ func (s *snapshot) prepare(ctx workflow.Context) ([]Ready, error) {
 	if err := joined(s.req.Hosts, errs); err != nil {
 		return ready, err
 	}
-	if workflow.GetVersion(ctx, "clocks", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+	version := workflow.GetVersion(ctx, "clocks", workflow.DefaultVersion, 2)
+	if s.bearable = version < 2; version == workflow.DefaultVersion {
 		return ready, nil // begun by a build that did not look at them here
 	}
-	return ready, checkClocks(clocks, s.req.Hold)
+	return ready, checkClocks(clocks, s.req.Hold, s.bearable)
 }
 
 // window arms all hosts for one instant, a lead ahead of now, and waits for what they say.
@@ -245,7 +248,9 @@ func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, ap
 	if err != nil {
 		s.outwait(ctx, errs, until)
 	}
-	return results, compare(clocks), err
+	differ := compare(clocks)
+	differ.bearable = s.bearable
+	return results, differ, err
 }
 
 // order arms a host, and returns what it says, and when it was asked. One that is not heard, because it or the server was away, is asked
