@@ -32,7 +32,7 @@ type Latency struct {
 // Fault makes some calls fail or behave wrongly. All matching faults apply to a call. In JSON, durations are strings
 // such as "1.5s".
 type Fault struct {
-	Action string            `json:"action,omitempty"` // name, with wildcards; "" is every EC2 action; "imds" the metadata service. A dry run suffers from Error alone
+	Action string            `json:"action,omitempty"` // name, with wildcards; "" is every EC2 action; "imds" the metadata service. A dry run suffers from Error and Rate alone
 	Params map[string]string `json:"params,omitempty"` // parameters that must match, with wildcards
 
 	// Which of the matching calls are hit: all, unless one of these is set.
@@ -227,8 +227,8 @@ func (w *Sandbox) matchFaults(in World, action string, params map[string]string)
 		if !f.matches(action, params) {
 			continue
 		}
-		if params["DryRun"] == "true" && (f.counts() || f.Error == "") {
-			continue // these are for calls that have an effect; a refusal is foretold by a dry run
+		if params["DryRun"] == "true" && f.Rate == 0 && (f.counts() || f.Error == "") {
+			continue // these are for calls that have an effect; a refusal is foretold by a dry run, which takes from a bucket as EC2's may
 		}
 		if f.counts() {
 			f.place = i

@@ -194,6 +194,13 @@ func TestThrottlingRefillsItsBucket(t *testing.T) {
 			t.Errorf("an empty bucket: %v", err)
 		}
 		time.Sleep(2 * time.Second)
+		for _, want := range []string{"DryRunOperation", "RequestLimitExceeded"} { // EC2 does not say that it does not count dry runs
+			_, err := w.c.CreateVolume(t.Context(), &ec2.CreateVolumeInput{DryRun: aws.Bool(true), AvailabilityZone: aws.String("eu-west-1a"), Size: aws.Int32(1)})
+			if errorCode(err) != want {
+				t.Errorf("a dry run: %v, want %s", err, want)
+			}
+		}
+		time.Sleep(2 * time.Second)
 		if err := w.create(); err != nil {
 			t.Errorf("a refilled bucket: %v", err)
 		}

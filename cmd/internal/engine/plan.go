@@ -79,7 +79,7 @@ func (e *Engine) wouldBegin(ctx context.Context, op *recipe.Operation, f PlanRes
 	if err != nil && !none {
 		return err
 	}
-	if err := e.preflight(ctx, store, op, r); err != nil || none {
+	if err := e.preflight(ctx, store, op, r, false); err != nil || none {
 		return err
 	}
 	var undone []plan.RunID // by `run`, first

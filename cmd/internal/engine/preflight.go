@@ -30,8 +30,11 @@ const preflightTime = 5 * time.Second
 // counts, and only about things that exist: before a volume is made nobody can
 // ask about attaching that very one, nor about tagging a snapshot.
 //
+// asked: whoever ordered this part of a larger set for an instant has asked all hosts for their plans. Then the call itself is not tried
+// again: EC2 may count a dry run, and at the instant all hosts share one bucket of requests.
+//
 // A drill looks at its snapshots whatever is attached: it does so beside the dry runs.
-func (e *Engine) preflight(ctx context.Context, store *journal.Store, op *recipe.Operation, r recipe.Request) error {
+func (e *Engine) preflight(ctx context.Context, store *journal.Store, op *recipe.Operation, r recipe.Request, asked bool) error {
 	spec := r.Spec
 	c, err := e.cloud(ctx)
 	if err != nil {
@@ -57,6 +60,9 @@ func (e *Engine) preflight(ctx context.Context, store *journal.Store, op *recipe
 		}
 	}
 	tries := requiredActions(op, r, attached, self, func() string { return lastLabelled(store, spec.Name) })
+	if asked {
+		tries = slices.DeleteFunc(tries, func(t dryRun) bool { return strings.HasPrefix(t.action, "CreateSnapshot") })
+	}
 	answers := make([]error, len(tries))
 	for i, try := range tries {
 		asking.Go(func() error {

@@ -141,7 +141,7 @@ func (e *Engine) begin(ctx context.Context, store *journal.Store, op *recipe.Ope
 	if err := checkDrillTools(op, r.Spec); err != nil {
 		return nil, nil, err
 	}
-	if err := e.preflight(ctx, store, op, r); err != nil {
+	if err := e.preflight(ctx, store, op, r, r.Options.Bool(recipe.DeferLabel) && r.Options.Text(recipe.At) != ""); err != nil {
 		if e.adoptedAfterAll(ctx, op, r.Spec.Name, adopted) {
 			return nil, nil, e.adoptedOffline(r.Spec.Name, err)
 		}
