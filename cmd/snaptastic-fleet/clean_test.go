@@ -64,7 +64,7 @@ func TestAFleetIsCleanedOnce(t *testing.T) {
 	r.takeSet("set-6", 3, "h1", "h2", "h3")
 	p = r.spawn(bin.fleet, "clean", "shards", "--config", r.dir+"/fleet.hcl")
 	<-p.end
-	if out := p.out.String(); out != "1 sets and 0 other snapshots deleted\n" {
+	if out := p.out.String(); out != "1 set and 0 other snapshots deleted\n" {
 		t.Error(out)
 	}
 	var got flow.HostsResult

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,50 +14,49 @@ import (
 func TestASecondOperatorIsNotGivenTheWorkOfTheFirst(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1)
+	r.must(r.hosts["h1"], "run", "mount", "db", "--yes")
 	r.control.kill() // so that what is begun stays under way
-	bin, err := programs()
-	if err != nil {
-		t.Fatal(err)
+	var first, joined flow.SnapshotResult
+	ended := r.begun(&first, "snapshot", "shards", "--set", "first")
+	r.eventually("the snapshot is begun", func() bool { return r.status("snapshot").State == "running" })
+	r.refused(t, "snapshot shards --set second", "it makes set first")
+	r.refused(t, "snapshot shards --set first --rolling 1", "it is not --rolling")
+	again := r.begun(&joined, "snapshot", "shards")
+	r.startControl()
+	if err := errors.Join(<-ended, <-again); err != nil || first.Set != "first" || !first.Labelled || joined.Set != "first" {
+		t.Errorf("the same command has not joined the first one: %v, %+v, %+v", err, first, joined)
 	}
-	for _, args := range [][]string{{"snapshot", "shards", "--set", "first"}, {"restore", "shards", "--set", "first"}} {
-		waiting := r.spawn(bin.fleet, append(args, "--config", r.dir+"/fleet.hcl")...)
-		r.eventually("the "+args[0]+" is begun", func() bool {
-			var list []work
-			err := r.fleet(&list, "status")
-			return err == nil && len(list) > 0 && list[len(list)-1].Operation == args[0]
-		})
-		defer waiting.kill()
-	}
-	for _, c := range []struct{ args, want string }{
-		{"snapshot shards --set second", "it makes set first"},
-		{"snapshot shards --set first --rolling 1", "it is not --rolling"},
-		{"restore shards --set second", "it is of set first"},
-		{"restore shards --set first --fresh", "it does restore on the hosts, not mount"},
-	} {
-		args := append(strings.Fields(c.args), "--config", r.dir+"/fleet.hcl", "-o", "json")
-		var stdout, stderr bytes.Buffer
-		cmd := exec.Command(bin.fleet, args...)
-		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		_ = cmd.Run()
-		if code := cmd.ProcessState.ExitCode(); code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "is under way: "+c.want+". Wait") {
-			t.Errorf("%s: exit code %d, %q on stdout, %q on stderr", c.args, code, stdout.String(), stderr.String())
-		}
-	}
-	joined := make(chan flow.SnapshotResult)
-	go func() {
-		var s flow.SnapshotResult
-		if err := r.fleet(&s, "snapshot", "shards"); err != nil {
-			t.Error(err)
-		}
-		joined <- s
-	}()
-	if err := r.fleet(nil, "cancel", "shards", "restore"); err != nil {
+
+	r.control.kill()
+	restored := r.begun(nil, "restore", "shards", "--set", "first")
+	r.eventually("the restore is begun", func() bool { return r.status("restore").State == "running" })
+	r.refused(t, "restore shards --set second", "it is of set first")
+	r.refused(t, "restore shards --set first --fresh", "it does restore on the hosts, not mount")
+	r.startControl()
+	if err := <-restored; err != nil {
 		t.Error(err)
 	}
-	r.must(r.hosts["h1"], "run", "mount", "db", "--yes")
-	r.startControl()
-	if s := <-joined; s.Set != "first" || !s.Labelled {
-		t.Errorf("the same command has not joined the first one: %+v", s)
+
+	// Control has no settings here: that is said wherever the command is typed, and by status.
+	const missing = "control on [^ ]*: no settings file: "
+	if err := r.fleet(nil, "clean", "shards"); err == nil || !regexp.MustCompile("^error: "+missing).MatchString(err.Error()) {
+		t.Errorf("clean: %v", err)
+	}
+	if w := r.status("clean"); w.State != "failed" || !regexp.MustCompile("^"+missing).MatchString(w.Error) {
+		t.Errorf("status after it: %+v", w)
+	}
+}
+
+// refused types a command that asks for something else than what is under way.
+func (r *rig) refused(t *testing.T, line, why string) {
+	t.Helper()
+	bin, _ := programs()
+	var stdout, stderr bytes.Buffer
+	c := exec.Command(bin.fleet, append(strings.Fields(line), "--config", r.dir+"/fleet.hcl", "-o", "json")...)
+	c.Stdout, c.Stderr = &stdout, &stderr
+	_ = c.Run()
+	if code := c.ProcessState.ExitCode(); code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "is under way: "+why+". Wait") {
+		t.Errorf("%s: exit code %d, %q on stdout, %q on stderr", line, code, stdout.String(), stderr.String())
 	}
 }
 

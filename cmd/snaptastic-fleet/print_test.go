@@ -24,3 +24,17 @@ func TestDifferentVersionsAreShown(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestStatusSaysWhyItFailed(t *testing.T) {
+	show := func(hosts ...flow.HostState) string {
+		var out strings.Builder
+		printWork(&out, []work{{Cluster: "c", Operation: "snapshot", State: "failed", Error: "no proof", Hosts: hosts}})
+		return out.String()
+	}
+	if got := show(flow.HostState{Host: "h1", State: "done", Run: "r"}); !strings.Contains(got, "\n  error: no proof\n  h1  done  r\n") {
+		t.Error(got)
+	}
+	if got := show(flow.HostState{Host: "h1", State: "failed", Error: "busy"}); strings.Contains(got, "no proof") || !strings.Contains(got, "busy\n") {
+		t.Errorf("the error of a host is said twice: %s", got)
+	}
+}

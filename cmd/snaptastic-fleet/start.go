@@ -223,13 +223,13 @@ func hostsRequest(cl *config.Cluster, operation, set string) flow.HostsRequest {
 func (a *app) cleanCommand() *cobra.Command {
 	return a.onceCommand("clean", "Clean", "Delete the snapshots that the retention rules let go, once for the whole cluster",
 		func(r flow.SetResult) string {
-			return fmt.Sprintf("%d sets and %d other snapshots deleted", len(r.DeletedSets), len(r.Deleted))
+			return fmt.Sprintf("%s and %s deleted", several(len(r.DeletedSets), "set"), several(len(r.Deleted), "other snapshot"))
 		})
 }
 
 func (a *app) copyCommand() *cobra.Command {
 	return a.onceCommand("copy", "Copy", "Copy the sets that other regions lack, each whole, once for the whole cluster",
-		func(r flow.SetResult) string { return fmt.Sprintf("%d sets copied", r.Copied) })
+		func(r flow.SetResult) string { return several(r.Copied, "set") + " copied" })
 }
 
 // onceCommand is what control does in the account, once for all hosts.

@@ -35,6 +35,7 @@ type work struct {
 	Phase     string           `json:"phase,omitempty"`
 	Set       string           `json:"set,omitempty"`
 	Hosts     []flow.HostState `json:"hosts,omitempty"`
+	Error     string           `json:"error,omitempty"` // why it failed
 	// BySchedule says that its schedule has begun it, Schedule when it does next.
 	BySchedule bool       `json:"by_schedule,omitempty"`
 	Schedule   *scheduled `json:"schedule,omitempty"`
@@ -165,9 +166,12 @@ func lookAtWork(ctx context.Context, c client.Client, dc converter.DataConverter
 		t := info.GetCloseTime().AsTime()
 		w.Ended = &t
 	}
+	if w.State == "failed" {
+		w.Error = why(ctx, c.GetWorkflow(ctx, id, info.GetExecution().GetRunId()))
+	}
 	p, err := ask(ctx, c, id)
 	if err != nil && w.State == "running" {
-		w.Phase = "control does not answer: is snaptastic-fleet-control running?"
+		w.Phase = "control does not answer: is snaptastic-fleet-control running? Has it the key of fleet.hcl?"
 	}
 	if err != nil {
 		return w, nil // the rest is shown
@@ -178,6 +182,17 @@ func lookAtWork(ctx context.Context, c client.Client, dc converter.DataConverter
 		w.lookAtCell(ctx, c, dc, p.Cell)
 	}
 	return w, nil
+}
+
+// why tells why a workflow failed.
+func why(ctx context.Context, run client.WorkflowRun) string {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var result any
+	if err := wait(ctx, run, &result); err != nil && !errors.Is(err, errInterrupted) {
+		return err.Error()
+	}
+	return ""
 }
 
 // ask returns what the workflow itself tells. Without control running there is no answer.
@@ -261,6 +276,9 @@ func printWork(w io.Writer, list []work) {
 			fmt.Fprintf(w, ", %s", l.Phase)
 		}
 		fmt.Fprintln(w)
+		if l.Error != "" && !slices.ContainsFunc(l.Hosts, func(h flow.HostState) bool { return h.Error != "" }) {
+			fmt.Fprintln(w, "  error:", l.Error)
+		}
 		printHosts(w, l.Hosts)
 		printVersions(w, "  ", l.Hosts)
 		if l.Schedule != nil {
@@ -285,7 +303,8 @@ func (w *work) when() string {
 }
 
 func printHosts(w io.Writer, hosts []flow.HostState) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	for _, h := range hosts {
 		why := h.Error
 		if why == "" {
@@ -294,6 +313,9 @@ func printHosts(w io.Writer, hosts []flow.HostState) {
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", h.Host, h.State, h.Run, why)
 	}
 	_ = t.Flush()
+	for line := range strings.Lines(table.String()) {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
+	}
 }
 
 func (a *app) cancelCommand() *cobra.Command {

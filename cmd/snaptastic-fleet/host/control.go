@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"snaptastic-fleet/flow"
 )
@@ -103,9 +104,18 @@ func (c *Control) Copy(ctx context.Context, req flow.SetRequest) (flow.SetResult
 		}
 	}
 	if err != nil {
-		return flow.SetResult{}, verdict(err)
+		return flow.SetResult{}, verdict(here(err))
 	}
 	return out, nil
+}
+
+// here says on which machine a command failed: whoever asked for it may be at another one, and there may be two of control.
+func here(err error) error {
+	if exit := (*Exit)(nil); errors.As(err, &exit) {
+		name, _ := os.Hostname()
+		return &Exit{Code: exit.Code, Stderr: "control on " + name + ": " + exit.Error()}
+	}
+	return err
 }
 
 // Clean deletes what the retention rules of the control side's settings let go.
@@ -117,7 +127,7 @@ func (c *Control) Clean(ctx context.Context, req flow.SetRequest) (flow.SetResul
 	defer stop()
 	var r result
 	if err := c.Program.run(context.WithoutCancel(ctx), &r, nil, "clean", "snapshots", req.Snapshotter, "--larger-sets", "--yes"); err != nil {
-		return flow.SetResult{}, verdict(because(err, r))
+		return flow.SetResult{}, verdict(here(because(err, r)))
 	}
 	var out flow.SetResult
 	for _, l := range r.Lanes {
