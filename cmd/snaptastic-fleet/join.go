@@ -83,7 +83,7 @@ func wait(ctx context.Context, run client.WorkflowRun, out any) error {
 		if stopped.HasDetails() {
 			_ = stopped.Details(out)
 		}
-		return errors.New("it was cancelled. The same command again goes on with hosts that are not done, or begins a new set")
+		return errors.New("it was cancelled. The same restore again goes on with hosts that are not done; anything else begins anew")
 	}
 	if errors.As(err, new(*serviceerror.NotFound)) || errors.As(err, new(*serviceerror.NamespaceNotFound)) {
 		return errors.New("the server does not know any more what was begun: its database or its namespace was lost or replaced. " +

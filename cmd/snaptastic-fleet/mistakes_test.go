@@ -38,6 +38,7 @@ func TestMistakesInTheCommandLineAndInTheSettingsAreRefused(t *testing.T) {
 		{"snapshot shards --set ../x", good, "must be 1 to 100 letters"},
 		{"restore shards", good, "--set is missing"},
 		{"restore shards --set -x", good, "must be 1 to 100 letters"},
+		{"restore shards --set x --again ../y", good, "must be 1 to 20 letters"},
 		{"restore shards --set x --at-once -1", good, "must be 1 or more"},
 		{"cancel shards", good, "missing argument OPERATION"},
 		{"cancel shards snapshots", good, "must be one of snapshot, restore"},

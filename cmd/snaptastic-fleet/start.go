@@ -39,6 +39,16 @@ func checkSet(set string) error {
 	return nil
 }
 
+// anyWord is a part of keys, of which 200 characters are left with the longest set's and host's names.
+var anyWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:+=-]{0,19}$`)
+
+func checkAgain(word string) error {
+	if word != "" && !anyWord.MatchString(word) {
+		return usage{fmt.Errorf("--again %q: must be 1 to 20 letters, digits and . _ : + = - , with a letter or digit first", word)}
+	}
+	return nil
+}
+
 func (a *app) snapshotCommand() *cobra.Command {
 	var set string
 	var cell int
@@ -148,7 +158,7 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 			if operation == "restore" && set == "" {
 				return usage{errors.New("--set is missing: snaptastic snapshots NAME on any host lists the sets")}
 			}
-			if err := cmp.Or(checkSet(set), share.check()); err != nil {
+			if err := cmp.Or(checkSet(set), checkAgain(again), share.check()); err != nil {
 				return err
 			}
 			cl, conn, err := a.cluster(cmd.Context(), args[0])
@@ -163,14 +173,14 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 			if fresh {
 				req.Operation = "mount"
 			}
-			req.Again = again
+			orderAgain(&req, again)
 			share.set(&req)
 			var r flow.HostsResult
 			err = start(cmd.Context(), conn, operation, cl.Name, "Hosts", &r, req)
 			if ended(err) {
 				a.print(cmd.OutOrStdout(), r, func(w io.Writer) {
 					printHosts(w, r.Hosts)
-					fmt.Fprintf(w, "%d of %s done\n", r.Done, several(len(r.Hosts), "host"))
+					printDone(w, r)
 				})
 			}
 			return err
@@ -178,7 +188,7 @@ func (a *app) hostsCommand(operation, short, example string) *cobra.Command {
 	}
 	c.Flags().StringVar(&set, "set", "", "identity of the set")
 	share.add(c)
-	c.Flags().StringVar(&again, "again", "", "any word: do it again on hosts that have it done under another word, or none")
+	c.Flags().StringVar(&again, "again", "", "any word: do it again on hosts that have it done under another word, or none; under the same word, hosts that are done are left as they are")
 	if operation == "restore" {
 		c.Flags().BoolVar(&fresh, "fresh", false, "the hosts are new and have nothing mounted: mount the set rather than put it in the place of what is there")
 	}
@@ -214,10 +224,39 @@ func hostsRequest(cl *config.Cluster, operation, set string) flow.HostsRequest {
 	if operation == "verify" && len(cl.Drill) > 0 {
 		hosts, by = cl.Drill, nil
 	}
+	key := "" // a drill or a warm-up is wanted each time
+	if operation == "restore" {
+		key = set
+	}
 	return flow.HostsRequest{
-		Cluster: cl.Name, Snapshotter: cl.Snapshotter, Operation: operation, Set: set, Key: set,
+		Cluster: cl.Name, Snapshotter: cl.Snapshotter, Operation: operation, Set: set, Key: key,
 		Hosts: flowHosts(hosts), Tagged: by, AtOnce: max(1, cl.AtOnce), StopAfter: max(1, cl.StopAfter),
 	}
+}
+
+// orderAgain gives the order a word. A drill that is asked for again under the same word goes on with hosts that do not have it.
+func orderAgain(req *flow.HostsRequest, word string) {
+	if req.Again = word; word != "" && req.Key == "" {
+		req.Key = cmp.Or(req.Set, req.Cluster)
+	}
+}
+
+// printDone is the last line of an operation on hosts.
+func printDone(w io.Writer, r flow.HostsResult) {
+	line := fmt.Sprintf("%d of %s done", r.Done, several(len(r.Hosts), "host"))
+	before := 0
+	for _, h := range r.Hosts {
+		if h.Repeated && h.State == "done" {
+			before++
+		}
+	}
+	if before > 0 {
+		line += fmt.Sprintf(", %d of them by an earlier command, and left as they were", before)
+	}
+	if r.Set != "" {
+		line = "set " + r.Set + ": " + line
+	}
+	fmt.Fprintln(w, line)
 }
 
 func (a *app) cleanCommand() *cobra.Command {

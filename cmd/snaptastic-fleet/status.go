@@ -310,6 +310,9 @@ func printHosts(w io.Writer, hosts []flow.HostState) {
 		if why == "" {
 			why = h.Step
 		}
+		if why == "" && h.Repeated {
+			why = "was done already"
+		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", h.Host, h.State, h.Run, why)
 	}
 	_ = t.Flush()

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,7 +16,7 @@ type HostsRequest struct {
 	Operation   string `json:"operation"` // restore, mount, verify, warm
 	Set         string `json:"set,omitempty"`
 	// Key is the same whenever this is asked for again: a host that has it done tells so, and does nothing.
-	// Empty: the cluster's name and the time. Again makes it another one.
+	// Empty: the cluster's name and the time, so that each order is a new one. Again makes it another one.
 	Key       string  `json:"key"`
 	Again     string  `json:"again,omitempty"`
 	Hosts     []Host  `json:"hosts"`
@@ -40,7 +41,8 @@ const longest = 24 * time.Hour
 // Hosts runs the operation on every host, AtOnce at a time, with a probe after
 // each, and begins no further host once StopAfter have failed.
 func Hosts(ctx workflow.Context, req HostsRequest) (HostsResult, error) {
-	if req.Key == "" {
+	goesOn := req.Key != ""
+	if !goesOn {
 		req.Key = identity(ctx, req.Cluster)
 	}
 	if req.Again != "" {
@@ -51,7 +53,7 @@ func Hosts(ctx workflow.Context, req HostsRequest) (HostsResult, error) {
 		return HostsResult{}, err
 	}
 	req.Hosts = found
-	h := &hosts{req: req, phase: req.Operation, states: newStates(req.Hosts), runs: make([]RunResult, len(req.Hosts))}
+	h := &hosts{req: req, goesOn: goesOn, phase: req.Operation, states: newStates(req.Hosts), runs: make([]RunResult, len(req.Hosts))}
 	if err := workflow.SetQueryHandler(ctx, "progress", func() (Progress, error) {
 		return Progress{Phase: h.phase, Set: req.Set, Hosts: h.states.list()}, nil
 	}); err != nil {
@@ -82,12 +84,14 @@ func Hosts(ctx workflow.Context, req HostsRequest) (HostsResult, error) {
 
 type hosts struct {
 	req    HostsRequest
+	goesOn bool // whoever asks again leaves hosts alone that are done
 	phase  string
 	waits  bool // until a host that was asked to stop has
 	states *states
 	runs   []RunResult
 	done   int
 	failed int
+	partly bool // one is done but for some volumes
 }
 
 func (h *hosts) stopped() bool { return h.failed >= max(1, h.req.StopAfter) }
@@ -101,6 +105,7 @@ func (h *hosts) one(ctx workflow.Context, i int) {
 	}).Get(ctx, &h.runs[i])
 	h.runs[i].Host = name
 	h.states.ran(name, h.runs[i].Run)
+	h.states.line(name).Repeated = h.runs[i].Repeated
 	if err == nil && h.req.Probe != "" {
 		h.states.set(name, "probing", nil)
 		err = workflow.ExecuteActivity(h.onHost(ctx, name), ActProbe, ProbeRequest{Name: h.req.Probe}).Get(ctx, nil)
@@ -108,6 +113,8 @@ func (h *hosts) one(ctx workflow.Context, i int) {
 	h.states.set(name, "done", err)
 	if err != nil {
 		h.failed++
+		var app *temporal.ApplicationError
+		h.partly = h.partly || errors.As(err, &app) && app.Type() == Partly
 		return
 	}
 	h.done++
@@ -142,8 +149,19 @@ func (h *hosts) result(ctx workflow.Context, refusal error) (HostsResult, error)
 				why += fmt.Sprintf("; %s: %s", l.Host, l.Error)
 			}
 		}
-		return r, failed(r, "%s: %d of %d hosts done, %d failed, %d not begun%s. Run the same command again: hosts that are done are left as they are",
-			h.req.Operation, h.done, len(r.Hosts), h.failed, len(r.Hosts)-h.done-h.failed, why)
+		return r, failed(r, "%s: %d of %d hosts done, %d failed, %d not begun%s. %s",
+			h.req.Operation, h.done, len(r.Hosts), h.failed, len(r.Hosts)-h.done-h.failed, why, h.next())
 	}
 	return r, nil
+}
+
+// next is what to do once hosts have failed.
+func (h *hosts) next() string {
+	switch {
+	case !h.goesOn:
+		return "The same command begins again with all hosts"
+	case h.partly:
+		return "A host that is done but for some volumes stays so for this command. When that is fixed, order it under another word, with --again WORD: all hosts do it again"
+	}
+	return "Run the same command again: hosts that are done are left as they are"
 }

@@ -28,3 +28,23 @@ func TestNoFurtherHostIsBegunAfterFailures(t *testing.T) {
 		}
 	}
 }
+
+// What the failure says of the same command is so.
+func TestWhatToDoAfterAHostHasFailed(t *testing.T) {
+	for _, c := range []struct{ key, kind, want string }{
+		{"k", "Failed", "Run the same command again: hosts that are done are left as they are"},
+		{"k", Partly, "order it under another word, with --again WORD"},
+		{"", "Failed", "The same command begins again with all hosts"},
+		{"", Partly, "The same command begins again with all hosts"},
+	} {
+		w := &world{run: func(string, RunRequest) (RunResult, error) {
+			return RunResult{}, temporal.NewNonRetryableApplicationError("a volume was left out", c.kind, nil)
+		}}
+		e := w.env(t)
+		e.RegisterWorkflow(Hosts)
+		e.ExecuteWorkflow(Hosts, HostsRequest{Operation: "verify", Key: c.key, Hosts: request(2).Hosts, AtOnce: 1, StopAfter: 1})
+		if err := e.GetWorkflowError(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q %s: %v, want %s", c.key, c.kind, err, c.want)
+		}
+	}
+}

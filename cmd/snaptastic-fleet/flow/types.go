@@ -58,6 +58,9 @@ const (
 	ActCopy    = "copy"
 )
 
+// Partly is the type of an error of a run that is done but for some volumes. Who asks again is told so again.
+const Partly = "Partly"
+
 // PrepareRequest asks a host whether it could snapshot now. Nothing is changed.
 type PrepareRequest struct {
 	Snapshotter string        `json:"snapshotter"`
@@ -171,6 +174,8 @@ type HostState struct {
 	Step  string `json:"step,omitempty"`
 	Run   string `json:"run,omitempty"`
 	Error string `json:"error,omitempty"`
+	// Repeated: its run was done before, under the same key.
+	Repeated bool `json:"repeated,omitempty"`
 	// Version of snaptastic there, once a snapshot has asked for it.
 	Version string `json:"version,omitempty"`
 }

@@ -115,45 +115,6 @@ func (w *Worker) armed(set string, members int, at, until time.Time) []string {
 	return args
 }
 
-// most generations of one key are tried. A run that was rolled back has used its key.
-const most = 100
-
-// Run runs an operation once for its key. When what the key stands for has failed and was rolled back, a next
-// generation of the key begins it again: that is what whoever asks again wants.
-func (w *Worker) Run(ctx context.Context, req flow.RunRequest) (flow.RunResult, error) {
-	if err := w.allowed(req.Operation, req.Snapshotter); err != nil {
-		return flow.RunResult{}, err
-	}
-	if err := identities(req.Set, req.Key); err != nil {
-		return flow.RunResult{}, err
-	}
-	news := &news{}
-	stop := beating(ctx, news)
-	defer stop()
-	for generation := 1; generation <= most; generation++ {
-		args := []string{"run", req.Operation, req.Snapshotter, "--yes", "--key", fmt.Sprintf("%s/%d", req.Key, generation)}
-		if req.Set != "" {
-			args = append(args, "--set", req.Set)
-		}
-		var r result
-		err := w.Program.run(stoppable(ctx), &r, news.take, args...)
-		if err != nil && r.Repeated && r.Outcome != "done" {
-			continue
-		}
-		out := flow.RunResult{Host: w.Name, Run: r.Run, Outcome: r.Outcome, Seconds: r.Seconds, Repeated: r.Repeated, Notes: r.Notes}
-		for _, l := range r.Lanes {
-			if l.VolumeID != "" {
-				out.Volumes++
-			}
-		}
-		if err != nil {
-			return out, verdict(because(err, r))
-		}
-		return out, nil
-	}
-	return flow.RunResult{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("%d runs with the key %s have failed on this host", most, req.Key), "Failed", nil)
-}
-
 // stoppable ends when the workflow is cancelled, and not when the server is
 // lost or the worker stops: the program is asked to stop only by somebody who meant it.
 func stoppable(ctx context.Context) context.Context {
