@@ -91,3 +91,28 @@ func TestNoSnapshotIsTakenWhileTheClusterIsRestored(t *testing.T) {
 	}
 	r.saveHistory("snapshot after a restore", flowID("snapshot", "shards"))
 }
+
+// A worker on another machine that was given the same name would take a part of this one's orders.
+func TestTwoMachinesWithOneNameAreNotRestored(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	h := r.hosts["h1"]
+	r.must(h, "run", "mount", "db", "--yes")
+	r.takeSet("set-1", 1, "h1")
+	bin, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := r.spawn("unshare", "--uts", "sh", "-c", "hostname elsewhere && exec "+bin.fleet+" worker --config "+h.dir+"/fleet.hcl")
+	r.eventually("the other machine's worker works", other.working)
+	var got flow.HostsResult
+	r.eventually("both are seen", func() bool {
+		got = flow.HostsResult{}
+		err = r.fleet(&got, "restore", "shards", "--set", "set-1")
+		return err != nil
+	})
+	if !strings.Contains(err.Error(), "no host was begun: h1: two machines go by the name h1, ") || states(got.Hosts) != "not begun" {
+		t.Errorf("%v, %+v", err, got)
+	}
+	other.kill()
+}

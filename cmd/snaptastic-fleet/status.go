@@ -237,7 +237,7 @@ func (w *work) beats(dc converter.DataConverter, d *workflowservice.DescribeWork
 
 func (w *work) beat(identity string, b host.Beat) {
 	for i := range w.Hosts {
-		if "host "+w.Hosts[i].Host == identity {
+		if w.Hosts[i].Host == host.Named(identity) {
 			w.Hosts[i].Step = b.Step
 			if w.Hosts[i].Run == "" {
 				w.Hosts[i].Run = b.Run

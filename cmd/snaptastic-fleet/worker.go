@@ -48,9 +48,9 @@ func (a *app) workerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w := &host.Worker{Name: name, Program: p, Config: *f.Worker, Now: time.Now}
+			w := &host.Worker{Name: name, Program: p, Config: *f.Worker, Now: time.Now, Pollers: host.Pollers}
 			return a.serve(c.Context(), f, flow.HostQueue(name), worker.Options{
-				Identity:              "host " + name,
+				Identity:              host.Identity(name),
 				DisableWorkflowWorker: true,
 				// One poller a host: two of each of a thousand hosts reach the frontend's limit.
 				MaxConcurrentActivityTaskPollers: 1,

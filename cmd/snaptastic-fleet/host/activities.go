@@ -24,9 +24,10 @@ type Worker struct {
 	Name    string
 	Program Program
 	Config  config.Worker
-	Now     func() time.Time                         // this host's clock
-	Kernel  func(*unix.Timex) (state int, err error) // what it says of the clock; nil for adjtimex(2)
-	one     sync.Mutex                               // one window at a time
+	Now     func() time.Time                                         // this host's clock
+	Kernel  func(*unix.Timex) (state int, err error)                 // what it says of the clock; nil for adjtimex(2)
+	Pollers func(ctx context.Context, host string) ([]Poller, error) // nil: nobody is asked
+	one     sync.Mutex                                               // one window at a time
 }
 
 // result is of `snaptastic run … -o json` what is used here; docs/json.md has all of it.

@@ -33,6 +33,9 @@ func (w *Worker) Prepare(ctx context.Context, req flow.PrepareRequest) (flow.Rea
 	if err := identities(req.Set); err != nil {
 		return flow.Ready{}, err
 	}
+	if err := w.namesake(ctx); err != nil {
+		return flow.Ready{}, again(err)
+	}
 	begun := w.Now()
 	clock, err := w.clock()
 	if err != nil {

@@ -16,7 +16,10 @@ import (
 )
 
 // Allows says whether this host's settings allow an operation, and have the probe that is to run after it. Nothing is run.
-func (w *Worker) Allows(_ context.Context, req flow.AllowsRequest) error {
+func (w *Worker) Allows(ctx context.Context, req flow.AllowsRequest) error {
+	if err := w.namesake(ctx); err != nil {
+		return refused(err)
+	}
 	if err := w.allowed(req.Operation, req.Snapshotter); err != nil || req.Probe == "" {
 		return err
 	}
