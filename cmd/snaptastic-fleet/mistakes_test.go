@@ -26,6 +26,7 @@ func TestMistakesInTheCommandLineAndInTheSettingsAreRefused(t *testing.T) {
 		return "server {\n  address = \"127.0.0.1:1\"\n  namespace = \"x\"\n" + more + "}\ncluster \"shards\" {\n  snapshotter = \"db\"\n  host \"h1\" {}\n}\n"
 	}
 	good := write("fleet.hcl", settings(""))
+	alone := write("alone.hcl", "server {\n  address = \"127.0.0.1:1\"\n  namespace = \"x\"\n}\n")
 	noKey := write("nokey.hcl", settings("  key_file = \""+dir+"/none\"\n"))
 	short := write("short", "AAAA\n")
 	shortKey := write("shortkey.hcl", settings("  key_file = \""+short+"\"\n"))
@@ -48,6 +49,9 @@ func TestMistakesInTheCommandLineAndInTheSettingsAreRefused(t *testing.T) {
 		{"schedule shards snapshot --cron daily", good, "must be five fields"},
 		{"status -o yaml", good, "--output is text or json"},
 		{"status", filepath.Join(dir, "none.hcl"), "Write /etc/snaptastic/fleet.hcl"},
+		{"status", alone, "declares no cluster here"},
+		{"status shards", alone, "declares no cluster here"},
+		{"snapshot shards", alone, "declares no cluster here"},
 		{"status", noKey, "Copy the file of another machine"},
 		{"status", shortKey, "is not 32 bytes in base64. Copy the file of another machine"},
 	} {

@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
+	"snaptastic-fleet/config"
 	"snaptastic-fleet/flow"
 	"snaptastic-fleet/host"
 )
@@ -56,7 +57,10 @@ func (a *app) statusCommand() *cobra.Command {
 					names = append(names, cl.Name)
 				}
 			}
-			if len(names) == 0 {
+			switch {
+			case len(f.Clusters) == 0: // as on a host whose fleet.hcl has its worker alone
+				return usage{errors.New(config.NoCluster)}
+			case len(names) == 0:
 				_, err := f.Cluster(args[0])
 				return usage{err}
 			}
@@ -100,10 +104,8 @@ func anyRunning(list []work) bool {
 // patience is how long the server, or control through it, is waited for.
 const patience = 5 * time.Second
 
-// look asks about all operations at once: where control does not answer, each takes as long as all of them.
+// look asks about many operations at once: where control does not answer, each takes as long as all of them. Each has a limit of its own.
 func look(ctx context.Context, c client.Client, dc converter.DataConverter, clusters []string) ([]work, error) {
-	ctx, cancel := context.WithTimeout(ctx, 4*patience)
-	defer cancel()
 	found, errs := make([]*work, len(clusters)*len(operations)), make([]error, len(clusters)*len(operations))
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 32)
@@ -111,6 +113,8 @@ func look(ctx context.Context, c client.Client, dc converter.DataConverter, clus
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(ctx, 4*patience)
+			defer cancel()
 			found[i], errs[i] = lookAtOperation(ctx, c, dc, operations[i%len(operations)], clusters[i/len(operations)])
 		})
 	}

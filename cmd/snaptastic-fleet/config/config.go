@@ -302,8 +302,14 @@ func duration(s string, otherwise time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
+// NoCluster says what to do about a file that declares none.
+const NoCluster = "fleet.hcl declares no cluster here. Use the machine whose fleet.hcl has the cluster blocks, or name that file with --config"
+
 // Cluster returns the cluster of that name.
 func (f *File) Cluster(name string) (*Cluster, error) {
+	if len(f.Clusters) == 0 {
+		return nil, errors.New(NoCluster)
+	}
 	known := make([]string, 0, len(f.Clusters))
 	for i := range f.Clusters {
 		if f.Clusters[i].Name == name {
@@ -314,25 +320,45 @@ func (f *File) Cluster(name string) (*Cluster, error) {
 	return nil, fmt.Errorf("there is no cluster %q; declared are: %s", name, strings.Join(known, ", "))
 }
 
-// trusted refuses a file, or a folder above it, that others than root and its reader may write.
+// trusted refuses a file, or a folder above it, that others than root and its reader may write; where one is a symbolic link, also what it leads to.
 func trusted(name string) error {
 	p, err := filepath.Abs(name)
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = filepath.EvalSymlinks(p) // it is there, and no link leads to itself
 	}
-	for first := true; ; first = false {
-		info, err := os.Stat(p)
+	if err != nil {
+		return fmt.Errorf("cannot read the fleet's settings: %w. Write %s (docs/fleet.md shows one), or name another file with --config", err, Default)
+	}
+	return trustedPath(p, true)
+}
+
+// trustedPath checks a path and all folders above it, along every link. A folder such as /tmp, where nobody can replace what is another's, may be above.
+func trustedPath(p string, isFile bool) error {
+	for ; ; p, isFile = filepath.Dir(p), false {
+		info, err := os.Lstat(p)
 		if err != nil {
-			return fmt.Errorf("cannot read the fleet's settings: %w. Write %s (docs/fleet.md shows one), or name another file with --config", err, Default)
+			return err
 		}
+		link := info.Mode()&os.ModeSymlink != 0
 		st := info.Sys().(*syscall.Stat_t)
-		sticky := info.IsDir() && info.Mode()&os.ModeSticky != 0 && !first
-		if int(st.Uid) != 0 && int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 && !sticky {
+		sticky := info.IsDir() && info.Mode()&os.ModeSticky != 0 && !isFile
+		if int(st.Uid) != 0 && int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 && !sticky && !link {
 			return fmt.Errorf("%s may be written by others than its owner, and what it names is run: chown root %s && chmod go-w %s", p, p, p)
+		}
+		if link {
+			to, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			if !filepath.IsAbs(to) {
+				to = filepath.Join(filepath.Dir(p), to)
+			}
+			if err := trustedPath(to, isFile); err != nil {
+				return err
+			}
 		}
 		if p == "/" {
 			return nil
 		}
-		p = filepath.Dir(p)
 	}
 }

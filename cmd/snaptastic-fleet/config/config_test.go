@@ -90,6 +90,52 @@ func TestAFileThatOthersMayWriteIsRefused(t *testing.T) {
 	}
 }
 
+// A link to the file, or to a folder above it, does not lead around the check.
+func TestWhatALinkLeadsToIsCheckedToo(t *testing.T) {
+	outer := t.TempDir()
+	folder := func(name string, mode os.FileMode) string {
+		p := filepath.Join(outer, name)
+		if err := os.Mkdir(p, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(p, mode); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	safe, open, sticky := folder("safe", 0o700), folder("open", 0o777), folder("sticky", 0o777|os.ModeSticky)
+	link := func(to, name string) string {
+		if err := os.Symlink(to, name); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	text := server + "cluster \"c\" {\n  snapshotter = \"db\"\n  host \"a\" {}\n}\n"
+	for _, dir := range []string{safe, open, sticky} {
+		if err := os.WriteFile(filepath.Join(dir, "fleet.hcl"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, refused := range map[string]bool{
+		link(safe+"/fleet.hcl", safe+"/to-safe"):                        false,
+		link("../safe/fleet.hcl", safe+"/relative"):                     false,
+		link(sticky+"/fleet.hcl", safe+"/to-sticky"):                    false,
+		link(open+"/fleet.hcl", safe+"/to-open"):                        true,
+		link(safe+"/fleet.hcl", open+"/in-open"):                        true,
+		link(open+"/in-open", safe+"/through-open"):                     true,
+		filepath.Join(link(open, safe+"/folder"), "fleet.hcl"):          true,
+		filepath.Join(link(safe, safe+"/safe-folder"), "fleet.hcl"):     false,
+		filepath.Join(link(sticky, safe+"/sticky-folder"), "fleet.hcl"): false,
+	} {
+		if _, err := Read(name); (err != nil) != refused || refused && !strings.Contains(err.Error(), open+" may be written by others") {
+			t.Errorf("%s: %v", strings.TrimPrefix(name, outer), err)
+		}
+	}
+	if _, err := Read(link(safe+"/loop", safe+"/loop")); err == nil || !strings.Contains(err.Error(), "cannot read the fleet's settings") {
+		t.Errorf("a link to itself: %v", err)
+	}
+}
+
 // Spare hosts are checked as the hosts are, and have a shard of their own name.
 func TestSpareHostsAreCheckedAsHostsAre(t *testing.T) {
 	with := func(spares string) string {

@@ -57,8 +57,8 @@ func (c *Codec) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error
 	return out, nil
 }
 
-// Decode decrypts. What is not encrypted is refused: whoever may write to the
-// server's database without the key must not be able to begin anything.
+// Decode decrypts. What is not encrypted is refused: whoever may write to the server or its database without the key
+// cannot make up a payload. He can send again one that was stored, with the same workflow or another one: nothing binds it to its place.
 func (c *Codec) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
 	out := make([]*commonpb.Payload, len(payloads))
 	for i, p := range payloads {
