@@ -1,7 +1,8 @@
 // Package flow has the fleet's workflows: what runs where, when, and whether all
 // of it succeeded. They are deterministic: no clock but the workflow's, no I/O.
-// What happens on a host is told as ids, times and counts; never a command, a
-// path or a secret.
+// What happens on a host is told as ids, times and counts; never a command or
+// a secret. Errors are told as the host says them: they may name mount points
+// and files, but no flags that do.
 package flow
 
 import "time"

@@ -95,7 +95,10 @@ func (w *Worker) replaced(ctx context.Context, snapshotter, run string) (bool, e
 
 // ran is what became of a run, in the words of the fleet.
 func (w *Worker) ran(req flow.RunRequest, r result, err error) (flow.RunResult, error) {
-	out := flow.RunResult{Host: w.Name, Run: r.Run, Outcome: r.Outcome, Seconds: r.Seconds, Repeated: r.Repeated, Notes: r.Notes}
+	out := flow.RunResult{Host: w.Name, Run: r.Run, Outcome: r.Outcome, Seconds: r.Seconds, Repeated: r.Repeated}
+	for _, n := range r.Notes {
+		out.Notes = append(out.Notes, cut(n))
+	}
 	for _, l := range r.Lanes {
 		if l.VolumeID != "" {
 			out.Volumes++

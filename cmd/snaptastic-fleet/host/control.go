@@ -77,7 +77,7 @@ func (c *Control) onSet(ctx context.Context, req flow.SetRequest, args ...string
 	case errors.As(err, &exit) && exit.Code == 1 && a.labelled() == len(a.Kept):
 		return r, nil
 	default:
-		return r, fmt.Errorf("%s was kept: %s", a.Kept[0].SnapshotID, a.Kept[0].Reason)
+		return r, fmt.Errorf("%s was kept: %s", a.Kept[0].SnapshotID, cut(a.Kept[0].Reason))
 	}
 	return r, err // tried again by the workflow, as long as it allows
 }

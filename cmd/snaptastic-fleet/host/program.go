@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 )
@@ -171,7 +172,13 @@ func sentence(hint string) string {
 	return ". " + strings.ToUpper(hint[:1]) + hint[1:]
 }
 
+// where are the flags that say where a host has its things. snaptastic writes them into the commands that it suggests; they are of no use
+// elsewhere, and whoever is on the host knows them from the worker block.
+var where = regexp.MustCompile(" --(?:state-dir|settings|sandbox|endpoint-url|metadata-url)(?: |=)(?:'(?:[^']|'\\\\'')*'|[A-Za-z0-9_@%+=:,./-]+)")
+
+// cut is a text as it may go into a history.
 func cut(s string) string {
+	s = where.ReplaceAllString(s, "")
 	const most = 1000 // a history keeps it for weeks
 	if len(s) > most {
 		return s[:most] + "…"

@@ -24,8 +24,10 @@ func TestTheProgramsOwnSentenceIsTold(t *testing.T) {
 		"Error: Unsupported argument\n\n  on /a.hcl line 7, in snapshotter \"db\":\n   7:     x = 1\n\nAn argument named \"x\" is not expected here.\n\n": "Unsupported argument: on /a.hcl line 7, in snapshotter \"db\": 7: x = 1 An argument named \"x\" is not expected here.",
 		"Killed\n":                            "Killed",
 		"error: " + strings.Repeat("x", 5000): strings.Repeat("x", 1000) + "…",
-		"error: cannot\n  hint: \n":           "cannot",
-		"":                                    "",
+		"error: no set\n  hint: `snaptastic snapshots db --state-dir /var/x --settings '/a b'\\''c.hcl' --sandbox=/y --region eu-west-1` lists them\n": "no set. `snaptastic snapshots db --region eu-west-1` lists them",
+		"error: run R stopped (snaptastic resume R --state-dir /var/x)\n":                                                                              "run R stopped (snaptastic resume R)",
+		"error: cannot\n  hint: \n": "cannot",
+		"":                          "",
 	} {
 		if got := lastError(stderr); got != want {
 			t.Errorf("%.60q: %.80q, want %.80q", stderr, got, want)
