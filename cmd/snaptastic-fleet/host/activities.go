@@ -70,11 +70,11 @@ func (w *Worker) Window(ctx context.Context, req flow.WindowRequest) (flow.Windo
 		return flow.WindowResult{}, err
 	}
 	begun := w.Now()
+	news := &news{}
+	stop := beating(ctx, news) // also while an earlier attempt is at it: the server would give this one up
+	defer stop()
 	w.one.Lock()
 	defer w.one.Unlock()
-	news := &news{}
-	stop := beating(ctx, news)
-	defer stop()
 	args := append([]string{"run", "snapshot", req.Snapshotter, "--yes", "--key", req.Key}, w.armed(req.Set, req.Members, req.At, req.HoldUntil)...)
 	var r result
 	if err := w.Program.run(context.WithoutCancel(ctx), &r, news.take, args...); err != nil {
