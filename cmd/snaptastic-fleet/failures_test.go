@@ -56,6 +56,7 @@ type failure struct {
 	name      string
 	why       string        // what the error says, a regular expression; "" where the set is labelled
 	lead      time.Duration // at least; 0: a short one
+	longest   time.Duration // lead; 0: whatever it takes
 	notFrozen bool          // it fails before anything is frozen
 	before    func(*trial)  // the snapshot is begun
 	do        func(*trial)
@@ -97,7 +98,9 @@ func (f failure) run(t *testing.T, r *rig) {
 			t.Fatalf("with a lead of %s: %s", lead, slow)
 		}
 		t.Logf("again, with a lead of %s: %s", lead, slow)
-		lead *= 2
+		if lead *= 2; f.longest > 0 {
+			lead = min(lead, f.longest)
+		}
 	}
 }
 
