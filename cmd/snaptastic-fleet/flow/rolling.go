@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
@@ -65,7 +64,9 @@ func (c *cells) cell(ctx workflow.Context, n int, waits bool) SnapshotResult {
 	var r SnapshotResult
 	if err := workflow.ExecuteChildWorkflow(child, Snapshot, cell).Get(child, &r); err != nil {
 		r = resultIn(err)
-		r.Set, r.Error = cell.Set, cause(err)
+		if r.Set = cell.Set; r.Error == "" || !temporal.IsCanceledError(err) {
+			r.Error = cause(err)
+		}
 		if len(r.Hosts) == 0 {
 			r.Hosts = failedHosts(cell.Hosts, r.Error)
 		}
@@ -73,8 +74,10 @@ func (c *cells) cell(ctx workflow.Context, n int, waits bool) SnapshotResult {
 		c.all.Labelled = false
 	}
 	c.done += len(cell.Hosts)
-	if !r.At.IsZero() {
-		c.req.NotBefore = r.At.Add(time.Duration(len(cell.Hosts)) * time.Second / refill)
+	if ec2 := (bucket{c.req.Full}); r.At.IsZero() {
+		c.req.Full = ec2.took(len(cell.Hosts), workflow.Now(ctx)).full
+	} else {
+		c.req.Full = ec2.afterCell(len(cell.Hosts), r.At).full
 	}
 	c.states.take(r.Hosts)
 	c.all.Cells = append(c.all.Cells, r)
@@ -96,9 +99,13 @@ func (c *cells) result(ctx workflow.Context) (SnapshotResult, error) {
 	return c.all, nil
 }
 
-// resultIn is the result that a failed workflow put into its error.
+// resultIn is the result that a failed or cancelled workflow put into its error.
 func resultIn(err error) (r SnapshotResult) {
 	var app *temporal.ApplicationError
+	var stopped *temporal.CanceledError
+	if errors.As(err, &stopped) && stopped.HasDetails() {
+		_ = stopped.Details(&r)
+	}
 	if errors.As(err, &app) && app.HasDetails() {
 		_ = app.Details(&r)
 	}

@@ -21,8 +21,8 @@ type SnapshotRequest struct {
 	// Cell is the number of hosts that freeze at one instant. 0: all of them.
 	// With fewer, each cell is a set of its own.
 	Cell int `json:"cell,omitempty"`
-	// NotBefore is the earliest instant: a cell waits until EC2 allows as many calls again as the one before has made.
-	NotBefore time.Time `json:"not_before,omitzero"`
+	// Full is when EC2's bucket of requests is full again after the cells before; to an earlier build it was the earliest instant.
+	Full time.Time `json:"not_before,omitzero"`
 }
 
 // SnapshotResult is the verdict over one set, or over those of all cells.
@@ -63,7 +63,7 @@ func Snapshot(ctx workflow.Context, req SnapshotRequest) (SnapshotResult, error)
 	if req.Cell > 0 {
 		return rolling(ctx, req)
 	}
-	s := &snapshot{req: req, named: named, states: newStates(req.Hosts)}
+	s := &snapshot{req: req, named: named, states: newStates(req.Hosts), earliest: req.Full}
 	s.phase = "preparing"
 	if err := workflow.SetQueryHandler(ctx, "progress", s.progress); err != nil {
 		return SnapshotResult{}, err
@@ -91,8 +91,13 @@ type snapshot struct {
 	phase  string
 	states *states
 	at     time.Time // the instant, once there is one
+	// earliest is when EC2 allows the requests of the instant.
+	earliest time.Time
 	// bearable: an earlier build began it, which took off what clocks differ by.
 	bearable bool
+	// earlier: an earlier build began it, which did not count the requests of prepare, armed what was cancelled while it waited, and
+	// ended as failed where it was cancelled before.
+	earlier bool
 }
 
 func (s *snapshot) progress() (Progress, error) {
@@ -100,22 +105,16 @@ func (s *snapshot) progress() (Progress, error) {
 }
 
 func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
-	err := s.unused(ctx)
-	if err == nil {
-		err = s.restored(ctx, workflow.Now(ctx))
-	}
-	var ready []Ready
-	if err == nil {
-		ready, err = s.prepare(ctx)
+	s.earlier = workflow.GetVersion(ctx, "requests", workflow.DefaultVersion, 1) == workflow.DefaultVersion
+	members, err := s.begin(ctx)
+	if !s.earlier && ctx.Err() != nil {
+		s.phase = "cancelled"
+		return SnapshotResult{}, temporal.NewCanceledError(SnapshotResult{Set: s.req.Set, Hosts: s.states.list(), Error: "it was cancelled: nothing was frozen"})
 	}
 	if err != nil {
 		s.phase = "not begun"
 		r := SnapshotResult{Set: s.req.Set, Hosts: s.states.list(), Error: err.Error()}
 		return r, failed(r, "nothing was frozen: %v", err)
-	}
-	members := 0
-	for _, r := range ready {
-		members += r.Members
 	}
 	if members > MostMembers {
 		return SnapshotResult{}, refused(fmt.Sprintf("the set would have %d snapshots, and one call labels at most 1,000. Use --rolling", members))
@@ -153,6 +152,45 @@ func (s *snapshot) run(ctx workflow.Context) (SnapshotResult, error) {
 		return s.undone(done, result, fmt.Errorf("the set could not be labelled: %s", cause(err)), members)
 	}
 	return s.undone(done, result, failure, 0)
+}
+
+// begin does all that can be cancelled: nothing is frozen. It returns how many snapshots the set will have.
+func (s *snapshot) begin(ctx workflow.Context) (members int, err error) {
+	if err := s.unused(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.restored(ctx, workflow.Now(ctx)); err != nil {
+		return 0, err
+	}
+	ec2, hosts := bucket{s.req.Full}, len(s.req.Hosts)
+	if !s.earlier {
+		if err := s.waitUntil(ctx, ec2.has(hosts)); err != nil {
+			return 0, err
+		}
+	}
+	s.phase = "preparing"
+	ready, err := s.prepare(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range ready {
+		members += r.Members
+	}
+	if s.earlier || members > MostMembers {
+		return members, nil
+	}
+	s.earliest = ec2.took(hosts, workflow.Now(ctx)).has(hosts)
+	return members, s.waitUntil(ctx, s.earliest.Add(-s.req.Lead))
+}
+
+// waitUntil is for EC2 to allow enough requests.
+func (s *snapshot) waitUntil(ctx workflow.Context, t time.Time) error {
+	early := t.Sub(workflow.Now(ctx))
+	if early <= 0 {
+		return nil
+	}
+	s.phase = "waiting for EC2's limit of requests"
+	return workflow.Sleep(ctx, early)
 }
 
 func (s *snapshot) labelled(r SnapshotResult, l SetResult) SnapshotResult {
@@ -222,11 +260,8 @@ func (s *snapshot) prepare(ctx workflow.Context) ([]Ready, error) {
 // window arms all hosts for one instant, a lead ahead of now, and waits for what they say.
 func (s *snapshot) window(ctx workflow.Context, members int) ([]WindowResult, apart, error) {
 	s.at = s.instant(ctx)
-	if early := s.at.Add(-s.req.Lead).Sub(workflow.Now(ctx)); early > 0 {
-		s.phase = "waiting for EC2's limit of requests"
-		if err := workflow.Sleep(ctx, early); err != nil {
-			return nil, apart{}, err
-		}
+	if err := s.waitUntil(ctx, s.at.Add(-s.req.Lead)); err != nil { // in one that an earlier build began
+		return nil, apart{}, err
 	}
 	s.phase = "armed"
 	at := s.at
@@ -289,11 +324,7 @@ func unheard(err error) bool { return errors.As(err, new(*temporal.TimeoutError)
 
 // instant is a lead ahead of now, or later if it must be.
 func (s *snapshot) instant(ctx workflow.Context) time.Time {
-	at := workflow.Now(ctx).Add(s.req.Lead).Truncate(time.Millisecond)
-	if at.Before(s.req.NotBefore) {
-		at = s.req.NotBefore.Truncate(time.Millisecond)
-	}
-	return at
+	return later(workflow.Now(ctx).Add(s.req.Lead), s.earliest).Truncate(time.Millisecond)
 }
 
 // key makes an operation happen once on a host. A generation follows it: that of a snapshot is its instant, so that an order

@@ -7,15 +7,8 @@ package flow
 
 import "time"
 
-// EC2 allows 100 requests of CreateSnapshots at once, and 5 more each second, in an account and region
-// (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html).
-const (
-	// MostInOneWindow is how many hosts may freeze at one instant: it leaves some requests to others.
-	MostInOneWindow = 80
-	refill          = 5 // a second
-	// MostMembers is how many snapshots a set has at most: one call labels it.
-	MostMembers = 1000
-)
+// MostMembers is how many snapshots a set has at most: one call labels it.
+const MostMembers = 1000
 
 // Host is a machine of a cluster, and the part of the data that it has.
 type Host struct {
