@@ -88,7 +88,7 @@ func TestHostsAreSnapshottedInCells(t *testing.T) {
 		}
 		r.eventually("a heartbeat of the cell is seen", func() bool { w := r.status("snapshot"); return w.Hosts[0].Run != "" || w.Hosts[0].State != "armed" })
 		var got flow.SnapshotResult
-		if err := r.fleet(&got, "snapshot", "shards"); err != nil || !got.Labelled || len(got.Cells) != 2 || got.Snapshots != 3 || states(got.Hosts) != "done, done, done" {
+		if err := r.fleet(&got, "snapshot", "shards", "--rolling", "2"); err != nil || !got.Labelled || len(got.Cells) != 2 || got.Snapshots != 3 || states(got.Hosts) != "done, done, done" {
 			t.Fatalf("%v %+v", err, got)
 		}
 		for i, cell := range got.Cells {
