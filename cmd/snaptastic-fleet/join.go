@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -74,10 +75,7 @@ func wait(ctx context.Context, run client.WorkflowRun, out any) error {
 		if app.HasDetails() {
 			_ = app.Details(out)
 		}
-		if app.Message() == "Encoded failure" { // as the SDK writes it
-			return errors.New("the answer is encrypted, and cannot be read without the key: set server.key_file or key_command in fleet.hcl as on the hosts")
-		}
-		return errors.New(app.Message())
+		return errors.New(keyed(app.Message()))
 	}
 	if stopped := (*temporal.CanceledError)(nil); errors.As(err, &stopped) {
 		if stopped.HasDetails() {
@@ -90,4 +88,15 @@ func wait(ctx context.Context, run client.WorkflowRun, out any) error {
 			"Hosts thaw as they were told. Delete what is not labelled (snaptastic undo --set SET; snaptastic snapshots NAME on any host lists the sets), and begin again")
 	}
 	return err
+}
+
+// keyed says of what the SDK writes where keys differ what to do about it.
+func keyed(message string) string {
+	switch {
+	case message == "Encoded failure":
+		return "the answer is encrypted, and cannot be read without the key: set server.key_file or key_command in fleet.hcl as on the hosts"
+	case strings.HasPrefix(message, "unable to decode the workflow function input payload"):
+		return "control cannot read what it is asked: it has no key, or another one. Set server.key_file or key_command in its fleet.hcl as in this one, and restart it"
+	}
+	return message
 }

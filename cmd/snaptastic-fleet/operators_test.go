@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
 
 	"snaptastic-fleet/flow"
+	"snaptastic-fleet/link"
 )
 
 func TestASecondOperatorIsNotGivenTheWorkOfTheFirst(t *testing.T) {
@@ -44,6 +46,13 @@ func TestASecondOperatorIsNotGivenTheWorkOfTheFirst(t *testing.T) {
 	}
 	if w := r.status("clean"); w.State != "failed" || !regexp.MustCompile("^"+missing).MatchString(w.Error) {
 		t.Errorf("status after it: %+v", w)
+	}
+
+	// Whoever types has a key, and control has none.
+	r.more = fmt.Sprintf("  key_file = %q\n", r.write("key", link.NewKey()))
+	r.write("fleet.hcl", r.settings(r.onControl))
+	if err := r.fleet(nil, "verify", "shards"); err == nil || !strings.HasPrefix(err.Error(), "error: control cannot read what it is asked: it has no key, or another one") {
+		t.Errorf("control without the key: %v", err)
 	}
 }
 
