@@ -20,6 +20,7 @@ type armHost struct {
 }
 
 func (h armHost) Clock() (linux.Clock, error)                         { return h.clock, nil }
+func (armHost) Hasten() (func(), error)                               { return func() {}, nil }
 func (armHost) SyncFS(context.Context, string) (time.Duration, error) { return 0, nil }
 func (h armHost) AwaitInstant(ctx context.Context, at time.Time) (int, error) {
 	select {

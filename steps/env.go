@@ -79,6 +79,7 @@ type Host interface {
 	TakeDown(ctx context.Context, folder string) ([]linux.Holder, error)
 	Clock() (linux.Clock, error)
 	AwaitInstant(ctx context.Context, at time.Time) (stepped int, err error)
+	Hasten() (relax func(), err error)
 	StartHeldHook(ctx context.Context, q linux.HookRequest) (*linux.HeldHook, error)
 }
 

@@ -93,6 +93,9 @@ func (w *Env) openWindow(ctx context.Context, a plan.Attempt, in FreezeIn, win *
 		return out, err
 	}
 	if !in.At.IsZero() {
+		if win.relax, err = w.Host.Hasten(); err != nil {
+			w.log().Warn("the freeze has no priority over other work of this machine, and may be late", "error", err)
+		}
 		if err := w.awaitInstant(ctx, a, in.At, mounts); err != nil {
 			return out, err
 		}

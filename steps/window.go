@@ -25,6 +25,7 @@ type window struct {
 	thawedAt time.Time
 	// holdUntil is when an armed freeze ends, on the monotonic clock; zero: as soon as the snapshots are taken.
 	holdUntil time.Time
+	relax     func() // once it is thawed, where this process goes before others until then; nil where it does not
 }
 
 // heldHook is a program that holds something from before the freeze until after the thaw.
@@ -66,6 +67,9 @@ func (win *window) close(ctx context.Context) (hold guard.Result, lost, cleanupE
 		var thawErr error
 		hold, thawErr = win.guard.Thaw(ctx)
 		win.thawedAt = time.Now().UTC()
+		if win.relax != nil {
+			win.relax()
+		}
 		cleanupErr = win.guard.Release() // where a thaw failed it goes on thawing, and says the same
 		if thawErr != nil {
 			lost = plan.NeedsOperator("thaw it: `snaptastic thaw --owned`", thawErr)

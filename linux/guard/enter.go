@@ -8,12 +8,14 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"snaptastic/plan/units"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"snaptastic/linux"
+	"snaptastic/plan/units"
 )
 
 const (
@@ -150,7 +152,7 @@ func ignoreSignals(commands chan<- kind) {
 	}()
 }
 
-// harden protects the guard from memory reclaim and the OOM killer. What fails is returned as warnings: an
+// harden protects the guard from memory reclaim, the OOM killer, and whatever else wants the processor. What fails is returned as warnings: an
 // unprotected guard is still better than a freeze without a guard.
 func harden() (warnings []string) {
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0); err != nil {
@@ -161,6 +163,9 @@ func harden() (warnings []string) {
 		warnings = append(warnings, fmt.Sprintf("cannot lock the guard's memory: %v", err))
 	} else {
 		lockCode()
+	}
+	if _, err := linux.Hasten(); err != nil {
+		warnings = append(warnings, fmt.Sprintf("cannot give the guard priority: %v", err))
 	}
 	return warnings
 }
