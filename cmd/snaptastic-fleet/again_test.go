@@ -36,7 +36,7 @@ func TestASetIsRestoredAgainAfterAnotherOne(t *testing.T) {
 		var out bytes.Buffer
 		c := exec.Command(bin.fleet, append([]string{"restore", "shards", "--config", r.dir + "/fleet.hcl"}, args...)...)
 		c.Stdout, c.Stderr = &out, &out
-		if err := c.Run(); err != nil || !strings.HasSuffix(out.String(), said+"\n") {
+		if err := c.Run(); err != nil || !strings.HasSuffix(out.String(), said+"\n") || strings.Contains(out.String(), "under way already") {
 			t.Errorf("%v: %v, %s, want %s", args, err, out.String(), said)
 		}
 		if n := r.restores(); n != restores {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -39,29 +40,35 @@ func start[T order[T]](ctx context.Context, c *connection, operation, cluster, n
 		return notBegun{fmt.Errorf("cannot begin: %w", err)}
 	}
 	var begun T
-	if err := c.request(ctx, run, &begun); err != nil {
+	by, err := c.request(ctx, run, &begun)
+	if err != nil {
 		if ctx.Err() != nil {
 			return errInterrupted
 		}
 		return notBegun{fmt.Errorf("cannot tell what the %s of %s that is under way was begun as: %w", operation, cluster, err)}
 	}
 	if other := req.Other(begun); other != "" {
-		return notBegun{fmt.Errorf("another %s of %s is under way: %s. Wait for its end (snaptastic fleet status %s --watch) or stop it (snaptastic fleet cancel %s %s)",
-			operation, cluster, other, cluster, cluster, operation)}
+		return notBegun{underWay{fmt.Errorf("another %s of %s is under way: %s. Wait for its end (snaptastic fleet status %s --watch) or stop it (snaptastic fleet cancel %s %s)",
+			operation, cluster, other, cluster, cluster, operation)}}
 	}
+	if by != c.identity {
+		fmt.Fprintf(os.Stderr, "the same %s of %s is under way already: waiting for its end\n", operation, cluster)
+	}
+	defer saysUntaken(ctx, c, run, os.Stderr)()
 	return wait(ctx, run, out)
 }
 
-// request reads what a workflow was begun with.
-func (c *connection) request(ctx context.Context, run client.WorkflowRun, out any) error {
+// request reads what a workflow was begun with, and by which process.
+func (c *connection) request(ctx context.Context, run client.WorkflowRun, out any) (by string, err error) {
 	first, err := c.GetWorkflowHistory(ctx, run.GetID(), run.GetRunID(), false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT).Next()
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := c.payloads.FromPayloads(first.GetWorkflowExecutionStartedEventAttributes().GetInput(), out); err != nil {
-		return errors.New("it was encrypted with another key. Set server.key_file or key_command in fleet.hcl as it is on control")
+	begun := first.GetWorkflowExecutionStartedEventAttributes()
+	if err := c.payloads.FromPayloads(begun.GetInput(), out); err != nil {
+		return "", errors.New("it was encrypted with another key. Set server.key_file or key_command in fleet.hcl as it is on control")
 	}
-	return nil
+	return begun.GetIdentity(), nil
 }
 
 // wait returns the workflow's failure in our own words, and its result in out either way.

@@ -46,6 +46,11 @@ type partly struct{ error }
 
 func (p partly) Unwrap() error { return p.error }
 
+// underWay is refused while other work is under way: exit code 5, as snaptastic has it.
+type underWay struct{ error }
+
+func (u underWay) Unwrap() error { return u.error }
+
 func rootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "snaptastic-fleet",
@@ -88,6 +93,9 @@ func run(ctx context.Context, args []string) int {
 	case errors.As(err, &p):
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 3
+	case errors.As(err, new(underWay)):
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 5
 	}
 	fmt.Fprintln(os.Stderr, "error:", err)
 	return 1
@@ -121,6 +129,7 @@ func (a *app) file() (*config.File, error) {
 type connection struct {
 	client.Client
 	payloads converter.DataConverter
+	identity string // of this process
 }
 
 func (a *app) dial(ctx context.Context, f *config.File) (*connection, error) {
@@ -131,8 +140,10 @@ func (a *app) dial(ctx context.Context, f *config.File) (*connection, error) {
 	case err != nil:
 		return nil, usage{err}
 	}
+	name, _ := os.Hostname()
+	o.Identity = fmt.Sprintf("%d@%s", os.Getpid(), name)
 	c, err := link.Dial(ctx, o)
-	return &connection{c, o.DataConverter}, err
+	return &connection{c, o.DataConverter, o.Identity}, err
 }
 
 // cluster reads the settings and connects, for a command about one cluster.

@@ -24,6 +24,13 @@ func TestASecondOperatorIsNotGivenTheWorkOfTheFirst(t *testing.T) {
 	r.refused(t, "snapshot shards --set second", "it makes set first")
 	r.refused(t, "snapshot shards --set first --rolling 1", "it is not --rolling")
 	again := r.begun(&joined, "snapshot", "shards")
+	// Whoever joins is told so, and whoever waits for control, too.
+	bin, _ := programs()
+	third := r.spawn(bin.fleet, "snapshot", "shards", "--config", r.dir+"/fleet.hcl")
+	r.eventually("it says what it waits for", func() bool {
+		return third.out.String() == "the same snapshot of shards is under way already: waiting for its end\n"+
+			"waiting: no control has taken it yet. Check that snaptastic-fleet-control runs, on the machine that is to decide\n"
+	})
 	r.startControl()
 	if err := errors.Join(<-ended, <-again); err != nil || first.Set != "first" || !first.Labelled || joined.Set != "first" {
 		t.Errorf("the same command has not joined the first one: %v, %+v, %+v", err, first, joined)
@@ -64,7 +71,7 @@ func (r *rig) refused(t *testing.T, line, why string) {
 	c := exec.Command(bin.fleet, append(strings.Fields(line), "--config", r.dir+"/fleet.hcl", "-o", "json")...)
 	c.Stdout, c.Stderr = &stdout, &stderr
 	_ = c.Run()
-	if code := c.ProcessState.ExitCode(); code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "is under way: "+why+". Wait") {
+	if code := c.ProcessState.ExitCode(); code != 5 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "is under way: "+why+". Wait") {
 		t.Errorf("%s: exit code %d, %q on stdout, %q on stderr", line, code, stdout.String(), stderr.String())
 	}
 }
