@@ -88,7 +88,7 @@ func TestEachMomentAtWhichASnapshotIsCancelled(t *testing.T) {
 	ended := r.begun(&got, "snapshot", "shards")
 	r.eventually("h1 is ready", func() bool { return states(r.status("snapshot").Hosts) == "ready, preparing" })
 	cancel()
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "nothing was frozen: h2: cancelled") {
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "it was cancelled") || got.Error != "it was cancelled: nothing was frozen" {
 		t.Errorf("in prepare: %v %+v", err, got)
 	}
 	if n := r.labelledSnapshots() + r.unlabelled(got.Set); n != 0 {

@@ -15,7 +15,10 @@ import (
 	"snaptastic-fleet/flow"
 )
 
-var errInterrupted = errors.New("no longer waiting; the work goes on. See: snaptastic fleet status")
+var (
+	errInterrupted = errors.New("no longer waiting; the work goes on. See: snaptastic fleet status")
+	errCancelled   = errors.New("it was cancelled")
+)
 
 // notBegun is why nothing was begun or joined: there is no result to print.
 type notBegun struct{ error }
@@ -55,7 +58,11 @@ func start[T order[T]](ctx context.Context, c *connection, operation, cluster, n
 		fmt.Fprintf(os.Stderr, "the same %s of %s is under way already: waiting for its end\n", operation, cluster)
 	}
 	defer saysUntaken(ctx, c, run, os.Stderr)()
-	return wait(ctx, run, out)
+	err = wait(ctx, run, out)
+	if operation == "restore" && errors.Is(err, errCancelled) {
+		return fmt.Errorf("%w. The same restore again goes on with the hosts that are not done", err)
+	}
+	return err
 }
 
 // request reads what a workflow was begun with, and by which process.
@@ -88,7 +95,7 @@ func wait(ctx context.Context, run client.WorkflowRun, out any) error {
 		if stopped.HasDetails() {
 			_ = stopped.Details(out)
 		}
-		return errors.New("it was cancelled. The same restore again goes on with hosts that are not done; anything else begins anew")
+		return errCancelled
 	}
 	if errors.As(err, new(*serviceerror.NotFound)) || errors.As(err, new(*serviceerror.NamespaceNotFound)) {
 		return errors.New("the server does not know any more what was begun: its database or its namespace was lost or replaced. " +
