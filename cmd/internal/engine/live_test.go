@@ -217,7 +217,7 @@ func TestAWatcherThatHasGoneMakesRoom(t *testing.T) {
 	}
 }
 
-// Who connects while a socket is made anew is never refused: a watcher would take the run for one that was killed.
+// Who connects while a socket is made again is never refused: a watcher would take the run for one that was killed.
 func TestASocketAnswersAsSoonAsItIsThere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.sock")
 	l, err := listenAt(path)

@@ -148,13 +148,13 @@ func TestAnUnprovenSetIsUndone(t *testing.T) {
 // A host that is not heard is asked again for its result, for as long as the others' snapshots are kept.
 func TestAHostThatIsNotHeardIsAskedAgain(t *testing.T) {
 	for name, c := range map[string]struct {
-		deaf int // how often h2 is not heard
-		then error
-		want string
+		unheard int // how often h2 is not heard
+		then    error
+		want    string
 	}{
-		"it is heard then":              {deaf: 1},
-		"it is heard no more":           {deaf: 100, want: "h2: no worker took the order in time"},
-		"it had not begun, and is late": {deaf: 1, then: temporal.NewNonRetryableApplicationError("too late to freeze", "Failed", nil), want: "h2: too late to freeze"},
+		"it is heard then":              {unheard: 1},
+		"it is heard no more":           {unheard: 100, want: "h2: no worker took the order in time"},
+		"it had not begun, and is late": {unheard: 1, then: temporal.NewNonRetryableApplicationError("too late to freeze", "Failed", nil), want: "h2: too late to freeze"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{}
@@ -164,7 +164,7 @@ func TestAHostThatIsNotHeardIsAskedAgain(t *testing.T) {
 				if h != "h2" {
 					return w.good(h, r), nil
 				}
-				if c.deaf--; c.deaf >= 0 {
+				if c.unheard--; c.unheard >= 0 {
 					return WindowResult{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
 				}
 				return w.good(h, r), c.then

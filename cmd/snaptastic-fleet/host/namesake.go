@@ -58,7 +58,7 @@ func Pollers(ctx context.Context, name string) ([]Poller, error) {
 // forgotten is how long a worker that was stopped may look like one that waits for an order: each time it waits a minute.
 const forgotten = 90 * time.Second
 
-// namesake fails while the worker of another machine goes by this host's name: each order would be carried out by the one or the other.
+// namesake fails while the worker of another machine has this host's name: each order would be carried out by the one or the other.
 // What the server does not tell is not held against anybody.
 func (w *Worker) namesake(ctx context.Context) error {
 	if w.Pollers == nil {
