@@ -117,7 +117,10 @@ func TestEachMomentAtWhichASnapshotIsCancelled(t *testing.T) {
 	r.write("sandbox/faults.json", `{"faults": [{"action": "AttachVolume", "latency": "20s"}]}`)
 	var hosts flow.HostsResult
 	ended = r.begun(&hosts, "restore", "shards", "--set", got.Set)
-	r.eventually("h1 is restored", func() bool { return strings.Contains(r.status("restore").Hosts[0].Step, "attach") })
+	r.eventually("h1 is restored", func() bool {
+		at := r.status("restore").Hosts
+		return len(at) > 0 && strings.Contains(at[0].Step, "attach")
+	})
 	if err := r.fleet(nil, "cancel", "shards", "restore"); err != nil {
 		t.Error(err)
 	}

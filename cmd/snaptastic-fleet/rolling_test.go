@@ -86,7 +86,10 @@ func TestHostsAreSnapshottedInCells(t *testing.T) {
 		if states(w.Hosts) != "armed, armed, waiting" || !w.BySchedule || w.Schedule.Rolling != 2 || w.Phase != "0 of 3 hosts, set "+w.Set+".1: armed" {
 			t.Errorf("%+v", w)
 		}
-		r.eventually("a heartbeat of the cell is seen", func() bool { w := r.status("snapshot"); return w.Hosts[0].Run != "" || w.Hosts[0].State != "armed" })
+		r.eventually("a heartbeat of the cell is seen", func() bool {
+			at := r.status("snapshot").Hosts
+			return len(at) > 0 && (at[0].Run != "" || at[0].State != "armed")
+		})
 		var got flow.SnapshotResult
 		if err := r.fleet(&got, "snapshot", "shards", "--rolling", "2"); err != nil || !got.Labelled || len(got.Cells) != 2 || got.Snapshots != 3 || states(got.Hosts) != "done, done, done" {
 			t.Fatalf("%v %+v", err, got)

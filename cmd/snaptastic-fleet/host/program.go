@@ -174,7 +174,7 @@ func sentence(hint string) string {
 
 // where are the flags that say where a host has its things. snaptastic writes them into the commands that it suggests; they are of no use
 // elsewhere, and whoever is on the host knows them from the worker block.
-var where = regexp.MustCompile(" --(?:state-dir|settings|sandbox|endpoint-url|metadata-url)(?: |=)(?:'(?:[^']|'\\\\'')*'|[A-Za-z0-9_@%+=:,./-]+)")
+var where = regexp.MustCompile(` --(?:state-dir|settings|sandbox|endpoint-url|metadata-url)(?: |=)(?:'(?:[^']|'\\'')*'|[A-Za-z0-9_@%+=:,./-]+)`)
 
 // cut is a text as it may go into a history.
 func cut(s string) string {

@@ -12,14 +12,14 @@ import (
 
 // When asks the server when some work was begun last, and has ended.
 func (c *Control) When(ctx context.Context, req flow.WhenRequest) (w flow.When, err error) {
-	d, err := activity.GetClient(ctx).DescribeWorkflowExecution(ctx, req.ID, "")
+	d, err := activity.GetClient(ctx).DescribeWorkflow(ctx, req.ID, "")
 	if errors.As(err, new(*serviceerror.NotFound)) {
 		return w, nil
 	}
 	if err != nil {
 		return w, err
 	}
-	info := d.GetWorkflowExecutionInfo()
+	info := d.RawResponse.GetWorkflowExecutionInfo()
 	w.Begun = info.GetStartTime().AsTime()
 	if t := info.GetCloseTime(); t != nil {
 		w.Ended = t.AsTime()
