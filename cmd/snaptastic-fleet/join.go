@@ -84,17 +84,12 @@ func wait(ctx context.Context, run client.WorkflowRun, out any) error {
 	if ctx.Err() != nil {
 		return errInterrupted
 	}
+	flow.Details(err, out)
 	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
-		if app.HasDetails() {
-			_ = app.Details(out)
-		}
+	switch {
+	case errors.As(err, &app):
 		return errors.New(keyed(app.Message()))
-	}
-	if stopped := (*temporal.CanceledError)(nil); errors.As(err, &stopped) {
-		if stopped.HasDetails() {
-			_ = stopped.Details(out)
-		}
+	case temporal.IsCanceledError(err):
 		return errCancelled
 	}
 	if errors.As(err, new(*serviceerror.NotFound)) || errors.As(err, new(*serviceerror.NamespaceNotFound)) {

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -55,8 +54,7 @@ func (h *hosts) allows(ctx workflow.Context, i int) error {
 		RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 1},
 	})
 	err := workflow.ExecuteActivity(ctx, ActAllows, AllowsRequest{Operation: h.req.Operation, Snapshotter: h.req.Snapshotter, Probe: h.req.Probe}).Get(ctx, nil)
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) && app.Type() == "Refused" {
+	if kind(err) == Refused {
 		return err
 	}
 	return nil

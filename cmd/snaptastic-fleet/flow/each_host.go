@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -113,8 +112,7 @@ func (h *hosts) one(ctx workflow.Context, i int) {
 	h.states.set(name, "done", err)
 	if err != nil {
 		h.failed++
-		var app *temporal.ApplicationError
-		h.partly = h.partly || errors.As(err, &app) && app.Type() == Partly
+		h.partly = h.partly || kind(err) == Partly
 		return
 	}
 	h.done++

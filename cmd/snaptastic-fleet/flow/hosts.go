@@ -92,6 +92,27 @@ func joined(hosts []Host, errs []error) error {
 	return errors.New(strings.Join(all, "; "))
 }
 
+// kind is that of an activity's error; "" for any other.
+func kind(err error) string {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return app.Type()
+	}
+	return ""
+}
+
+// Details reads the result that a failed or cancelled workflow put into its error, if it did.
+func Details(err error, result any) {
+	var app *temporal.ApplicationError
+	var stopped *temporal.CanceledError
+	if errors.As(err, &stopped) && stopped.HasDetails() {
+		_ = stopped.Details(result)
+	}
+	if errors.As(err, &app) && app.HasDetails() {
+		_ = app.Details(result)
+	}
+}
+
 // cause is what went wrong, in our own words, without the engine's wrapping.
 func cause(err error) string {
 	var app *temporal.ApplicationError

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -63,7 +62,7 @@ func (c *cells) cell(ctx workflow.Context, n int, waits bool) SnapshotResult {
 	child := workflow.WithChildOptions(ctx, options)
 	var r SnapshotResult
 	if err := workflow.ExecuteChildWorkflow(child, Snapshot, cell).Get(child, &r); err != nil {
-		r = resultIn(err)
+		Details(err, &r)
 		if r.Set = cell.Set; r.Error == "" || !temporal.IsCanceledError(err) {
 			r.Error = cause(err)
 		}
@@ -97,19 +96,6 @@ func (c *cells) result(ctx workflow.Context) (SnapshotResult, error) {
 		return c.all, failed(c.all, "%d of %d cells failed: %s", len(c.failed), len(c.all.Cells), c.all.Error)
 	}
 	return c.all, nil
-}
-
-// resultIn is the result that a failed or cancelled workflow put into its error.
-func resultIn(err error) (r SnapshotResult) {
-	var app *temporal.ApplicationError
-	var stopped *temporal.CanceledError
-	if errors.As(err, &stopped) && stopped.HasDetails() {
-		_ = stopped.Details(&r)
-	}
-	if errors.As(err, &app) && app.HasDetails() {
-		_ = app.Details(&r)
-	}
-	return r
 }
 
 func failedHosts(hosts []Host, why string) []HostState {

@@ -59,5 +59,5 @@ func Scheduled(ctx workflow.Context, req ScheduledRequest) (ScheduledResult, err
 	case temporal.IsCanceledError(err):
 		return ScheduledResult{}, temporal.NewNonRetryableApplicationError("it was cancelled", "Cancelled", nil)
 	}
-	return ScheduledResult{}, temporal.NewNonRetryableApplicationError(cause(err), "Failed", nil)
+	return ScheduledResult{}, temporal.NewNonRetryableApplicationError(cause(err), Failed, nil)
 }

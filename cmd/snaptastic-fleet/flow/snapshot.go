@@ -82,7 +82,7 @@ func identity(ctx workflow.Context, cluster string) string {
 }
 
 func refused(why string) error {
-	return temporal.NewNonRetryableApplicationError(why, "Refused", nil)
+	return temporal.NewNonRetryableApplicationError(why, Refused, nil)
 }
 
 type snapshot struct {
@@ -201,7 +201,7 @@ func (s *snapshot) labelled(r SnapshotResult, l SetResult) SnapshotResult {
 
 // failed ends the workflow as failed, with the result in the error: a workflow returns the one or the other.
 func failed(result any, format string, args ...any) error {
-	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), "Failed", nil, result)
+	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), Failed, nil, result)
 }
 
 // unused refuses a chosen name that snapshots have already: those of the earlier order would be labelled or deleted with the new ones.

@@ -52,8 +52,14 @@ const (
 	ActCopy    = "copy"
 )
 
-// Partly is the type of an error of a run that is done but for some volumes. Who asks again is told so again.
-const Partly = "Partly"
+// Kinds of errors, by which a workflow tells what became of an order. All but Again are final.
+const (
+	Refused  = "Refused"  // nothing was begun, by the settings or by what was asked
+	NotReady = "NotReady" // nothing was begun, and a snapshot would fail
+	Failed   = "Failed"   // it was at it
+	Again    = "Again"    // it may pass
+	Partly   = "Partly"   // a run is done but for some volumes. Who asks again is told so again
+)
 
 // PrepareRequest asks a host whether it could snapshot now. Nothing is changed.
 type PrepareRequest struct {

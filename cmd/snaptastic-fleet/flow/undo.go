@@ -29,7 +29,7 @@ func (s *snapshot) outwait(ctx workflow.Context, errs []error, until time.Time) 
 // of a run that another process is at, and a worker that refuses knows nothing of what an earlier one began.
 func answered(err error) bool {
 	var app *temporal.ApplicationError
-	return errors.As(err, &app) && app.NonRetryable() && app.Type() == "Failed"
+	return errors.As(err, &app) && app.NonRetryable() && app.Type() == Failed
 }
 
 // undone ends a snapshot of which something failed. labelled is how many snapshots the set has if EC2 may have labelled it all the

@@ -88,7 +88,7 @@ func (w *Worker) Window(ctx context.Context, req flow.WindowRequest) (flow.Windo
 	}
 	for _, f := range r.Freezes {
 		if f.Clock == nil {
-			return out, temporal.NewNonRetryableApplicationError("it does not know how wrong its clock was", "Failed", nil)
+			return out, failed("it does not know how wrong its clock was")
 		}
 		if f.Clock.Synchronized || !w.Config.TrustClock {
 			out.ClockErrorSeconds = max(out.ClockErrorSeconds, f.Clock.ErrorSeconds)
@@ -130,7 +130,7 @@ func stoppable(ctx context.Context) context.Context {
 
 func (w *Worker) allowed(operation, snapshotter string) error {
 	if !slices.Contains(w.Config.Allow, operation+" "+snapshotter) {
-		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("this host does not allow %q: its fleet.hcl allows %s", operation+" "+snapshotter, strings.Join(w.Config.Allow, ", ")), "Refused", nil)
+		return refused(fmt.Sprintf("this host does not allow %q: its fleet.hcl allows %s", operation+" "+snapshotter, strings.Join(w.Config.Allow, ", ")))
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ var identity = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,199}$`)
 func identities(ids ...string) error {
 	for _, id := range ids {
 		if id != "" && !identity.MatchString(id) {
-			return temporal.NewNonRetryableApplicationError("a set or key has characters that are not allowed", "Refused", nil)
+			return refused("a set or key has characters that are not allowed")
 		}
 	}
 	return nil
@@ -171,9 +171,9 @@ func verdict(err error) error {
 	}
 	switch exit.Code {
 	case -1, 5, 130:
-		return temporal.NewApplicationError(exit.Error(), "Again")
+		return again(exit.Error())
 	}
-	return temporal.NewNonRetryableApplicationError(exit.Error(), "Failed", nil)
+	return failed(exit.Error())
 }
 
 // news is the newest step of a run, for the heartbeat.

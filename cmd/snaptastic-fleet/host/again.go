@@ -44,7 +44,7 @@ func (w *Worker) Run(ctx context.Context, req flow.RunRequest) (flow.RunResult, 
 			return w.ran(req, r, err)
 		}
 	}
-	return flow.RunResult{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("%d runs with the key %s have ended on this host", most, req.Key), "Failed", nil)
+	return flow.RunResult{}, failed(fmt.Sprintf("%d runs with the key %s have ended on this host", most, req.Key))
 }
 
 // heard is the run that the last heartbeat of this order told of, before its worker was lost.

@@ -5,6 +5,8 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 	"golang.org/x/sys/unix"
+
+	"snaptastic-fleet/flow"
 )
 
 // clock returns how wrong this host's clock may be, in seconds. A clock that is not synchronized is not ready for an instant
@@ -25,5 +27,5 @@ func (w *Worker) clock() (float64, error) {
 	case w.Config.TrustClock:
 		return 0, nil
 	}
-	return 0, temporal.NewNonRetryableApplicationError("its clock is not synchronized: start chrony or systemd-timesyncd there", "NotReady", errors.New("adjtimex says so"))
+	return 0, temporal.NewNonRetryableApplicationError("its clock is not synchronized: start chrony or systemd-timesyncd there", flow.NotReady, errors.New("adjtimex says so"))
 }

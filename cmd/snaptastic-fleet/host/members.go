@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.temporal.io/sdk/temporal"
-
 	"snaptastic-fleet/config"
 	"snaptastic-fleet/flow"
 )
@@ -23,7 +21,7 @@ type instance struct {
 // Members finds the hosts of a cluster by their tags, as they are now.
 func (c *Control) Members(ctx context.Context, by flow.Tagged) (flow.Members, error) {
 	if len(by.Tags) == 0 || by.ShardTag == "" {
-		return flow.Members{}, temporal.NewNonRetryableApplicationError("hosts are found by tags and a tag for the shard, and these are missing", "Refused", nil)
+		return flow.Members{}, refused("hosts are found by tags and a tag for the shard, and these are missing")
 	}
 	stop := beating(ctx, nil)
 	defer stop()
@@ -41,7 +39,7 @@ func (c *Control) Members(ctx context.Context, by flow.Tagged) (flow.Members, er
 	}
 	hosts, err := membersOf(by, found)
 	if err != nil {
-		return flow.Members{}, temporal.NewNonRetryableApplicationError(cut(err.Error()), "Refused", nil)
+		return flow.Members{}, refused(cut(err.Error()))
 	}
 	return flow.Members{Hosts: hosts}, nil
 }

@@ -12,7 +12,6 @@ import (
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/temporal"
 
 	"snaptastic-fleet/flow"
 )
@@ -83,12 +82,4 @@ func (w *Worker) namesake(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// again is an error that may pass.
-func again(err error) error { return temporal.NewApplicationError(err.Error(), "Again") }
-
-// refused is an error that a restore is not begun for.
-func refused(err error) error {
-	return temporal.NewNonRetryableApplicationError(err.Error(), "Refused", nil)
 }

@@ -34,7 +34,7 @@ func (w *Worker) Prepare(ctx context.Context, req flow.PrepareRequest) (flow.Rea
 		return flow.Ready{}, err
 	}
 	if err := w.namesake(ctx); err != nil {
-		return flow.Ready{}, again(err)
+		return flow.Ready{}, again(err.Error())
 	}
 	begun := w.Now()
 	clock, err := w.clock()
@@ -47,7 +47,7 @@ func (w *Worker) Prepare(ctx context.Context, req flow.PrepareRequest) (flow.Rea
 	err = w.Program.run(ctx, &p, nil, w.question(ctx, req)...)
 	for _, s := range p.Steps {
 		if s.Problem != "" {
-			return flow.Ready{}, temporal.NewNonRetryableApplicationError(cut(s.Problem), "NotReady", nil)
+			return flow.Ready{}, temporal.NewNonRetryableApplicationError(cut(s.Problem), flow.NotReady, nil)
 		}
 	}
 	if err != nil {

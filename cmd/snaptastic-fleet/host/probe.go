@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"go.temporal.io/sdk/temporal"
-
 	"snaptastic-fleet/config"
 	"snaptastic-fleet/flow"
 )
@@ -18,7 +16,7 @@ import (
 // Allows says whether this host's settings allow an operation, and have the probe that is to run after it. Nothing is run.
 func (w *Worker) Allows(ctx context.Context, req flow.AllowsRequest) error {
 	if err := w.namesake(ctx); err != nil {
-		return refused(err)
+		return refused(err.Error())
 	}
 	if err := w.allowed(req.Operation, req.Snapshotter); err != nil || req.Probe == "" {
 		return err
@@ -30,7 +28,7 @@ func (w *Worker) Allows(ctx context.Context, req flow.AllowsRequest) error {
 func (w *Worker) probe(name string) (config.Probe, error) {
 	i := slices.IndexFunc(w.Config.Probes, func(p config.Probe) bool { return p.Name == name })
 	if i < 0 {
-		return config.Probe{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf("this host has no probe %q: declare it in the worker block of its fleet.hcl", name), "Refused", nil)
+		return config.Probe{}, refused(fmt.Sprintf("this host has no probe %q: declare it in the worker block of its fleet.hcl", name))
 	}
 	return w.Config.Probes[i], nil
 }
@@ -52,11 +50,11 @@ func (w *Worker) Probe(ctx context.Context, req flow.ProbeRequest) error {
 	out, err := c.CombinedOutput()
 	switch {
 	case errors.Is(limited.Err(), context.DeadlineExceeded):
-		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("probe %q took longer than %s", req.Name, p.Limit()), "Failed", nil)
+		return failed(fmt.Sprintf("probe %q took longer than %s", req.Name, p.Limit()))
 	case limited.Err() != nil:
-		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("probe %q was stopped", req.Name), "Failed", nil)
+		return failed(fmt.Sprintf("probe %q was stopped", req.Name))
 	case err != nil:
-		return temporal.NewNonRetryableApplicationError(cut(fmt.Sprintf("probe %q: %v: %s", req.Name, err, lastError(string(out)))), "Failed", nil)
+		return failed(cut(fmt.Sprintf("probe %q: %v: %s", req.Name, err, lastError(string(out)))))
 	}
 	return nil
 }
