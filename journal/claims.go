@@ -135,6 +135,10 @@ func (s *Store) conflict(names []string, not ...plan.RunID) error {
 	if err != nil {
 		return err
 	}
+	return conflicting(runs, names, not)
+}
+
+func conflicting(runs []Summary, names []string, not []plan.RunID) error {
 	for _, r := range runs {
 		if slices.Contains(not, r.Run) || r.Live || r.Outcome.Ended() {
 			continue // a live run holds lock files: claim would have met it
@@ -163,7 +167,7 @@ func (s *Store) InTheWay(p *plan.Plan, not ...plan.RunID) error {
 			}
 		}
 	}
-	return s.conflict(p.Claims(), not...)
+	return conflicting(runs, p.Claims(), not)
 }
 
 // claimsOf lists the claims that a run still holds, and that a resume locks again.
