@@ -154,7 +154,7 @@ func (w *Env) deleteCopy(ctx context.Context, a plan.Attempt, in CopySnapshotIn,
 	}
 	var kept []string
 	for _, s := range there {
-		if s.Tags[TagState] == Consistent {
+		if snapset.Labelled(s) {
 			kept = append(kept, s.ID)
 			continue
 		}

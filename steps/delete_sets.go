@@ -162,7 +162,7 @@ func (w *Env) deleteSet(ctx context.Context, a plan.Attempt, one ExpiredSet) (ke
 		if kept, err := w.heldNow(ctx, a, left); kept != "" || err != nil {
 			return kept, err
 		}
-		if len(left) > 1 && there[left[0]].Tags[TagState] == Consistent {
+		if len(left) > 1 && snapset.Labelled(there[left[0]]) {
 			if err := w.Cloud.CreateTags(ctx, left, map[string]string{TagState: snapset.Deleting}); err != nil {
 				return "", err
 			}

@@ -226,7 +226,7 @@ func (w *Env) deleteSnapshots(ctx context.Context, a plan.Attempt, in SnapshotIn
 	var kept []string
 	var denied error
 	for _, s := range there {
-		if s.Tags[TagState] == Consistent {
+		if snapset.Labelled(s) {
 			kept = append(kept, s.ID)
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"snaptastic/ec2"
 	"snaptastic/plan"
 	"snaptastic/plan/units"
+	"snaptastic/steps/snapset"
 )
 
 // TagSnapshots gives each snapshot of a set its tags, and then labels the whole set consistent with one call: only then
@@ -48,7 +49,7 @@ func (w *Env) tagSnapshots() plan.Funcs[TagSnapshotsIn, SnapshotSet] {
 			}
 			labelled := 0
 			for _, s := range there {
-				if s.Tags[TagState] == Consistent || in.Part != nil && s.Tags[TagMountPoint] != "" {
+				if snapset.Labelled(s) || in.Part != nil && s.Tags[TagMountPoint] != "" {
 					labelled++
 				}
 			}

@@ -103,6 +103,9 @@ func LargerSet(snapshots []ec2.Snapshot) (l Larger) {
 	return l
 }
 
+// Labelled says whether a snapshot is one of a set that can be restored, as its tag says.
+func Labelled(s ec2.Snapshot) bool { return s.Tags[TagState] == Consistent }
+
 // LargerMembers is how many snapshots the larger set has that the snapshot is of, as its tag says; 0 where that is not known.
 func LargerMembers(s ec2.Snapshot) int { return sizeOf(s.Tags[TagLargerMembers]) }
 
@@ -112,7 +115,7 @@ func WhyKept(s ec2.Snapshot) (why string, mine bool) {
 	switch {
 	case IsCopy(s), s.Tags[TagSet] == "":
 		return "it is not Snaptastic's own snapshot", false
-	case s.Tags[TagState] == Consistent:
+	case Labelled(s):
 		return "it is labelled and can be restored", true
 	case s.Tags[TagState] != Unverified && s.Tags[TagState] != Deleting:
 		return fmt.Sprintf("it has the unknown %s %q", TagState, s.Tags[TagState]), true

@@ -146,7 +146,7 @@ func (e *Engine) lookAtSet(ctx context.Context, set string) (LabelledSet, error)
 		}
 		l := LabelledSet{Set: set, Snapshots: []string{}}
 		for _, s := range found {
-			labelled := s.Tags[snapset.TagState] == snapset.Consistent
+			labelled := snapset.Labelled(s)
 			l.Members = max(l.Members, snapset.LargerMembers(s))
 			l.Parts = append(l.Parts, SetPart{s.ID, labelled, snapset.OtherTags(s.Tags)})
 			if labelled {
@@ -288,7 +288,7 @@ func (u *Undone) sort(found []ec2.Snapshot) (ids []string) {
 		case why == "":
 			ids = append(ids, s.ID)
 		case !slices.ContainsFunc(u.Kept, func(k KeptSnapshot) bool { return k.SnapshotID == s.ID }):
-			u.Kept = append(u.Kept, KeptSnapshot{s.ID, why, s.Tags[snapset.TagState] == snapset.Consistent})
+			u.Kept = append(u.Kept, KeptSnapshot{s.ID, why, snapset.Labelled(s)})
 		}
 	}
 	return ids
@@ -308,7 +308,7 @@ func (e *Engine) deleteUnlabelled(ctx context.Context, c *ec2.Client, ids []stri
 	var all errgroup.Group
 	all.SetLimit(undoWorkers)
 	for i, id := range ids {
-		if s, seen := there[id]; seen && s.Tags[snapset.TagState] == snapset.Consistent {
+		if s, seen := there[id]; seen && snapset.Labelled(s) {
 			out.Kept = append(out.Kept, KeptSnapshot{id, "it was labelled meanwhile and can be restored", true})
 			continue
 		}
