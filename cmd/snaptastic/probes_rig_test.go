@@ -94,15 +94,15 @@ func (r *probeRig) as() string {
 func (r *probeRig) mount(image, point, options string) {
 	r.t.Helper()
 	device := r.sh("losetup --find --show %s", image)
-	r.t.Cleanup(func() { r.detach(point, device) })
+	r.t.Cleanup(func() { r.detach(point, image) })
 	if r.fileSystem == "xfs" {
 		options += ",nouuid"
 	}
 	r.sh("mkdir -p '%s'; mount -o %s %s '%s'", point, options, device, point)
 }
 
-// detach waits for processes that were killed.
-func (r *probeRig) detach(point, device string) {
+// detach waits for processes that were killed. It looks which device has the image: the one that it had may be somebody else's by now.
+func (r *probeRig) detach(point, image string) {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if _, err := r.try("findmnt '" + point + "'"); err != nil {
 			break
@@ -113,7 +113,7 @@ func (r *probeRig) detach(point, device string) {
 			return
 		}
 	}
-	_, _ = r.try("losetup -d " + device)
+	_, _ = r.try("losetup -j '" + image + "' | cut -d: -f1 | xargs -r losetup -d")
 }
 
 func (r *probeRig) unmount(point string) {
