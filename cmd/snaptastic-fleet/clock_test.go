@@ -135,7 +135,7 @@ func (w *wrongHost) is(r *rig, h *testHost, workers, programs_, bound time.Durat
 }
 
 // Three hosts, real processes, and one clock of which the kernel says that it is right: it is not. What it says afterwards looks well,
-// for it goes by its own time; that it is wrong shows in when its messages come.
+// for it has its own time; that it is wrong shows in when its messages come.
 func TestAClockThatIsWrong(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 3, func(r *rig) { r.hold = "2s" }) // the default

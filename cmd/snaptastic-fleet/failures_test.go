@@ -30,7 +30,7 @@ func TestWhateverFailsThereIsAWholeSetOrNone(t *testing.T) {
 	var done sync.WaitGroup
 	for i := range fleets {
 		done.Go(func() {
-			t.Run(fmt.Sprint("fleet ", i+1), func(t *testing.T) { // not by t.Parallel, which goes by the processors
+			t.Run(fmt.Sprint("fleet ", i+1), func(t *testing.T) { // not by t.Parallel, which depends on how many processors there are
 				r := newRig(t, 3, func(r *rig) { r.hold, r.maxHold = "1s", maxHold.String() })
 				for _, n := range sortedNames(r.hosts) {
 					r.must(r.hosts[n], "run", "mount", "db")

@@ -59,7 +59,7 @@ func (a apart) String() string {
 }
 
 // checkClocks refuses a clock that is wrong by more than it says, and a hold in which clocks as wrong as these could not prove an instant.
-// It goes by what messages show for certain: slow ones hide a difference, and never make one.
+// It uses what messages show for certain: slow ones hide a difference, and never make one.
 func checkClocks(readings []reading, hold time.Duration, bearable bool) error {
 	a := compare(readings)
 	if a.by > 0 && !bearable {
